@@ -1,0 +1,1 @@
+"""Image sources: everything becomes an `ImageStore`."""

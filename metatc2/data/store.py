@@ -1,0 +1,153 @@
+"""`ImageStore`: the one type that every data source returns and every sampler reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStore:
+    """Images in memory with labels, domains and named splits.
+
+    Args:
+        name: how the source is called on the command line, e.g. ``"glyphs"`` or ``"folder:/data/birds"``.
+        images: uint8, ``(N, C, H, W)`` with C = 1 or 3.
+        labels: int64, ``(N,)``: class of each image, an index into `class_names`.
+        domains: int64, ``(N,)``: style, vendor or font of each image, an index into `domain_names`.
+        class_names: one name a class.
+        domain_names: one name a domain.
+        splits: named sets of rows, each an int64 vector. ``meta-train``, ``meta-validation`` and ``meta-test`` share no
+            class; other names (``train``, ``greek``) are a source's own. ``all`` always exists.
+        groups: names that stand for several splits, in which an episode must not mix them (one script at a time).
+        notes: facts worth recording with a result, e.g. how many files could not be read.
+
+    Raises:
+        InputError: if shapes, dtypes or the class-disjointness of the meta splits do not hold.
+
+    >>> store = ImageStore("two", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))
+    >>> store.rows("all").tolist(), store.class_names
+    ([0, 1, 2, 3], ('0', '1'))
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    domains: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    class_names: tuple[str, ...] = ()
+    domain_names: tuple[str, ...] = ()
+    splits: Mapping[str, Tensor] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: Mapping[str, str | int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+            raise InputError(
+                f"{self.name}: images must be uint8 of shape (N, 1 or 3, H, W), "
+                f"got {self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
+            raise InputError(
+                f"{self.name}: labels must be int64 of shape ({n},), "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if len(self.domains) == 0 and n:
+            object.__setattr__(self, "domains", torch.zeros(n, dtype=torch.int64))
+        classes = int(self.labels.max()) + 1 if n else 0
+        if not self.class_names:
+            object.__setattr__(self, "class_names", tuple(str(c) for c in range(classes)))
+        if not self.domain_names:
+            domains = int(self.domains.max()) + 1 if n else 0
+            object.__setattr__(self, "domain_names", tuple(str(d) for d in range(domains)))
+        if classes > len(self.class_names) or (n and int(self.labels.min()) < 0):
+            raise InputError(f"{self.name}: labels must lie in 0..{len(self.class_names) - 1}, one name a class")
+        if self.domains.shape != (n,):
+            raise InputError(f"{self.name}: domains must have shape ({n},), got {tuple(self.domains.shape)}")
+        object.__setattr__(self, "splits", {"all": torch.arange(n), **self.splits})
+        self._check_meta_splits()
+
+    def _check_meta_splits(self) -> None:
+        seen: dict[int, str] = {}
+        for name in ("meta-train", "meta-validation", "meta-test"):
+            if name not in self.splits:
+                continue
+            for label in self.labels[self.splits[name]].unique().tolist():
+                if seen.setdefault(label, name) != name:
+                    raise InputError(
+                        f"{self.name}: class {self.class_names[label]!r} is in both {seen[label]} and {name}; "
+                        "meta splits must share no class"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (colour)."""
+        return int(self.images.shape[1])
+
+    @property
+    def image_size(self) -> int:
+        """Height of the images in pixels (stores hold square images)."""
+        return int(self.images.shape[2])
+
+    def rows(self, split: str) -> Tensor:
+        """Rows of a split or of a group of splits, int64 ``(n,)``.
+
+        Raises:
+            InputError: if there is no such split.
+        """
+        return torch.cat([self.splits[part] for part in self.expand(split)])
+
+    def expand(self, split: str) -> tuple[str, ...]:
+        """The splits a name stands for: itself, or the members of a group.
+
+        Raises:
+            InputError: if there is no such split.
+        """
+        if split in self.groups:
+            return self.groups[split]
+        if split not in self.splits:
+            known = {*self.splits, *self.groups}
+            raise InputError(f"{self.name} has no split {split!r}; {nearest(split, known)}")
+        return (split,)
+
+    def checksum(self) -> str:
+        """SHA-256 over pixels, labels, domains and splits: two stores with the same checksum give the same numbers."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels, self.domains, *(self.splits[k] for k in sorted(self.splits))):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:
+    """Class-disjoint rows for meta-train, meta-validation and meta-test.
+
+    Classes are dealt by a fixed permutation (it depends on their number alone), so the same data gives the same splits on
+    every machine. With fewer than three classes everything is meta-train, since nothing disjoint could be tested.
+
+    Args:
+        labels: int64 ``(N,)``.
+        classes: number of classes.
+        shares: share of the classes in meta-train and in meta-validation; the rest is meta-test.
+
+    >>> parts = meta_splits(torch.arange(10).repeat_interleave(2), 10)
+    >>> {name: len(rows) for name, rows in parts.items()}
+    {'meta-train': 12, 'meta-validation': 4, 'meta-test': 4}
+    """
+    if classes < 3:
+        return {"meta-train": torch.arange(len(labels))}
+    order = torch.randperm(classes, generator=torch.Generator().manual_seed(classes))
+    validation = max(1, round(shares[1] * classes))
+    train = min(max(1, round(shares[0] * classes)), classes - validation - 1)
+    part = torch.empty(classes, dtype=torch.int64)
+    part[order] = torch.tensor([0] * train + [1] * validation + [2] * (classes - train - validation))
+    names = ("meta-train", "meta-validation", "meta-test")
+    return {name: (part[labels] == i).nonzero().flatten() for i, name in enumerate(names)}

@@ -1,0 +1,29 @@
+"""The one exception users meet, and the words that suggest a fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot work. The message is one sentence: what, where, what was expected, how to fix it.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class MissingPackage(InputError, ImportError):
+    """An optional package is asked for and not installed; the message says what to install."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """End of a sentence that names the closest known word, or lists them all when none is close.
+
+    >>> nearest("simclr2", ["simclr", "byol"])
+    "did you mean 'simclr'? Known: byol, simclr"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    listed = ", ".join(names)
+    return f"did you mean {close[0]!r}? Known: {listed}" if close else f"known: {listed}"
