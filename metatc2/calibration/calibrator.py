@@ -1,0 +1,171 @@
+"""The calibrator: factor network, weight network, and the representation they calibrate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.calibration.factors import FactorKind, FactorNetwork
+from metatc2.calibration.losses import orthogonality, reconstruction, sparsity
+from metatc2.calibration.weights import LinearWeights, WeightNetwork, WeightOrder
+from metatc2.errors import InputError, nearest
+
+Form = Literal["blend", "gate", "add"]
+Control = Literal["none", "shuffle", "random-projection"]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibrator returns.
+
+    Args:
+        features: z̃ ``(..., d)``, the calibrated representation.
+        weights: W ``(..., K)``.
+        factors: V ``(K, d)``.
+    """
+
+    features: Tensor
+    weights: Tensor
+    factors: Tensor
+
+
+def standardise(h: Tensor, eps: float = 1e-5) -> Tensor:
+    """Zero mean and unit variance of every dimension over all samples of the episode.
+
+    Args:
+        h: ``(..., d)``.
+        eps: added to the variance.
+
+    >>> z = standardise(torch.randn(4, 100, 3) * 5 + 2)
+    >>> bool((z.flatten(0, 1).std(0) - 1).abs().max() < 0.01)
+    True
+    """
+    axes = tuple(range(h.ndim - 1))
+    variance, mean = torch.var_mean(h, axes, correction=0)
+    return (h - mean) * (variance + eps).rsqrt()
+
+
+class Calibrator(nn.Module):
+    """Calibrate a representation by shared factors and sample-wise weights (TC², Guo et al., arXiv 2511.13787).
+
+    ``z̃ = (1 − a) z + a c``, where c is ``W V`` (blend), ``z ⊙ 2σ(W V)`` (gate) or ``z + W V`` (add). Shapes, forms and
+    defaults are our reading: the paper's are not known.
+
+    Args:
+        dim: width d of the representation.
+        factors: number of factors K < d.
+        form: see above.
+        factor_network: kind of `FactorNetwork`.
+        weights: order of the weights, see `WeightNetwork`.
+        hidden: width of the weight network.
+        control: placebo. ``"shuffle"`` gives every sample the weights of its neighbour in the batch;
+            ``"random-projection"`` projects on K fixed random directions and learns nothing.
+        orthogonality, sparsity: λ_o and λ_s of the calibration loss.
+        ema: decay of the averages that test time uses.
+        generator: all parameters are drawn from it.
+
+    Raises:
+        InputError: if K ≥ d or a name is unknown.
+
+    >>> calibrator = Calibrator(dim=8, factors=3)
+    >>> z = torch.randn(2, 5, 2, 8)                                   # tasks, samples, views, d
+    >>> calibrator(z, blend=0.5).features.shape
+    torch.Size([2, 5, 2, 8])
+    """
+
+    mean: Tensor
+    variance: Tensor
+    average_factors: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        factors: int,
+        *,
+        form: Form = "blend",
+        factor_network: FactorKind = "pooled",
+        weights: WeightOrder = "sample",
+        hidden: int | None = None,
+        control: Control = "none",
+        orthogonality: float = 1.0,
+        sparsity: float = 0.05,
+        ema: float = 0.99,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for word, known in ((form, get_args(Form)), (control, get_args(Control))):
+            if word not in known:
+                raise InputError(f"unknown calibration {word!r}; {nearest(word, known)}")
+        projection = control == "random-projection"
+        kind = "fixed" if projection else factor_network
+        self.factor_network = FactorNetwork(dim, factors, kind=kind, generator=generator)
+        self.weight_network: nn.Module = (
+            LinearWeights() if projection else WeightNetwork(dim, hidden, order=weights, generator=generator)
+        )
+        self.form, self.control, self.ema = form, control, ema
+        self.lambda_orthogonality, self.lambda_sparsity = orthogonality, sparsity
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+        self.register_buffer("average_factors", torch.zeros(factors, dim))
+
+    def forward(self, z: Tensor, blend: float = 1.0, factors: Tensor | None = None) -> Calibrated:
+        """Calibrate the samples of an episode.
+
+        Args:
+            z: ``(tasks, samples, views, d)`` (or any ``(tasks, ..., d)``).
+            blend: a; 0 returns z itself.
+            factors: V ``(K, d)`` to use; by default those of `z`.
+        """
+        factors = self.factor_network(z) if factors is None else factors
+        weights = self.weight_network(z, factors)
+        used = weights.roll(1, 1) if self.control == "shuffle" else weights
+        composed = used @ factors
+        if self.form == "gate":
+            composed = z * (2 * composed.sigmoid())
+        elif self.form == "add":
+            composed = z + composed
+        return Calibrated((1 - blend) * z + blend * composed, weights, factors)
+
+    def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
+        """``L_tc2 = L_rec + λ_o L_orth + λ_s L_w``, a scalar.
+
+        Args:
+            z: the representation that was calibrated.
+            calibrated: what `forward` made of it.
+        """
+        weights, factors = calibrated.weights, calibrated.factors
+        return (
+            reconstruction(z, weights, factors)
+            + self.lambda_orthogonality * orthogonality(factors)
+            + self.lambda_sparsity * sparsity(weights)
+        )
+
+    @torch.no_grad()
+    def track(self, h: Tensor, factors: Tensor) -> None:
+        """Move the averages for test time: statistics of the raw representation and the factors.
+
+        Args:
+            h: ``(..., d)`` before standardisation.
+            factors: V ``(K, d)``.
+        """
+        variance, mean = torch.var_mean(h.detach().flatten(0, -2).float(), 0, correction=0)
+        # The first call replaces the starting values, which are no data.
+        rate = 1 - self.ema if bool(self.average_factors.any()) else 1.0
+        for average, value in ((self.mean, mean), (self.variance, variance), (self.average_factors, factors.detach())):
+            average.lerp_(value.to(average.dtype), rate)
+
+    def test_features(self, h: Tensor, *, standardised: bool, blend: float = 1.0) -> Tensor:
+        """Calibrated representation at test time, one image by itself: averages in place of episode statistics.
+
+        Args:
+            h: ``(N, d)`` from the encoder.
+            standardised: whether training standardised the representation.
+            blend: a.
+        """
+        z = (h - self.mean) * (self.variance + 1e-5).rsqrt() if standardised else h
+        factors = nn.functional.normalize(self.average_factors, dim=-1)
+        calibrated: Calibrated = self(z[:, None], blend, factors)
+        return calibrated.features[:, 0]

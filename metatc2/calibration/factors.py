@@ -1,0 +1,71 @@
+"""The factor network: a basis V of K factors that all tasks share."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.errors import InputError, nearest
+
+FactorKind = Literal["pooled", "parameter", "fixed"]
+
+
+class FactorNetwork(nn.Module):
+    """Extract the shared factors from the samples of an episode: ``V = rownorm(V0 + Aᵀ value(sg z))``.
+
+    ``A = softmax over samples of key(sg z)``, so every factor looks at the samples that speak for it (TC²'s factor extraction
+    network; this form is our reading). V0 starts with orthonormal rows and the last layer of ``value`` at zero, so V starts as
+    a plain learned basis and becomes dependent on the data.
+
+    Args:
+        dim: width d of the representation.
+        factors: number of factors K < d.
+        kind: ``"pooled"`` as above; ``"parameter"``: rownorm(V0) alone; ``"fixed"``: V0 stays as drawn (a control).
+        generator: V0 is drawn from it.
+
+    Raises:
+        InputError: if K ≥ d or the kind is unknown.
+
+    >>> network = FactorNetwork(8, 3)
+    >>> network(torch.randn(2, 5, 8)).shape
+    torch.Size([3, 8])
+    """
+
+    def __init__(
+        self, dim: int, factors: int, *, kind: FactorKind = "pooled", generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        if not 1 <= factors < dim:
+            raise InputError(
+                f"calibration.factors is {factors} and the representation has {dim} dimensions; K factors must be fewer "
+                f"than that: use calibration.factors = {max(1, dim // 4)} or a wider encoder"
+            )
+        if kind not in get_args(FactorKind):
+            raise InputError(f"unknown factor network {kind!r}; {nearest(kind, get_args(FactorKind))}")
+        self.kind = kind
+        basis = torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous()
+        if kind == "fixed":
+            self.register_buffer("basis", basis)
+        else:
+            self.basis = nn.Parameter(basis)
+        if kind == "pooled":
+            # Drawn from the generator too: a module's own initialisation would use the global one.
+            self.key = nn.Parameter(torch.randn(dim, factors, generator=generator) / dim**0.5)
+            self.value_in = nn.Parameter(torch.randn(dim, dim, generator=generator) / dim**0.5)
+            self.value_out = nn.Parameter(torch.zeros(dim, dim))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Unit-norm factors ``(K, d)`` from the samples of all tasks.
+
+        Args:
+            z: ``(..., d)``; no gradient flows into it.
+        """
+        if self.kind != "pooled":
+            return nn.functional.normalize(self.basis, dim=-1)
+        samples = z.detach().flatten(0, -2)
+        attention = (samples @ self.key).softmax(0)
+        # Pool before the output layer: it is linear, so K rows are multiplied in place of all samples.
+        pooled = attention.T @ nn.functional.gelu(samples @ self.value_in)
+        return nn.functional.normalize(self.basis + pooled @ self.value_out, dim=-1)

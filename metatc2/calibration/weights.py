@@ -1,0 +1,73 @@
+"""The weight network: how much of every factor a sample holds."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.errors import InputError, nearest
+
+WeightOrder = Literal["sample", "task"]
+
+
+class WeightNetwork(nn.Module):
+    """``W_j = f_w(z_j) Vᵀ`` with a two-layer GELU network f_w (TC²'s weight extraction network).
+
+    Args:
+        dim: width d of the representation.
+        hidden: width of the hidden layer; by default d.
+        order: ``"sample"``: weights of each sample; ``"task"``: their mean over a task, the same for all its samples.
+        generator: the weights are drawn from it.
+
+    Raises:
+        InputError: if the order is unknown.
+
+    >>> WeightNetwork(8)(torch.randn(2, 5, 2, 8), torch.randn(3, 8)).shape
+    torch.Size([2, 5, 2, 3])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int | None = None,
+        *,
+        order: WeightOrder = "sample",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if order not in get_args(WeightOrder):
+            raise InputError(f"unknown order of weights {order!r}; {nearest(order, get_args(WeightOrder))}")
+        self.order = order
+        hidden = hidden or dim
+        self.w1 = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
+        self.b1 = nn.Parameter(torch.zeros(hidden))
+        self.w2 = nn.Parameter(torch.randn(hidden, dim, generator=generator) / hidden**0.5)
+        self.b2 = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, z: Tensor, factors: Tensor) -> Tensor:
+        """Weights ``(tasks, samples, views, K)``.
+
+        Args:
+            z: ``(tasks, samples, views, d)``.
+            factors: ``(K, d)``.
+        """
+        hidden = nn.functional.gelu(z @ self.w1 + self.b1)
+        # One product of the two small matrices first: K < d columns are then computed for every sample, not d.
+        weights = hidden @ (self.w2 @ factors.T) + self.b2 @ factors.T
+        return task_mean(weights) if self.order == "task" else weights
+
+
+class LinearWeights(nn.Module):
+    """``W = z Vᵀ``, without parameters: with fixed orthonormal factors, ``W V`` is the projection on their span (a control)."""
+
+    def forward(self, z: Tensor, factors: Tensor) -> Tensor:
+        """Weights ``(tasks, samples, views, K)``."""
+        return z @ factors.T
+
+
+def task_mean(weights: Tensor) -> Tensor:
+    """Mean over the samples and views of each task, broadcast back: ``(tasks, ..., K)``."""
+    axes = tuple(range(1, weights.ndim - 1))
+    return weights.mean(axes, keepdim=True).expand_as(weights)

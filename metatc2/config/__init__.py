@@ -1,0 +1,50 @@
+"""The configuration of a run: read from task files, overridden by ``--set key=value``, written beside the results.
+
+A `Config` is a frozen dataclass of sections. Every key has a type, a range, a default and one line of documentation in
+`all_keys`; whatever is wrong is an `InputError` that names the file, the key, what was found and what is expected.
+"""
+
+from metatc2.config.files import list_tasks, read_config, read_task, task_folder, write_config
+from metatc2.config.identity import differences, fingerprint, flatten, method_key, method_name
+from metatc2.config.merge import merge, override
+from metatc2.config.schema import (
+    CalibrationConfig,
+    Config,
+    DataConfig,
+    EncoderConfig,
+    EpisodeConfig,
+    HeadConfig,
+    Key,
+    ObjectiveConfig,
+    TrainerConfig,
+    TransferConfig,
+    ViewsConfig,
+    all_keys,
+)
+
+__all__ = [
+    "CalibrationConfig",
+    "Config",
+    "DataConfig",
+    "EncoderConfig",
+    "EpisodeConfig",
+    "HeadConfig",
+    "Key",
+    "ObjectiveConfig",
+    "TrainerConfig",
+    "TransferConfig",
+    "ViewsConfig",
+    "all_keys",
+    "differences",
+    "fingerprint",
+    "flatten",
+    "list_tasks",
+    "merge",
+    "method_key",
+    "method_name",
+    "override",
+    "read_config",
+    "read_task",
+    "task_folder",
+    "write_config",
+]

@@ -1,0 +1,253 @@
+"""The configuration of a run: one frozen dataclass a TOML section, every key with default, range and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, get_type_hints
+
+from metatc2.config.values import Bounds, convert, describe, setting, show
+from metatc2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Section:
+    """A TOML section; its values are checked and made canonical whenever one is constructed."""
+
+    def __post_init__(self) -> None:
+        for key in section_keys(type(self)):
+            value = convert(getattr(self, key.field), key.hint, key.bounds, key.name)
+            object.__setattr__(self, key.field, value)
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """What to learn from."""
+
+    source: str = setting("glyphs", "glyphs, digits, folder:PATH, npz:PATH or a torchvision data set by name")
+    split: str = setting("meta-train", "which images of the source to learn from")
+    image_size: int | None = setting(None, "side of the square images in pixels; unset: the source's own", at_least=8)
+    channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
+    root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
+    download: bool = setting(False, "whether torchvision may download the data set")
+
+
+@dataclass(frozen=True)
+class EpisodeConfig(Section):
+    """How a batch is cut into tasks."""
+
+    tasks: int = setting(4, "tasks that a batch is cut into", at_least=1)
+    batch: int = setting(256, "images a batch, all tasks together", at_least=2)
+    support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
+    assign: Literal["random", "cluster"] = setting("random", "how images are dealt to tasks")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A task needs one image on each side, support and query.
+        size = max(2, (2 * self.batch + self.tasks) // (2 * self.tasks))
+        if self.batch % self.tasks or self.batch < 2 * self.tasks:
+            raise InputError(
+                f"episode.batch = {self.batch} cannot be cut into episode.tasks = {self.tasks} equal tasks of at least "
+                f"2 images; the nearest valid batch is {size * self.tasks}"
+            )
+
+
+@dataclass(frozen=True)
+class ViewsConfig(Section):
+    """How views are made: a recipe, and whatever should differ from it."""
+
+    recipe: Literal["glyphs", "natural", "none"] = setting("glyphs", "the set of augmentations to start from")
+    crop_scale: tuple[float, float] | None = setting(
+        None, "smallest and largest share of the area kept by a crop", above=0, at_most=1
+    )
+    crop_ratio: tuple[float, float] | None = setting(None, "smallest and largest width / height of a crop", above=0)
+    rotation: float | None = setting(None, "largest rotation, degrees", at_least=0, at_most=180)
+    shear: float | None = setting(None, "largest shear, degrees", at_least=0, below=90)
+    flip: float | None = setting(None, "probability of a left-right flip", at_least=0, at_most=1)
+    jitter: float | None = setting(None, "probability of a colour jitter", at_least=0, at_most=1)
+    brightness: float | None = setting(None, "range of the brightness factor around 1", at_least=0)
+    contrast: float | None = setting(None, "range of the contrast factor around 1", at_least=0)
+    saturation: float | None = setting(None, "range of the saturation factor around 1", at_least=0)
+    hue: float | None = setting(None, "range of the hue shift, in turns", at_least=0, at_most=0.5)
+    grayscale: float | None = setting(None, "probability of dropping the colours", at_least=0, at_most=1)
+    blur: float | None = setting(None, "probability of a Gaussian blur", at_least=0, at_most=1)
+    blur_sigma: tuple[float, float] | None = setting(None, "smallest and largest sigma of the blur, pixels", above=0)
+    solarise: float | None = setting(None, "probability of solarising", at_least=0, at_most=1)
+    solarise_threshold: float | None = setting(None, "pixels from here on are inverted", at_least=0, at_most=1)
+    invert: float | None = setting(None, "probability of swapping ink and paper", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Section):
+    """The network that is kept."""
+
+    name: str = setting("conv4", "conv4, resnet18, resnet34, resnet50 or timm:NAME")
+    width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1)
+
+
+@dataclass(frozen=True)
+class HeadConfig(Section):
+    """The projector and predictor, dropped after pre-training."""
+
+    projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1)
+    projector_out: int = setting(128, "width of the projected embedding", at_least=1)
+    projector_layers: int = setting(2, "linear layers of the projector", at_least=1)
+    predictor_hidden: int = setting(128, "width of the predictor's hidden layer (BYOL, SimSiam)", at_least=1)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig(Section):
+    """The self-supervised loss; its name never stands in a task file."""
+
+    name: str = setting("simclr", "simclr, moco, byol, simsiam, barlow or vicreg")
+    options: Mapping[str, float] = setting(dict, "the objective's own settings, such as temperature")
+    momentum: float = setting(0.99, "rate of the target network's moving average", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class CalibrationConfig(Section):
+    """Task conflict calibration and its controls; the name never stands in a task file."""
+
+    name: Literal["none", "standardise", "tasks", "tc2"] = setting("none", "tc2, one of its controls, or none")
+    factors: int = setting(16, "rows K of the factor matrix V, fewer than the encoder's width", at_least=1)
+    where: Literal["backbone", "projector"] = setting("backbone", "whose output is calibrated")
+    form: Literal["blend", "gate", "add"] = setting("blend", "how W V meets the representation")
+    factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
+    weights: Literal["sample", "task"] = setting("sample", "weights of each sample, or their mean over the task")
+    control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
+    standardise: bool = setting(True, "whether representations are standardised over the episode first")
+    blend: float = setting(1.0, "final share of W V in the calibrated representation", at_least=0, at_most=1)
+    blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
+    inner_steps: int = setting(3, "steps T of the inner loop", at_least=0)
+    inner_optimizer: Literal["sgd", "momentum", "adam"] = setting("sgd", "optimiser of the inner loop")
+    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0)
+    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
+    gamma: float = setting(1.0, "weight of the objective in the inner loop; 0 is the stable choice", at_least=0)
+    adjoint: Literal["unroll", "first-order"] = setting("unroll", "how the inner loop is differentiated")
+    sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
+    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
+    outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
+    look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
+    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0)
+    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0)
+    hidden: int | None = setting(None, "hidden width of the weight network; unset: from the encoder", at_least=1)
+    ema: float = setting(0.99, "rate of the moving average of V used at test time", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class TrainerConfig(Section):
+    """The outer loop."""
+
+    steps: int = setting(600, "optimiser steps", at_least=1)
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimiser of the encoder")
+    lr: float = setting(2e-3, "peak learning rate", above=0)
+    weight_decay: float = setting(1e-4, "weight decay", at_least=0)
+    warmup: float = setting(0.05, "share of the steps in which the learning rate rises", at_least=0, at_most=1)
+    clip: float = setting(1.0, "largest gradient norm; 0 is off", at_least=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = setting("32-true", "number format")
+    accelerator: str = setting("auto", "auto, cpu, gpu or any accelerator that Lightning Fabric knows")
+    devices: int = setting(1, "number of devices", at_least=1)
+    seed: int = setting(0, "seed of every random number in the run", at_least=0, below=2**63)
+    checkpoint_every: int = setting(200, "steps between checkpoints", at_least=1)
+    log_every: int = setting(10, "steps between lines of metrics.jsonl", at_least=1)
+    threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1)
+
+
+@dataclass(frozen=True)
+class TransferConfig(Section):
+    """How the frozen encoder is judged."""
+
+    targets: tuple[str, ...] = setting((), "SOURCE or SOURCE:SPLIT; empty: the source's own meta-test classes")
+    way: tuple[int, ...] = setting((5,), "classes an episode", at_least=2)
+    shot: tuple[int, ...] = setting((1, 5), "labelled images a class", at_least=1)
+    query: int = setting(15, "test images a class", at_least=1)
+    episodes: int = setting(600, "few-shot episodes a row", at_least=1)
+    protocols: tuple[Literal["few-shot", "knn"], ...] = setting(("few-shot",), "protocols to run")
+    heads: tuple[str, ...] = setting(("cosine", "euclidean"), "few-shot classifiers on the frozen features")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on.
+
+    Raises:
+        InputError: if the description is not one line (each section checks itself).
+
+    >>> Config(episode=EpisodeConfig(tasks=2)).episode
+    EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random')
+    >>> EpisodeConfig(tasks=3)
+    Traceback (most recent call last):
+    metatc2.errors.InputError: episode.batch = 256 cannot be cut into episode.tasks = 3 equal tasks of at least 2
+    images; the nearest valid batch is 255
+    """
+
+    description: str = setting("", "one line, shown by `metatc2 tasks`")
+    data: DataConfig = field(default_factory=DataConfig)
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+
+    def __post_init__(self) -> None:
+        if self.description != "":
+            convert(self.description, str, Bounds(), "description")
+        if len(self.description.splitlines()) > 1:
+            raise InputError(f"description must be one line, found {show(self.description)}")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the configuration: its dotted name, its type and range, its default and its documentation."""
+
+    name: str
+    field: str
+    hint: Any
+    bounds: Bounds
+    default: Any
+    doc: str
+
+    @property
+    def expected(self) -> str:
+        """What the key accepts, in words."""
+        return describe(self.hint, self.bounds)
+
+
+def section_keys(section: type[Section]) -> tuple[Key, ...]:
+    """The keys of one section, in order.
+
+    >>> [key.name for key in section_keys(EncoderConfig)]
+    ['encoder.name', 'encoder.width']
+    """
+    hints = get_type_hints(section)
+    prefix = section.__name__.removesuffix("Config").lower()
+    keys = []
+    for f in fields(section):
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        keys.append(Key(f"{prefix}.{f.name}", f.name, hints[f.name], f.metadata["bounds"], default, f.metadata["doc"]))
+    return tuple(keys)
+
+
+@cache
+def sections() -> dict[str, type[Section]]:
+    """The sections by name, in the order in which they are written.
+
+    >>> list(sections())[:3]
+    ['data', 'episode', 'views']
+    """
+    return {name: hint for name, hint in get_type_hints(Config).items() if name != "description"}
+
+
+@cache
+def all_keys() -> dict[str, Key]:
+    """Every key by its dotted name, with what a help page says about it.
+
+    >>> key = all_keys()["episode.tasks"]
+    >>> key.default, key.expected, key.doc
+    (4, 'a whole number ≥ 1', 'tasks that a batch is cut into')
+    """
+    return {key.name: key for section in sections().values() for key in section_keys(section)}

@@ -1,0 +1,99 @@
+"""`InnerLoop`: adapt parameters by a differentiable optimiser."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+
+import torchopt
+
+from metatc2.errors import InputError
+from metatc2.inner.adjoints import Adjoint, InnerLoss, Params, Unroll
+from metatc2.inner.probe import probe
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """Adapt a dictionary of parameters by some steps of a torchopt optimiser, differentiably.
+
+    Args:
+        optimizer: any torchopt transformation: ``torchopt.sgd(0.1)``, ``torchopt.adam(0.01)``,
+            ``clip_norm(1.0).chain(torchopt.sgd(0.1))``.
+        steps: number of updates, ≥ 0.
+        adjoint: how to differentiate: `Unroll` (exact) or `FirstOrder`.
+
+    The optimiser is tried once on three numbers when the loop is made, because torchopt 0.7.3 has traps that otherwise show
+    as NaN or as silently wrong meta-gradients:
+
+    * Where a gradient is exactly zero (a dead ReLU), Adam, AdamW, RMSProp and AdaGrad with ``eps_root = 0`` divide by zero
+      *in the backward pass*. The loop then treats such an entry as a constant for the derivative, so it contributes zero
+      in place of NaN.
+    * The fused operator (``use_accelerated_op=True``) leaves ``eps_root`` out of its derivative: refused under an adjoint
+      that needs the derivative. Where its compiled part does not load with the installed torch, torchopt falls back to
+      Python without a word: a `RuntimeWarning` says so.
+    * ``clip_grad_norm`` of torchopt ignores the derivative of the norm: refused likewise; `clip_norm` is exact.
+    * Momentum with dampening keeps a hidden flag, so that a second inner loop differs from the first: refused.
+
+    Raises:
+        InputError: if `steps` is negative or the optimiser is one of those.
+
+    >>> import torch
+    >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=1)
+    >>> start = torch.tensor(2.0, requires_grad=True)
+    >>> adapted = loop(lambda p: p["w"] ** 2, {"w": start})["w"]      # w - 0.25 * 2w = w / 2
+    >>> adapted.item(), torch.autograd.grad(adapted, start)[0].item()
+    (1.0, 0.5)
+    """
+
+    optimizer: torchopt.base.GradientTransformation
+    steps: int
+    adjoint: Adjoint = field(default_factory=Unroll)
+    _guard: bool = field(init=False, repr=False, compare=False, default=False)
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise InputError(f"InnerLoop: steps must be ≥ 0, got {self.steps}")
+        traits = probe(self.optimizer)
+        if traits.hidden_state:
+            raise InputError(
+                "InnerLoop: this optimiser keeps state between inner loops (torchopt's momentum with dampening does), "
+                "so the second loop would differ from the first; set dampening=0"
+            )
+        if self.adjoint.differentiates_update and not traits.derivative_is_right:
+            raise InputError(
+                "InnerLoop: the derivative of this optimiser's update is missing or wrong (torchopt's clip_grad_norm "
+                "and use_accelerated_op=True with eps_root are so); use metatc2.inner.clip_norm and "
+                "use_accelerated_op=False, or the FirstOrder adjoint"
+            )
+        if traits.fused and not compiled_operator_loads():
+            warnings.warn(
+                "torchopt's compiled operator does not load with the installed torch, so use_accelerated_op=True runs "
+                "its slower Python version; leave use_accelerated_op out",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        object.__setattr__(self, "_guard", traits.singular_at_zero)
+
+    def __call__(self, loss: InnerLoss, params: Params) -> Params:
+        """Parameters after `steps` updates, connected to `params` and to all that `loss` depends on, as the adjoint says.
+
+        Args:
+            loss: scalar loss of a parameter dictionary; called once a step.
+            params: where to start; never changed.
+
+        Raises:
+            InputError: if the loss does not depend on the parameters.
+        """
+        return self.adjoint.adapt(loss, params, self.optimizer, self.steps, self._guard)
+
+
+@cache
+def compiled_operator_loads() -> bool:
+    """True if torchopt's compiled extension can be imported beside the installed torch."""
+    try:
+        importlib.import_module("torchopt._C")
+    except ImportError:
+        return False
+    return True

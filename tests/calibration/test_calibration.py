@@ -1,0 +1,185 @@
+"""Calibration against the formulas of TC² restated, its switches and controls, and recovery of planted factors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from metatc2.calibration import (
+    Calibrator,
+    FactorNetwork,
+    WeightNetwork,
+    hoyer,
+    orthogonality,
+    reconstruction,
+    reconstruction_ratio,
+    sparsity,
+    standardise,
+)
+from metatc2.errors import InputError
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def calibrator(**options: object) -> Calibrator:
+    made = Calibrator(8, 3, generator=generator(1), **options).double()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for p in made.parameters():
+            p.add_(0.1 * draw(*p.shape, seed=p.numel()))  # away from the zeros of the start
+    return made
+
+
+def test_losses_restate_their_formulas() -> None:
+    z, w, v = draw(3, 5, 2, 8), draw(3, 5, 2, 4, seed=1), draw(4, 8, seed=2)
+    zs, ws, vs = z.reshape(-1, 8).numpy(), w.reshape(-1, 4).numpy(), v.numpy()
+    rec = np.mean([np.sum((zs[j] - sum(ws[j, k] * vs[k] for k in range(4))) ** 2) / 8 for j in range(len(zs))])
+    orth = sum((vs[a] @ vs[b] - (a == b)) ** 2 for a in range(4) for b in range(4)) / 4
+    spars = np.mean([np.abs(row).sum() for row in ws]) / 2
+    assert reconstruction(z, w, v).item() == pytest.approx(rec)
+    assert orthogonality(v).item() == pytest.approx(orth)
+    assert sparsity(w).item() == pytest.approx(spars)
+    each = [(2 - np.abs(r).sum() / np.sqrt((r**2).sum())) / (2 - 1) for r in ws]
+    assert hoyer(w).item() == pytest.approx(np.mean(each))
+    assert reconstruction_ratio(z, w, v).item() == pytest.approx(rec / zs.var(0).mean())
+
+
+def test_reconstruction_target_has_no_gradient() -> None:
+    z = draw(4, 8).requires_grad_()
+    reconstruction(z, draw(4, 2, seed=1).requires_grad_(), draw(2, 8, seed=2)).backward()
+    assert z.grad is None
+
+
+def test_factor_network_restates_its_formula_and_starts_as_an_orthonormal_basis() -> None:
+    network = FactorNetwork(8, 3, generator=generator()).double()
+    z = draw(2, 5, 2, 8)
+    torch.testing.assert_close(network(z) @ network(z).T, torch.eye(3, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.nn.init.normal_(network.value_out, std=0.5, generator=generator(5))
+    s = z.reshape(-1, 8).numpy()
+    scores = s @ network.key.detach().numpy()
+    a = np.exp(scores) / np.exp(scores).sum(0)
+    value = gelu(s @ network.value_in.detach().numpy()) @ network.value_out.detach().numpy()
+    v = network.basis.detach().numpy() + a.T @ value
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    np.testing.assert_allclose(network(z).detach().numpy(), v, rtol=1e-10)
+
+
+def test_no_gradient_reaches_the_samples_through_the_factors() -> None:
+    made = calibrator()
+    z = draw(2, 5, 2, 8).requires_grad_()
+    made.factor_network(z).square().sum().backward()
+    assert z.grad is None
+    assert made.factor_network.key.grad is not None
+
+
+def test_weight_network_restates_its_formula() -> None:
+    network = WeightNetwork(8, 6, generator=generator()).double()
+    z, v = draw(2, 5, 2, 8), draw(3, 8, seed=1)
+    w1, b1, w2, b2 = (p.detach().numpy() for p in (network.w1, network.b1, network.w2, network.b2))
+    expected = (gelu(z.numpy() @ w1 + b1) @ w2 + b2) @ v.numpy().T
+    np.testing.assert_allclose(network(z, v).detach().numpy(), expected, rtol=1e-9)
+    by_task = WeightNetwork(8, 6, order="task", generator=generator()).double()(z, v).detach()
+    np.testing.assert_allclose(by_task[1, 3, 1].numpy(), expected[1].reshape(-1, 3).mean(0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("form", ["blend", "gate", "add"])
+def test_forms(form: str, blend: float) -> None:
+    z = draw(2, 5, 2, 8)
+    result = calibrator(form=form)(z, blend)
+    wv = result.weights @ result.factors
+    composed = {"blend": wv, "gate": z * 2 / (1 + torch.exp(-wv)), "add": z + wv}[form]
+    torch.testing.assert_close(result.features, (1 - blend) * z + blend * composed)
+    if blend == 0:
+        assert torch.equal(result.features, z)
+
+
+def test_shuffle_gives_every_sample_the_weights_of_another() -> None:
+    z = draw(2, 5, 2, 8)
+    plain, placebo = calibrator()(z), calibrator(control="shuffle")(z)
+    torch.testing.assert_close(placebo.weights, plain.weights)
+    torch.testing.assert_close(placebo.features[:, 1:], plain.features[:, :-1])
+    torch.testing.assert_close(placebo.features[:, 0], plain.features[:, -1])
+
+
+def test_random_projection_projects_and_learns_nothing() -> None:
+    made = Calibrator(8, 3, control="random-projection", generator=generator()).double()
+    assert not list(made.parameters())
+    z = draw(2, 5, 2, 8)
+    once = made(z).features
+    torch.testing.assert_close(made(once).features, once)
+    assert torch.linalg.matrix_rank(once.reshape(-1, 8), atol=1e-5).item() == 3
+
+
+@pytest.mark.parametrize("kind", ["parameter", "fixed"])
+def test_factors_that_do_not_see_the_data(kind: str) -> None:
+    made = calibrator(factor_network=kind)
+    assert torch.equal(made(draw(2, 5, 2, 8)).factors, made(draw(2, 5, 2, 8, seed=9)).factors)
+    assert ("factor_network.basis" in dict(made.named_parameters())) == (kind == "parameter")
+
+
+def test_loss_is_the_weighted_sum() -> None:
+    made, z = calibrator(orthogonality=0.7, sparsity=0.3), draw(2, 5, 2, 8)
+    c = made(z)
+    expected = reconstruction(z, c.weights, c.factors) + 0.7 * orthogonality(c.factors) + 0.3 * sparsity(c.weights)
+    torch.testing.assert_close(made.loss(z, c), expected)
+
+
+def test_standardise_and_test_time_averages_agree() -> None:
+    h = draw(2, 50, 2, 8) * 3 + 1
+    z = standardise(h)
+    torch.testing.assert_close(z.reshape(-1, 8).std(0, correction=0), torch.ones(8, dtype=torch.float64), rtol=1e-4, atol=0)
+    made = calibrator(factor_network="parameter")
+    made.track(h, made(z).factors)
+    at_test = made.test_features(h.reshape(-1, 8), standardised=True)
+    torch.testing.assert_close(at_test, made(z).features.reshape(-1, 8), rtol=1e-4, atol=1e-5)
+
+
+def test_errors_say_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"calibration.factors is 8 and the representation has 8 dimensions.*factors = 2"):
+        Calibrator(8, 8)
+    with pytest.raises(InputError, match="did you mean 'gate'"):
+        Calibrator(8, 3, form="gat")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="did you mean 'pooled'"):
+        Calibrator(8, 3, factor_network="poled")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="order of weights"):
+        Calibrator(8, 3, weights="batch")  # type: ignore[arg-type]
+
+
+def recovery(sparsity_weight: float) -> float:
+    """Mean best-match |cosine| of the learned factors with six planted ones; a task uses two of them."""
+    g = generator(0)
+    dim, factors, per_task, tasks, samples = 16, 6, 2, 4, 32
+    truth = torch.linalg.qr(torch.randn(dim, factors, generator=g)).Q.T
+    made = Calibrator(dim, factors, sparsity=sparsity_weight, hidden=64, generator=generator(10))
+    optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
+    for _ in range(700):
+        used = torch.rand(tasks, factors, generator=g).argsort(-1)[:, None, :per_task].expand(-1, samples, -1)
+        active = (torch.rand(tasks, samples, per_task, generator=g) < 0.5).float()
+        amount = torch.randn(tasks, samples, per_task, generator=g) * active
+        mixed = torch.zeros(tasks, samples, factors).scatter(2, used, amount) @ truth
+        z = 2 * (mixed + 0.02 * torch.randn(mixed.shape, generator=g))[:, :, None]
+        loss = made.loss(z, made(z))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (truth @ made(z).factors.T).abs().amax(1).mean().item()
+
+
+def test_planted_factors_are_recovered_with_sparsity_and_not_without() -> None:
+    with_sparsity, without = recovery(0.05), recovery(0.0)
+    assert with_sparsity >= 0.9
+    assert without <= with_sparsity - 0.15
