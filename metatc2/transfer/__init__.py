@@ -1,1 +1,47 @@
-"""TODO."""
+"""Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
+
+from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare
+from metatc2.transfer.evaluate import PROTOCOLS, RANDOM_ENCODER, RAW_PIXELS, FeatureFunction, episodes_seed, evaluate
+from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
+from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
+from metatc2.transfer.intervals import mean_interval, paired_difference
+from metatc2.transfer.knn import knn, knn_split
+from metatc2.transfer.results import Row, read_results, write_results
+from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
+from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
+
+__all__ = [
+    "HEADS",
+    "MEAN_TARGET",
+    "PROTOCOLS",
+    "RANDOM_ENCODER",
+    "RAW_PIXELS",
+    "Cosine",
+    "Difference",
+    "Episodes",
+    "Euclidean",
+    "FeatureFunction",
+    "Head",
+    "Row",
+    "Run",
+    "Target",
+    "by_method",
+    "compare",
+    "episodes_seed",
+    "evaluate",
+    "evaluation_mode",
+    "expand_targets",
+    "extract",
+    "few_shot",
+    "fingerprint",
+    "fit_query",
+    "knn",
+    "knn_split",
+    "mean_interval",
+    "paired_difference",
+    "parse_target",
+    "raw_pixels",
+    "read_results",
+    "sample_episodes",
+    "write_results",
+]

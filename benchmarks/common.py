@@ -1,0 +1,49 @@
+"""What every benchmark writes: the environment it ran in, and its rows."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and threads: what a figure depends on besides the code."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchopt": version("torchopt"),
+        "system": platform.system(),
+        "cpu": _cpu_model(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``{"environment": {...}, "rows": [...]}``; the folder is made if it is missing.
+
+    Args:
+        path: the file named by ``--json``.
+        rows: one mapping a measured case, made of what JSON holds.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.tmp")
+    aside.write_text(json.dumps({"environment": environment(), "rows": list(rows)}, indent=1) + "\n")
+    aside.replace(target)
+
+
+def _cpu_model() -> str:
+    """The processor's name; `platform.processor` is empty or generic on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

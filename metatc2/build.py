@@ -1,0 +1,168 @@
+"""From a configuration to the parts of a run: data, views, sampler, encoder, learner."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from metatc2.calibration import Calibrator
+from metatc2.config import Config
+from metatc2.data import ImageStore, load
+from metatc2.encoders import build_encoder, feature_dim
+from metatc2.episodes import SplitBatch
+from metatc2.errors import InputError
+from metatc2.heads import Predictor, Projector
+from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Unroll, inner_optimizer
+from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
+from metatc2.objectives import Objective, build_objective
+from metatc2.trainer import TrainerOptions
+from metatc2.views import Views
+
+ADJOINTS: dict[str, Adjoint] = {"unroll": Unroll(), "first-order": FirstOrder()}
+
+
+def build_data(config: Config) -> ImageStore:
+    """The store that a run learns from."""
+    data = config.data
+    return load(
+        data.source, image_size=data.image_size, channels=data.channels, root=data.root, download=data.download
+    )
+
+
+def build_views(config: Config, image_size: int) -> Views:
+    """The recipe of ``[views]`` with the values that are set in place of its own.
+
+    Args:
+        config: see `Config`.
+        image_size: side of the views in pixels.
+    """
+    recipe: Views = {"glyphs": Views.glyphs, "natural": Views.natural, "none": Views.none}[config.views.recipe]()
+    overrides = {
+        f.name: value
+        for f in dataclasses.fields(config.views)
+        if f.name != "recipe" and (value := getattr(config.views, f.name)) is not None
+    }
+    return dataclasses.replace(recipe, size=image_size, **overrides)
+
+
+def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> SplitBatch:
+    """The task sampler of ``[episode]`` on the pre-training split."""
+    episode = config.episode
+    return SplitBatch(
+        store,
+        build_views(config, store.image_size),
+        tasks=episode.tasks,
+        batch=episode.batch,
+        support=episode.support,
+        assign=episode.assign,
+        split=config.data.split,
+        seed=config.trainer.seed,
+        device=device,
+    )
+
+
+def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Module:
+    """The encoder as it is before pre-training: the same for every method and seed pair, and the control "random"."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.trainer.seed)
+        return build_encoder(config.encoder.name, channels=channels, image_size=image_size, width=config.encoder.width)
+
+
+def build_learner(
+    config: Config, channels: int, image_size: int, encoder: nn.Module | None = None
+) -> SelfSupervised:
+    """The learner that ``[calibration]`` names, with the objective of ``[objective]``.
+
+    Args:
+        config: see `Config`.
+        channels: 1 or 3.
+        image_size: side of the images in pixels.
+        encoder: one of the user's own; by default that of ``[encoder]``.
+
+    Raises:
+        InputError: if a name is unknown, a task is too small for its objective or K ≥ d.
+    """
+    encoder = encoder or build_fresh_encoder(config, channels, image_size)
+    dim = feature_dim(encoder, channels, image_size)
+    objective = build_objective(config.objective.name, **config.objective.options)
+    _check_sizes(config, objective)
+    head = config.head
+    with torch.random.fork_rng():
+        # Heads start alike under every calibration: their seed depends on nothing else.
+        torch.manual_seed(config.trainer.seed + 1)
+        projector = Projector(dim, head.projector_hidden, head.projector_out, layers=head.projector_layers)
+        predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
+    c = config.calibration
+    if c.name != "tc2":
+        return SelfSupervised(
+            encoder,
+            objective,
+            projector=projector,
+            predictor=predictor,
+            per_task=c.name == "tasks",
+            standardise=c.name == "standardise",
+            where=c.where,
+            momentum=config.objective.momentum,
+        )
+    calibrator = Calibrator(
+        dim if c.where == "backbone" else head.projector_out,
+        c.factors,
+        form=c.form,
+        factor_network=c.factor_network,
+        weights=c.weights,
+        hidden=c.hidden,
+        control=c.control,
+        orthogonality=c.orthogonality,
+        sparsity=c.sparsity,
+        ema=c.ema,
+        generator=torch.Generator().manual_seed(config.trainer.seed + 2),
+    )
+    options = {
+        "projector": projector,
+        "predictor": predictor,
+        "calibrator": calibrator,
+        "inner": InnerLoop(
+            inner_optimizer(c.inner_optimizer, c.inner_lr, clip=c.inner_clip), c.inner_steps, ADJOINTS[c.adjoint]
+        ),
+        "gamma": c.gamma,
+        "blend": c.blend,
+        "blend_warmup": c.blend_warmup,
+        "standardise": c.standardise,
+        "where": c.where,
+        "outer_on": c.outer_on,
+        "momentum": config.objective.momentum,
+        "lr": c.lr,
+    }
+    if c.look_ahead:
+        return LookAheadTC2(encoder, objective, look_ahead_lr=c.look_ahead_lr, **options)
+    return TC2(encoder, objective, **options)
+
+
+def build_trainer_options(config: Config) -> TrainerOptions:
+    """The part of ``[trainer]`` that the trainer itself needs."""
+    values = {f.name: getattr(config.trainer, f.name) for f in dataclasses.fields(TrainerOptions)}
+    return TrainerOptions(**values)
+
+
+def _check_sizes(config: Config, objective: Objective) -> None:
+    """A task too small for its objective is found before anything is written."""
+    c, episode = config.calibration, config.episode
+    task = episode.batch // episode.tasks
+    support = round(episode.support * task)
+    if c.name == "tc2" and (c.look_ahead or (c.gamma and c.inner_steps)):
+        smallest, where = min(support, task - support) if c.look_ahead else support, "support side"
+    elif c.name == "tc2" and c.outer_on == "query":
+        smallest, where = task - support, "query side"
+    elif c.name in ("tc2", "tasks"):
+        smallest, where = task, "task"
+    else:
+        smallest, where = episode.batch, "batch"
+    try:
+        objective.check(smallest)
+    except InputError as error:
+        raise InputError(
+            f"{error} Here a {where} has {smallest}: raise episode.batch ({episode.batch}) or lower episode.tasks "
+            f"({episode.tasks})"
+        ) from error

@@ -1,0 +1,246 @@
+"""The command line: `metatc2 tasks | pretrain | transfer | compare | demo`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metatc2.errors import InputError
+
+Calibration = Literal["none", "standardise", "tasks", "tc2"]
+Protocol = Literal["few-shot", "knn"]
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def tasks() -> None:
+    """List the task files that ship with the library, one line each.
+
+    Example:
+        metatc2 tasks
+    """
+    from metatc2.config import list_tasks
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, description in list_tasks():
+        table.add_row(f"[bold]{name}[/]", description)
+    Console().print(table)
+
+
+@app.command
+def pretrain(
+    task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    /,
+    *,
+    objective: Annotated[str, tyro.conf.arg(metavar="NAME")] = "simclr",
+    calibration: Calibration = "tc2",
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    resume: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+) -> None:
+    """Pre-train an encoder on a task and write it to a run folder.
+
+    Examples:
+        metatc2 pretrain glyphs --objective simclr --calibration tc2 --steps 300 --run runs/tc2
+        metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
+        metatc2 pretrain --resume runs/tc2
+
+    Args:
+        task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
+        objective: simclr, moco, byol, simsiam, barlow or vicreg.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2.
+        steps: Training steps; by default the task's.
+        seed: Seed of everything random; by default 0.
+        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
+        encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
+        set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
+        resume: Continue this run from its last checkpoint; no other option is taken then.
+    """
+    from metatc2 import runs
+    from metatc2.config import override, read_task
+
+    console = Console(stderr=True)
+    if resume is not None:
+        if task is not None:
+            raise InputError("pretrain: give TASK or --resume DIR, not both; a run is resumed with its own config.toml")
+        done = runs.resume(Path(resume), show=True)
+    else:
+        if task is None:
+            raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
+        given = {"trainer.steps": steps, "trainer.seed": seed, "encoder.name": encoder}
+        assignments = [f"objective.name={objective}", f"calibration.name={calibration}"]
+        assignments += [f"{key}={value}" for key, value in given.items() if value is not None]
+        config = override(override(read_task(task), set), assignments, where="command line")
+        path = Path(run) if run else runs.default_folder(task, config)
+        done = runs.pretrain(config, path, show=True)
+    console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
+
+
+@app.command
+def transfer(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    /,
+    *,
+    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
+    protocol: Protocol | None = None,
+    way: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
+    query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Measure how well a run's frozen encoder transfers, beside a random encoder and raw pixels.
+
+    Rows are added to DIR/transfer.json; a row measured again is replaced.
+
+    Examples:
+        metatc2 transfer runs/tc2
+        metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
+        metatc2 transfer runs/tc2 --protocol knn --json result.json
+
+    Args:
+        run: Run folder.
+        to: Targets; by default those of the run's task.
+        protocol: few-shot or knn; by default those of the run's task.
+        way: Classes an episode.
+        shot: Labelled images a class; one row each.
+        query: Test images a class.
+        episodes: Episodes a row.
+        json: Write the rows of this call to a file too.
+    """
+    from metatc2 import runs
+    from metatc2.report import transfer_table
+
+    loaded = runs.load_run(Path(run))
+    changes: dict[str, Any] = {
+        "targets": to,
+        "protocols": (protocol,) if protocol else (),
+        "way": (way,) if way else (),
+        "shot": shot,
+        "query": query,
+        "episodes": episodes,
+    }
+    rows = runs.transfer(loaded, **{key: value for key, value in changes.items() if value not in ((), None)})
+    Console().print(transfer_table(rows))
+    _write_json(json, [asdict(row) for row in rows])
+
+
+@app.command
+def compare(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR_A DIR_B")],
+    /,
+    *,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Paired differences of the first run against each other run, target by target.
+
+    Runs that differ in nothing but their seed are taken together: differences are then paired by seed and the interval is
+    over seeds. With one seed the interval is over episodes and says nothing about other seeds.
+
+    Example:
+        metatc2 compare runs/tc2-s0 runs/tc2-s1 runs/tc2-s2 runs/plain-s0 runs/plain-s1 runs/plain-s2
+
+    Args:
+        runs: Run folders with a transfer.json (see `metatc2 transfer`), the method in question first.
+        json: Write the differences to a file too.
+    """
+    from metatc2 import runs as library
+    from metatc2.report import comparison_table
+
+    found = library.compare([Path(run) for run in runs])
+    Console().print(comparison_table(found))
+    _write_json(json, [difference.to_json() for difference in found])
+
+
+@app.command
+def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:
+    """Pre-train on Latin letters with and without calibration, transfer to four scripts never seen, and draw it.
+
+    SimCLR and Barlow Twins, each plain, with standardised features (the control) and with TC². Takes a few minutes on two
+    CPU cores.
+
+    Example:
+        metatc2 demo
+
+    Args:
+        folder: Where runs, table and picture go.
+        seeds: Seeds of every method; intervals are over them.
+    """
+    from metatc2.demo import run_demo
+
+    run_demo(Path(folder), seeds=seeds)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted."""
+    console = Console(stderr=True, soft_wrap=True)
+    warnings.showwarning = _show_warning
+    try:
+        app.cli(
+            args=merge_repeated(sys.argv[1:] if arguments is None else arguments),
+            prog="metatc2",
+            description="Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison.",
+        )
+    except InputError as error:
+        console.print(f"metatc2: error: {error}", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("metatc2: interrupted; a run goes on with: metatc2 pretrain --resume DIR", markup=False)
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__name__ != "TrainingDiverged":
+            raise
+        console.print(f"metatc2: stopped: {error}", markup=False, highlight=False)
+        sys.exit(1)
+
+
+def merge_repeated(arguments: Sequence[str]) -> list[str]:
+    """``--set a=1 --set b=2`` means ``--set a=1 b=2``; likewise for ``--to`` and ``--shot``.
+
+    >>> merge_repeated(["pretrain", "glyphs", "--set", "a=1", "--steps", "3", "--set", "b=2"])
+    ['pretrain', 'glyphs', '--steps', '3', '--set', 'a=1', 'b=2']
+    """
+    lists: dict[str, list[str]] = {}
+    rest: list[str] = []
+    into = rest
+    for argument in arguments:
+        if argument in ("--set", "--to", "--shot"):
+            into = lists.setdefault(argument, [])
+            continue
+        if argument.startswith("--"):
+            into = rest
+        into.append(argument)
+    return rest + [word for name, values in lists.items() for word in (name, *values)]
+
+
+def _write_json(path: str | None, rows: list[dict[str, Any]]) -> None:
+    if path is None:
+        return
+    from metatc2.checkpoint import write_atomically
+
+    try:
+        write_atomically(Path(path), (json.dumps(rows, indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"--json {path}: cannot be written ({error.strerror}); name a file in a folder of yours") from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    # One line a person can use; a warning's source line says nothing to someone at a terminal.
+    Console(stderr=True, soft_wrap=True).print(f"metatc2: warning: {message}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

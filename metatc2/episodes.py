@@ -1,0 +1,197 @@
+"""Episodes, and the sampler that cuts every batch into self-supervised tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError, nearest
+from metatc2.views import Views
+
+Assign = Literal["random", "cluster"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One side of an episode, all tasks stacked.
+
+    Args:
+        images: ``(tasks, samples, views, C, H, W)``, float in [0, 1].
+        labels: ``(tasks, samples)``, task-local; None in self-supervised tasks.
+        descriptors: ``(tasks, samples, views, P)``: how each view was made; None where views are not drawn.
+        index: ``(tasks, samples)``: row in the store.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    descriptors: Tensor | None
+    index: Tensor
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Samples:
+        """The same samples with `f` applied to every tensor."""
+        return Samples(
+            f(self.images),
+            None if self.labels is None else f(self.labels),
+            None if self.descriptors is None else f(self.descriptors),
+            f(self.index),
+        )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Tasks with a support side, to adapt on, and a query side, to judge on."""
+
+    support: Samples
+    query: Samples
+
+    def to(self, device: torch.device | str) -> Episode:
+        """The same episode on a device."""
+        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)))
+
+    def merged(self) -> Episode:
+        """The same samples as one single task."""
+        return Episode(*(side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query)))
+
+    @property
+    def images(self) -> Tensor:
+        """Images of both sides, support first: ``(tasks, samples, views, C, H, W)``."""
+        return torch.cat([self.support.images, self.query.images], dim=1)
+
+
+class Sampler(Protocol):
+    """What the trainer asks of a sampler. A sampler without state may return an empty dictionary."""
+
+    def sample(self) -> Episode:
+        """The next episode."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next episodes depend on: tensors, numbers and strings."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        ...
+
+
+class SplitBatch:
+    """Cut each batch of images into self-supervised tasks (TC², arXiv 2511.13787, its task construction).
+
+    Every epoch visits the rows in a new order and leaves out the incomplete last batch. Views are drawn anew for every image.
+
+    Args:
+        store: where the images are.
+        views: how views are made.
+        tasks: number of tasks M in a batch.
+        batch: images in a batch; `tasks` must divide it.
+        support: share of each task's samples on its support side, strictly between 0 and 1.
+        assign: ``"random"`` deals images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
+            k-means), so that tasks differ and negatives are hard.
+        split: rows of the store to draw from.
+        seed: of the generator that everything is drawn from.
+        device: where views are made.
+        embed: ``(N, C, H, W)`` float → ``(N, D)``, what ``"cluster"`` compares; by default pixels averaged to 7 × 7.
+
+    Raises:
+        InputError: if sizes do not fit each other or the store.
+
+    >>> store = ImageStore("noise", torch.randint(0, 255, (32, 1, 16, 16)).byte(), torch.zeros(32, dtype=torch.int64))
+    >>> episode = SplitBatch(store, Views.none(), tasks=2, batch=16).sample()
+    >>> episode.support.images.shape
+    torch.Size([2, 4, 2, 1, 16, 16])
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        views: Views,
+        *,
+        tasks: int,
+        batch: int,
+        support: float = 0.5,
+        assign: Assign = "random",
+        split: str = "all",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        embed: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.rows = store.rows(split)
+        if tasks < 1 or batch % tasks:
+            raise InputError(f"SplitBatch: batch {batch} is not divisible by tasks {tasks}; {_near_batch(batch, tasks)}")
+        if len(self.rows) < batch:
+            raise InputError(
+                f"SplitBatch: {store.name}:{split} has {len(self.rows)} images, fewer than a batch of {batch}; "
+                f"use episode.batch = {max(tasks, len(self.rows) // tasks * tasks)} or less"
+            )
+        samples = batch // tasks
+        self.support = round(support * samples)
+        if not 0 < support < 1 or not 0 < self.support < samples:
+            raise InputError(
+                f"SplitBatch: a support share of {support} cuts a task of {samples} images into {self.support} and "
+                f"{samples - self.support}; both sides need at least one"
+            )
+        if assign not in get_args(Assign):
+            raise InputError(f"SplitBatch: unknown assign {assign!r}; {nearest(assign, get_args(Assign))}")
+        self.store, self.views, self.tasks, self.batch, self.assign = store, views, tasks, batch, assign
+        self.device, self.embed = torch.device(device), embed or _average_pixels
+        self.generator = torch.Generator().manual_seed(seed)
+        self.order, self.position = self.rows[:0], 0
+
+    def sample(self) -> Episode:
+        """The next episode: float images ``(tasks, samples, 2, C, H, W)`` on the sampler's device."""
+        if self.position + self.batch > len(self.order):
+            self.order = self.rows[torch.randperm(len(self.rows), generator=self.generator)]
+            self.position = 0
+        rows = self.order[self.position : self.position + self.batch]
+        self.position += self.batch
+        if self.assign == "cluster":
+            rows = rows[self._cluster(self.store.images[rows])]
+        images, descriptors = self.views(self.store.images[rows].to(self.device), self.generator, views=2)
+        whole = Samples(images, None, descriptors, rows).map(lambda t: t.unflatten(0, (self.tasks, -1)))
+        return Episode(
+            whole.map(lambda t: t[:, : self.support]),
+            whole.map(lambda t: t[:, self.support :]),
+        )
+
+    def __iter__(self) -> Iterator[Episode]:
+        while True:
+            yield self.sample()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator, order of the epoch and position in it."""
+        return {"generator": self.generator.get_state(), "order": self.order, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue in the middle of the saved epoch."""
+        self.generator.set_state(state["generator"])
+        self.order, self.position = state["order"], int(state["position"])
+
+    def _cluster(self, images: Tensor) -> Tensor:
+        """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""
+        features = self.embed(images.to(self.device).float() / 255).detach().float().cpu().flatten(1).numpy()
+        seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
+        centres = KMeans(self.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
+        distance = ((features[:, None] - centres[None]) ** 2).sum(-1)
+        seats = np.repeat(distance, self.batch // self.tasks, axis=1)
+        _, seat = linear_sum_assignment(seats)
+        order = torch.from_numpy(np.argsort(seat, kind="stable"))
+        # The assignment leaves the samples of a task in batch order, which is random; support and query need no shuffle.
+        return order
+
+
+def _average_pixels(images: Tensor) -> Tensor:
+    return torch.nn.functional.adaptive_avg_pool2d(images, 7).flatten(1)
+
+
+def _near_batch(batch: int, tasks: int) -> str:
+    if tasks < 1:
+        return "tasks must be at least 1"
+    return f"the nearest valid batch is {max(1, round(batch / tasks)) * tasks}"

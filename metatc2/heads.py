@@ -1,0 +1,98 @@
+"""Projector and predictor: small networks between encoder and objective, dropped after pre-training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.errors import InputError
+
+Activation = Callable[[], nn.Module]
+
+
+class TaskNorm(nn.Module):
+    """Batch normalisation within each task.
+
+    The first axis is tasks and the last features; mean and (biased) variance are taken over *all* axes in between, so
+    over the samples and views of one task together, never across tasks. There are no running statistics: training and
+    evaluation are the same function of the batch. On one task it equals `torch.nn.BatchNorm1d` in training.
+
+    Args:
+        dim: D, number of features.
+        eps: added to the variance.
+
+    Raises:
+        InputError: when the input is not ``(tasks, ..., D)`` with three axes or more, or a task has a single row.
+
+    >>> norm = TaskNorm(4)
+    >>> out = norm(torch.randn(3, 8, 2, 4))  # 3 tasks of 8 samples in 2 views
+    >>> bool(out.mean((1, 2)).abs().max() < 1e-5)
+    True
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(tasks, ..., D)`` to the same shape."""
+        dim = self.weight.shape[0]
+        if x.ndim < 3 or x.shape[-1] != dim:
+            raise InputError(
+                f"TaskNorm needs (tasks, ..., {dim}) with at least three axes, found {tuple(x.shape)}; "
+                "a single task is x.unsqueeze(0)"
+            )
+        if x.numel() == x.shape[0] * dim:
+            raise InputError(f"TaskNorm needs at least 2 rows a task, found {tuple(x.shape)}; enlarge the tasks")
+        # Statistics in full precision under mixed precision, as batch normalisation does.
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        variance, mean = torch.var_mean(wide, tuple(range(1, x.ndim - 1)), correction=0, keepdim=True)
+        normed = (wide - mean) * (variance + self.eps).rsqrt()
+        return (normed * self.weight + self.bias).to(x.dtype)
+
+
+class Projector(nn.Sequential):
+    """``layers`` linear layers with `TaskNorm` and an activation between them, for inputs ``(tasks, ..., dim)``.
+
+    Args:
+        dim: width of the encoder.
+        hidden: width of the layers in between.
+        out: width of the embedding that the objective sees.
+        layers: number of linear layers; 1 is a linear projector.
+        activation: makes the activation; a smooth one (`torch.nn.GELU`) where the head is differentiated twice.
+
+    Raises:
+        InputError: if there are fewer layers than one.
+
+    >>> Projector(64, 256, 128)(torch.randn(4, 16, 2, 64)).shape
+    torch.Size([4, 16, 2, 128])
+    """
+
+    def __init__(self, dim: int, hidden: int, out: int, layers: int = 2, activation: Activation = nn.ReLU) -> None:
+        if layers < 1:
+            raise InputError(f"a projector needs at least 1 layer, found layers={layers}")
+        parts: list[nn.Module] = []
+        for width in [dim, *[hidden] * (layers - 2)][: layers - 1]:
+            # No bias: the norm would subtract it again.
+            parts += [nn.Linear(width, hidden, bias=False), TaskNorm(hidden), activation()]
+        super().__init__(*parts, nn.Linear(hidden if layers > 1 else dim, out))
+
+
+class Predictor(Projector):
+    """Two layers from an embedding back to its own width, for BYOL and SimSiam, ``(tasks, ..., dim)`` to the same.
+
+    Args:
+        dim: width of the projector's output.
+        hidden: width of the layer in between.
+        activation: as in `Projector`.
+
+    >>> Predictor(128, 32)(torch.randn(4, 16, 2, 128)).shape
+    torch.Size([4, 16, 2, 128])
+    """
+
+    def __init__(self, dim: int, hidden: int, activation: Activation = nn.ReLU) -> None:
+        super().__init__(dim, hidden, dim, activation=activation)

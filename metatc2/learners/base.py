@@ -1,0 +1,89 @@
+"""What the trainer knows of a learner."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.episodes import Episode
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a learner makes of an episode.
+
+    Args:
+        loss: scalar to minimise, with its graph.
+        metrics: detached scalars to log.
+        embeddings: ``(..., D)`` detached, watched for collapse; None when there is nothing to watch.
+    """
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+    embeddings: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share an optimiser; their gradient norm is clipped together.
+
+    Args:
+        name: for logs and checkpoints.
+        parameters: what is optimised.
+        lr: constant Adam learning rate; None takes the trainer's optimiser, learning rate and schedule.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    lr: float | None = None
+
+
+class Learner(nn.Module, ABC):
+    """Turns an episode into a loss. Subclass it, write `forward`, and any trainer and sampler will do.
+
+    >>> class Small(Learner):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
+    ...
+    ...     def forward(self, episode):
+    ...         return Outcome(self.encoder(episode.images.flatten(0, 2)).square().mean())
+    >>> [group.name for group in Small().groups()]
+    ['learner']
+    """
+
+    @abstractmethod
+    def forward(self, episode: Episode) -> Outcome:
+        """Loss and metrics of an episode."""
+
+    def groups(self) -> list[ParameterGroup]:
+        """Parameters by optimiser; by default all of them under the trainer's."""
+        return [ParameterGroup("learner", [p for p in self.parameters() if p.requires_grad])]
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Called before step `step` (from 0) of `steps`: warm-ups live here."""
+
+    def end_step(self) -> None:
+        """Called after the optimisers: averages and queues move here."""
+
+    def alarms(self, metrics: Mapping[str, float]) -> list[str]:
+        """Sentences to log as warnings, given the metrics of a step."""
+        return []
+
+    def exports(self) -> dict[str, nn.Module]:
+        """Modules to save at the end of a run, by file name; ``encoder`` is what gets transferred."""
+        encoder = getattr(self, "encoder", None)
+        return {"encoder": encoder} if isinstance(encoder, nn.Module) else {}
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """Context without autocast: losses, statistics and inner loops keep float32 whatever the encoder runs in.
+
+    Args:
+        like: a tensor on the device in question.
+    """
+    return torch.autocast(like.device.type, enabled=False)

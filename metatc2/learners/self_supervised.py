@@ -1,0 +1,143 @@
+"""Plain self-supervised learning on episodes: the baseline, and the branch that TC² calibrates."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.calibration import standardise
+from metatc2.episodes import Episode
+from metatc2.errors import InputError, nearest
+from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
+from metatc2.objectives import Embeddings, Objective
+
+Where = Literal["backbone", "projector"]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Representations of an episode.
+
+    Args:
+        raw: ``(tasks, samples, views, d)`` where z lives, before standardisation.
+        online: z, with gradient.
+        target: z of the momentum branch, without; None unless the objective has one.
+    """
+
+    raw: Tensor
+    online: Tensor
+    target: Tensor | None
+
+
+class SelfSupervised(Learner):
+    """Pre-train an encoder with a self-supervised objective.
+
+    Args:
+        encoder: images ``(N, C, H, W)`` → ``(N, d)``.
+        objective: any `Objective`.
+        projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training.
+        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
+        per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
+            is one task.
+        standardise: standardise z over the episode (the control "standardised features").
+        where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
+        momentum: decay of the momentum branch, for objectives that have one.
+
+    Raises:
+        InputError: if the objective asks for a predictor and none is given, or a name is unknown.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        objective: Objective,
+        *,
+        projector: nn.Module,
+        predictor: nn.Module | None = None,
+        per_task: bool = False,
+        standardise: bool = False,
+        where: Where = "backbone",
+        momentum: float = 0.99,
+    ) -> None:
+        super().__init__()
+        if objective.predictor and predictor is None:
+            raise InputError(f"{type(objective).__name__} needs a predictor; pass predictor=Predictor(dim, hidden)")
+        if where not in get_args(Where):
+            raise InputError(f"unknown place {where!r} for z; {nearest(where, get_args(Where))}")
+        self.encoder, self.projector, self.predictor = encoder, projector, predictor
+        self.objective = objective
+        self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
+        if objective.momentum:
+            self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
+            self.target_projector = copy.deepcopy(projector).requires_grad_(False)
+        self._embeddings: Embeddings | None = None
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Mean objective over the tasks."""
+        branches = self.branches(episode if self.per_task else episode.merged())
+        with full_precision(branches.online):
+            self._embeddings = self.embed(branches.online, branches.target)
+            loss = self.objective(self._embeddings)
+        return Outcome(loss, {"ssl": loss.detach()}, branches.raw.detach())
+
+    def branches(self, episode: Episode) -> Branches:
+        """z of all samples: the encoder runs once, on all images of all tasks."""
+        images = episode.images
+        self.objective.check(images.shape[1])
+        raw = self._represent(self.encoder, self.projector, images)
+        target = None
+        if self.objective.momentum:
+            with torch.no_grad():
+                target = self._standardised(self._represent(self.target_encoder, self.target_projector, images))
+        return Branches(raw, self._standardised(raw), target)
+
+    def embed(self, z: Tensor, target: Tensor | None) -> Embeddings:
+        """The heads that come after z.
+
+        Args:
+            z: ``(tasks, samples, views, d)``.
+            target: the same of the momentum branch.
+        """
+        projections = z if self.where == "projector" else self.projector(z)
+        predictions = self.predictor(projections) if self.objective.predictor and self.predictor else None
+        if target is not None and self.where == "backbone":
+            with torch.no_grad():
+                target = self.target_projector(target)
+        return Embeddings(projections, predictions, target)
+
+    def end_step(self) -> None:
+        """Move the momentum branch and the objective's queue."""
+        if self.objective.momentum:
+            average(self.target_encoder, self.encoder, self.momentum)
+            average(self.target_projector, self.projector, self.momentum)
+        if self._embeddings is not None:
+            self.objective.update(self._embeddings)
+            self._embeddings = None
+
+    def groups(self) -> list[ParameterGroup]:
+        """One group: encoder and heads."""
+        return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]
+
+    def _represent(self, encoder: Callable[[Tensor], Tensor], projector: nn.Module, images: Tensor) -> Tensor:
+        features = encoder(images.flatten(0, 2))
+        features = features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+        features = features.unflatten(0, images.shape[:3])
+        if self.where == "projector":
+            with full_precision(features):
+                features = projector(features)
+        return features
+
+    def _standardised(self, h: Tensor) -> Tensor:
+        return standardise(h) if self.standardise else h
+
+
+@torch.no_grad()
+def average(target: nn.Module, online: nn.Module, decay: float) -> None:
+    """Move the parameters of `target` towards those of `online`: ``t ← decay·t + (1 − decay)·o``."""
+    for t, o in zip(target.parameters(), online.parameters(), strict=True):
+        t.lerp_(o, 1 - decay)

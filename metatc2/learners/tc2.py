@@ -1,0 +1,187 @@
+"""TC²: calibrate the representation in an inner loop, step the encoder through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metatc2.calibration import Calibrated, Calibrator, hoyer, reconstruction_ratio
+from metatc2.episodes import Episode
+from metatc2.errors import InputError, nearest
+from metatc2.inner import InnerLoop, Params
+from metatc2.learners.base import Outcome, ParameterGroup, full_precision
+from metatc2.learners.self_supervised import Branches, SelfSupervised, Where
+from metatc2.objectives import Embeddings, Objective
+
+OuterOn = Literal["whole", "query"]
+
+
+class TC2(SelfSupervised):
+    """Task conflict calibration (Guo et al., arXiv 2511.13787), bi-level; shapes and defaults are our reading.
+
+    Inner loop: ω' = T steps on ``L_tc2(support) + γ L_ssl(calibrated support)`` from ω, the calibrator's parameters.
+    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω')`` through the inner loop; ω steps on the same plus
+    ``L_tc2(ω)``. The encoder runs once; the inner loop works on its features.
+
+    Args:
+        encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
+        calibrator: factor and weight networks.
+        inner: how ω adapts; its `steps` (T) may be 0.
+        gamma: γ, weight of the objective in the inner loss, where a running average of its magnitude divides it.
+        blend: final value of the blend a.
+        blend_warmup: share of all steps in which a grows from 0.
+        standardise: standardise z over the episode.
+        outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
+        lr: Adam learning rate of ω.
+
+    Raises:
+        InputError: if a name is unknown.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        objective: Objective,
+        *,
+        projector: nn.Module,
+        calibrator: Calibrator,
+        inner: InnerLoop,
+        predictor: nn.Module | None = None,
+        gamma: float = 1.0,
+        blend: float = 1.0,
+        blend_warmup: float = 0.1,
+        standardise: bool = True,
+        where: Where = "backbone",
+        outer_on: OuterOn = "whole",
+        momentum: float = 0.99,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            encoder,
+            objective,
+            projector=projector,
+            predictor=predictor,
+            per_task=True,
+            standardise=standardise,
+            where=where,
+            momentum=momentum,
+        )
+        if outer_on not in get_args(OuterOn):
+            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
+        self.calibrator, self.inner = calibrator, inner
+        self.gamma, self.final_blend, self.blend_warmup = gamma, blend, blend_warmup
+        self.outer_on, self.calibrator_lr = outer_on, lr
+        self.blend, self.progress = blend, 0.0
+        # Magnitude of the objective. A constant within an episode, so the inner loop keeps its exact derivative.
+        self.register_buffer("scale", torch.zeros(()))
+        self._seen: tuple[Branches, Tensor, Tensor] | None = None
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Outer loss of an episode, differentiable through the inner loop."""
+        branches = self.branches(episode)
+        support = episode.support.index.shape[1]
+        omega = dict(self.calibrator.named_parameters())
+        self.objective.check(support if self.gamma and self.inner.steps else branches.online.shape[1])
+        target = branches.target if branches.target is None else branches.target[:, :support]
+        with full_precision(branches.online):
+            adapted = self.adapt(omega, branches.online[:, :support], target)
+            return self.outcome(adapted, omega, branches, support if self.outer_on == "query" else 0)
+
+    def adapt(self, omega: Params, z: Tensor, target: Tensor | None) -> Params:
+        """ω' from ω by the inner loop.
+
+        Args:
+            omega: parameters of the calibrator.
+            z: support side of the representation, ``(tasks, samples, views, d)``.
+            target: the same of the momentum branch.
+        """
+        if not omega:
+            return omega
+
+        def loss(parameters: Params) -> Tensor:
+            calibrated = self.calibrate(parameters, z)
+            value = self.calibrator.loss(z, calibrated)
+            if self.gamma:
+                objective = self.objective(self._heads(parameters, calibrated, target))
+                value = value + self.gamma * objective / (self.scale + (self.scale == 0))
+            return value
+
+        return self.inner(loss, omega)
+
+    def outcome(self, adapted: Params, omega: Params, branches: Branches, start: int) -> Outcome:
+        """Outer loss: the objective under ω' on the samples from `start` on, and ``L_tc2(ω)``."""
+        z, target = branches.online, branches.target
+        calibrated = self.calibrate(adapted, z)
+        judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
+        embeddings = self._heads(adapted, judged, target if target is None else target[:, start:])
+        ssl = self.objective(embeddings)
+        own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
+        self._embeddings = embeddings
+        self._seen = branches, calibrated.factors, ssl.detach()
+        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
+        return Outcome(ssl + own, metrics, branches.raw.detach())
+
+    def calibrate(self, parameters: Params, z: Tensor, factors: Tensor | None = None) -> Calibrated:
+        """The calibrator under the given parameters, at the present blend."""
+        result: Calibrated = functional_call(self.calibrator, parameters, (z, self.blend, factors))
+        return result
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """The blend a grows linearly over the first steps."""
+        self.progress = step / steps
+        rise = self.blend_warmup * steps
+        self.blend = self.final_blend * (min(1.0, step / rise) if rise else 1.0)
+
+    def end_step(self) -> None:
+        """Move the averages of the calibrator and of the objective's magnitude."""
+        super().end_step()
+        if self._seen is not None:
+            branches, factors, ssl = self._seen
+            self.calibrator.track(branches.raw, factors)
+            # A tenth of the way a step; the first value replaces the zero.
+            self.scale.lerp_(ssl.abs().to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
+            self._seen = None
+
+    def groups(self) -> list[ParameterGroup]:
+        """Encoder and heads under the trainer's optimiser; ω under its own Adam."""
+        omega = list(self.calibrator.parameters())
+        own = {id(p) for p in omega}
+        theta = [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+        groups = [ParameterGroup("encoder", theta)]
+        return [*groups, ParameterGroup("calibrator", omega, lr=self.calibrator_lr)] if omega else groups
+
+    def alarms(self, metrics: Mapping[str, float]) -> list[str]:
+        """Factors that explain less than half of the representation calibrate nothing."""
+        if metrics["unexplained"] > 0.5 and self.progress >= 0.25:  # before that they are still being found
+            return [
+                f"the factors leave {metrics['unexplained']:.0%} of the representation unexplained (alarm above 50%); "
+                "more calibration.factors or a smaller calibration.sparsity may help"
+            ]
+        return []
+
+    def exports(self) -> dict[str, nn.Module]:
+        """The encoder, and the calibrator where it works on the encoder's output."""
+        return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
+
+    def _heads(self, parameters: Params, calibrated: Calibrated, target: Tensor | None) -> Embeddings:
+        if target is not None:
+            with torch.no_grad():  # momentum targets are calibrated by the same factors
+                target = self.calibrate(parameters, target, calibrated.factors).features
+        return self.embed(calibrated.features, target)
+
+
+@torch.no_grad()
+def watch(z: Tensor, calibrated: Calibrated) -> dict[str, Tensor]:
+    """Figures that tell whether calibration is healthy: unexplained variance, Hoyer sparsity, share of small weights."""
+    size = calibrated.weights.abs()
+    return {
+        "unexplained": reconstruction_ratio(z, calibrated.weights, calibrated.factors),
+        "hoyer": hoyer(calibrated.weights),
+        "small_weights": (size < 0.05 * size.amax(-1, keepdim=True)).float().mean(),
+    }

@@ -1,0 +1,46 @@
+"""BYOL (Grill et al., NeurIPS 2020, arXiv 2006.07733): predict the momentum branch's view of the same image."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metatc2.objectives.base import Embeddings, Objective, given, pair
+from metatc2.objectives.numerics import unit, upcast
+
+
+def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
+    """``‖q̄ − z̄‖² = 2 − 2 cos(q, z)``, equation 2 of the paper, averaged over the samples of each task.
+
+    Args:
+        prediction: ``(..., n, D)``.
+        target: ``(..., n, D)``; no gradient flows into it.
+
+    Returns:
+        ``(...)``, one loss a task, between 0 and 4.
+
+    >>> import torch
+    >>> normalised_distance(torch.eye(2), -torch.eye(2)).item()
+    4.0
+    """
+    with upcast(prediction, target) as (prediction, target):
+        return (2 - 2 * (unit(prediction) * unit(target.detach())).sum(-1)).mean(-1)
+
+
+class BYOL(Objective):
+    """`normalised_distance` from each view's prediction to the other view's target, both directions added.
+
+    >>> import torch
+    >>> z = torch.randn(2, 4, 2, 8)
+    >>> 0 <= BYOL()(Embeddings(z, predictions=z, targets=z)).item() <= 8
+    True
+    """
+
+    name = "byol"
+    predictor = True
+    momentum = True
+
+    def per_task(self, e: Embeddings) -> Tensor:
+        """Loss of every task, ``(tasks,)``."""
+        q1, q2 = pair(given(e.predictions, "predictions", self))
+        z1, z2 = pair(given(e.targets, "targets", self))
+        return normalised_distance(q1, z2) + normalised_distance(q2, z1)

@@ -1,0 +1,39 @@
+"""Two numerical habits that every objective shares: full precision, and unit vectors that never give NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+# Rows shorter than this are scaled by a constant instead of by their length.
+SHORTEST = 1e-8
+
+
+@contextmanager
+def upcast(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Give the tensors in float32 (float64 stays) with autocast off, so that losses are exact under mixed precision.
+
+    >>> half = torch.ones(2, dtype=torch.bfloat16)
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16), upcast(half) as (z,):
+    ...     (z.outer(z) @ z).dtype
+    torch.float32
+    """
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        yield tuple(t if t.dtype == torch.float64 else t.float() for t in tensors)
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows of length one.
+
+    `torch.nn.functional.normalize` has a NaN second derivative at a zero row; this one is finite everywhere.
+
+    Args:
+        z: ``(..., D)``.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    return z * z.square().sum(-1, keepdim=True).clamp_min(SHORTEST**2).rsqrt()

@@ -1,0 +1,103 @@
+"""VICReg (Bardes et al., ICLR 2022, arXiv 2105.04906): keep views together, dimensions alive and decorrelated."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
+from metatc2.objectives.numerics import upcast
+
+
+def invariance(z1: Tensor, z2: Tensor) -> Tensor:
+    """Mean squared difference of the views over samples *and* dimensions, as in the paper's algorithm 1.
+
+    Equation 5 sums over the dimensions instead; the weights 25, 25, 1 belong to the mean.
+
+    Args:
+        z1: ``(..., n, D)``.
+        z2: ``(..., n, D)``, in the same order.
+
+    Returns:
+        ``(...)``, one value a task.
+
+    >>> import torch
+    >>> invariance(torch.zeros(4, 3), torch.ones(4, 3)).item()
+    1.0
+    """
+    with upcast(z1, z2) as (z1, z2):
+        return (z1 - z2).square().mean((-2, -1))
+
+
+def variance(z: Tensor, eps: float = 1e-4) -> Tensor:
+    """``1/D Σ_j max(0, 1 − √(Var(z_j) + ε))``, equations 1 and 2, with the unbiased variance over a task's samples.
+
+    Args:
+        z: ``(..., n, D)``, n ≥ 2.
+        eps: ε.
+
+    Returns:
+        ``(...)``, one value a task.
+
+    >>> import torch
+    >>> round(variance(torch.ones(4, 3)).item(), 4)  # 1 − √ε
+    0.99
+    """
+    with upcast(z) as (z,):
+        centred = z - z.mean(-2, keepdim=True)
+        spread = centred.square().sum(-2) / (z.shape[-2] - 1)
+        return (1 - (spread + eps).sqrt()).relu().mean(-1)
+
+
+def covariance(z: Tensor) -> Tensor:
+    """``1/D Σ_i Σ_{j≠i} Cov(z)_ij²``, equations 3 and 4, over a task's samples.
+
+    Args:
+        z: ``(..., n, D)``, n ≥ 2.
+
+    Returns:
+        ``(...)``, one value a task.
+
+    >>> import torch
+    >>> z = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])  # Cov = 2 everywhere
+    >>> covariance(z).item()
+    4.0
+    """
+    with upcast(z) as (z,):
+        centred = z - z.mean(-2, keepdim=True)
+        matrix = centred.mT @ centred / (z.shape[-2] - 1)
+        different = matrix - matrix.diagonal(dim1=-2, dim2=-1).diag_embed()
+        return different.square().sum((-2, -1)) / z.shape[-1]
+
+
+class VICReg(Objective):
+    """``λ s(z1, z2) + μ [v(z1) + v(z2)] + ν [c(z1) + c(z2)]``, equation 6 of the paper.
+
+    Args:
+        invariance: λ.
+        variance: μ.
+        covariance: ν.
+
+    Raises:
+        InputError: if a weight is negative.
+
+    >>> import torch
+    >>> round(VICReg()(Embeddings(torch.ones(2, 4, 2, 8))).item(), 3)  # collapsed: 2 · 25 · 0.99
+    49.5
+    """
+
+    name = "vicreg"
+
+    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
+        super().__init__()
+        self.invariance = not_negative(invariance, "invariance", self.name)
+        self.variance = not_negative(variance, "variance", self.name)
+        self.covariance = not_negative(covariance, "covariance", self.name)
+
+    def per_task(self, e: Embeddings) -> Tensor:
+        """Loss of every task, ``(tasks,)``."""
+        z1, z2 = pair(e.projections)
+        return (
+            self.invariance * invariance(z1, z2)
+            + self.variance * (variance(z1) + variance(z2))
+            + self.covariance * (covariance(z1) + covariance(z2))
+        )

@@ -1,0 +1,268 @@
+"""Two methods on the same targets and episodes: the paired difference, and what may be said about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.transfer.intervals import mean_interval, paired_difference
+from metatc2.transfer.results import Row
+
+MEAN_TARGET = "mean over targets"
+
+# Seeds below which no method is called better (protocols: at least 3, 5 for a claim).
+_SEEDS_FOR_A_VERDICT = 3
+
+_MATCH = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked")
+_SAME = ("target_sha256", "episodes_seed", "episodes", "query", "bank", "k", "temperature")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The results of one pre-training run.
+
+    Args:
+        label: its directory, for messages.
+        method: what was run, whatever the seed, e.g. ``"simclr + tc2"``.
+        seed: of pre-training.
+        rows: from `read_results`.
+        accuracies: from `read_results`; needed where there is one seed only.
+    """
+
+    label: str
+    method: str
+    seed: int
+    rows: Sequence[Row]
+    accuracies: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of A minus accuracy of B, as fractions.
+
+    Args:
+        a: method A.
+        b: method B.
+        protocol: as in `Row`; so are split, way, shot, head, features and k.
+        target: as in `Row`, or `MEAN_TARGET`.
+        split: empty in a mean over targets.
+        way: 0 in a mean over targets of k-NN, where it differs between targets.
+        shot: labelled images a class.
+        head: classifier.
+        features: ``"encoder"`` unless others were asked for.
+        k: neighbours asked for, k-NN only.
+        targets: how many stand behind the figure.
+        seeds: that both methods have.
+        per_seed: difference for each seed.
+        mean_a: accuracy of A.
+        mean_b: accuracy of B.
+        difference: ``mean_a − mean_b``.
+        ci95: half width of its 95 % Student interval.
+        interval: over what the interval is: ``"seeds"`` (what a claim needs), or with one seed ``"episodes"`` or
+            ``"images"`` (k-NN), which say nothing about another pre-training.
+        verdict: ``"better"`` or ``"worse"`` (A than B) only with 3 seeds or more and an interval without zero, else
+            ``"not distinguishable"``; ``"one seed: no verdict"``.
+    """
+
+    a: str
+    b: str
+    protocol: str
+    target: str
+    split: str
+    way: int
+    shot: int
+    head: str
+    features: str
+    k: int | None
+    targets: int
+    seeds: tuple[int, ...]
+    per_seed: tuple[float, ...]
+    mean_a: float
+    mean_b: float
+    difference: float
+    ci95: float
+    interval: str
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping that JSON holds."""
+        return dataclasses.asdict(self)
+
+
+def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of the same method together, in the order in which methods first appear.
+
+    Raises:
+        InputError: if two runs of a method have the same seed: they would be one measurement counted twice.
+
+    >>> [(m, len(r)) for m, r in by_method([Run("a", "plain", 0, []), Run("b", "plain", 1, [])]).items()]
+    [('plain', 2)]
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        for other in groups[run.method]:
+            if other.seed == run.seed:
+                raise InputError(
+                    f"compare: {other.label} and {run.label} are both {run.method!r} with seed {run.seed}; "
+                    "name one of them"
+                )
+        groups[run.method].append(run)
+    return dict(groups)
+
+
+def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "encoder") -> list[Difference]:
+    """Method A against method B, seed by seed, on each target that both have, then on the mean over targets.
+
+    With one common seed the interval is over paired episodes; with more it is over the seeds' differences.
+
+    Args:
+        a_runs: runs of method A, one a seed (see `by_method`).
+        b_runs: runs of method B.
+        features: which rows to compare, see `Row.features`.
+
+    Raises:
+        InputError: if the methods share no seed or no row, if shared rows were measured on other images or episodes, or
+            if accuracies are missing where there is one seed only.
+    """
+    a, b = _by_seed(a_runs), _by_seed(b_runs)
+    a_name, b_name = a_runs[0].method, b_runs[0].method
+    common = sorted(a.keys() & b.keys())
+    if not common:
+        raise InputError(
+            f"compare: {a_name!r} (seeds {sorted(a)}) and {b_name!r} (seeds {sorted(b)}) share no seed; "
+            "pre-train both with the same seeds"
+        )
+    pairs: dict[tuple[Hashable, ...], dict[int, _Pair]] = defaultdict(dict)
+    for seed in common:
+        ours, theirs = _rows(a[seed], features), _rows(b[seed], features)
+        for key in ours:
+            if key in theirs:
+                pairs[key][seed] = _Pair(a[seed], ours[key], b[seed], theirs[key])
+    if not pairs:
+        raise InputError(
+            f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
+            "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
+        )
+    for by_seed in pairs.values():
+        _check_same(list(by_seed.values()))
+
+    groups: dict[tuple[Hashable, ...], list[dict[int, _Pair]]] = defaultdict(list)
+    for by_seed in pairs.values():
+        row = next(iter(by_seed.values())).a
+        way = row.way if row.protocol == "few-shot" else 0
+        groups[row.protocol, way, row.shot, row.head, row.k_asked].append(by_seed)
+    found = [_difference([by_seed]) for by_seed in pairs.values()]
+    found += [_difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))]
+    return found
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The same row of two runs of one seed."""
+
+    a_run: Run
+    a: Row
+    b_run: Run
+    b: Row
+
+    def half_width(self) -> float:
+        """Of the interval over paired episodes."""
+        sides = []
+        for run, row in ((self.a_run, self.a), (self.b_run, self.b)):
+            if row.key not in run.accuracies:
+                raise InputError(
+                    f"compare: {run.label} lacks the accuracies of {row.key}, and with one seed the interval is over "
+                    "episodes; run `metatc2 transfer` again, or compare 2 seeds or more"
+                )
+            sides.append(run.accuracies[row.key])
+        return paired_difference(*sides)[1]
+
+
+def _by_seed(runs: Sequence[Run]) -> dict[int, Run]:
+    groups = by_method(runs)
+    if len(groups) != 1:
+        raise InputError(f"compare: each side must be one method, got {sorted(groups)}; group the runs by method first")
+    return {run.seed: run for run in runs}
+
+
+def _rows(run: Run, features: str) -> dict[tuple[Hashable, ...], Row]:
+    rows: dict[tuple[Hashable, ...], Row] = {}
+    for row in run.rows:
+        if row.features == features:
+            key = tuple(getattr(row, name) for name in _MATCH)
+            if key in rows:
+                raise InputError(
+                    f"compare: {run.label} has {row.key} twice, with other numbers of queries or episodes; "
+                    "run `metatc2 transfer` again with one of them"
+                )
+            rows[key] = row
+    return rows
+
+
+def _check_same(pairs: Sequence[_Pair]) -> None:
+    """All seeds of both sides must have met the same images and episodes."""
+    sides = [side for p in pairs for side in ((p.a_run, p.a), (p.b_run, p.b))]
+    first_run, first = sides[0]
+    for run, row in sides[1:]:
+        differing = [name for name in _SAME if getattr(row, name) != getattr(first, name)]
+        if differing:
+            told = ", ".join(f"{name} ({getattr(first, name)!r} and {getattr(row, name)!r})" for name in differing)
+            raise InputError(
+                f"compare: {first_run.label} and {run.label} differ on {row.target} in {told}; "
+                "run `metatc2 transfer` on both with the same images and episodes"
+            )
+
+
+def _difference(group: Sequence[Mapping[int, _Pair]]) -> Difference:
+    """One target, or several with every seed's difference averaged over them."""
+    seeds = tuple(sorted(set.intersection(*map(set, group))))
+    first = group[0][seeds[0]]
+    row = first.a
+    mean_a = [statistics.fmean(pairs[seed].a.mean for pairs in group) for seed in seeds]
+    mean_b = [statistics.fmean(pairs[seed].b.mean for pairs in group) for seed in seeds]
+    per_seed = tuple(x - y for x, y in zip(mean_a, mean_b, strict=True))
+    if len(seeds) > 1:
+        difference, ci95 = mean_interval(per_seed)
+        interval = "seeds"
+    else:
+        difference = per_seed[0]
+        # Targets have episodes of their own, so their errors are independent.
+        ci95 = sum(pairs[seeds[0]].half_width() ** 2 for pairs in group) ** 0.5 / len(group)
+        interval = "episodes" if row.protocol == "few-shot" else "images"
+    one = len(group) == 1
+    return Difference(
+        a=first.a_run.method,
+        b=first.b_run.method,
+        protocol=row.protocol,
+        target=row.target if one else MEAN_TARGET,
+        split=row.split if one else "",
+        way=row.way if one or row.protocol == "few-shot" else 0,
+        shot=row.shot,
+        head=row.head,
+        features=row.features,
+        k=row.k_asked,
+        targets=len(group),
+        seeds=seeds,
+        per_seed=per_seed,
+        mean_a=statistics.fmean(mean_a),
+        mean_b=statistics.fmean(mean_b),
+        difference=difference,
+        ci95=ci95,
+        interval=interval,
+        verdict=_verdict(difference, ci95, len(seeds)),
+    )
+
+
+def _verdict(difference: float, ci95: float, seeds: int) -> str:
+    if seeds == 1:
+        return "one seed: no verdict"
+    if seeds < _SEEDS_FOR_A_VERDICT or abs(difference) <= ci95:
+        return "not distinguishable"
+    return "better" if difference > 0 else "worse"

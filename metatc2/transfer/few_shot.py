@@ -1,0 +1,123 @@
+"""Few-shot classification on cached features, vectorised over episodes.
+
+A head is built on the features of a target and scores a chunk of episodes, given as rows. A further head is one more
+class and one more entry of `HEADS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from metatc2.errors import InputError, nearest
+from metatc2.transfer.features import finite
+from metatc2.transfer.sampling import Episodes
+
+# Feature rows gathered at once: few enough to stay in a core's cache, enough to amortise the calls.
+_CHUNK_BYTES = 2**22
+
+
+class Head(Protocol):
+    """A classifier that only the support of an episode teaches."""
+
+    def __init__(self, features: Tensor) -> None:
+        """Prepare the features ``(N, D)`` once for all episodes, each row by itself."""
+
+    def scores(self, support: Tensor, query: Tensor) -> Tensor:
+        """Scores ``(e, q, way)`` for support rows ``(e, way, shot)`` and query rows ``(e, q)``; the largest wins."""
+
+
+class Euclidean:
+    """The nearest mean of the support features (Snell et al. 2017, arXiv 1703.05175, equations 1 and 2)."""
+
+    def __init__(self, features: Tensor) -> None:
+        # Distances do not change with the origin; rounding is least with the origin in the middle.
+        self.features = features - features.mean(0)
+
+    def scores(self, support: Tensor, query: Tensor) -> Tensor:
+        """``q·p − |p|²/2``, which orders the classes as ``−|q − p|²`` does."""
+        return _proximity(_gather(self.features, query), _gather(self.features, support).mean(2))
+
+
+class Cosine:
+    """The mean of the support features with the largest cosine to the query."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.directions = normalize(features, dim=1)
+        # On the sphere, cosine = 1 − |q − p|²/2, so the origin may be moved here too. It must be where features crowd
+        # around one direction and all cosines are 0.9999 (an untrained encoder).
+        self.origin = self.directions.mean(0)
+        self.directions = self.directions - self.origin
+
+    def scores(self, support: Tensor, query: Tensor) -> Tensor:
+        """``cos(q, p)`` up to a term that the classes share."""
+        prototypes = normalize(_gather(self.features, support).mean(2), dim=-1) - self.origin
+        return _proximity(_gather(self.directions, query), prototypes)
+
+
+HEADS: Mapping[str, type[Head]] = {"cosine": Cosine, "euclidean": Euclidean}
+
+
+def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, centre: Tensor | None = None) -> Tensor:
+    """Accuracy of each episode under a head of `HEADS`. Each query is classified by itself (inductive).
+
+    Args:
+        features: float ``(N, D)``, the rows that `episodes` point into.
+        episodes: see `sample_episodes`.
+        head: ``"cosine"`` (nearest prototype by angle) or ``"euclidean"`` (nearest prototype by distance).
+        centre: ``(D,)`` subtracted from all features first, e.g. the mean of the pre-training features. It must not
+            come from the target if the result is to be inductive.
+
+    Returns:
+        float64 ``(E,)`` in [0, 1], on the CPU.
+
+    Raises:
+        InputError: if the head is unknown, shapes do not fit or features are not finite.
+
+    >>> features = torch.eye(2).repeat_interleave(3, 0)
+    >>> rows = torch.arange(6).view(1, 2, 3)
+    >>> few_shot(features, Episodes(torch.tensor([[0, 1]]), rows[..., :1], rows[..., 1:])).tolist()
+    [1.0]
+    """
+    if head not in HEADS:
+        raise InputError(f"few-shot: unknown head {head!r}; {nearest(head, HEADS)}")
+    top = max(int(episodes.support.max()), int(episodes.query.max()))
+    if features.ndim != 2 or top >= len(features):
+        raise InputError(
+            f"few-shot: features must be (N, D) with a row for each index up to {top}, got {tuple(features.shape)}; "
+            "draw the episodes from the labels of these features"
+        )
+    if centre is not None and centre.shape != features.shape[1:]:
+        raise InputError(
+            f"few-shot: centre must have shape {tuple(features.shape[1:])}, got {tuple(centre.shape)}; "
+            "use the mean over the rows of a feature matrix"
+        )
+    features = finite(features, "few-shot")
+    classifier = HEADS[head](features if centre is None else features - centre)
+
+    ways, queries = episodes.query.shape[1:]
+    truth = torch.arange(ways, device=features.device).repeat_interleave(queries)
+    rows = ways * (queries + episodes.support.shape[2])
+    chunk = max(1, _CHUNK_BYTES // (rows * features.shape[1] * features.element_size()))
+    parts = []
+    with torch.no_grad():
+        for support, query in zip(
+            torch.split(episodes.support, chunk), torch.split(episodes.query, chunk), strict=True
+        ):
+            scores = classifier.scores(support.to(features.device), query.flatten(1).to(features.device))
+            parts.append((scores.argmax(2) == truth).double().mean(1).cpu())
+    return torch.cat(parts)
+
+
+def _gather(features: Tensor, rows: Tensor) -> Tensor:
+    return features.index_select(0, rows.flatten()).view(*rows.shape, -1)
+
+
+def _proximity(query: Tensor, prototypes: Tensor) -> Tensor:
+    """``q·p − |p|²/2``: ``(e, q, way)`` from ``(e, q, D)`` and ``(e, way, D)``."""
+    return query @ prototypes.transpose(1, 2) - prototypes.square().sum(2).unsqueeze(1) / 2

@@ -1,0 +1,94 @@
+"""Weighted k-nearest-neighbour classification on cached features (Wu et al. 2018, arXiv 1805.01978)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+from metatc2.transfer.features import finite
+
+# Similarities held at once.
+_CHUNK_BYTES = 2**26
+
+# The half/half split is part of the protocol: it is the same in every run, whatever the seeds.
+_SPLIT_SEED = 0
+
+
+def knn(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *, k: int = 200, temperature: float = 0.1
+) -> Tensor:
+    """Whether each query gets its class: cosine similarity s, a vote of ``exp(s / T)`` from each of the k nearest.
+
+    Args:
+        bank: float ``(B, D)``, features of clean (not augmented) images.
+        bank_labels: int64 ``(B,)``.
+        queries: float ``(Q, D)``.
+        query_labels: int64 ``(Q,)``.
+        k: neighbours; clamped to B.
+        temperature: T, above 0.
+
+    Returns:
+        float64 ``(Q,)``: 1 where the vote is right, else 0, on the CPU.
+
+    Raises:
+        InputError: if shapes do not fit, `k` or `temperature` is not positive, or features are not finite.
+
+    >>> bank = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> knn(bank, torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3]), k=1).tolist()
+    [1.0]
+    """
+    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(bank) or not len(queries):
+        raise InputError(
+            f"k-NN: bank and queries must be (B, D) and (Q, D), neither empty, "
+            f"got {tuple(bank.shape)} and {tuple(queries.shape)}"
+        )
+    if bank_labels.shape != (len(bank),) or query_labels.shape != (len(queries),):
+        raise InputError("k-NN: bank_labels and query_labels must have one label a row of the features")
+    if k < 1 or not temperature > 0:
+        raise InputError(f"k-NN: k must be at least 1 and temperature above 0, got k={k}, temperature={temperature}")
+    k = min(k, len(bank))
+    names, classes = torch.unique(bank_labels, return_inverse=True)
+    unit = normalize(finite(bank, "k-NN bank"), dim=1)
+    directions = normalize(finite(queries, "k-NN queries"), dim=1)
+    chunk = max(1, _CHUNK_BYTES // (4 * (len(bank) + 4 * k)))
+    parts = []
+    for some in torch.split(directions, chunk):
+        similarity, neighbours = (some @ unit.T).topk(k, dim=1)
+        # Relative to the nearest: the same vote, and no overflow at a small temperature.
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes = torch.zeros(len(some), len(names), dtype=weight.dtype, device=weight.device)
+        parts.append(names[votes.scatter_add(1, classes[neighbours], weight).argmax(1)])
+    return (torch.cat(parts) == query_labels).double().cpu()
+
+
+def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
+    """Rows of the bank, rows of the queries, and how they were chosen.
+
+    With official ``train`` and ``test`` splits, and `split` being ``test`` or ``all``: train is the bank and test asks.
+    Else the rows of `split` are dealt by a fixed permutation, half of each class to each side, the odd one to the bank.
+
+    Raises:
+        InputError: if there is no such split, or no class has two images.
+
+    >>> store = ImageStore("toy", torch.zeros(5, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 0, 1, 1, 1]))
+    >>> bank, query, how = knn_split(store, "all")
+    >>> len(bank), len(query), how
+    (3, 2, 'half of each class of all')
+    """
+    if split in ("test", "all") and {"train", "test"} <= set(store.splits):
+        return store.rows("train"), store.rows("test"), "train"
+    rows = store.rows(split)
+    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SPLIT_SEED))]
+    grouped = shuffled[store.labels[shuffled].argsort(stable=True)]
+    counts = torch.unique_consecutive(store.labels[grouped], return_counts=True)[1]
+    place = torch.arange(len(grouped)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    to_bank = place < ((counts + 1) // 2).repeat_interleave(counts)
+    if bool(to_bank.all()):
+        raise InputError(
+            f"k-NN on {store.name}:{split}: no class has two images ({len(rows)} images, {len(counts)} classes); "
+            "name another split"
+        )
+    return grouped[to_bank].sort().values, grouped[~to_bank].sort().values, f"half of each class of {split}"

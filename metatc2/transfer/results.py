@@ -1,0 +1,182 @@
+"""Result rows, and the two files that keep them: ``transfer.json`` and the accuracies it summarises beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from metatc2.checkpoint import write_atomically
+from metatc2.errors import InputError, nearest
+
+_METADATA = {"content": "metatc2 accuracies"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure with all that it depends on.
+
+    Args:
+        protocol: ``"few-shot"`` or ``"knn"``.
+        source: what was pre-trained on.
+        target: what is tested on, e.g. ``"glyphs:greek"``.
+        split: split of the target, e.g. ``"greek"``.
+        way: classes an episode; with k-NN, the classes of the bank.
+        shot: labelled images a class; with k-NN, 0.
+        query: queries a class; with k-NN, the number of images that are classified.
+        episodes: how many; with k-NN, 0.
+        head: classifier on the features: ``"cosine"``, ``"euclidean"``, ``"knn"``.
+        mean: accuracy in [0, 1].
+        ci95: half width of the 95 % Student interval over episodes (k-NN: over images), as a fraction.
+        seed: of pre-training.
+        encoder_sha256: checksum of the encoder's weights; empty for controls without trained weights.
+        inductive: whether each query was classified by itself.
+        features: ``"encoder"``, ``"calibrated"``, ``"random encoder"`` or ``"raw pixels"``.
+        classes_excluded: classes of the target that were too small.
+        bank: where k-NN neighbours come from; empty else.
+        k: neighbours used.
+        k_asked: neighbours asked for; more than `k` where the bank is smaller.
+        temperature: of the k-NN vote.
+        selection: on what hyper-parameters were chosen.
+        target_sha256: over the images and labels that were used.
+        episodes_seed: of the draw of episodes.
+        classes_seen: whether classes of the target were among the pre-training images.
+        compute: what the encoder cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
+        note: what differs from what was asked for, as a sentence.
+
+    Raises:
+        InputError: if `mean` or `ci95` is not a fraction.
+    """
+
+    protocol: str
+    source: str
+    target: str
+    split: str
+    way: int
+    shot: int
+    query: int
+    episodes: int
+    head: str
+    mean: float
+    ci95: float
+    seed: int
+    encoder_sha256: str
+    inductive: bool = True
+    features: str = "encoder"
+    classes_excluded: int = 0
+    bank: str = ""
+    k: int | None = None
+    k_asked: int | None = None
+    temperature: float | None = None
+    selection: str = "none"
+    target_sha256: str = ""
+    episodes_seed: int = 0
+    classes_seen: bool = False
+    compute: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mean <= 1 or not (math.isfinite(self.ci95) and self.ci95 >= 0):
+            raise InputError(
+                f"result row {self.target}: mean must lie in 0..1 and ci95 be a finite fraction, "
+                f"got {self.mean} and {self.ci95}"
+            )
+
+    @property
+    def key(self) -> str:
+        """Names the row within one file, and its accuracies in the file beside it."""
+        parts = [self.protocol, self.target, self.split, f"{self.way}-way", f"{self.shot}-shot", f"{self.query}-query"]
+        parts += [f"{self.episodes}-episodes", self.head, self.features] + ([f"k={self.k}"] if self.k else [])
+        return "|".join(parts)
+
+
+def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tensor]) -> None:
+    """Write the rows as a JSON list, and the accuracies beside it with the ending ``.safetensors``.
+
+    Args:
+        path: usually ``DIR/transfer.json``; replaced if it exists.
+        rows: see `Row`.
+        accuracies: by `Row.key`: accuracy of each episode (k-NN: of each image), so that runs can be compared in pairs.
+
+    Raises:
+        InputError: if two rows have the same key, or the file beside `path` is not one of accuracies.
+    """
+    keys = [row.key for row in rows]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"{path}: two rows have the key {twice!r}; write each result once")
+    beside = _beside(path)
+    if beside.exists():
+        _accuracies(beside)
+    # First what is pointed at: a cut between the two leaves rows that `read_results` finds not to match.
+    tensors = {key: accuracies[key].detach().cpu().contiguous().clone() for key in keys if key in accuracies}
+    write_atomically(beside, save_tensors(tensors, metadata=_METADATA))
+    content = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (content + "\n").encode())
+
+
+def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
+    """Rows, and accuracies by `Row.key`; no accuracies if the file beside `path` is missing.
+
+    Raises:
+        InputError: if a file is missing, truncated, not of this form, or the two do not belong together.
+    """
+    fix = "run `metatc2 transfer` again"
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; {fix}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); {fix}") from error
+    if not isinstance(found, list):
+        raise InputError(f"{path} must hold a list of result rows, got {type(found).__name__}; {fix}")
+    rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(found)]
+    accuracies = _accuracies(_beside(path)) if _beside(path).exists() else {}
+    for row in rows:
+        if row.key in accuracies and not abs(float(accuracies[row.key].double().mean()) - row.mean) < 1e-6:
+            raise InputError(f"{path} and {_beside(path).name} do not belong together ({row.key}); {fix}")
+    return rows, accuracies
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
+
+
+def _accuracies(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if file.metadata() != _METADATA:
+                raise InputError(f"{path} holds something else than accuracies; choose another name for the results")
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}); run `metatc2 transfer` again") from error
+
+
+def _row(item: Any, where: str) -> Row:
+    if not isinstance(item, dict):
+        raise InputError(f"{where}: must be an object, got {type(item).__name__}")
+    types = get_type_hints(Row)
+    required = {f.name for f in dataclasses.fields(Row) if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(item)):
+        raise InputError(f"{where}: {', '.join(missing)} missing; run `metatc2 transfer` again")
+    for name, value in item.items():
+        if name not in types:
+            raise InputError(f"{where}: unknown field {name!r}; {nearest(name, types)}")
+        kinds = get_args(types[name]) if get_origin(types[name]) is not Mapping else (dict,)
+        kinds = kinds or (types[name],)
+        # JSON writes 1.0 as it likes, and Python's bool is an int.
+        fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and bool not in kinds):
+            raise InputError(f"{where}: {name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+    try:
+        return Row(**item)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error

@@ -1,0 +1,137 @@
+"""Few-shot episodes as rows of a target, all of them drawn at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """E episodes of one shape.
+
+    Args:
+        classes: ``(E, way)``: labels of the classes.
+        support: ``(E, way, shot)``: rows into the target, the labelled images.
+        query: ``(E, way, query)``: rows into the target, the images to classify; none is in `support`.
+        excluded: classes of the target that are too small to be drawn.
+    """
+
+    classes: Tensor
+    support: Tensor
+    query: Tensor
+    excluded: int = 0
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = "the target") -> int:
+    """Queries a class that every class can give: ``min(query, smallest class − shot)``.
+
+    Classes with fewer than ``shot + 1`` samples are left out; the smallest is sought among the others.
+
+    Args:
+        labels: int64 ``(N,)``.
+        way: classes an episode.
+        shot: labelled samples a class.
+        query: queries a class that were asked for.
+        target: its name, for the error.
+
+    Raises:
+        InputError: if fewer than `way` classes remain, or a number is not positive.
+
+    >>> fit_query(torch.tensor([0] * 9 + [1] * 6 + [2]), 2, 5, 15)
+    1
+    """
+    counts = torch.unique(labels, return_counts=True)[1]
+    for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1)):
+        if value < least:
+            raise InputError(f"few-shot on {target}: {name} must be at least {least}, got {value}")
+    large = counts[counts > shot]
+    if len(large) < way:
+        sizes = f"of {int(counts.min())} to {int(counts.max())} images" if len(counts) else "at all"
+        raise InputError(
+            f"few-shot on {target}: {way}-way {shot}-shot needs {way} classes of at least {shot + 1} images, "
+            f"and {len(large)} of its {len(counts)} classes {sizes} qualify; "
+            "use a smaller --way or --shot, or another split"
+        )
+    return min(query, int(large.min()) - shot)
+
+
+def sample_episodes(
+    labels: Tensor,
+    *,
+    way: int,
+    shot: int,
+    query: int,
+    episodes: int,
+    generator: torch.Generator,
+    target: str = "the target",
+) -> Episodes:
+    """Draw episodes: classes without replacement in an episode, samples without replacement in a class, both uniform.
+
+    Cost grows with the number of indices drawn and not with the size of the classes. Queries are `fit_query`'s, so they
+    may be fewer than asked for: look at ``Episodes.query.shape``.
+
+    Args:
+        labels: int64 ``(N,)``: class of each row of the target.
+        way: classes an episode.
+        shot: labelled samples a class.
+        query: samples to classify a class, at most.
+        episodes: how many.
+        generator: on the CPU; the only source of chance.
+        target: its name, for errors.
+
+    Raises:
+        InputError: if the target has too few classes that are large enough, or a number is not positive.
+
+    >>> g = torch.Generator().manual_seed(0)
+    >>> drawn = sample_episodes(torch.arange(30) % 3, way=2, shot=1, query=4, episodes=7, generator=g)
+    >>> drawn.support.shape, drawn.query.shape
+    (torch.Size([7, 2, 1]), torch.Size([7, 2, 4]))
+    """
+    query = fit_query(labels, way, shot, query, target=target)
+    if episodes < 1:
+        raise InputError(f"few-shot on {target}: episodes must be at least 1, got {episodes}")
+    names, counts = torch.unique(labels, return_counts=True)
+    by_class = labels.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    eligible = (counts > shot).nonzero().flatten()
+
+    drawn = eligible[sample_without_replacement(torch.full((episodes,), len(eligible)), way, generator)]
+    offsets = sample_without_replacement(counts[drawn].flatten(), shot + query, generator)
+    rows = by_class[starts[drawn].unsqueeze(-1) + offsets.view(episodes, way, shot + query)]
+    return Episodes(names[drawn], rows[..., :shot], rows[..., shot:], len(counts) - len(eligible))
+
+
+def sample_without_replacement(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """For each row, `k` different integers below its size, every ordered choice equally likely.
+
+    Floyd's algorithm (Bentley and Floyd 1987, CACM 30(9)), vectorised over rows: O(k²) a row whatever the size.
+
+    Args:
+        sizes: int64 ``(B,)``, each at least `k`.
+        k: how many.
+        generator: on the CPU.
+
+    Returns:
+        int64 ``(B, k)``.
+
+    >>> sample_without_replacement(torch.tensor([3, 3]), 3, torch.Generator().manual_seed(0)).sort(1).values.tolist()
+    [[0, 1, 2], [0, 1, 2]]
+    """
+    chance = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64)
+    chosen = torch.empty(len(sizes), k, dtype=torch.int64)
+    for i in range(k):
+        last = sizes - k + i
+        candidate = (chance[:, i] * (last + 1)).long()
+        taken = (chosen[:, :i] == candidate.unsqueeze(1)).any(1)
+        chosen[:, i] = torch.where(taken, last, candidate)
+    # Floyd's sets are uniform but their order is not: large numbers come late, so support and query would differ.
+    order = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64).argsort(1)
+    return chosen.gather(1, order)

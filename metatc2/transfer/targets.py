@@ -1,0 +1,112 @@
+"""What to transfer to: names on the command line, and the splits that they stand for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+
+# Sources whose name goes on with a path, and the words that end such a name as a split.
+PATH_SOURCES = ("folder", "npz")
+PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One split of a store.
+
+    Args:
+        store: with as many channels, and images of the size, that the encoders take.
+        split: one split, not a group (see `expand_targets`).
+        name: for tables, e.g. ``"glyphs:greek"``.
+        classes_seen: whether classes of it were among the pre-training images.
+    """
+
+    store: ImageStore
+    split: str
+    name: str
+    classes_seen: bool = False
+
+
+def parse_target(text: str) -> tuple[str, str | None]:
+    """Source and split of ``SOURCE[:SPLIT]``.
+
+    After ``folder:`` and ``npz:`` comes a path, which may hold colons (a Windows drive): there only a last part that is
+    one of `PATH_SPLITS` is taken for a split. A path that itself ends in ``:test`` is reached by a split after it.
+
+    Raises:
+        InputError: if the source, the path or the split is empty.
+
+    >>> parse_target("glyphs:greek"), parse_target("digits")
+    (('glyphs', 'greek'), ('digits', None))
+    >>> parse_target("folder:C:/birds"), parse_target("folder:C:/birds:meta-test")
+    (('folder:C:/birds', None), ('folder:C:/birds', 'meta-test'))
+    """
+    source, colon, split = text.partition(":")
+    lacking = not source or (bool(colon) and not split)
+    if source in PATH_SOURCES and not lacking:
+        path, _, last = split.rpartition(":")
+        path, split = (path, last) if path and last in PATH_SPLITS else (split, "")
+        source = f"{source}:{path}"
+    if lacking:
+        raise InputError(
+            f"target {text!r} lacks a part; write SOURCE or SOURCE:SPLIT, e.g. glyphs:greek, digits, folder:PATH:test"
+        )
+    return source, split or None
+
+
+def expand_targets(
+    store: ImageStore, split: str | None = None, *, pretrained: tuple[ImageStore, str] | None = None
+) -> list[Target]:
+    """One target for each split that a name stands for: a group (``meta-test`` of glyphs) is never mixed in an episode.
+
+    Args:
+        store: where the images are.
+        split: a split or group; by default ``meta-test`` where it keeps apart what must be (the store is the one that
+            was pre-trained on, or has groups), and ``all`` otherwise.
+        pretrained: store and split of pre-training; tells `Target.classes_seen`.
+
+    Raises:
+        InputError: if there is no such split or one of them is empty.
+
+    >>> from metatc2.data.store import meta_splits
+    >>> labels = torch.arange(20)
+    >>> toy = ImageStore("toy", torch.zeros(20, 1, 4, 4, dtype=torch.uint8), labels, splits=meta_splits(labels, 20))
+    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, pretrained=(toy, "meta-train"))]
+    [('toy:meta-test', False)]
+    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, "all", pretrained=(toy, "meta-train"))]
+    [('toy:all', True)]
+    """
+    same = pretrained is not None and pretrained[0].name == store.name
+    if split is None:
+        names = {*store.splits, *store.groups}
+        split = "meta-test" if "meta-test" in names and (same or store.groups) else "all"
+    seen = _class_names(*pretrained) if pretrained is not None and same else set()
+    targets = []
+    for part in store.expand(split):
+        if len(store.rows(part)) == 0:
+            raise InputError(f"{store.name}:{part} holds no image; name another split")
+        targets.append(Target(store, part, f"{store.name}:{part}", bool(seen & _class_names(store, part))))
+    return targets
+
+
+def fingerprint(store: ImageStore, rows: Tensor) -> str:
+    """SHA-256 over the images and labels of some rows: results are compared only on equal ones.
+
+    >>> store = ImageStore("toy", torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))
+    >>> fingerprint(store, torch.tensor([0])) == fingerprint(store, torch.tensor([1]))
+    False
+    """
+    digest = hashlib.sha256(repr((len(rows), *store.images.shape[1:])).encode())
+    for tensor in (store.images[rows], store.labels[rows]):
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _class_names(store: ImageStore, split: str) -> set[str]:
+    return {store.class_names[label] for label in torch.unique(store.labels[store.rows(split)]).tolist()}

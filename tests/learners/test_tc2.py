@@ -1,0 +1,266 @@
+"""TC²: identity with the baseline, one encoder pass a step, exact gradients through the inner loop, every switch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metatc2.calibration import Calibrated, Calibrator
+from metatc2.encoders import Conv4
+from metatc2.episodes import Episode, Samples
+from metatc2.heads import Predictor, Projector
+from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
+from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
+from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
+from metatc2.trainer import EpisodicTrainer, TrainerOptions
+
+# A few steps on noise: embeddings and factors are not healthy, and need not be.
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+
+
+def episode(tasks: int = 2, samples: int = 8, seed: int = 0) -> Episode:
+    g = torch.Generator().manual_seed(seed)
+    images = torch.rand(tasks, samples, 2, 1, 16, 16, generator=g)
+    index = torch.arange(tasks * samples).view(tasks, samples)
+    half = samples // 2
+    return Episode(
+        Samples(images[:, :half], None, None, index[:, :half]), Samples(images[:, half:], None, None, index[:, half:])
+    )
+
+
+class Episodes:
+    """A sampler of a user: new random images every step."""
+
+    def __init__(self, tasks: int) -> None:
+        self.tasks, self.step = tasks, 0
+
+    def sample(self) -> Episode:
+        self.step += 1
+        return episode(self.tasks, seed=self.step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+
+
+def parts(objective: Objective, dim: int = 8) -> dict[str, Any]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return {
+            "encoder": Conv4(channels=1, width=dim),
+            "objective": objective,
+            "projector": Projector(dim, 16, 12),
+            "predictor": Predictor(12, 16) if objective.predictor else None,
+        }
+
+
+def tc2(
+    objective: Objective | None = None, steps: int = 2, kind: type[TC2] = TC2, adjoint: Any = None, **options: Any
+) -> TC2:
+    names = ("form", "factor_network", "weights", "control")
+    calibrator = {k: options.pop(k) for k in names if k in options}
+    dim = 12 if options.get("where") == "projector" else 8
+    return kind(
+        **parts(objective or SimCLR()),
+        calibrator=Calibrator(dim, 3, generator=torch.Generator().manual_seed(1), **calibrator),
+        inner=InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps, *([adjoint] if adjoint else [])),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
+def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
+    plain = SelfSupervised(**parts(make()))
+    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False)
+    options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
+    first = EpisodicTrainer(plain, Episodes(1), options).fit()
+    second = EpisodicTrainer(calibrated, Episodes(1), options).fit()
+    assert [r["ssl"] for r in first] == [r["ssl"] for r in second]
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, calibrated.state_dict()[name]), name
+    # The control can fail: with a blend, the runs part.
+    other = tc2(make(), steps=0, blend=0.5, standardise=False, blend_warmup=0.0)
+    third = EpisodicTrainer(other, Episodes(1), options).fit()
+    assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
+
+
+class Counting(nn.Module):
+    """Counts forward passes of an encoder, and backward passes by its input's gradient."""
+
+    def __init__(self, encoder: Conv4) -> None:
+        super().__init__()
+        self.encoder, self.dim = encoder, encoder.dim
+        self.forwards = self.backwards = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += 1
+        features: Tensor = self.encoder(images)
+
+        def count(gradient: Tensor) -> None:
+            self.backwards += 1
+
+        features.register_hook(count)
+        return features
+
+
+@pytest.mark.parametrize(("tasks", "steps"), [(1, 0), (2, 1), (4, 5)])
+def test_encoder_runs_once_forward_and_once_backward(tasks: int, steps: int) -> None:
+    learner = tc2(steps=steps)
+    counting = Counting(learner.encoder)  # type: ignore[arg-type]
+    learner.encoder = counting
+    EpisodicTrainer(learner, Episodes(tasks), TrainerOptions(steps=3)).fit()
+    assert (counting.forwards, counting.backwards) == (3, 3)
+
+
+class Frozen(Calibrator):
+    """The calibrator with every stop-gradient of the formulas written as what it means: a constant of the start."""
+
+    start: Tensor
+
+    def forward(self, z: Tensor, blend: float = 1.0, factors: Tensor | None = None) -> Calibrated:
+        return super().forward(z, blend, self.factor_network(self.start[:, : z.shape[1]]))
+
+    def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
+        return super().loss(self.start[:, : z.shape[1]], calibrated)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float) -> None:
+    learner = tc2(SimCLR(), steps=3, gamma=gamma).double()
+    with torch.no_grad():
+        for p in learner.calibrator.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()), dtype=p.dtype))
+    data = episode()
+    data = Episode(*(s.map(lambda t: t.double() if t.is_floating_point() else t) for s in (data.support, data.query)))
+    weight = next(p for p in learner.encoder.parameters() if p.ndim == 4)
+    gradient = torch.autograd.grad(learner(data).loss, weight)[0].flatten()
+    # L_tc2(ω) stands apart from θ, and running averages do not move without end_step.
+    frozen = Frozen(8, 3).double()
+    frozen.load_state_dict(learner.calibrator.state_dict())
+    frozen.start = learner.branches(data).online.detach()
+    learner.calibrator = frozen
+
+    def ssl(shift: float, i: int) -> float:
+        with torch.no_grad():
+            weight.view(-1)[i] += shift
+        value = float(learner(data).metrics["ssl"])
+        with torch.no_grad():
+            weight.view(-1)[i] -= shift
+        return value
+
+    h = 1e-5
+    for i in range(0, weight.numel(), 5):
+        assert gradient[i].item() == pytest.approx((ssl(h, i) - ssl(-h, i)) / (2 * h), rel=2e-4, abs=1e-7)
+
+
+def test_first_order_leaves_out_the_second_order() -> None:
+    exact, first = (
+        torch.autograd.grad(made(episode()).loss, next(made.encoder.parameters()))[0]
+        for made in (tc2(steps=3), tc2(steps=3, adjoint=FirstOrder()))
+    )
+    assert not torch.allclose(exact, first)
+
+
+def test_inner_loop_lowers_the_support_loss_and_leaves_omega_alone() -> None:
+    learner = tc2(steps=20, gamma=0.0)
+    before = copy.deepcopy(learner.calibrator.state_dict())
+    z = learner.branches(episode()).online[:, :4]
+    omega = dict(learner.calibrator.named_parameters())
+    adapted = learner.adapt(omega, z, None)
+    first, last = (learner.calibrator.loss(z, learner.calibrate(p, z)).item() for p in (omega, adapted))
+    assert last < 0.95 * first
+    assert all(torch.equal(v, before[k]) for k, v in learner.calibrator.state_dict().items())
+
+
+def test_the_calibrator_is_meta_learned() -> None:
+    learner = tc2(steps=1)
+    outcome = learner(episode())
+    outcome.loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in learner.calibrator.parameters())
+    names = [group.name for group in learner.groups()]
+    assert names == ["encoder", "calibrator"]
+    both = [id(p) for group in learner.groups() for p in group.parameters]
+    assert len(both) == len(set(both))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"form": "gate"},
+        {"form": "add"},
+        {"factor_network": "parameter"},
+        {"factor_network": "fixed"},
+        {"weights": "task"},
+        {"control": "shuffle"},
+        {"control": "random-projection"},
+        {"where": "projector"},
+        {"outer_on": "query"},
+        {"standardise": False},
+        {"gamma": 0.0},
+        {"steps": 0},
+        {"kind": LookAheadTC2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
+def test_every_switch_trains_and_changes_the_run(make: type[Objective], options: dict[str, Any]) -> None:
+    run = TrainerOptions(steps=4, log_every=1)
+    base = EpisodicTrainer(tc2(make()), Episodes(2), run).fit()
+    switched = EpisodicTrainer(tc2(make(), **options), Episodes(2), run).fit()
+    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in switched)
+    assert [r["loss"] for r in base] != [r["loss"] for r in switched]
+
+
+def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
+    learner = tc2(kind=LookAheadTC2, steps=0)
+    assert isinstance(learner, LookAheadTC2)
+    data = episode(tasks=3)
+    omega = dict(learner.calibrator.named_parameters())
+    buffers = copy.deepcopy(dict(learner.encoder.named_buffers()))
+    value, gradient = learner.judge(data, omega)
+    assert all(torch.equal(b, buffers[k]) for k, b in learner.encoder.named_buffers())
+    name = "weight_network.b1"
+    h = 1e-2
+    shifted = []
+    for sign in (1, -1):
+        moved = {k: p.detach().clone().requires_grad_() for k, p in omega.items()}
+        with torch.no_grad():
+            moved[name][0] += sign * h
+        shifted.append(learner.judge(data, moved)[0].item())
+    assert gradient[name][0].item() == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=0.05, abs=2e-4)
+    # θ does not see the judgement: its gradient is that of the objective alone.
+    learner.zero_grad()
+    learner(data).loss.backward()
+    own = [p.grad.clone() for p in learner.encoder.parameters() if p.grad is not None]
+    branches = learner.branches(data)
+    constant = {k: p.detach() for k, p in omega.items()}
+    alone = torch.autograd.grad(
+        learner.outcome(constant, {}, branches, 0).loss, list(learner.encoder.parameters())
+    )
+    for a, b in zip(own, alone, strict=True):
+        torch.testing.assert_close(a, b)
+    assert value.isfinite()
+
+
+def test_an_alarm_is_raised_when_factors_explain_nothing() -> None:
+    learner = tc2()
+    learner.begin_step(50, 100)
+    assert learner.alarms({"unexplained": 0.9})
+    assert not learner.alarms({"unexplained": 0.1})
+    learner.begin_step(5, 100)
+    assert not learner.alarms({"unexplained": 0.9})
+
+
+def test_blend_warms_up() -> None:
+    learner = tc2(blend=0.8, blend_warmup=0.5)
+    seen = []
+    for step in range(10):
+        learner.begin_step(step, 10)
+        seen.append(round(learner.blend, 6))
+    assert seen == [0.0, 0.16, 0.32, 0.48, 0.64, 0.8, 0.8, 0.8, 0.8, 0.8]

@@ -1,0 +1,182 @@
+"""Paired comparison: the numbers by hand, the rule for a verdict, and what must not be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+from scipy import stats
+
+from metatc2.errors import InputError
+from metatc2.transfer import MEAN_TARGET, Difference, Row, Run, by_method, compare
+
+
+def run(method: str, seed: int, means: dict[str, float], **changes: Any) -> Run:
+    """A run with a target for each mean, and noise that all runs share: hard and easy episodes."""
+    rows, accuracies = [], {}
+    for target, mean in means.items():
+        shared = torch.rand(50, generator=torch.Generator().manual_seed(len(target)), dtype=torch.float64) - 0.5
+        own = torch.rand(50, generator=torch.Generator().manual_seed(seed + len(method)), dtype=torch.float64) - 0.5
+        values = 0.3 * shared + 0.02 * own
+        values = values - values.mean() + mean
+        row = Row(
+            **{"protocol": "few-shot", "source": "glyphs", "target": target, "split": target, "way": 5, "shot": 1}
+            | {"query": 15, "episodes": 50, "head": "cosine", "mean": mean, "ci95": 0.1, "seed": seed}
+            | {"encoder_sha256": f"{method}{seed}", "target_sha256": target, "episodes_seed": 1}
+            | changes
+        )
+        rows.append(row)
+        accuracies[row.key] = values
+    return Run(f"{method}-{seed}", method, seed, rows, accuracies)
+
+
+def runs(method: str, table: dict[int, dict[str, float]], **changes: Any) -> list[Run]:
+    return [run(method, seed, means, **changes) for seed, means in table.items()]
+
+
+def only(differences: list[Difference], target: str) -> Difference:
+    (found,) = [d for d in differences if d.target == target]
+    return found
+
+
+def test_seeds_are_paired_and_the_interval_is_over_them() -> None:
+    # Seeds differ by 20 points and the methods by 3: only pairing can tell.
+    a = runs("tc2", {2: {"greek": 0.73}, 0: {"greek": 0.54}, 1: {"greek": 0.62}, 9: {"greek": 0.1}})
+    b = runs("plain", {0: {"greek": 0.50}, 1: {"greek": 0.59}, 2: {"greek": 0.70}, 8: {"greek": 0.9}})
+    found = only(compare(a, b), "greek")
+    assert found.seeds == (0, 1, 2)
+    assert found.per_seed == pytest.approx((0.04, 0.03, 0.03))
+    expected = stats.ttest_rel([0.54, 0.62, 0.73], [0.50, 0.59, 0.70]).confidence_interval()
+    assert (found.difference - found.ci95, found.difference + found.ci95) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    assert (found.mean_a, found.mean_b) == pytest.approx((0.63, 0.59667), abs=1e-4)
+    assert (found.a, found.b, found.interval, found.verdict) == ("tc2", "plain", "seeds", "better")
+    back = only(compare(b, a), "greek")
+    assert back.difference == pytest.approx(-found.difference)
+    assert back.verdict == "worse"
+
+
+def test_one_seed_has_an_interval_over_paired_episodes_and_no_verdict() -> None:
+    a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"greek": 0.5})
+    found = only(compare([a], [b]), "greek")
+    x, y = (next(iter(r.accuracies.values())).numpy() for r in (a, b))
+    expected = stats.ttest_rel(x, y).confidence_interval()
+    assert (found.difference - found.ci95, found.difference + found.ci95) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    assert found.ci95 < 0.005  # unpaired it would be 0.03
+    assert (found.interval, found.verdict) == ("episodes", "one seed: no verdict")
+
+
+@pytest.mark.parametrize(
+    ("per_seed", "verdict"),
+    [
+        ([0.05, 0.05], "not distinguishable"),  # two seeds, however equal
+        ([0.05, 0.05, 0.05], "better"),
+        ([-0.05, -0.04, -0.05], "worse"),
+        ([0.05, 0.01, -0.02], "not distinguishable"),
+        ([0.0, 0.0, 0.0], "not distinguishable"),
+        ([0.01, 0.05, 0.09], "not distinguishable"),  # all positive, t = 2.2, but 3 seeds need 4.3
+    ],
+)
+def test_verdict(per_seed: list[float], verdict: str) -> None:
+    a = runs("tc2", {s: {"greek": 0.5 + d} for s, d in enumerate(per_seed)})
+    b = runs("plain", {s: {"greek": 0.5} for s in range(len(per_seed))})
+    assert only(compare(a, b), "greek").verdict == verdict
+
+
+def test_mean_over_targets_is_averaged_within_a_seed_first() -> None:
+    a = runs("tc2", {0: {"greek": 0.6, "thai": 0.5}, 1: {"greek": 0.7, "thai": 0.4}, 2: {"greek": 0.65, "thai": 0.46}})
+    b = runs("plain", {s: {"greek": 0.5, "thai": 0.4} for s in range(3)})
+    found = only(compare(a, b), MEAN_TARGET)
+    assert found.per_seed == pytest.approx((0.1, 0.1, 0.105))
+    expected = stats.ttest_1samp([0.1, 0.1, 0.105], 0).confidence_interval()
+    assert (found.difference - found.ci95, found.difference + found.ci95) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    assert (found.targets, found.split, found.verdict) == (2, "", "better")
+
+
+def test_mean_over_targets_with_one_seed() -> None:
+    a, b = (run(m, 0, {"greek": 0.6, "georgian": 0.5}) for m in ("tc2", "plain"))
+    found = compare([a], [b])
+    halves = [only(found, t).ci95 for t in ("greek", "georgian")]
+    assert only(found, MEAN_TARGET).ci95 == pytest.approx((halves[0] ** 2 + halves[1] ** 2) ** 0.5 / 2)
+
+
+def test_mean_over_targets_uses_seeds_that_all_targets_have() -> None:
+    a = runs("tc2", {0: {"greek": 0.6, "thai": 0.5}, 1: {"greek": 0.7, "thai": 0.5}, 2: {"greek": 0.6}})
+    b = runs("plain", {s: {"greek": 0.5, "thai": 0.4} for s in range(3)})
+    found = compare(a, b)
+    assert only(found, MEAN_TARGET).seeds == (0, 1)
+    assert only(found, "greek").seeds == (0, 1, 2)
+
+
+def test_knn_targets_with_different_numbers_of_classes_share_a_mean() -> None:
+    def both(method: str, mean: float) -> Run:
+        knn = {"protocol": "knn", "head": "knn", "shot": 0, "episodes": 0, "k": 20, "k_asked": 200}
+        first, second = run(method, 0, {"greek": mean}, way=24, **knn), run(method, 0, {"thai": mean}, way=44, **knn)
+        return Run(first.label, method, 0, [*first.rows, *second.rows], {**first.accuracies, **second.accuracies})
+
+    found = compare([both("tc2", 0.6)], [both("plain", 0.5)])
+    assert [(d.target, d.way, d.k, d.interval) for d in found] == [
+        ("greek", 24, 200, "images"),
+        ("thai", 44, 200, "images"),
+        (MEAN_TARGET, 0, 200, "images"),
+    ]
+
+
+def test_rows_are_matched_by_protocol_and_features() -> None:
+    a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"greek": 0.5})
+    calibrated = run("tc2", 0, {"greek": 0.9}, features="calibrated")
+    other_shot = run("tc2", 0, {"greek": 0.8}, shot=5)
+    mixed = Run(
+        "x",
+        "tc2",
+        0,
+        [*calibrated.rows, *other_shot.rows, *a.rows],
+        {**calibrated.accuracies, **other_shot.accuracies, **a.accuracies},
+    )
+    (found,) = compare([mixed], [b])
+    assert found.difference == pytest.approx(0.1)
+    with pytest.raises(InputError, match="share no result of features 'calibrated'"):
+        compare([mixed], [b], features="calibrated")
+
+
+def test_json() -> None:
+    found = compare([run("tc2", 0, {"greek": 0.6})], [run("plain", 0, {"greek": 0.5})])[0].to_json()
+    assert json.loads(json.dumps(found))["per_seed"] == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize("change", [{"target_sha256": "x"}, {"episodes_seed": 2}, {"episodes": 60}, {"query": 14}])
+def test_other_images_or_episodes_are_not_compared(change: dict[str, Any]) -> None:
+    a = runs("tc2", {0: {"greek": 0.6}, 1: {"greek": 0.6}})
+    b = runs("plain", {0: {"greek": 0.5}, 1: {"greek": 0.5}})
+    name = next(iter(change))
+    for side in (a, b):
+        odd = [side[0], run(side[1].method, 1, {"greek": 0.5}, **change)]
+        with pytest.raises(InputError, match=f"differ on greek in {name}"):
+            compare(*((odd, b) if side is a else (a, odd)))
+
+
+def test_bad_input() -> None:
+    a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"greek": 0.5})
+    with pytest.raises(InputError, match=r"seeds \[0\].*seeds \[1\].* share no seed"):
+        compare([a], [run("plain", 1, {"greek": 0.5})])
+    with pytest.raises(InputError, match="share no result"):
+        compare([a], [run("plain", 0, {"thai": 0.5})])
+    with pytest.raises(InputError, match="plain-0 lacks the accuracies"):
+        compare([a], [dataclasses.replace(b, accuracies={})])
+    with pytest.raises(InputError, match="both 'tc2' with seed 0"):
+        by_method([a, b, a])
+    with pytest.raises(InputError, match="one method"):
+        compare([a, b], [b])
+    with pytest.raises(InputError, match="one method"):
+        compare([], [b])
+    twice = Run("x", "tc2", 0, [*a.rows, dataclasses.replace(a.rows[0], query=3)])
+    with pytest.raises(InputError, match="twice"):
+        compare([twice], [b])

@@ -1,0 +1,160 @@
+"""Evaluation end to end: the same episodes for all, one pass an encoder, controls, rows that say what was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+from metatc2.transfer import (
+    Row,
+    Target,
+    episodes_seed,
+    evaluate,
+    few_shot,
+    fingerprint,
+    knn,
+    knn_split,
+    raw_pixels,
+    read_results,
+    sample_episodes,
+    write_results,
+)
+
+
+class Counting(nn.Module):
+    """Flattens, and counts the images it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        return x.flatten(1)
+
+
+def store(per_class: int = 12, classes: int = 8, **splits: Tensor) -> ImageStore:
+    g = torch.Generator().manual_seed(0)
+    means = 60 + 80 * torch.rand(classes, 1, 5, 5, generator=g)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    images = (means[labels] + 40 * torch.randn(len(labels), 1, 5, 5, generator=g)).clamp(0, 255).byte()
+    return ImageStore("toy", images, labels, splits=splits)
+
+
+def run(encoders: dict[str, Any], target: Target, **options: Any) -> tuple[list[Row], dict[str, Tensor]]:
+    facts: dict[str, Any] = {"seed": 3, "source": "glyphs", "encoder_sha256": "cafe", "episodes": 30}
+    return evaluate(encoders, [target], **(facts | options))
+
+
+def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
+    s = store(odd=torch.arange(1, 96, 2))
+    target = Target(s, "odd", "toy:odd", classes_seen=True)
+    rows, accuracies = run({"encoder": Counting()}, target, shots=(1, 2), query=15, compute={"steps": 9.0})
+    assert [(r.shot, r.features, r.head) for r in rows] == [
+        (shot, features, head)
+        for shot in (1, 2)
+        for features in ("encoder", "raw pixels")
+        for head in ("cosine", "euclidean")
+    ]
+    own = s.rows("odd")
+    for r in rows:
+        g = torch.Generator().manual_seed(episodes_seed("toy:odd", 5, r.shot))
+        drawn = sample_episodes(s.labels[own], way=5, shot=r.shot, query=15, episodes=30, generator=g)
+        expected = few_shot(raw_pixels(s.images[own]), drawn, r.head)
+        assert torch.equal(accuracies[r.key], expected)
+        assert r.mean == pytest.approx(float(expected.mean()))
+        assert r.query == 6 - r.shot
+        assert f"{6 - r.shot} queries a class instead of 15" in r.note
+        assert (r.target, r.split, r.source, r.seed, r.way, r.episodes) == ("toy:odd", "odd", "glyphs", 3, 5, 30)
+        assert r.target_sha256 == fingerprint(s, own)
+        assert r.classes_seen
+        assert r.inductive
+    assert {(r.features, r.encoder_sha256, len(r.compute)) for r in rows} == {
+        ("encoder", "cafe", 1),
+        ("raw pixels", "", 0),
+    }
+    write_results(tmp_path / "transfer.json", rows, accuracies)
+    assert read_results(tmp_path / "transfer.json")[0] == rows
+
+
+def test_every_encoder_meets_the_same_episodes_and_each_image_once() -> None:
+    encoders = {"encoder": Counting(), "random encoder": Counting()}
+    rows, accuracies = run(encoders, Target(store(), "all", "toy:all"), protocols=("few-shot", "knn"), shots=(1, 3))
+    assert [e.images for e in encoders.values()] == [96, 96]
+    found = {name: [accuracies[r.key] for r in rows if r.features == name] for name in (*encoders, "raw pixels")}
+    for name in ("random encoder", "raw pixels"):
+        assert all(torch.equal(a, b) for a, b in zip(found["encoder"], found[name], strict=True))
+    assert {r.encoder_sha256 for r in rows if r.features == "random encoder"} == {""}
+
+
+def test_functions_are_encoders_and_get_bytes() -> None:
+    def inverted(images: Tensor) -> Tensor:
+        assert images.dtype == torch.uint8
+        assert len(images) <= 10
+        return 255.0 - images.flatten(1)
+
+    rows, accuracies = run({"calibrated": inverted}, Target(store(), "all", "t"), heads=("euclidean",), batch=10)
+    by_features = {r.features: accuracies[r.key] for r in rows if r.shot == 1}
+    assert torch.equal(by_features["calibrated"], by_features["raw pixels"])
+    assert {r.encoder_sha256 for r in rows if r.features == "calibrated"} == {"cafe"}
+
+
+def test_random_labels_are_chance() -> None:
+    s = store(per_class=40)
+    mixed = ImageStore("mixed", s.images, s.labels[torch.randperm(320, generator=torch.Generator().manual_seed(0))])
+    rows, _ = run({}, Target(mixed, "all", "mixed"), episodes=400)
+    assert all(abs(r.mean - 0.2) < 0.02 for r in rows)
+
+
+def test_small_classes_are_told() -> None:
+    s = store()
+    rows, _ = run({}, Target(ImageStore("cut", s.images[5:], s.labels[5:]), "all", "cut"), shots=(8,))
+    assert {r.classes_excluded for r in rows} == {1}
+    assert "classes with fewer than 9 images left out: 1" in rows[0].note
+
+
+def test_knn_rows() -> None:
+    s = store(train=torch.arange(0, 96, 2), test=torch.arange(1, 96, 2), rest=torch.arange(30))
+    rows, accuracies = run({}, Target(s, "test", "toy:test"), protocols=("knn",), ks=(200, 48, 20))
+    assert [(r.k, r.k_asked, r.bank, r.query, r.episodes, r.way) for r in rows] == [
+        (48, 200, "train", 48, 0, 8),
+        (20, 20, "train", 48, 0, 8),
+    ]
+    assert "k = 48 instead of 200" in rows[0].note
+    pixels = raw_pixels(s.images)
+    expected = knn(pixels[0::2], s.labels[0::2], pixels[1::2], s.labels[1::2], k=20)
+    assert torch.equal(accuracies[rows[1].key], expected)
+
+    rest, found = run({}, Target(s, "rest", "toy:rest"), protocols=("knn",), ks=(5,), temperature=0.5)
+    bank, asked, _ = knn_split(s, "rest")
+    expected = knn(pixels[bank], s.labels[bank], pixels[asked], s.labels[asked], k=5, temperature=0.5)
+    assert torch.equal(found[rest[0].key], expected)
+    assert rest[0].temperature == 0.5
+
+
+def test_episode_seed_depends_on_what_is_drawn_only() -> None:
+    seeds = {episodes_seed(name, way, shot) for name in ("a", "b") for way in (5, 20) for shot in (1, 5)}
+    assert len(seeds) == 8
+    _, first = run({}, Target(store(), "all", "toy"), seed=0)
+    _, second = run({"encoder": Counting()}, Target(store(), "all", "toy"), seed=1, ways=(2, 5))
+    assert all(torch.equal(second[key], value) for key, value in first.items())
+
+
+def test_bad_input() -> None:
+    target = Target(store(), "all", "toy")
+    for options, match in (
+        ({"protocols": ("fewshot",)}, "did you mean 'few-shot'"),
+        ({"heads": ("euclid",)}, "did you mean 'euclidean'"),
+        ({"episodes": 1}, "at least 2"),
+        ({"ways": (20,)}, "toy: 20-way 1-shot needs 20 classes"),
+    ):
+        with pytest.raises(InputError, match=match):
+            run({}, target, **options)
+    with pytest.raises(InputError, match="my encoder: 96 of 96"):
+        run({"my encoder": lambda images: images.flatten(1) * torch.nan}, target, batch=96)

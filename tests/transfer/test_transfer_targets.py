@@ -1,0 +1,97 @@
+"""Names of targets, also with paths that hold colons; groups; what was seen in pre-training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+from metatc2.transfer import expand_targets, fingerprint, parse_target
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("glyphs", ("glyphs", None)),
+        ("glyphs:greek", ("glyphs", "greek")),
+        ("glyphs:meta-test", ("glyphs", "meta-test")),
+        ("cifar10:test", ("cifar10", "test")),
+        ("folder:/data/x", ("folder:/data/x", None)),
+        ("folder:/data/x:meta-test", ("folder:/data/x", "meta-test")),
+        ("folder:C:/data/x", ("folder:C:/data/x", None)),
+        ("folder:C:\\data\\x:train", ("folder:C:\\data\\x", "train")),
+        ("folder:/data/a:b", ("folder:/data/a:b", None)),
+        ("folder:/data/x:test:all", ("folder:/data/x:test", "all")),
+        ("folder:test", ("folder:test", None)),
+        ("npz:a.npz:all", ("npz:a.npz", "all")),
+        ("npz:a.npz", ("npz:a.npz", None)),
+    ],
+)
+def test_parse(text: str, expected: tuple[str, str | None]) -> None:
+    assert parse_target(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":greek", "glyphs:", "folder:", "npz:"])
+def test_parse_refuses_what_lacks_a_part(text: str) -> None:
+    with pytest.raises(InputError, match="lacks a part"):
+        parse_target(text)
+
+
+def scripts(name: str = "scripts") -> ImageStore:
+    images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    splits = {"latin": torch.tensor([0, 1, 2, 3]), "greek": torch.tensor([4, 5]), "thai": torch.tensor([6, 7])}
+    splits |= {"nothing": torch.empty(0, dtype=torch.int64)}
+    groups = {"meta-test": ("greek", "thai"), "meta-train": ("latin",)}
+    return ImageStore(name, images, torch.arange(8) // 2, splits=splits, groups=groups)
+
+
+def test_a_group_is_one_target_each() -> None:
+    found = expand_targets(scripts(), "meta-test", pretrained=(scripts(), "latin"))
+    assert [(t.name, t.split, t.classes_seen) for t in found] == [
+        ("scripts:greek", "greek", False),
+        ("scripts:thai", "thai", False),
+    ]
+
+
+def test_default_split() -> None:
+    assert [t.split for t in expand_targets(scripts())] == ["greek", "thai"]
+    plain = ImageStore(
+        "plain", torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6), splits={"meta-test": torch.tensor([4, 5])}
+    )
+    # Another source was pre-trained on: all classes are new.
+    assert [t.split for t in expand_targets(plain, pretrained=(scripts(), "latin"))] == ["all"]
+    assert [t.split for t in expand_targets(plain, pretrained=(plain, "all"))] == ["meta-test"]
+
+
+def test_classes_seen_needs_the_same_source() -> None:
+    def seen(*pretrained: object) -> bool:
+        return expand_targets(scripts(), "latin", pretrained=pretrained)[0].classes_seen  # type: ignore[arg-type]
+
+    assert seen(scripts(), "latin")
+    assert seen(scripts(), "meta-train")
+    assert not seen(scripts(), "greek")
+    assert not seen(scripts("others"), "latin")
+
+
+def test_bad_splits() -> None:
+    with pytest.raises(InputError, match="did you mean 'greek'"):
+        expand_targets(scripts(), "grek")
+    with pytest.raises(InputError, match="scripts:nothing holds no image"):
+        expand_targets(scripts(), "nothing")
+
+
+def test_fingerprint_sees_pixels_labels_order_and_shape() -> None:
+    s = scripts()
+    rows = torch.tensor([0, 1])
+    changed = s.images.clone()
+    changed[1, 0, 3, 3] += 1
+    found = {
+        fingerprint(s, rows),
+        fingerprint(s, rows.flip(0)),
+        fingerprint(s, torch.tensor([0])),
+        fingerprint(ImageStore("a", changed, s.labels), rows),
+        fingerprint(ImageStore("a", s.images, s.labels + 1), rows),
+    }
+    assert len(found) == 5
+    assert fingerprint(scripts("other name"), rows) in found
