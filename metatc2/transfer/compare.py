@@ -20,8 +20,10 @@ MEAN_TARGET = "mean over targets"
 # Seeds below which no method is called better (protocols: at least 3, 5 for a claim).
 _SEEDS_FOR_A_VERDICT = 3
 
-_MATCH = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked")
-_SAME = ("target_sha256", "episodes_seed", "episodes", "query", "bank", "k", "temperature")
+# What names a measurement, how many draws it was asked to make, and what must then be equal.
+_MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked")
+_DRAWN = ("episodes", "query_asked")
+_SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,22 +144,31 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
     pairs: dict[tuple[Hashable, ...], dict[int, _Pair]] = defaultdict(dict)
     for seed in common:
         ours, theirs = _rows(a[seed], features), _rows(b[seed], features)
-        for key in ours:
+        matched = {key[: len(_MEASURED)] for key in ours.keys() & theirs.keys()}
+        for key, row in ours.items():
             if key in theirs:
-                pairs[key][seed] = _Pair(a[seed], ours[key], b[seed], theirs[key])
+                pairs[key][seed] = _Pair(a[seed], row, b[seed], theirs[key])
+                continue
+            # The same with another number of episodes is no accident unless the right one stands beside it.
+            measured = key[: len(_MEASURED)]
+            for other_key, other in theirs.items():
+                if other_key[: len(_MEASURED)] == measured and measured not in matched:
+                    _require_same(a[seed], row, b[seed], other)
     if not pairs:
         raise InputError(
             f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
             "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
         )
     for by_seed in pairs.values():
-        _check_same(list(by_seed.values()))
+        sides = [side for p in by_seed.values() for side in ((p.a_run, p.a), (p.b_run, p.b))]
+        for side in sides[1:]:
+            _require_same(*sides[0], *side)
 
     groups: dict[tuple[Hashable, ...], list[dict[int, _Pair]]] = defaultdict(list)
     for by_seed in pairs.values():
         row = next(iter(by_seed.values())).a
         way = row.way if row.protocol == "few-shot" else 0
-        groups[row.protocol, way, row.shot, row.head, row.k_asked].append(by_seed)
+        groups[row.protocol, way, row.shot, row.head, row.k_asked, row.episodes, row.query_asked].append(by_seed)
     found = [_difference([by_seed]) for by_seed in pairs.values()]
     found += [_difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))]
     return found
@@ -196,28 +207,25 @@ def _rows(run: Run, features: str) -> dict[tuple[Hashable, ...], Row]:
     rows: dict[tuple[Hashable, ...], Row] = {}
     for row in run.rows:
         if row.features == features:
-            key = tuple(getattr(row, name) for name in _MATCH)
+            key = tuple(getattr(row, name) for name in (*_MEASURED, *_DRAWN))
             if key in rows:
                 raise InputError(
-                    f"compare: {run.label} has {row.key} twice, with other numbers of queries or episodes; "
-                    "run `metatc2 transfer` again with one of them"
+                    f"compare: {run.label} has {row.key} twice, measured on different images; "
+                    "delete its transfer.json and run `metatc2 transfer` again"
                 )
             rows[key] = row
     return rows
 
 
-def _check_same(pairs: Sequence[_Pair]) -> None:
+def _require_same(first_run: Run, first: Row, run: Run, row: Row) -> None:
     """All seeds of both sides must have met the same images and episodes."""
-    sides = [side for p in pairs for side in ((p.a_run, p.a), (p.b_run, p.b))]
-    first_run, first = sides[0]
-    for run, row in sides[1:]:
-        differing = [name for name in _SAME if getattr(row, name) != getattr(first, name)]
-        if differing:
-            told = ", ".join(f"{name} ({getattr(first, name)!r} and {getattr(row, name)!r})" for name in differing)
-            raise InputError(
-                f"compare: {first_run.label} and {run.label} differ on {row.target} in {told}; "
-                "run `metatc2 transfer` on both with the same images and episodes"
-            )
+    differing = [name for name in _SAME if getattr(row, name) != getattr(first, name)]
+    if differing:
+        told = ", ".join(f"{name} ({getattr(first, name)!r} and {getattr(row, name)!r})" for name in differing)
+        raise InputError(
+            f"compare: {first_run.label} and {run.label} differ on {row.target} in {told}; "
+            "run `metatc2 transfer` on both with the same images and episodes"
+        )
 
 
 def _difference(group: Sequence[Mapping[int, _Pair]]) -> Difference:

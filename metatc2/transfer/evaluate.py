@@ -191,6 +191,7 @@ def _few_shot(
         "way": way,
         "shot": shot,
         "query": given,
+        "query_asked": query,
         "episodes": episodes,
         "classes_excluded": drawn.excluded,
         "episodes_seed": seed,

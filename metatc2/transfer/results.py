@@ -31,7 +31,7 @@ class Row:
         split: split of the target, e.g. ``"greek"``.
         way: classes an episode; with k-NN, the classes of the bank.
         shot: labelled images a class; with k-NN, 0.
-        query: queries a class; with k-NN, the number of images that are classified.
+        query: queries a class that were used; with k-NN, the number of images that are classified.
         episodes: how many; with k-NN, 0.
         head: classifier on the features: ``"cosine"``, ``"euclidean"``, ``"knn"``.
         mean: accuracy in [0, 1].
@@ -42,6 +42,7 @@ class Row:
         features: ``"encoder"``, ``"calibrated"``, ``"random encoder"`` or ``"raw pixels"``.
         classes_excluded: classes of the target that were too small.
         bank: where k-NN neighbours come from; empty else.
+        query_asked: queries a class asked for; more than `query` where a class is smaller. None with k-NN.
         k: neighbours used.
         k_asked: neighbours asked for; more than `k` where the bank is smaller.
         temperature: of the k-NN vote.
@@ -73,6 +74,7 @@ class Row:
     features: str = "encoder"
     classes_excluded: int = 0
     bank: str = ""
+    query_asked: int | None = None
     k: int | None = None
     k_asked: int | None = None
     temperature: float | None = None

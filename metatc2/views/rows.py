@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+# On a CPU the temporaries of an operation should stay in the cache: values in a block of images (2¹⁸ floats are 1 MiB).
+_BLOCK = 2**18
+
 
 def change_rows(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
     """Replace ``images[chosen]`` by ``operation(images[chosen], *parameters[chosen])``, in place where possible.
 
-    Work is spent on the chosen images alone.
+    Work is spent on the chosen images alone, on a CPU a block of them at a time.
 
     Args:
         images: ``(N, C, H, W)``, owned by the caller, who goes on with the returned tensor only.
@@ -22,11 +25,15 @@ def change_rows(images: Tensor, chosen: Tensor, operation: Callable[..., Tensor]
     >>> change_rows(torch.zeros(3, 1, 1, 1), torch.tensor([True, False, True]), lambda x: x + 1).flatten().tolist()
     [1.0, 0.0, 1.0]
     """
-    index = chosen.nonzero().flatten()
-    if len(index) == 0:
+    rows = chosen.nonzero().flatten()
+    if len(rows) == 0:
         return images
-    if len(index) == len(images):
+    block = max(1, _BLOCK // images[0].numel()) if images.device.type == "cpu" else len(rows)
+    if len(rows) == len(images) <= block:
         return operation(images, *parameters)
-    parameters = tuple(p[index] for p in parameters)
-    index = index.to(images.device)
-    return images.index_copy_(0, index, operation(images.index_select(0, index), *parameters))
+    for start in range(0, len(rows), block):
+        part = rows[start : start + block]
+        index = part.to(images.device)
+        changed = operation(images.index_select(0, index), *(p[part] for p in parameters))
+        images.index_copy_(0, index, changed)
+    return images

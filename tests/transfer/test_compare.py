@@ -37,6 +37,12 @@ def runs(method: str, table: dict[int, dict[str, float]], **changes: Any) -> lis
     return [run(method, seed, means, **changes) for seed, means in table.items()]
 
 
+def both(*parts: Run) -> Run:
+    """One run that has the rows of several."""
+    rows = [row for part in parts for row in part.rows]
+    return dataclasses.replace(parts[0], rows=rows, accuracies={k: v for p in parts for k, v in p.accuracies.items()})
+
+
 def only(differences: list[Difference], target: str) -> Difference:
     (found,) = [d for d in differences if d.target == target]
     return found
@@ -117,12 +123,11 @@ def test_mean_over_targets_uses_seeds_that_all_targets_have() -> None:
 
 
 def test_knn_targets_with_different_numbers_of_classes_share_a_mean() -> None:
-    def both(method: str, mean: float) -> Run:
+    def measured(method: str, mean: float) -> Run:
         knn = {"protocol": "knn", "head": "knn", "shot": 0, "episodes": 0, "k": 20, "k_asked": 200}
-        first, second = run(method, 0, {"greek": mean}, way=24, **knn), run(method, 0, {"thai": mean}, way=44, **knn)
-        return Run(first.label, method, 0, [*first.rows, *second.rows], {**first.accuracies, **second.accuracies})
+        return both(run(method, 0, {"greek": mean}, way=24, **knn), run(method, 0, {"thai": mean}, way=44, **knn))
 
-    found = compare([both("tc2", 0.6)], [both("plain", 0.5)])
+    found = compare([measured("tc2", 0.6)], [measured("plain", 0.5)])
     assert [(d.target, d.way, d.k, d.interval) for d in found] == [
         ("greek", 24, 200, "images"),
         ("thai", 44, 200, "images"),
@@ -134,13 +139,7 @@ def test_rows_are_matched_by_protocol_and_features() -> None:
     a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"greek": 0.5})
     calibrated = run("tc2", 0, {"greek": 0.9}, features="calibrated")
     other_shot = run("tc2", 0, {"greek": 0.8}, shot=5)
-    mixed = Run(
-        "x",
-        "tc2",
-        0,
-        [*calibrated.rows, *other_shot.rows, *a.rows],
-        {**calibrated.accuracies, **other_shot.accuracies, **a.accuracies},
-    )
+    mixed = both(calibrated, other_shot, a)
     (found,) = compare([mixed], [b])
     assert found.difference == pytest.approx(0.1)
     with pytest.raises(InputError, match="share no result of features 'calibrated'"):
@@ -180,3 +179,17 @@ def test_bad_input() -> None:
     twice = Run("x", "tc2", 0, [*a.rows, dataclasses.replace(a.rows[0], query=3)])
     with pytest.raises(InputError, match="twice"):
         compare([twice], [b])
+
+
+def test_a_file_may_hold_several_numbers_of_episodes() -> None:
+    few, many = {"greek": 0.6, "georgian": 0.5}, {"episodes": 2000, "query_asked": 10}
+    a = both(run("tc2", 0, few), run("tc2", 0, {k: v + 0.05 for k, v in few.items()}, **many))
+    b = both(run("plain", 0, few), run("plain", 0, few, **many))
+    found = compare([a], [b])
+    assert [(d.target, round(d.difference, 6)) for d in found] == [
+        *(("greek", 0.0), ("georgian", 0.0), ("greek", 0.05), ("georgian", 0.05)),
+        *((MEAN_TARGET, 0.0), (MEAN_TARGET, 0.05)),
+    ]
+    assert [d.target for d in compare([a], [run("plain", 0, few)])] == ["greek", "georgian", MEAN_TARGET]
+    with pytest.raises(InputError, match=r"tc2-0 and plain-0 differ on greek in episodes \(2000 and 50\), query_asked"):
+        compare([run("tc2", 0, few, **many)], [run("plain", 0, few)])

@@ -53,7 +53,7 @@ def run(encoders: dict[str, Any], target: Target, **options: Any) -> tuple[list[
 
 
 def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
-    s = store(odd=torch.arange(1, 96, 2))
+    s = store(odd=torch.arange(1, 96, 2).flip(0))
     target = Target(s, "odd", "toy:odd", classes_seen=True)
     rows, accuracies = run({"encoder": Counting()}, target, shots=(1, 2), query=15, compute={"steps": 9.0})
     assert [(r.shot, r.features, r.head) for r in rows] == [
@@ -69,7 +69,7 @@ def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
         expected = few_shot(raw_pixels(s.images[own]), drawn, r.head)
         assert torch.equal(accuracies[r.key], expected)
         assert r.mean == pytest.approx(float(expected.mean()))
-        assert r.query == 6 - r.shot
+        assert (r.query, r.query_asked) == (6 - r.shot, 15)
         assert f"{6 - r.shot} queries a class instead of 15" in r.note
         assert (r.target, r.split, r.source, r.seed, r.way, r.episodes) == ("toy:odd", "odd", "glyphs", 3, 5, 30)
         assert r.target_sha256 == fingerprint(s, own)
@@ -136,6 +136,17 @@ def test_knn_rows() -> None:
     expected = knn(pixels[bank], s.labels[bank], pixels[asked], s.labels[asked], k=5, temperature=0.5)
     assert torch.equal(found[rest[0].key], expected)
     assert rest[0].temperature == 0.5
+
+
+def test_protocols_do_not_disturb_each_other() -> None:
+    """k-NN needs more rows than the split (its bank), in another order than the split has them."""
+    s = store(train=torch.arange(0, 96, 2), test=torch.arange(1, 96, 2).flip(0))
+    target = Target(s, "test", "toy:test")
+    together, all_accuracies = run({}, target, protocols=("few-shot", "knn"), ks=(5,))
+    for protocol in ("few-shot", "knn"):
+        rows, accuracies = run({}, target, protocols=(protocol,), ks=(5,))
+        assert [r for r in together if r.protocol == protocol] == rows
+        assert all(torch.equal(all_accuracies[key], value) for key, value in accuracies.items())
 
 
 def test_episode_seed_depends_on_what_is_drawn_only() -> None:

@@ -1,0 +1,27 @@
+"""`digits`: scikit-learn's handwritten digits, 1 797 images of 8 × 8, enlarged."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits as sklearn_digits
+from torch.nn.functional import interpolate
+
+from metatc2.data.store import ImageStore, meta_splits
+
+SIZE = 28  # pixels, those of `glyphs`
+
+
+def load_digits(image_size: int | None = None) -> ImageStore:
+    """Ten classes; four are meta-train, three meta-validation, three meta-test.
+
+    Args:
+        image_size: side in pixels, 28 by default.
+
+    >>> load_digits().images.shape
+    torch.Size([1797, 1, 28, 28])
+    """
+    raw = sklearn_digits()
+    small = torch.from_numpy(raw.images).float()[:, None] * (255 / 16)
+    images = interpolate(small, size=(image_size or SIZE,) * 2, mode="bicubic").round().clamp(0, 255).byte()
+    labels = torch.from_numpy(raw.target).long()
+    return ImageStore("digits", images, labels, splits=meta_splits(labels, 10, shares=(0.4, 0.3)))
