@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,9 +27,7 @@ ADJOINTS: dict[str, Adjoint] = {"unroll": Unroll(), "first-order": FirstOrder()}
 def build_data(config: Config) -> ImageStore:
     """The store that a run learns from."""
     data = config.data
-    return load(
-        data.source, image_size=data.image_size, channels=data.channels, root=data.root, download=data.download
-    )
+    return load(data.source, image_size=data.image_size, channels=data.channels, root=data.root, download=data.download)
 
 
 def build_views(config: Config, image_size: int) -> Views:
@@ -70,9 +69,7 @@ def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Mo
         return build_encoder(config.encoder.name, channels=channels, image_size=image_size, width=config.encoder.width)
 
 
-def build_learner(
-    config: Config, channels: int, image_size: int, encoder: nn.Module | None = None
-) -> SelfSupervised:
+def build_learner(config: Config, channels: int, image_size: int, encoder: nn.Module | None = None) -> SelfSupervised:
     """The learner that ``[calibration]`` names, with the objective of ``[objective]``.
 
     Args:
@@ -119,7 +116,7 @@ def build_learner(
         ema=c.ema,
         generator=torch.Generator().manual_seed(config.trainer.seed + 2),
     )
-    options = {
+    options: dict[str, Any] = {
         "projector": projector,
         "predictor": predictor,
         "calibrator": calibrator,

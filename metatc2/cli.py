@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ app = tyro.extras.SubcommandApp()
 def tasks() -> None:
     """List the task files that ship with the library, one line each.
 
-    Example:
+    For example:
         metatc2 tasks
     """
     from metatc2.config import list_tasks
@@ -53,7 +54,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on a task and write it to a run folder.
 
-    Examples:
+    For example:
         metatc2 pretrain glyphs --objective simclr --calibration tc2 --steps 300 --run runs/tc2
         metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
         metatc2 pretrain --resume runs/tc2
@@ -106,7 +107,7 @@ def transfer(
 
     Rows are added to DIR/transfer.json; a row measured again is replaced.
 
-    Examples:
+    For example:
         metatc2 transfer runs/tc2
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
         metatc2 transfer runs/tc2 --protocol knn --json result.json
@@ -150,7 +151,7 @@ def compare(
     Runs that differ in nothing but their seed are taken together: differences are then paired by seed and the interval is
     over seeds. With one seed the interval is over episodes and says nothing about other seeds.
 
-    Example:
+    For example:
         metatc2 compare runs/tc2-s0 runs/tc2-s1 runs/tc2-s2 runs/plain-s0 runs/plain-s1 runs/plain-s2
 
     Args:
@@ -172,7 +173,7 @@ def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", 
     SimCLR and Barlow Twins, each plain, with standardised features (the control) and with TC². Takes a few minutes on two
     CPU cores.
 
-    Example:
+    For example:
         metatc2 demo
 
     Args:
@@ -188,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted."""
     console = Console(stderr=True, soft_wrap=True)
     warnings.showwarning = _show_warning
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
     try:
         app.cli(
             args=merge_repeated(sys.argv[1:] if arguments is None else arguments),
@@ -234,7 +236,9 @@ def _write_json(path: str | None, rows: list[dict[str, Any]]) -> None:
     try:
         write_atomically(Path(path), (json.dumps(rows, indent=1) + "\n").encode())
     except OSError as error:
-        raise InputError(f"--json {path}: cannot be written ({error.strerror}); name a file in a folder of yours") from error
+        raise InputError(
+            f"--json {path}: cannot be written ({error.strerror}); name a file in a folder of yours"
+        ) from error
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
+from rich.table import Table
 from torch import Tensor
 
 from metatc2 import runs
 from metatc2.build import build_views
+from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, override, read_task
 from metatc2.data import ImageStore, load
-from metatc2.report import MethodCurve, comparison_table, demo_figure, transfer_table
+from metatc2.report import MethodCurve, comparison_table, demo_figure
+from metatc2.transfer import (
+    MEAN_TARGET,
+    RANDOM_ENCODER,
+    RAW_PIXELS,
+    Difference,
+    Row,
+    extract,
+    mean_interval,
+    read_results,
+)
 
 OBJECTIVES = {"simclr": "SimCLR", "barlow": "Barlow Twins"}
 METHODS = {"none": "plain", "standardise": "standardised", "tc2": "TC²"}
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
+SHOT = 1  # of the headline and the picture
 SETTINGS = (
     "encoder.width=32",
+    "episode.batch=128",
     "trainer.steps=200",
+    "trainer.precision=bf16-mixed",
     "trainer.threads=1",
     "trainer.checkpoint_every=1000",
     f"transfer.targets={[f'glyphs:{script}' for script in SCRIPTS]}",
@@ -70,9 +87,12 @@ def run_demo(folder: Path, *, seeds: int = 3) -> None:
     # One thread a process: small convolutions gain more from a second process than from a second thread.
     workers = max(1, min(len(jobs), torch.get_num_threads()))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
+    with (
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        Progress(
+            *Progress.get_default_columns(), TimeElapsedColumn(), console=console, disable=not console.is_terminal
+        ) as bar,
+    ):
         task = bar.add_task("pre-train and transfer", total=len(jobs))
         for done in as_completed([pool.submit(_job, *job, paths[job]) for job in jobs]):
             note = done.result()
@@ -86,6 +106,7 @@ def run_demo(folder: Path, *, seeds: int = 3) -> None:
 def _job(objective: str, calibration: str, seed: int, path: Path) -> str:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     run = runs.pretrain(demo_config(objective, calibration, seed), path)
     runs.transfer(run)
     return f"{OBJECTIVES[objective]}, {METHODS[calibration]}, seed {seed}: {run.seconds:.0f} s"
@@ -94,4 +115,140 @@ def _job(objective: str, calibration: str, seed: int, path: Path) -> str:
 def _report(
     folder: Path, paths: dict[tuple[str, str, int], Path], seeds: int, store: ImageStore, console: Console
 ) -> None:
-    ...
+    found = {
+        (objective, method): runs.compare(
+            [paths[objective, "tc2", s] for s in range(seeds)] + [paths[objective, method, s] for s in range(seeds)]
+        )
+        for objective in OBJECTIVES
+        for method in ("none", "standardise")
+    }
+    rows = {job: read_results(path / "transfer.json")[0] for job, path in paths.items()}
+    console.print(_summary(rows, seeds))
+    console.print(
+        comparison_table([d for differences in found.values() for d in differences if d.target == MEAN_TARGET])
+    )
+    sentence = headline(found)
+    console.print(sentence, highlight=False)
+    write_atomically(
+        folder / "demo.json",
+        json.dumps([d.to_json() for differences in found.values() for d in differences], indent=1).encode(),
+    )
+    demo_figure(
+        folder / "demo.png",
+        views=_views(store),
+        bars=_bars(rows, seeds),
+        curves=_curves(paths, seeds),
+        usage=_usage(paths["simclr", "tc2", 0], store),
+        headline=sentence,
+        shot=SHOT,
+    )
+    console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}", highlight=False)
+
+
+def headline(found: Mapping[tuple[str, str], Sequence[Difference]]) -> str:
+    """What was measured, in one sentence an objective, whichever way it fell.
+
+    Args:
+        found: differences of TC² against each other method, by objective and method.
+    """
+    sentences = []
+    for objective, name in OBJECTIVES.items():
+        parts = []
+        for method in ("none", "standardise"):
+            d = next(d for d in found[objective, method] if d.target == MEAN_TARGET and d.shot == SHOT)
+            parts.append(
+                f"{d.verdict} than {METHODS[method]} features"
+                if d.verdict in ("better", "worse")
+                else f"{d.verdict} from {METHODS[method]} features"
+            )
+            parts[-1] += f" ({100 * d.difference:+.1f} ± {100 * d.ci95:.1f} points)"
+        sentences.append(f"{name} with TC²: " + ", ".join(parts) + ".")
+    return "\n".join(sentences)
+
+
+def _summary(rows: dict[tuple[str, str, int], list[Row]], seeds: int) -> Table:
+    """Accuracy by objective, method, target and shot: mean over seeds with its interval."""
+    title = "Accuracy on scripts never seen, %, 20-way (mean ± 95 % interval over seeds)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("")
+    columns = [(script, shot) for shot in (1, 5) for script in SCRIPTS]
+    for script, shot in columns:
+        table.add_column(f"{script}\n{shot}-shot", justify="right")
+    for label, select in _lines(rows):
+        cells = []
+        for script, shot in columns:
+            mean, half = _over_seeds(select, f"glyphs:{script}", shot, seeds)
+            cells.append(f"{100 * mean:.1f}±{100 * half:.1f}")
+        table.add_row(label, *cells)
+    return table
+
+
+def _lines(rows: dict[tuple[str, str, int], list[Row]]) -> list[tuple[str, dict[int, list[Row]]]]:
+    """Lines of the table: a label, and by seed the rows that it takes its figures from."""
+
+    def pick(objective: str, method: str, features: str) -> dict[int, list[Row]]:
+        return {
+            s: [r for r in found if r.features == features]
+            for (o, m, s), found in rows.items()
+            if (o, m) == (objective, method)
+        }
+
+    lines = [
+        ("raw pixels", pick("simclr", "none", RAW_PIXELS)),
+        ("random encoder", pick("simclr", "none", RANDOM_ENCODER)),
+    ]
+    for objective, name in OBJECTIVES.items():
+        lines += [(f"{name}, {label}", pick(objective, method, "encoder")) for method, label in METHODS.items()]
+        lines.append((f"{name}, TC² calibrated", pick(objective, "tc2", "calibrated")))
+    return lines
+
+
+def _over_seeds(by_seed: dict[int, list[Row]], target: str, shot: int, seeds: int) -> tuple[float, float]:
+    values = [next(r.mean for r in by_seed[s] if r.target == target and r.shot == shot) for s in range(seeds)]
+    return mean_interval(values) if seeds > 1 else (values[0], 0.0)
+
+
+def _bars(rows: dict[tuple[str, str, int], list[Row]], seeds: int) -> dict[str, dict[str, tuple[float, float]]]:
+    return {
+        script: {
+            label: _over_seeds(select, f"glyphs:{script}", SHOT, seeds)
+            for label, select in _lines(rows)
+            if "calibrated" not in label
+        }
+        for script in SCRIPTS
+    }
+
+
+def _curves(paths: dict[tuple[str, str, int], Path], seeds: int) -> dict[str, list[MethodCurve]]:
+    curves: dict[str, list[MethodCurve]] = {}
+    for objective, name in OBJECTIVES.items():
+        for method, label in METHODS.items():
+            files = [paths[objective, method, s] / "metrics.jsonl" for s in range(seeds)]
+            records = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+            losses = np.array([[r["ssl"] for r in run] for run in records])
+            curves.setdefault(name, []).append(MethodCurve(label, [r["step"] for r in records[0]], losses))
+    return curves
+
+
+def _views(store: ImageStore) -> dict[str, tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    recipe = build_views(demo_config("simclr", "none", 0), store.image_size)
+    found = {}
+    for script in ("latin", *SCRIPTS):
+        rows = store.rows(script)
+        images = store.images[rows[torch.randperm(len(rows), generator=generator)[:6]]]
+        found[script] = images[:, 0].float() / 255, recipe(images, generator)[0][:, :, 0]
+    return found
+
+
+@torch.no_grad()
+def _usage(path: Path, store: ImageStore) -> Tensor:
+    """Mean |weight| of each factor over the images of each script, ``(scripts, K)``."""
+    run = runs.load_run(path)
+    calibrator = run.calibrator
+    assert calibrator is not None  # runs of TC² on the backbone save one
+    usage = []
+    for script in ("latin", *SCRIPTS):
+        features = extract(run.encoder, store.images[store.rows(script)[:2000]])
+        usage.append(calibrator.test_weights(features, standardised=True).abs().mean(0))
+    return torch.stack(usage)

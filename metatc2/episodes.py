@@ -125,7 +125,9 @@ class SplitBatch:
     ) -> None:
         self.rows = store.rows(split)
         if tasks < 1 or batch % tasks:
-            raise InputError(f"SplitBatch: batch {batch} is not divisible by tasks {tasks}; {_near_batch(batch, tasks)}")
+            raise InputError(
+                f"SplitBatch: batch {batch} is not divisible by tasks {tasks}; {_near_batch(batch, tasks)}"
+            )
         if len(self.rows) < batch:
             raise InputError(
                 f"SplitBatch: {store.name}:{split} has {len(self.rows)} images, fewer than a batch of {batch}; "

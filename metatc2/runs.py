@@ -124,7 +124,9 @@ def load_run(path: Path) -> Run:
     config = _read_run_config(path)
     file = path / "encoder.safetensors"
     if not file.exists():
-        raise InputError(f"{path} has no encoder.safetensors: the run is not finished; metatc2 pretrain --resume {path}")
+        raise InputError(
+            f"{path} has no encoder.safetensors: the run is not finished; metatc2 pretrain --resume {path}"
+        )
     tensors, facts = _read_tensors(file)
     try:
         channels, image_size = int(facts["channels"]), int(facts["image_size"])
@@ -132,7 +134,9 @@ def load_run(path: Path) -> Run:
     except (KeyError, ValueError) as error:
         raise InputError(f"{file} was not written by metatc2 pretrain: its header lacks {error}") from error
     if saved != fingerprint(config):
-        raise InputError(f"{file} was trained with another configuration than {path}/config.toml; restore the two together")
+        raise InputError(
+            f"{file} was trained with another configuration than {path}/config.toml; restore the two together"
+        )
     encoder = build_fresh_encoder(config, channels, image_size)
     _load_state(encoder, tensors, file)
     calibrator = None
@@ -209,7 +213,9 @@ def transfer(
     path = run.path / "transfer.json"
     kept, known = read_results(path) if path.exists() else ([], {})
     measured = {row.key for row in rows}
-    write_results(path, [row for row in kept if row.key not in measured] + rows, known | accuracies)
+    # Rows of an encoder that has been trained anew since do not belong to this run any more.
+    kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", run.encoder_sha256)]
+    write_results(path, kept + rows, known | accuracies)
     return rows
 
 
@@ -275,9 +281,7 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _trainer(
-    config: Config, path: Path, store: ImageStore | None, show: bool
-) -> tuple[EpisodicTrainer, ImageStore]:
+def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -> tuple[EpisodicTrainer, ImageStore]:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
@@ -311,7 +315,9 @@ def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageSt
 
 def _read_run_config(path: Path) -> Config:
     if not (path / "config.toml").exists():
-        raise InputError(f"{path} is not a run folder (it has no config.toml); make one with: metatc2 pretrain TASK --run {path}")
+        raise InputError(
+            f"{path} is not a run folder (it has no config.toml); make one with: metatc2 pretrain TASK --run {path}"
+        )
     return read_config(path / "config.toml")
 
 

@@ -87,9 +87,9 @@ class EpisodicTrainer:
         self.options = options or TrainerOptions()
         self.sampler, self.about, self.show = sampler, about or {}, show
         self.run = None if run is None else Path(run)
-        self.fabric = Fabric(accelerator=self.options.accelerator, devices=1, precision=self.options.precision)
+        self.fabric = _fabric(self.options)
         # Channels-last kernels are the faster ones for small images, on CPU and GPU alike.
-        self.learner = learner.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner = learner.to(self.fabric.device).to(memory_format=torch.channels_last)
         self.groups = learner.groups()
         self.optimizers = [self._optimizer(group) for group in self.groups]
         self.step, self.seconds = 0, 0.0
@@ -235,17 +235,15 @@ class EpisodicTrainer:
         record |= {"lr": self.learning_rate(self.step - 1), "seconds": round(self.seconds, 3), **progress.rates()}
         alarms = self.learner.alarms(record)
         if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
-            alarms = [*alarms, sentence]
+            alarms = {**alarms, "collapse": sentence}
         self.history.append(record)
         if self.run:
             self.run.mkdir(parents=True, exist_ok=True)
             with (self.run / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({**record, **({"alarms": alarms} if alarms else {})}) + "\n")
-        for alarm in alarms:
-            # Once for each kind of alarm: its first words, since figures in it change.
-            if (kind := alarm[:24]) not in warned:
-                warned.add(kind)
-                warnings.warn(f"step {self.step}: {alarm}", HealthWarning, stacklevel=3)
+        for name in alarms.keys() - warned:
+            warned.add(name)
+            warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
 
     def _cut_metrics(self) -> None:
         """Forget records of steps after the checkpoint: they will be made again."""
@@ -262,6 +260,13 @@ class EpisodicTrainer:
                 kept.append(line)
                 self.history.append({k: v for k, v in record.items() if k != "alarms"})
         path.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _fabric(options: TrainerOptions) -> Fabric:
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+    except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
+        raise InputError(f"trainer.accelerator = {options.accelerator!r} cannot be used here: {error}") from error
 
 
 def _images(episode: Episode) -> int:

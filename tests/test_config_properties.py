@@ -27,7 +27,8 @@ from metatc2.config import (
 from metatc2.errors import InputError
 
 KEYS = list(all_keys().values())
-FREE = {f"trainer.{name}" for name in ("checkpoint_every", "log_every", "accelerator", "devices", "threads")}
+FREE = {f"trainer.{name}" for name in ("checkpoint_every", "log_every", "accelerator", "threads")}
+FREE |= {"data.root", "data.download"}
 TEXT = string.ascii_letters + string.digits + " /:\\\"'#=[]{},.\täα²\x7f"
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import nn
 
+from metatc2.calibration import Calibrator
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from metatc2.data.store import ImageStore
+from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
+from metatc2.heads import Predictor, Projector
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import Learner, Outcome, SelfSupervised
 from metatc2.learners.tc2 import TC2
-from metatc2.calibration import Calibrator
-from metatc2.encoders import Conv4
-from metatc2.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.trainer import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
 from metatc2.views import Views

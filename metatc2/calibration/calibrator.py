@@ -165,7 +165,14 @@ class Calibrator(nn.Module):
             standardised: whether training standardised the representation.
             blend: a.
         """
+        return self._at_test(h, standardised, blend).features[:, 0]
+
+    def test_weights(self, h: Tensor, *, standardised: bool) -> Tensor:
+        """W at test time ``(N, K)``; see `test_features`."""
+        return self._at_test(h, standardised, 1.0).weights[:, 0]
+
+    def _at_test(self, h: Tensor, standardised: bool, blend: float) -> Calibrated:
         z = (h - self.mean) * (self.variance + 1e-5).rsqrt() if standardised else h
-        factors = nn.functional.normalize(self.average_factors, dim=-1)
-        calibrated: Calibrated = self(z[:, None], blend, factors)
-        return calibrated.features[:, 0]
+        # Each image is a task of its own, so that no image changes another's features.
+        calibrated: Calibrated = self(z[:, None], blend, nn.functional.normalize(self.average_factors, dim=-1))
+        return calibrated

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ def sparsity(weights: Tensor) -> Tensor:
     >>> sparsity(torch.ones(5, 4)).item()
     2.0
     """
-    return weights.abs().sum(-1).mean() / weights.shape[-1] ** 0.5
+    return weights.abs().sum(-1).mean() / math.sqrt(weights.shape[-1])
 
 
 def hoyer(weights: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def hoyer(weights: Tensor) -> Tensor:
     >>> round(hoyer(torch.tensor([[1.0, 0.0], [0.0, 3.0]])).item(), 6)
     1.0
     """
-    root = weights.shape[-1] ** 0.5
+    root = math.sqrt(weights.shape[-1])
     ratio = weights.abs().sum(-1) / weights.norm(dim=-1).clamp_min(1e-12)
     return ((root - ratio) / (root - 1)).mean() if root > 1 else torch.full_like(ratio.mean(), float("nan"))
 

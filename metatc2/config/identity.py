@@ -11,9 +11,10 @@ from metatc2.config.schema import Config, all_keys
 from metatc2.config.values import show
 
 # What may differ between a checkpoint and the run that resumes it; so may [transfer] and the description.
-FREE_KEYS = frozenset(
-    f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "devices", "threads")
-)
+FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "threads")) | {
+    "data.root",
+    "data.download",
+}
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def flatten(config: Config) -> dict[str, Any]:
 def fingerprint(config: Config) -> str:
     """SHA-256 (hexadecimal) of what must agree for a checkpoint to be resumed.
 
-    Left out: the description, [transfer], and the trainer's checkpoint_every, log_every, accelerator, devices, threads.
+    Left out: the description, [transfer], where data lie, and the trainer's checkpoint_every, log_every, accelerator, threads.
 
     >>> from metatc2.config.merge import override
     >>> fingerprint(Config()) == fingerprint(override(Config(), ["trainer.log_every=1"]))

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from metatc2.data.resize import resize_square, to_channels
+from metatc2.data.resize import from_pillow, join, resize_square
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
 SIZE = 32  # pixels, unless the caller asks for another
-ENDINGS = frozenset(Image.registered_extensions())
-_OFFICIAL = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "validation": "val"}
+ENDINGS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp", ".dib", ".ico"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
+)
+_OFFICIAL = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "validation": "val",
+}
+_NAMED_IN_WARNING, _NAMED_IN_NOTES = 5, 50
 
 
 class UnreadableImages(UserWarning):
     """Some image files of a folder could not be read; they are named, counted and left out."""
 
 
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    class_name: str
+    split: str  # empty where the folder has no official splits
+
+
 def load_folder(path: str | Path, image_size: int | None = None) -> ImageStore:
     """Images of a folder with one sub-folder a class.
 
-    A folder that holds ``train``, ``test`` or ``val`` with the class folders inside gets those as splits. Shorter sides are
-    resized to `image_size` and the centre is kept; EXIF orientation is honoured. Files that are no images and hidden ones are
-    ignored and counted; images that cannot be read are named in a warning and in the store's notes.
+    A folder that holds nothing but ``train``, ``test`` or ``val``, each with the class folders inside, gets those as
+    splits. Shorter sides are resized and the centre is kept; EXIF orientation is honoured; hidden files are skipped.
+    The store's notes say how many image files could not be read (``unreadable``; the first ones by name in
+    ``unreadable_files``), how many files are no images or lie outside of a class folder (``ignored_files``), and which
+    class folders gave no image (``empty_classes``).
 
     Args:
         path: the folder.
@@ -39,97 +60,104 @@ def load_folder(path: str | Path, image_size: int | None = None) -> ImageStore:
     """
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise InputError(f"folder:{path}: no such folder; give a folder that holds one sub-folder of images a class")
-    parts = {_OFFICIAL[d.name.lower()]: d for d in _folders(root) if d.name.lower() in _OFFICIAL and _folders(d)}
-    # `train` beside class folders is a class called train.
-    if len(parts) != len(_folders(root)):
-        parts = {"": root}
-    files: list[tuple[Path, str, str]] = []
-    ignored = 0
-    for split, folder in parts.items():
-        for directory in _folders(folder):
-            for file in sorted(directory.rglob("*")):
-                if file.is_dir() or _hidden(file.relative_to(directory)):
-                    continue
-                if file.suffix.lower() in ENDINGS:
-                    files.append((file, directory.name, split))
-                else:
-                    ignored += 1
-    names = sorted({name for _, name, _ in files})
-    if len(names) < 2:
-        found = f"one class, {names[0]!r}" if names else "no images in sub-folders"
+        wrong = "is a file, not a folder" if root.exists() else "no such folder"
+        raise InputError(f"folder:{path}: {wrong}; give a folder that holds one sub-folder of images a class")
+    files, ignored, folders = _find(root)
+    if len(names := {file.class_name for file in files}) < 2:
+        found = f"one class, {min(names)!r}" if names else "no image in a sub-folder"
         raise InputError(
             f"folder:{path}: found {found}; expected one sub-folder a class, at least two, with image files inside"
         )
     images, kept, unreadable = _read(files, image_size or SIZE)
-    if unreadable:
-        listed = ", ".join(str(f.relative_to(root)) for f in unreadable[:5]) + (", ..." if len(unreadable) > 5 else "")
-        sentence = f"folder:{path}: {len(unreadable)} of {len(files)} images cannot be read and are left out: {listed}"
-        if len({name for _, name, _ in kept}) < 2:
-            raise InputError(f"{sentence}; fewer than two classes remain: replace the files")
-        warnings.warn(sentence, UnreadableImages, stacklevel=2)
-    names = sorted({name for _, name, _ in kept})
-    labels = torch.tensor([names.index(name) for _, name, _ in kept])
-    official = np.array([split for _, _, split in kept])
-    splits = {s: torch.from_numpy((official == s).nonzero()[0]) for s in parts if s}
+    classes = sorted({file.class_name for file in kept})
+    bad = [str(file.path.relative_to(root)) for file in unreadable]
+    if bad:
+        sentence = (
+            f"folder:{path}: {len(bad)} of {len(files)} images cannot be read and are left out: "
+            f"{_first(bad, _NAMED_IN_WARNING)}"
+        )
+        if len(classes) < 2:
+            raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
+        warnings.warn(sentence, UnreadableImages, stacklevel=3)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = torch.tensor([number[file.class_name] for file in kept])
+    official: dict[str, list[int]] = {}
+    for row, file in enumerate(kept):
+        official.setdefault(file.split, []).append(row)
+    splits = {split: torch.tensor(rows) for split, rows in official.items() if split}
     return ImageStore(
         f"folder:{path}",
         images,
         labels,
-        class_names=tuple(names),
-        splits={**meta_splits(labels, len(names)), **splits},
+        class_names=tuple(classes),
+        splits={**meta_splits(labels, len(classes)), **splits},
         notes={
-            "unreadable": len(unreadable),
-            "unreadable_files": ", ".join(str(f.relative_to(root)) for f in unreadable),
+            "unreadable": len(bad),
+            "unreadable_files": _first(bad, _NAMED_IN_NOTES),
             "ignored_files": ignored,
+            "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
         },
     )
 
 
 def read_image(file: Path, size: int) -> Tensor:
-    """One image file as uint8 ``(1 or 3, size, size)``; transparency is laid on white.
+    """One image file as uint8 ``(1 or 3, size, size)``; of a moving picture the first frame.
 
     Raises:
         OSError: or another of Pillow's errors, if it cannot be read to its end.
     """
     with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            # More than eight bits: Pillow's own conversion would clip.
-            values = np.asarray(image, dtype=np.float64)
-            top = 65535.0 if values.max() > 255 else 255.0
-            image = Image.fromarray((values * (255 / top)).clip(0, 255).astype(np.uint8))
-        elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        elif image.mode != "L":
-            image = image.convert("L" if image.mode == "1" else "RGB")
-        pixels = torch.from_numpy(np.array(image))
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-    return resize_square(pixels[None], size)[0]
+        return resize_square(from_pillow(ImageOps.exif_transpose(opened))[None], size)[0]
 
 
-def _read(
-    files: list[tuple[Path, str, str]], size: int
-) -> tuple[Tensor, list[tuple[Path, str, str]], list[Path]]:
+def _find(root: Path) -> tuple[list[_File], int, set[str]]:
+    """Image files, the number of other ones, and the names of all class folders."""
+    inside = _folders(root)
+    parts = {_OFFICIAL.get(d.name.lower(), ""): d for d in inside if _folders(d)}
+    # A folder `train` beside class folders is a class that is called so.
+    if len(parts) != len(inside) or "" in parts:
+        parts = {"": root}
+    files, classes = [], set()
+    ignored = _count(_visible(root.iterdir(), root))
+    for split, folder in parts.items():
+        ignored += _count(_visible(folder.iterdir(), root)) if split else 0
+        for directory in _folders(folder):
+            classes.add(directory.name)
+            for file in sorted(_visible(directory.rglob("*"), root)):
+                if file.suffix.lower() in ENDINGS:
+                    files.append(_File(file, directory.name, split))
+                else:
+                    ignored += 1
+    return files, ignored, classes
+
+
+def _read(files: list[_File], size: int) -> tuple[Tensor, list[_File], list[_File]]:
+    """Pixels, the files they come from, and the files that cannot be read."""
     images, kept, unreadable = [], [], []
-    for entry in files:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Pillow, on odd metadata
-                images.append(read_image(entry[0], size))
-            kept.append(entry)
-        except Exception:  # Pillow raises a dozen kinds on damaged files
-            unreadable.append(entry[0])
-    channels = 3 if any(len(image) == 3 for image in images) else 1
-    if not images:
-        return torch.zeros(0, 1, size, size, dtype=torch.uint8), kept, unreadable
-    return torch.cat([to_channels(image[None], channels) for image in images]), kept, unreadable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd metadata
+        for file in files:
+            try:
+                images.append(read_image(file.path, size)[None])
+                kept.append(file)
+            except Exception:  # Pillow raises a dozen kinds on damaged files
+                unreadable.append(file)
+    return join(images) if images else torch.zeros(0, 1, size, size, dtype=torch.uint8), kept, unreadable
+
+
+def _visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
+    for path in paths:
+        if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts):
+            yield path
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith("."))
+    return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX")))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+def _count(paths: Iterator[Path]) -> int:
+    return sum(1 for _ in paths)
+
+
+def _first(words: list[str], most: int) -> str:
+    return ", ".join(words[:most]) + (f", ... ({len(words) - most} more)" if len(words) > most else "")

@@ -53,32 +53,49 @@ class ImageStore:
                 f"{self.name}: images must be uint8 of shape (N, 1 or 3, H, W), "
                 f"got {self.images.dtype} {tuple(self.images.shape)}"
             )
+        if self.images.shape[2] != self.images.shape[3] or self.images.shape[2] == 0:
+            raise InputError(f"{self.name}: images must be square, got {tuple(self.images.shape)}; resize them first")
         if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
             raise InputError(
-                f"{self.name}: labels must be int64 of shape ({n},), "
-                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+                f"{self.name}: labels must be int64 of shape ({n},), got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
         if len(self.domains) == 0 and n:
             object.__setattr__(self, "domains", torch.zeros(n, dtype=torch.int64))
+        if self.domains.shape != (n,) or self.domains.dtype != torch.int64:
+            raise InputError(
+                f"{self.name}: domains must be int64 of shape ({n},), "
+                f"got {self.domains.dtype} {tuple(self.domains.shape)}"
+            )
         classes = int(self.labels.max()) + 1 if n else 0
         if not self.class_names:
             object.__setattr__(self, "class_names", tuple(str(c) for c in range(classes)))
+        domains = int(self.domains.max()) + 1 if n else 0
         if not self.domain_names:
-            domains = int(self.domains.max()) + 1 if n else 0
             object.__setattr__(self, "domain_names", tuple(str(d) for d in range(domains)))
         if classes > len(self.class_names) or (n and int(self.labels.min()) < 0):
             raise InputError(f"{self.name}: labels must lie in 0..{len(self.class_names) - 1}, one name a class")
-        if self.domains.shape != (n,):
-            raise InputError(f"{self.name}: domains must have shape ({n},), got {tuple(self.domains.shape)}")
-        object.__setattr__(self, "splits", {"all": torch.arange(n), **self.splits})
+        if domains > len(self.domain_names) or (n and int(self.domains.min()) < 0):
+            raise InputError(f"{self.name}: domains must lie in 0..{len(self.domain_names) - 1}, one name a domain")
+        object.__setattr__(self, "splits", {**self.splits, "all": torch.arange(n)})
+        self._check_splits()
         self._check_meta_splits()
+
+    def _check_splits(self) -> None:
+        for name, rows in self.splits.items():
+            inside = rows.ndim == 1 and rows.dtype == torch.int64
+            if not inside or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self)):
+                raise InputError(f"{self.name}: split {name!r} must be an int64 vector of rows in 0..{len(self) - 1}")
+        for name, parts in self.groups.items():
+            for part in parts:
+                if part not in self.splits:
+                    raise InputError(f"{self.name}: group {name!r} names {part!r}; {nearest(part, self.splits)}")
 
     def _check_meta_splits(self) -> None:
         seen: dict[int, str] = {}
         for name in ("meta-train", "meta-validation", "meta-test"):
-            if name not in self.splits:
+            if name not in self.splits and name not in self.groups:
                 continue
-            for label in self.labels[self.splits[name]].unique().tolist():
+            for label in self.labels[self.rows(name)].unique().tolist():
                 if seen.setdefault(label, name) != name:
                     raise InputError(
                         f"{self.name}: class {self.class_names[label]!r} is in both {seen[label]} and {name}; "
@@ -120,18 +137,19 @@ class ImageStore:
         return (split,)
 
     def checksum(self) -> str:
-        """SHA-256 over pixels, labels, domains and splits: two stores with the same checksum give the same numbers."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        for tensor in (self.images, self.labels, self.domains, *(self.splits[k] for k in sorted(self.splits))):
-            digest.update(tensor.contiguous().numpy().data)
+        """SHA-256 over pixels, labels, domains, splits, groups: stores with the same checksum give the same numbers."""
+        shapes = [(name, len(self.splits[name])) for name in sorted(self.splits)]
+        digest = hashlib.sha256(repr((tuple(self.images.shape), shapes, sorted(self.groups.items()))).encode())
+        for tensor in (self.images, self.labels, self.domains, *(self.splits[name] for name, _ in shapes)):
+            digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
 def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:
     """Class-disjoint rows for meta-train, meta-validation and meta-test.
 
-    Classes are dealt by a fixed permutation (it depends on their number alone), so the same data gives the same splits on
-    every machine. With fewer than three classes everything is meta-train, since nothing disjoint could be tested.
+    Classes are dealt by a fixed permutation (it depends on their number alone), so the same data gives the same splits
+    on every machine. With fewer than three classes everything is meta-train, since nothing disjoint could be tested.
 
     Args:
         labels: int64 ``(N,)``.
@@ -145,7 +163,7 @@ def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (
     if classes < 3:
         return {"meta-train": torch.arange(len(labels))}
     order = torch.randperm(classes, generator=torch.Generator().manual_seed(classes))
-    validation = max(1, round(shares[1] * classes))
+    validation = min(max(1, round(shares[1] * classes)), classes - 2)
     train = min(max(1, round(shares[0] * classes)), classes - validation - 1)
     part = torch.empty(classes, dtype=torch.int64)
     part[order] = torch.tensor([0] * train + [1] * validation + [2] * (classes - train - validation))

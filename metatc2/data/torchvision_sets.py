@@ -51,9 +51,7 @@ SOURCES: dict[str, Source] = {
     "fashionmnist": Source(datasets.FashionMNIST, _FLAG, 28),
     "kmnist": Source(datasets.KMNIST, _FLAG, 28),
     "qmnist": Source(datasets.QMNIST, _FLAG, 28),
-    "emnist": Source(
-        datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28
-    ),
+    "emnist": Source(datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28),
     "usps": Source(datasets.USPS, _FLAG, 16),
     "stl10": Source(datasets.STL10, {**_SPLIT, "unlabeled": {"split": "unlabeled"}}, 96),
     "svhn": Source(datasets.SVHN, {**_SPLIT, "extra": {"split": "extra"}}, 32),
@@ -130,9 +128,7 @@ def load_torchvision(
     )
 
 
-def _meta(
-    source: Source, label: Tensor, labelled: Tensor, parts: dict[str, Tensor], classes: int
-) -> dict[str, Tensor]:
+def _meta(source: Source, label: Tensor, labelled: Tensor, parts: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
     if source.separate:
         # The official parts share no class already: the test part is meta-test, the other is dealt.
         train = parts["train"]

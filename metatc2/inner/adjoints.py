@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torchopt
@@ -111,6 +111,5 @@ def _gradients(value: Tensor, params: Params, *, create_graph: bool) -> Params:
             "compute it from the dictionary that it is given"
         )
     return {
-        name: cast(Tensor, g if g is not None else torch.zeros_like(p))
-        for (name, p), g in zip(params.items(), found, strict=True)
+        name: g if g is not None else torch.zeros_like(p) for (name, p), g in zip(params.items(), found, strict=True)
     }

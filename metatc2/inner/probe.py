@@ -93,9 +93,7 @@ def _derivative(optimizer: torchopt.base.GradientTransformation, gradients: Tens
     return torch.autograd.grad(out, leaf)[0] if out.requires_grad else None
 
 
-def _central_differences(
-    optimizer: torchopt.base.GradientTransformation, gradients: Tensor, step: float
-) -> Tensor:
+def _central_differences(optimizer: torchopt.base.GradientTransformation, gradients: Tensor, step: float) -> Tensor:
     result = torch.zeros_like(gradients)
     for i, j in ((i, j) for i in range(gradients.shape[0]) for j in range(gradients.shape[1])):
         shift = torch.zeros_like(gradients)

@@ -70,9 +70,9 @@ class Learner(nn.Module, ABC):
     def end_step(self) -> None:
         """Called after the optimisers: averages and queues move here."""
 
-    def alarms(self, metrics: Mapping[str, float]) -> list[str]:
-        """Sentences to log as warnings, given the metrics of a step."""
-        return []
+    def alarms(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """What is wrong, given the metrics of a step: a sentence by a short name, under which it is shown once."""
+        return {}
 
     def exports(self) -> dict[str, nn.Module]:
         """Modules to save at the end of a run, by file name; ``encoder`` is what gets transferred."""

@@ -33,7 +33,7 @@ class LookAheadTC2(TC2):
 
     def forward(self, episode: Episode) -> Outcome:
         """Loss of θ under a constant ω, and of ω under a constant θ, in one sum."""
-        omega = dict(self.calibrator.named_parameters())
+        omega = self.omega()
         branches = self.branches(episode)
         with full_precision(branches.online):
             constant = {name: p.detach() for name, p in omega.items()}
@@ -68,13 +68,12 @@ class LookAheadTC2(TC2):
         # Buffers are copied: what an adapted encoder sees must not reach the running statistics of the real one.
         buffers = {name: b.clone() for name, b in self.encoder.named_buffers()}
         z = self._standardised(
-            self._represent(
-                lambda x: functional_call(self.encoder, {**theta, **buffers}, (x,)), self.projector, images
-            )
+            self._represent(lambda x: functional_call(self.encoder, {**theta, **buffers}, (x,)), self.projector, images)
         )
         target = None
         if self.objective.momentum:
             with torch.no_grad():
                 target = self._standardised(self._represent(self.target_encoder, self.target_projector, images))
         with full_precision(z):
-            return self.objective(self._heads(omega, self.calibrate(omega, z), target))
+            loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target))
+        return loss

@@ -124,9 +124,9 @@ class SelfSupervised(Learner):
         return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]
 
     def _represent(self, encoder: Callable[[Tensor], Tensor], projector: nn.Module, images: Tensor) -> Tensor:
-        features = encoder(images.flatten(0, 2))
-        features = features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
-        features = features.unflatten(0, images.shape[:3])
+        flat = encoder(images.flatten(0, 2))
+        flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
+        features: Tensor = flat.unflatten(0, images.shape[:3])
         if self.where == "projector":
             with full_precision(features):
                 features = projector(features)

@@ -86,12 +86,16 @@ class TC2(SelfSupervised):
         """Outer loss of an episode, differentiable through the inner loop."""
         branches = self.branches(episode)
         support = episode.support.index.shape[1]
-        omega = dict(self.calibrator.named_parameters())
+        omega = self.omega()
         self.objective.check(support if self.gamma and self.inner.steps else branches.online.shape[1])
         target = branches.target if branches.target is None else branches.target[:, :support]
         with full_precision(branches.online):
             adapted = self.adapt(omega, branches.online[:, :support], target)
             return self.outcome(adapted, omega, branches, support if self.outer_on == "query" else 0)
+
+    def omega(self) -> Params:
+        """Parameters of the calibrator by name."""
+        return dict(self.calibrator.named_parameters())
 
     def adapt(self, omega: Params, z: Tensor, target: Tensor | None) -> Params:
         """ω' from ω by the inner loop.
@@ -156,14 +160,15 @@ class TC2(SelfSupervised):
         groups = [ParameterGroup("encoder", theta)]
         return [*groups, ParameterGroup("calibrator", omega, lr=self.calibrator_lr)] if omega else groups
 
-    def alarms(self, metrics: Mapping[str, float]) -> list[str]:
+    def alarms(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """Factors that explain less than half of the representation calibrate nothing."""
         if metrics["unexplained"] > 0.5 and self.progress >= 0.25:  # before that they are still being found
-            return [
-                f"the factors leave {metrics['unexplained']:.0%} of the representation unexplained (alarm above 50%); "
-                "more calibration.factors or a smaller calibration.sparsity may help"
-            ]
-        return []
+            share = f"{metrics['unexplained']:.0%}"
+            return {
+                "unexplained": f"the factors leave {share} of the representation unexplained (alarm above 50%); more "
+                "calibration.factors, a smaller calibration.sparsity or more steps may help"
+            }
+        return {}
 
     def exports(self) -> dict[str, nn.Module]:
         """The encoder, and the calibrator where it works on the encoder's output."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 # Colours that stay apart in grey print and for colour-blind readers (Okabe and Ito).
@@ -27,7 +28,7 @@ class MethodCurve:
 
     name: str
     steps: Sequence[float]
-    losses: np.ndarray
+    losses: NDArray[Any]
 
 
 def demo_figure(
@@ -53,7 +54,8 @@ def demo_figure(
     """
     figure = Figure(figsize=(13, 9.2), layout="constrained")
     figure.suptitle(headline, fontsize=12, wrap=True)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 1.12))
+    panels: Any = figure.subfigures(2, 1, height_ratios=(1.0, 1.12))
+    top, bottom = panels
     left, right = top.subfigures(1, 2, width_ratios=(1.0, 1.25))
     _draw_views(left, views)
     _draw_curves(right, curves)
@@ -85,7 +87,9 @@ def _draw_curves(figure: Any, curves: Mapping[str, Sequence[MethodCurve]]) -> No
     for axis, (objective, methods) in zip(axes, curves.items(), strict=True):
         for colour, curve in zip(COLOURS, methods, strict=False):
             axis.plot(curve.steps, curve.losses.mean(0), color=colour, label=curve.name, linewidth=1.5)
-            axis.fill_between(curve.steps, curve.losses.min(0), curve.losses.max(0), color=colour, alpha=0.2, linewidth=0)
+            axis.fill_between(
+                curve.steps, curve.losses.min(0), curve.losses.max(0), color=colour, alpha=0.2, linewidth=0
+            )
         axis.set_title(objective, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.set_yscale("log")

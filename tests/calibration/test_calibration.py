@@ -141,7 +141,9 @@ def test_loss_is_the_weighted_sum() -> None:
 def test_standardise_and_test_time_averages_agree() -> None:
     h = draw(2, 50, 2, 8) * 3 + 1
     z = standardise(h)
-    torch.testing.assert_close(z.reshape(-1, 8).std(0, correction=0), torch.ones(8, dtype=torch.float64), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        z.reshape(-1, 8).std(0, correction=0), torch.ones(8, dtype=torch.float64), rtol=1e-4, atol=0
+    )
     made = calibrator(factor_network="parameter")
     made.track(h, made(z).factors)
     at_test = made.test_features(h.reshape(-1, 8), standardised=True)
@@ -149,7 +151,9 @@ def test_standardise_and_test_time_averages_agree() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"calibration.factors is 8 and the representation has 8 dimensions.*factors = 2"):
+    with pytest.raises(
+        InputError, match=r"calibration.factors is 8 and the representation has 8 dimensions.*factors = 2"
+    ):
         Calibrator(8, 8)
     with pytest.raises(InputError, match="did you mean 'gate'"):
         Calibrator(8, 3, form="gat")  # type: ignore[arg-type]

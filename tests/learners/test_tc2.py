@@ -240,9 +240,7 @@ def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
     own = [p.grad.clone() for p in learner.encoder.parameters() if p.grad is not None]
     branches = learner.branches(data)
     constant = {k: p.detach() for k, p in omega.items()}
-    alone = torch.autograd.grad(
-        learner.outcome(constant, {}, branches, 0).loss, list(learner.encoder.parameters())
-    )
+    alone = torch.autograd.grad(learner.outcome(constant, {}, branches, 0).loss, list(learner.encoder.parameters()))
     for a, b in zip(own, alone, strict=True):
         torch.testing.assert_close(a, b)
     assert value.isfinite()
