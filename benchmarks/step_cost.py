@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +114,18 @@ def peak_memory(case: Case, inner_steps: int, precision: str) -> int:
 
 def _peak(case: Case, inner_steps: int, precision: str) -> int:
     data, side = episode(case), trainer(case, inner_steps, precision)
-    unit = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    before = _resident("VmRSS")
     for i in range(3):
         side.train_step(i, data)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> int:
+    """Bytes now (VmRSS) or at the peak (VmHWM), from Linux; `getrusage` would hand on the parent's peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("step_cost.py: peak memory is read from /proc, so this benchmark needs Linux")
 
 
 def main() -> None:

@@ -123,7 +123,7 @@ def transfer(
         json: Write the rows of this call to a file too.
     """
     from metatc2 import runs
-    from metatc2.report import transfer_table
+    from metatc2.report import transfer_table, wide_console
 
     loaded = runs.load_run(Path(run))
     changes: dict[str, Any] = {
@@ -135,7 +135,7 @@ def transfer(
         "episodes": episodes,
     }
     rows = runs.transfer(loaded, **{key: value for key, value in changes.items() if value not in ((), None)})
-    Console().print(transfer_table(rows))
+    wide_console().print(transfer_table(rows))
     _write_json(json, [asdict(row) for row in rows])
 
 
@@ -159,10 +159,10 @@ def compare(
         json: Write the differences to a file too.
     """
     from metatc2 import runs as library
-    from metatc2.report import comparison_table
+    from metatc2.report import comparison_table, wide_console
 
     found = library.compare([Path(run) for run in runs])
-    Console().print(comparison_table(found))
+    wide_console().print(comparison_table(found))
     _write_json(json, [difference.to_json() for difference in found])
 
 

@@ -25,7 +25,7 @@ from metatc2.build import build_views
 from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, override, read_task
 from metatc2.data import ImageStore, load
-from metatc2.report import MethodCurve, comparison_table, demo_figure
+from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure, wide_console
 from metatc2.transfer import (
     MEAN_TARGET,
     RANDOM_ENCODER,
@@ -44,7 +44,10 @@ SHOT = 1  # of the headline and the picture
 SETTINGS = (
     "encoder.width=32",
     "episode.batch=128",
-    "trainer.steps=200",
+    "trainer.steps=160",
+    "trainer.lr=0.004",
+    # Learning rate and form were chosen on glyphs:meta-validation (Latin letters held out), never on the other scripts.
+    "calibration.form=add",
     "trainer.precision=bf16-mixed",
     "trainer.threads=1",
     "trainer.checkpoint_every=1000",
@@ -70,7 +73,7 @@ def run_demo(folder: Path, *, seeds: int = 3) -> None:
         folder: gets the runs, ``demo.json`` and ``demo.png``; an earlier demo there is replaced.
         seeds: seeds a method.
     """
-    console = Console()
+    console = wide_console()
     started = time.perf_counter()
     store = load("glyphs", image_size=28)  # rendered and cached once, before the workers ask for it
     latin = store.rows("meta-train")
@@ -123,7 +126,8 @@ def _report(
         for method in ("none", "standardise")
     }
     rows = {job: read_results(path / "transfer.json")[0] for job, path in paths.items()}
-    console.print(_summary(rows, seeds))
+    for shot in (1, 5):
+        console.print(_summary(rows, seeds, shot))
     console.print(
         comparison_table([d for differences in found.values() for d in differences if d.target == MEAN_TARGET])
     )
@@ -137,6 +141,7 @@ def _report(
         folder / "demo.png",
         views=_views(store),
         bars=_bars(rows, seeds),
+        styles=_styles(),
         curves=_curves(paths, seeds),
         usage=_usage(paths["simclr", "tc2", 0], store),
         headline=sentence,
@@ -156,30 +161,23 @@ def headline(found: Mapping[tuple[str, str], Sequence[Difference]]) -> str:
         parts = []
         for method in ("none", "standardise"):
             d = next(d for d in found[objective, method] if d.target == MEAN_TARGET and d.shot == SHOT)
-            parts.append(
-                f"{d.verdict} than {METHODS[method]} features"
-                if d.verdict in ("better", "worse")
-                else f"{d.verdict} from {METHODS[method]} features"
-            )
+            word = "than" if d.verdict in ("better", "worse") else "from"
+            parts.append(f"{d.verdict} {word} {METHODS[method]}")
             parts[-1] += f" ({100 * d.difference:+.1f} ± {100 * d.ci95:.1f} points)"
         sentences.append(f"{name} with TC²: " + ", ".join(parts) + ".")
-    return "\n".join(sentences)
+    return "\n".join([f"20-way {SHOT}-shot, mean over four scripts never seen:", *sentences])
 
 
-def _summary(rows: dict[tuple[str, str, int], list[Row]], seeds: int) -> Table:
-    """Accuracy by objective, method, target and shot: mean over seeds with its interval."""
-    title = "Accuracy on scripts never seen, %, 20-way (mean ± 95 % interval over seeds)"
+def _summary(rows: dict[tuple[str, str, int], list[Row]], seeds: int, shot: int) -> Table:
+    """Accuracy by objective, method and target: mean over seeds with its interval."""
+    title = f"20-way {shot}-shot accuracy on scripts never seen, % (mean ± 95 % interval over seeds)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("")
-    columns = [(script, shot) for shot in (1, 5) for script in SCRIPTS]
-    for script, shot in columns:
-        table.add_column(f"{script}\n{shot}-shot", justify="right")
+    table.add_column("", no_wrap=True)
+    for script in SCRIPTS:
+        table.add_column(script, justify="right", no_wrap=True)
     for label, select in _lines(rows):
-        cells = []
-        for script, shot in columns:
-            mean, half = _over_seeds(select, f"glyphs:{script}", shot, seeds)
-            cells.append(f"{100 * mean:.1f}±{100 * half:.1f}")
-        table.add_row(label, *cells)
+        cells = [_over_seeds(select, f"glyphs:{script}", shot, seeds) for script in SCRIPTS]
+        table.add_row(label, *[f"{100 * mean:.1f}±{100 * half:.1f}" for mean, half in cells])
     return table
 
 
@@ -217,6 +215,17 @@ def _bars(rows: dict[tuple[str, str, int], list[Row]], seeds: int) -> dict[str, 
         }
         for script in SCRIPTS
     }
+
+
+def _styles() -> dict[str, dict[str, str]]:
+    """One colour a method, one hatch an objective."""
+    colours = dict(zip(METHODS.values(), COLOURS, strict=False))
+    hatches = dict(zip(OBJECTIVES.values(), ("", "//"), strict=False))
+    drawn = {"raw pixels": {"color": "#e8e8e8"}, "random encoder": {"color": "#cfcfcf"}}
+    for name, hatch in hatches.items():
+        for method, colour in colours.items():
+            drawn[f"{name}, {method}"] = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+    return drawn
 
 
 def _curves(paths: dict[tuple[str, str, int], Path], seeds: int) -> dict[str, list[MethodCurve]]:

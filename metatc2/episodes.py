@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
@@ -67,19 +67,39 @@ class Episode:
 
 
 class Sampler(Protocol):
-    """What the trainer asks of a sampler. A sampler without state may return an empty dictionary."""
+    """What the trainer asks of a sampler.
+
+    With ``state_dict()``, all that the next episodes depend on as tensors, numbers and strings, and ``load_state_dict(state)``
+    its runs can also be resumed.
+    """
 
     def sample(self) -> Episode:
         """The next episode."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next episodes depend on: tensors, numbers and strings."""
-        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-        ...
+class FromIterable:
+    """An iterable of episodes as a sampler; it must not end before training does.
+
+    >>> FromIterable(["first", "second"]).sample()
+    'first'
+    """
+
+    def __init__(self, episodes: Iterable[Episode]) -> None:
+        self.episodes = iter(episodes)
+
+    def sample(self) -> Episode:
+        """The next episode.
+
+        Raises:
+            InputError: if there is none.
+        """
+        try:
+            return next(self.episodes)
+        except StopIteration:
+            raise InputError(
+                "the iterable of episodes ended before training did; give an endless one or fewer trainer steps"
+            ) from None
 
 
 class SplitBatch:

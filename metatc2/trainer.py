@@ -6,6 +6,7 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from metatc2.episodes import Episode, Sampler
+from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.learners import Learner, Outcome, ParameterGroup
 from metatc2.objectives import collapsed
@@ -65,7 +66,8 @@ class EpisodicTrainer:
 
     Args:
         learner: `learner(episode)` must return an `Outcome`.
-        sampler: gives episodes.
+        sampler: anything with ``.sample()``, or an iterator of episodes. Where it also has ``state_dict`` and
+            ``load_state_dict``, runs can be resumed.
         options: how to train.
         run: folder for ``metrics.jsonl`` and ``checkpoint/``; None writes nothing.
         about: facts that a checkpoint must agree with to be resumed, e.g. ``{"fingerprint": ...}``.
@@ -77,7 +79,7 @@ class EpisodicTrainer:
     def __init__(
         self,
         learner: Learner,
-        sampler: Sampler,
+        sampler: Sampler | Iterable[Episode],
         options: TrainerOptions | None = None,
         *,
         run: Path | str | None = None,
@@ -85,7 +87,8 @@ class EpisodicTrainer:
         show: bool = False,
     ) -> None:
         self.options = options or TrainerOptions()
-        self.sampler, self.about, self.show = sampler, about or {}, show
+        self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
+        self.about, self.show = about or {}, show
         self.run = None if run is None else Path(run)
         self.fabric = _fabric(self.options)
         # Channels-last kernels are the faster ones for small images, on CPU and GPU alike.
@@ -137,7 +140,7 @@ class EpisodicTrainer:
         state = {
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "sampler": self.sampler.state_dict(),
+            "sampler": self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None,
             "random": torch.get_rng_state(),
             "seconds": self.seconds,
         }
@@ -159,6 +162,11 @@ class EpisodicTrainer:
             raise InputError(
                 f"checkpoint {found} was written by another configuration ({_difference(about, self.about)}); "
                 "resume with the config.toml it was started with"
+            )
+        if state["sampler"] is None or not hasattr(self.sampler, "load_state_dict"):
+            raise InputError(
+                f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict and "
+                "load_state_dict, or train without interruption"
             )
         try:
             self.learner.load_state_dict(state["learner"])

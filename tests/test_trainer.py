@@ -150,6 +150,16 @@ def test_states_round_trip(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path) == tmp_path / "step-00000003"
 
 
+def test_an_iterator_is_a_sampler_that_cannot_be_resumed(tmp_path: Path) -> None:
+    episodes = [sampler().sample() for _ in range(3)]
+    options = TrainerOptions(steps=3, checkpoint_every=2)
+    EpisodicTrainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).fit(until=2)
+    with pytest.raises(InputError, match="cannot be resumed"):
+        EpisodicTrainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).resume()
+    with pytest.raises(InputError, match="ended before training did"):
+        EpisodicTrainer(learner(SimCLR()), iter(episodes), TrainerOptions(steps=4)).fit()
+
+
 class Exploding(Learner):
     """Loss or gradient stops being finite at the sixth step."""
 

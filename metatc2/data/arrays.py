@@ -37,7 +37,9 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
     labels, class_names = _numbers(name, arrays, "labels", "class_names", count)
     domains, domain_names = _numbers(name, arrays, "domains", "domain_names", count)
     own = _split(name, arrays, count)
-    dealt = {} if any(word.startswith("meta-") for word in own) else meta_splits(labels, len(class_names))
+    # Numbered anew: classes without an image must not be dealt.
+    present, dense = torch.unique(labels, return_inverse=True)
+    dealt = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
     return ImageStore(
         name,
         resize_square(images, image_size or min(images.shape[-2:])),
@@ -51,8 +53,9 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
 
 def _read(name: str, file: Path) -> Arrays:
     try:
-        content = np.load(file, allow_pickle=False)
-        arrays = {} if isinstance(content, np.ndarray) else {key: content[key] for key in content.files}
+        with file.open("rb") as opened:
+            content = np.load(opened, allow_pickle=False)
+            arrays = {} if isinstance(content, np.ndarray) else {key: content[key] for key in content.files}
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file; write one with numpy.savez(PATH, images=..., labels=...)") from error
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged files
@@ -84,9 +87,11 @@ def _images(name: str, arrays: Arrays) -> Tensor:
 def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) -> tuple[Tensor, tuple[str, ...]]:
     """Labels or domains, with their names."""
     values = arrays.get(key, np.zeros(count, dtype=np.int64))
-    if values.shape != (count,) or values.dtype.kind not in "iu":
+    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
+        least = f" with {values.min()}" if values.size and values.dtype.kind in "iu" else ""
         raise InputError(
-            f"{name}: '{key}' must be whole numbers, one an image, shape ({count},), got {values.dtype} {values.shape}"
+            f"{name}: '{key}' must be whole numbers from 0 on, one an image, shape ({count},), got {values.dtype} "
+            f"{values.shape}{least}"
         )
     if names_key not in arrays:
         found, dense = np.unique(values, return_inverse=True)
@@ -94,7 +99,7 @@ def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) ->
     names = arrays[names_key]
     if names.ndim != 1 or names.dtype.kind != "U":
         raise InputError(f"{name}: '{names_key}' must be a list of words, got {names.dtype} {names.shape}")
-    if values.min() < 0 or values.max() >= len(names):
+    if values.max() >= len(names):
         raise InputError(
             f"{name}: '{key}' lie in {values.min()}..{values.max()} and there are {len(names)} '{names_key}'; "
             "expected 0 for the first name, 1 for the second and so on"

@@ -147,7 +147,10 @@ def _read(files: list[_File], size: int) -> tuple[Tensor, list[_File], list[_Fil
 
 def _visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
     for path in paths:
-        if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts):
+        dangling = path.is_symlink() and not path.exists()  # an image that is named and cannot be read
+        if (path.is_file() or dangling) and not any(
+            part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts
+        ):
             yield path
 
 

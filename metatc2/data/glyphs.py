@@ -226,7 +226,8 @@ def _checksum(arrays: Arrays) -> str:
 
 def _read_cache(file: Path) -> Arrays | None:
     try:
-        with np.load(file, allow_pickle=False) as content:
+        # Opened here: NumPy leaves a damaged file open.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         return arrays if str(arrays.pop("checksum")) == _checksum(arrays) else None
     except Exception:  # whatever is wrong with it (NumPy, zipfile and zlib raise a dozen kinds), it is made again

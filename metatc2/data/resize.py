@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 # ITU-R BT.601, what Pillow and torchvision use.
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-_CHUNK = 4096  # images that are held as floats at a time
+_CHUNK = 1 << 25  # numbers that are held as floats at a time: 128 MiB, whatever the size of an image
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:
@@ -34,7 +34,7 @@ def resize_square(images: Tensor, size: int) -> Tensor:
             .round()
             .clamp(0, 255)
             .byte()
-            for part in torch.split(images, _CHUNK)
+            for part in _chunks(images)
         ]
         images = torch.cat(parts)
     top, left = round((height - size) / 2), round((width - size) / 2)
@@ -55,9 +55,11 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
         return images
     if channels == 3:
         return images.expand(-1, 3, -1, -1).contiguous()
-    return torch.cat(
-        [(part.float() * _LUMA).sum(1, keepdim=True).round().byte() for part in torch.split(images, _CHUNK)]
-    )
+    return torch.cat([(part.float() * _LUMA).sum(1, keepdim=True).round().byte() for part in _chunks(images)])
+
+
+def _chunks(images: Tensor) -> Sequence[Tensor]:
+    return torch.split(images, max(1, _CHUNK // max(1, images[:1].numel())))
 
 
 def join(batches: Sequence[Tensor]) -> Tensor:

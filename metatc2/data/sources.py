@@ -59,7 +59,7 @@ def load(
     elif source in SOURCES:
         store = load_torchvision(source, image_size=image_size, root=root, download=download)
     else:
-        raise InputError(f"unknown source {source!r}; {nearest(source, known_sources())}")
+        raise InputError(f"unknown source {source!r}; {nearest(source.lower(), known_sources())}")
     images = store.images if image_size in (None, store.image_size) else resize_square(store.images, image_size)
     images = images if channels is None else to_channels(images, channels)
     return store if images is store.images else replace(store, images=images)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from metatc2.data.resize import resize_square, to_channels
+from metatc2.data.resize import from_pillow, join, resize_square
 from metatc2.data.store import ImageStore, meta_splits
-from metatc2.errors import InputError
+from metatc2.errors import InputError, MissingPackage
 
 UNLABELLED = "unlabelled"
+_OPTIONAL = ("extra", "unlabeled")  # parts that need not be there
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,16 @@ class Source:
         parts: by the name of a split: arguments that select it.
         size: side in pixels that images are brought to unless the caller names another.
         separate: classes of different parts are different, although their labels coincide.
+        unordered: torchvision lists it as the file system does, which differs between machines.
+        needs: package that torchvision reads it with.
     """
 
     kind: Callable[..., Any]
     parts: dict[str, dict[str, Any]]
     size: int
     separate: bool = False
+    unordered: bool = False
+    needs: str | None = None
 
 
 _FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
@@ -53,10 +60,15 @@ SOURCES: dict[str, Source] = {
     "qmnist": Source(datasets.QMNIST, _FLAG, 28),
     "emnist": Source(datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28),
     "usps": Source(datasets.USPS, _FLAG, 16),
+    "semeion": Source(datasets.SEMEION, _WHOLE, 16),
     "stl10": Source(datasets.STL10, {**_SPLIT, "unlabeled": {"split": "unlabeled"}}, 96),
     "svhn": Source(datasets.SVHN, {**_SPLIT, "extra": {"split": "extra"}}, 32),
     "omniglot": Source(
-        datasets.Omniglot, {"train": {"background": True}, "test": {"background": False}}, 28, separate=True
+        datasets.Omniglot,
+        {"train": {"background": True}, "test": {"background": False}},
+        28,
+        separate=True,
+        unordered=True,
     ),
     "eurosat": Source(datasets.EuroSAT, _WHOLE, 64),
     "flowers102": Source(datasets.Flowers102, _WITH_VAL, 64),
@@ -67,14 +79,14 @@ SOURCES: dict[str, Source] = {
     "stanfordcars": Source(datasets.StanfordCars, _SPLIT, 64),
     "caltech101": Source(datasets.Caltech101, _WHOLE, 64),
     "caltech256": Source(datasets.Caltech256, _WHOLE, 64),
-    "sun397": Source(datasets.SUN397, _WHOLE, 64),
+    "sun397": Source(datasets.SUN397, _WHOLE, 64, unordered=True),
     "gtsrb": Source(datasets.GTSRB, _SPLIT, 32),
     "country211": Source(
         datasets.Country211,
         {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
         64,
     ),
-    "pcam": Source(datasets.PCAM, _WITH_VAL, 96),
+    "pcam": Source(datasets.PCAM, _WITH_VAL, 96, needs="h5py"),
     "renderedsst2": Source(datasets.RenderedSST2, _WITH_VAL, 64),
     "imagenette": Source(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}, 64),
 }
@@ -85,6 +97,10 @@ def load_torchvision(
 ) -> ImageStore:
     """A torchvision data set with its official splits, and class-disjoint meta splits.
 
+    STL-10's images without a label are a class of their own, `UNLABELLED`, which is in no meta split. Omniglot's
+    background set is ``train`` and its evaluation set ``test``; they share no class, and the latter is ``meta-test``.
+    Parts that need not be there (SVHN's ``extra``) are named in the store's notes under ``missing_splits``.
+
     Args:
         name: a key of `SOURCES`.
         image_size: side in pixels; by default the data set's own, or 64 where its images differ in size.
@@ -93,105 +109,142 @@ def load_torchvision(
 
     Raises:
         InputError: if the data are not there, or are not what torchvision expects.
+        MissingPackage: if torchvision needs a package to read them.
     """
     source = SOURCES[name]
-    folder = Path(root or os.environ.get("METATC2_DATA") or Path.home() / ".cache" / "metatc2" / "data").expanduser()
-    images, labels, parts = [], [], {}
+    if source.needs and find_spec(source.needs) is None:
+        raise MissingPackage(f"{name} is read with {source.needs}; install it with: pip install {source.needs}")
+    folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
     names: list[str] = []
-    start = 0
+    parts: dict[str, Tensor] = {}
+    missing, start = [], 0
     for part, arguments in source.parts.items():
-        opened = _open(name, source, arguments, folder, download, optional=part in ("unlabeled", "extra"))
+        opened = _open(name, part, arguments, folder, download)
         if opened is None:
+            missing.append(part)
             continue
-        pixels, targets, part_names = _contents(opened, image_size or source.size)
+        pixels, targets, part_names = _contents(name, opened, image_size or source.size)
         if source.separate:
             targets = targets + len(names)
-            names += [f"{part}/{n}" for n in part_names]
+            names += part_names
         elif len(part_names) > len(names):
             names = part_names
         images.append(pixels)
         labels.append(targets)
         parts[part] = torch.arange(start, start + len(pixels))
         start += len(pixels)
-    channels = max(p.shape[1] for p in images)
     label = torch.cat(labels)
-    labelled = label >= 0
-    if not bool(labelled.all()):
-        label = torch.where(labelled, label, len(names))
+    meta = _meta(label, parts, source.separate)
+    if bool((label < 0).any()):
+        label = torch.where(label < 0, len(names), label)
         names = [*names, UNLABELLED]
     return ImageStore(
         name,
-        torch.cat([to_channels(p, channels) for p in images]),
+        join(images),
         label,
         class_names=tuple(names),
-        splits={**_meta(source, label, labelled, parts, len(names) - (not bool(labelled.all()))), **parts},
+        splits={**meta, **parts},
+        notes={"missing_splits": ", ".join(missing)} if missing else {},
     )
 
 
-def _meta(source: Source, label: Tensor, labelled: Tensor, parts: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
-    if source.separate:
-        # The official parts share no class already: the test part is meta-test, the other is dealt.
-        train = parts["train"]
-        seen = label[train]
-        dealt = meta_splits(seen, int(seen.max()) + 1, shares=(0.75, 0.25))
-        split = {k: train[torch.isin(seen, seen[rows].unique())] for k, rows in dealt.items() if k != "meta-test"}
-        left = dealt["meta-test"]
-        split["meta-validation"] = torch.cat([split["meta-validation"], train[left]]).sort().values
-        return {**split, "meta-test": parts["test"]}
-    rows = labelled.nonzero().flatten()
-    return {name: rows[found] for name, found in meta_splits(label[rows], classes).items()}
+def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
+    """Meta splits of the labelled rows; parts that share no class stay as far apart as they are."""
+    rows = parts["train"] if separate else (label >= 0).nonzero().flatten()
+    # Numbered anew: classes without an image must not be dealt.
+    present, dense = torch.unique(label[rows], return_inverse=True)
+    # A quarter is held out (dealt in two halves, which are joined below) where the test part has classes of its own.
+    shares = (0.75, 0.125) if separate else (0.6, 0.2)
+    dealt = {name: rows[found] for name, found in meta_splits(dense, len(present), shares=shares).items()}
+    if not separate:
+        return dealt
+    held_out = [dealt[name] for name in ("meta-validation", "meta-test") if name in dealt]
+    validation = {"meta-validation": torch.cat(held_out).sort().values} if held_out else {}
+    return {"meta-train": dealt["meta-train"], **validation, "meta-test": parts["test"]}
 
 
-def _open(
-    name: str, source: Source, arguments: dict[str, Any], folder: Path, download: bool, *, optional: bool
-) -> Any | None:
-    accepts = inspect.signature(source.kind).parameters
-    options = {"download": download and not optional} if "download" in accepts else {}
+def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, download: bool) -> Any | None:
+    kind = SOURCES[name].kind
+    accepted = inspect.signature(kind).parameters.values()
+    # EMNIST and QMNIST hand it on to MNIST.
+    can = any(p.name == "download" or p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted)
+    # What need not be there is large (SVHN's extra: 1.3 GB) and is not downloaded.
+    options = {"download": download and part not in _OPTIONAL} if can else {}
     try:
-        return source.kind(str(folder), **arguments, **options)
-    except (RuntimeError, OSError, KeyError, ValueError, EOFError) as error:
-        if optional:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, on CIFAR's pickles of Python 2
+            return kind(str(folder), **arguments, **options)
+    except Exception as error:  # torchvision raises a dozen kinds on files that are missing or damaged
+        if part in _OPTIONAL:
             return None
-        reason = " ".join(str(error).split())
-        how = (
-            "download it with --set data.download=true"
-            if "download" in accepts
+        reason = " ".join(str(error).split())[:200]
+        if download and can:
+            raise InputError(
+                f"{name} could not be downloaded to {folder} ({reason}); check the network and the free space, or put "
+                "its files there yourself as torchvision lays them"
+            ) from error
+        get = (
+            f"download it with load({name!r}, download=True) or --set data.download=true"
+            if can
             else "torchvision cannot download it, so put its files there as torchvision's page on it says"
         )
         raise InputError(
-            f"{name} is not in {folder} or is damaged ({reason[:200]}); {how}, or name its folder with "
-            "--set data.root=PATH"
+            f"{name} is not in {folder} or is damaged ({reason}); {get}; if it lies elsewhere, name that folder with "
+            "root=PATH or --set data.root=PATH"
         ) from error
 
 
-def _contents(opened: Any, size: int) -> tuple[Tensor, Tensor, list[str]]:
+def _contents(name: str, opened: Any, size: int) -> tuple[Tensor, Tensor, list[str]]:
     """Pixels, labels (-1: none) and class names of an opened data set."""
     pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
     if isinstance(pixels, Tensor | np.ndarray) and targets is not None:
         array = torch.as_tensor(pixels)
         if array.ndim == 3:
             array = array[:, None]
-        elif array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
+        elif array.shape[1] not in (1, 3):
             array = array.permute(0, 3, 1, 2)
-        images = resize_square(array.contiguous(), size)
+        images = resize_square(array, size)  # no copy of the whole before: STL-10 holds 2.8 GB
         labels = torch.as_tensor(np.asarray(targets)).long()
-        labels = labels[:, 0] if labels.ndim == 2 else labels
+        labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the digit, then its writer and more
     else:
-        read = [opened[i] for i in range(len(opened))]
-        images = torch.cat([_pixels(item[0], size) for item in read]) if read else torch.zeros(0, 3, size, size).byte()
-        labels = torch.tensor([int(item[1]) for item in read])
-    return images, labels, _names(opened, labels)
+        images, labels = _read(name, opened, size)
+    names = _names(opened, int(labels.max()) + 1)
+    return _ordered(images, labels, names) if SOURCES[name].unordered else (images, labels, names)
 
 
-def _pixels(image: Any, size: int) -> Tensor:
-    if not isinstance(image, Image.Image):
-        raise InputError(f"expected Pillow images from torchvision, got {type(image).__name__}")
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    array = torch.from_numpy(np.array(image))
-    return resize_square((array[None] if array.ndim == 2 else array.permute(2, 0, 1))[None], size)
+def _names(opened: Any, count: int) -> list[str]:
+    for attribute in ("classes", "categories", "_characters"):
+        found = getattr(opened, attribute, None) or ()
+        if len(found) >= max(1, count):
+            # Imagenette: a class is a tuple of synonyms.
+            return [str(n[0] if isinstance(n, tuple) else n) for n in found]
+    return [str(i) for i in range(count)]
 
 
-def _names(opened: Any, labels: Tensor) -> list[str]:
-    count = int(labels.max()) + 1 if len(labels) and int(labels.max()) >= 0 else 0
-    found: Sequence[Any] = getattr(opened, "classes", None) or getattr(opened, "_characters", None) or ()
-    return [str(n) for n in found] if len(found) >= count else [str(i) for i in range(count)]
+def _ordered(images: Tensor, labels: Tensor, names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
+    """Classes by name and their images by content, so that every machine deals the same splits."""
+    place = {old: new for new, old in enumerate(sorted(range(len(names)), key=names.__getitem__))}
+    numbers = [place[label] for label in labels.tolist()]
+    digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
+    rows = sorted(range(len(numbers)), key=lambda row: (numbers[row], digests[row]))
+    return images[rows], torch.tensor([numbers[row] for row in rows]), sorted(names)
+
+
+def _read(name: str, opened: Any, size: int) -> tuple[Tensor, Tensor]:
+    """Images one by one: at full size they may not fit into memory together."""
+    images, labels = [], []
+    for row in range(len(opened)):
+        try:
+            image, label = opened[row][:2]
+            images.append(resize_square(from_pillow(image)[None], size))
+        except Exception as error:  # Pillow raises a dozen kinds on damaged files
+            raise InputError(
+                f"{name}: image {row} of {len(opened)} cannot be read ({error}); delete the data set's folder and "
+                "download it again"
+            ) from error
+        labels.append(int(label))
+    if not images:
+        raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
+    return join(images), torch.tensor(labels)

@@ -36,6 +36,7 @@ def demo_figure(
     *,
     views: Mapping[str, tuple[Tensor, Tensor]],
     bars: Mapping[str, Mapping[str, tuple[float, float]]],
+    styles: Mapping[str, Mapping[str, str]],
     curves: Mapping[str, Sequence[MethodCurve]],
     usage: Tensor,
     headline: str,
@@ -47,6 +48,7 @@ def demo_figure(
         path: where to save; the ending names the format.
         views: by script: images ``(n, 28, 28)`` and two views of each ``(n, 2, 28, 28)``, in [0, 1].
         bars: by target, by method: mean accuracy and its half interval, in [0, 1].
+        styles: by method: what matplotlib draws its bars with, e.g. ``{"color": "#0072b2", "hatch": "//"}``.
         curves: by objective: one curve a method.
         usage: mean |W| of each factor by script ``(scripts, K)``; scripts in the order of `views`.
         headline: one sentence that says what was found.
@@ -60,7 +62,7 @@ def demo_figure(
     _draw_views(left, views)
     _draw_curves(right, curves)
     low_left, low_right = bottom.subfigures(1, 2, width_ratios=(1.65, 1.0))
-    _draw_bars(low_left, bars, shot)
+    _draw_bars(low_left, bars, styles, shot)
     _draw_usage(low_right, list(views), usage)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
@@ -82,7 +84,10 @@ def _draw_views(figure: Any, views: Mapping[str, tuple[Tensor, Tensor]]) -> None
 
 
 def _draw_curves(figure: Any, curves: Mapping[str, Sequence[MethodCurve]]) -> None:
-    figure.suptitle("How training went: loss of the objective on Latin (band: range over seeds)", fontsize=10)
+    figure.suptitle(
+        "How training went: loss on Latin (band: range over seeds).\nTC²'s is within smaller tasks: compare shapes, not levels",
+        fontsize=10,
+    )
     axes = np.atleast_1d(figure.subplots(1, len(curves)))
     for axis, (objective, methods) in zip(axes, curves.items(), strict=True):
         for colour, curve in zip(COLOURS, methods, strict=False):
@@ -92,13 +97,17 @@ def _draw_curves(figure: Any, curves: Mapping[str, Sequence[MethodCurve]]) -> No
             )
         axis.set_title(objective, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
-        axis.set_yscale("log")
         axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.3, which="both", linewidth=0.4)
+        axis.grid(alpha=0.3, linewidth=0.4)
         axis.legend(fontsize=7)
 
 
-def _draw_bars(figure: Any, bars: Mapping[str, Mapping[str, tuple[float, float]]], shot: int) -> None:
+def _draw_bars(
+    figure: Any,
+    bars: Mapping[str, Mapping[str, tuple[float, float]]],
+    styles: Mapping[str, Mapping[str, str]],
+    shot: int,
+) -> None:
     figure.suptitle(
         f"What came out: {shot}-shot accuracy on scripts never seen (bars: mean; lines: 95 % interval over seeds)",
         fontsize=10,
@@ -106,17 +115,15 @@ def _draw_bars(figure: Any, bars: Mapping[str, Mapping[str, tuple[float, float]]
     axis = figure.subplots()
     methods = list(next(iter(bars.values())))
     width = 0.84 / len(methods)
-    palette = ["#d9d9d9", "#bdbdbd", *[c for c in COLOURS[:3] for _ in range(1)], *COLOURS[3:]]
     for m, method in enumerate(methods):
         places = np.arange(len(bars)) + (m - (len(methods) - 1) / 2) * width
         means = [100 * bars[target][method][0] for target in bars]
         halves = [100 * bars[target][method][1] for target in bars]
-        axis.bar(places, means, width * 0.94, label=method, color=palette[m % len(palette)])
+        axis.bar(places, means, width * 0.94, label=method, **styles[method])
         axis.errorbar(places, means, yerr=halves, fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
     axis.set_xticks(range(len(bars)), list(bars), fontsize=9)
     axis.set_ylabel("accuracy, %", fontsize=8)
-    lowest = min(100 * (mean - half) for by_method in bars.values() for mean, half in by_method.values())
-    axis.set_ylim(max(0.0, lowest - 8), 100)
+    axis.set_ylim(0, 100)
     axis.tick_params(axis="y", labelsize=7)
     axis.grid(axis="y", alpha=0.3, linewidth=0.4)
     axis.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)

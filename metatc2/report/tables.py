@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 
 from metatc2.transfer import Difference, Row
+
+
+def wide_console() -> Console:
+    """Standard output; where it is no terminal, 120 columns wide, so that tables in a log do not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def transfer_table(rows: Sequence[Row]) -> Table:

@@ -1,0 +1,92 @@
+"""Write the tables of the README from the committed results: every number in it has a script behind it.
+
+python benchmarks/tables.py            # rewrite what lies between the markers in README.md
+python benchmarks/tables.py --check    # exit with status 1 if that would change anything
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def step_cost(rows: list[dict[str, Any]]) -> str:
+    """Time and memory of a TC² step over a plain step."""
+    lines = ["| encoder | T | time, TC² / plain (quartiles) | memory, TC² / plain |", "|---|---|---|---|"]
+    for r in rows:
+        low, high = r["ratio_quartiles"]
+        name = f"{r['encoder']}, width {r['width']}, {r['image']}, batch {r['batch']}"
+        lines.append(
+            f"| {name} | {r['inner_steps']} | {r['ratio']:.2f} ({low:.2f}–{high:.2f}) | {r['memory_ratio']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def few_shot_speed(rows: list[dict[str, Any]]) -> str:
+    """Seconds for 10 000 episodes on one core."""
+    lines = ["| head | episodes | features | seconds, one core |", "|---|---|---|---|"]
+    for r in rows:
+        task = f"{r['way']}-way {r['shot']}-shot {r['query']}-query"
+        lines.append(f"| {r['head']} | {r['episodes']:,} × {task} | {r['dimensions']}-d, cached | {r['seconds']:.2f} |")
+    return "\n".join(lines)
+
+
+def glyphs_demo(rows: list[dict[str, Any]]) -> str:
+    """Paired differences of TC² on scripts never seen."""
+    lines = [
+        "| 20-way, mean over four scripts | TC² | other | difference ± 95 % over seeds | by seed | TC² is |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        if r.get("target") == "mean over targets":
+            by_seed = ", ".join(f"{100 * x:+.1f}" for x in r["per_seed"])
+            lines.append(
+                f"| {r['a']} against {r['b']}, {r['shot']}-shot | {100 * r['mean_a']:.1f} | {100 * r['mean_b']:.1f} | "
+                f"{100 * r['difference']:+.1f} ± {100 * r['ci95']:.1f} | {by_seed} | {r['verdict']} |"
+            )
+    lines += [
+        f"| {r['control']}, {r['shot']}-shot | – | {100 * r['mean']:.1f} | | | |" for r in rows if r.get("control")
+    ]
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
+    "step_cost": step_cost,
+    "few_shot_speed": few_shot_speed,
+    "glyphs_demo": glyphs_demo,
+}
+
+
+def render(readme: str) -> str:
+    """The README with every marked table made anew."""
+    for name, table in TABLES.items():
+        rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+        start, end = f"<!-- table {name} -->\n", "<!-- end -->"
+        if readme.count(start) != 1:
+            raise SystemExit(f"tables.py: README.md has no place for the table {name!r}")
+        before, rest = readme.split(start)
+        readme = before + start + table(rows) + "\n" + end + rest.split(end, maxsplit=1)[1]
+    return readme
+
+
+def main() -> None:
+    """Rewrite or check the README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    path = ROOT / "README.md"
+    before = path.read_text()
+    after = render(before)
+    if parser.parse_args().check:
+        sys.exit(int(before != after))
+    path.write_text(after)
+
+
+if __name__ == "__main__":
+    main()

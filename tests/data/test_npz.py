@@ -1,0 +1,197 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metatc2.data import ImageStore, load
+from metatc2.errors import InputError
+
+GENERATOR = np.random.default_rng(0)
+GREY = GENERATOR.integers(0, 256, (12, 6, 6), dtype=np.uint8)
+COLOUR = GENERATOR.integers(0, 256, (12, 3, 6, 6), dtype=np.uint8)
+LABELS = np.repeat(np.arange(4), 3)
+
+
+def write(folder: Path, **arrays: Any) -> str:
+    np.savez(folder / "set.npz", **arrays)
+    return f"npz:{folder / 'set.npz'}"
+
+
+def meta_classes(store: ImageStore) -> list[set[int]]:
+    names = ("meta-train", "meta-validation", "meta-test")
+    return [set(store.labels[store.splits[name]].tolist()) for name in names if name in store.splits]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (GREY, GREY[:, None]),
+        (GREY[..., None], GREY[:, None]),
+        (GREY[:, None], GREY[:, None]),
+        (COLOUR, COLOUR),
+        (COLOUR.transpose(0, 2, 3, 1), COLOUR),
+        (np.asfortranarray(COLOUR), COLOUR),
+    ],
+)
+def test_layouts(tmp_path: Path, stored: np.ndarray, expected: np.ndarray) -> None:
+    source = write(tmp_path, images=stored, labels=LABELS)
+    store = load(source)
+    np.testing.assert_array_equal(store.images.numpy(), expected)
+    assert store.labels.tolist() == LABELS.tolist()
+    assert store.name == source
+    assert store.class_names == ("0", "1", "2", "3")
+
+
+def test_compressed_archives_are_read_as_well(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "set.npz", images=GREY, labels=LABELS)
+    np.testing.assert_array_equal(load(f"npz:{tmp_path / 'set.npz'}").images[:, 0].numpy(), GREY)
+
+
+def test_unequal_sides_are_cut_to_the_centre(tmp_path: Path) -> None:
+    wide = np.zeros((4, 6, 10), dtype=np.uint8)
+    wide[:, :, 2:8] = 7
+    store = load(write(tmp_path, images=wide))
+    assert store.images.shape == (4, 1, 6, 6)
+    assert store.images.unique().tolist() == [7]
+
+
+def test_image_size(tmp_path: Path) -> None:
+    assert load(write(tmp_path, images=COLOUR), image_size=9).images.shape == (12, 3, 9, 9)
+
+
+def test_without_labels_all_is_one_class_and_meta_train(tmp_path: Path) -> None:
+    store = load(write(tmp_path, images=GREY))
+    assert store.labels.tolist() == [0] * 12
+    assert store.rows("meta-train").tolist() == list(range(12))
+    assert "meta-test" not in store.splits
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.uint64])
+def test_meta_splits_share_no_class(tmp_path: Path, kind: type) -> None:
+    store = load(write(tmp_path, images=GREY, labels=LABELS.astype(kind)))
+    parts = meta_classes(store)
+    assert len(parts) == 3
+    assert all(parts)
+    assert set.union(*parts) == {0, 1, 2, 3}
+    assert sum(map(len, parts)) == 4
+
+
+def test_gaps_in_the_numbering_leave_no_meta_split_empty(tmp_path: Path) -> None:
+    store = load(write(tmp_path, images=GREY, labels=LABELS * 1_000_003 + 7))
+    parts = meta_classes(store)
+    assert all(parts)
+    assert len(set.union(*parts)) == 4
+    assert {store.class_names[label] for label in store.labels.tolist()} == {str(7 + i * 1_000_003) for i in range(4)}
+
+
+def test_names_and_domains(tmp_path: Path) -> None:
+    store = load(
+        write(
+            tmp_path,
+            images=GREY,
+            labels=LABELS,
+            domains=np.tile([0, 1, 1], 4),
+            class_names=np.array(["ant", "bee", "cat", "dog"]),
+            domain_names=np.array(["photo", "sketch"]),
+        )
+    )
+    assert store.class_names == ("ant", "bee", "cat", "dog")
+    assert store.domain_names == ("photo", "sketch")
+    assert store.domains.tolist() == [0, 1, 1] * 4
+
+
+def test_own_splits_stand_beside_the_meta_splits(tmp_path: Path) -> None:
+    store = load(write(tmp_path, images=GREY, labels=LABELS, split=np.array(["train", "test", "train"] * 4)))
+    assert store.rows("test").tolist() == [1, 4, 7, 10]
+    assert len(store.rows("train")) == 8
+    assert all(meta_classes(store))
+
+
+def test_own_meta_splits_replace_the_dealt_ones(tmp_path: Path) -> None:
+    split = np.array(["meta-train"] * 6 + ["meta-test"] * 6)
+    store = load(write(tmp_path, images=GREY, labels=LABELS, split=split))
+    assert store.rows("meta-test").tolist() == list(range(6, 12))
+    assert set(store.splits) == {"all", "meta-train", "meta-test"}
+
+
+def test_own_meta_splits_must_share_no_class(tmp_path: Path) -> None:
+    split = np.array(["meta-train", "meta-test"] * 6)
+    with pytest.raises(InputError, match="is in both meta-"):
+        load(write(tmp_path, images=GREY, labels=LABELS, split=split))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"pictures": GREY}, "no array 'images'.*pictures"),
+        ({"images": GREY.astype(np.float32)}, "'images' must be uint8.*float32"),
+        ({"images": GREY.astype(np.int64)}, "'images' must be uint8.*int64"),
+        ({"images": GREY[0]}, r"'images' must be uint8.*\(6, 6\)"),
+        ({"images": GREY[:0]}, r"'images' must be uint8.*\(0, 6, 6\)"),
+        ({"images": GREY[:, :0]}, r"'images' must be uint8.*\(12, 0, 6\)"),
+        ({"images": np.zeros((4, 6, 6, 4), np.uint8)}, "1 or 3 channels"),
+        ({"images": np.zeros((4, 2, 6, 6), np.uint8)}, "1 or 3 channels"),
+        ({"images": np.array([GREY[0], None], dtype=object)}, "Python objects"),
+        ({"images": GREY, "labels": np.array(["a"] * 12, dtype=object)}, "Python objects"),
+        ({"images": GREY, "labels": LABELS[:5]}, r"'labels' must be whole numbers.*\(12,\).*\(5,\)"),
+        ({"images": GREY, "labels": LABELS[:, None]}, "'labels' must be whole numbers"),
+        ({"images": GREY, "labels": LABELS.astype(float)}, "'labels' must be whole numbers.*float64"),
+        ({"images": GREY, "labels": LABELS > 1}, "'labels' must be whole numbers.*bool"),
+        ({"images": GREY, "labels": LABELS.astype(str)}, "'labels' must be whole numbers"),
+        ({"images": GREY, "labels": LABELS - 1}, "'labels' must be whole numbers from 0 on.*-1"),
+        ({"images": GREY, "domains": LABELS - 1}, "'domains' must be whole numbers from 0 on.*-1"),
+        ({"images": GREY, "domains": LABELS[:5]}, "'domains' must be whole numbers"),
+        ({"images": GREY, "labels": LABELS, "class_names": np.array(["a", "b"])}, "labels"),
+        ({"images": GREY, "labels": LABELS - 1, "class_names": np.array(list("abcd"))}, "labels"),
+        ({"images": GREY, "labels": LABELS, "class_names": np.array("abcd")}, "'class_names' must be a list"),
+        ({"images": GREY, "domains": LABELS, "domain_names": np.array(["a"])}, "domains"),
+        ({"images": GREY, "split": np.array(["train"] * 11)}, "'split' must be one word an image"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as raised:
+        load(write(tmp_path, **arrays))
+    assert "set.npz" in str(raised.value)
+
+
+def test_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file.*numpy.savez"):
+        load(f"npz:{tmp_path / 'none.npz'}")
+
+
+def test_a_folder_is_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a readable NumPy archive"):
+        load(f"npz:{tmp_path}")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.3, 0.5, 0.9, 0.99])
+def test_truncated_archive(tmp_path: Path, keep: float) -> None:
+    source = write(tmp_path, images=GREY, labels=LABELS)
+    file = tmp_path / "set.npz"
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    with pytest.raises(InputError, match="set.npz: not a readable NumPy archive"):
+        load(source)
+
+
+def test_flipped_bytes_are_noticed(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "set.npz", images=GREY, labels=LABELS)
+    file = tmp_path / "set.npz"
+    whole = file.read_bytes()
+    place = whole.index(b"images.npy") + 60
+    file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+    with pytest.raises(InputError, match="not a readable NumPy archive"):
+        load(f"npz:{file}")
+
+
+@pytest.mark.parametrize("content", [b"no archive at all", b"PK\x03\x04", b"\x80\x04N."])
+def test_other_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(InputError, match="not a readable NumPy archive"):
+        load(f"npz:{tmp_path / 'set.npz'}")
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", GREY)
+    with pytest.raises(InputError, match="images.npy.*savez"):
+        load(f"npz:{tmp_path / 'images.npy'}")

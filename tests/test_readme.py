@@ -1,0 +1,46 @@
+"""What the README shows runs, and its numbers are those of the committed results."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_the_first_example_is_short() -> None:
+    assert len(BLOCKS[0].strip().splitlines()) <= 25
+
+
+@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+@pytest.mark.parametrize("block", BLOCKS, ids=["first example", "own learner and sampler"])
+def test_examples_run(block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    if "evaluate" in block:
+        accuracy = [float(word) for word in re.findall(r"(0\.\d+) ±", printed)]
+        assert len(accuracy) == 8  # encoder and raw pixels, two heads, two shots
+        assert all(a > 0.3 for a in accuracy)  # 5-way chance is 0.2
+    else:
+        assert float(re.findall(r"'accuracy': ([\d.]+)", printed)[0]) > 0.3
+
+
+def test_tables_are_those_of_the_results() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"], check=False)
+    assert done.returncode == 0, "run: python benchmarks/tables.py"
+
+
+def test_every_benchmark_says_how_to_run_it() -> None:
+    for name in ("step_cost", "few_shot_speed", "glyphs_demo"):
+        script = ROOT / "benchmarks" / f"{name}.py"
+        done = subprocess.run([sys.executable, str(script), "--help"], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "--json" in done.stdout
