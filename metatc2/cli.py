@@ -43,8 +43,8 @@ def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
     /,
     *,
-    objective: Annotated[str, tyro.conf.arg(metavar="NAME")] = "simclr",
-    calibration: Calibration = "tc2",
+    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    calibration: Calibration | None = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
     run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -61,8 +61,9 @@ def pretrain(
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
-        objective: simclr, moco, byol, simsiam, barlow or vicreg.
-        calibration: none (plain objective), standardise and tasks (controls), or tc2.
+        objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal
+            compute is none with more --steps.
         steps: Training steps; by default the task's.
         seed: Seed of everything random; by default 0.
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
@@ -81,10 +82,15 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
-        given = {"trainer.steps": steps, "trainer.seed": seed, "encoder.name": encoder}
-        assignments = [f"objective.name={objective}", f"calibration.name={calibration}"]
-        assignments += [f"{key}={value}" for key, value in given.items() if value is not None]
-        config = override(override(read_task(task), set), assignments, where="command line")
+        given = {
+            "objective.name": objective,
+            "calibration.name": calibration,
+            "trainer.steps": steps,
+            "trainer.seed": seed,
+            "encoder.name": encoder,
+        }
+        assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
+        config = override(override(read_task(task), ["calibration.name=tc2", *set]), assignments, where="command line")
         path = Path(run) if run else runs.default_folder(task, config)
         done = runs.pretrain(config, path, show=True)
     console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)

@@ -50,9 +50,11 @@ class TaskNorm(nn.Module):
             raise InputError(f"TaskNorm needs at least 2 rows a task, found {tuple(x.shape)}; enlarge the tasks")
         # Statistics in full precision under mixed precision, as batch normalisation does.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        variance, mean = torch.var_mean(wide, tuple(range(1, x.ndim - 1)), correction=0, keepdim=True)
-        normed = (wide - mean) * (variance + self.eps).rsqrt()
-        return (normed * self.weight + self.bias).to(x.dtype)
+        rows = wide.flatten(1, -2)
+        # Written out: torch.var_mean over an inner axis, and above all its second derivative, is slower than these.
+        centred = rows - rows.mean(1, keepdim=True)
+        scale = (centred.square().mean(1, keepdim=True) + self.eps).rsqrt() * self.weight
+        return torch.addcmul(self.bias, centred, scale).view_as(wide).to(x.dtype)
 
 
 class Projector(nn.Sequential):

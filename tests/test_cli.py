@@ -161,6 +161,15 @@ def _one_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["pretrain", "digits", "--steps", "1", "--run"]
+    assert call(*words, "a", "--set", *SMALL, "objective.name=vicreg", "--set", "calibration.name=tasks") == 0
+    assert call(*words, "b", "--objective", "byol", "--set", *SMALL, "objective.name=vicreg") == 0
+    named = [tomllib.loads((tmp_path / run / "config.toml").read_text()) for run in ("a", "b")]
+    assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
+
+
 def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("tasks") == 0
     listed = capsys.readouterr().out

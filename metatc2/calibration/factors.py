@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from metatc2.calibration.weights import WIDEST
 from metatc2.errors import InputError, nearest
 
 FactorKind = Literal["pooled", "parameter", "fixed"]
@@ -53,8 +54,9 @@ class FactorNetwork(nn.Module):
         if kind == "pooled":
             # Drawn from the generator too: a module's own initialisation would use the global one.
             self.key = nn.Parameter(torch.randn(dim, factors, generator=generator) / dim**0.5)
-            self.value_in = nn.Parameter(torch.randn(dim, dim, generator=generator) / dim**0.5)
-            self.value_out = nn.Parameter(torch.zeros(dim, dim))
+            hidden = min(dim, WIDEST)
+            self.value_in = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
+            self.value_out = nn.Parameter(torch.zeros(hidden, dim))
 
     def forward(self, z: Tensor) -> Tensor:
         """Unit-norm factors ``(K, d)`` from the samples of all tasks.

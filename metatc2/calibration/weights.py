@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from metatc2.errors import InputError, nearest
 
 WeightOrder = Literal["sample", "task"]
+# The inner loop writes, clips and differentiates every parameter in every step: hidden layers stay small under wide encoders.
+WIDEST = 128
 
 
 class WeightNetwork(nn.Module):
@@ -17,7 +19,7 @@ class WeightNetwork(nn.Module):
 
     Args:
         dim: width d of the representation.
-        hidden: width of the hidden layer; by default d.
+        hidden: width of the hidden layer; by default d, at most 128.
         order: ``"sample"``: weights of each sample; ``"task"``: their mean over a task, the same for all its samples.
         generator: the weights are drawn from it.
 
@@ -40,7 +42,7 @@ class WeightNetwork(nn.Module):
         if order not in get_args(WeightOrder):
             raise InputError(f"unknown order of weights {order!r}; {nearest(order, get_args(WeightOrder))}")
         self.order = order
-        hidden = hidden or dim
+        hidden = hidden or min(dim, WIDEST)
         self.w1 = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
         self.b1 = nn.Parameter(torch.zeros(hidden))
         self.w2 = nn.Parameter(torch.randn(hidden, dim, generator=generator) / hidden**0.5)
