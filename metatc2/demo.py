@@ -25,6 +25,7 @@ from metatc2.build import build_views
 from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, override, read_task
 from metatc2.data import ImageStore, load
+from metatc2.errors import InputError
 from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure, wide_console
 from metatc2.transfer import (
     MEAN_TARGET,
@@ -60,19 +61,25 @@ SETTINGS = (
 )
 
 
-def demo_config(objective: str, calibration: str, seed: int) -> Config:
+def demo_config(objective: str, calibration: str, seed: int, changes: Sequence[str] = ()) -> Config:
     """What the demo trains: the task `glyphs`, made small enough for two CPU cores."""
     named = [f"objective.name={objective}", f"calibration.name={calibration}", f"trainer.seed={seed}"]
-    return override(read_task("glyphs"), [*SETTINGS, *named], where="demo")
+    return override(read_task("glyphs"), [*SETTINGS, *changes, *named], where="demo")
 
 
-def run_demo(folder: Path, *, seeds: int = 3) -> None:
+def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> None:
     """Train, transfer, compare, draw.
 
     Args:
         folder: gets the runs, ``demo.json`` and ``demo.png``; an earlier demo there is replaced.
         seeds: seeds a method.
+        changes: keys to set otherwise than the demo does, as with ``--set``.
+
+    Raises:
+        InputError: if there is no seed.
     """
+    if seeds < 1:
+        raise InputError(f"demo: --seeds must be at least 1, got {seeds}; 3 are the fewest that allow a verdict")
     console = wide_console()
     started = time.perf_counter()
     store = load("glyphs", image_size=28)  # rendered and cached once, before the workers ask for it
@@ -97,7 +104,7 @@ def run_demo(folder: Path, *, seeds: int = 3) -> None:
         ) as bar,
     ):
         task = bar.add_task("pre-train and transfer", total=len(jobs))
-        for done in as_completed([pool.submit(_job, *job, paths[job]) for job in jobs]):
+        for done in as_completed([pool.submit(_job, *job, paths[job], changes) for job in jobs]):
             note = done.result()
             bar.advance(task)
             if not console.is_terminal:
@@ -106,11 +113,11 @@ def run_demo(folder: Path, *, seeds: int = 3) -> None:
     console.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
 
 
-def _job(objective: str, calibration: str, seed: int, path: Path) -> str:
+def _job(objective: str, calibration: str, seed: int, path: Path, changes: Sequence[str]) -> str:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    run = runs.pretrain(demo_config(objective, calibration, seed), path)
+    run = runs.pretrain(demo_config(objective, calibration, seed, changes), path)
     runs.transfer(run)
     return f"{OBJECTIVES[objective]}, {METHODS[calibration]}, seed {seed}: {run.seconds:.0f} s"
 
@@ -161,9 +168,9 @@ def headline(found: Mapping[tuple[str, str], Sequence[Difference]]) -> str:
         parts = []
         for method in ("none", "standardise"):
             d = next(d for d in found[objective, method] if d.target == MEAN_TARGET and d.shot == SHOT)
-            word = "than" if d.verdict in ("better", "worse") else "from"
-            parts.append(f"{d.verdict} {word} {METHODS[method]}")
-            parts[-1] += f" ({100 * d.difference:+.1f} ± {100 * d.ci95:.1f} points)"
+            words = {"better": "better than", "worse": "worse than", "not distinguishable": "not distinguishable from"}
+            verdict = words.get(d.verdict, f"{d.verdict} against")
+            parts.append(f"{verdict} {METHODS[method]} ({100 * d.difference:+.1f} ± {100 * d.ci95:.1f} points)")
         sentences.append(f"{name} with TC²: " + ", ".join(parts) + ".")
     return "\n".join([f"20-way {SHOT}-shot, mean over four scripts never seen:", *sentences])
 
