@@ -28,11 +28,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_demo(Path(folder), seeds=arguments.seeds)
         rows = json.loads((Path(folder) / "demo.json").read_text())
-        found, _ = read_results(Path(folder) / "simclr-none-s0" / "transfer.json")
+        found = [
+            row
+            for seed in range(arguments.seeds)
+            for row in read_results(Path(folder) / f"simclr-none-s{seed}" / "transfer.json")[0]
+        ]
     for features in ("random encoder", "raw pixels"):
         for shot in (1, 5):
             means = [row.mean for row in found if row.features == features and row.shot == shot]
-            rows.append({"control": features, "way": 20, "shot": shot, "mean": sum(means) / len(means), "targets": 4})
+            mean = sum(means) / len(means)
+            rows.append({"control": features, "way": 20, "shot": shot, "mean": mean, "targets": 4, "values": means})
     if arguments.json:
         write(arguments.json, rows)
     else:
