@@ -43,7 +43,7 @@ class Case:
 
 CASES = (
     Case("conv4", 64, 1, 28, 256, 41),
-    Case("resnet18", 64, 3, 32, 128, 9),
+    Case("resnet18", 64, 3, 32, 128, 13),
 )
 
 
@@ -136,9 +136,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the result")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
     parser.add_argument("--inner-steps", type=int, nargs="+", default=[1, 3, 10])
+    parser.add_argument(
+        "--only", choices=[case.encoder for case in CASES], help="measure this one; other rows of the file stay"
+    )
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
+    if arguments.only and arguments.json and arguments.json.exists():
+        rows = [r for r in json.loads(arguments.json.read_text())["rows"] if r["encoder"] != arguments.only]
     for case in CASES:
+        if arguments.only not in (None, case.encoder):
+            continue
         found = times(case, arguments.inner_steps, arguments.precision)
         plain_memory = peak_memory(case, PLAIN, arguments.precision)
         for t in arguments.inner_steps:
