@@ -98,3 +98,52 @@ class Predictor(Projector):
 
     def __init__(self, dim: int, hidden: int, activation: Activation = nn.ReLU) -> None:
         super().__init__(dim, hidden, dim, activation=activation)
+
+
+class Classifier(nn.Module):
+    """An encoder under a linear head, for learners that adapt the head.
+
+    Args:
+        encoder: inputs → ``(N, dim)``.
+        dim: width of its features.
+        way: rows of the head, the most classes that a task may have.
+        shared: meta-learn one row that every class of a task starts from (UNICORN-MAML, Ye and Chao 2022,
+            arXiv 2106.16245): tasks may then have any number of classes, and their order means nothing.
+
+    Raises:
+        InputError: if `way` is less than 2 and the row is not shared.
+
+    >>> Classifier(nn.Flatten(), dim=784, way=5)(torch.rand(3, 1, 28, 28)).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(self, encoder: nn.Module, dim: int, way: int, *, shared: bool = False) -> None:
+        super().__init__()
+        if way < 2 and not shared:
+            raise InputError(f"Classifier: way must be at least 2, got {way}")
+        self.encoder, self.shared = encoder, shared
+        self.head = nn.Linear(dim, 1 if shared else way)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, ...)`` to scores ``(N, way)``."""
+        scores: Tensor = self.head(self.encoder(x))
+        return scores
+
+    def rows(self, row_or_rows: Tensor, way: int) -> Tensor:
+        """What a task with `way` classes starts from: the shared row repeated, or the first `way` rows.
+
+        Args:
+            row_or_rows: weight or bias of the head.
+            way: classes of the task.
+
+        Raises:
+            InputError: if the head has fewer rows.
+        """
+        if self.shared:
+            return row_or_rows.expand(way, *row_or_rows.shape[1:])
+        if way > len(row_or_rows):
+            raise InputError(
+                f"the head has {len(row_or_rows)} outputs and a task has {way} classes; train with more classes "
+                f"(episode.way={way}) or with a shared row (learner.shared_head=true)"
+            )
+        return row_or_rows[:way]

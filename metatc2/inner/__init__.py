@@ -1,15 +1,22 @@
 """The differentiable inner loop: any torchopt transformation, and a choice of how to differentiate through it."""
 
-from metatc2.inner.adjoints import Adjoint, FirstOrder, Params, Unroll
+from metatc2.inner.adjoints import Adjoint, FirstOrder, Truncated, Unroll
+from metatc2.inner.descent import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates
 from metatc2.inner.loop import InnerLoop
 from metatc2.inner.transforms import INNER_OPTIMIZERS, clip_norm, inner_optimizer
 
 __all__ = [
     "INNER_OPTIMIZERS",
     "Adjoint",
+    "Descent",
     "FirstOrder",
+    "Given",
     "InnerLoop",
+    "InnerLoopDiverged",
+    "InnerLoss",
     "Params",
+    "Rates",
+    "Truncated",
     "Unroll",
     "clip_norm",
     "inner_optimizer",

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torchopt
-from torch import Tensor
-
 from metatc2.errors import InputError
-
-Params = dict[str, Tensor]
-InnerLoss = Callable[[Params], Tensor]
+from metatc2.inner.descent import Descent, Given, Params, descend
 
 
 class Adjoint(ABC):
@@ -24,17 +18,13 @@ class Adjoint(ABC):
     differentiates_update: ClassVar[bool]
 
     @abstractmethod
-    def adapt(
-        self, loss: InnerLoss, params: Params, optimizer: torchopt.base.GradientTransformation, steps: int, guard: bool
-    ) -> Params:
-        """Adapted parameters after `steps` updates from `params`; the arguments are those of `InnerLoop`.
+    def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
+        """All iterates in order, the start left out; `Implicit` and `EvolutionStrategies` have only the last.
 
         Args:
-            loss: scalar loss of a parameter dictionary.
+            descent: what to minimise and how.
             params: where to start; never changed.
-            optimizer: torchopt transformation.
-            steps: number of updates.
-            guard: the optimiser's derivative is NaN at a gradient of exactly zero; see `InnerLoop`.
+            given: passed on to the loss after the parameters.
         """
 
 
@@ -47,11 +37,9 @@ class Unroll(Adjoint):
 
     differentiates_update: ClassVar[bool] = True
 
-    def adapt(
-        self, loss: InnerLoss, params: Params, optimizer: torchopt.base.GradientTransformation, steps: int, guard: bool
-    ) -> Params:
-        """See `Adjoint.adapt`."""
-        return _descend(loss, params, optimizer, steps, guard=guard, create_graph=True)
+    def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
+        """See `Adjoint.path`."""
+        return descend(descent, params, given, graph=lambda k: True)
 
 
 @dataclass(frozen=True)
@@ -63,53 +51,28 @@ class FirstOrder(Adjoint):
 
     differentiates_update: ClassVar[bool] = False
 
-    def adapt(
-        self, loss: InnerLoss, params: Params, optimizer: torchopt.base.GradientTransformation, steps: int, guard: bool
-    ) -> Params:
-        """See `Adjoint.adapt`."""
-        return _descend(loss, params, optimizer, steps, guard=False, create_graph=False)
+    def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
+        """See `Adjoint.path`."""
+        return descend(descent, params, given, graph=lambda k: False)
 
 
-def _descend(
-    loss: InnerLoss,
-    params: Params,
-    optimizer: torchopt.base.GradientTransformation,
-    steps: int,
-    *,
-    guard: bool,
-    create_graph: bool,
-) -> Params:
-    # The inner loop needs gradients also where the caller evaluates without them (transfer, validation).
-    outer_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        current = {name: p if p.requires_grad else p.detach().requires_grad_() for name, p in params.items()}
-        state = optimizer.init({name: p.detach() for name, p in current.items()})
-        for _ in range(steps):
-            value = loss(current)
-            gradients = _gradients(value, current, create_graph=create_graph and outer_graph)
-            if guard:
-                gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
-            updates, state = optimizer.update(gradients, state, params=current, inplace=False)
-            current = {name: p + updates[name] for name, p in current.items()}
-            if not outer_graph:
-                current = {name: p.detach().requires_grad_() for name, p in current.items()}
-    return current if outer_graph else {name: p.detach() for name, p in current.items()}
+@dataclass(frozen=True)
+class Truncated(Adjoint):
+    """Differentiate through the last `last` steps alone (Shaban et al. 2019, arXiv 1810.10667); earlier ones as `FirstOrder`.
 
+    ``Truncated(0)`` is `FirstOrder`, and with all steps it is `Unroll`. Memory grows with `last`.
 
-def _gradients(value: Tensor, params: Params, *, create_graph: bool) -> Params:
-    if not value.requires_grad:
-        raise InputError(
-            "inner loss does not depend on the adapted parameters; compute it from the dictionary that it is given "
-            "(torch.func.functional_call) and not from the module's own parameters"
-        )
-    # Parameters that this loss does not reach (a head that is not used) stay where they are.
-    found = torch.autograd.grad(value, list(params.values()), create_graph=create_graph, allow_unused=True)
-    if all(g is None for g in found):
-        raise InputError(
-            "inner loss does not depend on any adapted parameter "
-            f"({', '.join(list(params)[:4])}{', ...' if len(params) > 4 else ''}); "
-            "compute it from the dictionary that it is given"
-        )
-    return {
-        name: g if g is not None else torch.zeros_like(p) for (name, p), g in zip(params.items(), found, strict=True)
-    }
+    Raises:
+        InputError: if `last` is negative.
+    """
+
+    last: int
+    differentiates_update: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.last < 0:
+            raise InputError(f"Truncated: last must be ≥ 0, got {self.last}")
+
+    def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
+        """See `Adjoint.path`."""
+        return descend(descent, params, given, graph=lambda k: k >= descent.steps - self.last)

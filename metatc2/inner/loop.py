@@ -10,7 +10,8 @@ from functools import cache
 import torchopt
 
 from metatc2.errors import InputError
-from metatc2.inner.adjoints import Adjoint, InnerLoss, Params, Unroll
+from metatc2.inner.adjoints import Adjoint, Unroll
+from metatc2.inner.descent import Descent, Given, InnerLoss, Params, Rates
 from metatc2.inner.probe import probe
 
 
@@ -22,7 +23,8 @@ class InnerLoop:
         optimizer: any torchopt transformation: ``torchopt.sgd(0.1)``, ``torchopt.adam(0.01)``,
             ``clip_norm(1.0).chain(torchopt.sgd(0.1))``.
         steps: number of updates, ≥ 0.
-        adjoint: how to differentiate: `Unroll` (exact) or `FirstOrder`.
+        adjoint: how to differentiate: `Unroll` (exact), `Recompute` (exact, flat memory), `Truncated`, `FirstOrder`,
+            `Implicit` or `EvolutionStrategies`.
 
     The optimiser is tried once on three numbers when the loop is made, because torchopt 0.7.3 has traps that otherwise show
     as NaN or as silently wrong meta-gradients:
@@ -76,17 +78,26 @@ class InnerLoop:
             )
         object.__setattr__(self, "_guard", traits.singular_at_zero)
 
-    def __call__(self, loss: InnerLoss, params: Params) -> Params:
+    def __call__(self, loss: InnerLoss, params: Params, *given: Given, rates: Rates | None = None) -> Params:
         """Parameters after `steps` updates, connected to `params` and to all that `loss` depends on, as the adjoint says.
 
         Args:
-            loss: scalar loss of a parameter dictionary; called once a step.
+            loss: ``loss(params, *given)``, a scalar; called once a step.
             params: where to start; never changed.
+            given: tensors, or dictionaries of them, that the loss depends on besides. Most adjoints also see what the loss
+                takes from its surroundings; `Implicit` and `EvolutionStrategies` differentiate only what is given here.
+            rates: ``rates(k)`` gives factors for the updates of step k by parameter name (Meta-SGD, MAML++).
 
         Raises:
             InputError: if the loss does not depend on the parameters.
+            InnerLoopDiverged: if the loss is not finite.
         """
-        return self.adjoint.adapt(loss, params, self.optimizer, self.steps, self._guard)
+        path = self.path(loss, params, *given, rates=rates)
+        return path[-1] if path else params
+
+    def path(self, loss: InnerLoss, params: Params, *given: Given, rates: Rates | None = None) -> tuple[Params, ...]:
+        """The parameters after each step, for losses that look at all of them (MAML++); arguments as in `__call__`."""
+        return self.adjoint.path(Descent(loss, self.optimizer, self.steps, self._guard, rates), params, given)
 
 
 @cache

@@ -1,10 +1,9 @@
-"""Episodes, and the sampler that cuts every batch into self-supervised tasks."""
+"""The sampler that cuts every batch into self-supervised tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,93 +12,11 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
+from metatc2.episodes.types import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.views import Views
 
 Assign = Literal["random", "cluster"]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One side of an episode, all tasks stacked.
-
-    Args:
-        images: ``(tasks, samples, views, C, H, W)``, float in [0, 1].
-        labels: ``(tasks, samples)``, task-local; None in self-supervised tasks.
-        descriptors: ``(tasks, samples, views, P)``: how each view was made; None where views are not drawn.
-        index: ``(tasks, samples)``: row in the store.
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    descriptors: Tensor | None
-    index: Tensor
-
-    def map(self, f: Callable[[Tensor], Tensor]) -> Samples:
-        """The same samples with `f` applied to every tensor."""
-        return Samples(
-            f(self.images),
-            None if self.labels is None else f(self.labels),
-            None if self.descriptors is None else f(self.descriptors),
-            f(self.index),
-        )
-
-
-@dataclass(frozen=True)
-class Episode:
-    """Tasks with a support side, to adapt on, and a query side, to judge on."""
-
-    support: Samples
-    query: Samples
-
-    def to(self, device: torch.device | str) -> Episode:
-        """The same episode on a device."""
-        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)))
-
-    def merged(self) -> Episode:
-        """The same samples as one single task."""
-        return Episode(*(side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query)))
-
-    @property
-    def images(self) -> Tensor:
-        """Images of both sides, support first: ``(tasks, samples, views, C, H, W)``."""
-        return torch.cat([self.support.images, self.query.images], dim=1)
-
-
-class Sampler(Protocol):
-    """What the trainer asks of a sampler.
-
-    With ``state_dict()``, all that the next episodes depend on as tensors, numbers and strings, and ``load_state_dict(state)``
-    its runs can also be resumed.
-    """
-
-    def sample(self) -> Episode:
-        """The next episode."""
-        ...
-
-
-class FromIterable:
-    """An iterable of episodes as a sampler; it must not end before training does.
-
-    >>> FromIterable(["first", "second"]).sample()
-    'first'
-    """
-
-    def __init__(self, episodes: Iterable[Episode]) -> None:
-        self.episodes = iter(episodes)
-
-    def sample(self) -> Episode:
-        """The next episode.
-
-        Raises:
-            InputError: if there is none.
-        """
-        try:
-            return next(self.episodes)
-        except StopIteration:
-            raise InputError(
-                "the iterable of episodes ended before training did; give an endless one or fewer trainer steps"
-            ) from None
 
 
 class SplitBatch:

@@ -1,0 +1,6 @@
+"""Episodes, and the samplers that make them."""
+
+from metatc2.episodes.split_batch import Assign, SplitBatch
+from metatc2.episodes.types import Episode, FromIterable, Sampler, Samples
+
+__all__ = ["Assign", "Episode", "FromIterable", "Sampler", "Samples", "SplitBatch"]

@@ -1,0 +1,166 @@
+"""A module as a pure function of its parameters, under an explicit policy for batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from metatc2.errors import InputError, nearest
+from metatc2.inner.descent import in_transform
+
+#: A predicate on parameter names.
+Predicate = Callable[[str], bool]
+NormPolicy = Literal["batch", "support", "frozen"]
+
+
+class Functional:
+    """Call a module with parameters that are passed in; nothing that happens inside reaches the module itself.
+
+    Buffers are copied for every call, so the running statistics of an adapted copy cannot leak into the module.
+
+    Args:
+        module: any module.
+        norm: what batch normalisation normalises by. ``"batch"``: all samples of the call, so that queries see each other
+            (*transductive*, what MAML's and most released codes do). ``"support"``: the support samples alone.
+            ``"frozen"``: the running statistics the module came with.
+
+    Raises:
+        InputError: if the policy is unknown or the module was compiled: torch.compile has no second derivative.
+
+    >>> module = nn.Linear(2, 1, bias=False)
+    >>> Functional(module)({"weight": torch.ones(1, 2)}, torch.tensor([[1.0, 2.0]])).item()
+    3.0
+    """
+
+    def __init__(self, module: nn.Module, norm: NormPolicy = "batch") -> None:
+        if norm not in get_args(NormPolicy):
+            raise InputError(f"unknown policy {norm!r} for batch normalisation; {nearest(norm, get_args(NormPolicy))}")
+        refuse_compiled(module)
+        self.module, self.norm = module, norm
+        self.normalises = any(isinstance(part, _BatchNorm) for part in module.modules())
+        self.recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
+
+    def __call__(self, params: Mapping[str, Tensor], x: Tensor, support: Tensor | None = None) -> Tensor:
+        """Output for `x`.
+
+        Args:
+            params: by name; parameters that are left out are the module's own.
+            x: input of the module, samples first.
+            support: samples that statistics are taken from under ``"support"``; by default `x` itself.
+        """
+        joined = support if self.norm == "support" and self.normalises else None
+        inputs = x if joined is None else torch.cat([joined, x])
+        buffers = {name: b.clone() for name, b in self.module.named_buffers()}
+        with self._statistics(len(inputs), len(joined) if joined is not None else len(inputs)), self._kernels():
+            out: Tensor = functional_call(self.module, {**buffers, **params}, (inputs,))
+        return out if joined is None else out[len(joined) :]
+
+    def _statistics(self, total: int, reference: int) -> AbstractContextManager[Any]:
+        return _Statistics(self.norm, total, reference) if self.normalises else nullcontext()
+
+    def _kernels(self) -> AbstractContextManager[Any]:
+        # cuDNN's recurrent kernels have no second derivative; convolutions elsewhere keep cuDNN.
+        return torch.backends.cudnn.flags(enabled=False) if self.recurrent else nullcontext()
+
+
+class _Statistics(TorchFunctionMode):
+    """Replace the statistics of every ``batch_norm`` that runs inside; running statistics are never written."""
+
+    def __init__(self, norm: NormPolicy, total: int, reference: int) -> None:
+        super().__init__()
+        self.norm, self.total, self.reference = norm, total, reference
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is not nn.functional.batch_norm:
+            return function(*args, **kwargs)
+        return self._batch_norm(*args, **kwargs)
+
+    def _batch_norm(
+        self,
+        x: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if self.norm == "frozen" and running_mean is not None:
+            return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+        # Under vmap the second derivative of torch's batch_norm is wrong where its weight differs between tasks.
+        if (self.norm != "support" or self.reference == self.total) and not in_transform():
+            return nn.functional.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+        if self.norm == "support" and self.reference < self.total and len(x) != self.total:
+            raise InputError(
+                f"BatchNorm policy 'support' got {len(x)} rows inside the module for {self.total} samples, so it cannot tell "
+                "which are support; use norm='batch' or 'frozen' for modules that fold other axes into the batch"
+            )
+        axes = (0, *range(2, x.ndim))
+        variance, mean = torch.var_mean(
+            x[: self.reference] if self.norm == "support" else x, axes, correction=0, keepdim=True
+        )
+        shape = (1, -1, *(1 for _ in axes[1:]))
+        normal = (x - mean) * (variance + eps).rsqrt()
+        if weight is not None:
+            normal = normal * weight.view(shape)
+        return normal if bias is None else normal + bias.view(shape)
+
+
+def refuse_compiled(module: object) -> None:
+    """Refuse what torch.compile made: its graphs cannot be differentiated twice.
+
+    Raises:
+        InputError: if `module` or a part of it is compiled.
+    """
+    parts: Iterable[object] = module.modules() if isinstance(module, nn.Module) else [module]
+    if any(
+        isinstance(part, torch._dynamo.OptimizedModule) or hasattr(part, "_torchdynamo_orig_callable") for part in parts
+    ):
+        raise InputError(
+            "torch.compile cannot be used inside an inner loop: what it makes has no second derivative; pass the module "
+            "uncompiled (compile encoders of self-supervised learners, where the inner loop works on features)"
+        )
+
+
+def select(module: nn.Module, which: str | Iterable[str] | Predicate, what: str = "adapt") -> tuple[str, ...]:
+    """Names of the parameters of `module` that require a gradient and match.
+
+    Args:
+        module: whose parameters.
+        which: a shell pattern (``"head.*"``), several, or a predicate on names.
+        what: name of the argument, for the error.
+
+    Raises:
+        InputError: if nothing matches.
+
+    >>> select(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "1.*")
+    ('1.weight', '1.bias')
+    """
+    from fnmatch import fnmatchcase
+
+    patterns = [which] if isinstance(which, str) else None if callable(which) else list(which)
+    names = [name for name, p in module.named_parameters() if p.requires_grad]
+    if patterns is None:
+        assert callable(which)
+        found = tuple(name for name in names if which(name))
+        shown = getattr(which, "__name__", "the predicate")
+    else:
+        found = tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+        shown = ", ".join(patterns)
+    if not found:
+        listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise InputError(
+            f"{what}: no trainable parameter matches {shown}; there are: {listed or 'none, all are frozen'}"
+        )
+    return found

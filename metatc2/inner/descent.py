@@ -1,0 +1,160 @@
+"""One inner optimisation as a value: what an adjoint is given to run, one differentiable step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchopt
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from metatc2.errors import InputError
+
+Params = dict[str, Tensor]
+Given = Tensor | Params
+InnerLoss = Callable[..., Tensor]
+Rates = Callable[[int], Params]
+
+
+class InnerLoopDiverged(ArithmeticError):
+    """The inner loss is no longer finite. The message names the step, and inside a learner the task."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """What to minimise, by which optimiser, for how many steps.
+
+    Args:
+        loss: ``loss(params, *given)``, a scalar.
+        optimizer: torchopt transformation.
+        steps: number of updates.
+        guard: the optimiser's derivative is NaN at a gradient of exactly zero; see `InnerLoop`.
+        rates: factors for the updates of a step, by parameter name, each of a shape that broadcasts to the parameter's.
+    """
+
+    loss: InnerLoss
+    optimizer: torchopt.base.GradientTransformation
+    steps: int
+    guard: bool = False
+    rates: Rates | None = None
+
+    def begin(self, params: Params) -> Any:
+        """State of the optimiser before the first step."""
+        return self.optimizer.init({name: p.detach() for name, p in params.items()})
+
+    def step(
+        self, k: int, params: Params, state: Any, given: Sequence[Given], *, graph: bool
+    ) -> tuple[Params, Any, Tensor]:
+        """Parameters and state after step `k` (from 0), and the loss before it.
+
+        Args:
+            k: which step.
+            params: tensors that require a gradient.
+            state: of the optimiser.
+            given: what the loss depends on besides.
+            graph: whether the gradient keeps its own graph, so that it can be differentiated again.
+        """
+        gradients, value = _gradients(lambda p: self.loss(p, *given), params, graph=graph)
+        if self.guard and graph:
+            gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
+        updates, state = self.optimizer.update(gradients, state, params=params, inplace=False)
+        if self.rates is not None:
+            factors = self.rates(k)
+            updates = {name: update * factors[name] for name, update in updates.items()}
+        return {name: p + updates[name] for name, p in params.items()}, state, value
+
+
+def descend(
+    descent: Descent, params: Params, given: Sequence[Given], *, graph: Callable[[int], bool]
+) -> tuple[Params, ...]:
+    """All iterates, the start left out; the gradients of the steps for which `graph` says so keep their graph.
+
+    Raises:
+        InnerLoopDiverged: if a loss is not finite.
+    """
+    # The inner loop needs gradients also where the caller evaluates without them (transfer, validation).
+    outer_graph = torch.is_grad_enabled()
+    path, values = [], []
+    with torch.enable_grad(), differentiable_twice():
+        current, state = trainable(params, connected=outer_graph), descent.begin(params)
+        for k in range(descent.steps):
+            current, state, value = descent.step(k, current, state, given, graph=outer_graph and graph(k))
+            if not outer_graph:
+                current = trainable(current, connected=False)
+            path.append(current)
+            values.append(value.detach())
+    check_finite(values)
+    return tuple(path if outer_graph else ({name: p.detach() for name, p in now.items()} for now in path))
+
+
+def trainable(params: Params, *, connected: bool = True) -> Params:
+    """The same tensors where they require a gradient, else detached ones that do.
+
+    Args:
+        params: by name.
+        connected: whether a graph is wanted; where none is, all are detached. (A slice made under ``no_grad`` claims to require
+            a gradient, but what is computed from it is recorded for the tensor it was cut from.)
+    """
+    if in_transform():
+        return params if connected else {name: p.detach() for name, p in params.items()}
+    return {n: p if p.requires_grad and connected else p.detach().requires_grad_() for n, p in params.items()}
+
+
+def differentiable_twice() -> Any:
+    """Context in which attention takes its math kernel: the fused ones have no second derivative."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def check_finite(values: Sequence[Tensor]) -> None:
+    """Look at the losses of all steps at once, so that a GPU is waited for only once.
+
+    Raises:
+        InnerLoopDiverged: naming the first step whose loss is not finite.
+    """
+    # Under vmap a value is many values at once and Python cannot branch on it; the learner looks at its loss instead.
+    if not values or in_transform():
+        return
+    bad = ~torch.stack(list(values)).isfinite()
+    if bool(bad.any()):
+        step = int(bad.nonzero()[0]) + 1
+        raise InnerLoopDiverged(
+            f"the inner loss is NaN or infinite at step {step} of {len(values)}; use a smaller inner learning rate or "
+            "clip the gradient (metatc2.inner.clip_norm)"
+            + (", or look at the data: not even the start is finite" * (step == 1))
+        )
+
+
+def in_transform() -> bool:
+    """Whether a torch.func transform such as vmap is running this code; torch has no public way to ask."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def _gradients(loss: Callable[[Params], Tensor], params: Params, *, graph: bool) -> tuple[Params, Tensor]:
+    if in_transform():
+        # torch.autograd.grad does not see tensors under vmap; torch.func.grad does, and always keeps its graph.
+        functional, value = torch.func.grad_and_value(loss)(params)
+        return (functional if graph else {name: g.detach() for name, g in functional.items()}), value
+    value = loss(params)
+    if not isinstance(value, Tensor) or value.ndim != 0:
+        got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"inner loss must be a scalar tensor, got {got}; take the mean over samples")
+    if not value.requires_grad:
+        raise InputError(
+            "inner loss does not depend on the adapted parameters; compute it from the dictionary that it is given "
+            "(torch.func.functional_call) and not from the module's own parameters"
+        )
+    # Parameters that this loss does not reach (a head that is not used) stay where they are.
+    found = torch.autograd.grad(value, list(params.values()), create_graph=graph, allow_unused=True)
+    if all(g is None for g in found):
+        raise InputError(
+            "inner loss does not depend on any adapted parameter "
+            f"({', '.join(list(params)[:4])}{', ...' if len(params) > 4 else ''}); "
+            "compute it from the dictionary that it is given"
+        )
+    gradients = {
+        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(params.items(), found, strict=True)
+    }
+    return gradients, value

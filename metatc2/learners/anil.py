@@ -1,0 +1,47 @@
+"""ANIL: MAML in which only the head adapts, on features that are computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+from metatc2.heads import Classifier
+from metatc2.inner import InnerLoop, Params
+from metatc2.learners.labelled import Predictor
+from metatc2.learners.maml import MAML
+
+
+class ANIL(MAML):
+    """Almost no inner loop (Raghu et al. 2020, arXiv 1909.09157): the head adapts, the body is only meta-learned.
+
+    The body runs once a task, so a step costs about as much as plain training, whatever the adjoint.
+
+    Args:
+        network: encoder and linear head.
+        inner: how a task is learned.
+        options: of `MAML`, without `adapt`.
+
+    >>> import torch, torchopt
+    >>> learner = ANIL(Classifier(torch.nn.Linear(2, 8), dim=8, way=2), InnerLoop(torchopt.sgd(0.1), steps=5))
+    >>> learner.adapted
+    ('network.head.weight', 'network.head.bias')
+    """
+
+    def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
+        super().__init__(network, inner, adapt="head.*", **options)
+
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """See `LabelledLearner.fit`."""
+        start, rest = self.split(theta, way)
+
+        def loss(head: Params, features: Tensor) -> Tensor:
+            return self.criterion(_scores(head, features), y)
+
+        adapted = self.inner(loss, start, self.features(rest, x))
+        return lambda query: _scores(adapted, self.features(rest, query, x))
+
+
+def _scores(head: Params, features: Tensor) -> Tensor:
+    return linear(features, head["network.head.weight"], head.get("network.head.bias"))

@@ -1,0 +1,27 @@
+"""BOIL: MAML in which the body adapts and the head does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metatc2.heads import Classifier
+from metatc2.inner import InnerLoop
+from metatc2.learners.maml import MAML
+
+
+class BOIL(MAML):
+    """Body only update in the inner loop (Oh et al. 2021, arXiv 2008.08882): representations change, the head stays.
+
+    Args:
+        network: encoder and linear head.
+        inner: how a task is learned.
+        options: of `MAML`, without `adapt`.
+
+    >>> import torch, torchopt
+    >>> learner = BOIL(Classifier(torch.nn.Linear(2, 8), dim=8, way=2), InnerLoop(torchopt.sgd(0.5), steps=1))
+    >>> learner.adapted
+    ('network.encoder.weight', 'network.encoder.bias')
+    """
+
+    def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
+        super().__init__(network, inner, adapt=lambda name: not name.startswith("head."), **options)

@@ -1,0 +1,239 @@
+"""What learners on labelled tasks share: a loss a task, one backward a task, and prediction by adaptation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from metatc2.episodes import Episode
+from metatc2.errors import InputError
+from metatc2.functional import Functional, NormPolicy
+from metatc2.inner import InnerLoopDiverged, Params
+from metatc2.learners.base import Learner, Outcome
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+#: Scores ``(Q, way)`` (regression: predictions) for queries ``(Q, ...)``.
+Predictor = Callable[[Tensor], Tensor]
+
+
+class LabelledLearner(Learner):
+    """Learn from tasks with a support and a query side. Write `fit`: how one task's support becomes a predictor.
+
+    The loss of an episode is the mean over its tasks of the criterion on their queries. Each task is differentiated by
+    itself inside `forward`, so memory does not grow with the number of tasks; the outcome's loss carries the sum of
+    their gradients and is used like any other (``outcome.loss.backward()``).
+
+    Args:
+        network: what is meta-learned: an encoder ``(N, C, H, W)`` → ``(N, d)``, or with a head → ``(N, way)``.
+        criterion: ``criterion(scores, labels)``, a mean over samples; `torch.nn.functional.mse_loss` for regression.
+        norm: what batch normalisation normalises by, see `Functional`.
+        at_once: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
+            Both give the same gradient.
+
+    Raises:
+        InputError: if `at_once` is not positive or the policy is unknown.
+
+    >>> class NearestMean(LabelledLearner):
+    ...     def fit(self, theta, x, y, way):
+    ...         means = torch.stack([self.call(theta, x)[y == c].mean(0) for c in range(way)])
+    ...         return lambda q: -torch.cdist(self.call(theta, q, x), means)
+    >>> learner = NearestMean(nn.Flatten())
+    >>> learner.predict(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]), torch.tensor([[0.9]])).argmax(1)
+    tensor([1])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        criterion: Criterion = cross_entropy,
+        norm: NormPolicy = "batch",
+        at_once: int = 1,
+    ) -> None:
+        super().__init__()
+        if at_once < 1:
+            raise InputError(f"{type(self).__name__}: at_once must be at least 1, got {at_once}")
+        self.network, self.criterion, self.norm, self.at_once = network, criterion, norm, at_once
+        self._function = Functional(network, norm)
+        encoder = getattr(network, "encoder", None)
+        self._encoder = Functional(encoder, norm) if isinstance(encoder, nn.Module) else self._function
+        self._seen: Tensor | None = None
+
+    @abstractmethod
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """What one task's support teaches.
+
+        Args:
+            theta: parameters of this learner by name (``network.…`` those of the network), with gradient.
+            x: support samples ``(n, ...)``.
+            y: their labels ``(n,)``.
+            way: number of classes; 0 in regression.
+
+        Returns:
+            Scores ``(Q, way)`` for queries ``(Q, ...)``, differentiable.
+        """
+
+    def task_loss(
+        self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of a task and the scores of its queries; `fit` and the criterion unless a method says otherwise."""
+        scores = self.fit(theta, x, y, way)(query_x)
+        return self.criterion(scores, query_y), scores
+
+    def call(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
+        """The network under `theta` on `x`; `support` is what the policy ``"support"`` normalises by."""
+        return self._function(inside("network.", theta), x, support)
+
+    def features(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
+        """As `call`, for the encoder inside the network (the network itself where it has no head)."""
+        prefix = "network.encoder." if self._encoder is not self._function else "network."
+        return self._encoder(inside(prefix, theta), x, support)
+
+    def theta(self) -> Params:
+        """The trainable parameters of this learner by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Mean loss over the tasks; its gradient is already known.
+
+        Raises:
+            InputError: if there are no labels, or they are not task-local.
+            InnerLoopDiverged: if a task's loss is not finite; the message names it.
+        """
+        x, y, query_x, query_y, way = sides(episode)
+        theta, tasks = self.theta(), len(x)
+        total = torch.zeros((), device=x.device)
+        gradients: Params = {}
+        right: list[Tensor] = []
+        for start in range(0, tasks, self.at_once):
+            part = slice(start, start + self.at_once)
+            losses, scores = self._chunk(theta, x[part], y[part], query_x[part], query_y[part], way, start)
+            total = total + losses.detach().sum() / tasks
+            if torch.is_grad_enabled():
+                found = torch.autograd.grad(losses.sum() / tasks, list(theta.values()), allow_unused=True)
+                for name, g in zip(theta, found, strict=True):
+                    if g is not None:
+                        gradients[name] = g if name not in gradients else gradients[name].add_(g)
+            if way:
+                right.append((scores.detach().argmax(-1) == query_y[part]).float().flatten())
+        self._seen = x[0]
+        metrics = {"accuracy": torch.cat(right).mean()} if right else {}
+        return Outcome(carry(total, theta, gradients), metrics)
+
+    def predict(self, x: Tensor, y: Tensor, query_x: Tensor, way: int | None = None) -> Tensor:
+        """Scores ``(Q, way)`` of queries after learning from one task's support; nothing of the learner changes.
+
+        Args:
+            x: support samples ``(n, ...)``.
+            y: task-local labels ``(n,)``.
+            query_x: queries ``(Q, ...)``.
+            way: number of classes; by default the largest label and one.
+        """
+        if way is None:
+            way = int(y.max()) + 1 if not y.is_floating_point() else 0
+        with torch.no_grad():
+            return self.fit(self.theta(), x, y, way)(query_x)
+
+    def end_step(self) -> None:
+        """Move the running statistics of batch normalisation, by the meta-parameters on one task's support.
+
+        They are not used in training (except under ``"frozen"``, where they stay as they are): they are for those who take the
+        encoder elsewhere, and no adapted copy ever touches them.
+        """
+        if self._seen is not None and self._function.normalises and self.norm != "frozen":
+            with torch.no_grad():
+                self.network(self._seen)
+        self._seen = None
+
+    def exports(self) -> dict[str, nn.Module]:
+        """The encoder, and the whole learner for adaptation at test time."""
+        encoder = getattr(self.network, "encoder", self.network)
+        return {"encoder": encoder, "learner": self}
+
+    def _chunk(
+        self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int, start: int
+    ) -> tuple[Tensor, Tensor]:
+        """Losses ``(t,)`` and scores ``(t, Q, way)`` of some tasks."""
+        try:
+            if self.at_once == 1:
+                loss, scores = self.task_loss(theta, x[0], y[0], query_x[0], query_y[0], way)
+                losses, scores = loss[None], scores[None]
+            else:
+                several: Any = torch.func.vmap(self.task_loss, in_dims=(None, 0, 0, 0, 0, None), randomness="different")
+                losses, scores = several(theta, x, y, query_x, query_y, way)
+        except InnerLoopDiverged as error:
+            raise InnerLoopDiverged(f"task {start} of the episode: {error}") from error
+        if not bool(losses.isfinite().all()):
+            task = start + int((~losses.isfinite()).nonzero()[0])
+            raise InnerLoopDiverged(
+                f"task {task} of the episode: the loss on its queries is NaN or infinite; use a smaller inner learning rate "
+                "or clip the inner gradient"
+            )
+        return losses, scores
+
+
+def inside(prefix: str, params: Params) -> Params:
+    """The parameters whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
+
+
+def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """Support inputs and labels, query inputs and labels (tasks first), and the number of classes (0 in regression).
+
+    Raises:
+        InputError: if there are no labels, or a task's labels are not 0 to way − 1 with all of them in its support.
+    """
+    x, y = episode.support.labelled()
+    query_x, query_y = episode.query.labelled()
+    if y.is_floating_point():
+        return x, y, query_x, query_y, 0
+    way = int(y.max()) + 1
+    for task, (own, asked) in enumerate(zip(y, query_y, strict=True)):
+        classes = torch.unique(own).tolist()
+        if classes != list(range(way)):
+            raise InputError(
+                f"task {task} of the episode: support labels must be task-local, 0 to {way - 1} with each class present, got "
+                f"{_short(classes)}; renumber the classes of each task (LabelledTasks does)"
+            )
+        if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < way:
+            raise InputError(
+                f"task {task} of the episode: query labels must be among those of its support, 0 to {way - 1}, got "
+                f"{_short(torch.unique(asked).tolist())}; draw both sides from the same classes"
+            )
+    return x, y, query_x, query_y, way
+
+
+def carry(value: Tensor, params: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
+    """A scalar equal to `value` whose gradient for `params` is `gradients`; for others, and where none is given, zero.
+
+    >>> w = torch.tensor(1.0, requires_grad=True)
+    >>> loss = carry(torch.tensor(5.0), {"w": w}, {"w": torch.tensor(3.0)})
+    >>> loss.backward(); loss.item(), w.grad.item()
+    (5.0, 3.0)
+    """
+    if not torch.is_grad_enabled():
+        return value
+    names = list(gradients)
+    result: Tensor = _Carry.apply(value, [gradients[n] for n in names], *(params[n] for n in names))
+    return result
+
+
+class _Carry(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *params: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        return None, None, *(gradient * g for g in ctx.gradients)
+
+
+def _short(values: list[Any]) -> str:
+    return str(values if len(values) <= 8 else [*values[:8], "..."]).replace("'", "")

@@ -1,0 +1,37 @@
+"""Reptile: move the initialisation towards what each task's training arrives at."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metatc2.inner import Params
+from metatc2.learners.maml import MAML
+
+
+class Reptile(MAML):
+    """Reptile (Nichol et al. 2018, arXiv 1803.02999, algorithm 2): θ follows the mean of ``θ − θ'`` over tasks.
+
+    θ' comes from training on all samples of a task, its queries included, as in the paper; no derivative of the inner loop
+    is taken, so the adjoint does not matter. Written as a loss: ``½ Σ |θ − sg θ'|²``. Parameters that do not adapt
+    follow the loss on the task's samples under θ'.
+
+    Args:
+        network, inner, adapt, test_steps, options: as in `MAML`.
+    """
+
+    def task_loss(
+        self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
+    ) -> tuple[Tensor, Tensor]:
+        """See `LabelledLearner.task_loss`; the scores are those after learning from the support alone."""
+        every_x, every_y = torch.cat([x, query_x]), torch.cat([y, query_y])
+        start, rest = self.split(theta, way)
+        with torch.no_grad():
+            end = self.inner(self.support_loss(every_x, every_y, way), start, rest)
+        end = {name: p.detach() for name, p in end.items()}
+        loss = torch.stack([(start[name] - end[name]).square().sum() for name in start]).sum() / 2
+        if rest:
+            loss = loss + self.support_loss(every_x, every_y, way)(end, rest)
+        with torch.no_grad():
+            scores = self.fit(theta, x, y, way)(query_x)
+        return loss, scores
