@@ -39,6 +39,14 @@ def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     aside.replace(target)
 
 
+def resident(field: str) -> int:
+    """Bytes this process holds now (VmRSS) or held at most (VmHWM), from Linux; `getrusage` would hand on the parent's peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("peak memory is read from /proc, so this benchmark needs Linux")
+
+
 def _cpu_model() -> str:
     """The processor's name; `platform.processor` is empty or generic on Linux."""
     try:

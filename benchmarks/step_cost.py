@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from common import environment, write
+from common import environment, resident, write
 
 from metatc2.build import build_learner, build_trainer_options
 from metatc2.config import Config, override
@@ -116,18 +116,10 @@ def peak_memory(case: Case, inner_steps: int, precision: str) -> int:
 
 def _peak(case: Case, inner_steps: int, precision: str) -> int:
     data, side = episode(case), trainer(case, inner_steps, precision)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     for i in range(3):
         side.train_step(i, data)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> int:
-    """Bytes now (VmRSS) or at the peak (VmHWM), from Linux; `getrusage` would hand on the parent's peak."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("step_cost.py: peak memory is read from /proc, so this benchmark needs Linux")
+    return resident("VmHWM") - before
 
 
 def main() -> None:

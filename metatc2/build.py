@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from metatc2.calibration import Calibrator
+from metatc2.calibration import Calibrator, calibrated
 from metatc2.config import Config
 from metatc2.data import ImageStore, load
 from metatc2.encoders import build_encoder, feature_dim
-from metatc2.episodes import SplitBatch
+from metatc2.episodes import LabelledTasks, SplitBatch
 from metatc2.errors import InputError
+from metatc2.functional import select
 from metatc2.heads import Predictor, Projector
-from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Unroll, inner_optimizer
-from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
+from metatc2.inner import (
+    Adjoint,
+    EvolutionStrategies,
+    FirstOrder,
+    Implicit,
+    InnerLoop,
+    Recompute,
+    Truncated,
+    Unroll,
+    inner_optimizer,
+)
+from metatc2.learners import (
+    TC2,
+    LabelledLearner,
+    Learner,
+    LookAheadTC2,
+    SelfSupervised,
+    Settings,
+    build_labelled,
+)
 from metatc2.objectives import Objective, build_objective
 from metatc2.trainer import TrainerOptions
 from metatc2.views import Views
-
-ADJOINTS: dict[str, Adjoint] = {"unroll": Unroll(), "first-order": FirstOrder()}
 
 
 def build_data(config: Config) -> ImageStore:
@@ -46,9 +64,22 @@ def build_views(config: Config, image_size: int) -> Views:
     return dataclasses.replace(recipe, size=image_size, **overrides)
 
 
-def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> SplitBatch:
-    """The task sampler of ``[episode]`` on the pre-training split."""
+def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> SplitBatch | LabelledTasks:
+    """The task sampler of ``[episode]`` on the pre-training split: labelled tasks where the learner needs them."""
     episode = config.episode
+    if config.learner.name != "ssl":
+        return LabelledTasks(
+            store,
+            way=_range(episode.way, episode.way_most),
+            shot=_range(episode.shot, episode.shot_most),
+            query=episode.query,
+            tasks=episode.meta_batch,
+            split=config.data.split,
+            views=build_views(config, store.image_size) if episode.augment else None,
+            replacement=episode.replacement,
+            seed=config.trainer.seed,
+            device=device,
+        )
     return SplitBatch(
         store,
         build_views(config, store.image_size),
@@ -69,20 +100,33 @@ def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Mo
         return build_encoder(config.encoder.name, channels=channels, image_size=image_size, width=config.encoder.width)
 
 
-def build_learner(config: Config, channels: int, image_size: int, encoder: nn.Module | None = None) -> SelfSupervised:
-    """The learner that ``[calibration]`` names, with the objective of ``[objective]``.
+def build_learner(
+    config: Config,
+    channels: int,
+    image_size: int,
+    encoder: nn.Module | None = None,
+    class_of: Tensor | None = None,
+) -> Learner:
+    """The learner of ``[learner]``: by default the objective of ``[objective]``, calibrated as ``[calibration]`` says.
 
     Args:
         config: see `Config`.
         channels: 1 or 3.
         image_size: side of the images in pixels.
         encoder: one of the user's own; by default that of ``[encoder]``.
+        class_of: class of every row of the store; needed by the learner "linear-probe" alone.
 
     Raises:
-        InputError: if a name is unknown, a task is too small for its objective or K ≥ d.
+        InputError: if a name is unknown, a task is too small for its objective, K ≥ d, or settings do not go together.
     """
     encoder = encoder or build_fresh_encoder(config, channels, image_size)
     dim = feature_dim(encoder, channels, image_size)
+    if config.learner.name == "ssl":
+        return _self_supervised(config, encoder, dim)
+    return _labelled(config, encoder, dim, class_of)
+
+
+def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSupervised:
     objective = build_objective(config.objective.name, **config.objective.options)
     _check_sizes(config, objective)
     head = config.head
@@ -103,26 +147,11 @@ def build_learner(config: Config, channels: int, image_size: int, encoder: nn.Mo
             where=c.where,
             momentum=config.objective.momentum,
         )
-    calibrator = Calibrator(
-        dim if c.where == "backbone" else head.projector_out,
-        c.factors,
-        form=c.form,
-        factor_network=c.factor_network,
-        weights=c.weights,
-        hidden=c.hidden,
-        control=c.control,
-        orthogonality=c.orthogonality,
-        sparsity=c.sparsity,
-        ema=c.ema,
-        generator=torch.Generator().manual_seed(config.trainer.seed + 2),
-    )
     options: dict[str, Any] = {
         "projector": projector,
         "predictor": predictor,
-        "calibrator": calibrator,
-        "inner": InnerLoop(
-            inner_optimizer(c.inner_optimizer, c.inner_lr, clip=c.inner_clip), c.inner_steps, ADJOINTS[c.adjoint]
-        ),
+        "calibrator": _calibrator(config, dim if c.where == "backbone" else head.projector_out),
+        "inner": _calibration_loop(config),
         "gamma": c.gamma,
         "blend": c.blend,
         "blend_warmup": c.blend_warmup,
@@ -135,6 +164,85 @@ def build_learner(config: Config, channels: int, image_size: int, encoder: nn.Mo
     if c.look_ahead:
         return LookAheadTC2(encoder, objective, look_ahead_lr=c.look_ahead_lr, **options)
     return TC2(encoder, objective, **options)
+
+
+def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | None) -> LabelledLearner:
+    chosen, episode, c = config.learner, config.episode, config.calibration
+    if chosen.freeze:
+        for name in select(encoder, chosen.freeze, "learner.freeze"):
+            encoder.get_parameter(name).requires_grad_(False)
+    if c.name == "tc2":
+        encoder = calibrated(
+            encoder,
+            _calibrator(config, dim),
+            inner=_calibration_loop(config),
+            standardise=c.standardise,
+            blend=c.blend,
+        )
+    elif c.name != "none":
+        raise InputError(
+            f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
+            "or tc2"
+        )
+    settings = Settings(
+        dim=dim,
+        way=max(episode.way, episode.way_most or 0),
+        optimizer=chosen.inner_optimizer,
+        lr=chosen.inner_lr,
+        steps=chosen.inner_steps,
+        clip=chosen.inner_clip,
+        test_steps=chosen.test_steps,
+        adjoint=None if chosen.adjoint is None else _adjoint(config, chosen.adjoint),
+        adapt=chosen.adapt,
+        norm=chosen.norm,
+        at_once=chosen.at_once,
+        shared_head=chosen.shared_head,
+        class_of=class_of,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(config.trainer.seed + 1)
+        return build_labelled(chosen.name, encoder, settings)
+
+
+def _calibrator(config: Config, dim: int) -> Calibrator:
+    c = config.calibration
+    return Calibrator(
+        dim,
+        c.factors,
+        form=c.form,
+        factor_network=c.factor_network,
+        weights=c.weights,
+        hidden=c.hidden,
+        control=c.control,
+        orthogonality=c.orthogonality,
+        sparsity=c.sparsity,
+        ema=c.ema,
+        variant=c.variant,
+        generator=torch.Generator().manual_seed(config.trainer.seed + 2),
+    )
+
+
+def _calibration_loop(config: Config) -> InnerLoop:
+    c = config.calibration
+    rule = inner_optimizer(c.inner_optimizer, c.inner_lr, clip=c.inner_clip)
+    return InnerLoop(rule, c.inner_steps, _adjoint(config, c.adjoint))
+
+
+def _adjoint(config: Config, name: str) -> Adjoint:
+    chosen = config.learner
+    made: dict[str, Callable[[], Adjoint]] = {
+        "unroll": Unroll,
+        "recompute": Recompute,
+        "truncated": lambda: Truncated(chosen.last_steps),
+        "first-order": FirstOrder,
+        "implicit": lambda: Implicit(proximal=2.0),
+        "evolution": lambda: EvolutionStrategies(chosen.samples),
+    }
+    return made[name]()
+
+
+def _range(low: int, high: int | None) -> int | tuple[int, int]:
+    return low if high is None else (min(low, high), max(low, high))
 
 
 def build_trainer_options(config: Config) -> TrainerOptions:

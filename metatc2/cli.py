@@ -1,4 +1,4 @@
-"""The command line: `metatc2 tasks | pretrain | transfer | compare | demo`."""
+"""The command line: `metatc2 tasks | learners | pretrain | transfer | compare | demo`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from metatc2.errors import InputError
 
 Calibration = Literal["none", "standardise", "tasks", "tc2"]
 Protocol = Literal["few-shot", "knn"]
+Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
 
 app = tyro.extras.SubcommandApp()
 
@@ -39,12 +40,30 @@ def tasks() -> None:
 
 
 @app.command
+def learners() -> None:
+    """List the learners that `pretrain --learner` knows, one line each with their source.
+
+    For example:
+        metatc2 learners
+    """
+    from metatc2.learners import LEARNERS
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("[bold]ssl[/]", "a self-supervised objective, calibrated or not (the default)", "see --objective")
+    for name, entry in LEARNERS.items():
+        table.add_row(f"[bold]{name}[/]", entry.summary, entry.source)
+    Console().print(table)
+
+
+@app.command
 def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
     /,
     *,
     objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     calibration: Calibration | None = None,
+    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    adjoint: Adjoint | None = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
     run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -56,6 +75,7 @@ def pretrain(
 
     For example:
         metatc2 pretrain glyphs --objective simclr --calibration tc2 --steps 300 --run runs/tc2
+        metatc2 pretrain glyphs --learner maml --adjoint recompute --set learner.inner_steps=5
         metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
         metatc2 pretrain --resume runs/tc2
 
@@ -63,7 +83,9 @@ def pretrain(
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
         objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
         calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal
-            compute is none with more --steps.
+            compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated; by default the learner's choice.
         steps: Training steps; by default the task's.
         seed: Seed of everything random; by default 0.
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
@@ -82,15 +104,20 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
+        named = [f"learner.name={learner}"] if learner is not None else []
+        labelled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
         given = {
             "objective.name": objective,
             "calibration.name": calibration,
+            "learner.name": learner,
+            "learner.adjoint" if labelled else "calibration.adjoint": adjoint,
             "trainer.steps": steps,
             "trainer.seed": seed,
             "encoder.name": encoder,
         }
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
-        config = override(override(read_task(task), ["calibration.name=tc2", *set]), assignments, where="command line")
+        default = f"calibration.name={'none' if labelled else 'tc2'}"
+        config = override(override(read_task(task), [default, *set]), assignments, where="command line")
         path = Path(run) if run else runs.default_folder(task, config)
         done = runs.pretrain(config, path, show=True)
     console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
@@ -111,6 +138,7 @@ def transfer(
 ) -> None:
     """Measure how well a run's frozen encoder transfers, beside a random encoder and raw pixels.
 
+    A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
     Rows are added to DIR/transfer.json; a row measured again is replaced.
 
     For example:
@@ -150,6 +178,7 @@ def compare(
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR_A DIR_B")],
     /,
     *,
+    features: str = "encoder",
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Paired differences of the first run against each other run, target by target.
@@ -162,12 +191,13 @@ def compare(
 
     Args:
         runs: Run folders with a transfer.json (see `metatc2 transfer`), the method in question first.
+        features: What to compare: encoder, calibrated, or adapted (learners on labelled tasks, adapted to each episode).
         json: Write the differences to a file too.
     """
     from metatc2 import runs as library
     from metatc2.report import comparison_table, wide_console
 
-    found = library.compare([Path(run) for run in runs])
+    found = library.compare([Path(run) for run in runs], features=features)
     wide_console().print(comparison_table(found))
     _write_json(json, [difference.to_json() for difference in found])
 

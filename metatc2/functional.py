@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner.descent import in_transform
+from metatc2.kernels import batch_norm, channels_last
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]
@@ -56,7 +57,7 @@ class Functional:
             support: samples that statistics are taken from under ``"support"``; by default `x` itself.
         """
         joined = support if self.norm == "support" and self.normalises else None
-        inputs = x if joined is None else torch.cat([joined, x])
+        inputs = channels_last(x if joined is None else torch.cat([joined, x]))
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         with self._statistics(len(inputs), len(joined) if joined is not None else len(inputs)), self._kernels():
             out: Tensor = functional_call(self.module, {**buffers, **params}, (inputs,))
@@ -100,7 +101,7 @@ class _Statistics(TorchFunctionMode):
             return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
         # Under vmap the second derivative of torch's batch_norm is wrong where its weight differs between tasks.
         if (self.norm != "support" or self.reference == self.total) and not in_transform():
-            return nn.functional.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+            return batch_norm(x, weight, bias, eps)
         if self.norm == "support" and self.reference < self.total and len(x) != self.total:
             raise InputError(
                 f"BatchNorm policy 'support' got {len(x)} rows inside the module for {self.total} samples, so it cannot tell "

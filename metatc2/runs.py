@@ -26,9 +26,11 @@ from metatc2.checkpoint import latest_checkpoint, write_atomically
 from metatc2.config import Config, fingerprint, method_key, method_name, read_config, write_config
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
-from metatc2.learners.tc2 import TC2
+from metatc2.learners import TC2, LabelledLearner
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import (
+    ADAPTED,
+    ADAPTED_RANDOM,
     RANDOM_ENCODER,
     Difference,
     Row,
@@ -52,6 +54,7 @@ class Run:
         config: what it was trained with.
         encoder: images ``(N, channels, image_size, image_size)`` in [0, 1] → ``(N, d)``.
         calibrator: of TC² where it works on the encoder's output; None otherwise.
+        learner: the whole learner where it adapts to labelled tasks; None for self-supervised ones.
         channels, image_size: of the images the encoder was trained on.
         steps, seconds: training steps and time.
     """
@@ -60,6 +63,7 @@ class Run:
     config: Config
     encoder: nn.Module
     calibrator: Calibrator | None
+    learner: LabelledLearner | None
     channels: int
     image_size: int
     steps: int
@@ -72,9 +76,10 @@ class Run:
 
 
 def default_folder(task: str, config: Config) -> Path:
-    """``runs/TASK-OBJECTIVE-CALIBRATION-sSEED``, next to where the command is run."""
+    """``runs/TASK-METHOD-CALIBRATION-sSEED`` (method: objective or learner), next to where the command is run."""
     stem = re.sub(r"[^\w.-]+", "-", Path(task).stem if task.endswith(".toml") else task).strip("-")
-    return Path("runs") / f"{stem}-{config.objective.name}-{config.calibration.name}-s{config.trainer.seed}"
+    method = config.objective.name if config.learner.name == "ssl" else config.learner.name
+    return Path("runs") / f"{stem}-{method}-{config.calibration.name}-s{config.trainer.seed}"
 
 
 def pretrain(config: Config, path: Path, *, store: ImageStore | None = None, show: bool = False) -> Run:
@@ -139,13 +144,33 @@ def load_run(path: Path) -> Run:
         )
     encoder = build_fresh_encoder(config, channels, image_size)
     _load_state(encoder, tensors, file)
-    calibrator = None
+    calibrator, learner = None, None
     if (path / "calibrator.safetensors").exists():
-        learner = build_learner(config, channels, image_size)
-        if isinstance(learner, TC2):
-            calibrator = learner.calibrator
+        built = build_learner(config, channels, image_size)
+        if isinstance(built, TC2):
+            calibrator = built.calibrator
             _load_state(calibrator, _read_tensors(path / "calibrator.safetensors")[0], path / "calibrator.safetensors")
-    return Run(path, config, encoder.eval(), calibrator, channels, image_size, steps, seconds)
+    if config.learner.name != "ssl":
+        learner = fresh_learner(config, channels, image_size, int(facts.get("classes", 0)))
+        _load_state(learner, _read_tensors(path / "learner.safetensors")[0], path / "learner.safetensors")
+    return Run(path, config, encoder.eval(), calibrator, learner, channels, image_size, steps, seconds)
+
+
+def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
+    """The learner on labelled tasks of ``[learner]`` before any training, in eval mode.
+
+    Args:
+        config: see `Config`.
+        channels, image_size: of the images.
+        classes: of the data, for learners that train on all classes at once.
+
+    Raises:
+        InputError: if the configuration names a self-supervised learner.
+    """
+    learner = build_learner(config, channels, image_size, class_of=torch.arange(max(classes, 1)))
+    if not isinstance(learner, LabelledLearner):
+        raise InputError(f"learner {config.learner.name!r} is not one on labelled tasks; see `metatc2 learners`")
+    return learner.eval()
 
 
 class CalibratedEncoder(nn.Module):
@@ -180,6 +205,9 @@ def transfer(
 ) -> list[Row]:
     """Measure a run's encoder, its calibrated features, a random encoder and raw pixels; add the rows to the run folder.
 
+    A learner on labelled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
+    never trained.
+
     Args:
         run: see `load_run`.
         targets: ``"SOURCE[:SPLIT]"``; this and every other argument left out is taken from the run's ``[transfer]``.
@@ -196,6 +224,11 @@ def transfer(
     if run.calibrator is not None:
         encoders["calibrated"] = CalibratedEncoder(run)
     encoders[RANDOM_ENCODER] = build_fresh_encoder(run.config, run.channels, run.image_size)
+    learners: dict[str, LabelledLearner] = {}
+    if run.learner is not None:
+        plain = replace(run.config, calibration=replace(run.config.calibration, name="none"))
+        fresh = fresh_learner(plain, run.channels, run.image_size)
+        learners = {ADAPTED: run.learner, ADAPTED_RANDOM: fresh}
     rows, accuracies = evaluate(
         encoders,
         _targets(run, targets or asked.targets),
@@ -209,6 +242,7 @@ def transfer(
         episodes=episodes or asked.episodes,
         heads=asked.heads,
         compute={"steps": run.steps, "seconds": run.seconds},
+        learners=learners,
     )
     path = run.path / "transfer.json"
     kept, known = read_results(path) if path.exists() else ([], {})
@@ -219,11 +253,12 @@ def transfer(
     return rows
 
 
-def compare(paths: Sequence[Path]) -> list[Difference]:
+def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Difference]:
     """Paired differences of the first run's method against every other method among the runs.
 
     Args:
         paths: run folders with a ``transfer.json``; those that differ in their seed alone are one method.
+        features: which rows, see `Row.features`.
 
     Raises:
         InputError: if fewer than two methods are given or their rows do not belong together.
@@ -239,7 +274,7 @@ def compare(paths: Sequence[Path]) -> list[Difference]:
             "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
         )
     first, *others = _named_apart(list(groups.values()))
-    return [difference for other in others for difference in compare_runs(first, other)]
+    return [difference for other in others for difference in compare_runs(first, other, features=features)]
 
 
 def _named_apart(groups: list[list[MeasuredRun]]) -> list[list[MeasuredRun]]:
@@ -285,7 +320,7 @@ def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
-    learner = build_learner(config, store.channels, store.image_size)
+    learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
     # Dropout and the like draw from torch's own generator; seeded here, at the door, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
@@ -304,6 +339,7 @@ def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageSt
         "seconds": round(trainer.seconds, 2),
         "fingerprint": fingerprint(config),
         "data": store.checksum(),
+        "classes": len(store.class_names),
         "splits": json.dumps({name: len(rows) for name, rows in store.splits.items()}),
     }
     for name, module in trainer.learner.exports().items():

@@ -18,6 +18,7 @@ from torch import nn
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
+from metatc2.inner import InnerLoopDiverged
 from metatc2.learners import Learner, Outcome, ParameterGroup
 from metatc2.objectives import collapsed
 from metatc2.progress import Progress
@@ -211,8 +212,11 @@ class EpisodicTrainer:
             if group.lr is None:
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = self.learning_rate(step)
-        with self.fabric.autocast():
-            outcome: Outcome = self.learner(episode)
+        try:
+            with self.fabric.autocast():
+                outcome: Outcome = self.learner(episode)
+        except InnerLoopDiverged as error:
+            raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
         if not bool(torch.isfinite(outcome.loss)):
             raise self._diverged("the loss", outcome)
         for optimizer in self.optimizers:
@@ -230,12 +234,14 @@ class EpisodicTrainer:
     def _diverged(self, what: str, outcome: Outcome) -> TrainingDiverged:
         values = {"loss": outcome.loss.detach(), **outcome.metrics}
         metrics = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
-        saved = latest_checkpoint(self.run / "checkpoint") if self.run else None
         return TrainingDiverged(
-            f"step {self.step + 1}: {what} is not finite (last metrics: {metrics}); "
-            f"last good checkpoint: {saved or 'none was written'}; a smaller learning rate, or for TC² "
-            "calibration.gamma = 0, is the usual cure"
+            f"step {self.step + 1}: {what} is not finite (last metrics: {metrics}); {self._last_good()}; a smaller learning "
+            "rate, or for TC² calibration.gamma = 0, is the usual cure"
         )
+
+    def _last_good(self) -> str:
+        saved = latest_checkpoint(self.run / "checkpoint") if self.run else None
+        return f"last good checkpoint: {saved or 'none was written'}"
 
     def _record(self, outcome: Outcome, progress: Progress, warned: set[str]) -> None:
         record: Record = {"step": self.step, "loss": float(outcome.loss.detach())}

@@ -15,7 +15,11 @@ solarise solarise_threshold invert"""
 # The agreed defaults, restated.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "data": {"source": "glyphs", "split": "meta-train", "image_size": None, "channels": None, "root": None},
-    "episode": {"tasks": 4, "batch": 256, "support": 0.5, "assign": "random"},
+    "episode": {
+        **{"tasks": 4, "batch": 256, "support": 0.5, "assign": "random"},
+        **{"meta_batch": 4, "way": 5, "way_most": None, "shot": 1, "shot_most": None, "query": 15},
+        **{"replacement": True, "augment": False},
+    },
     "encoder": {"name": "conv4", "width": None},
     "head": {"projector_hidden": 256, "projector_out": 128, "projector_layers": 2, "predictor_hidden": 128},
     "objective": {"name": "simclr", "options": {}, "momentum": 0.99},
@@ -25,6 +29,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         **{"inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 1.0},
         **{"adjoint": "unroll", "sparsity": 0.05, "orthogonality": 1.0, "outer_on": "whole", "look_ahead": False},
         **{"look_ahead_lr": 0.05, "lr": 1e-3, "hidden": None, "ema": 0.99},
+        **{"variant": "tc2"},
+    },
+    "learner": {
+        **{"name": "ssl", "inner_optimizer": None, "inner_lr": None, "inner_steps": None, "test_steps": None},
+        **{"inner_clip": 0.0, "adjoint": None, "last_steps": 1, "samples": 64, "adapt": (), "freeze": ()},
+        **{"norm": "batch", "at_once": 1, "shared_head": False},
     },
     "trainer": {
         **{"steps": 600, "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4, "warmup": 0.05, "clip": 1.0},
@@ -79,8 +89,9 @@ def test_unknown_key_names_the_nearest_of_all_sections(key: str, meant: str | No
 
 
 def test_unknown_key_nowhere_near_lists_the_sections() -> None:
-    assert "sections: data, episode, views, encoder, head, objective, calibration, trainer, transfer" in message(
-        "zzz=1"
+    assert (
+        "sections: data, episode, views, encoder, head, objective, calibration, learner, trainer, transfer"
+        in message("zzz=1")
     )
 
 

@@ -1,17 +1,33 @@
-"""TC²: factors that all tasks share, weights of every sample over them, and the representation calibrated by both."""
+"""TC²: factors that all tasks share, weights of every sample over them, and the representation calibrated by both.
+
+`calibrated` plugs it into any network.
+"""
 
 from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
 from metatc2.calibration.factors import FactorNetwork
-from metatc2.calibration.losses import hoyer, orthogonality, reconstruction, reconstruction_ratio, sparsity
+from metatc2.calibration.losses import (
+    grouping,
+    hoyer,
+    orthogonality,
+    overlap,
+    reconstruction,
+    reconstruction_ratio,
+    sparsity,
+)
+from metatc2.calibration.plug_in import CalibratedModule, calibrated
 from metatc2.calibration.weights import WeightNetwork
 
 __all__ = [
     "Calibrated",
+    "CalibratedModule",
     "Calibrator",
     "FactorNetwork",
     "WeightNetwork",
+    "calibrated",
+    "grouping",
     "hoyer",
     "orthogonality",
+    "overlap",
     "reconstruction",
     "reconstruction_ratio",
     "sparsity",

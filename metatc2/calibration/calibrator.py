@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.calibration.factors import FactorKind, FactorNetwork
-from metatc2.calibration.losses import orthogonality, reconstruction, sparsity
+from metatc2.calibration.losses import grouping, orthogonality, overlap, reconstruction, sparsity
 from metatc2.calibration.weights import LinearWeights, WeightNetwork, WeightOrder
 from metatc2.errors import InputError, nearest
 
 Form = Literal["blend", "gate", "add"]
 Control = Literal["none", "shuffle", "random-projection"]
+Variant = Literal["tc2", "metacrl"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,11 @@ class Calibrator(nn.Module):
         factor_network: kind of `FactorNetwork`.
         weights: order of the weights, see `WeightNetwork`.
         hidden: width of the weight network.
+        variant: whose loss: TC²'s, or MetaCRL's (arXiv 2312.05771), the supervised sibling, where `overlap` stands for
+            `orthogonality` and `grouping` for `sparsity`; the latter looks at several tasks at once and says little of one.
         control: placebo. ``"shuffle"`` gives every sample the weights of its neighbour in the batch;
             ``"random-projection"`` projects on K fixed random directions and learns nothing.
-        orthogonality, sparsity: λ_o and λ_s of the calibration loss.
+        orthogonality, sparsity: λ_o and λ_s of the calibration loss, in either variant.
         ema: decay of the averages that test time uses.
         generator: all parameters are drawn from it.
 
@@ -90,13 +93,14 @@ class Calibrator(nn.Module):
         weights: WeightOrder = "sample",
         hidden: int | None = None,
         control: Control = "none",
+        variant: Variant = "tc2",
         orthogonality: float = 1.0,
         sparsity: float = 0.05,
         ema: float = 0.99,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for word, known in ((form, get_args(Form)), (control, get_args(Control))):
+        for word, known in ((form, get_args(Form)), (control, get_args(Control)), (variant, get_args(Variant))):
             if word not in known:
                 raise InputError(f"unknown calibration {word!r}; {nearest(word, known)}")
         projection = control == "random-projection"
@@ -105,7 +109,7 @@ class Calibrator(nn.Module):
         self.weight_network: nn.Module = (
             LinearWeights() if projection else WeightNetwork(dim, hidden, order=weights, generator=generator)
         )
-        self.form, self.control, self.ema = form, control, ema
+        self.form, self.control, self.variant, self.ema = form, control, variant, ema
         self.lambda_orthogonality, self.lambda_sparsity = orthogonality, sparsity
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("variance", torch.ones(dim))
@@ -130,17 +134,18 @@ class Calibrator(nn.Module):
         return Calibrated((1 - blend) * z + blend * composed, weights, factors)
 
     def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
-        """``L_tc2 = L_rec + λ_o L_orth + λ_s L_w``, a scalar.
+        """``L_tc2 = L_rec + λ_o L_orth + λ_s L_w``, a scalar; L_orth and L_w as the variant has them.
 
         Args:
-            z: the representation that was calibrated.
+            z: the representation that was calibrated, ``(tasks, ..., d)``.
             calibrated: what `forward` made of it.
         """
         weights, factors = calibrated.weights, calibrated.factors
+        of_factors, of_weights = (orthogonality, sparsity) if self.variant == "tc2" else (overlap, grouping)
         return (
             reconstruction(z, weights, factors)
-            + self.lambda_orthogonality * orthogonality(factors)
-            + self.lambda_sparsity * sparsity(weights)
+            + self.lambda_orthogonality * of_factors(factors)
+            + self.lambda_sparsity * of_weights(weights)
         )
 
     @torch.no_grad()
@@ -165,14 +170,22 @@ class Calibrator(nn.Module):
             standardised: whether training standardised the representation.
             blend: a.
         """
-        return self._at_test(h, standardised, blend).features[:, 0]
+        z, factors = self.at_test(h, standardised=standardised)
+        calibrated: Calibrated = self(z, blend, factors)
+        return calibrated.features[:, 0]
 
     def test_weights(self, h: Tensor, *, standardised: bool) -> Tensor:
         """W at test time ``(N, K)``; see `test_features`."""
-        return self._at_test(h, standardised, 1.0).weights[:, 0]
+        z, factors = self.at_test(h, standardised=standardised)
+        calibrated: Calibrated = self(z, 1.0, factors)
+        return calibrated.weights[:, 0]
 
-    def _at_test(self, h: Tensor, standardised: bool, blend: float) -> Calibrated:
+    def at_test(self, h: Tensor, *, standardised: bool) -> tuple[Tensor, Tensor]:
+        """What `forward` calibrates at test time: the representation ``(N, 1, d)``, and the average factors ``(K, d)``.
+
+        Args:
+            h, standardised: see `test_features`.
+        """
         z = (h - self.mean) * (self.variance + 1e-5).rsqrt() if standardised else h
         # Each image is a task of its own, so that no image changes another's features.
-        calibrated: Calibrated = self(z[:, None], blend, nn.functional.normalize(self.average_factors, dim=-1))
-        return calibrated
+        return z[:, None], nn.functional.normalize(self.average_factors, dim=-1)

@@ -1,4 +1,4 @@
-"""The three losses of TC² and the figures to watch beside them (arXiv 2511.13787; the exact forms are our reading)."""
+"""The three losses of TC², MetaCRL's variant of two, and figures to watch (arXiv 2511.13787, 2312.05771; our reading)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,49 @@ def sparsity(weights: Tensor) -> Tensor:
     2.0
     """
     return weights.abs().sum(-1).mean() / math.sqrt(weights.shape[-1])
+
+
+def overlap(factors: Tensor) -> Tensor:
+    """``(2 / K) Σ_{i<j} |ξ_i · ξ_j|``: MetaCRL's orthogonality (arXiv 2312.05771), 0 when no two factors overlap.
+
+    The factors are unit rows. Divided by K as `orthogonality` is, which has squares in the same sum, so one λ_o serves both.
+    The derivative is ±ξ up to zero overlap, where it jumps: factors come near orthogonality faster and then jitter around it.
+
+    Args:
+        factors: ξ ``(K, d)``.
+
+    >>> round(overlap(torch.tensor([[1.0, 0.0], [0.6, 0.8]])).item(), 6)
+    0.6
+    """
+    return (factors @ factors.T).triu(1).abs().sum() * (2 / factors.shape[0])
+
+
+def grouping(weights: Tensor) -> Tensor:
+    """Few factors for each task, all factors over the tasks: ℓ1 minus entropy on task means (MetaCRL, arXiv 2312.05771).
+
+    With ``w̄_t`` the mean of task t's weights over its samples and views,
+
+        mean_t ‖w̄_t‖₁ / √K − H(q) / log K,    q = mean_t |w̄_t| / ‖w̄_t‖₁
+
+    Which entropy is meant is our reading: that of the *average* use q, so that it spreads the factors over the tasks while
+    ℓ1 keeps each task to few. ℓ1 is scaled as in `sparsity` and the entropy to [0, 1], so one λ_s serves both. With a single
+    task the entropy pulls against the ℓ1 of that task: give it several.
+
+    Args:
+        weights: ``(tasks, ..., K)``.
+
+    >>> round(grouping(torch.eye(4)[:, None]).item(), 6)                # each task uses a factor of its own
+    -0.5
+    >>> round(grouping(torch.eye(4)[:1].expand(4, 4)[:, None]).item(), 6)        # all tasks use the same one
+    0.5
+    """
+    k = weights.shape[-1]
+    size = weights.flatten(1, -2).mean(1).abs()
+    l1 = size.sum(-1)
+    use = (size / l1.clamp_min(1e-12)[:, None]).mean(0)
+    # log is kept from 0, where its slope is infinite; the entropy loses nothing, as 0 log 0 = 0.
+    entropy = -(use * use.clamp_min(1e-12).log()).sum()
+    return l1.mean() / math.sqrt(k) - (entropy / math.log(k) if k > 1 else 0.0)
 
 
 def hoyer(weights: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from metatc2.config.values import show
 from metatc2.errors import InputError, nearest
 
 PATH_SOURCES = ("folder:", "npz:")
-METHOD_KEYS = ("objective.name", "calibration.name")
+METHOD_KEYS = ("objective.name", "calibration.name", "learner.name")
 
 
 def task_folder() -> Path:

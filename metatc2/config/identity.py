@@ -57,17 +57,18 @@ def method_key(config: Config) -> str:
 
 
 def method_name(config: Config) -> str:
-    """A short label: the objective, the calibration where there is one, and its placebo where that is on.
+    """A short label: the objective (or learner on labelled tasks), the calibration, and its placebo where one is on.
 
     >>> from metatc2.config.merge import override
     >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))
     ('simclr', 'simclr+tc2')
     """
     calibration = config.calibration
+    base = config.objective.name if config.learner.name == "ssl" else config.learner.name
     if calibration.name == "none":
-        return config.objective.name
+        return base
     placebo = f"({calibration.control})" if calibration.name == "tc2" and calibration.control != "none" else ""
-    return f"{config.objective.name}+{calibration.name}{placebo}"
+    return f"{base}+{calibration.name}{placebo}"
 
 
 def differences(checkpoint: Config, now: Config) -> list[str]:

@@ -10,6 +10,25 @@ from typing import Any, Literal, get_type_hints
 from metatc2.config.values import Bounds, convert, describe, setting, show
 from metatc2.errors import InputError
 
+InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
+AdjointName = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
+LearnerName = Literal[
+    "ssl",
+    "maml",
+    "fomaml",
+    "anil",
+    "boil",
+    "reptile",
+    "meta-sgd",
+    "maml++",
+    "imaml",
+    "protonet",
+    "matching-net",
+    "r2d2",
+    "logistic",
+    "linear-probe",
+]
+
 
 @dataclass(frozen=True)
 class Section:
@@ -35,12 +54,22 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class EpisodeConfig(Section):
-    """How a batch is cut into tasks."""
+    """How a batch is cut into tasks; for learners on labelled tasks, how these are drawn."""
 
     tasks: int = setting(4, "tasks that a batch is cut into", at_least=1)
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
     assign: Literal["random", "cluster"] = setting("random", "how images are dealt to tasks")
+    meta_batch: int = setting(4, "labelled tasks an episode", at_least=1)
+    way: int = setting(5, "classes of a labelled task", at_least=2)
+    way_most: int | None = setting(
+        None, "other end of a range that each episode draws its number of classes from", at_least=2
+    )
+    shot: int = setting(1, "labelled images a class that a labelled task learns from", at_least=1)
+    shot_most: int | None = setting(None, "other end of a range for the number of images a class", at_least=1)
+    query: int = setting(15, "images a class that a labelled task is judged on", at_least=1)
+    replacement: bool = setting(True, "whether a class may come again before all classes have been seen")
+    augment: bool = setting(False, "whether images of labelled tasks are augmented by the recipe of [views]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,6 +135,28 @@ class ObjectiveConfig(Section):
 
 
 @dataclass(frozen=True)
+class LearnerConfig(Section):
+    """What is made of an episode; the name never stands in a task file. What is unset is the learner's own choice."""
+
+    name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
+    inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
+    inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0)
+    inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0)
+    test_steps: int | None = setting(None, "steps of the inner loop at test time; unset: as in training", at_least=0)
+    inner_clip: float = setting(0.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
+    adjoint: AdjointName | None = setting(None, "how the inner loop is differentiated")
+    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0)
+    samples: int = setting(64, "perturbations of the adjoint evolution", at_least=1)
+    adapt: tuple[str, ...] = setting((), "patterns of the parameters that adapt; empty: the learner's choice")
+    freeze: tuple[str, ...] = setting((), "patterns of parameters of encoder and head that are not trained")
+    norm: Literal["batch", "support", "frozen"] = setting(
+        "batch", "what BatchNorm normalises by; batch is transductive"
+    )
+    at_once: int = setting(1, "tasks in one call under vmap; 1 takes them one by one", at_least=1)
+    shared_head: bool = setting(False, "one meta-learned row for all classes: tasks of any number of classes")
+
+
+@dataclass(frozen=True)
 class CalibrationConfig(Section):
     """Task conflict calibration and its controls; the name never stands in a task file."""
 
@@ -120,11 +171,12 @@ class CalibrationConfig(Section):
     blend: float = setting(1.0, "final share of W V in the calibrated representation", at_least=0, at_most=1)
     blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
     inner_steps: int = setting(3, "steps T of the inner loop", at_least=0)
-    inner_optimizer: Literal["sgd", "momentum", "adam"] = setting("sgd", "optimiser of the inner loop")
+    inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
     inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0)
     inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
     gamma: float = setting(1.0, "weight of the objective in the inner loop; 0 is the stable choice", at_least=0)
-    adjoint: Literal["unroll", "first-order"] = setting("unroll", "how the inner loop is differentiated")
+    adjoint: Literal["unroll", "recompute", "first-order"] = setting("unroll", "how the inner loop is differentiated")
+    variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
     sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
@@ -174,7 +226,8 @@ class Config:
         InputError: if the description is not one line (each section checks itself).
 
     >>> Config(episode=EpisodeConfig(tasks=2)).episode
-    EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random')
+    EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random', meta_batch=4, way=5, way_most=None, shot=1,
+    shot_most=None, query=15, replacement=True, augment=False)
     >>> EpisodeConfig(tasks=3)
     Traceback (most recent call last):
     metatc2.errors.InputError: episode.batch = 256 cannot be cut into episode.tasks = 3 equal tasks of at least 2
@@ -189,6 +242,7 @@ class Config:
     head: HeadConfig = field(default_factory=HeadConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
 

@@ -1,6 +1,8 @@
 """Episodes, and the samplers that make them."""
 
+from metatc2.episodes.labelled import LabelledTasks
+from metatc2.episodes.sinusoid import SinusoidTasks
 from metatc2.episodes.split_batch import Assign, SplitBatch
 from metatc2.episodes.types import Episode, FromIterable, Sampler, Samples
 
-__all__ = ["Assign", "Episode", "FromIterable", "Sampler", "Samples", "SplitBatch"]
+__all__ = ["Assign", "Episode", "FromIterable", "LabelledTasks", "Sampler", "Samples", "SinusoidTasks", "SplitBatch"]

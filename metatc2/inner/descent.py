@@ -57,7 +57,7 @@ class Descent:
             given: what the loss depends on besides.
             graph: whether the gradient keeps its own graph, so that it can be differentiated again.
         """
-        gradients, value = _gradients(lambda p: self.loss(p, *given), params, graph=graph)
+        gradients, value = gradients_of(lambda p: self.loss(p, *given), params, graph=graph)
         if self.guard and graph:
             gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
         updates, state = self.optimizer.update(gradients, state, params=params, inplace=False)
@@ -132,7 +132,17 @@ def in_transform() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
-def _gradients(loss: Callable[[Params], Tensor], params: Params, *, graph: bool) -> tuple[Params, Tensor]:
+def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: bool) -> tuple[Params, Tensor]:
+    """Gradients of a scalar loss for its parameters, and its value.
+
+    Args:
+        loss: of a dictionary of parameters.
+        params: that require a gradient.
+        graph: whether the gradients keep their own graph.
+
+    Raises:
+        InputError: if the loss is not a scalar or does not depend on the parameters.
+    """
     if in_transform():
         # torch.autograd.grad does not see tensors under vmap; torch.func.grad does, and always keeps its graph.
         functional, value = torch.func.grad_and_value(loss)(params)

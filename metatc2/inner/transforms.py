@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,7 +11,7 @@ from torchopt.base import EmptyState, GradientTransformation
 
 from metatc2.errors import InputError, nearest
 
-InnerOptimizerName = Literal["sgd", "momentum", "adam"]
+InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
 INNER_OPTIMIZERS: tuple[str, ...] = get_args(InnerOptimizerName)
 
 
@@ -48,7 +49,8 @@ def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransfor
     """A torchopt optimiser whose meta-gradients are finite and exact, by name.
 
     Args:
-        name: ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"`` (``eps_root`` 1e-8: differentiable at zero).
+        name: ``"sgd"``, ``"momentum"`` and ``"nesterov"`` (0.9), ``"adam"`` and ``"adamw"`` (``eps_root`` 1e-8: differentiable
+            at zero), ``"rmsprop"``, ``"adagrad"``, ``"adamax"``, ``"radam"`` with torchopt's own settings.
         lr: learning rate.
         clip: largest norm of the gradient; 0 switches clipping off.
 
@@ -57,12 +59,18 @@ def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransfor
 
     >>> optimizer = inner_optimizer("sgd", 0.1, clip=1.0)
     """
-    if name == "sgd":
-        rule = torchopt.sgd(lr)
-    elif name == "momentum":
-        rule = torchopt.sgd(lr, momentum=0.9)
-    elif name == "adam":
-        rule = torchopt.adam(lr, eps_root=1e-8)
-    else:
+    rules: dict[str, Callable[[], GradientTransformation]] = {
+        "sgd": lambda: torchopt.sgd(lr),
+        "momentum": lambda: torchopt.sgd(lr, momentum=0.9),
+        "nesterov": lambda: torchopt.sgd(lr, momentum=0.9, nesterov=True),
+        "adam": lambda: torchopt.adam(lr, eps_root=1e-8),
+        "adamw": lambda: torchopt.adamw(lr, eps_root=1e-8),
+        "rmsprop": lambda: torchopt.rmsprop(lr),
+        "adagrad": lambda: torchopt.adagrad(lr),
+        "adamax": lambda: torchopt.adamax(lr),
+        "radam": lambda: torchopt.radam(lr),
+    }
+    if name not in rules:
         raise InputError(f"unknown inner optimiser {name!r}; {nearest(name, INNER_OPTIMIZERS)}")
+    rule = rules[name]()
     return clip_norm(clip).chain(rule) if clip else rule

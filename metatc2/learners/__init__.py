@@ -1,8 +1,36 @@
 """Learners: what to do with an episode. The trainer knows nothing else of a method."""
 
+from metatc2.learners.anil import ANIL
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
+from metatc2.learners.boil import BOIL
+from metatc2.learners.imaml import iMAML
+from metatc2.learners.labelled import LabelledLearner
 from metatc2.learners.look_ahead import LookAheadTC2
+from metatc2.learners.maml import MAML
+from metatc2.learners.maml_plus_plus import MAMLPlusPlus
+from metatc2.learners.meta_sgd import MetaSGD
+from metatc2.learners.registry import LEARNERS, Entry, Settings, build_labelled
+from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.tc2 import TC2
 
-__all__ = ["TC2", "Learner", "LookAheadTC2", "Outcome", "ParameterGroup", "SelfSupervised"]
+__all__ = [
+    "ANIL",
+    "BOIL",
+    "LEARNERS",
+    "MAML",
+    "TC2",
+    "Entry",
+    "LabelledLearner",
+    "Learner",
+    "LookAheadTC2",
+    "MAMLPlusPlus",
+    "MetaSGD",
+    "Outcome",
+    "ParameterGroup",
+    "Reptile",
+    "SelfSupervised",
+    "Settings",
+    "build_labelled",
+    "iMAML",
+]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from metatc2.calibration import CalibratedModule
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy
@@ -34,6 +35,8 @@ class LabelledLearner(Learner):
         norm: what batch normalisation normalises by, see `Functional`.
         at_once: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
             Both give the same gradient.
+        calibration_weight: of ``L_tc2``, for networks with an encoder made by `metatc2.calibration.calibrated`: its
+            calibrator is adapted on each task's support first.
 
     Raises:
         InputError: if `at_once` is not positive or the policy is unknown.
@@ -54,11 +57,18 @@ class LabelledLearner(Learner):
         criterion: Criterion = cross_entropy,
         norm: NormPolicy = "batch",
         at_once: int = 1,
+        calibration_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if at_once < 1:
             raise InputError(f"{type(self).__name__}: at_once must be at least 1, got {at_once}")
         self.network, self.criterion, self.norm, self.at_once = network, criterion, norm, at_once
+        self.calibration_weight = calibration_weight
+        self._calibrated = {
+            f"network.{name}.".replace("..", "."): part
+            for name, part in network.named_modules()
+            if isinstance(part, CalibratedModule)
+        }
         self._function = Functional(network, norm)
         encoder = getattr(network, "encoder", None)
         self._encoder = Functional(encoder, norm) if isinstance(encoder, nn.Module) else self._function
@@ -137,7 +147,12 @@ class LabelledLearner(Learner):
         if way is None:
             way = int(y.max()) + 1 if not y.is_floating_point() else 0
         with torch.no_grad():
-            return self.fit(self.theta(), x, y, way)(query_x)
+            return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether queries see each other through batch normalisation."""
+        return self.norm == "batch" and self._function.normalises
 
     def end_step(self) -> None:
         """Move the running statistics of batch normalisation, by the meta-parameters on one task's support.
@@ -145,7 +160,8 @@ class LabelledLearner(Learner):
         They are not used in training (except under ``"frozen"``, where they stay as they are): they are for those who take the
         encoder elsewhere, and no adapted copy ever touches them.
         """
-        if self._seen is not None and self._function.normalises and self.norm != "frozen":
+        moves = bool(self._calibrated) or (self._function.normalises and self.norm != "frozen")
+        if self._seen is not None and moves:
             with torch.no_grad():
                 self.network(self._seen)
         self._seen = None
@@ -153,7 +169,7 @@ class LabelledLearner(Learner):
     def exports(self) -> dict[str, nn.Module]:
         """The encoder, and the whole learner for adaptation at test time."""
         encoder = getattr(self.network, "encoder", self.network)
-        return {"encoder": encoder, "learner": self}
+        return {"encoder": encoder.encoder if isinstance(encoder, CalibratedModule) else encoder, "learner": self}
 
     def _chunk(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int, start: int
@@ -175,6 +191,22 @@ class LabelledLearner(Learner):
                 "or clip the inner gradient"
             )
         return losses, scores
+
+    def _one(
+        self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
+    ) -> tuple[Tensor, Tensor]:
+        """`task_loss`, calibrated where the encoder is."""
+        loss, scores = self.task_loss(self._prepared(theta, x), x, y, query_x, query_y, way)
+        for part in self._calibrated.values():
+            loss = loss + self.calibration_weight * part.calibration_loss()
+        return loss, scores
+
+    def _prepared(self, theta: Params, x: Tensor) -> Params:
+        """`theta` with every calibrator adapted on a task's support."""
+        for prefix, part in self._calibrated.items():
+            adapted = part.adapt(x, inside(prefix, theta), norm=self.norm)
+            theta = {**theta, **{prefix + name: p for name, p in adapted.items()}}
+        return theta
 
 
 def inside(prefix: str, params: Params) -> Params:

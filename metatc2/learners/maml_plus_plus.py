@@ -32,7 +32,8 @@ class MAMLPlusPlus(MAML):
         self, network: nn.Module, inner: InnerLoop, *, annealing: float = 0.3, rate_lr: float = 1e-2, **options: Any
     ) -> None:
         super().__init__(network, inner, **options)
-        self.factors = nn.Parameter(torch.ones(max(inner.steps, 1), len(self.adapted)))
+        like = next(network.parameters())
+        self.factors = nn.Parameter(like.new_ones(max(inner.steps, 1), len(self.adapted)))
         self.annealing, self.rate_lr, self.progress = annealing, rate_lr, 0.0
 
     def path(self, theta: Params, x: Tensor, y: Tensor, way: int) -> tuple[list[Params], Params]:

@@ -1,7 +1,17 @@
 """Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
+from metatc2.transfer.adaptation import Adapts, adapted_few_shot
 from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare
-from metatc2.transfer.evaluate import PROTOCOLS, RANDOM_ENCODER, RAW_PIXELS, FeatureFunction, episodes_seed, evaluate
+from metatc2.transfer.evaluate import (
+    ADAPTED,
+    ADAPTED_RANDOM,
+    PROTOCOLS,
+    RANDOM_ENCODER,
+    RAW_PIXELS,
+    FeatureFunction,
+    episodes_seed,
+    evaluate,
+)
 from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.intervals import mean_interval, paired_difference
@@ -11,11 +21,14 @@ from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
 
 __all__ = [
+    "ADAPTED",
+    "ADAPTED_RANDOM",
     "HEADS",
     "MEAN_TARGET",
     "PROTOCOLS",
     "RANDOM_ENCODER",
     "RAW_PIXELS",
+    "Adapts",
     "Cosine",
     "Difference",
     "Episodes",
@@ -25,6 +38,7 @@ __all__ = [
     "Row",
     "Run",
     "Target",
+    "adapted_few_shot",
     "by_method",
     "compare",
     "episodes_seed",

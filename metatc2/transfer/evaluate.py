@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
+from metatc2.transfer.adaptation import Adapts, adapted_few_shot, policy_note, transductive
 from metatc2.transfer.features import extract, finite, raw_pixels
 from metatc2.transfer.few_shot import HEADS, few_shot
 from metatc2.transfer.intervals import mean_interval
@@ -23,6 +24,9 @@ FeatureFunction = Callable[[Tensor], Tensor]
 PROTOCOLS = ("few-shot", "knn")
 RANDOM_ENCODER = "random encoder"
 RAW_PIXELS = "raw pixels"
+ADAPTED = "adapted"
+ADAPTED_RANDOM = "adapted from random"
+CONTROLS = (RANDOM_ENCODER, RAW_PIXELS, ADAPTED_RANDOM)
 
 
 def evaluate(
@@ -43,6 +47,7 @@ def evaluate(
     batch: int = 512,
     device: torch.device | str | None = None,
     compute: Mapping[str, float] | None = None,
+    learners: Mapping[str, Adapts] | None = None,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -67,6 +72,8 @@ def evaluate(
         batch: images a forward pass.
         device: where modules run; by default where they lie.
         compute: what the trained encoder cost; recorded likewise.
+        learners: by what stands in `Row.features` (``"adapted"``, ``"adapted from random"``): learners that adapt to every
+            few-shot episode, in eval mode; they meet the same episodes, and their rows have the head ``"adapted"``.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -111,13 +118,15 @@ def evaluate(
             at_own = {name: found[torch.searchsorted(needed, own)] for name, found in features.items()}
             for way in dict.fromkeys(ways):
                 for shot in dict.fromkeys(shots):
-                    measured += _few_shot(target, at_own, own, way, shot, query, episodes, heads)
+                    measured += _few_shot(
+                        target, at_own, own, way, shot, query, episodes, heads, learners or {}, device
+                    )
         if "knn" in protocols:
             at_bank, at_asked = (torch.searchsorted(needed, side) for side in (bank, asked))
             sides = {name: (found[at_bank], found[at_asked]) for name, found in features.items()}
             measured += _knn(target, sides, bank, asked, ks, temperature, how)
         for facts, found in measured:
-            control = facts["features"] in (RANDOM_ENCODER, RAW_PIXELS)
+            control = facts["features"] in CONTROLS
             mean, ci95 = mean_interval(found)
             row = Row(
                 source=source,
@@ -171,6 +180,8 @@ def _few_shot(
     query: int,
     episodes: int,
     heads: Sequence[str],
+    learners: Mapping[str, Adapts],
+    device: torch.device | str | None,
 ) -> list[tuple[dict[str, Any], Tensor]]:
     seed = episodes_seed(target.name, way, shot)
     generator = torch.Generator().manual_seed(seed)
@@ -197,11 +208,16 @@ def _few_shot(
         "episodes_seed": seed,
         "note": "; ".join(notes),
     }
-    return [
+    measured = [
         ({**facts, "features": name, "head": head}, few_shot(found, drawn, head))
         for name, found in features.items()
         for head in heads
     ]
+    for name, learner in learners.items():
+        own = {"inductive": not transductive(learner), "note": "; ".join([*notes, *policy_note(learner)])}
+        found = adapted_few_shot(learner, target.store.images[rows], drawn, device=device or "cpu")
+        measured.append(({**facts, "features": name, "head": ADAPTED, **own}, found))
+    return measured
 
 
 def _knn(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metatc2.episodes.draws import sample_without_replacement
 from metatc2.errors import InputError
 
 
@@ -107,31 +108,3 @@ def sample_episodes(
     offsets = sample_without_replacement(counts[drawn].flatten(), shot + query, generator)
     rows = by_class[starts[drawn].unsqueeze(-1) + offsets.view(episodes, way, shot + query)]
     return Episodes(names[drawn], rows[..., :shot], rows[..., shot:], len(counts) - len(eligible))
-
-
-def sample_without_replacement(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """For each row, `k` different integers below its size, every ordered choice equally likely.
-
-    Floyd's algorithm (Bentley and Floyd 1987, CACM 30(9)), vectorised over rows: O(k²) a row whatever the size.
-
-    Args:
-        sizes: int64 ``(B,)``, each at least `k`.
-        k: how many.
-        generator: on the CPU.
-
-    Returns:
-        int64 ``(B, k)``.
-
-    >>> sample_without_replacement(torch.tensor([3, 3]), 3, torch.Generator().manual_seed(0)).sort(1).values.tolist()
-    [[0, 1, 2], [0, 1, 2]]
-    """
-    chance = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64)
-    chosen = torch.empty(len(sizes), k, dtype=torch.int64)
-    for i in range(k):
-        last = sizes - k + i
-        candidate = (chance[:, i] * (last + 1)).long()
-        taken = (chosen[:, :i] == candidate.unsqueeze(1)).any(1)
-        chosen[:, i] = torch.where(taken, last, candidate)
-    # Floyd's sets are uniform but their order is not: large numbers come late, so support and query would differ.
-    order = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64).argsort(1)
-    return chosen.gather(1, order)

@@ -1,0 +1,172 @@
+"""`Recompute`: exact like `Unroll`, with memory that does not grow with the number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torchopt
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import batch_norm, instance_norm
+from torch.overrides import TorchFunctionMode
+
+from metatc2.errors import InputError
+from metatc2.inner.adjoints import Adjoint
+from metatc2.inner.descent import (
+    Descent,
+    Given,
+    Params,
+    check_finite,
+    descend,
+    differentiable_twice,
+    in_transform,
+    trainable,
+)
+
+Inputs = tuple[Params, Any]
+
+
+@dataclass(frozen=True)
+class Recompute(Adjoint):
+    """Exact: forget what a step computed, and do the step again when the backward pass comes to it.
+
+    Between the passes only the parameters and the optimiser's state of each step are kept (gradient checkpointing, Chen et al.
+    2016, arXiv 1604.06174, with one segment a step), at the price of a second forward pass through every step. What is done
+    again draws the same random numbers (dropout) and leaves the running statistics of batch normalisation alone.
+
+    Raises:
+        InputError: under ``vmap``, where torch has no hooks on saved tensors.
+
+    >>> from metatc2.inner import InnerLoop
+    >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=2, adjoint=Recompute())
+    >>> start = torch.tensor(2.0, requires_grad=True)
+    >>> adapted = loop(lambda p: p["w"] ** 2, {"w": start})["w"]      # halves w twice
+    >>> adapted.item(), torch.autograd.grad(adapted, start)[0].item()
+    (0.5, 0.25)
+    """
+
+    differentiates_update: ClassVar[bool] = True
+
+    def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
+        """See `Adjoint.path`."""
+        if in_transform():
+            raise InputError(
+                "the adjoint Recompute does not work under vmap; take tasks one by one (at_once=1), or use Unroll"
+            )
+        if not torch.is_grad_enabled():
+            return descend(descent, params, given, graph=lambda k: False)
+        tape: list[_Step] = []
+        path, values = [], []
+        with differentiable_twice():
+            current, state = trainable(params), descent.begin(params)
+            for k in range(descent.steps):
+                step = _Step(descent, k, given, current, state, tape)
+                current, state, value = step.forward(current, state)
+                path.append(current)
+                values.append(value.detach())
+        check_finite(values)
+        return tuple(path)
+
+
+class _Step:
+    """One inner step; the graph holds numbers in place of its tensors, which are made again when they are asked for."""
+
+    def __init__(
+        self, descent: Descent, k: int, given: Sequence[Given], params: Params, state: Any, live: list[_Step]
+    ) -> None:
+        self._run: Callable[[Params, Any], tuple[Params, Any, Tensor]] = lambda p, s: descent.step(
+            k, p, s, given, graph=True
+        )
+        self._start: Inputs = _detached((params, state))
+        self._surroundings = _Surroundings(next(iter(params.values())).device)
+        self._saved: dict[int, Tensor] = {}
+        self._live = live
+
+    def forward(self, params: Params, state: Any) -> tuple[Params, Any, Tensor]:
+        saved = self._saved
+        with saved_tensors_hooks(_keep(saved), self._fetch):
+            result = self._run(params, state)
+        self._saved = {}
+        saved.clear()
+        return result
+
+    def _fetch(self, number: int) -> Tensor:
+        # Inside `forward` the inner gradient reads what it needs; afterwards the backward pass reads each tensor once.
+        if number not in self._saved:
+            self._again()
+        return self._saved[number] if not self._live else self._saved.pop(number)
+
+    def _again(self) -> None:
+        for other in self._live:
+            other._saved = {}  # the backward pass has left that step
+        self._live[:] = [self]
+        saved: dict[int, Tensor] = {}
+        hooks = saved_tensors_hooks(_keep(saved), saved.__getitem__)
+        with self._surroundings, differentiable_twice(), _LeaveStatisticsAlone(), hooks:
+            self._run(*_detached(self._start))
+        self._saved = saved
+
+
+def _keep(saved: dict[int, Tensor]) -> Callable[[Tensor], int]:
+    def pack(tensor: Tensor) -> int:
+        number = len(saved)
+        saved[number] = tensor
+        return number
+
+    return pack
+
+
+def _detached(inputs: Inputs) -> Inputs:
+    """The same values without their history; what required a gradient still does."""
+
+    def alone(t: Any) -> Any:
+        return t.detach().requires_grad_(t.requires_grad) if isinstance(t, Tensor) else t
+
+    tree: Any = inputs
+    found: Any = torchopt.pytree.tree_map(alone, tree)
+    return found[0], found[1]
+
+
+class _Surroundings:
+    """Random states and autocast as they were when this was made; as a context, as they were then."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._random = torch.get_rng_state()
+        self._on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        self._autocast = (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type))
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        enter = self._stack.enter_context
+        enter(torch.random.fork_rng([self._device] if self._on_device is not None else []))
+        torch.set_rng_state(self._random)
+        if self._on_device is not None:
+            torch.cuda.set_rng_state(self._on_device, self._device)
+        enter(torch.enable_grad())
+        enter(torch.autocast(self._device.type, dtype=self._autocast[1], enabled=self._autocast[0]))
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+
+class _LeaveStatisticsAlone(TorchFunctionMode):
+    """Normalisation inside writes its running statistics to copies, and does not count its batches."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if function in (batch_norm, instance_norm):
+            copies = [t.clone() if isinstance(t, Tensor) else t for t in args[1:3]]
+            args = (args[0], *copies, *args[3:])
+            for name in ("running_mean", "running_var"):
+                if isinstance(kwargs.get(name), Tensor):
+                    kwargs[name] = kwargs[name].clone()
+        elif function is Tensor.add_ and args[0].dtype == torch.int64 and args[0].ndim == 0:
+            return args[0]  # num_batches_tracked, as torch's modules count it
+        return function(*args, **kwargs)

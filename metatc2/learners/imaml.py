@@ -1,0 +1,56 @@
+"""iMAML: MAML whose meta-gradient depends on where a task's adaptation ends, not on how it went there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import nn
+
+from metatc2.errors import InputError
+from metatc2.inner import InnerLoop
+from metatc2.inner.implicit import Implicit, Solver
+from metatc2.learners.maml import MAML
+
+
+class iMAML(MAML):
+    """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630, algorithm 1).
+
+    A task's parameters minimise ``support loss + strength / 2 · |θ' − θ|²``, and the meta-gradient is that of this minimum:
+    memory does not grow with the number of inner steps. Take enough of them to come near it (the paper: 16).
+
+    Args:
+        network: as in `MAML`.
+        inner: how a task is learned; its adjoint is replaced by `Implicit`.
+        strength: of the pull to the meta-learned parameters, λ in the paper, > 0. Without it they would have no gradient.
+        solver: of the linear system, see `Implicit`.
+        iterations: of the solver, at most (the paper: 5).
+        options: of `MAML`; ``at_once`` has to be 1.
+
+    Raises:
+        InputError: if `strength` is not positive, or `at_once` is not 1.
+
+    >>> import torch, torchopt
+    >>> learner = iMAML(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=16))
+    >>> learner.inner.adjoint.proximal, learner.inner.adjoint.solver
+    (2.0, 'cg')
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        inner: InnerLoop,
+        *,
+        strength: float = 2.0,
+        solver: Solver = "cg",
+        iterations: int = 5,
+        **options: Any,
+    ) -> None:
+        if not strength > 0:
+            raise InputError(
+                f"iMAML: strength must be > 0, got {strength}; at 0 the initial parameters get no gradient"
+            )
+        if options.get("at_once", 1) != 1:
+            raise InputError("iMAML: implicit differentiation does not work under vmap; set at_once to 1")
+        adjoint = Implicit(solver, proximal=strength, iterations=iterations)
+        super().__init__(network, dataclasses.replace(inner, adjoint=adjoint), **options)

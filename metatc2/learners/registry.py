@@ -1,0 +1,177 @@
+"""Learners on labelled tasks by name, each with the settings that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from metatc2.errors import InputError, nearest
+from metatc2.functional import NormPolicy
+from metatc2.heads import Classifier
+from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Unroll, inner_optimizer
+from metatc2.learners.anil import ANIL
+from metatc2.learners.boil import BOIL
+from metatc2.learners.imaml import iMAML
+from metatc2.learners.labelled import LabelledLearner
+from metatc2.learners.maml import MAML
+from metatc2.learners.maml_plus_plus import MAMLPlusPlus
+from metatc2.learners.meta_sgd import MetaSGD
+from metatc2.learners.reptile import Reptile
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a learner is built from; None leaves the choice to the learner.
+
+    Args:
+        dim: width of the encoder's features.
+        way: most classes of a task.
+        optimizer, lr, steps, clip: of the inner loop.
+        test_steps: inner steps outside training.
+        adjoint: how the inner loop is differentiated.
+        adapt: patterns of the parameters that adapt.
+        norm, at_once: see `LabelledLearner`.
+        shared_head: see `Classifier`.
+        class_of: class of every row of the store, for learners that train on all classes at once.
+    """
+
+    dim: int
+    way: int = 5
+    optimizer: str | None = None
+    lr: float | None = None
+    steps: int | None = None
+    clip: float = 0.0
+    test_steps: int | None = None
+    adjoint: Adjoint | None = None
+    adapt: Sequence[str] = ()
+    norm: NormPolicy = "batch"
+    at_once: int = 1
+    shared_head: bool = False
+    class_of: Tensor | None = None
+
+    def inner(self, optimizer: str, lr: float, steps: int, adjoint: Adjoint) -> InnerLoop:
+        """The inner loop with a learner's own choices where nothing was chosen."""
+        rule = inner_optimizer(self.optimizer or optimizer, self.lr or lr, clip=self.clip)
+        return InnerLoop(rule, steps if self.steps is None else self.steps, self.adjoint or adjoint)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Options of every learner."""
+        return {"norm": self.norm, "at_once": self.at_once}
+
+
+Build = Callable[[nn.Module, Settings], LabelledLearner]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A learner by name.
+
+    Args:
+        summary: one line.
+        source: paper.
+        build: from an encoder and settings.
+        inner: whether it has an inner loop, so that settings of one mean something.
+        adapts: whether ``adapt`` may choose what adapts.
+    """
+
+    summary: str
+    source: str
+    build: Build = field(repr=False)
+    inner: bool = True
+    adapts: bool = False
+
+
+def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> LabelledLearner:
+    """A learner on labelled tasks.
+
+    Raises:
+        InputError: if the name is unknown, or settings are given that the learner has no use for.
+
+    >>> type(learner).__name__
+    'ProtoNet'
+    """
+    if name not in LEARNERS:
+        raise InputError(f"unknown learner {name!r}; {nearest(name, LEARNERS)}")
+    entry = LEARNERS[name]
+    inner = {
+        "inner_optimizer": settings.optimizer,
+        "inner_lr": settings.lr,
+        "inner_steps": settings.steps,
+        "test_steps": settings.test_steps,
+        "adjoint": settings.adjoint,
+    }
+    useless = [key for key, value in inner.items() if value is not None and not entry.inner]
+    useless += ["adapt"] * (bool(settings.adapt) and not entry.adapts)
+    if useless:
+        raise InputError(
+            f"learner {name!r} has no use for learner.{useless[0]}: "
+            f"{'it chooses itself what adapts' if entry.inner else 'it has no inner loop'}; leave it out"
+        )
+    return entry.build(encoder, settings)
+
+
+def _gradient(kind: type[MAML], lr: float, steps: int, adjoint: Adjoint | None = None) -> Build:
+    """Builder of a learner whose encoder and head meet in a `Classifier`, with SGD where nothing else is chosen."""
+
+    def build(encoder: nn.Module, settings: Settings) -> LabelledLearner:
+        network = Classifier(encoder, settings.dim, settings.way, shared=settings.shared_head)
+        inner = settings.inner("sgd", lr, steps, adjoint or Unroll())
+        chosen = {"adapt": settings.adapt} if settings.adapt else {}
+        return kind(network, inner, test_steps=settings.test_steps, **chosen, **settings.common)
+
+    return build
+
+
+LEARNERS: Mapping[str, Entry] = {
+    "maml": Entry(
+        "an initialisation that learns a task in a few steps",
+        "Finn et al. 2017, arXiv 1703.03400",
+        _gradient(MAML, 0.05, 3),
+        adapts=True,
+    ),
+    "fomaml": Entry(
+        "first-order MAML: inner gradients are constants",
+        "Finn et al. 2017, section 5.2",
+        _gradient(MAML, 0.05, 3, FirstOrder()),
+        adapts=True,
+    ),
+    "anil": Entry(
+        "MAML in which only the head adapts",
+        "Raghu et al. 2020, arXiv 1909.09157",
+        _gradient(ANIL, 0.5, 5),
+    ),
+    "boil": Entry(
+        "MAML in which only the body adapts",
+        "Oh et al. 2021, arXiv 2008.08882",
+        _gradient(BOIL, 0.1, 3),
+    ),
+    "reptile": Entry(
+        "move towards where each task's training ends",
+        "Nichol et al. 2018, arXiv 1803.02999",
+        _gradient(Reptile, 0.05, 5),
+        adapts=True,
+    ),
+    "meta-sgd": Entry(
+        "MAML with a learned rate for every parameter",
+        "Li et al. 2017, arXiv 1707.09835",
+        _gradient(MetaSGD, 0.05, 3),
+        adapts=True,
+    ),
+    "maml++": Entry(
+        "MAML with a loss after every step, and learned rates by layer and step",
+        "Antoniou et al. 2019, arXiv 1810.09502",
+        _gradient(MAMLPlusPlus, 0.05, 3),
+        adapts=True,
+    ),
+    "imaml": Entry(
+        "MAML differentiated at the end of adaptation, not along the way",
+        "Rajeswaran et al. 2019, arXiv 1909.04630",
+        _gradient(iMAML, 0.05, 10),
+        adapts=True,
+    ),
+    # METRIC
+}

@@ -1,0 +1,70 @@
+"""Small labelled episodes for tests of learners."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.episodes import Episode, Samples
+from metatc2.heads import Classifier
+from metatc2.learners import LabelledLearner
+
+
+def side(inputs: Tensor, labels: Tensor) -> Samples:
+    return Samples(inputs.unsqueeze(2), labels, None, torch.full(labels.shape, -1))
+
+
+def vectors(tasks: int = 3, way: int = 3, shot: int = 2, query: int = 4, *, dim: int = 5, seed: int = 0) -> Episode:
+    """Gaussian classes in `dim` dimensions, in float64, in shuffled order."""
+    g = torch.Generator().manual_seed(seed)
+    centres = torch.randn(tasks, way, dim, generator=g, dtype=torch.float64)
+
+    def draw(n: int) -> Samples:
+        labels = torch.stack([torch.arange(way).repeat(n)[torch.randperm(way * n, generator=g)] for _ in range(tasks)])
+        own = torch.stack([c[y] for c, y in zip(centres, labels, strict=True)])
+        return side(own + 0.5 * torch.randn(own.shape, generator=g, dtype=torch.float64), labels)
+
+    return Episode(draw(shot), draw(query))
+
+
+def images(tasks: int = 3, way: int = 3, shot: int = 2, query: int = 3, *, size: int = 16, seed: int = 0) -> Episode:
+    """Noise images in float64."""
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(n: int) -> Samples:
+        labels = torch.arange(way).repeat_interleave(n).expand(tasks, -1)
+        return side(torch.rand(tasks, way * n, 1, size, size, generator=g, dtype=torch.float64), labels)
+
+    return Episode(draw(shot), draw(query))
+
+
+def mlp(dim: int = 5, way: int = 3, width: int = 6) -> Classifier:
+    """A smooth network in float64."""
+    torch.manual_seed(0)
+    return Classifier(nn.Sequential(nn.Linear(dim, width), nn.Tanh()), width, way).double()
+
+
+def flat_gradient(learner: LabelledLearner, episode: Episode) -> Tensor:
+    """Gradient of the outcome's loss for all trainable parameters, in one vector."""
+    learner.zero_grad(set_to_none=True)
+    learner(episode).loss.backward()
+    return torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learner.parameters() if p.requires_grad]
+    )
+
+
+def differences(learner: LabelledLearner, episode: Episode, step: float = 1e-6) -> Tensor:
+    """The same by central differences of the loss."""
+    found = []
+    with torch.no_grad():
+        for p in (p for p in learner.parameters() if p.requires_grad):
+            flat = p.view(-1)
+            for i in range(len(flat)):
+                here = float(flat[i])
+                values = []
+                for moved in (here + step, here - step):
+                    flat[i] = moved
+                    values.append(float(learner(episode).loss))
+                flat[i] = here
+                found.append((values[0] - values[1]) / (2 * step))
+    return torch.tensor(found, dtype=torch.float64)
