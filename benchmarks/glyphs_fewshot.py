@@ -52,7 +52,8 @@ def config(learner: str, seed: int, steps: int) -> Config:
             "episode.way=5",
             "episode.shot=1",
             "episode.shot_most=5",
-            "episode.query=10",
+            "episode.query=5",
+            "episode.meta_batch=2",
             *shared,
             *CHOSEN.get(learner, []),
         ],
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--folder", default="runs/glyphs_fewshot", help="where runs go")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--episodes", type=int, default=50, help="test episodes a script")
+    parser.add_argument("--episodes", type=int, default=25, help="test episodes a script")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     arguments = parser.parse_args()

@@ -28,10 +28,10 @@ class LabelledTasks(TaskSource):
     Classes with fewer than `shot` + `query` samples (the largest shot, where it varies) are left out; ``excluded`` says how
     many, ``classes`` how many take part.
 
-    With ``replacement=False`` classes are dealt like cards: in an epoch no class is drawn twice, by whatever task; the epoch
-    ends when no member of the split has `way` classes left, and those that are left over wait for the next one. Each class
-    deals its samples in the same way: none comes again before fewer than `shot` + `query` of that class are left. Every rank
-    and every worker deals from decks of its own.
+    With ``replacement=False`` classes are dealt like cards: in an epoch no class is drawn twice, by whatever task, and a member
+    of a group is drawn in proportion to the classes that it has left. The epoch ends when no member has `way` left; those that
+    are left over are shuffled in again. Each class deals its samples in the same way: none comes again before fewer than
+    `shot` + `query` of that class are left. Every rank and every worker deals from decks of its own.
 
     Args:
         store: where the images are.

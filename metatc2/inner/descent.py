@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +44,8 @@ class Descent:
     rates: Rates | None = None
 
     def begin(self, params: Params) -> Any:
-        """State of the optimiser before the first step."""
-        return self.optimizer.init({name: p.detach() for name, p in params.items()})
+        """State of the optimiser before the first step; under vmap it is left to that step."""
+        return None if in_transform() else self.optimizer.init({name: p.detach() for name, p in params.items()})
 
     def step(
         self, k: int, params: Params, state: Any, given: Sequence[Given], *, graph: bool
@@ -58,9 +60,13 @@ class Descent:
             graph: whether the gradient keeps its own graph, so that it can be differentiated again.
         """
         gradients, value = gradients_of(lambda p: self.loss(p, *given), params, graph=graph)
+        if state is None:
+            # Under vmap moments have to be batched from the start, as gradients are and parameters are not yet.
+            state = self.optimizer.init({n: torch.zeros_like(g) + params[n].detach() for n, g in gradients.items()})
         if self.guard and graph:
             gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
-        updates, state = self.optimizer.update(gradients, state, params=params, inplace=False)
+        with _without_word_of_fallback() if in_transform() else nullcontext():
+            updates, state = self.optimizer.update(gradients, state, params=params, inplace=False)
         if self.rates is not None:
             factors = self.rates(k)
             updates = {name: update * factors[name] for name, update in updates.items()}
@@ -88,6 +94,14 @@ def descend(
             values.append(value.detach())
     check_finite(values)
     return tuple(path if outer_graph else ({name: p.detach() for name, p in now.items()} for now in path))
+
+
+@contextmanager
+def _without_word_of_fallback() -> Iterator[None]:
+    # Adam's update falls back to a loop over tasks under vmap, and torch says so; beside the network it costs nothing.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield
 
 
 def trainable(params: Params, *, connected: bool = True) -> Params:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 import torchopt
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torchopt import linear_solve
 from torchopt.diff.implicit import custom_root
 
@@ -107,9 +106,9 @@ class Implicit(Adjoint):
                 if not self.proximal
                 else "Implicit: no parameter and no given tensor requires a gradient; use torch.no_grad() where none is wanted"
             )
+        inputs = free.filled(detached(free.tensors))
         with torch.no_grad():
-            solution = descend(whole, params, (detached(params), *given), graph=lambda k: False)[-1]
-            inputs = free.filled(detached(free.tensors))
+            solution = descend(whole, params, inputs, graph=lambda k: False)[-1]
         if self.warn_above < float("inf"):
             self._look(whole.loss, solution, inputs, start_slope, value)
         return (attach(solution, free.tensors, self._pull(whole.loss, solution, free)),)
@@ -219,7 +218,10 @@ def attach(solution: Params, tensors: Tensors, pull: Callable[[Tensors], Tensors
     Args:
         solution: without history.
         tensors: that require a gradient.
-        pull: gradients for the solution, in its order, to gradients for `tensors`. It is not differentiated itself.
+        pull: gradients for the solution, in its order, to gradients for `tensors`.
+
+    Raises:
+        InputError: where these gradients are differentiated again.
     """
     return dict(zip(solution, _Attached.apply(pull, tuple(solution.values()), *tensors), strict=True))
 
@@ -228,12 +230,26 @@ class _Attached(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pull: Callable[[Tensors], Tensors], solution: Tensors, *tensors: Tensor) -> Tensors:
         ctx.pull = pull
+        ctx.save_for_backward(*tensors)
         return tuple(t.clone() for t in solution)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        return None, None, *ctx.pull(gradients)
+        return None, None, *_Pulled.apply(lambda: ctx.pull(gradients), *gradients, *ctx.saved_tensors)
+
+
+class _Pulled(torch.autograd.Function):
+    """Stays connected to what it depends on, where torch's `once_differentiable` would give second derivatives of zero."""
+
+    @staticmethod
+    def forward(ctx: Any, pull: Callable[[], Tensors], *connected: Tensor) -> Tensors:
+        return pull()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise InputError(
+            "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute"
+        )
 
 
 def examine(name: str, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,15 @@ from metatc2.learners.base import Learner, Outcome, ParameterGroup
 from metatc2.learners.boil import BOIL
 from metatc2.learners.imaml import iMAML
 from metatc2.learners.labelled import LabelledLearner
+from metatc2.learners.linear_probe import LinearProbe
+from metatc2.learners.logistic_head import LogisticHead
 from metatc2.learners.look_ahead import LookAheadTC2
 from metatc2.learners.maml import MAML
 from metatc2.learners.maml_plus_plus import MAMLPlusPlus
+from metatc2.learners.matching_net import MatchingNet
 from metatc2.learners.meta_sgd import MetaSGD
+from metatc2.learners.protonet import ProtoNet
+from metatc2.learners.r2d2 import R2D2
 from metatc2.learners.registry import LEARNERS, Entry, Settings, build_labelled
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
@@ -19,15 +24,20 @@ __all__ = [
     "BOIL",
     "LEARNERS",
     "MAML",
+    "R2D2",
     "TC2",
     "Entry",
     "LabelledLearner",
     "Learner",
+    "LinearProbe",
+    "LogisticHead",
     "LookAheadTC2",
     "MAMLPlusPlus",
+    "MatchingNet",
     "MetaSGD",
     "Outcome",
     "ParameterGroup",
+    "ProtoNet",
     "Reptile",
     "SelfSupervised",
     "Settings",

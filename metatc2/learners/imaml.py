@@ -16,8 +16,8 @@ from metatc2.learners.maml import MAML
 class iMAML(MAML):
     """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630, algorithm 1).
 
-    A task's parameters minimise ``support loss + strength / 2 · |θ' − θ|²``, and the meta-gradient is that of this minimum:
-    memory does not grow with the number of inner steps. Take enough of them to come near it (the paper: 16).
+    A task's parameters minimise ``support loss + strength / 2 · |θ' − θ|²`` (equation 3), and the meta-gradient is that of this
+    minimum (equation 6): memory does not grow with the number of inner steps. Take enough to come near it (the paper: 16).
 
     Args:
         network: as in `MAML`.
@@ -25,6 +25,8 @@ class iMAML(MAML):
         strength: of the pull to the meta-learned parameters, λ in the paper, > 0. Without it they would have no gradient.
         solver: of the linear system, see `Implicit`.
         iterations: of the solver, at most (the paper: 5).
+        scale: of the solver ``"neumann"``; by default half of 1 / `strength`, which suits curvatures up to 3 · `strength`.
+        warn_above: see `Implicit`; a network is hardly ever trained to its minimum, so less is asked than there.
         options: of `MAML`; ``at_once`` has to be 1.
 
     Raises:
@@ -44,6 +46,8 @@ class iMAML(MAML):
         strength: float = 2.0,
         solver: Solver = "cg",
         iterations: int = 5,
+        scale: float | None = None,
+        warn_above: float = 0.5,
         **options: Any,
     ) -> None:
         if not strength > 0:
@@ -52,5 +56,5 @@ class iMAML(MAML):
             )
         if options.get("at_once", 1) != 1:
             raise InputError("iMAML: implicit differentiation does not work under vmap; set at_once to 1")
-        adjoint = Implicit(solver, proximal=strength, iterations=iterations)
+        adjoint = Implicit(solver, strength, iterations, scale=scale or 0.5 / strength, warn_above=warn_above)
         super().__init__(network, dataclasses.replace(inner, adjoint=adjoint), **options)

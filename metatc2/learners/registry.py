@@ -16,9 +16,14 @@ from metatc2.learners.anil import ANIL
 from metatc2.learners.boil import BOIL
 from metatc2.learners.imaml import iMAML
 from metatc2.learners.labelled import LabelledLearner
+from metatc2.learners.linear_probe import LinearProbe
+from metatc2.learners.logistic_head import LogisticHead
 from metatc2.learners.maml import MAML
 from metatc2.learners.maml_plus_plus import MAMLPlusPlus
+from metatc2.learners.matching_net import MatchingNet
 from metatc2.learners.meta_sgd import MetaSGD
+from metatc2.learners.protonet import ProtoNet
+from metatc2.learners.r2d2 import R2D2
 from metatc2.learners.reptile import Reptile
 
 
@@ -57,6 +62,13 @@ class Settings:
         rule = inner_optimizer(self.optimizer or optimizer, self.lr or lr, clip=self.clip)
         return InnerLoop(rule, steps if self.steps is None else self.steps, self.adjoint or adjoint)
 
+    def head_loop(self) -> InnerLoop | None:
+        """The inner loop of a convex head; None leaves it to the learner altogether."""
+        chosen = (self.optimizer, self.lr, self.steps)
+        return (
+            None if chosen == (None, None, None) and not self.clip else self.inner("nesterov", 1.0, 100, FirstOrder())
+        )
+
     @property
     def common(self) -> dict[str, Any]:
         """Options of every learner."""
@@ -76,6 +88,7 @@ class Entry:
         build: from an encoder and settings.
         inner: whether it has an inner loop, so that settings of one mean something.
         adapts: whether ``adapt`` may choose what adapts.
+        fixed_adjoint: whether the inner loop can be differentiated in one way alone.
     """
 
     summary: str
@@ -83,6 +96,7 @@ class Entry:
     build: Build = field(repr=False)
     inner: bool = True
     adapts: bool = False
+    fixed_adjoint: bool = False
 
 
 def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> LabelledLearner:
@@ -91,6 +105,7 @@ def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> Labelle
     Raises:
         InputError: if the name is unknown, or settings are given that the learner has no use for.
 
+    >>> learner = build_labelled("protonet", nn.Flatten(), Settings(dim=784))
     >>> type(learner).__name__
     'ProtoNet'
     """
@@ -106,11 +121,10 @@ def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> Labelle
     }
     useless = [key for key, value in inner.items() if value is not None and not entry.inner]
     useless += ["adapt"] * (bool(settings.adapt) and not entry.adapts)
+    useless += ["adjoint"] * (settings.adjoint is not None and entry.fixed_adjoint)
     if useless:
-        raise InputError(
-            f"learner {name!r} has no use for learner.{useless[0]}: "
-            f"{'it chooses itself what adapts' if entry.inner else 'it has no inner loop'}; leave it out"
-        )
+        why = "it makes that choice itself" if entry.inner else "it has no inner loop"
+        raise InputError(f"learner {name!r} has no use for learner.{useless[0]}: {why}; leave it out")
     return entry.build(encoder, settings)
 
 
@@ -124,6 +138,14 @@ def _gradient(kind: type[MAML], lr: float, steps: int, adjoint: Adjoint | None =
         return kind(network, inner, test_steps=settings.test_steps, **chosen, **settings.common)
 
     return build
+
+
+def _linear_probe(encoder: nn.Module, settings: Settings) -> LabelledLearner:
+    if settings.class_of is None:
+        raise InputError("learner 'linear-probe' needs the class of every row; pass Settings(class_of=store.labels)")
+    inner = settings.head_loop()
+    options = {"test_steps": settings.test_steps, **settings.common}
+    return LinearProbe(encoder, settings.dim, settings.class_of, inner, **options)
 
 
 LEARNERS: Mapping[str, Entry] = {
@@ -172,6 +194,38 @@ LEARNERS: Mapping[str, Entry] = {
         "Rajeswaran et al. 2019, arXiv 1909.04630",
         _gradient(iMAML, 0.05, 10),
         adapts=True,
+        fixed_adjoint=True,
     ),
-    # METRIC
+    "protonet": Entry(
+        "the nearest class mean in a learned space",
+        "Snell et al. 2017, arXiv 1703.05175",
+        lambda encoder, settings: ProtoNet(encoder, **settings.common),
+        inner=False,
+    ),
+    "matching-net": Entry(
+        "attention over the support in a learned space",
+        "Vinyals et al. 2016, arXiv 1606.04080",
+        lambda encoder, settings: MatchingNet(encoder, **settings.common),
+        inner=False,
+    ),
+    "r2d2": Entry(
+        "ridge regression on the support, in closed form",
+        "Bertinetto et al. 2019, arXiv 1805.08136",
+        lambda encoder, settings: R2D2(encoder, **settings.common),
+        inner=False,
+    ),
+    "logistic": Entry(
+        "a logistic head at its optimum, differentiated there",
+        "Lee et al. 2019, arXiv 1904.03758",
+        lambda encoder, settings: LogisticHead(
+            encoder, settings.head_loop(), test_steps=settings.test_steps, **settings.common
+        ),
+        fixed_adjoint=True,
+    ),
+    "linear-probe": Entry(
+        "classify all training classes, then train a head alone (the baseline)",
+        "Chen et al. 2019, arXiv 1904.04232",
+        lambda encoder, settings: _linear_probe(encoder, settings),
+        fixed_adjoint=True,
+    ),
 }

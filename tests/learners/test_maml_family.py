@@ -154,6 +154,12 @@ def test_tasks_at_once_give_the_same_gradient(name: str, norm: Any) -> None:
     torch.testing.assert_close(gradient, other, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("inner", INNERS)
+def test_tasks_at_once_under_every_optimiser(inner: str) -> None:
+    a, b = (flat_gradient(MAML(mlp(), INNERS[inner], at_once=at_once), vectors()) for at_once in (1, 3))
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_frozen_parameters_and_buffers_stay(name: str) -> None:
     torch.manual_seed(0)

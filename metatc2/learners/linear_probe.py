@@ -1,0 +1,87 @@
+"""The baseline: ordinary classification of all training classes, then a new linear head on each task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchopt
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from metatc2.episodes import Episode, Samples
+from metatc2.errors import InputError
+from metatc2.inner import FirstOrder, InnerLoop, Params
+from metatc2.learners.base import Outcome
+from metatc2.learners.labelled import LabelledLearner, Predictor
+from metatc2.learners.support import head_scores, logistic_loss, zero_head
+
+
+class LinearProbe(LabelledLearner):
+    """Pre-train by classifying, then train a head alone (Chen et al. 2019, arXiv 1904.04232, "Baseline").
+
+    In training the tasks of an episode are one batch, and the loss is the cross-entropy over all classes of the store. At
+    test time the encoder is frozen and a logistic head is trained on the support.
+
+    Args:
+        encoder: inputs → ``(N, d)``.
+        dim: d.
+        class_of: class of every row of the store, ``(rows,)``.
+        inner: how the head is trained at test time; by default 100 steps of Nesterov's method.
+        l2: regularisation of that head.
+        options: of `LabelledLearner`.
+
+    >>> learner = LinearProbe(nn.Flatten(), dim=2, class_of=torch.arange(6))
+    >>> x = torch.tensor([[-1.0, 0.1], [1.0, 0.1]])
+    >>> learner.predict(x, torch.tensor([0, 1]), x).argmax(1).tolist()
+    [0, 1]
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        class_of: Tensor,
+        inner: InnerLoop | None = None,
+        *,
+        l2: float = 0.02,
+        test_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(encoder, **options)
+        self.register_buffer("class_of", class_of, persistent=False)
+        self.classifier = nn.Linear(dim, int(class_of.max()) + 1)
+        chosen = inner or InnerLoop(torchopt.sgd(1.0, momentum=0.9, nesterov=True), 100, FirstOrder())
+        steps = chosen.steps if test_steps is None else test_steps
+        self.inner, self.l2 = InnerLoop(chosen.optimizer, steps, chosen.adjoint), l2
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Cross-entropy over all classes.
+
+        Raises:
+            InputError: if episodes do not say which rows of a store they come from.
+        """
+        inputs, labels = zip(*(self._flat(side) for side in (episode.support, episode.query)), strict=True)
+        scores = self.classifier(self.network(torch.cat(inputs)))
+        truth = torch.cat(labels)
+        loss = cross_entropy(scores, truth)
+        return Outcome(loss, {"accuracy": (scores.detach().argmax(1) == truth).float().mean()})
+
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """See `LabelledLearner.fit`."""
+        features = self.call(theta, x)
+
+        def loss(head: Params, features: Tensor) -> Tensor:
+            return logistic_loss(head, features, y, self.l2)
+
+        head = self.inner(loss, zero_head(features, way), features)
+        return lambda query: head_scores(head, self.call(theta, query, x))
+
+    def _flat(self, side: Samples) -> tuple[Tensor, Tensor]:
+        if bool((side.index < 0).any()):
+            raise InputError(
+                "LinearProbe trains on the classes of a store and these episodes have none (index −1); sample them with "
+                "LabelledTasks"
+            )
+        class_of: Tensor = self.get_buffer("class_of")
+        return side.images.flatten(0, 2), class_of[side.index.flatten()].repeat_interleave(side.images.shape[2])

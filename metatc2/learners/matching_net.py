@@ -1,0 +1,47 @@
+"""MatchingNet: an attention over the support, in a learned space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from metatc2.inner import Params
+from metatc2.learners.labelled import LabelledLearner, Predictor
+from metatc2.learners.support import members
+
+
+class MatchingNet(LabelledLearner):
+    """Matching networks (Vinyals et al. 2016, arXiv 1606.04080, equation 1), without full context embeddings.
+
+    ``P(k | q) = Σ_i a(q, x_i) [y_i = k]``, a the softmax over the support of ``temperature · cos(f(q), f(x_i))``. Scores are
+    ``log P``, so cross-entropy is the paper's loss.
+
+    Args:
+        encoder: inputs → ``(N, d)``.
+        temperature: factor on the cosines (1 in the paper, where it learns slowly).
+        options: of `LabelledLearner`.
+
+    >>> learner = MatchingNet(nn.Flatten())
+    >>> x = torch.eye(2)
+    >>> learner.predict(x, torch.tensor([0, 1]), x).exp().sum(1).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, encoder: nn.Module, *, temperature: float = 10.0, **options: Any) -> None:
+        super().__init__(encoder, **options)
+        self.temperature = temperature
+
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """See `LabelledLearner.fit`."""
+        directions = normalize(self.call(theta, x), dim=-1)
+        own = members(y, way, directions).bool()
+
+        def log_probabilities(query: Tensor) -> Tensor:
+            similar = self.temperature * normalize(self.call(theta, query, x), dim=-1) @ directions.T
+            attention = similar.log_softmax(-1)[..., None]  # (Q, n, 1)
+            return torch.where(own, attention, float("-inf")).logsumexp(1)
+
+        return log_probabilities

@@ -1,0 +1,58 @@
+"""ProtoNet: the nearest class mean in a learned space."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from metatc2.errors import InputError, nearest
+from metatc2.inner import Params
+from metatc2.learners.labelled import LabelledLearner, Predictor
+from metatc2.learners.support import class_means
+
+Distance = Literal["euclidean", "cosine"]
+
+
+class ProtoNet(LabelledLearner):
+    """Prototypical networks (Snell et al. 2017, arXiv 1703.05175, equations 1 and 2).
+
+    Scores are ``−|f(q) − c_k|²``, c_k the mean of class k's support features; or ``temperature · cos(f(q), c_k)``.
+
+    Args:
+        encoder: inputs → ``(N, d)``.
+        distance: ``"euclidean"`` or ``"cosine"``.
+        temperature: factor on the scores.
+        options: of `LabelledLearner`.
+
+    Raises:
+        InputError: if the distance is unknown.
+
+    >>> import torch
+    >>> learner = ProtoNet(nn.Flatten())
+    >>> learner.predict(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1]), torch.tensor([[1.5]])).tolist()
+    [[-2.25, -0.25]]
+    """
+
+    def __init__(
+        self, encoder: nn.Module, *, distance: Distance = "euclidean", temperature: float | None = None, **options: Any
+    ) -> None:
+        super().__init__(encoder, **options)
+        if distance not in get_args(Distance):
+            raise InputError(f"ProtoNet: unknown distance {distance!r}; {nearest(distance, get_args(Distance))}")
+        self.distance = distance
+        self.temperature = temperature or (1.0 if distance == "euclidean" else 10.0)
+
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """See `LabelledLearner.fit`."""
+        means = class_means(self.call(theta, x), y, way)
+        if self.distance == "cosine":
+            directions = normalize(means, dim=-1)
+            return lambda query: self.temperature * normalize(self.call(theta, query, x), dim=-1) @ directions.T
+
+        def scores(query: Tensor) -> Tensor:
+            apart = self.call(theta, query, x)[:, None] - means
+            return -self.temperature * apart.square().sum(-1)
+
+        return scores

@@ -1,0 +1,61 @@
+"""R2D2: ridge regression on the support, in closed form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.inner import Params
+from metatc2.learners.labelled import LabelledLearner, Predictor
+from metatc2.learners.support import members
+
+
+class R2D2(LabelledLearner):
+    """Ridge regression differentiable discriminator (Bertinetto et al. 2019, arXiv 1805.08136, equations 4 to 6).
+
+    ``W = (XᵀX + λI)⁻¹ XᵀY``, by the Woodbury identity ``Xᵀ(XXᵀ + λI)⁻¹Y`` where the support is smaller than the width;
+    X are the support features and a constant one, Y one-hot. Scores are ``α X_q W + β``; λ, α and β are meta-learned.
+
+    Args:
+        encoder: inputs → ``(N, d)``.
+        strength: λ at the start, > 0 (its logarithm is learned).
+        scale: α at the start: regression aims at 0 and 1, which are timid scores for a softmax.
+        options: of `LabelledLearner`.
+
+    >>> learner = R2D2(nn.Flatten(), strength=1e-6, scale=1.0)
+    >>> x = torch.tensor([[-1.0], [1.0]])
+    >>> learner.predict(x, torch.tensor([0, 1]), x).round(decimals=3).abs().tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, encoder: nn.Module, *, strength: float = 1.0, scale: float = 10.0, **options: Any) -> None:
+        super().__init__(encoder, **options)
+        self.log_strength = nn.Parameter(torch.tensor(math.log(strength)))
+        self.scale, self.shift = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(0.0))
+
+    def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
+        """See `LabelledLearner.fit`."""
+        own = {**dict(self.named_parameters()), **theta}
+        features = _with_one(self.call(theta, x))
+        weights = ridge(features, members(y, way, features), own["log_strength"].exp())
+        return lambda query: own["scale"] * (_with_one(self.call(theta, query, x)) @ weights) + own["shift"]
+
+
+def ridge(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
+    """``argmin_W |X W − Y|² + strength |W|²``: ``(d, k)`` from ``(n, d)`` and ``(n, k)``, by the smaller of two systems."""
+    n, d = x.shape
+
+    def shifted(square: Tensor) -> Tensor:
+        return square + strength * torch.eye(len(square), dtype=x.dtype, device=x.device)
+
+    weights: Tensor = (
+        x.T @ torch.linalg.solve(shifted(x @ x.T), y) if n <= d else torch.linalg.solve(shifted(x.T @ x), x.T @ y)
+    )
+    return weights
+
+
+def _with_one(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
