@@ -5,8 +5,8 @@
 Conv-4 of width 64 on 28 × 28, 5-way 1-shot with 15 queries a class, 16 tasks, SGD inner steps, one thread by default. Every
 library takes its meta-gradient in the way its own examples do, one task after the other, for the same network and episode.
 A round takes each library once, in random order; a ratio is the median over rounds of (library / ours) within one round.
-Memory is the growth of a fresh process's peak over what it held before its first meta-gradient. The libraries in use: pip
-install higher; for learn2learn see requirements-dev.txt.
+Memory is given twice: the most bytes of tensors alive at once, which repeats exactly, and the growth of a fresh process's peak,
+in which the allocator's luck takes part. The peers are installed by requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 import torchopt
 from common import environment, resident, write
-from peers import PEERS, Peer
+from libraries import LIBRARIES as PEERS
+from libraries import Library, Recipe, Task
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
@@ -75,13 +75,19 @@ def ours(adjoint: str, *, last: bool = True, bf16: bool = False) -> Callable[[in
     return make
 
 
-def theirs(peer: Peer) -> Callable[[int], Callable[[], list[Tensor]]]:
+def theirs(peer: Library) -> Callable[[int], Callable[[], list[Tensor]]]:
     """A peer's meta-gradient in its own idiom."""
 
     def make(steps: int) -> Callable[[], list[Tensor]]:
         net, data = network(False), episode()
-        (x, y), (query_x, query_y) = data.support.labelled(), data.query.labelled()
-        return peer(net, (x, y, query_x, query_y), steps, LR, cross_entropy)
+        tasks = [Task(*task) for task in zip(*data.support.labelled(), *data.query.labelled(), strict=True)]
+
+        def run() -> list[Tensor]:
+            net.zero_grad(set_to_none=True)
+            peer.meta_gradient(net, Recipe(steps, LR), tasks)
+            return [p.grad for p in net.parameters() if p.grad is not None]
+
+        return run
 
     return make
 
@@ -91,7 +97,7 @@ LIBRARIES: dict[str, Callable[[int], Callable[[], list[Tensor]]]] = {
     "ours, Recompute": ours("recompute"),
     "ours, contiguous": ours("unroll", last=False),
     "ours, bf16": ours("unroll", bf16=True),
-    **{name: theirs(peer) for name, peer in PEERS.items()},
+    **{name: theirs(peer) for name, peer in PEERS.items() if name != "ours"},
 }
 
 
@@ -111,19 +117,33 @@ def times(steps: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, fl
     return found, away
 
 
-def peak_memory(name: str, steps: int, threads: int) -> int:
-    """Bytes by which two meta-gradients raise the peak of a fresh process."""
+def tensor_peak(run: Callable[[], list[Tensor]]) -> int:
+    """Most bytes of tensors alive at once in one meta-gradient, by torch's record of allocations; repeatable to the byte."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    assert record.profiler is not None
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now, most = 0, 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+def peak_memory(name: str, steps: int, threads: int) -> tuple[int, int]:
+    """Bytes by which two meta-gradients raise the peak of a fresh process (its allocator included), and `tensor_peak`."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (name, steps, threads))
 
 
-def _peak(name: str, steps: int, threads: int) -> int:
+def _peak(name: str, steps: int, threads: int) -> tuple[int, int]:
     torch.set_num_threads(threads)
     run = LIBRARIES[name](steps)
     before = resident("VmRSS")
     run()
     run()
-    return resident("VmHWM") - before
+    grown = resident("VmHWM") - before
+    return grown, tensor_peak(run)
 
 
 def main() -> None:
@@ -151,7 +171,8 @@ def main() -> None:
                     "ratio_quartiles": [round(ratios[quarter], 4), round(ratios[-1 - quarter], 4)],
                     "rounds": arguments.rounds,
                     "seconds": round(statistics.median(seconds), 4),
-                    "memory_mb": round(memory[name] / 1e6, 1),
+                    "process_mb": round(memory[name][0] / 1e6, 1),
+                    "tensors_mb": round(memory[name][1] / 1e6, 2),
                     "gradient_distance": float(f"{away[name]:.2e}"),
                 }
             )

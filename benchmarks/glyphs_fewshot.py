@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import shutil
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,7 +73,9 @@ def measure(job: tuple[str, int, int, int, str]) -> list[dict[str, Any]]:
     settings = config(learner, seed, max(steps, 1))
     store = load("glyphs", image_size=28)
     if steps:
-        done = runs.load_run(path) if (path / "encoder.safetensors").exists() else runs.pretrain(settings, path)
+        if path.exists() and not (path / "learner.safetensors").exists():
+            shutil.rmtree(path)  # a run of this benchmark that was cut
+        done = runs.load_run(path) if (path / "learner.safetensors").exists() else runs.pretrain(settings, path)
         made, seconds = done.learner, done.seconds
     else:
         made, seconds = runs.fresh_learner(settings, store.channels, store.image_size), 0.0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
-import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, InnerLoop, Params
-from metatc2.learners.base import Outcome
+from metatc2.inner import InnerLoop, Params
+from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import head_scores, logistic_loss, zero_head
+from metatc2.learners.support import head_loop, head_scores, logistic_loss, zero_head
 
 
 class LinearProbe(LabelledLearner):
@@ -28,8 +28,11 @@ class LinearProbe(LabelledLearner):
         dim: d.
         class_of: class of every row of the store, ``(rows,)``.
         inner: how the head is trained at test time; by default 100 steps of Nesterov's method.
-        l2: regularisation of that head.
+        l2: regularisation of that head, ≥ 0.
         options: of `LabelledLearner`.
+
+    Raises:
+        InputError: if `l2` is negative.
 
     >>> learner = LinearProbe(nn.Flatten(), dim=2, class_of=torch.arange(6))
     >>> x = torch.tensor([[-1.0, 0.1], [1.0, 0.1]])
@@ -48,18 +51,20 @@ class LinearProbe(LabelledLearner):
         test_steps: int | None = None,
         **options: Any,
     ) -> None:
+        if not l2 >= 0:
+            raise InputError(f"LinearProbe: l2 must be ≥ 0, got {l2}")
         super().__init__(encoder, **options)
         self.register_buffer("class_of", class_of, persistent=False)
         self.classifier = nn.Linear(dim, int(class_of.max()) + 1)
-        chosen = inner or InnerLoop(torchopt.sgd(1.0, momentum=0.9, nesterov=True), 100, FirstOrder())
-        steps = chosen.steps if test_steps is None else test_steps
-        self.inner, self.l2 = InnerLoop(chosen.optimizer, steps, chosen.adjoint), l2
+        self.inner, self.l2 = inner or head_loop(), l2
+        if test_steps is not None:
+            self.inner = dataclasses.replace(self.inner, steps=test_steps)
 
     def forward(self, episode: Episode) -> Outcome:
         """Cross-entropy over all classes.
 
         Raises:
-            InputError: if episodes do not say which rows of a store they come from.
+            InputError: if episodes do not say which rows of a store they come from, or it is another store.
         """
         inputs, labels = zip(*(self._flat(side) for side in (episode.support, episode.query)), strict=True)
         scores = self.classifier(self.network(torch.cat(inputs)))
@@ -74,7 +79,8 @@ class LinearProbe(LabelledLearner):
         def loss(head: Params, features: Tensor) -> Tensor:
             return logistic_loss(head, features, y, self.l2)
 
-        head = self.inner(loss, zero_head(features, way), features)
+        with full_precision(features):
+            head = self.inner(loss, zero_head(features, way), features)
         return lambda query: head_scores(head, self.call(theta, query, x))
 
     def _flat(self, side: Samples) -> tuple[Tensor, Tensor]:
@@ -84,4 +90,9 @@ class LinearProbe(LabelledLearner):
                 "LabelledTasks"
             )
         class_of: Tensor = self.get_buffer("class_of")
+        if (last := int(side.index.max())) >= len(class_of):
+            raise InputError(
+                f"LinearProbe: an episode has row {last} and class_of knows {len(class_of)} rows; pass the labels of the store "
+                "that the episodes are drawn from"
+            )
         return side.images.flatten(0, 2), class_of[side.index.flatten()].repeat_interleave(side.images.shape[2])

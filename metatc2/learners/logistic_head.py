@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any
 
 import torch
-import torchopt
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import Implicit, InnerLoop, Params
+from metatc2.learners.base import full_precision
 from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import head_scores, logistic_loss, zero_head
+from metatc2.learners.support import head_loop, head_scores, logistic_loss, zero_head
 
 
 class LogisticHead(LabelledLearner):
@@ -53,10 +53,9 @@ class LogisticHead(LabelledLearner):
         if options.get("at_once", 1) != 1:
             raise InputError("LogisticHead: implicit differentiation does not work under vmap; set at_once to 1")
         super().__init__(encoder, **options)
-        chosen = inner or InnerLoop(torchopt.sgd(1.0, momentum=0.9, nesterov=True), steps=100)
-        self.inner = dataclasses.replace(chosen, adjoint=Implicit())
+        self.inner = dataclasses.replace(inner or head_loop(), adjoint=Implicit())
         self.test_steps, self.l2 = test_steps, l2
-        self.scale = nn.Parameter(torch.tensor(scale))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
@@ -66,6 +65,8 @@ class LogisticHead(LabelledLearner):
         def loss(head: Params, features: Tensor) -> Tensor:
             return logistic_loss(head, features, y, self.l2)
 
-        head = dataclasses.replace(self.inner, steps=steps)(loss, zero_head(features, way), features)
+        # Features of an encoder that is frozen as a whole leave the adjoint nothing to differentiate.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and features.requires_grad), full_precision(features):
+            head = dataclasses.replace(self.inner, steps=steps)(loss, zero_head(features, way), features)
         scale = theta.get("scale", self.scale)
         return lambda query: scale * head_scores(head, self.call(theta, query, x))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners.labelled import LabelledLearner, Predictor
 from metatc2.learners.support import members
@@ -21,8 +22,11 @@ class MatchingNet(LabelledLearner):
 
     Args:
         encoder: inputs → ``(N, d)``.
-        temperature: factor on the cosines (1 in the paper, where it learns slowly).
+        temperature: factor on the cosines, > 0; 1 in the paper, where P stays close to uniform.
         options: of `LabelledLearner`.
+
+    Raises:
+        InputError: if the temperature is not positive.
 
     >>> learner = MatchingNet(nn.Flatten())
     >>> x = torch.eye(2)
@@ -32,6 +36,8 @@ class MatchingNet(LabelledLearner):
 
     def __init__(self, encoder: nn.Module, *, temperature: float = 10.0, **options: Any) -> None:
         super().__init__(encoder, **options)
+        if not temperature > 0:
+            raise InputError(f"MatchingNet: temperature must be > 0, got {temperature}; it multiplies the cosines")
         self.temperature = temperature
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:

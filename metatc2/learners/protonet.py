@@ -23,11 +23,11 @@ class ProtoNet(LabelledLearner):
     Args:
         encoder: inputs → ``(N, d)``.
         distance: ``"euclidean"`` or ``"cosine"``.
-        temperature: factor on the scores.
+        temperature: factor on the scores, > 0; by default 1, and 10 for cosines, which lie between −1 and 1.
         options: of `LabelledLearner`.
 
     Raises:
-        InputError: if the distance is unknown.
+        InputError: if the distance is unknown or the temperature not positive.
 
     >>> import torch
     >>> learner = ProtoNet(nn.Flatten())
@@ -42,7 +42,9 @@ class ProtoNet(LabelledLearner):
         if distance not in get_args(Distance):
             raise InputError(f"ProtoNet: unknown distance {distance!r}; {nearest(distance, get_args(Distance))}")
         self.distance = distance
-        self.temperature = temperature or (1.0 if distance == "euclidean" else 10.0)
+        self.temperature = (1.0 if distance == "euclidean" else 10.0) if temperature is None else temperature
+        if not self.temperature > 0:
+            raise InputError(f"ProtoNet: temperature must be > 0, got {temperature}; it multiplies the scores")
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metatc2.errors import InputError
 from metatc2.inner import Params
+from metatc2.learners.base import full_precision
 from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import members
+from metatc2.learners.support import members, wide
 
 
 class R2D2(LabelledLearner):
@@ -25,6 +27,9 @@ class R2D2(LabelledLearner):
         scale: α at the start: regression aims at 0 and 1, which are timid scores for a softmax.
         options: of `LabelledLearner`.
 
+    Raises:
+        InputError: if `strength` is not positive.
+
     >>> learner = R2D2(nn.Flatten(), strength=1e-6, scale=1.0)
     >>> x = torch.tensor([[-1.0], [1.0]])
     >>> learner.predict(x, torch.tensor([0, 1]), x).round(decimals=3).abs().tolist()
@@ -33,15 +38,24 @@ class R2D2(LabelledLearner):
 
     def __init__(self, encoder: nn.Module, *, strength: float = 1.0, scale: float = 10.0, **options: Any) -> None:
         super().__init__(encoder, **options)
+        if not strength > 0:
+            raise InputError(f"R2D2: strength must be > 0, got {strength}; without it the ridge may have no solution")
         self.log_strength = nn.Parameter(torch.tensor(math.log(strength)))
-        self.scale, self.shift = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(0.0))
+        self.scale, self.shift = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
         own = {**dict(self.named_parameters()), **theta}
         features = _with_one(self.call(theta, x))
-        weights = ridge(features, members(y, way, features), own["log_strength"].exp())
-        return lambda query: own["scale"] * (_with_one(self.call(theta, query, x)) @ weights) + own["shift"]
+        with full_precision(features):
+            weights = ridge(features, members(y, way, features), own["log_strength"].exp())
+
+        def scores(query: Tensor) -> Tensor:
+            asked = _with_one(self.call(theta, query, x))
+            with full_precision(asked):
+                return own["scale"] * (asked @ weights) + own["shift"]
+
+        return scores
 
 
 def ridge(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
@@ -58,4 +72,5 @@ def ridge(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
 
 
 def _with_one(features: Tensor) -> Tensor:
+    features = wide(features)
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)

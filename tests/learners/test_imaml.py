@@ -24,7 +24,7 @@ def test_meta_gradient_by_finite_differences(adapt: str) -> None:
     """Both for the parameters that adapt and for those that the inner loss takes as they are."""
     network = mlp(dim=2, way=2, width=2)
     learner = iMAML(
-        network, InnerLoop(torchopt.sgd(0.4, momentum=0.5), steps=120), strength=1.0, iterations=60, adapt=adapt
+        network, InnerLoop(torchopt.sgd(0.4, momentum=0.5), steps=60), strength=2.0, iterations=60, adapt=adapt
     )
     episode = vectors(tasks=1, way=2, shot=2, query=2, dim=2)
     expected = differences(learner, episode)
