@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError, nearest
+from metatc2.inner.compiled import refuse_compiled
 from metatc2.inner.descent import in_transform
 from metatc2.kernels import batch_norm, channels_last
 
@@ -116,22 +117,6 @@ class _Statistics(TorchFunctionMode):
         if weight is not None:
             normal = normal * weight.view(shape)
         return normal if bias is None else normal + bias.view(shape)
-
-
-def refuse_compiled(module: object) -> None:
-    """Refuse what torch.compile made: its graphs cannot be differentiated twice.
-
-    Raises:
-        InputError: if `module` or a part of it is compiled.
-    """
-    parts: Iterable[object] = module.modules() if isinstance(module, nn.Module) else [module]
-    if any(
-        isinstance(part, torch._dynamo.OptimizedModule) or hasattr(part, "_torchdynamo_orig_callable") for part in parts
-    ):
-        raise InputError(
-            "torch.compile cannot be used inside an inner loop: what it makes has no second derivative; pass the module "
-            "uncompiled (compile encoders of self-supervised learners, where the inner loop works on features)"
-        )
 
 
 def select(module: nn.Module, which: str | Iterable[str] | Predicate, what: str = "adapt") -> tuple[str, ...]:

@@ -167,10 +167,8 @@ class Implicit(Adjoint):
             "normal-cg": lambda: linear_solve.solve_normal_cg(ridge=ridge, **limits),
             "neumann": lambda: linear_solve.solve_inv(ridge=ridge, ns=True, maxiter=self.iterations, alpha=self.scale),
         }[self.solver]()
-        # Without gradients enabled, torch.func frees the graph of the product after its first use.
-        with torch.enable_grad():
-            u: Tensors = detached(rule(product, v))
-            curvature = (inner(u, product(u)) + self.ridge * inner(u, u)).detach()
+        u: Tensors = detached(rule(product, v))
+        curvature = (inner(u, product(u)) + self.ridge * inner(u, u)).detach()
         if not bool(curvature.isfinite()):
             raise InnerLoopDiverged(
                 f"Implicit: {self.solver!r} found no finite solution of the linear system; {self._fix}"

@@ -11,6 +11,7 @@ import torchopt
 
 from metatc2.errors import InputError
 from metatc2.inner.adjoints import Adjoint, Unroll
+from metatc2.inner.compiled import refuse_compiled
 from metatc2.inner.descent import Descent, Given, InnerLoss, Params, Rates
 from metatc2.inner.probe import probe
 
@@ -97,6 +98,8 @@ class InnerLoop:
 
     def path(self, loss: InnerLoss, params: Params, *given: Given, rates: Rates | None = None) -> tuple[Params, ...]:
         """The parameters after each step, for losses that look at all of them (MAML++); arguments as in `__call__`."""
+        if self.adjoint.differentiates_update:
+            refuse_compiled(loss)
         return self.adjoint.path(Descent(loss, self.optimizer, self.steps, self._guard, rates), params, given)
 
 

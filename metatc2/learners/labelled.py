@@ -15,6 +15,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy
 from metatc2.inner import InnerLoopDiverged, Params
+from metatc2.inner.compiled import SENTENCE
 from metatc2.learners.base import Learner, Outcome
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -125,7 +126,7 @@ class LabelledLearner(Learner):
             losses, scores = self._chunk(theta, x[part], y[part], query_x[part], query_y[part], way, start)
             total = total + losses.detach().sum() / tasks
             if torch.is_grad_enabled():
-                found = torch.autograd.grad(losses.sum() / tasks, list(theta.values()), allow_unused=True)
+                found = _gradient(losses.sum() / tasks, theta)
                 for name, g in zip(theta, found, strict=True):
                     if g is not None:
                         gradients[name] = g if name not in gradients else gradients[name].add_(g)
@@ -238,6 +239,15 @@ def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
                 f"{_short(torch.unique(asked).tolist())}; draw both sides from the same classes"
             )
     return x, y, query_x, query_y, way
+
+
+def _gradient(loss: Tensor, theta: Params) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
+    except RuntimeError as error:
+        if "double backward" not in str(error):
+            raise
+        raise InputError(SENTENCE) from error  # a criterion, or a function that the network calls
 
 
 def carry(value: Tensor, params: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:

@@ -152,7 +152,7 @@ def test_attention_is_differentiated_by_its_math_kernel() -> None:
     start = {n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()}
 
     def loss(p: dict[str, Tensor]) -> Tensor:
-        out: Tensor = torch.func.functional_call(module, p, (x, x, x))[0]
+        out: Tensor = torch.func.functional_call(module, p, (x, x, x), {"need_weights": False})[0]
         return out.square().mean()
 
     adapted = loop(Implicit(proximal=1.0))(loss, start)
@@ -169,12 +169,14 @@ def test_an_indefinite_system_needs_the_normal_equations() -> None:
         return 0.5 * (p["w"] - c) @ s @ (p["w"] - c)
 
     def gradient(solver: str, v: list[float]) -> Tensor:
-        adapted = loop(Implicit(solver), steps=1)(loss, {"w": torch.zeros(2, dtype=DOUBLE)}, centre)["w"]  # type: ignore[arg-type]
+        adapted = loop(Implicit(solver, iterations=9), steps=1)(loss, {"w": torch.zeros(2, dtype=DOUBLE)}, centre)["w"]  # type: ignore[arg-type]
         return torch.autograd.grad(adapted, centre, torch.tensor(v, dtype=DOUBLE))[0]
 
     torch.testing.assert_close(gradient("normal-cg", [1.0, 0.3]), torch.tensor([1.0, 0.3], dtype=DOUBLE))
     with pytest.warns(RuntimeWarning, match="did not come closer .* use 'normal-cg'"):
         gradient("cg", [1.0, -0.5])
+    with pytest.warns(RuntimeWarning, match="'normal-cg' if the Hessian has negative eigenvalues"):
+        gradient("neumann", [1.0, -0.5])
 
 
 def test_neumann_says_when_its_scale_is_too_large() -> None:

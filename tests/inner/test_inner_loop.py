@@ -164,3 +164,9 @@ def test_unknown_optimiser_and_bad_values() -> None:
         clip_norm(0.0)
     with pytest.raises(InputError, match="steps"):
         InnerLoop(torchopt.sgd(0.1), -1)
+
+
+def test_compiled_loss_is_refused_where_it_would_be_differentiated_twice() -> None:
+    compiled = torch.compile(lambda params: params["w"].square().sum(), backend="eager")
+    with pytest.raises(InputError, match=r"torch\.compile cannot be used inside an inner loop"):
+        InnerLoop(torchopt.sgd(0.1), steps=1)(compiled, {"w": torch.ones(2, requires_grad=True)})

@@ -90,8 +90,8 @@ def benchmark_tasksets(
     folder = Path(root).expanduser()
     if not download and (lacking := missing_files(name, folder)):
         raise InputError(
-            f"{name}: {folder} lacks {', '.join(lacking)}; set download=True to let learn2learn fetch them, or root to the folder "
-            "that holds them"
+            f"{name}: {folder} lacks {', '.join(lacking)}; set download=True to let learn2learn fetch them, or root to "
+            "the folder that holds them"
         )
     l2l, samples = require_learn2learn(), shot + query
     options: dict[str, Any] = {"data_augmentation": data_augmentation} if name in _AUGMENTED else {}
@@ -132,8 +132,8 @@ def _check(name: str, taskset: Any, way: int, samples: int) -> None:
     smallest = min((len(rows) for rows in found.values()), default=0)
     if len(found) < way or smallest < samples:
         raise InputError(
-            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(found)} classes of "
-            f"{smallest} samples or more; lower way, shot or query"
+            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(found)} classes "
+            f"of {smallest} samples or more; lower way, shot or query"
         )
 
 

@@ -67,6 +67,6 @@ def strip_module(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if other:
         raise InputError(
             f"strip_module: {other[0]!r} does not start with {_PREFIX!r} as other names do, so this is no checkpoint of "
-            "learn2learn's MAML (its MetaSGD keeps learning rates beside the module); leave out what does not belong to the network"
+            "learn2learn's MAML (its MetaSGD keeps learning rates beside the module); leave out what is not of the network"
         )
     return {name.removeprefix(_PREFIX): value for name, value in state_dict.items()}
