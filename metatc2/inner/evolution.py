@@ -12,8 +12,8 @@ from torchopt.diff.zero_order import zero_order
 
 from metatc2.errors import InputError
 from metatc2.inner.adjoints import Adjoint
+from metatc2.inner.attached import Free, Tensors, attach, detached, examine, inner
 from metatc2.inner.descent import Descent, Given, Params, descend
-from metatc2.inner.implicit import Free, Tensors, attach, detached, examine, inner
 
 
 @dataclass(frozen=True)

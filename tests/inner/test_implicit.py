@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, InnerLoopDiverged, Unroll
-from metatc2.inner.implicit import Free, Implicit
+from metatc2.inner.attached import Free
+from metatc2.inner.implicit import Implicit
 
 DOUBLE = torch.float64
 

@@ -76,16 +76,12 @@ def benchmark_tasksets(
     """
     if name not in FILES:
         raise InputError(f"unknown learn2learn benchmark {name!r}; {nearest(name, FILES)}")
-    if data_augmentation is not None and (name not in _AUGMENTED or (name, data_augmentation) == _BROKEN):
+    if data_augmentation is not None and name not in _AUGMENTED:
+        raise InputError(f"{name}: data_augmentation is of {' and '.join(_AUGMENTED)} only; leave it out")
+    if (name, data_augmentation) == ("mini-imagenet", "lee2019"):
         raise InputError(
-            f"{name}: data_augmentation={data_augmentation!r} "
-            + (
-                "is wrong in learn2learn on this benchmark"
-                if name in _AUGMENTED
-                else "is of mini- and tiered-imagenet only"
-            )
-            + "; leave it out"
-            + (" or use 'normalize'" if name in _AUGMENTED else "")
+            "mini-imagenet: data_augmentation='lee2019' is wrong in learn2learn, where bright pixels wrap around to dark ones; use "
+            "'normalize'"
         )
     folder = Path(root).expanduser()
     if not download and (lacking := missing_files(name, folder)):
@@ -121,10 +117,6 @@ def benchmark_tasksets(
             TasksetSampler(own, shot=shot, query=query, tasks=tasks, way=way, seed=seed, name=f"{name} ({split})")
         )
     return samplers[0], samplers[1], samplers[2]
-
-
-#: What it turns 0..255 into wraps around.
-_BROKEN = ("mini-imagenet", "lee2019")
 
 
 def _check(name: str, taskset: Any, way: int, samples: int) -> None:

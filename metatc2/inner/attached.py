@@ -1,0 +1,140 @@
+"""What adjoints share that differentiate only what they are given: which tensors those are, and how gradients reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torchopt
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.inner.descent import Descent, Given, Params, differentiable_twice, gradients_of, in_transform
+
+Tensors = tuple[Tensor, ...]
+
+
+class Free:
+    """The tensors of a tree (dictionaries, tuples) that require a gradient, and the tree with others in their place.
+
+    >>> free = Free(({"w": torch.ones(2, requires_grad=True)}, torch.zeros(1)))
+    >>> free.filled((torch.full((2,), 5.0),))
+    ({'w': tensor([5., 5.])}, tensor([0.]))
+    """
+
+    def __init__(self, tree: Any) -> None:
+        self._leaves, self._form = torchopt.pytree.tree_flatten(tree, none_is_leaf=True)
+        self._where = [i for i, t in enumerate(self._leaves) if isinstance(t, Tensor) and t.requires_grad]
+        self.tensors: Tensors = tuple(self._leaves[i] for i in self._where)
+
+    def filled(self, tensors: Sequence[Tensor]) -> Any:
+        """The tree with `tensors` for those that require a gradient."""
+        leaves = list(self._leaves)
+        for i, t in zip(self._where, tensors, strict=True):
+            leaves[i] = t
+        return torchopt.pytree.tree_unflatten(self._form, leaves)
+
+
+def attach(solution: Params, tensors: Tensors, pull: Callable[[Tensors], Tensors]) -> Params:
+    """The values of `solution`, whose gradients reach `tensors` as `pull` says.
+
+    Args:
+        solution: without history.
+        tensors: that require a gradient.
+        pull: gradients for the solution, in its order, to gradients for `tensors`.
+
+    Raises:
+        InputError: where these gradients are differentiated again.
+    """
+    return dict(zip(solution, _Attached.apply(pull, tuple(solution.values()), *tensors), strict=True))
+
+
+class _Attached(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pull: Callable[[Tensors], Tensors], solution: Tensors, *tensors: Tensor) -> Tensors:
+        ctx.pull = pull
+        ctx.save_for_backward(*tensors)
+        return tuple(t.clone() for t in solution)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        return None, None, *_Pulled.apply(lambda: ctx.pull(gradients), *gradients, *ctx.saved_tensors)
+
+
+class _Pulled(torch.autograd.Function):
+    """Stays connected to what it depends on, where torch's `once_differentiable` would give second derivatives of zero."""
+
+    @staticmethod
+    def forward(ctx: Any, pull: Callable[[], Tensors], *connected: Tensor) -> Tensors:
+        return pull()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise InputError(
+            "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute"
+        )
+
+
+def examine(name: str, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Tensor, Tensor]:
+    """Length of the gradient, and the loss, at the start.
+
+    Args:
+        name: of the adjoint, for errors.
+        descent: what will be run.
+        params: where it starts.
+        given: as the adjoint got it.
+
+    Raises:
+        InputError: if the loss depends on tensors that require a gradient besides `params` and `given`, rates are learned,
+            or vmap is running: the gradient would be lost without a word.
+    """
+    if in_transform():
+        raise InputError(
+            f"the adjoint {name} does not work under vmap; take tasks one by one (at_once=1), or use Unroll"
+        )
+    if descent.rates is not None and any(
+        factor.requires_grad for k in range(descent.steps) for factor in descent.rates(k).values()
+    ):
+        raise InputError(f"{name}: learned rates would get no gradient; use Unroll or Recompute, or detach the rates")
+    copies = {n: p.detach().requires_grad_() for n, p in params.items()}
+    with torch.enable_grad(), differentiable_twice():
+        slopes, value = gradients_of(lambda p: descent.loss(p, *detached(tuple(given))), copies, graph=False)
+    known = {id(copy) for copy in copies.values()}
+    for leaf in leaves_of(value):
+        if id(leaf) not in known:
+            raise InputError(
+                f"{name}: the inner loss takes a tensor of shape {tuple(leaf.shape)} that requires a gradient from its "
+                "surroundings, and that gradient would be lost; pass the tensor as a given argument, "
+                "loop(loss, params, tensor), or detach it"
+            )
+    return length(tuple(slopes.values())), value.detach()
+
+
+def leaves_of(value: Tensor) -> Iterator[Tensor]:
+    """The leaves of the graph of `value`: tensors that require a gradient and were not computed from others."""
+    seen: set[Any] = set()
+    queue: list[Any] = [value.grad_fn]
+    while queue:
+        node = queue.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        queue.extend(parent for parent, _ in node.next_functions)
+
+
+def detached(tree: Any) -> Any:
+    """The same values without history."""
+    return torchopt.pytree.tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, tree, none_is_leaf=True)
+
+
+def length(tensors: Tensors) -> Tensor:
+    """Euclidean norm of all tensors together."""
+    return inner(tensors, tensors).sqrt()
+
+
+def inner(one: Tensors, other: Tensors) -> Tensor:
+    """Inner product of all tensors together."""
+    return torch.stack([(a * b).sum() for a, b in zip(one, other, strict=True)]).sum()
