@@ -66,7 +66,9 @@ def glyphs_fewshot(rows: list[dict[str, Any]]) -> str:
     ]
     for name, trained in dict.fromkeys((r["learner"], r["trained"]) for r in rows if "learner" in r):
         own = {(r["way"], r["shot"]): r for r in rows if (r.get("learner"), r.get("trained")) == (name, trained)}
-        cells = " | ".join(f"{100 * own[s]['mean']:.1f} ± {100 * own[s]['ci95']:.1f}" for s in settings)
+        cells = " | ".join(
+            f"{100 * own[s]['mean']:.1f} ± {100 * own[s]['ci95']:.1f}" if s in own else "–" for s in settings
+        )
         cost = own[settings[0]]["train_seconds"] if trained else "–"
         lines.append(f"| {name if trained else f'{name}, untrained'} | {cells} | {cost} |")
     raw = {(r["way"], r["shot"]): r["mean"] for r in rows if "control" in r}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metatc2.errors import InputError
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop
 from metatc2.learners.maml import MAML
@@ -17,6 +18,9 @@ class BOIL(MAML):
         inner: how a task is learned.
         options: of `MAML`, without `adapt`.
 
+    Raises:
+        InputError: if the head has one shared row: it would never tell one class from another.
+
     >>> import torch, torchopt
     >>> learner = BOIL(Classifier(torch.nn.Linear(2, 8), dim=8, way=2), InnerLoop(torchopt.sgd(0.5), steps=1))
     >>> learner.adapted
@@ -24,4 +28,9 @@ class BOIL(MAML):
     """
 
     def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
+        if network.shared:
+            raise InputError(
+                "BOIL: a head with one shared row does not adapt here, so all classes would score alike; use shared=False "
+                "(learner.shared_head=false)"
+            )
         super().__init__(network, inner, adapt=lambda name: not name.startswith("head."), **options)

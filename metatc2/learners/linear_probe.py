@@ -56,7 +56,7 @@ class LinearProbe(LabelledLearner):
         super().__init__(encoder, **options)
         self.register_buffer("class_of", class_of, persistent=False)
         self.classifier = nn.Linear(dim, int(class_of.max()) + 1)
-        self.inner, self.l2 = inner or head_loop(), l2
+        self.inner, self.l2 = inner or head_loop(l2), l2
         if test_steps is not None:
             self.inner = dataclasses.replace(self.inner, steps=test_steps)
 

@@ -53,7 +53,7 @@ class LogisticHead(LabelledLearner):
         if options.get("at_once", 1) != 1:
             raise InputError("LogisticHead: implicit differentiation does not work under vmap; set at_once to 1")
         super().__init__(encoder, **options)
-        self.inner = dataclasses.replace(inner or head_loop(), adjoint=Implicit())
+        self.inner = dataclasses.replace(inner or head_loop(l2), adjoint=Implicit())
         self.test_steps, self.l2 = test_steps, l2
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 

@@ -59,7 +59,9 @@ def tiered_imagenet(root: Path) -> None:
     folder.mkdir()
     for split in SPLITS:
         images, classes = _pixels(split, 84)
-        encoded = [np.frombuffer(_png(image), dtype=np.uint8)[:, None] for image in images]  # as cv2.imencode gives them
+        encoded = [
+            np.frombuffer(_png(image), dtype=np.uint8)[:, None] for image in images
+        ]  # as cv2.imencode gives them
         names = [f"class {c}" for c in range(CLASSES)]
         labels = {
             "label_specific": np.array(classes),

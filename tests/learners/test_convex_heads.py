@@ -136,7 +136,7 @@ def test_default_loop_finds_scikit_learns_minimum(n: int, way: int, offset: floa
     """`offset` puts all features into one direction, where the problem is conditioned worst."""
     features, y = numbers(n, 32) + offset, torch.arange(n) % way
     start = zero_head(features, way)
-    end = head_loop()(lambda head, f: logistic_loss(head, f, y, 0.02), start, features)
+    end = head_loop(0.02)(lambda head, f: logistic_loss(head, f, y, 0.02), start, features)
     assert slope(end, features, y, 0.02) < 5e-6 * slope(start, features, y, 0.02)
     # scikit-learn sums over samples and does not regularise its intercept; a constant feature stands for ours.
     inputs = with_one(normalize(features, dim=-1)).numpy()
@@ -144,6 +144,14 @@ def test_default_loop_finds_scikit_learns_minimum(n: int, way: int, offset: floa
     coefficients = theirs.fit(inputs, y.numpy()).coef_
     ours = torch.cat([end["weight"], end["bias"][:, None]], 1).detach().numpy()
     np.testing.assert_allclose(ours, coefficients, atol=3e-6)
+
+
+@pytest.mark.parametrize("l2", [0.005, 0.1, 4.0])
+def test_default_loop_suits_other_regularisation(l2: float) -> None:
+    features, y = numbers(25, 32) + 3.0, torch.arange(25) % 5
+    start = zero_head(features, 5)
+    end = head_loop(l2)(lambda head, f: logistic_loss(head, f, y, l2), start, features)
+    assert slope(end, features, y, l2) < 1e-2 * slope(start, features, y, l2)
 
 
 def test_logistic_scores_and_loss_restated() -> None:
@@ -319,4 +327,4 @@ def test_the_default_loop_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         flat_gradient(LogisticHead(encoder()).double(), vectors())
-    assert isinstance(head_loop().adjoint, FirstOrder)
+    assert isinstance(head_loop(0.02).adjoint, FirstOrder)

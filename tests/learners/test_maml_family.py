@@ -366,6 +366,11 @@ def test_optimiser_without_a_derivative() -> None:
         InnerLoop(torchopt.chain(torchopt.clip_grad_norm(1.0), torchopt.sgd(0.1)), steps=1)
 
 
+def test_boil_under_a_shared_row() -> None:
+    with pytest.raises(InputError, match="all classes would score alike"):
+        BOIL(Classifier(nn.Linear(5, 4), 4, 3, shared=True), SGD)
+
+
 def test_compiled_network() -> None:
     with pytest.raises(InputError, match=r"torch\.compile cannot be used inside an inner loop"):
         MAML(torch.compile(nn.Linear(2, 2)), SGD)  # type: ignore[arg-type]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from metatc2.episodes import Episode, Sampler
-from metatc2.errors import InputError
+from metatc2.errors import InputError, nearest
 
+Layout = Literal["even", "blocks"]
 Task = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -39,12 +41,21 @@ def tasks_of(episode: Episode) -> Iterator[Task]:
 class AsTaskset:
     """A sampler of ours in the place of a learn2learn `Taskset` without a fixed number of tasks.
 
-    A task is ``(data, labels)``, class by class, with support at even and queries at odd places. learn2learn's scripts
-    adapt on the even places (``indices[np.arange(shots * ways) * 2] = True``) and judge on the others, so they take exactly our
-    support and our queries. That needs as many queries as shots; for other numbers use `tasks_of`.
+    A task is ``(data, labels)``, class by class, in the order in which learn2learn takes it apart again:
+
+    * ``"even"``: support at even places, queries at odd ones. Its example scripts adapt on the even places
+      (``indices[np.arange(shots * ways) * 2] = True``) and judge on the others. That needs as many queries as shots.
+    * ``"blocks"``: of each class first the support, then the queries. So do `learn2learn.data.partition_task` and the
+      Lightning learners, for any number of queries.
+
+    A loop of your own needs neither: see `tasks_of`.
 
     Args:
         sampler: of labelled episodes; the tasks of an episode are given out one after the other.
+        layout: see above.
+
+    Raises:
+        InputError: if there is no such layout.
 
     >>> from metatc2.episodes import FromIterable, Samples
     >>> labels = torch.tensor([[1, 0]])
@@ -54,34 +65,43 @@ class AsTaskset:
     (tensor([0., 1., 0., 1.]), tensor([0, 0, 1, 1]))
     """
 
-    def __init__(self, sampler: Sampler) -> None:
-        self.sampler = sampler
+    def __init__(self, sampler: Sampler, layout: Layout = "even") -> None:
+        if layout not in get_args(Layout):
+            raise InputError(f"AsTaskset: unknown layout {layout!r}; {nearest(layout, get_args(Layout))}")
+        self.sampler, self.layout = sampler, layout
         self.waiting: list[Task] = []
 
     def sample(self) -> tuple[Tensor, Tensor]:
-        """The next task: data ``(2 · way · shot, ...)`` and labels ``(2 · way · shot,)``.
+        """The next task: data ``(way · (shot + query), ...)`` and labels ``(way · (shot + query),)``.
 
         Raises:
-            InputError: if there are no labels, or the classes have not as many queries as shots.
+            InputError: if there are no class labels, or the numbers of shots and queries do not fit the layout.
         """
         if not self.waiting:
             self.waiting = list(tasks_of(self.sampler.sample()))[::-1]
         (x, y), (query_x, query_y) = self.waiting.pop()
-        if not y.is_floating_point():
-            order, query_order = y.argsort(stable=True), query_y.argsort(stable=True)
-            x, y, query_x, query_y = x[order], y[order], query_x[query_order], query_y[query_order]
-            if not torch.equal(y, query_y):
-                raise InputError(
-                    f"AsTaskset: learn2learn's even and odd places need as many queries as shots in each class, got shots "
-                    f"{torch.bincount(y).tolist()} and queries {torch.bincount(query_y).tolist()}; sample with query = shot, "
-                    "or loop over metatc2.interop.learn2learn.tasks_of(episode)"
-                )
-        elif len(y) != len(query_y):
+        if y.is_floating_point():
             raise InputError(
-                f"AsTaskset: learn2learn's even and odd places need as many queries as support samples, got {len(query_y)} and "
-                f"{len(y)}; loop over metatc2.interop.learn2learn.tasks_of(episode)"
+                "AsTaskset: learn2learn's layouts are for classes and these are regression tasks; use tasks_of"
             )
-        return torch.stack([x, query_x], 1).flatten(0, 1), torch.stack([y, query_y], 1).flatten()
+        shots, queries = (torch.bincount(labels).tolist() for labels in (y, query_y))
+        if len(shots) != len(queries) or len({*shots}) > 1 or len({*queries}) > 1:
+            raise InputError(
+                f"AsTaskset: learn2learn needs the same numbers of shots and of queries in every class, got shots {shots} and "
+                f"queries {queries}; loop over tasks_of(episode)"
+            )
+        if self.layout == "even" and shots != queries:
+            raise InputError(
+                f"AsTaskset: even and odd places need as many queries as shots in each class, got {shots[0]} shots and "
+                f"{queries[0]} queries; sample with query={shots[0]}, use layout='blocks' where partition_task or a "
+                "Lightning learner reads the tasks, or loop over tasks_of(episode)"
+            )
+        order, query_order = y.argsort(stable=True), query_y.argsort(stable=True)
+        groups = len(y) if self.layout == "even" else len(shots)
+        return (
+            _side_by_side(x[order], query_x[query_order], groups),
+            _side_by_side(y[order], query_y[query_order], groups),
+        )
 
     def __len__(self) -> int:
         """1, as learn2learn has it for a task set without end."""
@@ -94,3 +114,8 @@ class AsTaskset:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
             yield self.sample()
+
+
+def _side_by_side(support: Tensor, query: Tensor, groups: int) -> Tensor:
+    """Both cut into as many equal groups, a group of the support before each of the queries."""
+    return torch.cat([support.unflatten(0, (groups, -1)), query.unflatten(0, (groups, -1))], 1).flatten(0, 1)

@@ -80,8 +80,8 @@ def benchmark_tasksets(
         raise InputError(f"{name}: data_augmentation is of {' and '.join(_AUGMENTED)} only; leave it out")
     if (name, data_augmentation) == ("mini-imagenet", "lee2019"):
         raise InputError(
-            "mini-imagenet: data_augmentation='lee2019' is wrong in learn2learn, where bright pixels wrap around to dark ones; use "
-            "'normalize'"
+            "mini-imagenet: data_augmentation='lee2019' is wrong in learn2learn, where bright pixels wrap around to dark "
+            "ones; use 'normalize'"
         )
     folder = Path(root).expanduser()
     if not download and (lacking := missing_files(name, folder)):
@@ -110,12 +110,14 @@ def benchmark_tasksets(
             "there, its bookkeeping files too, and fetch it again"
         ) from error
     samplers = []
-    for split, taskset in zip(SPLITS, sets, strict=True):
+    for i, (split, taskset) in enumerate(zip(SPLITS, sets, strict=True)):
         _check(f"{name} ({split})", taskset, way, samples)
         own = _omniglot(l2l, taskset, way, samples) if name == "omniglot" else taskset
-        samplers.append(
-            TasksetSampler(own, shot=shot, query=query, tasks=tasks, way=way, seed=seed, name=f"{name} ({split})")
+        own_seed = len(SPLITS) * seed + i
+        sampler = TasksetSampler(
+            own, shot=shot, query=query, tasks=tasks, way=way, seed=own_seed, name=f"{name} ({split})"
         )
+        samplers.append(sampler)
     return samplers[0], samplers[1], samplers[2]
 
 

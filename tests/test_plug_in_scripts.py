@@ -1,0 +1,36 @@
+"""The scripts that plug TC² into other set-ups run as they stand, are short, and print what they promise."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TASKS = Path(__file__).parents[1] / "tasks"
+SCRIPTS = sorted(path.name for path in TASKS.glob("tc2_in_*.py"))
+
+
+def test_all_four_are_there_and_short() -> None:
+    assert SCRIPTS == [
+        "tc2_in_learn2learn.py",
+        "tc2_in_maml.py",
+        "tc2_in_plain_pytorch.py",
+        "tc2_in_protonet.py",
+    ]
+    assert all(len((TASKS / name).read_text().splitlines()) <= 90 for name in SCRIPTS)
+
+
+@pytest.mark.parametrize("calibration", ["none", "tc2"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_runs(script: str, calibration: str) -> None:
+    words = ["--calibration", calibration, "--steps", "3", "--episodes", "4"]
+    done = subprocess.run(
+        [sys.executable, str(TASKS / script), *words], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(rf"calibration {calibration}: Greek 5-way 1-shot ([\d.]+) ± ([\d.]+) %", done.stdout)
+    assert len(found) == 1
+    assert 0 <= float(found[0][0]) <= 100
