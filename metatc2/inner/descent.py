@@ -45,7 +45,11 @@ class Descent:
 
     def begin(self, params: Params) -> Any:
         """State of the optimiser before the first step; under vmap it is left to that step."""
-        return None if in_transform() else self.optimizer.init({name: p.detach() for name, p in params.items()})
+        return (
+            None
+            if in_transform()
+            else _counted(self.optimizer.init({n: p.detach() for n, p in params.items()}), params)
+        )
 
     def step(
         self, k: int, params: Params, state: Any, given: Sequence[Given], *, graph: bool
@@ -62,7 +66,8 @@ class Descent:
         gradients, value = gradients_of(lambda p: self.loss(p, *given), params, graph=graph)
         if state is None:
             # Under vmap moments have to be batched from the start, as gradients are and parameters are not yet.
-            state = self.optimizer.init({n: torch.zeros_like(g) + params[n].detach() for n, g in gradients.items()})
+            batched = {n: torch.zeros_like(g) + params[n].detach() for n, g in gradients.items()}
+            state = _counted(self.optimizer.init(batched), params)
         if self.guard and graph:
             gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
         with _without_word_of_fallback() if in_transform() else nullcontext():
@@ -96,6 +101,18 @@ def descend(
     return tuple(path if outer_graph else ({name: p.detach() for name, p in now.items()} for now in path))
 
 
+def _counted(state: Any, params: Params) -> Any:
+    """Counts of steps as float64 where the parameters are: torchopt raises decays to their power, in torch's default dtype
+    while they are whole numbers, which leaves Adam's correction for bias with seven digits."""
+    if not any(p.dtype == torch.float64 for p in params.values()):
+        return state
+
+    def exact(t: Any) -> Any:
+        return t.double() if isinstance(t, Tensor) and t.dtype == torch.int64 else t
+
+    return torchopt.pytree.tree_map(exact, state)
+
+
 @contextmanager
 def _without_word_of_fallback() -> Iterator[None]:
     # Adam's update falls back to a loop over tasks under vmap, and torch says so; beside the network it costs nothing.
@@ -114,7 +131,13 @@ def trainable(params: Params, *, connected: bool = True) -> Params:
     """
     if in_transform():
         return params if connected else {name: p.detach() for name, p in params.items()}
-    return {n: p if p.requires_grad and connected else p.detach().requires_grad_() for n, p in params.items()}
+    if not connected:
+        return {name: p.detach().requires_grad_() for name, p in params.items()}
+    ready = {name: p if p.requires_grad else p.detach().requires_grad_() for name, p in params.items()}
+    # Tensors computed from one another (a calibrator adapted on an encoder's features, and that encoder) are independent
+    # variables to the loop: a view gives each a place of its own in the graph.
+    related = any(not p.is_leaf for p in ready.values())
+    return {name: p.view_as(p) for name, p in ready.items()} if related else ready
 
 
 def differentiable_twice() -> Any:

@@ -113,11 +113,15 @@ class LabelledLearner(Learner):
         """Mean loss over the tasks; its gradient is already known.
 
         Raises:
-            InputError: if there are no labels, or they are not task-local.
+            InputError: if there are no labels, they are not task-local, or all parameters are frozen.
             InnerLoopDiverged: if a task's loss is not finite; the message names it.
         """
         x, y, query_x, query_y, way = sides(episode)
         theta, tasks = self.theta(), len(x)
+        if not theta and torch.is_grad_enabled():
+            raise InputError(
+                f"{type(self).__name__}: all parameters are frozen, so there is nothing to train; unfreeze some"
+            )
         total = torch.zeros((), device=x.device)
         gradients: Params = {}
         right: list[Tensor] = []
@@ -178,10 +182,10 @@ class LabelledLearner(Learner):
         """Losses ``(t,)`` and scores ``(t, Q, way)`` of some tasks."""
         try:
             if self.at_once == 1:
-                loss, scores = self.task_loss(theta, x[0], y[0], query_x[0], query_y[0], way)
+                loss, scores = self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
                 losses, scores = loss[None], scores[None]
             else:
-                several: Any = torch.func.vmap(self.task_loss, in_dims=(None, 0, 0, 0, 0, None), randomness="different")
+                several: Any = torch.func.vmap(self._one, in_dims=(None, 0, 0, 0, 0, None), randomness="different")
                 losses, scores = several(theta, x, y, query_x, query_y, way)
         except InnerLoopDiverged as error:
             raise InnerLoopDiverged(f"task {start} of the episode: {error}") from error

@@ -170,3 +170,19 @@ def test_compiled_loss_is_refused_where_it_would_be_differentiated_twice() -> No
     compiled = torch.compile(lambda params: params["w"].square().sum(), backend="eager")
     with pytest.raises(InputError, match=r"torch\.compile cannot be used inside an inner loop"):
         InnerLoop(torchopt.sgd(0.1), steps=1)(compiled, {"w": torch.ones(2, requires_grad=True)})
+
+
+def test_adam_in_float64_has_all_its_digits() -> None:
+    """Two steps of Adam (Kingma and Ba 2015, algorithm 1) by hand; torch's default dtype is float32."""
+    assert torch.get_default_dtype() is torch.float32
+    start = torch.tensor([0.3, -1.2], dtype=torch.float64, requires_grad=True)
+    w, m, v = start, torch.zeros_like(start), torch.zeros_like(start)
+    for k in (1, 2):
+        (g,) = torch.autograd.grad((w**4).sum(), w, create_graph=True)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w - 0.1 * (m / (1 - 0.9**k)) / ((v / (1 - 0.999**k) + 1e-8).sqrt() + 1e-8)
+    loop = InnerLoop(torchopt.adam(0.1, eps=1e-8, eps_root=1e-8), steps=2)
+    adapted = loop(lambda params: (params["w"] ** 4).sum(), {"w": start})["w"]
+    torch.testing.assert_close(adapted, w, rtol=1e-12, atol=1e-14)
+    for a, b in zip(torch.autograd.grad(adapted.sum(), start), torch.autograd.grad(w.sum(), start), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

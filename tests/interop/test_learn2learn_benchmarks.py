@@ -115,9 +115,7 @@ def drawings(images: Tensor) -> list[tuple[int, int]]:
 
 def test_omniglot_never_trains_on_classes_it_is_tested_on(omniglot: Path) -> None:
     samplers = benchmark_tasksets("omniglot", way=20, shot=1, query=1, tasks=5, root=omniglot)
-    seen = [
-        {told // 100 for _ in range(9) for told, _ in drawings(sampler.sample().images)} for sampler in samplers
-    ]
+    seen = [{told // 100 for _ in range(9) for told, _ in drawings(sampler.sample().images)} for sampler in samplers]
     assert [len(s.taskset.dataset.labels) for s in samplers] == [1100, 100, 423]  # type: ignore[attr-defined]
     assert len(seen[0]) > 450  # 900 draws of 1100
     assert len(seen[1]) == 100
@@ -161,7 +159,10 @@ def test_omniglot_needs_whole_archives(omniglot: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("mini-imagenet", "mini-imagenet-cache-train.pkl, mini-imagenet-cache-validation.pkl, mini-imagenet-cache-test.pkl"),
+        (
+            "mini-imagenet",
+            "mini-imagenet-cache-train.pkl, mini-imagenet-cache-validation.pkl, mini-imagenet-cache-test.pkl",
+        ),
         ("tiered-imagenet", "tiered-imagenet/train_images_png.pkl, tiered-imagenet/train_labels.pkl"),
         ("fc100", "FC100_train.pickle, FC100_val.pickle, FC100_test.pickle"),
         ("cifarfs", "cifarfs/processed, or in its place cifarfs/cifar100/data"),
@@ -209,7 +210,9 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("sizes", [{"way": 7}, {"shot": 4}])
 def test_more_than_there_is(tmp_path: Path, sizes: dict[str, int]) -> None:
     files.fc100(tmp_path)
-    with pytest.raises(InputError, match=r"fc100 \(train\): tasks of \d classes .* from 6 classes of 5 samples or more"):
+    with pytest.raises(
+        InputError, match=r"fc100 \(train\): tasks of \d classes .* from 6 classes of 5 samples or more"
+    ):
         benchmark_tasksets("fc100", **{"way": 3, "shot": 1, "query": 2, **sizes}, root=tmp_path)
 
 

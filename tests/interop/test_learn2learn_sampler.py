@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, inner_optimizer
@@ -57,6 +56,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:TaskDataset is deprecated")
 @pytest.mark.parametrize("old", [False, True])
 def test_an_episode_keeps_classes_together_and_sides_apart(old: bool) -> None:
     sampler = TasksetSampler(taskset(old=old), shot=2, query=3, tasks=6)
@@ -124,7 +124,9 @@ def test_the_seed_decides_and_nobody_else() -> None:
 def test_the_draws_of_others_are_not_disturbed() -> None:
     class Greedy(Fixed):
         def sample(self) -> Any:
-            random.random(), np.random.random(), torch.rand(3)
+            random.gauss(0, 1)
+            np.random.normal()
+            torch.rand(3)
             return super().sample()
 
     task = (torch.zeros(4, 1), torch.tensor([0, 0, 1, 1]))
@@ -193,10 +195,6 @@ def test_the_trainer_learns_from_learn2learns_tasks() -> None:
     assert sum(accuracy[-10:]) / 10 > sum(accuracy[:10]) / 10 + 0.2
 
 
-def sampled(sampler: TasksetSampler) -> Episode:
-    return sampler.sample()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -204,7 +202,10 @@ def sampled(sampler: TasksetSampler) -> Episode:
         ({"samples": 7}, r"task 0 of letters cannot be drawn .*8 classes of 6 to 6 samples; .* KShots"),
         ({"samples": 4}, r"task 0 of letters has 4 samples of class 0, fewer than shot 2 \+ query 3 = 5; raise KShots"),
         ({"remap": False, "way": 8}, None),
-        ({"remap": False, "way": 3}, r"task \d of letters: labels must be task-local, .* got torch.int64 .* RemapLabels"),
+        (
+            {"remap": False, "way": 3},
+            r"task \d of letters: labels must be task-local, .* got torch.int64 .* RemapLabels",
+        ),
     ],
 )
 def test_what_a_task_set_cannot_give_names_the_task(options: dict[str, Any], message: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -15,6 +15,7 @@ from metatc2.interop.learn2learn.files import FILES, missing_files
 from metatc2.interop.learn2learn.package import require_learn2learn
 from metatc2.interop.learn2learn.sampler import TasksetSampler
 
+Augmentation = Literal["normalize", "lee2019"]
 BENCHMARKS: tuple[str, ...] = tuple(FILES)
 SPLITS = ("train", "validation", "test")
 _AUGMENTED = ("mini-imagenet", "tiered-imagenet")
@@ -31,7 +32,7 @@ def benchmark_tasksets(
     download: bool = False,
     seed: int = 0,
     num_tasks: int = -1,
-    data_augmentation: Literal["normalize", "lee2019"] | None = None,
+    data_augmentation: Augmentation | None = None,
     device: torch.device | str | None = None,
 ) -> tuple[TasksetSampler, TasksetSampler, TasksetSampler]:
     """The train, validation and test tasks of ``learn2learn.vision.benchmarks.get_tasksets`` as samplers.
@@ -78,6 +79,10 @@ def benchmark_tasksets(
         raise InputError(f"unknown learn2learn benchmark {name!r}; {nearest(name, FILES)}")
     if data_augmentation is not None and name not in _AUGMENTED:
         raise InputError(f"{name}: data_augmentation is of {' and '.join(_AUGMENTED)} only; leave it out")
+    if data_augmentation is not None and data_augmentation not in get_args(Augmentation):
+        raise InputError(
+            f"{name}: unknown data_augmentation {data_augmentation!r}; {nearest(data_augmentation, get_args(Augmentation))}"
+        )
     if (name, data_augmentation) == ("mini-imagenet", "lee2019"):
         raise InputError(
             "mini-imagenet: data_augmentation='lee2019' is wrong in learn2learn, where bright pixels wrap around to dark "
