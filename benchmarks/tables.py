@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradient_parity import table as gradient_parity
+from robustness import table as robustness
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -126,6 +129,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "glyphs_orders": glyphs_orders,
     "episodes_speed": episodes_speed,
     "adjoint_memory": adjoint_memory,
+    "gradient_parity": gradient_parity,
+    "robustness": robustness,
 }
 
 

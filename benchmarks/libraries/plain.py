@@ -22,7 +22,7 @@ def trained(network: nn.Module, recipe: Recipe, task: Task) -> nn.Module:
             gradients = torch.autograd.grad(cross_entropy(net(task.x), task.y), params)
         for p, g, m, v in zip(params, gradients, first, second, strict=True):
             with torch.no_grad():
-                p -= recipe.lr * _direction(recipe, g, m, v, k)
+                p.sub_(recipe.lr * _direction(recipe, g, m, v, k))
     return net
 
 
