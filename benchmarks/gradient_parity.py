@@ -22,7 +22,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def difference(found: Tensor, reference: Tensor) -> float:
     return float((found - reference).abs().max() / reference.abs().max())
 
 
-def compare(net: str, rule: str, steps: int) -> Iterator[dict[str, Any]]:
+def compare(net: str, rule: str, steps: int, peers: Sequence[str] = PEERS) -> Iterator[dict[str, Any]]:
     """A row for each peer and adjoint; a peer that cannot do the case has one row that says so."""
     recipe = dataclasses.replace(RULES[rule], steps=steps)
     mine = {
@@ -113,7 +113,7 @@ def compare(net: str, rule: str, steps: int) -> Iterator[dict[str, Any]]:
     if recipe.first_order:
         mine = {"first order": meta_gradient("ours", net, recipe)}
     first = meta_gradient("ours", net, dataclasses.replace(recipe, first_order=True))
-    for peer in PEERS:
+    for peer in peers:
         case = {"network": net, "inner": rule, "steps": steps, "peer": peer, "peer_version": LIBRARIES[peer].version}
         try:
             theirs = meta_gradient(peer, net, _as_asked(peer, recipe))

@@ -160,6 +160,7 @@ LEARNERS: Mapping[str, Entry] = {
         "Finn et al. 2017, section 5.2",
         _gradient(MAML, 0.05, 3, FirstOrder()),
         adapts=True,
+        fixed_adjoint=True,
     ),
     "anil": Entry(
         "MAML in which only the head adapts",

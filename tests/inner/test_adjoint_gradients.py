@@ -7,7 +7,7 @@ measured is written out here and shares no code with the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -87,6 +87,15 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "adam": lambda: torchopt.adam(0.05, eps_root=1e-8),
     "rmsprop": lambda: torchopt.rmsprop(0.02),
 }
+
+
+@pytest.fixture(autouse=True)
+def _default_float64() -> Iterator[None]:
+    """The loop by hand calls torchopt's Adam as it is, which corrects for bias in torch's default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 def loop_by_hand(

@@ -38,7 +38,8 @@ def model(seed: int = 0) -> Any:
     """learn2learn's own convolutional network, batch normalisation with running statistics included."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return require_learn2learn().vision.models.OmniglotCNN(output_size=WAY, hidden_size=6, layers=3).double()
+        networks = require_learn2learn().vision.models
+        return networks.CNN4(WAY, hidden_size=6, layers=2, channels=1, embedding_size=6 * 7 * 7).double()
 
 
 def theirs_adapted(maml: Any, x: Tensor, y: Tensor, steps: int) -> Any:

@@ -64,6 +64,7 @@ def test_settings_take_the_place_of_defaults() -> None:
         ("protonet", {"steps": 3}, "'protonet' has no use for learner.inner_steps: it has no inner loop"),
         ("anil", {"adapt": ["*"]}, "'anil' has no use for learner.adapt: it makes that choice itself"),
         ("imaml", {"adjoint": Unroll()}, "'imaml' has no use for learner.adjoint: it makes that choice itself"),
+        ("fomaml", {"adjoint": Unroll()}, "'fomaml' has no use for learner.adjoint: it makes that choice itself"),
         ("linear-probe", {}, "needs the class of every row"),
     ],
 )
