@@ -31,7 +31,7 @@ from libraries import LIBRARIES
 from situations import SITUATIONS, outcome
 from situations.install import SITE
 
-LIMIT = 300  # seconds for a cell
+LIMIT = 900  # seconds for a cell
 
 
 def cell(situation: str, library: str) -> dict[str, Any]:

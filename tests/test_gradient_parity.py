@@ -1,8 +1,7 @@
-"""Our meta-gradients against those of learn2learn, torchopt and higher: `benchmarks/gradient_parity.py`, fast."""
+"""Our meta-gradients against learn2learn, torchopt's meta-optimisers and higher: a part of `benchmarks/gradient_parity.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # those of the peers
 
 
 @pytest.fixture
-def parity(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def parity(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)
     import gradient_parity
 

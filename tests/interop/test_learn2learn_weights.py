@@ -39,7 +39,7 @@ def model(seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = require_learn2learn().vision.models
-        return networks.CNN4(WAY, hidden_size=6, layers=2, channels=1, embedding_size=6 * 7 * 7).double()
+        return networks.CNN4(WAY, hidden_size=6, layers=2, channels=1, embedding_size=6).double()
 
 
 def theirs_adapted(maml: Any, x: Tensor, y: Tensor, steps: int) -> Any:
