@@ -95,7 +95,7 @@ class Spy(nn.Module):
         self.seen: list[Tensor] = []
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 4))
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(x)

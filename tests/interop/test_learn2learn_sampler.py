@@ -112,7 +112,7 @@ def test_the_seed_decides_and_nobody_else() -> None:
     def drawn(seed: int, disturb: int) -> list[Tensor]:
         sampler = TasksetSampler(taskset(), shot=1, query=1, seed=seed)
         random.seed(disturb)
-        np.random.seed(disturb)
+        np.random.seed(disturb)  # noqa: NPY002
         with torch.random.fork_rng():
             torch.manual_seed(disturb)
             return episodes(sampler, 3)
@@ -125,7 +125,7 @@ def test_the_draws_of_others_are_not_disturbed() -> None:
     class Greedy(Fixed):
         def sample(self) -> Any:
             random.gauss(0, 1)
-            np.random.normal()
+            np.random.normal()  # noqa: NPY002
             torch.rand(3)
             return super().sample()
 
@@ -133,12 +133,12 @@ def test_the_draws_of_others_are_not_disturbed() -> None:
     found = []
     for draws in (0, 1):
         random.seed(3)
-        np.random.seed(3)
+        np.random.seed(3)  # noqa: NPY002
         with torch.random.fork_rng():
             torch.manual_seed(3)
             for _ in range(draws):
                 TasksetSampler(Greedy(task), shot=1, query=1, tasks=1).sample()
-            found.append((random.random(), random.gauss(0, 1), np.random.random(), torch.rand(1).item()))
+            found.append((random.random(), random.gauss(0, 1), np.random.random(), torch.rand(1).item()))  # noqa: NPY002
     assert found[0] == found[1]
 
 
