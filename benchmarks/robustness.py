@@ -29,7 +29,7 @@ import torch
 from common import environment, write
 from libraries import LIBRARIES
 from situations import SITUATIONS, outcome
-from situations.install import SITE
+from situations.install import PYTHONS, SITE
 
 LIMIT = 900  # seconds for a cell
 
@@ -76,10 +76,16 @@ def main() -> None:
         return
     if arguments.site:
         os.environ[SITE] = os.pathsep.join(arguments.site)
+    wanted = arguments.only or names
+    for python in PYTHONS:
+        # Else a machine without an interpreter would look like a library that does not install.
+        known = subprocess.run([f"python{python}", "--version"], capture_output=True, check=False).returncode == 0
+        if f"install on Python {python}" in wanted and not known:
+            parser.error(f"python{python} is not on the PATH, or does not start; install it, or name situations with --only")
     rows: list[dict[str, Any]] = []
     if arguments.only and arguments.json and arguments.json.exists():
         rows = json.loads(arguments.json.read_text())["rows"]
-    for situation in arguments.only or names:
+    for situation in wanted:
         rows = [r for r in rows if r["situation"] != situation]
         for library in LIBRARIES:
             before = time.perf_counter()
