@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -28,6 +29,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def tensors_sha256(tensors: dict[str, Tensor]) -> str:
+    """Checksum of named tensors that does not depend on how they are stored.
+
+    >>> import torch
+    >>> len(tensors_sha256({"w": torch.zeros(2)}))
+    64
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], about: dict[str, Any]) -> Path:

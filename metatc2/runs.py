@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from metatc2.build import (
     build_trainer_options,
 )
 from metatc2.calibration import Calibrator
-from metatc2.checkpoint import latest_checkpoint, write_atomically
+from metatc2.checkpoint import latest_checkpoint, tensors_sha256, write_atomically
 from metatc2.config import Config, fingerprint, method_key, method_name, read_config, write_config
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
@@ -300,20 +299,6 @@ def _targets(run: Run, names: Sequence[str]) -> list[Target]:
             )
         found += expand_targets(store, split, pretrained=(own, data.split))
     return found
-
-
-def tensors_sha256(tensors: dict[str, Tensor]) -> str:
-    """Checksum of named tensors that does not depend on how they are stored.
-
-    >>> len(tensors_sha256({"w": torch.zeros(2)}))
-    64
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -> tuple[EpisodicTrainer, ImageStore]:

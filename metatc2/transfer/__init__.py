@@ -3,19 +3,17 @@
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
 from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare
 from metatc2.transfer.evaluate import (
-    ADAPTED,
     ADAPTED_RANDOM,
-    PROTOCOLS,
     RANDOM_ENCODER,
     RAW_PIXELS,
-    FeatureFunction,
-    episodes_seed,
     evaluate,
 )
+from metatc2.transfer.feature_table import FeatureFunction, FeatureTable, module_sha256
 from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.intervals import mean_interval, paired_difference
 from metatc2.transfer.knn import knn, knn_split
+from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, episodes_seed
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
@@ -34,6 +32,7 @@ __all__ = [
     "Episodes",
     "Euclidean",
     "FeatureFunction",
+    "FeatureTable",
     "Head",
     "Row",
     "Run",
@@ -52,6 +51,7 @@ __all__ = [
     "knn",
     "knn_split",
     "mean_interval",
+    "module_sha256",
     "paired_difference",
     "parse_target",
     "raw_pixels",

@@ -1,0 +1,146 @@
+"""Features of a store's images under several encoders: each image once, kept in memory and, if asked, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from metatc2.checkpoint import tensors_sha256, write_atomically
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+from metatc2.transfer.features import extract, finite, raw_pixels
+from metatc2.transfer.targets import fingerprint
+
+FeatureFunction = Callable[[Tensor], Tensor]
+Encoder = nn.Module | FeatureFunction | None
+
+
+class FeatureTable:
+    """Rows of a store to features, under each of several encoders.
+
+    Args:
+        store: where the images are.
+        encoders: by name: a module (see `extract`), a function from uint8 images ``(n, C, H, W)`` to ``(n, D)``, or None
+            for raw pixels.
+        batch: images a forward pass.
+        device: where modules run; by default where they lie.
+        cache: folder for features of modules, by the checksums of module and images; None keeps nothing on disk.
+
+    >>> store = ImageStore("toy", torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5))
+    >>> FeatureTable(store, {"raw pixels": None}).at("raw pixels", torch.tensor([4, 0])).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        encoders: Mapping[str, Encoder],
+        *,
+        batch: int = 512,
+        device: torch.device | str | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.store = store
+        self.encoders = encoders
+        self.batch = batch
+        self.device = device
+        self.cache = cache
+        # Place of each row of the store among the features that are there already; -1 where it is not.
+        self._place = {name: torch.full((len(store),), -1) for name in encoders}
+        self._found: dict[str, Tensor] = {}
+        self._checksums: dict[str, str] = {}
+
+    def at(self, name: str, rows: Tensor) -> Tensor:
+        """Features of rows of the store under one encoder.
+
+        Args:
+            name: of the encoder.
+            rows: int64 ``(n,)``, in any order, repeated or not.
+
+        Returns:
+            float32 ``(n, D)`` on the CPU.
+
+        Raises:
+            InputError: if the encoder does not take these images, or features are not finite.
+        """
+        place = self._place[name]
+        wanted = torch.unique(rows)
+        missing = wanted[place[wanted] < 0]
+        if len(missing):
+            new = self._compute(name, missing)
+            known = self._found.get(name)
+            place[missing] = torch.arange(len(missing)) + (0 if known is None else len(known))
+            self._found[name] = new if known is None else torch.cat([known, new])
+        return self._found[name][place[rows]]
+
+    def _compute(self, name: str, rows: Tensor) -> Tensor:
+        encoder = self.encoders[name]
+        if not isinstance(encoder, nn.Module) or self.cache is None:
+            return self._run(name, encoder, rows)
+        if name not in self._checksums:
+            self._checksums[name] = module_sha256(encoder)
+        key = hashlib.sha256(f"{self._checksums[name]} {fingerprint(self.store, rows)}".encode()).hexdigest()
+        file = self.cache / f"{key[:32]}.safetensors"
+        features = _read(file, key, len(rows))
+        if features is None:
+            features = self._run(name, encoder, rows)
+            write_atomically(file, save_tensors({"features": features}, {"content": "metatc2 features", "key": key}))
+        return finite(features, name)
+
+    def _run(self, name: str, encoder: Encoder, rows: Tensor) -> Tensor:
+        if isinstance(encoder, nn.Module):
+            return torch.cat(
+                [
+                    extract(encoder, self.store.images[part], batch=self.batch, device=self.device, name=name)
+                    for part in torch.split(rows, self.batch)
+                ]
+            )
+        function = raw_pixels if encoder is None else encoder
+        with torch.no_grad():
+            parts = [function(self.store.images[part]).float().cpu() for part in torch.split(rows, self.batch)]
+        return finite(torch.cat(parts), name)
+
+
+def module_sha256(module: nn.Module) -> str:
+    """Checksum of what a module computes: its tensors, and its structure as it prints itself.
+
+    >>> torch.manual_seed(0) and module_sha256(nn.Linear(2, 2)) == module_sha256(nn.Linear(2, 2))
+    False
+    """
+    structure = f"{type(module).__module__}.{type(module).__qualname__} {module!r}"
+    return hashlib.sha256(f"{structure} {tensors_sha256(module.state_dict())}".encode()).hexdigest()
+
+
+def _read(file: Path, key: str, rows: int) -> Tensor | None:
+    """Features kept earlier; None where there are none, or what is there is damaged: they can be computed again."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            features: Tensor = content.get_tensor("features")
+            whole = (content.metadata() or {}).get("key") == key and len(features) == rows
+    except (OSError, SafetensorError):
+        return None
+    return features if whole else None
+
+
+def check_images(encoder_size: tuple[int, int], store: ImageStore) -> None:
+    """The store's images are those an encoder takes.
+
+    Args:
+        encoder_size: channels and image size that the encoder was trained on.
+        store: the target.
+
+    Raises:
+        InputError: if channels or size differ.
+    """
+    channels, size = encoder_size
+    if (store.channels, store.image_size) != (channels, size):
+        raise InputError(
+            f"{store.name}: images are {store.channels} × {store.image_size} × {store.image_size} and the encoder takes "
+            f"{channels} × {size} × {size}; load the target with image_size={size}, channels={channels}"
+        )

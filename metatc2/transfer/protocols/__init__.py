@@ -1,0 +1,20 @@
+"""The protocols by name: each takes a `Subject` and yields what becomes the rows of a result."""
+
+from collections.abc import Mapping
+
+from metatc2.transfer.protocols.base import Measured, Options, Protocol, Subject, target_seed
+from metatc2.transfer.protocols.episodes import ADAPTED, episodes, episodes_seed
+from metatc2.transfer.protocols.neighbours import neighbours
+
+PROTOCOLS: Mapping[str, Protocol] = {"few-shot": episodes, "knn": neighbours}
+
+__all__ = [
+    "ADAPTED",
+    "PROTOCOLS",
+    "Measured",
+    "Options",
+    "Protocol",
+    "Subject",
+    "episodes_seed",
+    "target_seed",
+]

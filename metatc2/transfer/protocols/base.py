@@ -1,0 +1,107 @@
+"""What a protocol is given, and what it gives back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.transfer.adaptation import Adapts
+from metatc2.transfer.feature_table import FeatureTable
+from metatc2.transfer.targets import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person may choose about the protocols; each reads what it needs.
+
+    Args:
+        ways: classes an episode.
+        shots: labelled images a class.
+        query: images to classify a class, at most.
+        episodes: few-shot episodes a row, at least 2.
+        heads: of `metatc2.transfer.HEADS`.
+        ks: neighbours of k-NN and ranks of recall; clamped to the bank.
+        temperature: of the k-NN vote.
+        fractions: shares of the labels, semi-supervised.
+        steps: training steps of fine-tuning; None for the protocol's 5 000.
+        epochs: of the linear-SGD probe; None for the protocol's 90.
+        seed: of pre-training; where a protocol trains, it decides that too.
+    """
+
+    ways: Sequence[int] = (5,)
+    shots: Sequence[int] = (1, 5)
+    query: int = 15
+    episodes: int = 600
+    heads: Sequence[str] = ("cosine", "euclidean")
+    ks: Sequence[int] = (200, 20)
+    temperature: float = 0.1
+    fractions: Sequence[float] = (0.01, 0.1)
+    steps: int | None = None
+    epochs: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.episodes < 2:
+            raise InputError(f"transfer: episodes must be at least 2 to give an interval, got {self.episodes}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A target, the encoders that are judged on it, and how.
+
+    Args:
+        target: what to transfer to.
+        table: features of its images under every encoder, raw pixels among them.
+        options: see `Options`.
+        learners: by name: learners that adapt to every few-shot episode.
+        device: where modules run; None: where they lie.
+    """
+
+    target: Target
+    table: FeatureTable
+    options: Options
+    learners: Mapping[str, Adapts] = field(default_factory=dict)
+    device: torch.device | str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the encoders, in the order of the rows."""
+        return tuple(self.table.encoders)
+
+    def labels(self, rows: Tensor) -> Tensor:
+        """Labels of rows of the target's store."""
+        return self.target.store.labels[rows]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row to be.
+
+    Args:
+        facts: fields of `metatc2.transfer.Row` that the protocol decides; ``features`` is one of them.
+        values: float64 ``(n,)``: accuracy of each episode or image; the row's mean is theirs.
+        used: rows of the store that were used, for the row's checksum.
+    """
+
+    facts: Mapping[str, Any]
+    values: Tensor
+    used: Tensor
+
+
+Protocol = Callable[[Subject], Iterable[Measured]]
+
+
+def target_seed(*parts: object) -> int:
+    """A seed that follows from names: the same in every run and on every machine.
+
+    >>> target_seed("glyphs:greek", 5, 1)
+    2692315376
+    """
+    text = "|".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
