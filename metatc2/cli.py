@@ -15,10 +15,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from metatc2.config.schema import Protocol
 from metatc2.errors import InputError
 
 Calibration = Literal["none", "standardise", "tasks", "tc2"]
-Protocol = Literal["few-shot", "knn"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
 
 app = tyro.extras.SubcommandApp()
@@ -125,50 +125,82 @@ def pretrain(
 
 @app.command
 def transfer(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")],
     /,
     *,
     to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
-    protocol: Protocol | None = None,
+    protocol: tuple[Protocol, ...] = (),
     way: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
     query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    head: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    layer: str = "output",
+    allow_seen: bool = False,
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
+    root: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    download: bool = False,
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
-    """Measure how well a run's frozen encoder transfers, beside a random encoder and raw pixels.
+    """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
     A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
-    Rows are added to DIR/transfer.json; a row measured again is replaced.
+    Rows are added to transfer.json in the run folder (or --out); a row measured again is replaced.
 
     For example:
         metatc2 transfer runs/tc2
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
-        metatc2 transfer runs/tc2 --protocol knn --json result.json
+        metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
+        metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
+        metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
 
     Args:
-        run: Run folder.
+        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors, torchvision:MODEL or timm:MODEL
+            (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
-        protocol: few-shot or knn; by default those of the run's task.
+        protocol: Which protocols; by default those of the run's task, else few-shot.
         way: Classes an episode.
         shot: Labelled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
+        head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
+        layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
+        allow_seen: Allow targets with classes of the pre-training images; every row then says so.
+        config: Configuration of FILE.safetensors; by default the config.toml beside it.
+        image_size: Of the images that torchvision's and timm's models get; by default that of their training.
+        root: Where data sets lie; by default as in the run.
+        download: Allow downloads of data sets and weights.
+        out: Folder of the results; by default the run folder.
+        set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
         json: Write the rows of this call to a file too.
     """
-    from metatc2 import runs
+    from metatc2 import transfer_command
     from metatc2.report import transfer_table, wide_console
 
-    loaded = runs.load_run(Path(run))
     changes: dict[str, Any] = {
         "targets": to,
-        "protocols": (protocol,) if protocol else (),
+        "protocols": protocol,
         "way": (way,) if way else (),
         "shot": shot,
         "query": query,
         "episodes": episodes,
+        "heads": head,
+        "allow_seen": allow_seen or None,
     }
-    rows = runs.transfer(loaded, **{key: value for key, value in changes.items() if value not in ((), None)})
+    rows = transfer_command.run(
+        encoder,
+        {key: value for key, value in changes.items() if value not in ((), None)},
+        assignments=set,
+        layer=layer,
+        config=config,
+        image_size=image_size,
+        root=root,
+        download=download,
+        out=out,
+    )
     wide_console().print(transfer_table(rows))
     _write_json(json, [asdict(row) for row in rows])
 
@@ -200,6 +232,28 @@ def compare(
     found = library.compare([Path(run) for run in runs], features=features)
     wide_console().print(comparison_table(found))
     _write_json(json, [difference.to_json() for difference in found])
+
+
+@app.command
+def export(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    /,
+) -> None:
+    """Write a run's encoder as a folder for the Hugging Face Hub: config.json, model.safetensors, model card.
+
+    For example:
+        metatc2 export runs/tc2 my-encoder
+        hf upload OWNER/NAME my-encoder
+
+    Args:
+        run: Run folder.
+        folder: New folder.
+    """
+    from metatc2.interop.hub import save_pretrained
+
+    save_pretrained(run, folder)
+    Console(stderr=True).print(f"[bold]{folder}[/]: metatc2 transfer {folder} --to ... judges it", highlight=False)
 
 
 @app.command
@@ -246,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def merge_repeated(arguments: Sequence[str]) -> list[str]:
-    """``--set a=1 --set b=2`` means ``--set a=1 b=2``; likewise for ``--to`` and ``--shot``.
+    """``--set a=1 --set b=2`` means ``--set a=1 b=2``; likewise for ``--to``, ``--shot``, ``--protocol``, ``--head``.
 
     >>> merge_repeated(["pretrain", "glyphs", "--set", "a=1", "--steps", "3", "--set", "b=2"])
     ['pretrain', 'glyphs', '--steps', '3', '--set', 'a=1', 'b=2']
@@ -255,7 +309,7 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     rest: list[str] = []
     into = rest
     for argument in arguments:
-        if argument in ("--set", "--to", "--shot"):
+        if argument in ("--set", "--to", "--shot", "--protocol", "--head"):
             into = lists.setdefault(argument, [])
             continue
         if argument.startswith("--"):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,24 +22,21 @@ from metatc2.build import (
     build_trainer_options,
 )
 from metatc2.calibration import Calibrator
-from metatc2.checkpoint import latest_checkpoint, tensors_sha256, write_atomically
+from metatc2.checkpoint import latest_checkpoint, write_atomically
 from metatc2.config import Config, fingerprint, method_key, method_name, read_config, write_config
-from metatc2.data import ImageStore, load
+from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.learners import TC2, LabelledLearner
+from metatc2.measure import RESULTS, Sources, find_targets, measure
+from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import (
     ADAPTED,
     ADAPTED_RANDOM,
-    RANDOM_ENCODER,
     Difference,
     Row,
-    Target,
-    evaluate,
-    expand_targets,
-    parse_target,
+    SeenClasses,
     read_results,
-    write_results,
 )
 from metatc2.transfer import Run as MeasuredRun
 from metatc2.transfer import compare as compare_runs
@@ -46,32 +44,52 @@ from metatc2.transfer import compare as compare_runs
 
 @dataclass(frozen=True)
 class Run:
-    """A pre-trained encoder and how it came about.
+    """A finished run.
 
     Args:
         path: run folder.
         config: what it was trained with.
-        encoder: images ``(N, channels, image_size, image_size)`` in [0, 1] → ``(N, d)``.
-        calibrator: of TC² where it works on the encoder's output; None otherwise.
-        learner: the whole learner where it adapts to labelled tasks; None for self-supervised ones.
-        channels, image_size: of the images the encoder was trained on.
+        pretrained: its encoder, and what judging it takes.
         steps, seconds: training steps and time.
     """
 
     path: Path
     config: Config
-    encoder: nn.Module
-    calibrator: Calibrator | None
-    learner: LabelledLearner | None
-    channels: int
-    image_size: int
+    pretrained: Pretrained
     steps: int
     seconds: float
 
     @property
+    def encoder(self) -> nn.Module:
+        """Images ``(N, channels, image_size, image_size)`` in [0, 1] → ``(N, d)``."""
+        return self.pretrained.encoder
+
+    @property
+    def calibrator(self) -> Calibrator | None:
+        """Of TC² where it works on the encoder's output; None otherwise."""
+        calibrated = self.pretrained.calibrated
+        return calibrated.calibrator if isinstance(calibrated, CalibratedEncoder) else None
+
+    @property
+    def learner(self) -> LabelledLearner | None:
+        """The whole learner where it adapts to labelled tasks; None for self-supervised ones."""
+        learner = self.pretrained.learners.get(ADAPTED)
+        return learner if isinstance(learner, LabelledLearner) else None
+
+    @property
+    def channels(self) -> int:
+        """Of the images the encoder was trained on."""
+        return self.pretrained.channels
+
+    @property
+    def image_size(self) -> int:
+        """Of the images the encoder was trained on, in pixels."""
+        return self.pretrained.image_size
+
+    @property
     def encoder_sha256(self) -> str:
         """Checksum of the encoder's tensors, names included."""
-        return tensors_sha256(self.encoder.state_dict())
+        return self.pretrained.sha256
 
 
 def default_folder(task: str, config: Config) -> Path:
@@ -131,28 +149,18 @@ def load_run(path: Path) -> Run:
         raise InputError(
             f"{path} has no encoder.safetensors: the run is not finished; metatc2 pretrain --resume {path}"
         )
-    tensors, facts = _read_tensors(file)
-    try:
-        channels, image_size = int(facts["channels"]), int(facts["image_size"])
-        steps, seconds, saved = int(facts["steps"]), float(facts["seconds"]), facts["fingerprint"]
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{file} was not written by metatc2 pretrain: its header lacks {error}") from error
-    if saved != fingerprint(config):
-        raise InputError(
-            f"{file} was trained with another configuration than {path}/config.toml; restore the two together"
-        )
-    encoder = build_fresh_encoder(config, channels, image_size)
-    _load_state(encoder, tensors, file)
-    calibrator, learner = None, None
-    if (path / "calibrator.safetensors").exists():
-        built = build_learner(config, channels, image_size)
-        if isinstance(built, TC2):
-            calibrator = built.calibrator
-            _load_state(calibrator, _read_tensors(path / "calibrator.safetensors")[0], path / "calibrator.safetensors")
-    if config.learner.name != "ssl":
-        learner = fresh_learner(config, channels, image_size, int(facts.get("classes", 0)))
-        _load_state(learner, _read_tensors(path / "learner.safetensors")[0], path / "learner.safetensors")
-    return Run(path, config, encoder.eval(), calibrator, learner, channels, image_size, steps, seconds)
+    facts = read_tensors(file)[1]
+    if missing := [key for key in ("channels", "image_size", "steps", "seconds", "fingerprint") if key not in facts]:
+        raise InputError(f"{file} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
+    pretrained = encoder_from(
+        config,
+        file,
+        where=path / "config.toml",
+        name=str(path),
+        calibrator=path / "calibrator.safetensors",
+        learner=path / "learner.safetensors",
+    )
+    return Run(path, config, pretrained, int(facts["steps"]), float(facts["seconds"]))
 
 
 def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
@@ -172,36 +180,75 @@ def fresh_learner(config: Config, channels: int, image_size: int, classes: int =
     return learner.eval()
 
 
-class CalibratedEncoder(nn.Module):
-    """Encoder and calibrator at test time, where averages stand for the statistics of an episode.
+def encoder_from(
+    config: Config,
+    weights: Path,
+    *,
+    where: Path,
+    name: str,
+    calibrator: Path | None = None,
+    learner: Path | None = None,
+) -> Pretrained:
+    """An encoder from a configuration and a file of weights.
 
     Args:
-        run: of a TC² run with a calibrator.
+        config: names the encoder; of the rest only what is there to record is used.
+        weights: safetensors.
+        where: the configuration's file, for errors.
+        name: for tables.
+        calibrator, learner: further files; those that are not there are left out.
+
+    Raises:
+        InputError: if a file is damaged or does not fit the configuration.
     """
+    tensors, facts = read_tensors(weights)
+    try:
+        channels = int(facts.get("channels", config.data.channels or 0))
+        image_size = int(facts.get("image_size", config.data.image_size or 0))
+        compute: dict[str, float] = {key: float(facts[key]) for key in ("steps", "seconds") if key in facts}
+        classes = json.loads(facts["class_names"]) if "class_names" in facts else None
+    except ValueError as error:
+        raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
+    if channels not in (1, 3) or not image_size:
+        raise InputError(
+            f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
+        )
+    if "fingerprint" in facts and facts["fingerprint"] != fingerprint(config):
+        raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
+    encoder = build_fresh_encoder(config, channels, image_size)
+    _load_state(encoder, tensors, weights, where)
+    calibrated, learners = None, {}
+    if calibrator is not None and calibrator.exists():
+        built = build_learner(config, channels, image_size)
+        if isinstance(built, TC2):
+            _load_state(built.calibrator, read_tensors(calibrator)[0], calibrator, where)
+            calibrated = CalibratedEncoder(
+                encoder,
+                built.calibrator,
+                standardised=config.calibration.standardise,
+                blend=config.calibration.blend,
+            ).eval()
+    if learner is not None and config.learner.name != "ssl":
+        adapted = fresh_learner(config, channels, image_size, int(facts.get("classes", 0)))
+        _load_state(adapted, read_tensors(learner)[0], learner, where)
+        plain = replace(config, calibration=replace(config.calibration, name="none"))
+        learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
+    return Pretrained(
+        name=name,
+        encoder=encoder.eval(),
+        channels=channels,
+        image_size=image_size,
+        untrained=build_fresh_encoder(config, channels, image_size).eval(),
+        calibrated=calibrated,
+        learners=learners,
+        source=f"{config.data.source}:{config.data.split}",
+        seen=None if classes is None else SeenClasses(facts.get("source", config.data.source), frozenset(classes)),
+        seed=config.trainer.seed,
+        compute=compute,
+    )
 
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        if run.calibrator is None:
-            raise InputError(f"{run.path} has no calibrator: only TC² on the encoder's output saves one")
-        self.encoder, self.calibrator = run.encoder, run.calibrator
-        self.standardised = run.config.calibration.standardise
-        self.blend = run.config.calibration.blend
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Calibrated features ``(N, d)``."""
-        return self.calibrator.test_features(self.encoder(images), standardised=self.standardised, blend=self.blend)
-
-
-def transfer(
-    run: Run,
-    *,
-    targets: Sequence[str] = (),
-    protocols: Sequence[str] = (),
-    way: Sequence[int] = (),
-    shot: Sequence[int] = (),
-    query: int | None = None,
-    episodes: int | None = None,
-) -> list[Row]:
+def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False, **changes: Any) -> list[Row]:
     """Measure a run's encoder, its calibrated features, a random encoder and raw pixels; add the rows to the run folder.
 
     A learner on labelled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
@@ -209,8 +256,9 @@ def transfer(
 
     Args:
         run: see `load_run`.
-        targets: ``"SOURCE[:SPLIT]"``; this and every other argument left out is taken from the run's ``[transfer]``.
-        protocols, way, shot, query, episodes: see `evaluate`.
+        targets: ``"SOURCE[:SPLIT]"``; by default those of the run's ``[transfer]``.
+        allow_seen: whether targets may hold classes of the pre-training images.
+        changes: keys of ``[transfer]`` that differ from the run's: protocols, way, shot, query, episodes, heads.
 
     Returns:
         The rows of this call. ``transfer.json`` also keeps earlier rows that were not measured again.
@@ -218,38 +266,11 @@ def transfer(
     Raises:
         InputError: if a target cannot be had or is too small.
     """
-    asked = run.config.transfer
-    encoders: dict[str, nn.Module] = {"encoder": run.encoder}
-    if run.calibrator is not None:
-        encoders["calibrated"] = CalibratedEncoder(run)
-    encoders[RANDOM_ENCODER] = build_fresh_encoder(run.config, run.channels, run.image_size)
-    learners: dict[str, LabelledLearner] = {}
-    if run.learner is not None:
-        plain = replace(run.config, calibration=replace(run.config.calibration, name="none"))
-        fresh = fresh_learner(plain, run.channels, run.image_size)
-        learners = {ADAPTED: run.learner, ADAPTED_RANDOM: fresh}
-    rows, accuracies = evaluate(
-        encoders,
-        _targets(run, targets or asked.targets),
-        seed=run.config.trainer.seed,
-        source=f"{run.config.data.source}:{run.config.data.split}",
-        encoder_sha256=run.encoder_sha256,
-        protocols=protocols or asked.protocols,
-        ways=way or asked.way,
-        shots=shot or asked.shot,
-        query=query or asked.query,
-        episodes=episodes or asked.episodes,
-        heads=asked.heads,
-        compute={"steps": run.steps, "seconds": run.seconds},
-        learners=learners,
-    )
-    path = run.path / "transfer.json"
-    kept, known = read_results(path) if path.exists() else ([], {})
-    measured = {row.key for row in rows}
-    # Rows of an encoder that has been trained anew since do not belong to this run any more.
-    kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", run.encoder_sha256)]
-    write_results(path, kept + rows, known | accuracies)
-    return rows
+    data, asked = run.config.data, replace(run.config.transfer, **changes)
+    names = tuple(targets) or asked.targets or (data.source,)
+    sources = Sources(data.root, data.download)
+    found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
+    return measure(run.pretrained, found, run.path, asked)
 
 
 def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Difference]:
@@ -265,7 +286,7 @@ def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Differe
     groups: dict[str, list[MeasuredRun]] = {}
     for path in dict.fromkeys(paths):
         config = _read_run_config(path)
-        rows, accuracies = read_results(path / "transfer.json")
+        rows, accuracies = read_results(path / RESULTS)
         measured = MeasuredRun(str(path), method_name(config), config.trainer.seed, rows, accuracies)
         groups.setdefault(method_key(config), []).append(measured)
     if len(groups) < 2:
@@ -283,22 +304,6 @@ def _named_apart(groups: list[list[MeasuredRun]]) -> list[list[MeasuredRun]]:
         [replace(run, method=f"{run.method} ({group[0].label})") for run in group] if names.count(name) > 1 else group
         for name, group in zip(names, groups, strict=True)
     ]
-
-
-def _targets(run: Run, names: Sequence[str]) -> list[Target]:
-    data = run.config.data
-    own = build_data(run.config)
-    found = []
-    for name in names or (data.source,):
-        source, split = parse_target(name)
-        if source == data.source:
-            store = own
-        else:
-            store = load(
-                source, image_size=run.image_size, channels=run.channels, root=data.root, download=data.download
-            )
-        found += expand_targets(store, split, pretrained=(own, data.split))
-    return found
 
 
 def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -> tuple[EpisodicTrainer, ImageStore]:
@@ -325,6 +330,8 @@ def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageSt
         "fingerprint": fingerprint(config),
         "data": store.checksum(),
         "classes": len(store.class_names),
+        "source": store.name,
+        "class_names": json.dumps(sorted(SeenClasses.of(store, config.data.split).names), ensure_ascii=False),
         "splits": json.dumps({name: len(rows) for name, rows in store.splits.items()}),
     }
     for name, module in trainer.learner.exports().items():
@@ -342,7 +349,12 @@ def _read_run_config(path: Path) -> Config:
     return read_config(path / "config.toml")
 
 
-def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a safetensors file, and the facts in its header.
+
+    Raises:
+        InputError: if it is not there or damaged.
+    """
     try:
         with safe_open(file, "pt") as content:
             return {key: content.get_tensor(key) for key in content.keys()}, dict(content.metadata() or {})  # noqa: SIM118
@@ -350,9 +362,9 @@ def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
 
 
-def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{file} does not fit the encoder that config.toml names: {reason}") from error
+        raise InputError(f"{file} does not fit the encoder that {where} names: {reason}") from error

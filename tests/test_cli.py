@@ -247,7 +247,10 @@ def test_a_folder_of_ones_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = folder_of_images(tmp_path / "photos", 6, truncated=True)
     words = [f"folder:{folder}", "--steps", "2", "--encoder", "conv4", "--run", "run"]
     assert call("pretrain", *words, "--set", *SMALL, "views.recipe=natural") == 0
-    assert call("transfer", "run", "--to", f"folder:{folder}:all", "--way", "3", "--shot", "1", "--episodes", "5") == 0
+    seen = ["transfer", "run", "--to", f"folder:{folder}:all", "--way", "3", "--shot", "1", "--episodes", "5"]
+    assert call(*seen) == 2, "classes of the pre-training images"
+    assert not (tmp_path / "run" / "transfer.json").exists()
+    assert call(*seen, "--allow-seen") == 0
     rows = json.loads((tmp_path / "run" / "transfer.json").read_text())
     assert all(row["classes_seen"] for row in rows)
 

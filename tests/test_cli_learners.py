@@ -104,7 +104,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (learner.norm, learner.at_once, learner.transductive) == ("support", 2, False)
     assert learner.network.head.weight.shape == (1, 8)  # type: ignore[union-attr]
     assert not any(p.requires_grad for n, p in learner.named_parameters() if "blocks.0." in n)
-    assert call("transfer", "run", *TO, "--way", "4", "--to", "digits:all") == 0
+    assert call("transfer", "run", *TO, "--way", "4", "--to", "digits:all", "--allow-seen") == 0
 
 
 @pytest.mark.parametrize("variant", ["tc2", "metacrl"])
@@ -167,7 +167,7 @@ def test_more_classes_than_the_head_has(
     monkeypatch.chdir(tmp_path)
     assert pretrain("maml", "run") == 0
     capsys.readouterr()
-    assert call("transfer", "run", *TO, "--way", "5", "--to", "digits:all") == 2
+    assert call("transfer", "run", *TO, "--way", "5", "--to", "digits:all", "--allow-seen") == 2
     assert "the head has 3 outputs and a task has 5 classes" in capsys.readouterr().err
 
 

@@ -43,7 +43,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "transfer": {
         **{"targets": (), "way": (5,), "shot": (1, 5), "query": 15, "episodes": 600, "protocols": ("few-shot",)},
-        **{"heads": ("cosine", "euclidean")},
+        **{"heads": ("cosine", "euclidean"), "fractions": (0.01, 0.1), "fine_tune_steps": 5000, "allow_seen": False},
     },
 }
 

@@ -205,6 +205,9 @@ class TrainerConfig(Section):
     threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1)
 
 
+Protocol = Literal["few-shot", "knn"]
+
+
 @dataclass(frozen=True)
 class TransferConfig(Section):
     """How the frozen encoder is judged."""
@@ -214,8 +217,11 @@ class TransferConfig(Section):
     shot: tuple[int, ...] = setting((1, 5), "labelled images a class", at_least=1)
     query: int = setting(15, "test images a class", at_least=1)
     episodes: int = setting(600, "few-shot episodes a row", at_least=1)
-    protocols: tuple[Literal["few-shot", "knn"], ...] = setting(("few-shot",), "protocols to run")
+    protocols: tuple[Protocol, ...] = setting(("few-shot",), "protocols to run")
     heads: tuple[str, ...] = setting(("cosine", "euclidean"), "few-shot classifiers on the frozen features")
+    fractions: tuple[float, ...] = setting((0.01, 0.1), "shares of the labels, semi-supervised", above=0, at_most=1)
+    fine_tune_steps: int = setting(5000, "steps of each fine-tuning (VTAB-1k: 1000)", at_least=1)
+    allow_seen: bool = setting(False, "allow targets with classes of the pre-training images")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from metatc2.transfer.knn import knn, knn_split
 from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, episodes_seed
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
-from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
+from metatc2.transfer.targets import SeenClasses, Target, expand_targets, fingerprint, parse_target
 
 __all__ = [
     "ADAPTED",
@@ -36,6 +36,7 @@ __all__ = [
     "Head",
     "Row",
     "Run",
+    "SeenClasses",
     "Target",
     "adapted_few_shot",
     "by_method",

@@ -21,7 +21,7 @@ MEAN_TARGET = "mean over targets"
 _SEEDS_FOR_A_VERDICT = 3
 
 # What names a measurement, how many draws it was asked to make, and what must then be equal.
-_MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked")
+_MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked", "layer", "metric", "setting")
 _DRAWN = ("episodes", "query_asked")
 _SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature")
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
+from metatc2.stages import OUTPUT
 from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.few_shot import HEADS
@@ -44,6 +45,9 @@ def evaluate(
     compute: Mapping[str, float] | None = None,
     learners: Mapping[str, Adapts] | None = None,
     cache: Path | None = None,
+    layer: str = OUTPUT,
+    fractions: Sequence[float] = (0.01, 0.1),
+    fine_tune_steps: int = 5000,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -71,6 +75,9 @@ def evaluate(
         learners: by what stands in `Row.features` (``"adapted"``, ``"adapted from random"``): learners that adapt to every
             few-shot episode, in eval mode; they meet the same episodes, and their rows have the head ``"adapted"``.
         cache: folder that keeps the features of modules for the next call; see `FeatureTable`.
+        layer: which stage of the encoder the features come from; recorded.
+        fractions: shares of the labels, semi-supervised.
+        fine_tune_steps: of each fine-tuning.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -98,8 +105,11 @@ def evaluate(
         heads=heads,
         ks=ks,
         temperature=temperature,
+        fractions=fractions,
+        fine_tune_steps=fine_tune_steps,
         seed=seed,
     )
+    trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
@@ -108,7 +118,7 @@ def evaluate(
         sha256: dict[bytes, str] = {}
         for protocol in dict.fromkeys(protocols):
             for measured in PROTOCOLS[protocol](subject):
-                row = _row(measured, target, sha256, source, seed, encoder_sha256, compute or {})
+                row = _row(measured, target, sha256, trained, {"source": source, "seed": seed, "layer": layer})
                 rows.append(row)
                 accuracies[row.key] = measured.values
     return rows, accuracies
@@ -118,27 +128,22 @@ def _row(
     measured: Measured,
     target: Target,
     sha256: dict[bytes, str],
-    source: str,
-    seed: int,
-    encoder_sha256: str,
-    compute: Mapping[str, float],
+    trained: Mapping[str, Any],
+    common: Mapping[str, Any],
 ) -> Row:
-    control = measured.facts["features"] in CONTROLS
     # Protocols and encoders share their images; those are hashed once.
     used = measured.used.numpy().tobytes()
     if used not in sha256:
         sha256[used] = fingerprint(target.store, measured.used)
     mean, ci95 = mean_interval(measured.values)
-    common: dict[str, Any] = {
-        "source": source,
-        "target": target.name,
-        "split": target.split,
-        "classes_seen": target.classes_seen,
-        "mean": mean,
-        "ci95": ci95,
-        "seed": seed,
-        "target_sha256": sha256[used],
-        "encoder_sha256": "" if control else encoder_sha256,
-        "compute": {} if control else dict(compute),
-    }
-    return Row(**{**common, **measured.facts})
+    return Row(
+        target=target.name,
+        split=target.split,
+        classes_seen=target.classes_seen,
+        mean=mean,
+        ci95=ci95,
+        target_sha256=sha256[used],
+        **({"encoder_sha256": ""} if measured.facts["features"] in CONTROLS else trained),
+        **common,
+        **measured.facts,
+    )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metatc2.checkpoint import write_atomically
 from metatc2.errors import InputError, nearest
+from metatc2.stages import OUTPUT
 
 _METADATA = {"content": "metatc2 accuracies"}
 
@@ -25,7 +26,7 @@ class Row:
     """One figure with all that it depends on.
 
     Args:
-        protocol: ``"few-shot"`` or ``"knn"``.
+        protocol: one of `metatc2.transfer.PROTOCOLS`.
         source: what was pre-trained on.
         target: what is tested on, e.g. ``"glyphs:greek"``.
         split: split of the target, e.g. ``"greek"``.
@@ -51,6 +52,10 @@ class Row:
         episodes_seed: of the draw of episodes.
         classes_seen: whether classes of the target were among the pre-training images.
         compute: what the encoder cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
+        layer: stage of the encoder that the features come from.
+        metric: ``"accuracy"``, or e.g. ``"mean per class"``, ``"mean average precision"``, ``"recall@1"``.
+        setting: what else tells the row apart, e.g. ``"10 % of the labels"`` or ``"fog, severity 3"``.
+        chosen: hyper-parameters, see `selection`.
         note: what differs from what was asked for, as a sentence.
 
     Raises:
@@ -83,6 +88,10 @@ class Row:
     episodes_seed: int = 0
     classes_seen: bool = False
     compute: Mapping[str, float] = field(default_factory=dict)
+    layer: str = OUTPUT
+    metric: str = "accuracy"
+    setting: str = ""
+    chosen: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -97,6 +106,9 @@ class Row:
         """Names the row within one file, and its accuracies in the file beside it."""
         parts = [self.protocol, self.target, self.split, f"{self.way}-way", f"{self.shot}-shot", f"{self.query}-query"]
         parts += [f"{self.episodes}-episodes", self.head, self.features] + ([f"k={self.k}"] if self.k else [])
+        # Named where they are not what most rows have, so that keys of older files stay as they were.
+        parts += [self.metric] * (self.metric != "accuracy") + [self.setting] * (self.setting != "")
+        parts += [f"layer {self.layer}"] * (self.layer != OUTPUT)
         return "|".join(parts)
 
 

@@ -15,6 +15,9 @@ from metatc2.errors import InputError
 PATH_SOURCES = ("folder", "npz")
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
 
+# Letters of a class name from which on it is a word, the same class in whatever source.
+_WORD = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -60,8 +63,42 @@ def parse_target(text: str) -> tuple[str, str | None]:
     return source, split or None
 
 
+@dataclass(frozen=True)
+class SeenClasses:
+    """Classes of the images that an encoder was pre-trained on.
+
+    Args:
+        source: name of the store, e.g. ``"cifar10"``.
+        names: of the classes.
+    """
+
+    source: str
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, store: ImageStore, split: str) -> SeenClasses:
+        """Those of one split of a store."""
+        return cls(store.name, frozenset(_class_names(store, split)))
+
+    def overlap(self, store: ImageStore, split: str) -> list[str]:
+        """Names of the target's classes that were seen.
+
+        In the same source names decide. In another one they do so if they are words (``cat`` in CIFAR-10 and STL-10): a
+        ``0`` of one source and a ``0`` of another need not be one class.
+
+        >>> toy = ImageStore("toy", torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.arange(2), class_names=("0", "Cat"))
+        >>> SeenClasses("other", frozenset({"0", "cat"})).overlap(toy, "all")
+        ['Cat']
+        """
+        names = _class_names(store, split)
+        if store.name == self.source:
+            return sorted(names & self.names)
+        seen = {name.casefold() for name in self.names}
+        return sorted(name for name in names if len(name) >= _WORD and name.casefold() in seen)
+
+
 def expand_targets(
-    store: ImageStore, split: str | None = None, *, pretrained: tuple[ImageStore, str] | None = None
+    store: ImageStore, split: str | None = None, *, seen: SeenClasses | None = None, allow_seen: bool = False
 ) -> list[Target]:
     """One target for each split that a name stands for: a group (``meta-test`` of glyphs) is never mixed in an episode.
 
@@ -69,29 +106,38 @@ def expand_targets(
         store: where the images are.
         split: a split or group; by default ``meta-test`` where it keeps apart what must be (the store is the one that
             was pre-trained on, or has groups), and ``all`` otherwise.
-        pretrained: store and split of pre-training; tells `Target.classes_seen`.
+        seen: classes of the pre-training images; tells `Target.classes_seen`.
+        allow_seen: whether a target may hold classes that were seen; if so, `Target.classes_seen` marks it.
 
     Raises:
-        InputError: if there is no such split or one of them is empty.
+        InputError: if there is no such split, one of them is empty or has one class, or classes were seen and must not be.
 
     >>> from metatc2.data.store import meta_splits
     >>> labels = torch.arange(20)
     >>> toy = ImageStore("toy", torch.zeros(20, 1, 4, 4, dtype=torch.uint8), labels, splits=meta_splits(labels, 20))
-    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, pretrained=(toy, "meta-train"))]
+    >>> seen = SeenClasses.of(toy, "meta-train")
+    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, seen=seen)]
     [('toy:meta-test', False)]
-    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, "all", pretrained=(toy, "meta-train"))]
+    >>> [(t.name, t.classes_seen) for t in expand_targets(toy, "all", seen=seen, allow_seen=True)]
     [('toy:all', True)]
     """
-    same = pretrained is not None and pretrained[0].name == store.name
+    same = seen is not None and seen.source == store.name
     if split is None:
         names = {*store.splits, *store.groups}
         split = "meta-test" if "meta-test" in names and (same or store.groups) else "all"
-    seen = _class_names(*pretrained) if pretrained is not None and same else set()
     targets = []
     for part in store.expand(split):
+        name = f"{store.name}:{part}"
         if len(store.rows(part)) == 0:
-            raise InputError(f"{store.name}:{part} holds no image; name another split")
-        targets.append(Target(store, part, f"{store.name}:{part}", bool(seen & _class_names(store, part))))
+            raise InputError(f"{name} holds no image; name another split")
+        both = seen.overlap(store, part) if seen is not None else []
+        if both and not allow_seen:
+            told = ", ".join(repr(c) for c in both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
+            raise InputError(
+                f"{name}: {len(both)} of its classes were among the pre-training images ({told}), so this would not be "
+                "transfer to new classes; name another split, or allow it (--allow-seen, allow_seen=True): every row says so"
+            )
+        targets.append(Target(store, part, name, bool(both)))
     return targets
 
 

@@ -7,7 +7,7 @@ import torch
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.transfer import expand_targets, fingerprint, parse_target
+from metatc2.transfer import SeenClasses, expand_targets, fingerprint, parse_target
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def scripts(name: str = "scripts") -> ImageStore:
 
 
 def test_a_group_is_one_target_each() -> None:
-    found = expand_targets(scripts(), "meta-test", pretrained=(scripts(), "latin"))
+    found = expand_targets(scripts(), "meta-test", seen=SeenClasses.of(scripts(), "latin"))
     assert [(t.name, t.split, t.classes_seen) for t in found] == [
         ("scripts:greek", "greek", False),
         ("scripts:thai", "thai", False),
@@ -60,18 +60,35 @@ def test_default_split() -> None:
         "plain", torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6), splits={"meta-test": torch.tensor([4, 5])}
     )
     # Another source was pre-trained on: all classes are new.
-    assert [t.split for t in expand_targets(plain, pretrained=(scripts(), "latin"))] == ["all"]
-    assert [t.split for t in expand_targets(plain, pretrained=(plain, "all"))] == ["meta-test"]
+    assert [t.split for t in expand_targets(plain, seen=SeenClasses.of(scripts(), "latin"))] == ["all"]
+    assert [t.split for t in expand_targets(plain, seen=SeenClasses.of(plain, "all"), allow_seen=True)] == ["meta-test"]
+
+
+def seen(split: str, store: ImageStore | None = None) -> bool:
+    store = store or scripts()
+    return expand_targets(scripts(), "latin", seen=SeenClasses.of(store, split), allow_seen=True)[0].classes_seen
 
 
 def test_classes_seen_needs_the_same_source() -> None:
-    def seen(*pretrained: object) -> bool:
-        return expand_targets(scripts(), "latin", pretrained=pretrained)[0].classes_seen  # type: ignore[arg-type]
+    assert seen("latin")
+    assert seen("meta-train")
+    assert not seen("greek")
+    assert not seen("latin", scripts("others"))
 
-    assert seen(scripts(), "latin")
-    assert seen(scripts(), "meta-train")
-    assert not seen(scripts(), "greek")
-    assert not seen(scripts("others"), "latin")
+
+def test_words_are_the_same_class_in_whatever_source() -> None:
+    def animals(name: str, *classes: str) -> ImageStore:
+        labels = torch.arange(len(classes))
+        return ImageStore(name, torch.zeros(len(classes), 1, 4, 4, dtype=torch.uint8), labels, class_names=classes)
+
+    seen = SeenClasses.of(animals("cifar", "cat", "ship", "0", "io"), "all")
+    assert seen.overlap(animals("stl", "Cat", "monkey", "0", "IO"), "all") == ["Cat"]
+    assert seen.overlap(animals("cifar", "0", "monkey"), "all") == ["0"]
+
+
+def test_classes_seen_are_refused_unless_allowed() -> None:
+    with pytest.raises(InputError, match=r"scripts:latin: 2 of its classes were among the pre-training images \('0', '1'\)"):
+        expand_targets(scripts(), "latin", seen=SeenClasses.of(scripts(), "latin"))
 
 
 def test_bad_splits() -> None:

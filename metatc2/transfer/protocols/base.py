@@ -29,8 +29,7 @@ class Options:
         ks: neighbours of k-NN and ranks of recall; clamped to the bank.
         temperature: of the k-NN vote.
         fractions: shares of the labels, semi-supervised.
-        steps: training steps of fine-tuning; None for the protocol's 5 000.
-        epochs: of the linear-SGD probe; None for the protocol's 90.
+        fine_tune_steps: of each fine-tuning.
         seed: of pre-training; where a protocol trains, it decides that too.
     """
 
@@ -42,8 +41,7 @@ class Options:
     ks: Sequence[int] = (200, 20)
     temperature: float = 0.1
     fractions: Sequence[float] = (0.01, 0.1)
-    steps: int | None = None
-    epochs: int | None = None
+    fine_tune_steps: int = 5000
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,138 @@
+"""Measure the transfer of any `Pretrained` and keep the rows in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from metatc2.config import TransferConfig
+from metatc2.data import ImageStore, load
+from metatc2.errors import InputError
+from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.transfer import (
+    RANDOM_ENCODER,
+    Row,
+    Target,
+    evaluate,
+    expand_targets,
+    parse_target,
+    read_results,
+    write_results,
+)
+
+RESULTS = "transfer.json"
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where targets come from.
+
+    Args:
+        root: where downloaded data sets lie.
+        download: let torchvision download what is missing.
+        stream: read images from disk as they are needed.
+        workers: that decode streamed images.
+        own: stores that are loaded already, by the name on the command line.
+    """
+
+    root: str | None = None
+    download: bool = False
+    stream: bool = False
+    workers: int = 0
+    own: Mapping[str, ImageStore] | None = None
+
+    def store(self, source: str, encoder: Pretrained) -> ImageStore:
+        """A source with images as the encoder takes them.
+
+        Raises:
+            InputError: if it cannot be had.
+        """
+        known = (self.own or {}).get(source)
+        if known is not None and (known.channels, known.image_size) == (encoder.channels, encoder.image_size):
+            return known
+        return load(
+            source, image_size=encoder.image_size, channels=encoder.channels, root=self.root, download=self.download
+        )
+
+
+def find_targets(
+    encoder: Pretrained, names: Sequence[str], sources: Sources, *, allow_seen: bool = False
+) -> list[Target]:
+    """Targets by their names on the command line, ``SOURCE[:SPLIT]``.
+
+    Raises:
+        InputError: if one cannot be had, or holds classes seen in pre-training and `allow_seen` is False.
+    """
+    if not names:
+        raise InputError(f"transfer: no target for {encoder.name}; name one with --to SOURCE[:SPLIT], e.g. --to digits")
+    found: list[Target] = []
+    for name in names:
+        source, split = parse_target(name)
+        store = sources.store(source, encoder)
+        found += expand_targets(store, split, seen=encoder.seen, allow_seen=allow_seen)
+    return found
+
+
+def measure(
+    encoder: Pretrained,
+    targets: Sequence[Target],
+    folder: Path,
+    settings: TransferConfig,
+    *,
+    cache: bool = True,
+    **changes: Any,
+) -> list[Row]:
+    """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
+
+    Args:
+        encoder: see `metatc2.open_encoder`.
+        targets: see `find_targets`.
+        folder: its ``transfer.json`` is made or added to; rows measured again are replaced.
+        settings: protocols and how they are run.
+        cache: keep features in ``folder/features`` for the next call.
+        changes: further arguments of `evaluate`.
+
+    Returns:
+        The rows of this call.
+
+    Raises:
+        InputError: if a target is too small or a protocol cannot be run on it; nothing is written then.
+    """
+    encoders: dict[str, nn.Module] = {ENCODER: encoder.encoder}
+    if encoder.calibrated is not None:
+        encoders[CALIBRATED] = encoder.calibrated
+    if encoder.untrained is not None:
+        encoders[RANDOM_ENCODER] = encoder.untrained
+    sha256 = encoder.sha256
+    rows, accuracies = evaluate(
+        encoders,
+        targets,
+        seed=encoder.seed,
+        source=encoder.source,
+        encoder_sha256=sha256,
+        layer=encoder.layer,
+        protocols=settings.protocols,
+        ways=settings.way,
+        shots=settings.shot,
+        query=settings.query,
+        episodes=settings.episodes,
+        heads=settings.heads,
+        fractions=settings.fractions,
+        fine_tune_steps=settings.fine_tune_steps,
+        compute=encoder.compute,
+        learners=encoder.learners,
+        cache=folder / FEATURES if cache else None,
+        **changes,
+    )
+    path = folder / RESULTS
+    kept, known = read_results(path) if path.exists() else ([], {})
+    measured = {row.key for row in rows}
+    # Rows of an encoder that has been trained anew since do not belong to this folder any more.
+    kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
+    write_results(path, kept + rows, known | accuracies)
+    return rows

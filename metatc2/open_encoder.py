@@ -1,0 +1,62 @@
+"""`open_encoder`: any encoder by what a person types for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metatc2.config import read_config
+from metatc2.errors import InputError
+from metatc2.pretrained import Pretrained
+from metatc2.runs import encoder_from, load_run
+from metatc2.zoo import ZOOS, from_zoo
+
+
+def open_encoder(
+    name: str,
+    *,
+    config: Path | None = None,
+    image_size: int | None = None,
+    download: bool = False,
+) -> Pretrained:
+    """An encoder to judge.
+
+    Args:
+        name: one of
+
+            * a run folder of ``metatc2 pretrain``,
+            * a folder written by ``metatc2 export``, or ``hub:OWNER/NAME`` on the Hugging Face Hub,
+            * ``FILE.safetensors`` of weights, with `config` beside it,
+            * ``torchvision:MODEL`` or ``timm:MODEL``, and ``...:random`` for the untrained network.
+        config: TOML file with ``[encoder]`` and, where the weights do not say it, ``data.channels`` and
+            ``data.image_size``; by default the ``config.toml`` beside the weights.
+        image_size: for torchvision and timm, if not that of the training.
+        download: allow fetching weights that are not on this machine.
+
+    Raises:
+        InputError: if there is no such encoder, or its files do not belong together.
+        MissingPackage: if timm or huggingface_hub is needed and not installed.
+
+    >>> open_encoder("torchvision:resnet18:random", image_size=32).channels
+    3
+    """
+    path = Path(name)
+    kind, colon, rest = name.partition(":")
+    if kind in ZOOS and colon:
+        return from_zoo(name, image_size=image_size, download=download)
+    if kind == "hub" and colon:
+        from metatc2.interop.hub import from_pretrained
+
+        return from_pretrained(rest, download=download)
+    if name.endswith(".safetensors"):
+        where = config or path.parent / "config.toml"
+        if not where.exists():
+            raise InputError(
+                f"{name}: no configuration {where}; name one with --config FILE.toml that has [encoder] name, "
+                "data.channels and data.image_size"
+            )
+        return encoder_from(read_config(where), path, where=where, name=name)
+    if (path / "config.json").exists() and not (path / "config.toml").exists():
+        from metatc2.interop.hub import from_pretrained
+
+        return from_pretrained(path)
+    return load_run(path).pretrained

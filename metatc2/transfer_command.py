@@ -1,0 +1,64 @@
+"""What `metatc2 transfer` does: settings from the run, from ``--set`` and from flags; any encoder; a folder for the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metatc2.config import Config, TransferConfig, merge, override, read_config
+from metatc2.errors import InputError
+from metatc2.measure import Sources, find_targets, measure
+from metatc2.open_encoder import open_encoder
+from metatc2.transfer import Row
+
+
+def run(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    assignments: Sequence[str] = (),
+    layer: str = "output",
+    config: str | None = None,
+    image_size: int | None = None,
+    root: str | None = None,
+    download: bool = False,
+    out: str | None = None,
+) -> list[Row]:
+    """Measure an encoder; see ``metatc2 transfer --help``.
+
+    Args:
+        name: see `open_encoder`.
+        changes: keys of ``[transfer]`` from the command line.
+        assignments: ``transfer.KEY=VALUE``.
+        layer, config, image_size, root, download, out: see the command.
+
+    Raises:
+        InputError: if anything is wrong; nothing is written then.
+    """
+    encoder = open_encoder(
+        name, config=Path(config) if config else None, image_size=image_size, download=download
+    ).with_layer(layer)
+    own = Path(name) / "config.toml"
+    folder = Path(out) if out else Path(name) if own.exists() else None
+    if folder is None:
+        raise InputError(f"transfer: {name} is no run folder to keep the results in; name a folder with --out DIR")
+    trained = read_config(own) if own.exists() else Config()
+    settings, data = _settings(trained, assignments, changes), trained.data
+    targets = settings.targets or ((data.source,) if own.exists() else ())
+    sources = Sources(root or data.root, download or data.download)
+    found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
+    return measure(encoder, found, folder, settings)
+
+
+def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, Any]) -> TransferConfig:
+    for word in assignments:
+        if not word.startswith("transfer."):
+            raise InputError(f"transfer: --set {word}: only keys of [transfer] can be changed here, transfer.KEY=VALUE")
+    changed = override(config, assignments)
+    return replace(merge(changed, {"transfer": {k: _plain(v) for k, v in changes.items()}}, "command line").transfer)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
