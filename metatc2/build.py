@@ -45,7 +45,15 @@ from metatc2.views import Views
 def build_data(config: Config) -> ImageStore:
     """The store that a run learns from."""
     data = config.data
-    return load(data.source, image_size=data.image_size, channels=data.channels, root=data.root, download=data.download)
+    return load(
+        data.source,
+        image_size=data.image_size,
+        channels=data.channels,
+        root=data.root,
+        download=data.download,
+        stream=data.stream,
+        workers=data.workers,
+    )
 
 
 def build_views(config: Config, image_size: int) -> Views:
@@ -184,6 +192,12 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
+    for key, value, usual in (("where", c.where, "backbone"), ("look_ahead", c.look_ahead, False), ("lr", c.lr, 1e-3)):
+        if c.name == "tc2" and value != usual:
+            raise InputError(
+                f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
+                "trained with the rest; leave it out"
+            )
     settings = Settings(
         dim=dim,
         way=max(episode.way, episode.way_most or 0),

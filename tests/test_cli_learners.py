@@ -161,14 +161,17 @@ def test_what_users_get_wrong(
     assert not Path("run").exists()
 
 
+@pytest.mark.filterwarnings("always::metatc2.transfer.LeftOut")
 def test_more_classes_than_the_head_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert pretrain("maml", "run") == 0
     capsys.readouterr()
-    assert call("transfer", "run", *TO, "--way", "5", "--to", "digits:all", "--allow-seen") == 2
-    assert "the head has 3 outputs and a task has 5 classes" in capsys.readouterr().err
+    assert call("transfer", "run", *TO, "--way", "5", "--to", "digits:all", "--allow-seen") == 0
+    assert "no row 'adapted': the head has 3 outputs and a task has 5 classes" in capsys.readouterr().err
+    rows = json.loads(Path("run/transfer.json").read_text())
+    assert {row["features"] for row in rows} == {"encoder", "random encoder", "raw pixels"}
 
 
 def test_a_run_that_diverges_names_the_task(

@@ -73,7 +73,7 @@ def grouping(weights: Tensor) -> Tensor:
 
     Which entropy is meant is our reading: that of the *average* use q, so that it spreads the factors over the tasks while
     ℓ1 keeps each task to few. ℓ1 is scaled as in `sparsity` and the entropy to [0, 1], so one λ_s serves both. With a single
-    task the entropy pulls against the ℓ1 of that task: give it several.
+    task (an encoder calibrated inside a learner on labelled tasks) there is nothing to spread over, and the ℓ1 stands alone.
 
     Args:
         weights: ``(tasks, ..., K)``.
@@ -89,7 +89,7 @@ def grouping(weights: Tensor) -> Tensor:
     use = (size / l1.clamp_min(1e-12)[:, None]).mean(0)
     # log is kept from 0, where its slope is infinite; the entropy loses nothing, as 0 log 0 = 0.
     entropy = -(use * use.clamp_min(1e-12).log()).sum()
-    return l1.mean() / math.sqrt(k) - (entropy / math.log(k) if k > 1 else 0.0)
+    return l1.mean() / math.sqrt(k) - (entropy / math.log(k) if k > 1 and len(weights) > 1 else 0.0)
 
 
 def hoyer(weights: Tensor) -> Tensor:

@@ -44,12 +44,16 @@ class Section:
 class DataConfig(Section):
     """What to learn from."""
 
-    source: str = setting("glyphs", "glyphs, digits, folder:PATH, npz:PATH or a torchvision data set by name")
+    source: str = setting(
+        "glyphs", "glyphs, digits, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
+    )
     split: str = setting("meta-train", "which images of the source to learn from")
     image_size: int | None = setting(None, "side of the square images in pixels; unset: the source's own", at_least=8)
     channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
     root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
     download: bool = setting(False, "whether torchvision may download the data set")
+    stream: bool = setting(False, "whether image files stay on disk and are read when an episode needs them")
+    workers: int = setting(0, "threads that read image files; 0 reads in the main one", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class LearnerConfig(Section):
     last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0)
     samples: int = setting(64, "perturbations of the adjoint evolution", at_least=1)
     adapt: tuple[str, ...] = setting((), "patterns of the parameters that adapt; empty: the learner's choice")
-    freeze: tuple[str, ...] = setting((), "patterns of parameters of encoder and head that are not trained")
+    freeze: tuple[str, ...] = setting((), "patterns of the encoder's parameters (blocks.0.*) that are not trained")
     norm: Literal["batch", "support", "frozen"] = setting(
         "batch", "what BatchNorm normalises by; batch is transductive"
     )

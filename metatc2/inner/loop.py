@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cache
 
+import torch
 import torchopt
 
 from metatc2.errors import InputError
@@ -56,8 +57,19 @@ class InnerLoop:
     _guard: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
-        if self.steps < 0:
-            raise InputError(f"InnerLoop: steps must be ≥ 0, got {self.steps}")
+        if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 0:
+            raise InputError(f"InnerLoop: steps must be a whole number ≥ 0, got {self.steps!r}")
+        if not isinstance(self.optimizer, torchopt.base.GradientTransformation):
+            raise InputError(
+                f"InnerLoop: optimizer must be a torchopt transformation such as torchopt.sgd(0.1), got "
+                f"{_shown(self.optimizer)}; optimisers "
+                "that hold parameters (torch.optim.SGD, torchopt.MetaSGD) cannot be differentiated here"
+            )
+        if not isinstance(self.adjoint, Adjoint):
+            raise InputError(
+                f"InnerLoop: adjoint must be one such as Unroll() or FirstOrder(), got {_shown(self.adjoint)}"
+            )
+        _refuse_inference_mode()
         traits = probe(self.optimizer)
         if traits.hidden_state:
             raise InputError(
@@ -98,9 +110,24 @@ class InnerLoop:
 
     def path(self, loss: InnerLoss, params: Params, *given: Given, rates: Rates | None = None) -> tuple[Params, ...]:
         """The parameters after each step, for losses that look at all of them (MAML++); arguments as in `__call__`."""
+        if not isinstance(params, dict):
+            raise InputError(
+                f"InnerLoop: params must be a dictionary of tensors, got {type(params).__name__}; use "
+                "dict(module.named_parameters())"
+            )
+        _refuse_inference_mode()
         if self.adjoint.differentiates_update:
             refuse_compiled(loss)
         return self.adjoint.path(Descent(loss, self.optimizer, self.steps, self._guard, rates), params, given)
+
+
+def _refuse_inference_mode() -> None:
+    if torch.is_inference_mode_enabled():
+        raise InputError("InnerLoop: torch.inference_mode() forbids the inner gradient; use torch.no_grad()")
+
+
+def _shown(value: object) -> str:
+    return str(getattr(value, "__name__", repr(value)))
 
 
 @cache

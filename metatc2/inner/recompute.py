@@ -157,6 +157,11 @@ class _Surroundings:
 class _LeaveStatisticsAlone(TorchFunctionMode):
     """Normalisation inside writes its running statistics to copies, and does not count its batches."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Counters that the replayed code made itself are its own; kept, so that no other takes their place in memory.
+        self._made: list[Tensor] = []
+
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -167,6 +172,13 @@ class _LeaveStatisticsAlone(TorchFunctionMode):
             for name in ("running_mean", "running_var"):
                 if isinstance(kwargs.get(name), Tensor):
                     kwargs[name] = kwargs[name].clone()
-        elif function is Tensor.add_ and args[0].dtype == torch.int64 and args[0].ndim == 0:
+        elif function is Tensor.add_ and _counts(args[0]) and not any(args[0] is t for t in self._made):
             return args[0]  # num_batches_tracked, as torch's modules count it
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if isinstance(result, Tensor) and _counts(result):
+            self._made.append(result)
+        return result
+
+
+def _counts(t: Tensor) -> bool:
+    return t.dtype == torch.int64 and t.ndim == 0

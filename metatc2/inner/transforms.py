@@ -46,11 +46,12 @@ def clip_norm(max_norm: float) -> GradientTransformation:
 
 
 def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransformation:
-    """A torchopt optimiser whose meta-gradients are finite and exact, by name.
+    """A torchopt optimiser whose meta-gradients are finite, by name.
 
     Args:
         name: ``"sgd"``, ``"momentum"`` and ``"nesterov"`` (0.9), ``"adam"`` and ``"adamw"`` (``eps_root`` 1e-8: differentiable
-            at zero), ``"rmsprop"``, ``"adagrad"``, ``"adamax"``, ``"radam"`` with torchopt's own settings.
+            at zero), ``"rmsprop"``, ``"adagrad"``, ``"adamax"``, ``"radam"`` with torchopt's own settings: where a
+            gradient is exactly zero, their updates jump, and `InnerLoop` takes such an entry for a constant.
         lr: learning rate.
         clip: largest norm of the gradient; 0 switches clipping off.
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metatc2.errors import InputError
+
 
 def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> Tensor:
     """``(x − mean) / √(var + eps) · weight + bias`` per channel, statistics over all other axes (Ioffe and Szegedy 2015).
@@ -21,10 +23,19 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
         bias: ``(C,)``.
         eps: added to the variance.
 
+    Raises:
+        InputError: if there is one value a channel.
+
     >>> x = torch.tensor([[1.0], [3.0]])
     >>> batch_norm(x, None, None, eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
+    if x.numel() == x.shape[1]:
+        raise InputError(
+            "batch normalisation needs more than one value a channel, got "
+            f"{tuple(x.shape)}: with norm='batch' a single query is nothing to normalise by; give more queries, or use "
+            "norm='support' or 'frozen'"
+        )
     if x.device.type != "cpu" or (weight is not None and weight.dtype != x.dtype):
         return torch.nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
     result: Tensor = _BatchNorm.apply(x, weight, bias, eps)

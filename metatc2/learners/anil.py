@@ -11,6 +11,7 @@ from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.labelled import Predictor
 from metatc2.learners.maml import MAML
+from metatc2.learners.support import head_only
 
 
 class ANIL(MAML):
@@ -30,18 +31,22 @@ class ANIL(MAML):
     """
 
     def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
+        head_only(type(self).__name__, network, options)
         super().__init__(network, inner, adapt="head.*", **options)
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
         start, rest = self.split(theta, way)
+        # A part of the head that is frozen is used as it stands.
+        head = {n: p for n, p in self.named_parameters() if n.startswith("network.head.") and n not in start}
+        still = self.split({**theta, **head}, way)[1] if head else {}
 
-        def loss(head: Params, features: Tensor) -> Tensor:
-            return self.criterion(_scores(head, features), y)
+        def scores(adapted: Params, features: Tensor) -> Tensor:
+            both = {**still, **adapted}
+            return linear(features, both["network.head.weight"], both.get("network.head.bias"))
+
+        def loss(adapted: Params, features: Tensor) -> Tensor:
+            return self.judge(scores(adapted, features), y)
 
         adapted = self.inner(loss, start, self.features(rest, x))
-        return lambda query: _scores(adapted, self.features(rest, query, x))
-
-
-def _scores(head: Params, features: Tensor) -> Tensor:
-    return linear(features, head["network.head.weight"], head.get("network.head.bias"))
+        return lambda query: scores(adapted, self.features(rest, query, x))

@@ -8,6 +8,7 @@ from metatc2.errors import InputError
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop
 from metatc2.learners.maml import MAML
+from metatc2.learners.support import head_only
 
 
 class BOIL(MAML):
@@ -28,6 +29,7 @@ class BOIL(MAML):
     """
 
     def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
+        head_only("BOIL", network, options)
         if network.shared:
             raise InputError(
                 "BOIL: a head with one shared row does not adapt here, so all classes would score alike; use shared=False "

@@ -14,6 +14,7 @@ from metatc2.calibration import CalibratedModule
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy
+from metatc2.heads import Classifier
 from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.compiled import SENTENCE
 from metatc2.learners.base import Learner, Outcome
@@ -71,8 +72,8 @@ class LabelledLearner(Learner):
             if isinstance(part, CalibratedModule)
         }
         self._function = Functional(network, norm)
-        encoder = getattr(network, "encoder", None)
-        self._encoder = Functional(encoder, norm) if isinstance(encoder, nn.Module) else self._function
+        self._encoder = Functional(network.encoder, norm) if isinstance(network, Classifier) else self._function
+        self._looked_at_one = False
         self._seen: Tensor | None = None
 
     @abstractmethod
@@ -94,7 +95,36 @@ class LabelledLearner(Learner):
     ) -> tuple[Tensor, Tensor]:
         """Loss of a task and the scores of its queries; `fit` and the criterion unless a method says otherwise."""
         scores = self.fit(theta, x, y, way)(query_x)
-        return self.criterion(scores, query_y), scores
+        return self.judge(scores, query_y), scores
+
+    def judge(self, scores: Tensor, y: Tensor) -> Tensor:
+        """The criterion on scores and labels; use it in `fit` and `task_loss`.
+
+        Raises:
+            InputError: if regression has predictions of another shape than the targets (they would be broadcast), or the
+                criterion of classification.
+        """
+        if y.is_floating_point():
+            if self.criterion is cross_entropy:
+                raise InputError(
+                    f"{type(self).__name__}: targets are numbers and the criterion is cross-entropy; pass "
+                    "criterion=torch.nn.functional.mse_loss, or whole-number labels"
+                )
+            if scores.shape != y.shape:
+                raise InputError(
+                    f"{type(self).__name__}: predictions are {tuple(scores.shape)} and targets {tuple(y.shape)}; in regression "
+                    "the network gives (N, 1) and targets are (N,)"
+                )
+        return self.criterion(scores, y)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the network has a calibrated encoder."""
+        return bool(self._calibrated)
+
+    def calibration(self) -> Tensor | float:
+        """L_tc2 of the latest forward under its weight; 0 where nothing is calibrated."""
+        return sum(self.calibration_weight * part.calibration_loss() for part in self._calibrated.values())
 
     def call(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
         """The network under `theta` on `x`; `support` is what the policy ``"support"`` normalises by."""
@@ -148,9 +178,15 @@ class LabelledLearner(Learner):
             y: task-local labels ``(n,)``.
             query_x: queries ``(Q, ...)``.
             way: number of classes; by default the largest label and one.
+
+        Raises:
+            InputError: if the labels are not 0 to way − 1, each of them there.
         """
-        if way is None:
-            way = int(y.max()) + 1 if not y.is_floating_point() else 0
+        if y.is_floating_point():
+            way = 0
+        else:
+            y, way = y.long(), way if way is not None else int(y.max()) + 1
+            check_support(y, way, "predict")
         with torch.no_grad():
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
@@ -173,7 +209,7 @@ class LabelledLearner(Learner):
 
     def exports(self) -> dict[str, nn.Module]:
         """The encoder, and the whole learner for adaptation at test time."""
-        encoder = getattr(self.network, "encoder", self.network)
+        encoder = self.network.encoder if isinstance(self.network, Classifier) else self.network
         return {"encoder": encoder.encoder if isinstance(encoder, CalibratedModule) else encoder, "learner": self}
 
     def _chunk(
@@ -181,6 +217,11 @@ class LabelledLearner(Learner):
     ) -> tuple[Tensor, Tensor]:
         """Losses ``(t,)`` and scores ``(t, Q, way)`` of some tasks."""
         try:
+            if self.at_once > 1 and not self._looked_at_one:
+                # Under vmap Python cannot see that a loss depends on nothing, so one task is tried outside it.
+                self._looked_at_one = True
+                with torch.no_grad(), torch.random.fork_rng():
+                    self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
             if self.at_once == 1:
                 loss, scores = self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
                 losses, scores = loss[None], scores[None]
@@ -189,6 +230,8 @@ class LabelledLearner(Learner):
                 losses, scores = several(theta, x, y, query_x, query_y, way)
         except InnerLoopDiverged as error:
             raise InnerLoopDiverged(f"task {start} of the episode: {error}") from error
+        except InputError as error:
+            raise InputError(f"task {start} of the episode: {error}") from error
         if not bool(losses.isfinite().all()):
             task = start + int((~losses.isfinite()).nonzero()[0])
             raise InnerLoopDiverged(
@@ -202,9 +245,7 @@ class LabelledLearner(Learner):
     ) -> tuple[Tensor, Tensor]:
         """`task_loss`, calibrated where the encoder is."""
         loss, scores = self.task_loss(self._prepared(theta, x), x, y, query_x, query_y, way)
-        for part in self._calibrated.values():
-            loss = loss + self.calibration_weight * part.calibration_loss()
-        return loss, scores
+        return loss + self.calibration(), scores
 
     def _prepared(self, theta: Params, x: Tensor) -> Params:
         """`theta` with every calibrator adapted on a task's support."""
@@ -229,20 +270,30 @@ def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
     query_x, query_y = episode.query.labelled()
     if y.is_floating_point():
         return x, y, query_x, query_y, 0
+    y, query_y = y.long(), query_y.long()
     way = int(y.max()) + 1
     for task, (own, asked) in enumerate(zip(y, query_y, strict=True)):
-        classes = torch.unique(own).tolist()
-        if classes != list(range(way)):
-            raise InputError(
-                f"task {task} of the episode: support labels must be task-local, 0 to {way - 1} with each class present, got "
-                f"{_short(classes)}; renumber the classes of each task (LabelledTasks does)"
-            )
+        check_support(own, way, f"task {task} of the episode")
         if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < way:
             raise InputError(
                 f"task {task} of the episode: query labels must be among those of its support, 0 to {way - 1}, got "
                 f"{_short(torch.unique(asked).tolist())}; draw both sides from the same classes"
             )
     return x, y, query_x, query_y, way
+
+
+def check_support(y: Tensor, way: int, what: str) -> None:
+    """Labels ``(n,)`` of a support are 0 to way − 1.
+
+    Raises:
+        InputError: if not, or a class is missing.
+    """
+    classes = torch.unique(y).tolist()
+    if classes != list(range(way)):
+        raise InputError(
+            f"{what}: support labels must be task-local, 0 to {way - 1} with each class present, got {_short(classes)}; "
+            "renumber the classes of each task (LabelledTasks does)"
+        )
 
 
 def _gradient(loss: Tensor, theta: Params) -> tuple[Tensor | None, ...]:

@@ -21,7 +21,8 @@ class LinearProbe(LabelledLearner):
     """Pre-train by classifying, then train a head alone (Chen et al. 2019, arXiv 1904.04232, "Baseline").
 
     In training the tasks of an episode are one batch, and the loss is the cross-entropy over all classes of the store. At
-    test time the encoder is frozen and a logistic head is trained on the support.
+    test time the encoder is frozen and a logistic head is trained on the support. A calibrated encoder takes the batch for one
+    task in training, without an inner loop.
 
     Args:
         encoder: inputs → ``(N, d)``.
@@ -67,9 +68,10 @@ class LinearProbe(LabelledLearner):
             InputError: if episodes do not say which rows of a store they come from, or it is another store.
         """
         inputs, labels = zip(*(self._flat(side) for side in (episode.support, episode.query)), strict=True)
-        scores = self.classifier(self.network(torch.cat(inputs)))
+        batch = torch.cat(inputs)
+        scores = self.classifier(self.call(self.theta(), batch) if self.norm == "frozen" else self.network(batch))
         truth = torch.cat(labels)
-        loss = cross_entropy(scores, truth)
+        loss = cross_entropy(scores, truth) + self.calibration()
         return Outcome(loss, {"accuracy": (scores.detach().argmax(1) == truth).float().mean()})
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:

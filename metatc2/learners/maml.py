@@ -47,6 +47,11 @@ class MAML(LabelledLearner):
         test_steps: int | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(inner, InnerLoop):
+            raise InputError(
+                f"{type(self).__name__}: inner must be an InnerLoop, got {type(inner).__name__}; write "
+                "InnerLoop(optimizer, steps)"
+            )
         super().__init__(network, **options)
         self.adapted = tuple(f"network.{name}" for name in select(network, adapt))
         self.train_inner = inner
@@ -64,7 +69,9 @@ class MAML(LabelledLearner):
         return lambda query: self.scores({**rest, **adapted}, query, way, x)
 
     def split(self, theta: Params, way: int) -> tuple[Params, Params]:
-        """The parameters that adapt, and the others."""
+        """The parameters that adapt, and the others; those frozen since the learner was made start where they stand."""
+        if any(name not in theta for name in self.adapted):
+            theta = {**{n: p for n, p in self.named_parameters() if n in self.adapted}, **theta}
         if isinstance(self.network, Classifier) and way:
             head = {name: self.network.rows(p, way) for name, p in theta.items() if name.startswith("network.head.")}
             theta = {**theta, **head}
@@ -72,7 +79,7 @@ class MAML(LabelledLearner):
 
     def support_loss(self, x: Tensor, y: Tensor, way: int) -> InnerLoss:
         """The inner loss: of the parameters that adapt, and the others."""
-        return lambda adapted, rest: self.criterion(self.scores({**rest, **adapted}, x, way), y)
+        return lambda adapted, rest: self.judge(self.scores({**rest, **adapted}, x, way), y)
 
     def scores(self, theta: Params, x: Tensor, way: int, support: Tensor | None = None) -> Tensor:
         """Scores ``(N, way)`` of the network under `theta` (regression: its output, shaped like the targets)."""

@@ -39,7 +39,7 @@ class MAMLPlusPlus(MAML):
     def path(self, theta: Params, x: Tensor, y: Tensor, way: int) -> tuple[list[Params], Params]:
         """The adapted parameters after each step, the start first; and the others."""
         start, rest = self.split(theta, way)
-        factors = theta["factors"]
+        factors = theta.get("factors", self.factors)
 
         def rates(step: int) -> Params:
             row = factors[min(step, len(factors) - 1)]
@@ -60,7 +60,7 @@ class MAMLPlusPlus(MAML):
         weights = self.step_weights(len(path) - 1)
         used = [k for k, weight in enumerate(weights) if weight] or [0]
         scores = {k: self.scores({**rest, **path[k + 1 if weights else 0]}, query_x, way, x) for k in used}
-        loss = torch.stack([(weights[k] if weights else 1.0) * self.criterion(s, query_y) for k, s in scores.items()])
+        loss = torch.stack([(weights[k] if weights else 1.0) * self.judge(s, query_y) for k, s in scores.items()])
         return loss.sum(), scores[used[-1]]
 
     def step_weights(self, steps: int) -> list[float]:

@@ -39,7 +39,9 @@ class MetaSGD(MAML):
         """See `LabelledLearner.fit`."""
         start, rest = self.split(theta, way)
         # A head's factors are cut or repeated as its rows are.
-        factors, _ = self.split({name: theta[f"factors.{i}"] for i, name in enumerate(self.adapted)}, way)
+        factors, _ = self.split(
+            {name: theta.get(f"factors.{i}", self.factors[i]) for i, name in enumerate(self.adapted)}, way
+        )
         adapted = self.inner(self.support_loss(x, y, way), start, rest, rates=lambda step: factors)
         return lambda query: self.scores({**rest, **adapted}, query, way, x)
 

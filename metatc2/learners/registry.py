@@ -59,7 +59,7 @@ class Settings:
 
     def inner(self, optimizer: str, lr: float, steps: int, adjoint: Adjoint) -> InnerLoop:
         """The inner loop with a learner's own choices where nothing was chosen."""
-        rule = inner_optimizer(self.optimizer or optimizer, self.lr or lr, clip=self.clip)
+        rule = inner_optimizer(self.optimizer or optimizer, lr if self.lr is None else self.lr, clip=self.clip)
         return InnerLoop(rule, steps if self.steps is None else self.steps, self.adjoint or adjoint)
 
     def head_loop(self) -> InnerLoop | None:
@@ -89,6 +89,7 @@ class Entry:
         inner: whether it has an inner loop, so that settings of one mean something.
         adapts: whether ``adapt`` may choose what adapts.
         fixed_adjoint: whether the inner loop can be differentiated in one way alone.
+        linear_head: whether a linear head is meta-learned, which may be shared.
     """
 
     summary: str
@@ -97,6 +98,7 @@ class Entry:
     inner: bool = True
     adapts: bool = False
     fixed_adjoint: bool = False
+    linear_head: bool = False
 
 
 def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> LabelledLearner:
@@ -118,9 +120,11 @@ def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> Labelle
         "inner_steps": settings.steps,
         "test_steps": settings.test_steps,
         "adjoint": settings.adjoint,
+        "inner_clip": settings.clip or None,
     }
     useless = [key for key, value in inner.items() if value is not None and not entry.inner]
     useless += ["adapt"] * (bool(settings.adapt) and not entry.adapts)
+    useless += ["shared_head"] * (settings.shared_head and not entry.linear_head)
     useless += ["adjoint"] * (settings.adjoint is not None and entry.fixed_adjoint)
     if useless:
         why = "it makes that choice itself" if entry.inner else "it has no inner loop"
@@ -153,12 +157,14 @@ LEARNERS: Mapping[str, Entry] = {
         "an initialisation that learns a task in a few steps",
         "Finn et al. 2017, arXiv 1703.03400",
         _gradient(MAML, 0.05, 3),
+        linear_head=True,
         adapts=True,
     ),
     "fomaml": Entry(
         "first-order MAML: inner gradients are constants",
         "Finn et al. 2017, section 5.2",
         _gradient(MAML, 0.05, 3, FirstOrder()),
+        linear_head=True,
         adapts=True,
         fixed_adjoint=True,
     ),
@@ -166,34 +172,41 @@ LEARNERS: Mapping[str, Entry] = {
         "MAML in which only the head adapts",
         "Raghu et al. 2020, arXiv 1909.09157",
         _gradient(ANIL, 0.5, 5),
+        linear_head=True,
     ),
     "boil": Entry(
         "MAML in which only the body adapts",
         "Oh et al. 2021, arXiv 2008.08882",
         _gradient(BOIL, 0.1, 3),
+        linear_head=True,
     ),
     "reptile": Entry(
         "move towards where each task's training ends",
         "Nichol et al. 2018, arXiv 1803.02999",
         _gradient(Reptile, 0.05, 5),
+        linear_head=True,
         adapts=True,
+        fixed_adjoint=True,
     ),
     "meta-sgd": Entry(
         "MAML with a learned rate for every parameter",
         "Li et al. 2017, arXiv 1707.09835",
         _gradient(MetaSGD, 0.05, 3),
+        linear_head=True,
         adapts=True,
     ),
     "maml++": Entry(
         "MAML with a loss after every step, and learned rates by layer and step",
         "Antoniou et al. 2019, arXiv 1810.09502",
         _gradient(MAMLPlusPlus, 0.05, 3),
+        linear_head=True,
         adapts=True,
     ),
     "imaml": Entry(
         "MAML differentiated at the end of adaptation, not along the way",
         "Rajeswaran et al. 2019, arXiv 1909.04630",
         _gradient(iMAML, 0.05, 10),
+        linear_head=True,
         adapts=True,
         fixed_adjoint=True,
     ),

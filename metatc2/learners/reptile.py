@@ -13,7 +13,7 @@ class Reptile(MAML):
     """Reptile (Nichol et al. 2018, arXiv 1803.02999, algorithm 2): θ follows the mean of ``θ − θ'`` over tasks.
 
     θ' comes from training on all samples of a task, its queries included, as in the paper; no derivative of the inner loop
-    is taken, so the adjoint does not matter. Written as a loss: ``½ Σ |θ − sg θ'|²``. Parameters that do not adapt
+    is taken, and none has a place here. Written as a loss: ``½ Σ |θ − sg θ'|²``. Parameters that do not adapt
     follow the loss on the task's samples under θ'.
 
     Args:
@@ -34,4 +34,7 @@ class Reptile(MAML):
             loss = loss + self.support_loss(every_x, every_y, way)(end, rest)
         with torch.no_grad():
             scores = self.fit(theta, x, y, way)(query_x)
+        if self.calibrates:
+            # L_tc2 is that of the latest forward, which must have a graph.
+            self.scores({**rest, **start}, every_x, way)
         return loss, scores

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torchopt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from metatc2.errors import InputError
+from metatc2.heads import Classifier
 from metatc2.inner import FirstOrder, InnerLoop, Params
 from metatc2.learners.base import full_precision
 
@@ -83,4 +87,18 @@ def _refuse_regression(way: int) -> None:
     if way < 1:
         raise InputError(
             "this learner needs class labels (int64) and got float targets; for regression use MAML or its kin"
+        )
+
+
+def head_only(learner: str, network: nn.Module, options: Mapping[str, Any]) -> None:
+    """What learners ask for that tell the head from the body.
+
+    Raises:
+        InputError: if the network is no `Classifier`, or `adapt` is given, which is theirs to choose.
+    """
+    if not isinstance(network, Classifier):
+        raise InputError(f"{learner}: network must be a Classifier(encoder, dim, way), got {type(network).__name__}")
+    if "adapt" in options:
+        raise InputError(
+            f"{learner}: what adapts is what makes it {learner}; use MAML(..., adapt=...) for another choice"
         )

@@ -13,7 +13,7 @@ from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.intervals import mean_interval, paired_difference
 from metatc2.transfer.knn import knn, knn_split
-from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, episodes_seed
+from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.targets import SeenClasses, Target, expand_targets, fingerprint, parse_target
@@ -34,6 +34,7 @@ __all__ = [
     "FeatureFunction",
     "FeatureTable",
     "Head",
+    "LeftOut",
     "Row",
     "Run",
     "SeenClasses",

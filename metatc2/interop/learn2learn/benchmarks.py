@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -19,6 +20,12 @@ Augmentation = Literal["normalize", "lee2019"]
 BENCHMARKS: tuple[str, ...] = tuple(FILES)
 SPLITS = ("train", "validation", "test")
 _AUGMENTED = ("mini-imagenet", "tiered-imagenet")
+
+# What reading a truncated archive or pickle may raise, depending on where it was cut.
+_DAMAGED = (
+    *(OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, ImportError),
+    *(pickle.UnpicklingError, struct.error),
+)
 
 
 def benchmark_tasksets(
@@ -109,7 +116,7 @@ def benchmark_tasksets(
                 device=device,
                 **options,
             )
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{name}: learn2learn cannot read its files in {folder} ({type(error).__name__}: {error}); delete what is damaged "
             "there, its bookkeeping files too, and fetch it again"

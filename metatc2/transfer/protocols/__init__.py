@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from metatc2.transfer.protocols.base import Measured, Options, Protocol, Subject, target_seed
-from metatc2.transfer.protocols.episodes import ADAPTED, episodes, episodes_seed
+from metatc2.transfer.protocols.episodes import ADAPTED, LeftOut, episodes, episodes_seed
 from metatc2.transfer.protocols.neighbours import neighbours
 
 PROTOCOLS: Mapping[str, Protocol] = {"few-shot": episodes, "knn": neighbours}
@@ -11,6 +11,7 @@ PROTOCOLS: Mapping[str, Protocol] = {"few-shot": episodes, "knn": neighbours}
 __all__ = [
     "ADAPTED",
     "PROTOCOLS",
+    "LeftOut",
     "Measured",
     "Options",
     "Protocol",

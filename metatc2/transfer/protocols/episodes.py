@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
 
+from metatc2.errors import InputError
 from metatc2.transfer.adaptation import adapted_few_shot, policy_note, transductive
 from metatc2.transfer.few_shot import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.sampling import sample_episodes
 
 ADAPTED = "adapted"
+
+
+class LeftOut(UserWarning):
+    """A row that was asked for cannot be measured; the others are."""
 
 
 def episodes_seed(target: str, way: int, shot: int) -> int:
@@ -65,7 +71,12 @@ def _one_shape(subject: Subject, way: int, shot: int) -> Iterator[Measured]:
             own = {"features": name, "head": head, "inductive": not getattr(HEADS[head], "transductive", False)}
             yield Measured({**facts, **own}, few_shot(features, drawn, head), rows)
     for name, learner in subject.learners.items():
-        found = adapted_few_shot(learner, target.store.images[rows], drawn, device=subject.device or "cpu")
+        try:
+            found = adapted_few_shot(learner, target.store.images[rows], drawn, device=subject.device or "cpu")
+        except InputError as error:
+            # The frozen encoder can still be judged where the learner's head has too few outputs.
+            warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)
+            continue
         note = "; ".join([*notes, *policy_note(learner)])
         own = {"features": name, "head": ADAPTED, "inductive": not transductive(learner), "note": note}
         yield Measured({**facts, **own}, found, rows)
