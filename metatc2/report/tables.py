@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 
+from metatc2.stages import OUTPUT
 from metatc2.transfer import Difference, Row
 
 
@@ -32,8 +33,7 @@ def transfer_table(rows: Sequence[Row]) -> Table:
         table.add_column(kind, justify="right")
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
-        head = row.head if row.protocol == "few-shot" else f"k={row.k}"
-        lines.setdefault((row.target, _protocol(row), head), {})[row.features] = (
+        lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features] = (
             f"{100 * row.mean:.1f}±{100 * row.ci95:.1f}"
         )
     for (target, protocol, head), by_kind in lines.items():
@@ -41,6 +41,8 @@ def transfer_table(rows: Sequence[Row]) -> Table:
     notes: dict[str, list[str]] = {}
     for row in rows:
         said = [row.note] if row.note else []
+        said += [f"hyper-parameters chosen by {row.selection}"] * (row.selection != "none")
+        said += [f"features of layer {row.layer}"] * (row.layer != OUTPUT)
         said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
         for sentence in said:
             known = notes.setdefault(sentence, [])
@@ -62,27 +64,40 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("target", "protocol", "head"):
         table.add_column(heading)
-    for heading in ("A", "B", "A - B", "by seed"):
+    for heading in ("A", "B", "A - B", "by seed", "d_z", "p"):
         table.add_column(heading, justify="right")
     table.add_column("A is")
     for d in differences:
         table.add_row(
             d.target,
-            f"{d.way}-way {d.shot}-shot" if d.protocol == "few-shot" else f"k-NN, k={d.k}",
-            d.head,
+            protocol_name(d),
+            f"k={d.k}" if d.k else d.head,
             f"{100 * d.mean_a:.1f}",
             f"{100 * d.mean_b:.1f}",
             f"{100 * d.difference:+.1f}±{100 * d.ci95:.1f}",
             " ".join(f"{100 * x:+.1f}" for x in d.per_seed),
+            "" if d.effect is None else f"{d.effect:+.1f}",
+            "" if d.p_holm is None else f"{d.p_holm:.3f}",
             d.verdict,
         )
     over = dict.fromkeys(d.interval for d in differences)
     table.caption = f"± 95 % interval over {' and '.join(over)}." + (
-        " One seed says nothing about other seeds." if over.keys() - {"seeds"} else ""
+        " One seed says nothing about other seeds."
+        if over.keys() - {"seeds"}
+        else " d_z: mean over standard deviation of the seeds' differences; p: paired t-test, Holm's correction over targets."
     )
     table.caption_justify = "left"
     return table
 
 
-def _protocol(row: Row) -> str:
-    return f"{row.way}-way {row.shot}-shot" if row.protocol == "few-shot" else "k-NN"
+def protocol_name(row: Row | Difference) -> str:
+    """As it stands in tables: way and shot of episodes, what else tells the row apart, and a metric that is not accuracy."""
+    name = {"few-shot": f"{row.way}-way {row.shot}-shot", "knn": "k-NN"}.get(row.protocol, row.protocol)
+    told = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
+    return ", ".join([name, *told])
+
+
+def head_name(row: Row) -> str:
+    """The classifier; k of k-NN; and whether it saw the queries together."""
+    name = f"k={row.k}" if row.k else row.head
+    return name if row.inductive or row.head == "adapted" else f"{name} (transductive)"

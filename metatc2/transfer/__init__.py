@@ -1,7 +1,7 @@
 """Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
-from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare
+from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare, holm
 from metatc2.transfer.evaluate import (
     ADAPTED_RANDOM,
     RANDOM_ENCODER,
@@ -50,6 +50,7 @@ __all__ = [
     "few_shot",
     "fingerprint",
     "fit_query",
+    "holm",
     "knn",
     "knn_split",
     "mean_interval",

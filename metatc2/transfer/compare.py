@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scipy import stats
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.stages import OUTPUT
 from metatc2.transfer.intervals import mean_interval, paired_difference
 from metatc2.transfer.results import Row
 
@@ -19,6 +22,7 @@ MEAN_TARGET = "mean over targets"
 
 # Seeds below which no method is called better (protocols: at least 3, 5 for a claim).
 _SEEDS_FOR_A_VERDICT = 3
+_LEVEL = 0.05
 
 # What names a measurement, how many draws it was asked to make, and what must then be equal.
 _MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked", "layer", "metric", "setting")
@@ -69,8 +73,12 @@ class Difference:
         ci95: half width of its 95 % Student interval.
         interval: over what the interval is: ``"seeds"`` (what a claim needs), or with one seed ``"episodes"`` or
             ``"images"`` (k-NN), which say nothing about another pre-training.
-        verdict: ``"better"`` or ``"worse"`` (A than B) only with 3 seeds or more and an interval without zero, else
-            ``"not distinguishable"``; ``"one seed: no verdict"``.
+        effect: Cohen's d_z of the seeds' differences, their mean over their standard deviation; None with one seed, and
+            infinite where all are equal and not zero.
+        p: of the paired t-test over seeds; None with one seed.
+        p_holm: `p` adjusted by Holm's method over the targets of the same measurement; in a mean over targets it is `p`.
+        verdict: ``"better"`` or ``"worse"`` (A than B) only with 3 seeds or more and ``p_holm < 0.05`` (with one target, an
+            interval without zero), else ``"not distinguishable"``; ``"one seed: no verdict"``.
     """
 
     a: str
@@ -92,10 +100,17 @@ class Difference:
     ci95: float
     interval: str
     verdict: str
+    effect: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    metric: str = "accuracy"
+    setting: str = ""
+    layer: str = OUTPUT
 
     def to_json(self) -> dict[str, Any]:
-        """As a mapping that JSON holds."""
-        return dataclasses.asdict(self)
+        """As a mapping that JSON holds; an infinite effect is null."""
+        effect = self.effect if self.effect is not None and math.isfinite(self.effect) else None
+        return {**dataclasses.asdict(self), "effect": effect}
 
 
 def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -155,6 +170,13 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
                 if other_key[: len(_MEASURED)] == measured and measured not in matched:
                     _require_same(a[seed], row, b[seed], other)
     if not pairs:
+        protocols = [sorted({row.protocol for run in side.values() for row in run.rows}) for side in (a, b)]
+        if not set(protocols[0]) & set(protocols[1]):
+            raise InputError(
+                f"compare: {a_name!r} was measured by {', '.join(protocols[0]) or 'nothing'} and {b_name!r} by "
+                f"{', '.join(protocols[1]) or 'nothing'}, which cannot be compared; run `metatc2 transfer` on both with "
+                "the same --protocol"
+            )
         raise InputError(
             f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
             "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
@@ -168,10 +190,39 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
     for by_seed in pairs.values():
         row = next(iter(by_seed.values())).a
         way = row.way if row.protocol == "few-shot" else 0
-        groups[row.protocol, way, row.shot, row.head, row.k_asked, row.episodes, row.query_asked].append(by_seed)
-    found = [_difference([by_seed]) for by_seed in pairs.values()]
+        same = (row.protocol, way, row.shot, row.head, row.k_asked, row.episodes, row.query_asked)
+        groups[(*same, row.metric, row.setting, row.layer)].append(by_seed)
+    found = [
+        difference for group in groups.values() for difference in _corrected([_difference([one]) for one in group])
+    ]
     found += [_difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))]
     return found
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (Holm 1979): ``max over j ≤ i of min(1, (n − j + 1) p_(j))`` in ascending order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _corrected(targets: list[Difference]) -> list[Difference]:
+    """The differences on several targets as one family of tests."""
+    tested = [d for d in targets if d.p is not None]
+    adjusted = dict(zip(map(id, tested), holm([d.p for d in tested if d.p is not None]), strict=True))
+    return [
+        dataclasses.replace(d, p_holm=adjusted[id(d)], verdict=_verdict(d.difference, adjusted[id(d)], len(d.seeds)))
+        if id(d) in adjusted
+        else d
+        for d in targets
+    ]
 
 
 @dataclass(frozen=True)
@@ -245,6 +296,7 @@ def _difference(group: Sequence[Mapping[int, _Pair]]) -> Difference:
         ci95 = sum(pairs[seeds[0]].half_width() ** 2 for pairs in group) ** 0.5 / len(group)
         interval = "episodes" if row.protocol == "few-shot" else "images"
     one = len(group) == 1
+    effect, p = _paired_test(per_seed)
     return Difference(
         a=first.a_run.method,
         b=first.b_run.method,
@@ -264,13 +316,30 @@ def _difference(group: Sequence[Mapping[int, _Pair]]) -> Difference:
         difference=difference,
         ci95=ci95,
         interval=interval,
-        verdict=_verdict(difference, ci95, len(seeds)),
+        verdict=_verdict(difference, p, len(seeds)),
+        effect=effect,
+        p=p,
+        p_holm=p,
+        metric=row.metric,
+        setting=row.setting,
+        layer=row.layer,
     )
 
 
-def _verdict(difference: float, ci95: float, seeds: int) -> str:
-    if seeds == 1:
+def _paired_test(differences: Sequence[float]) -> tuple[float | None, float | None]:
+    """Effect size d_z and p of the paired t-test; None where there is one difference."""
+    if len(differences) < 2:
+        return None, None
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    if spread == 0:
+        return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
+    effect = mean / spread
+    return effect, float(2 * stats.t.sf(abs(effect) * len(differences) ** 0.5, len(differences) - 1))
+
+
+def _verdict(difference: float, p: float | None, seeds: int) -> str:
+    if p is None:
         return "one seed: no verdict"
-    if seeds < _SEEDS_FOR_A_VERDICT or abs(difference) <= ci95:
+    if seeds < _SEEDS_FOR_A_VERDICT or p >= _LEVEL:
         return "not distinguishable"
     return "better" if difference > 0 else "worse"

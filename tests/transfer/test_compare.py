@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from metatc2.errors import InputError
-from metatc2.transfer import MEAN_TARGET, Difference, Row, Run, by_method, compare
+from metatc2.transfer import MEAN_TARGET, Difference, Row, Run, by_method, compare, holm
 
 
 def run(method: str, seed: int, means: dict[str, float], **changes: Any) -> Run:
@@ -193,3 +193,62 @@ def test_a_file_may_hold_several_numbers_of_episodes() -> None:
     assert [d.target for d in compare([a], [run("plain", 0, few)])] == ["greek", "georgian", MEAN_TARGET]
     with pytest.raises(InputError, match=r"tc2-0 and plain-0 differ on greek in episodes \(2000 and 50\), query_asked"):
         compare([run("tc2", 0, few, **many)], [run("plain", 0, few)])
+
+
+def step_down(p: list[float], level: float) -> set[int]:
+    """Holm's procedure as he states it: reject from the smallest on until one p exceeds level / (tests left)."""
+    rejected: set[int] = set()
+    for i in sorted(range(len(p)), key=p.__getitem__):
+        if p[i] > level / (len(p) - len(rejected)):
+            break
+        rejected.add(i)
+    return rejected
+
+
+def test_holm_rejects_what_the_procedure_rejects() -> None:
+    g = torch.Generator().manual_seed(0)
+    for n in (1, 2, 5, 9):
+        p = (torch.rand(n, generator=g).double() ** 3).tolist()
+        for level in (0.01, 0.05, 0.2):
+            assert {i for i, adjusted in enumerate(holm(p)) if adjusted <= level} == step_down(p, level)
+
+
+def test_the_verdict_on_several_targets_is_corrected() -> None:
+    # The same difference is clear on one target alone, and not as the worst of five.
+    deltas = [0.02, 0.005, 0.04]
+    table = {seed: {"greek": 0.5 + d} for seed, d in enumerate(deltas)}
+    plain = {seed: {"greek": 0.5} for seed in table}
+    wide = [0.03, 0.035, 0.028, 0.032]
+    alone = only(compare(runs("a", {s: {"x": 0.5 + d} for s, d in enumerate(wide)}),
+                         runs("b", {s: {"x": 0.5} for s in range(4)})), "x")  # fmt: skip
+    assert (alone.p, alone.verdict) == (alone.p_holm, "better")
+    names = ["t", "tt", "ttt", "tttt"]
+    middling = [0.03, 0.01, 0.02, 0.035]
+    a = {s: dict.fromkeys(names, 0.5 + d) for s, d in enumerate(middling)}
+    found = compare(runs("a", a), runs("b", {s: dict.fromkeys(names, 0.5) for s in a}))
+    expected = stats.ttest_1samp(middling, 0.0)
+    for name in names:
+        d = only(found, name)
+        assert d.p == pytest.approx(expected.pvalue)
+        assert d.p_holm == pytest.approx(min(1.0, 4 * expected.pvalue))
+        assert 0.0125 < d.p < 0.05 < d.p_holm, "the example must sit where the correction matters"
+        assert abs(d.difference) > d.ci95
+        assert d.verdict == "not distinguishable"
+        assert d.effect == pytest.approx(expected.statistic / 2)
+    assert only(found, MEAN_TARGET).verdict == "better"
+    assert only(compare(runs("a", table), runs("b", plain)), "greek").verdict == "not distinguishable"
+
+
+def test_differences_that_are_all_equal() -> None:
+    a, b = ({s: {"x": value} for s in range(3)} for value in (0.75, 0.5))
+    found = only(compare(runs("a", a), runs("b", b)), "x")
+    assert (found.effect, found.p, found.verdict) == (float("inf"), 0.0, "better")
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["effect"] is None
+    same = only(compare(runs("a", a), runs("b", a)), "x")
+    assert (same.effect, same.p, same.verdict) == (0.0, 1.0, "not distinguishable")
+
+
+def test_protocols_that_differ_are_named() -> None:
+    a, b = runs("a", {0: {"x": 0.5}}), runs("b", {0: {"x": 0.5}}, protocol="linear", head="linear")
+    with pytest.raises(InputError, match=r"'a' was measured by few-shot and 'b' by linear, which cannot be compared"):
+        compare(a, b)
