@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/metatc2 demo
 
 test: $(INSTALLED_DEV) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

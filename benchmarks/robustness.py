@@ -81,7 +81,9 @@ def main() -> None:
         # Else a machine without an interpreter would look like a library that does not install.
         known = subprocess.run([f"python{python}", "--version"], capture_output=True, check=False).returncode == 0
         if f"install on Python {python}" in wanted and not known:
-            parser.error(f"python{python} is not on the PATH, or does not start; install it, or name situations with --only")
+            parser.error(
+                f"python{python} is not on the PATH, or does not start; install it, or name situations with --only"
+            )
     rows: list[dict[str, Any]] = []
     if arguments.only and arguments.json and arguments.json.exists():
         rows = json.loads(arguments.json.read_text())["rows"]

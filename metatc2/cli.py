@@ -1,4 +1,4 @@
-"""The command line: `metatc2 tasks | learners | pretrain | transfer | compare | demo`."""
+"""The command line: every sub-command of `metatc2`, thin over the modules that do the work."""
 
 from __future__ import annotations
 
@@ -141,6 +141,8 @@ def transfer(
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
     root: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
     download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -173,6 +175,8 @@ def transfer(
         image_size: Of the images that torchvision's and timm's models get; by default that of their training.
         root: Where data sets lie; by default as in the run.
         download: Allow downloads of data sets and weights.
+        stream: Read image files from disk as they are needed, for targets larger than memory.
+        workers: Threads that read them.
         out: Folder of the results; by default the run folder.
         set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
         json: Write the rows of this call to a file too.
@@ -199,6 +203,8 @@ def transfer(
         image_size=image_size,
         root=root,
         download=download,
+        stream=stream,
+        workers=workers,
         out=out,
     )
     wide_console().print(transfer_table(rows))
@@ -232,6 +238,123 @@ def compare(
     found = library.compare([Path(run) for run in runs], features=features)
     wide_console().print(comparison_table(found))
     _write_json(json, [difference.to_json() for difference in found])
+
+
+@app.command
+def matrix(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    /,
+    *,
+    features: str = "encoder",
+) -> None:
+    """The transfer matrix: every source on every target, with the rows "random encoder" and "raw pixels".
+
+    For example:
+        metatc2 transfer runs/latin --to glyphs:greek digits:all
+        metatc2 transfer runs/digits --to glyphs:greek digits:meta-test
+        metatc2 matrix runs/latin runs/digits
+
+    Args:
+        runs: Run folders with a transfer.json; those that differ in their seed alone are one source.
+        features: Which rows: encoder, calibrated or adapted.
+    """
+    from metatc2 import runs as library
+    from metatc2.report import matrix_tables, wide_console
+
+    wide_console().print(matrix_tables(library.matrices([Path(run) for run in runs], features=features)))
+
+
+@app.command
+def estimate(
+    encoders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER...")],
+    /,
+    *,
+    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
+    allow_seen: bool = False,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Estimate transfer without training (LogME, H-score), and say how well it ranks encoders that were measured.
+
+    For example:
+        metatc2 estimate runs/tc2 runs/plain timm:resnet18:random --to glyphs:greek
+
+    Args:
+        encoders: As for `metatc2 transfer`.
+        to: Targets; by default those of the first run's task.
+        allow_seen: Allow targets with classes of the pre-training images.
+        json: Write the estimates to a file too.
+    """
+    from metatc2 import estimate_command
+    from metatc2.report import estimate_table, wide_console
+
+    found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
+    wide_console().print(estimate_table(found, correlations))
+    _write_json(json, [e.to_json() for e in found])
+
+
+@app.command
+def diagnose(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    /,
+    *,
+    on: Annotated[str | None, tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = None,
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ENCODER")] = (),
+    episodes: int = 2,
+    resplits: int = 39,
+    max_images: int = 4096,
+    seed: int = 0,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Diagnose a run: spectra, alignment, uniformity, collapse, CKA, use of the factors, task conflict against its null.
+
+    Writes DIR/diagnose.json, which `metatc2 report` draws.
+
+    For example:
+        metatc2 diagnose runs/tc2
+        metatc2 diagnose runs/tc2 --on glyphs:greek --against runs/plain timm:resnet18:random
+
+    Args:
+        run: Run folder.
+        on: Whose images are looked at; by default those the run was trained on.
+        against: Further encoders whose features are compared with this one's (CKA).
+        episodes: Episodes that task conflict is measured on.
+        resplits: Random re-splits of each episode for the noise null; at least 39, for a 95 % interval.
+        max_images: Images looked at, at most.
+        seed: Of all draws.
+        json: Write the result to a further file.
+    """
+    from metatc2 import diagnose_command
+    from metatc2.report.diagnosis_table import diagnosis_table
+
+    found = diagnose_command.run(
+        Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
+    )
+    Console().print(diagnosis_table(found))
+    _write_json(json, found.to_dict())
+
+
+@app.command
+def report(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(metavar="FILE.html")] = "report.html",
+    assets: bool = False,
+) -> None:
+    """Write one self-contained page about runs: settings, curves, transfer, comparison, conflict, embeddings, failures.
+
+    For example:
+        metatc2 report runs/tc2-s0 runs/tc2-s1 runs/plain-s0 runs/plain-s1 --out report.html --assets
+
+    Args:
+        runs: Run folders; those that differ in their seed alone are one method.
+        out: The page.
+        assets: Write every figure as PNG and CSV beside it too.
+    """
+    from metatc2.report.html import write_report
+
+    written = write_report([Path(run) for run in runs], Path(out), assets=assets)
+    Console(stderr=True, soft_wrap=True).print(f"[bold]{written}[/]: open it in a browser", highlight=False)
 
 
 @app.command
@@ -309,7 +432,7 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     rest: list[str] = []
     into = rest
     for argument in arguments:
-        if argument in ("--set", "--to", "--shot", "--protocol", "--head"):
+        if argument in ("--set", "--to", "--shot", "--protocol", "--head", "--against"):
             into = lists.setdefault(argument, [])
             continue
         if argument.startswith("--"):
@@ -318,7 +441,7 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     return rest + [word for name, values in lists.items() for word in (name, *values)]
 
 
-def _write_json(path: str | None, rows: list[dict[str, Any]]) -> None:
+def _write_json(path: str | None, rows: list[dict[str, Any]] | dict[str, Any]) -> None:
     if path is None:
         return
     from metatc2.checkpoint import write_atomically

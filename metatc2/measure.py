@@ -56,7 +56,13 @@ class Sources:
         if known is not None and (known.channels, known.image_size) == (encoder.channels, encoder.image_size):
             return known
         return load(
-            source, image_size=encoder.image_size, channels=encoder.channels, root=self.root, download=self.download
+            source,
+            image_size=encoder.image_size,
+            channels=encoder.channels,
+            root=self.root,
+            download=self.download,
+            stream=self.stream,
+            workers=self.workers,
         )
 
 

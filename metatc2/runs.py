@@ -34,9 +34,11 @@ from metatc2.transfer import (
     ADAPTED,
     ADAPTED_RANDOM,
     Difference,
+    Matrix,
     Row,
     SeenClasses,
     read_results,
+    transfer_matrices,
 )
 from metatc2.transfer import Run as MeasuredRun
 from metatc2.transfer import compare as compare_runs
@@ -268,7 +270,7 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
     """
     data, asked = run.config.data, replace(run.config.transfer, **changes)
     names = tuple(targets) or asked.targets or (data.source,)
-    sources = Sources(data.root, data.download)
+    sources = Sources(data.root, data.download, data.stream, data.workers)
     found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
     return measure(run.pretrained, found, run.path, asked)
 
@@ -283,18 +285,30 @@ def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Differe
     Raises:
         InputError: if fewer than two methods are given or their rows do not belong together.
     """
-    groups: dict[str, list[MeasuredRun]] = {}
-    for path in dict.fromkeys(paths):
-        config = _read_run_config(path)
-        rows, accuracies = read_results(path / RESULTS)
-        measured = MeasuredRun(str(path), method_name(config), config.trainer.seed, rows, accuracies)
-        groups.setdefault(method_key(config), []).append(measured)
+    groups = _measured(paths)
     if len(groups) < 2:
         raise InputError(
             "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
         )
     first, *others = _named_apart(list(groups.values()))
     return [difference for other in others for difference in compare_runs(first, other, features=features)]
+
+
+def matrices(paths: Sequence[Path], *, features: str = "encoder") -> list[Matrix]:
+    """The transfer matrices of some runs, one a protocol; see `transfer_matrices`."""
+    named = _named_apart(list(_measured(paths).values()))
+    return transfer_matrices([run for group in named for run in group], features=features)
+
+
+def _measured(paths: Sequence[Path]) -> dict[str, list[MeasuredRun]]:
+    """Results of run folders, those together that differ in their seed alone."""
+    groups: dict[str, list[MeasuredRun]] = {}
+    for path in dict.fromkeys(paths):
+        config = _read_run_config(path)
+        rows, accuracies = read_results(path / RESULTS)
+        measured = MeasuredRun(str(path), method_name(config), config.trainer.seed, rows, accuracies)
+        groups.setdefault(method_key(config), []).append(measured)
+    return groups
 
 
 def _named_apart(groups: list[list[MeasuredRun]]) -> list[list[MeasuredRun]]:

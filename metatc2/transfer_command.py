@@ -24,6 +24,8 @@ def run(
     image_size: int | None = None,
     root: str | None = None,
     download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
     out: str | None = None,
 ) -> list[Row]:
     """Measure an encoder; see ``metatc2 transfer --help``.
@@ -32,7 +34,7 @@ def run(
         name: see `open_encoder`.
         changes: keys of ``[transfer]`` from the command line.
         assignments: ``transfer.KEY=VALUE``.
-        layer, config, image_size, root, download, out: see the command.
+        layer, config, image_size, root, download, stream, workers, out: see the command.
 
     Raises:
         InputError: if anything is wrong; nothing is written then.
@@ -47,7 +49,7 @@ def run(
     trained = read_config(own) if own.exists() else Config()
     settings, data = _settings(trained, assignments, changes), trained.data
     targets = settings.targets or ((data.source,) if own.exists() else ())
-    sources = Sources(root or data.root, download or data.download)
+    sources = Sources(root or data.root, download or data.download, stream or data.stream, workers or data.workers)
     found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
     return measure(encoder, found, folder, settings)
 

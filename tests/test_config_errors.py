@@ -14,7 +14,10 @@ VIEWS = """crop_scale crop_ratio rotation shear flip jitter brightness contrast 
 solarise solarise_threshold invert"""
 # The agreed defaults, restated.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "data": {"source": "glyphs", "split": "meta-train", "image_size": None, "channels": None, "root": None},
+    "data": {
+        **{"source": "glyphs", "split": "meta-train", "image_size": None, "channels": None, "root": None},
+        **{"stream": False, "workers": 0},
+    },
     "episode": {
         **{"tasks": 4, "batch": 256, "support": 0.5, "assign": "random"},
         **{"meta_batch": 4, "way": 5, "way_most": None, "shot": 1, "shot_most": None, "query": 15},

@@ -28,7 +28,7 @@ from metatc2.errors import InputError
 
 KEYS = list(all_keys().values())
 FREE = {f"trainer.{name}" for name in ("checkpoint_every", "log_every", "accelerator", "threads")}
-FREE |= {"data.root", "data.download"}
+FREE |= {"data.root", "data.download", "data.stream", "data.workers"}
 TEXT = string.ascii_letters + string.digits + " /:\\\"'#=[]{},.\täα²\x7f"
 
 

@@ -14,6 +14,8 @@ from metatc2.config.values import show
 FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "threads")) | {
     "data.root",
     "data.download",
+    "data.stream",
+    "data.workers",
 }
 
 

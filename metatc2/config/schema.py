@@ -209,7 +209,19 @@ class TrainerConfig(Section):
     threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1)
 
 
-Protocol = Literal["few-shot", "knn"]
+Protocol = Literal[
+    "few-shot",
+    "knn",
+    "linear",
+    "linear-sgd",
+    "fine-tune",
+    "semi-supervised",
+    "semi-supervised-fine-tune",
+    "retrieval",
+    "corruption",
+    "leave-one-domain-out",
+    "clips",
+]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
-from metatc2.data.resize import from_pillow, join, resize_square
+from metatc2.data.gather import gather
+from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
@@ -42,7 +41,14 @@ class _File:
     split: str  # empty where the folder has no official splits
 
 
-def load_folder(path: str | Path, image_size: int | None = None) -> ImageStore:
+def load_folder(
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    name: str | None = None,
+) -> ImageStore:
     """Images of a folder with one sub-folder a class.
 
     A folder that holds nothing but ``train``, ``test`` or ``val``, each with the class folders inside, gets those as
@@ -54,40 +60,49 @@ def load_folder(path: str | Path, image_size: int | None = None) -> ImageStore:
     Args:
         path: the folder.
         image_size: side of the images in pixels, 32 by default.
+        stream: leave the images on disk; the store is the same, and so is its checksum.
+        workers: threads that read.
+        name: of the store; by default ``folder:PATH``.
 
     Raises:
         InputError: if there is no such folder, or it holds fewer than two classes that can be read.
     """
+    name = name or f"folder:{path}"
     root = Path(path).expanduser()
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
-        raise InputError(f"folder:{path}: {wrong}; give a folder that holds one sub-folder of images a class")
+        raise InputError(f"{name}: {wrong}; give a folder that holds one sub-folder of images a class")
     files, ignored, folders = _find(root)
-    if len(names := {file.class_name for file in files}) < 2:
-        found = f"one class, {min(names)!r}" if names else "no image in a sub-folder"
+    names = sorted({file.class_name for file in files})
+    if len(names) < 2:
+        there = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
         raise InputError(
-            f"folder:{path}: found {found}; expected one sub-folder a class, at least two, with image files inside"
+            f"{name}: found {there}; expected one sub-folder a class, at least two, with image files inside"
         )
-    images, kept, unreadable = _read(files, image_size or SIZE)
-    classes = sorted({file.class_name for file in kept})
-    bad = [str(file.path.relative_to(root)) for file in unreadable]
+    number = {name: i for i, name in enumerate(names)}
+    paths, numbers = [str(file.path) for file in files], [number[file.class_name] for file in files]
+    reader = ImageFiles(paths, numbers, image_size or SIZE)
+    found = gather(reader, name, stream=stream, workers=workers, skip=True)
+    read = set(found.rows.tolist())
+    # Numbered anew: a class may have lost all its images.
+    present, labels = torch.unique(found.labels, return_inverse=True)
+    classes = [names[label] for label in present.tolist()]
+    bad = [str(file.path.relative_to(root)) for row, file in enumerate(files) if row not in read]
     if bad:
         sentence = (
-            f"folder:{path}: {len(bad)} of {len(files)} images cannot be read and are left out: "
+            f"{name}: {len(bad)} of {len(files)} images cannot be read and are left out: "
             f"{_first(bad, _NAMED_IN_WARNING)}"
         )
         if len(classes) < 2:
             raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
         warnings.warn(sentence, UnreadableImages, stacklevel=3)
-    number = {name: i for i, name in enumerate(classes)}
-    labels = torch.tensor([number[file.class_name] for file in kept])
     official: dict[str, list[int]] = {}
-    for row, file in enumerate(kept):
-        official.setdefault(file.split, []).append(row)
+    for place, row in enumerate(found.rows.tolist()):
+        official.setdefault(files[row].split, []).append(place)
     splits = {split: torch.tensor(rows) for split, rows in official.items() if split}
     return ImageStore(
-        f"folder:{path}",
-        images,
+        name,
+        found.images,
         labels,
         class_names=tuple(classes),
         splits={**meta_splits(labels, len(classes)), **splits},
@@ -98,16 +113,6 @@ def load_folder(path: str | Path, image_size: int | None = None) -> ImageStore:
             "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
         },
     )
-
-
-def read_image(file: Path, size: int) -> Tensor:
-    """One image file as uint8 ``(1 or 3, size, size)``; of a moving picture the first frame.
-
-    Raises:
-        OSError: or another of Pillow's errors, if it cannot be read to its end.
-    """
-    with Image.open(file) as opened:
-        return resize_square(from_pillow(ImageOps.exif_transpose(opened))[None], size)[0]
 
 
 def _find(root: Path) -> tuple[list[_File], int, set[str]]:
@@ -129,20 +134,6 @@ def _find(root: Path) -> tuple[list[_File], int, set[str]]:
                 else:
                     ignored += 1
     return files, ignored, classes
-
-
-def _read(files: list[_File], size: int) -> tuple[Tensor, list[_File], list[_File]]:
-    """Pixels, the files they come from, and the files that cannot be read."""
-    images, kept, unreadable = [], [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, on odd metadata
-        for file in files:
-            try:
-                images.append(read_image(file.path, size)[None])
-                kept.append(file)
-            except Exception:  # Pillow raises a dozen kinds on damaged files
-                unreadable.append(file)
-    return join(images) if images else torch.zeros(0, 1, size, size, dtype=torch.uint8), kept, unreadable
 
 
 def _visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:

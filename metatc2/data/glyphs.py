@@ -150,7 +150,7 @@ def draw(font: ft2font.FT2Font, character: str) -> Image:
         font.set_text(character, 0.0)
         font.draw_glyphs_to_bitmap(antialiased=True)
         ink = np.asarray(font.get_image())
-        rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
+        rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
         if len(rows) == 0:
             return np.zeros((SIZE, SIZE), dtype=np.uint8)
         ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -236,7 +236,8 @@ def _read_cache(file: Path) -> Arrays | None:
 
 def _write_cache(file: Path, arrays: Arrays) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, checksum=np.array(_checksum(arrays)), **arrays)
+    whole: dict[str, Any] = {"checksum": np.array(_checksum(arrays)), **arrays}
+    np.savez_compressed(content, **whole)
     aside: Path | None = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

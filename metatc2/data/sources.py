@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from metatc2.data.arrays import load_npz
+from metatc2.data.chestx import load_chestx
+from metatc2.data.clips import clips_store
+from metatc2.data.cropdisease import load_cropdisease
 from metatc2.data.digits import load_digits
 from metatc2.data.folder import load_folder
 from metatc2.data.glyphs import load_glyphs
+from metatc2.data.isic import load_isic
+from metatc2.data.mit67 import load_mit67
 from metatc2.data.resize import resize_square, to_channels
 from metatc2.data.store import ImageStore
+from metatc2.data.streaming import StreamedImages
 from metatc2.data.torchvision_sets import SOURCES, load_torchvision
 from metatc2.errors import InputError, nearest
 
+# Sources of image files whose name goes on with a path.
+PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
+    "folder": load_folder,
+    "mit67": load_mit67,
+    "cropdisease": load_cropdisease,
+    "isic": load_isic,
+    "chestx": load_chestx,
+}
+_IN_MEMORY: dict[str, Callable[..., ImageStore]] = {"npz": load_npz, "clips": clips_store}
+
 
 def known_sources() -> tuple[str, ...]:
-    """Names that `load` takes; ``folder:`` and ``npz:`` are followed by a path."""
-    return ("glyphs", "digits", "folder:PATH", "npz:PATH", *SOURCES)
+    """Names that `load` takes; those that end in ``:PATH`` are followed by a path."""
+    return ("glyphs", "digits", *(f"{kind}:PATH" for kind in (*_IN_MEMORY, *PATH_LOADERS)), *SOURCES)
 
 
 def load(
@@ -27,15 +44,22 @@ def load(
     channels: int | None = None,
     root: str | Path | None = None,
     download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
 ) -> ImageStore:
-    """Load a source into memory.
+    """Load a source into memory, or open it to be streamed from disk.
 
     Args:
-        source: ``glyphs``, ``digits``, ``folder:PATH``, ``npz:PATH`` or a torchvision data set by name (``cifar10``).
+        source: ``glyphs``, ``digits``, ``folder:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips are domains), a
+            benchmark that torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``,
+            ``chestx:PATH``), or a torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
         channels: 1 (grey) or 3 (colour); by default the source's own.
         root: where downloaded data sets lie.
         download: let torchvision download what is missing.
+        stream: leave image files on disk and read them when they are asked for (`StreamedImages`); the store is the same,
+            and so is its checksum. Sources that are not image files (glyphs, digits, npz, CIFAR) are read all the same.
+        workers: threads that read image files; 0 reads in the caller's.
 
     Raises:
         InputError: if there is no such source or it cannot be read.
@@ -47,19 +71,32 @@ def load(
         raise InputError(f"{source}: image_size must be at least 1, got {image_size}")
     if channels not in (None, 1, 3):
         raise InputError(f"{source}: channels must be 1 or 3, got {channels}")
+    if workers < 0:
+        raise InputError(f"{source}: workers must be at least 0, got {workers}")
     kind, colon, path = source.partition(":")
-    if kind in ("folder", "npz") and colon:
+    if kind in PATH_LOADERS and colon:
         if not path:
             raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
-        store = load_folder(path, image_size) if kind == "folder" else load_npz(path, image_size)
+        store = PATH_LOADERS[kind](path, image_size, stream=stream, workers=workers)
+    elif kind in _IN_MEMORY and colon:
+        if not path:
+            raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
+        store = _IN_MEMORY[kind](path, image_size)
     elif source == "glyphs":
         store = load_glyphs()
     elif source == "digits":
         store = load_digits(image_size)
     elif source in SOURCES:
-        store = load_torchvision(source, image_size=image_size, root=root, download=download)
+        store = load_torchvision(
+            source, image_size=image_size, root=root, download=download, stream=stream, workers=workers
+        )
     else:
         raise InputError(f"unknown source {source!r}; {nearest(source.lower(), known_sources())}")
-    images = store.images if image_size in (None, store.image_size) else resize_square(store.images, image_size)
-    images = images if channels is None else to_channels(images, channels)
+    images = store.images
+    if isinstance(images, StreamedImages):
+        images = images if image_size in (None, store.image_size) else images.resized(image_size)
+        images = images if channels in (None, store.channels) else images.with_channels(channels)
+    else:
+        images = images if image_size in (None, store.image_size) else resize_square(images, image_size)
+        images = images if channels is None else to_channels(images, channels)
     return store if images is store.images else replace(store, images=images)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metatc2.data.remembered import recall, remember
+from metatc2.data.streaming import Images, StreamedImages, in_chunks
 from metatc2.errors import InputError, nearest
+
+METRICS = ("accuracy", "mean per class")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
-    """Images in memory with labels, domains and named splits.
+    """Images, in memory or on disk, with labels, domains and named splits.
 
     Args:
         name: how the source is called on the command line, e.g. ``"glyphs"`` or ``"folder:/data/birds"``.
-        images: uint8, ``(N, C, H, W)`` with C = 1 or 3.
+        images: uint8, ``(N, C, H, W)`` with C = 1 or 3; a tensor, or `StreamedImages` that are read row by row.
         labels: int64, ``(N,)``: class of each image, an index into `class_names`.
         domains: int64, ``(N,)``: style, vendor or font of each image, an index into `domain_names`.
         class_names: one name a class.
@@ -27,9 +33,11 @@ class ImageStore:
             class; other names (``train``, ``greek``) are a source's own. ``all`` always exists.
         groups: names that stand for several splits, in which an episode must not mix them (one script at a time).
         notes: facts worth recording with a result, e.g. how many files could not be read.
+        metric: what the data set's convention reports, one of `METRICS`: the share of images classified rightly, or that
+            share in each class, averaged over classes.
 
     Raises:
-        InputError: if shapes, dtypes or the class-disjointness of the meta splits do not hold.
+        InputError: if shapes, dtypes, the metric or the class-disjointness of the meta splits do not hold.
 
     >>> store = ImageStore("two", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))
     >>> store.rows("all").tolist(), store.class_names
@@ -37,7 +45,7 @@ class ImageStore:
     """
 
     name: str
-    images: Tensor
+    images: Images
     labels: Tensor
     domains: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     class_names: tuple[str, ...] = ()
@@ -45,6 +53,7 @@ class ImageStore:
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: Mapping[str, str | int] = field(default_factory=dict)
+    metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -55,6 +64,8 @@ class ImageStore:
             )
         if self.images.shape[2] != self.images.shape[3] or self.images.shape[2] == 0:
             raise InputError(f"{self.name}: images must be square, got {tuple(self.images.shape)}; resize them first")
+        if self.metric not in METRICS:
+            raise InputError(f"{self.name}: unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
         if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
             raise InputError(
                 f"{self.name}: labels must be int64 of shape ({n},), got {self.labels.dtype} {tuple(self.labels.shape)}"
@@ -137,11 +148,26 @@ class ImageStore:
         return (split,)
 
     def checksum(self) -> str:
-        """SHA-256 over pixels, labels, domains, splits, groups: stores with the same checksum give the same numbers."""
+        """SHA-256 over pixels, labels, domains, splits, groups: stores with the same checksum give the same numbers.
+
+        Streamed images have the checksum that they have in memory. It takes reading them all, once: it is kept in the
+        cache folder (see `remember`) for as long as the files keep their names, sizes and times.
+        """
         shapes = [(name, len(self.splits[name])) for name in sorted(self.splits)]
         digest = hashlib.sha256(repr((tuple(self.images.shape), shapes, sorted(self.groups.items()))).encode())
-        for tensor in (self.images, self.labels, self.domains, *(self.splits[name] for name, _ in shapes)):
-            digest.update(tensor.contiguous().numpy().tobytes())
+        rest = [self.labels, self.domains, *(self.splits[name] for name, _ in shapes)]
+        key = ""
+        if isinstance(self.images, StreamedImages) and (files := self.images.fingerprint()):
+            about = digest.copy()
+            for tensor in rest:
+                about.update(tensor.contiguous().numpy().tobytes())
+            key = f"checksum {files} {about.hexdigest()}"
+            if found := recall(key, ("checksum",)):
+                return str(found["checksum"])
+        for tensor in chain(in_chunks(self.images), rest):
+            digest.update(tensor.contiguous().numpy().data)
+        if key:
+            remember(key, {"checksum": np.array(digest.hexdigest())})
         return digest.hexdigest()
 
 

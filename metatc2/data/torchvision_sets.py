@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import warnings
@@ -17,11 +16,15 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from metatc2.data.resize import from_pillow, join, resize_square
+from metatc2.data.gather import Unreadable, gather
+from metatc2.data.resize import join, resize_square
 from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.streaming import Images, StreamedImages
+from metatc2.data.torchvision_files import TorchvisionImages, check_disjoint, image_files, sun397_partition
 from metatc2.errors import InputError, MissingPackage
 
 UNLABELLED = "unlabelled"
+PER_CLASS = "mean per class"  # of Kornblith et al. 2019 (arXiv 1805.08974), table 1
 _OPTIONAL = ("extra", "unlabeled")  # parts that need not be there
 
 
@@ -36,6 +39,8 @@ class Source:
         separate: classes of different parts are different, although their labels coincide.
         unordered: torchvision lists it as the file system does, which differs between machines.
         needs: package that torchvision reads it with.
+        metric: see `ImageStore`.
+        lists: further parts, by their files.
     """
 
     kind: Callable[..., Any]
@@ -44,6 +49,8 @@ class Source:
     separate: bool = False
     unordered: bool = False
     needs: str | None = None
+    metric: str = "accuracy"
+    lists: Callable[[Any], dict[str, list[str]]] | None = None
 
 
 _FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
@@ -71,15 +78,17 @@ SOURCES: dict[str, Source] = {
         unordered=True,
     ),
     "eurosat": Source(datasets.EuroSAT, _WHOLE, 64),
-    "flowers102": Source(datasets.Flowers102, _WITH_VAL, 64),
+    "flowers102": Source(datasets.Flowers102, _WITH_VAL, 64, metric=PER_CLASS),
     "dtd": Source(datasets.DTD, _WITH_VAL, 64),
     "food101": Source(datasets.Food101, _SPLIT, 64),
-    "oxfordiiitpet": Source(datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}, 64),
-    "fgvcaircraft": Source(datasets.FGVCAircraft, _WITH_VAL, 64),
+    "oxfordiiitpet": Source(
+        datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}, 64, metric=PER_CLASS
+    ),
+    "fgvcaircraft": Source(datasets.FGVCAircraft, _WITH_VAL, 64, metric=PER_CLASS),
     "stanfordcars": Source(datasets.StanfordCars, _SPLIT, 64),
-    "caltech101": Source(datasets.Caltech101, _WHOLE, 64),
+    "caltech101": Source(datasets.Caltech101, _WHOLE, 64, metric=PER_CLASS),
     "caltech256": Source(datasets.Caltech256, _WHOLE, 64),
-    "sun397": Source(datasets.SUN397, _WHOLE, 64, unordered=True),
+    "sun397": Source(datasets.SUN397, _WHOLE, 64, unordered=True, lists=sun397_partition),
     "gtsrb": Source(datasets.GTSRB, _SPLIT, 32),
     "country211": Source(
         datasets.Country211,
@@ -93,7 +102,13 @@ SOURCES: dict[str, Source] = {
 
 
 def load_torchvision(
-    name: str, *, image_size: int | None = None, root: str | Path | None = None, download: bool = False
+    name: str,
+    *,
+    image_size: int | None = None,
+    root: str | Path | None = None,
+    download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
 ) -> ImageStore:
     """A torchvision data set with its official splits, and class-disjoint meta splits.
 
@@ -106,26 +121,30 @@ def load_torchvision(
         image_size: side in pixels; by default the data set's own, or 64 where its images differ in size.
         root: where the data lie, as torchvision lays them; by default ``$METATC2_DATA`` or ``~/.cache/metatc2/data``.
         download: let torchvision download what is missing.
+        stream: leave image files on disk; data sets that are files of arrays (CIFAR, SVHN, STL-10) are read all the same.
+        workers: threads that read image files.
 
     Raises:
-        InputError: if the data are not there, or are not what torchvision expects.
+        InputError: if the data are not there, or are not what torchvision expects, or its lists share an image.
         MissingPackage: if torchvision needs a package to read them.
     """
     source = SOURCES[name]
     if source.needs and find_spec(source.needs) is None:
         raise MissingPackage(f"{name} is read with {source.needs}; install it with: pip install {source.needs}")
     folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
-    images: list[Tensor] = []
+    images: list[Images] = []
     labels: list[Tensor] = []
     names: list[str] = []
     parts: dict[str, Tensor] = {}
+    files: dict[str, list[str] | None] = {}
     missing, start = [], 0
     for part, arguments in source.parts.items():
         opened = _open(name, part, arguments, folder, download)
         if opened is None:
             missing.append(part)
             continue
-        pixels, targets, part_names = _contents(name, opened, image_size or source.size)
+        files[part] = image_files(opened)
+        pixels, targets, part_names, rows = _contents(name, opened, image_size or source.size, stream, workers)
         if source.separate:
             targets = targets + len(names)
             names += part_names
@@ -134,7 +153,13 @@ def load_torchvision(
         images.append(pixels)
         labels.append(targets)
         parts[part] = torch.arange(start, start + len(pixels))
+        if source.lists is not None:
+            place = {(files[part] or [])[row]: start + i for i, row in enumerate(rows.tolist())}
+            listed = source.lists(opened)
+            check_disjoint(name, dict(listed))
+            parts |= {own: torch.tensor([place[file] for file in held]) for own, held in listed.items()}
         start += len(pixels)
+    check_disjoint(name, files)
     label = torch.cat(labels)
     meta = _meta(label, parts, source.separate)
     if bool((label < 0).any()):
@@ -142,11 +167,12 @@ def load_torchvision(
         names = [*names, UNLABELLED]
     return ImageStore(
         name,
-        join(images),
+        _together(images),
         label,
         class_names=tuple(names),
         splits={**meta, **parts},
         notes={"missing_splits": ", ".join(missing)} if missing else {},
+        metric=source.metric,
     )
 
 
@@ -196,8 +222,10 @@ def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, downloa
         ) from error
 
 
-def _contents(name: str, opened: Any, size: int) -> tuple[Tensor, Tensor, list[str]]:
-    """Pixels, labels (-1: none) and class names of an opened data set."""
+def _contents(
+    name: str, opened: Any, size: int, stream: bool, workers: int
+) -> tuple[Images, Tensor, list[str], Tensor]:
+    """Pixels, labels (-1: none), class names, and which row of the opened data set each image is."""
     pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
     if isinstance(pixels, Tensor | np.ndarray) and targets is not None:
         array = torch.as_tensor(pixels)
@@ -208,10 +236,32 @@ def _contents(name: str, opened: Any, size: int) -> tuple[Tensor, Tensor, list[s
         images = resize_square(array, size)  # no copy of the whole before: STL-10 holds 2.8 GB
         labels = torch.as_tensor(np.asarray(targets)).long()
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the digit, then its writer and more
-    else:
-        images, labels = _read(name, opened, size)
-    names = _names(opened, int(labels.max()) + 1)
-    return _ordered(images, labels, names) if SOURCES[name].unordered else (images, labels, names)
+        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels))
+    if not len(opened):
+        raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
+    ordered = SOURCES[name].unordered
+    try:
+        found = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=ordered)
+    except Unreadable as error:
+        raise InputError(
+            f"{name}: image {error.row} of {len(opened)} cannot be read ({error.reason}); delete the data set's folder and "
+            "download it again"
+        ) from error
+    names = _names(opened, int(found.labels.max()) + 1)
+    if not ordered:
+        return found.images, found.labels, names, found.rows
+    order, labels = _order(found.labels, found.digests, names)
+    if isinstance(found.images, StreamedImages):
+        return found.images.select(order), labels, sorted(names), found.rows[order]
+    return found.images[order], labels, sorted(names), found.rows[order]
+
+
+def _together(parts: list[Images]) -> Images:
+    """All parts as one: grey if all are grey, else colour."""
+    streamed = [part for part in parts if isinstance(part, StreamedImages)]
+    if not streamed:
+        return join([part for part in parts if isinstance(part, Tensor)])
+    return StreamedImages.joined(streamed)
 
 
 def _names(opened: Any, count: int) -> list[str]:
@@ -223,28 +273,10 @@ def _names(opened: Any, count: int) -> list[str]:
     return [str(i) for i in range(count)]
 
 
-def _ordered(images: Tensor, labels: Tensor, names: list[str]) -> tuple[Tensor, Tensor, list[str]]:
-    """Classes by name and their images by content, so that every machine deals the same splits."""
+def _order(labels: Tensor, digests: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
+    """Order of the rows, and their labels in it: classes by name and their images by content, on every machine the same."""
     place = {old: new for new, old in enumerate(sorted(range(len(names)), key=names.__getitem__))}
     numbers = [place[label] for label in labels.tolist()]
-    digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
-    rows = sorted(range(len(numbers)), key=lambda row: (numbers[row], digests[row]))
-    return images[rows], torch.tensor([numbers[row] for row in rows]), sorted(names)
-
-
-def _read(name: str, opened: Any, size: int) -> tuple[Tensor, Tensor]:
-    """Images one by one: at full size they may not fit into memory together."""
-    images, labels = [], []
-    for row in range(len(opened)):
-        try:
-            image, label = opened[row][:2]
-            images.append(resize_square(from_pillow(image)[None], size))
-        except Exception as error:  # Pillow raises a dozen kinds on damaged files
-            raise InputError(
-                f"{name}: image {row} of {len(opened)} cannot be read ({error}); delete the data set's folder and "
-                "download it again"
-            ) from error
-        labels.append(int(label))
-    if not images:
-        raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
-    return join(images), torch.tensor(labels)
+    content = [bytes(digest) for digest in digests.numpy()]
+    rows = sorted(range(len(numbers)), key=lambda row: (numbers[row], content[row]))
+    return torch.tensor(rows), torch.tensor([numbers[row] for row in rows])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
+from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.draws import Decks, TaskSource, sample_without_replacement
 from metatc2.episodes.types import Episode, Samples
 from metatc2.errors import InputError
@@ -119,6 +120,13 @@ class LabelledTasks(TaskSource):
 
     def draw(self) -> Episode:
         """An episode: float images ``(tasks, way · shot or query, 1, C, H, W)``; all tensors on the sampler's device."""
+        index, labels, support = self._draw_rows()
+        whole = self._samples(index, labels)
+        self._look_ahead()
+        return Episode(whole.map(lambda t: t[:, :support]), whole.map(lambda t: t[:, support:]))
+
+    def _draw_rows(self) -> tuple[Tensor, Tensor, int]:
+        """Rows and labels of the next episode, support first, ``(tasks, samples)``, and how many are support."""
         way, shot = self._between(self.way), self._between(self.shot)
         each = shot + self.query
         if self.replacement:
@@ -133,8 +141,16 @@ class LabelledTasks(TaskSource):
         index = torch.cat([rows[..., :shot].flatten(1), rows[..., shot:].flatten(1)], 1)
         label = torch.arange(way)
         labels = torch.cat([label.repeat_interleave(shot), label.repeat_interleave(self.query)]).repeat(self.tasks, 1)
-        whole = self._samples(index, labels)
-        return Episode(whole.map(lambda t: t[:, : way * shot]), whole.map(lambda t: t[:, way * shot :]))
+        return index, labels, way * shot
+
+    def _look_ahead(self) -> None:
+        """Streamed images of the next episode are read while this one is learned from: its rows are drawn, and put back."""
+        images = self.store.images
+        if isinstance(images, StreamedImages) and images.workers:
+            state = self.state_dict()
+            coming = self._draw_rows()[0]
+            self.load_state_dict(state)
+            images.prefetch(coming.flatten())
 
     def state_dict(self) -> dict[str, Any]:
         """Generator and, without replacement, the decks."""

@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
+from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.types import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.views import Views
@@ -91,10 +92,13 @@ class SplitBatch:
             self.position = 0
         rows = self.order[self.position : self.position + self.batch]
         self.position += self.batch
+        images = self.store.images[rows]
         if self.assign == "cluster":
-            rows = rows[self._cluster(self.store.images[rows])]
-        images, descriptors = self.views(self.store.images[rows].to(self.device), self.generator, views=2)
-        whole = Samples(images, None, descriptors, rows).map(lambda t: t.unflatten(0, (self.tasks, -1)))
+            order = self._cluster(images)
+            rows, images = rows[order], images[order]
+        made, descriptors = self.views(images.to(self.device), self.generator, views=2)
+        self._look_ahead()
+        whole = Samples(made, None, descriptors, rows).map(lambda t: t.unflatten(0, (self.tasks, -1)))
         return Episode(
             whole.map(lambda t: t[:, : self.support]),
             whole.map(lambda t: t[:, self.support :]),
@@ -112,6 +116,12 @@ class SplitBatch:
         """Continue in the middle of the saved epoch."""
         self.generator.set_state(state["generator"])
         self.order, self.position = state["order"], int(state["position"])
+
+    def _look_ahead(self) -> None:
+        """Streamed images of the next episode are read while this one is learned from; the order is drawn already."""
+        coming = self.order[self.position : self.position + self.batch]
+        if isinstance(self.store.images, StreamedImages) and len(coming) == self.batch:
+            self.store.images.prefetch(coming)
 
     def _cluster(self, images: Tensor) -> Tensor:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""

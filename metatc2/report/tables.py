@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 
+from metatc2.estimate_command import Estimate
 from metatc2.stages import OUTPUT
-from metatc2.transfer import Difference, Row
+from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
 
 
 def wide_console() -> Console:
@@ -57,6 +58,46 @@ def comparison_table(differences: Sequence[Difference]) -> Group:
     """A table for each pair of methods, in points of accuracy, with the verdict that the rule gives."""
     pairs = dict.fromkeys((d.a, d.b) for d in differences)
     return Group(*[_pair_table(a, b, [d for d in differences if (d.a, d.b) == (a, b)]) for a, b in pairs])
+
+
+def matrix_tables(matrices: Sequence[Matrix]) -> Group:
+    """One table a protocol: sources down, targets across, the controls last."""
+    return Group(*[_matrix_table(matrix) for matrix in matrices])
+
+
+def _matrix_table(matrix: Matrix) -> Table:
+    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}: accuracy in % (± 95 % interval over seeds)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("source")
+    for target in matrix.targets:
+        table.add_column(target, justify="right")
+    for source in matrix.sources:
+        cells = [matrix.cells.get((source, target)) for target in matrix.targets]
+        table.add_row(source, *["" if cell is None else _percent(cell) for cell in cells])
+    return table
+
+
+def _percent(cell: Cell) -> str:
+    return f"{100 * cell.mean:.1f}" + ("" if cell.ci95 is None else f"±{100 * cell.ci95:.1f}")
+
+
+def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> Table:
+    """Estimates of transfer, one line an encoder and target; below, how well they rank the encoders."""
+    names = list(found[0].values)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("target")
+    table.add_column("encoder")
+    for heading in (*names, "measured, %"):
+        table.add_column(heading, justify="right")
+    for e in sorted(found, key=lambda e: e.target):
+        measured = "" if e.measured is None else f"{100 * e.measured:.1f}"
+        table.add_row(e.target, e.encoder, *[f"{value:.3f}" for value in e.values.values()], measured)
+    table.caption = "Higher is better; compare within one target." + "".join(
+        f"\n{target}: {name} ranks {c.encoders} encoders with Kendall's τ {c.kendall:+.2f}, Spearman's ρ {c.spearman:+.2f}."
+        for (name, target), c in correlations.items()
+    )
+    table.caption_justify = "left"
+    return table
 
 
 def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> Table:

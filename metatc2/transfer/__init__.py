@@ -2,6 +2,7 @@
 
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
 from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare, holm
+from metatc2.transfer.estimates import RankCorrelation, h_score, log_me, rank_correlation
 from metatc2.transfer.evaluate import (
     ADAPTED_RANDOM,
     RANDOM_ENCODER,
@@ -13,6 +14,7 @@ from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.intervals import mean_interval, paired_difference
 from metatc2.transfer.knn import knn, knn_split
+from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
 from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
@@ -27,6 +29,7 @@ __all__ = [
     "RANDOM_ENCODER",
     "RAW_PIXELS",
     "Adapts",
+    "Cell",
     "Cosine",
     "Difference",
     "Episodes",
@@ -35,6 +38,8 @@ __all__ = [
     "FeatureTable",
     "Head",
     "LeftOut",
+    "Matrix",
+    "RankCorrelation",
     "Row",
     "Run",
     "SeenClasses",
@@ -50,15 +55,19 @@ __all__ = [
     "few_shot",
     "fingerprint",
     "fit_query",
+    "h_score",
     "holm",
     "knn",
     "knn_split",
+    "log_me",
     "mean_interval",
     "module_sha256",
     "paired_difference",
     "parse_target",
+    "rank_correlation",
     "raw_pixels",
     "read_results",
     "sample_episodes",
+    "transfer_matrices",
     "write_results",
 ]

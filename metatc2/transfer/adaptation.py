@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from metatc2.data.streaming import Images
 from metatc2.transfer.sampling import Episodes
 
 
@@ -20,14 +21,20 @@ class Adapts(Protocol):
 
 
 def adapted_few_shot(
-    learner: Adapts, images: Tensor, episodes: Episodes, *, device: torch.device | str = "cpu"
+    learner: Adapts,
+    images: Images,
+    episodes: Episodes,
+    *,
+    rows: Tensor | None = None,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Accuracy of each episode: the learner learns from its support and classifies its queries, all of them in one call.
 
     Args:
         learner: in the mode in which it is to be judged (``eval()``).
-        images: uint8 ``(N, C, H, W)``, the rows that `episodes` point into.
+        images: uint8 ``(N, C, H, W)``, in memory or on disk.
         episodes: see `sample_episodes`.
+        rows: what `episodes` point into, int64 rows of `images`; by default the images themselves.
         device: where the learner lies.
 
     Returns:
@@ -38,7 +45,9 @@ def adapted_few_shot(
     truth = torch.arange(way, device=device).repeat_interleave(episodes.query.shape[2])
     found = []
     for support, query in zip(episodes.support, episodes.query, strict=True):
-        x, query_x = (images[rows.flatten()].to(device).float() / 255 for rows in (support, query))
+        wanted = torch.cat([support.flatten(), query.flatten()])
+        found_images = images[wanted if rows is None else rows[wanted]].to(device).float() / 255
+        x, query_x = found_images.split([support.numel(), query.numel()])
         scores = learner.predict(x, y, query_x, way)
         found.append((scores.argmax(1) == truth).double().mean().cpu())
     return torch.stack(found)

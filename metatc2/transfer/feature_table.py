@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metatc2.checkpoint import tensors_sha256, write_atomically
 from metatc2.data.store import ImageStore
+from metatc2.data.streaming import StreamedImages
 from metatc2.errors import InputError
 from metatc2.transfer.features import extract, finite, raw_pixels
 from metatc2.transfer.targets import fingerprint
@@ -82,29 +83,39 @@ class FeatureTable:
     def _compute(self, name: str, rows: Tensor) -> Tensor:
         encoder = self.encoders[name]
         if not isinstance(encoder, nn.Module) or self.cache is None:
-            return self._run(name, encoder, rows)
+            return self._run(name, rows)
         if name not in self._checksums:
             self._checksums[name] = module_sha256(encoder)
         key = hashlib.sha256(f"{self._checksums[name]} {fingerprint(self.store, rows)}".encode()).hexdigest()
         file = self.cache / f"{key[:32]}.safetensors"
         features = _read(file, key, len(rows))
         if features is None:
-            features = self._run(name, encoder, rows)
+            features = self._run(name, rows)
             write_atomically(file, save_tensors({"features": features}, {"content": "metatc2 features", "key": key}))
         return finite(features, name)
 
-    def _run(self, name: str, encoder: Encoder, rows: Tensor) -> Tensor:
+    def run(self, name: str, images: Tensor) -> Tensor:
+        """Features ``(n, D)`` of other images, uint8 ``(n, C, H, W)``, under one of the encoders; nothing is kept.
+
+        Raises:
+            InputError: if the encoder does not take them, or features are not finite.
+        """
+        encoder = self.encoders[name]
         if isinstance(encoder, nn.Module):
-            return torch.cat(
-                [
-                    extract(encoder, self.store.images[part], batch=self.batch, device=self.device, name=name)
-                    for part in torch.split(rows, self.batch)
-                ]
-            )
+            return extract(encoder, images, batch=self.batch, device=self.device, name=name)
         function = raw_pixels if encoder is None else encoder
         with torch.no_grad():
-            parts = [function(self.store.images[part]).float().cpu() for part in torch.split(rows, self.batch)]
-        return finite(torch.cat(parts), name)
+            return finite(function(images).float().cpu(), name)
+
+    def _run(self, name: str, rows: Tensor) -> Tensor:
+        # A batch at a time: the images may lie on disk.
+        parts, found = torch.split(rows, self.batch), []
+        for i, part in enumerate(parts):
+            images = self.store.images[part]
+            if isinstance(self.store.images, StreamedImages) and i + 1 < len(parts):
+                self.store.images.prefetch(parts[i + 1])
+            found.append(self.run(name, images))
+        return torch.cat(found)
 
 
 def module_sha256(module: nn.Module) -> str:

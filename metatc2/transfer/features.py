@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from metatc2.data.streaming import Images
 from metatc2.errors import InputError
 
 
@@ -27,7 +28,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 def extract(
     encoder: nn.Module,
-    images: Tensor,
+    images: Images,
     *,
     batch: int = 512,
     device: torch.device | str | None = None,
@@ -37,7 +38,7 @@ def extract(
 
     Args:
         encoder: maps ``(n, C, H, W)`` in [0, 1] to ``(n, D)``.
-        images: uint8 ``(N, C, H, W)``.
+        images: uint8 ``(N, C, H, W)``, in memory or on disk.
         batch: images a forward pass; changes memory, not results.
         device: where to run; by default, where the encoder's first parameter lies. The encoder is not moved.
         name: what errors call the encoder.
@@ -58,7 +59,8 @@ def extract(
     where = torch.device(device) if device is not None else (first.device if first is not None else images.device)
     parts = []
     with evaluation_mode(encoder), torch.no_grad(), torch.autocast(where.type, enabled=False):
-        for rows in torch.split(images, batch):
+        for start in range(0, len(images), batch):
+            rows = images[start : start + batch]
             out = encoder(rows.to(where).float() / 255)
             if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(rows):
                 got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -104,7 +106,7 @@ def finite(features: Tensor, name: str) -> Tensor:
     return features
 
 
-def _check(images: Tensor) -> None:
+def _check(images: Images) -> None:
     if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0:
         raise InputError(
             f"features: images must be uint8 (N, C, H, W) with N at least 1, got {images.dtype} {tuple(images.shape)}"

@@ -11,11 +11,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from metatc2.errors import InputError, nearest
+from metatc2.transfer.convex_heads import Logistic, Ridge
 from metatc2.transfer.features import finite
 from metatc2.transfer.sampling import Episodes
+from metatc2.transfer.transductive import BDCSPN, SoftKMeans
 
 # Feature rows gathered at once: few enough to stay in a core's cache, enough to amortise the calls.
 _CHUNK_BYTES = 2**22
@@ -37,10 +39,11 @@ class Euclidean:
     def __init__(self, features: Tensor) -> None:
         # Distances do not change with the origin; rounding is least with the origin in the middle.
         self.features = features - features.mean(0)
+        self.asked = _Gather(self.features)
 
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``q·p − |p|²/2``, which orders the classes as ``−|q − p|²`` does."""
-        return _proximity(_gather(self.features, query), _gather(self.features, support).mean(2))
+        return _proximity(self.asked(query), _means(self.features, support))
 
 
 class Cosine:
@@ -48,28 +51,38 @@ class Cosine:
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
-        self.directions = normalize(features, dim=1)
+        directions = normalize(features, dim=1)
         # On the sphere, cosine = 1 − |q − p|²/2, so the origin may be moved here too. It must be where features crowd
         # around one direction and all cosines are 0.9999 (an untrained encoder).
-        self.origin = self.directions.mean(0)
-        self.directions = self.directions - self.origin
+        self.origin = directions.mean(0)
+        self.asked = _Gather(directions - self.origin)
 
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``cos(q, p)`` up to a term that the classes share."""
-        prototypes = normalize(_gather(self.features, support).mean(2), dim=-1) - self.origin
-        return _proximity(_gather(self.directions, query), prototypes)
+        prototypes = normalize(_means(self.features, support), dim=-1) - self.origin
+        return _proximity(self.asked(query), prototypes)
 
 
-HEADS: Mapping[str, type[Head]] = {"cosine": Cosine, "euclidean": Euclidean}
+HEADS: Mapping[str, type[Head]] = {
+    "cosine": Cosine,
+    "euclidean": Euclidean,
+    "logistic": Logistic,
+    "ridge": Ridge,
+    "bd-cspn": BDCSPN,
+    "soft-k-means": SoftKMeans,
+}
 
 
 def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, centre: Tensor | None = None) -> Tensor:
-    """Accuracy of each episode under a head of `HEADS`. Each query is classified by itself (inductive).
+    """Accuracy of each episode under a head of `HEADS`.
+
+    Each query is classified by itself (inductive), but for heads with ``transductive = True``, which see all of an episode.
 
     Args:
         features: float ``(N, D)``, the rows that `episodes` point into.
         episodes: see `sample_episodes`.
-        head: ``"cosine"`` (nearest prototype by angle) or ``"euclidean"`` (nearest prototype by distance).
+        head: ``"cosine"`` (nearest prototype by angle), ``"euclidean"`` (nearest prototype by distance), ``"logistic"``,
+            ``"ridge"``, or one of the transductive ``"bd-cspn"`` and ``"soft-k-means"``.
         centre: ``(D,)`` subtracted from all features first, e.g. the mean of the pre-training features. It must not
             come from the target if the result is to be inductive.
 
@@ -114,10 +127,28 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
     return torch.cat(parts)
 
 
-def _gather(features: Tensor, rows: Tensor) -> Tensor:
-    return features.index_select(0, rows.flatten()).view(*rows.shape, -1)
+class _Gather:
+    """Rows of a matrix, into memory that the next call writes over: fresh pages cost as much as the rows themselves."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.memory = features.new_empty(0)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        size = rows.numel() * self.features.shape[1]
+        if self.memory.numel() < size:
+            self.memory = self.features.new_empty(size)
+        out = self.memory[:size].view(rows.numel(), -1)
+        return torch.index_select(self.features, 0, rows.flatten(), out=out).view(*rows.shape, -1)
+
+
+def _means(features: Tensor, support: Tensor) -> Tensor:
+    """``(e, way, D)``: means over the last axis of rows ``(e, way, shot)``."""
+    return embedding_bag(support.flatten(0, 1), features, mode="mean").view(*support.shape[:2], -1)
 
 
 def _proximity(query: Tensor, prototypes: Tensor) -> Tensor:
     """``q·p − |p|²/2``: ``(e, q, way)`` from ``(e, q, D)`` and ``(e, way, D)``."""
-    return query @ prototypes.transpose(1, 2) - prototypes.square().sum(2).unsqueeze(1) / 2
+    # In this order, and with the subtraction inside, the product takes half the time.
+    half = prototypes.square().sum(2, keepdim=True) / 2
+    return torch.baddbmm(half, prototypes, query.transpose(1, 2), beta=-1).transpose(1, 2).contiguous()

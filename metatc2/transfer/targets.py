@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
+from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
 
 # Sources whose name goes on with a path, and the words that end such a name as a split.
-PATH_SOURCES = ("folder", "npz")
+PATH_SOURCES = ("folder", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
 
 # Letters of a class name from which on it is a word, the same class in whatever source.
@@ -149,8 +150,9 @@ def fingerprint(store: ImageStore, rows: Tensor) -> str:
     False
     """
     digest = hashlib.sha256(repr((len(rows), *store.images.shape[1:])).encode())
-    for tensor in (store.images[rows], store.labels[rows]):
-        digest.update(tensor.contiguous().numpy().data)
+    for part in in_chunks(store.images, rows):
+        digest.update(part.contiguous().numpy().data)
+    digest.update(store.labels[rows].contiguous().numpy().data)
     return digest.hexdigest()
 
 

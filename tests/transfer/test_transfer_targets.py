@@ -87,7 +87,9 @@ def test_words_are_the_same_class_in_whatever_source() -> None:
 
 
 def test_classes_seen_are_refused_unless_allowed() -> None:
-    with pytest.raises(InputError, match=r"scripts:latin: 2 of its classes were among the pre-training images \('0', '1'\)"):
+    with pytest.raises(
+        InputError, match=r"scripts:latin: 2 of its classes were among the pre-training images \('0', '1'\)"
+    ):
         expand_targets(scripts(), "latin", seen=SeenClasses.of(scripts(), "latin"))
 
 

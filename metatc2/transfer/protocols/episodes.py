@@ -72,7 +72,7 @@ def _one_shape(subject: Subject, way: int, shot: int) -> Iterator[Measured]:
             yield Measured({**facts, **own}, few_shot(features, drawn, head), rows)
     for name, learner in subject.learners.items():
         try:
-            found = adapted_few_shot(learner, target.store.images[rows], drawn, device=subject.device or "cpu")
+            found = adapted_few_shot(learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu")
         except InputError as error:
             # The frozen encoder can still be judged where the learner's head has too few outputs.
             warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)

@@ -1,0 +1,133 @@
+"""From a reader to the images of a store: all of them in memory, or what must be known to stream them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metatc2.data.readers import Reader
+from metatc2.data.remembered import Facts, recall, remember
+from metatc2.data.resize import join
+from metatc2.data.streaming import Images, StreamedImages, worker_threads
+
+_BLOCK = 1 << 23  # bytes of images that wait for one another
+
+
+class Unreadable(Exception):
+    """An image cannot be read, and all of them are needed."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row, self.reason = row, reason
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found at a reader.
+
+    Args:
+        images: uint8 ``(N, C, size, size)``, grey if all are grey, else colour.
+        labels: int64 ``(N,)``.
+        rows: int64 ``(N,)``: rows of the reader that could be read.
+        digests: SHA-256 of each image's pixels, uint8 ``(N, 32)``, if asked for.
+    """
+
+    images: Images
+    labels: Tensor
+    rows: Tensor
+    digests: Tensor
+
+
+def gather(
+    reader: Reader,
+    name: str,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    skip: bool = False,
+    digests: bool = False,
+) -> Gathered:
+    """Read every image once.
+
+    Streamed, only what was found is kept: which images can be read, their labels, whether any has colours. That is
+    written to the cache folder (see `remember`), so that the next run need not look again unless a file has changed.
+
+    Args:
+        reader: where the images come from.
+        name: of the source, for errors.
+        stream: leave the images on disk.
+        workers: threads that read; 0 reads in this one.
+        skip: leave out what cannot be read.
+        digests: whether to take checksums of the images.
+
+    Raises:
+        Unreadable: if an image cannot be read and `skip` is not set.
+    """
+    if not stream:
+        kept: list[Tensor] = []
+        whole = _look(reader, workers, skip, digests, kept)
+        none = torch.zeros(0, 1, reader.size, reader.size, dtype=torch.uint8)
+        return _gathered(whole, join(kept) if kept else none)
+    identity = reader.identity()
+    key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
+    found = recall(key, ("channels", "labels", "digests")) if key else None
+    if found is None or len(found["channels"]) != len(reader):
+        found = _look(reader, workers, skip, digests, None)
+        if key:
+            remember(key, found)
+    readable = torch.from_numpy(found["channels"].nonzero()[0])
+    channels = max(1, int(found["channels"].max(initial=0)))
+    return _gathered(
+        found, StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
+    )
+
+
+def _gathered(found: Facts, images: Images) -> Gathered:
+    readable = found["channels"].nonzero()[0]
+    labels, digests = (torch.from_numpy(found[part]) for part in ("labels", "digests"))
+    rows = torch.from_numpy(readable)
+    return Gathered(images, labels[rows], rows, digests[rows] if len(digests) else digests)
+
+
+def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
+    """Channels (0: unreadable), labels and digests; pixels go to `kept`."""
+    count = len(reader)
+    channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
+    checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd metadata
+        for row, (pixels, label, reason) in enumerate(_in_order(reader, workers)):
+            if pixels is None:
+                if not skip:
+                    raise Unreadable(row, reason)
+                continue
+            channels[row], labels[row] = pixels.shape[0], label
+            if digests:
+                checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
+            if kept is not None:
+                kept.append(pixels[None])
+    return {"channels": channels, "labels": labels, "digests": checksums}
+
+
+def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Tensor | None, int, str]]:
+    def read(row: int) -> tuple[Tensor | None, int, str]:
+        try:
+            pixels, label = reader.read(row)
+            return pixels, int(label), ""
+        except Exception as error:  # Pillow raises a dozen kinds on damaged files
+            return None, -1, str(error)
+
+    pool: ThreadPoolExecutor | nullcontext[None] = worker_threads(workers) if workers else nullcontext()
+    with pool as threads:
+        each = max(1, workers, _BLOCK // (3 * reader.size**2))
+        for start in range(0, len(reader), each):
+            rows = range(start, min(start + each, len(reader)))
+            yield from map(read, rows) if threads is None else threads.map(read, rows)

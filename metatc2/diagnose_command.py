@@ -1,0 +1,99 @@
+"""What `metatc2 diagnose` does: a run's features and task conflict, written beside its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metatc2.build import build_learner, build_sampler, build_views
+from metatc2.checkpoint import latest_checkpoint, load_checkpoint, write_atomically
+from metatc2.data import ImageStore
+from metatc2.diagnostics import Diagnosis, diagnose
+from metatc2.errors import InputError
+from metatc2.learners import SelfSupervised
+from metatc2.measure import Sources
+from metatc2.open_encoder import open_encoder
+from metatc2.runs import Run, load_run
+from metatc2.transfer import parse_target
+
+FILE = "diagnose.json"
+
+
+def run(
+    path: Path,
+    *,
+    on: str | None = None,
+    against: Sequence[str] = (),
+    episodes: int = 2,
+    resplits: int = 39,
+    max_images: int = 4096,
+    seed: int = 0,
+) -> Diagnosis:
+    """Diagnose a run and write ``diagnose.json`` into its folder.
+
+    Task conflict is that of the trained learner, heads included, from the run's last checkpoint; it is left out for learners
+    on labelled tasks, whose tasks have no self-supervised loss.
+
+    Args:
+        path: run folder.
+        on: ``SOURCE[:SPLIT]`` whose images are looked at; by default what the run was trained on.
+        against: further encoders (see `open_encoder`) to compare features with, on the same images.
+        episodes, resplits, max_images, seed: see `metatc2.diagnostics.diagnose`.
+
+    Raises:
+        InputError: if anything is wrong; nothing is written then.
+    """
+    found = load_run(path)
+    data = found.config.data
+    source, split = parse_target(on) if on else (data.source, data.split)
+    store = Sources(data.root, data.download, data.stream, data.workers).store(source, found.pretrained)
+    others = {}
+    for name in against:
+        other = open_encoder(name, image_size=found.image_size)
+        if (other.channels, other.image_size) != (found.channels, found.image_size):
+            raise InputError(
+                f"diagnose: {name} takes {other.channels} × {other.image_size} × {other.image_size} images and {path} "
+                f"{found.channels} × {found.image_size} × {found.image_size}; compare encoders of the same images"
+            )
+        others[name] = other.encoder
+    learner = _learner(found)
+    trained_on = store if source == data.source else None
+    diagnosis = diagnose(
+        found.encoder,
+        store,
+        split or "all",
+        views=build_views(found.config, found.image_size),
+        calibrator=found.calibrator,
+        standardised=found.config.calibration.standardise,
+        blend=found.config.calibration.blend,
+        against=others,
+        learner=learner,
+        sampler=None if learner is None else build_sampler(found.config, trained_on or _own(found)),
+        episodes=episodes,
+        resplits=resplits,
+        max_images=max_images,
+        seed=seed,
+    )
+    write_atomically(path / FILE, diagnosis.to_json().encode())
+    return diagnosis
+
+
+def _own(found: Run) -> ImageStore:
+    data = found.config.data
+    return Sources(data.root, data.download, data.stream, data.workers).store(data.source, found.pretrained)
+
+
+def _learner(found: Run) -> SelfSupervised | None:
+    """The learner as it was trained; None on labelled tasks, or where no checkpoint is left."""
+    checkpoint = latest_checkpoint(found.path / "checkpoint")
+    if found.config.learner.name != "ssl" or checkpoint is None:
+        return None
+    learner = build_learner(found.config, found.channels, found.image_size)
+    assert isinstance(learner, SelfSupervised)  # what "ssl" builds
+    try:
+        learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
+    except (KeyError, RuntimeError) as error:
+        raise InputError(
+            f"{checkpoint} does not fit the learner of {found.path}/config.toml; train the run again"
+        ) from error
+    return learner

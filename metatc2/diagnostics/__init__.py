@@ -1,0 +1,69 @@
+"""Diagnostics: what an encoder's features and its tasks' gradients look like, each figure with its source and its null.
+
+`diagnose` collects them; each is a function of features, or of a loss, by itself.
+"""
+
+from metatc2.diagnostics.alignment import alignment, uniformity
+from metatc2.diagnostics.cka import linear_cka, minibatch_cka
+from metatc2.diagnostics.coding_rate import coding_rate, rate_reduction
+from metatc2.diagnostics.collapse import Collapse, collapse, deviations
+from metatc2.diagnostics.conflict import Conflict, task_conflict
+from metatc2.diagnostics.diagnose import Diagnosis, Likeness, diagnose
+from metatc2.diagnostics.factors import FactorUse, factor_use, usage_information
+from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
+from metatc2.diagnostics.gradients import blocks, cosines, grams, magnitude_similarity, task_gradients
+from metatc2.diagnostics.null import AgainstNull, against_null
+from metatc2.diagnostics.spectra import (
+    PowerLaw,
+    effective_rank,
+    entropy_rank,
+    nesum,
+    power_law,
+    rankme,
+    singular_values,
+    variances,
+)
+from metatc2.diagnostics.summary import FeatureSummary, summarise
+from metatc2.diagnostics.task_loss import TaskLoss, task_loss
+
+__all__ = [
+    "AgainstNull",
+    "Collapse",
+    "Conflict",
+    "Diagnosis",
+    "FactorUse",
+    "FeatureSummary",
+    "Likeness",
+    "PowerLaw",
+    "TaskLoss",
+    "against_null",
+    "alignment",
+    "blocks",
+    "coding_rate",
+    "collapse",
+    "conflict_rate",
+    "cosines",
+    "deviations",
+    "diagnose",
+    "effective_rank",
+    "entropy_rank",
+    "factor_use",
+    "grams",
+    "linear_cka",
+    "magnitude_similarity",
+    "minibatch_cka",
+    "nesum",
+    "power_law",
+    "rankme",
+    "rate_reduction",
+    "singular_values",
+    "summarise",
+    "task_conflict",
+    "task_gradients",
+    "task_loss",
+    "transfer_gains",
+    "transferability",
+    "uniformity",
+    "usage_information",
+    "variances",
+]

@@ -1,0 +1,195 @@
+"""Task conflict: transferability, conflict rate and gradient cosines, each beside its noise null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
+from metatc2.diagnostics.gradients import ALL, blocks, cosines, grams, magnitude_similarity, task_gradients
+from metatc2.diagnostics.null import FEWEST, AgainstNull, against_null
+from metatc2.diagnostics.task_loss import TaskLoss
+from metatc2.episodes import Episode
+from metatc2.errors import InputError
+from metatc2.inner import Params
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Task conflict at the present parameters; every figure is a mean over the episodes, and so is each draw of its null.
+
+    Args:
+        transferability: T, mean gain over pairs of different tasks, in units of the loss.
+        conflict_rate: C, share of negative gains.
+        own_gain: mean gain of a task by its own step; where it is below 0 the step is too long for T and C to mean anything.
+        cosine: by block, mean cosine between the gradients of two tasks; ``"all"`` is all parameters.
+        cosine_below_zero: by block, share of cosines below 0.
+        magnitude_similarity: by block, see `metatc2.diagnostics.magnitude_similarity`.
+        without_gradient: blocks left out, because the gradient of a task is exactly zero there.
+        gains: G, ``(M, M)``, mean over the episodes; row: the task that the step was on.
+        tasks, support, query: sizes of an episode.
+        episodes: how many.
+        resplits: draws of the null.
+        lr: length α of the step.
+    """
+
+    transferability: AgainstNull
+    conflict_rate: AgainstNull
+    own_gain: AgainstNull
+    cosine: Mapping[str, AgainstNull]
+    cosine_below_zero: Mapping[str, AgainstNull]
+    magnitude_similarity: Mapping[str, AgainstNull]
+    without_gradient: tuple[str, ...]
+    gains: tuple[tuple[float, ...], ...]
+    tasks: int
+    support: int
+    query: int
+    episodes: int
+    resplits: int
+    lr: float
+
+
+def task_conflict(
+    loss: TaskLoss,
+    params: Params,
+    episodes: Episode | Sequence[Episode],
+    *,
+    generator: torch.Generator,
+    resplits: int = FEWEST,
+    lr: float = 0.05,
+    pattern: str | None = None,
+) -> Conflict:
+    """Measure conflict between the tasks of episodes, and what random re-splits of the same batches give.
+
+    Tasks cut at random from one batch are exchangeable: whatever conflict they show is sampling noise. The null deals all
+    samples of an episode, support and query alike, anew to tasks of the same sizes. Definitions: `transfer_gains`;
+    the cosines are those of the gradients that the gains step along, on the support sides.
+
+    Costs ``episodes · (resplits + 1)`` times M gradients and M² + M losses of one task.
+
+    Args:
+        loss: of one task, from parameters by name and its samples ``(samples, ...)``; must not depend on their order, nor
+            draw random numbers. `task_loss` makes one of a learner.
+        params: θ by name.
+        episodes: each at least 2 tasks; all of the same sizes. Their `images` may be anything with leading axes
+            ``(tasks, samples)``.
+        generator: the re-splits are drawn from it.
+        resplits: draws of the null, at least 39, which give a 95 % interval.
+        lr: α of the gains.
+        pattern: see `blocks`.
+
+    Raises:
+        InputError: if there is one task alone, sizes differ, a loss is not finite, or a whole gradient is zero.
+
+    >>> from metatc2.episodes import Samples
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> centres = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
+    >>> x = centres + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
+    >>> found = task_conflict(
+    ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},
+    ...     Episode(side(x[:, :4]), side(x[:, 4:])), generator=generator)
+    >>> found.conflict_rate.value, found.cosine["all"].value, found.transferability.outside
+    (1.0, -1.0, True)
+    """
+    found = [episodes] if isinstance(episodes, Episode) else list(episodes)
+    tasks, support, query = _sizes(found)
+    groups = blocks(list(params), pattern)
+    gains, observed, silent = [], [], set[str]()
+    for episode in found:
+        matrix, products = _measure(loss, params, episode.support.images, episode.query.images, groups, lr)
+        gains.append(matrix)
+        observed.append((matrix, products))
+        silent |= {name for name, gram in products.items() if not bool((gram.diagonal() > 0).all())}
+    if ALL in silent:
+        raise InputError(
+            "task conflict: the gradient of a task is exactly zero; a MoCo queue that is empty and an encoder that the loss "
+            "does not reach do this: give a learner that has trained"
+        )
+    kept = [name for name in (ALL, *groups) if name not in silent]
+    figures = _average([_figures(*measured, kept) for measured in observed])
+    draws = []
+    for _ in range(_enough(resplits)):
+        again = [_resplit(episode, generator) for episode in found]
+        draws.append(_average([_figures(*_measure(loss, params, s, q, groups, lr), kept) for s, q in again]))
+    beside = {name: against_null(value, [draw[name] for draw in draws]) for name, value in figures.items()}
+    mean_gains = torch.stack(gains).mean(0)
+    return Conflict(
+        transferability=beside["T", ALL],
+        conflict_rate=beside["C", ALL],
+        own_gain=beside["own", ALL],
+        cosine={name: beside["cosine", name] for name in kept},
+        cosine_below_zero={name: beside["below", name] for name in kept},
+        magnitude_similarity={name: beside["magnitude", name] for name in kept},
+        without_gradient=tuple(name for name in groups if name in silent),
+        gains=tuple(tuple(row) for row in mean_gains.tolist()),
+        tasks=tasks,
+        support=support,
+        query=query,
+        episodes=len(found),
+        resplits=resplits,
+        lr=lr,
+    )
+
+
+Figures = dict[tuple[str, str], float]
+
+
+def _measure(
+    loss: TaskLoss, params: Params, support: Tensor, query: Tensor, groups: Mapping[str, Sequence[str]], lr: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    gradients = task_gradients(loss, params, support)
+    return transfer_gains(loss, params, gradients, query, lr=lr), grams(gradients, groups)
+
+
+def _figures(gains: Tensor, products: Mapping[str, Tensor], kept: Sequence[str]) -> Figures:
+    found = {
+        ("T", ALL): transferability(gains),
+        ("C", ALL): conflict_rate(gains),
+        ("own", ALL): float(gains.diagonal().mean()),
+    }
+    for name in kept:
+        cosine = cosines(products[name])
+        found["cosine", name] = float(cosine.mean())
+        found["below", name] = float((cosine < 0).double().mean())
+        found["magnitude", name] = float(magnitude_similarity(products[name]).mean())
+    return found
+
+
+def _average(parts: Sequence[Figures]) -> Figures:
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+
+
+def _resplit(episode: Episode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    images = episode.images
+    order = torch.randperm(images.shape[0] * images.shape[1], generator=generator, device=generator.device)
+    again = images.flatten(0, 1)[order.to(images.device)].unflatten(0, images.shape[:2])
+    support = episode.support.images.shape[1]
+    return again[:, :support], again[:, support:]
+
+
+def _sizes(episodes: Sequence[Episode]) -> tuple[int, int, int]:
+    sizes = {(*e.support.images.shape[:2], *e.query.images.shape[:2]) for e in episodes}
+    if len(sizes) != 1:
+        raise InputError(
+            f"task conflict: needs at least one episode, and all of the same sizes; got sizes {sorted(sizes)} (tasks and "
+            "support, tasks and query)"
+        )
+    tasks, support, _, query = sizes.pop()
+    if tasks < 2 or query < 1:
+        raise InputError(
+            f"task conflict: needs at least 2 tasks with a query side, got {tasks} with {query} queries each; set "
+            "episode.tasks to 2 or more"
+        )
+    return tasks, support, query
+
+
+def _enough(resplits: int) -> int:
+    if resplits < FEWEST:
+        raise InputError(
+            f"task conflict: resplits must be at least {FEWEST}, which give a 95 % interval, got {resplits}"
+        )
+    return resplits

@@ -1,0 +1,252 @@
+"""`diagnose`: every figure of an encoder on a split, in one record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.calibration import Calibrator
+from metatc2.data.store import ImageStore
+from metatc2.diagnostics.cka import linear_cka
+from metatc2.diagnostics.conflict import Conflict, task_conflict
+from metatc2.diagnostics.factors import FactorUse, factor_use
+from metatc2.diagnostics.null import FEWEST
+from metatc2.diagnostics.summary import FeatureSummary, summarise
+from metatc2.diagnostics.task_loss import task_loss
+from metatc2.episodes.types import Sampler
+from metatc2.errors import InputError
+from metatc2.learners import Learner
+from metatc2.transfer.features import evaluation_mode, extract, finite
+from metatc2.views import Views
+
+ENCODER, CALIBRATED = "encoder", "calibrated"
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Linear CKA of the encoder's features with others of the same images.
+
+    Args:
+        cka: see `linear_cka`.
+        debiased: the same, debiased; NaN for fewer than 4 images.
+    """
+
+    cka: float
+    debiased: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` finds.
+
+    Args:
+        source, split: name of the store, and the split that was looked at.
+        images: number of images looked at.
+        images_of: number of images in the split.
+        seed: images, views and re-splits are drawn from it.
+        features: by kind: ``"encoder"`` and, where there is a calibrator, ``"calibrated"``.
+        cka: likeness of the encoder's features with those of the other kind, and of every encoder it was compared with.
+        factors: use of the calibrator's factors, classes as groups; None without calibrator.
+        conflict: between tasks; None without learner.
+    """
+
+    source: str
+    split: str
+    images: int
+    images_of: int
+    seed: int
+    features: Mapping[str, FeatureSummary]
+    cka: Mapping[str, Likeness]
+    factors: FactorUse | None = None
+    conflict: Conflict | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries, lists, numbers and strings; None for NaN."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON, indented."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def diagnose(
+    encoder: nn.Module,
+    store: ImageStore,
+    split: str = "all",
+    *,
+    views: Views,
+    calibrator: Calibrator | None = None,
+    standardised: bool = True,
+    blend: float = 1.0,
+    against: Mapping[str, nn.Module] | None = None,
+    learner: Learner | None = None,
+    sampler: Sampler | None = None,
+    episodes: int = 2,
+    resplits: int = FEWEST,
+    lr: float = 0.05,
+    blocks: str | None = None,
+    max_images: int = 4096,
+    seed: int = 0,
+    batch: int = 512,
+    device: torch.device | str | None = None,
+) -> Diagnosis:
+    """Diagnose an encoder: spectra, alignment, uniformity, collapse, likeness to others, factors, task conflict.
+
+    The encoder is frozen in eval mode, and all modules are left as they were. The same seed gives the same figures.
+
+    Args:
+        encoder: images ``(n, C, H, W)`` in [0, 1] to ``(n, d)``.
+        store: where the images are.
+        split: rows of the store to look at.
+        views: recipe of the two views, the one of pre-training.
+        calibrator: of TC² on the encoder's output; its features are then judged beside the encoder's.
+        standardised: whether training standardised the representation.
+        blend: a of the calibrated features.
+        against: encoders by name, on the same images; only CKA is computed of them.
+        learner: as it was trained, heads included; with it, task conflict is measured.
+        sampler: cuts the episodes that task conflict is measured on; needed with `learner`.
+        episodes: how many of them.
+        resplits: draws of the noise null, at least 39.
+        lr: length of the step of the transfer gains.
+        blocks: regular expression for the blocks of the encoder, see `metatc2.diagnostics.blocks`.
+        max_images: of a larger split, so many images are drawn without replacement.
+        seed: of all draws but those of `sampler`.
+        batch: images a forward pass.
+        device: where modules run; by default where the encoder lies. None is moved.
+
+    Raises:
+        InputError: if the split is too small, features are not finite, parts do not fit each other, or `learner` comes without
+            `sampler`.
+
+    >>> noise = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    >>> store = ImageStore("noise", noise, torch.arange(40) // 4)
+    >>> found = diagnose(nn.Flatten(), store, views=Views.none())
+    >>> found.images, found.features["encoder"].dim, found.features["encoder"].alignment
+    (40, 64, 0.0)
+    """
+    if (learner is None) != (sampler is None):
+        raise InputError(
+            "diagnose: task conflict needs both a learner and a sampler of its episodes; give both or neither"
+        )
+    if max_images < 2 or batch < 1 or episodes < 1:
+        raise InputError(
+            f"diagnose: max_images must be at least 2, batch and episodes at least 1, got {max_images}, {batch} and {episodes}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    available = store.rows(split)
+    if len(available) < 2:
+        raise InputError(f"diagnose: {store.name}:{split} has {len(available)} images; spectra need at least 2")
+    chosen = torch.randperm(len(available), generator=generator)[:max_images].sort().values
+    rows = available[chosen]
+    where = _place(encoder, device)
+
+    features = _features(encoder, store, rows, batch, where, "the encoder")
+    pair = _two_views(encoder, store, rows, views, generator, batch, where)
+    kinds = {ENCODER: [features, *pair]}
+    factors = None
+    if calibrator is not None:
+        factors = _factors(calibrator, features, standardised, store.labels[rows], generator)
+        kinds[CALIBRATED] = [_calibrated(calibrator, z, standardised, blend) for z in kinds[ENCODER]]
+    others = {name: z[0] for name, z in kinds.items() if name != ENCODER}
+    for name, module in (against or {}).items():
+        others[name] = _features(module, store, rows, batch, _place(module, device), name)
+    return Diagnosis(
+        source=store.name,
+        split=split,
+        images=len(rows),
+        images_of=len(available),
+        seed=seed,
+        features={name: summarise(*z) for name, z in kinds.items()},
+        cka={name: _likeness(features, z) for name, z in others.items()},
+        factors=factors,
+        conflict=_conflict(learner, sampler, episodes, generator, resplits, lr, blocks),
+    )
+
+
+def _place(module: nn.Module, device: torch.device | str | None) -> torch.device:
+    first = next(chain(module.parameters(), module.buffers()), None)
+    return torch.device(device) if device is not None else first.device if first is not None else torch.device("cpu")
+
+
+def _features(
+    encoder: nn.Module, store: ImageStore, rows: Tensor, batch: int, device: torch.device, name: str
+) -> Tensor:
+    parts = [extract(encoder, store.images[part], batch=batch, device=device, name=name) for part in rows.split(batch)]
+    return torch.cat(parts)
+
+
+def _two_views(
+    encoder: nn.Module,
+    store: ImageStore,
+    rows: Tensor,
+    views: Views,
+    generator: torch.Generator,
+    batch: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Features of two views of every image, ``(N, d)`` each."""
+    found = []
+    with evaluation_mode(encoder), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        for _ in range(2):
+            # Drawn at once, so that the size of the batch changes nothing.
+            descriptors = views.sample(len(rows), generator)
+            parts = [
+                encoder(views.apply(store.images[part].to(device), how)).float().cpu()
+                for part, how in zip(rows.split(batch), descriptors.split(batch), strict=True)
+            ]
+            found.append(finite(torch.cat(parts), "the encoder on augmented views"))
+    return found[0], found[1]
+
+
+@torch.no_grad()
+def _calibrated(calibrator: Calibrator, h: Tensor, standardised: bool, blend: float) -> Tensor:
+    like = calibrator.average_factors
+    made = calibrator.test_features(h.to(like), standardised=standardised, blend=blend)
+    return finite(made.float().cpu(), "the calibrator")
+
+
+def _factors(
+    calibrator: Calibrator, features: Tensor, standardised: bool, labels: Tensor, generator: torch.Generator
+) -> FactorUse:
+    groups = labels if len(labels.unique()) > 1 else None
+    return factor_use(calibrator, features, standardised=standardised, groups=groups, generator=generator)
+
+
+def _likeness(features: Tensor, other: Tensor) -> Likeness:
+    enough = len(features) >= 4
+    debiased = linear_cka(features, other, debiased=True) if enough else float("nan")
+    return Likeness(linear_cka(features, other), debiased)
+
+
+def _conflict(
+    learner: Learner | None,
+    sampler: Sampler | None,
+    episodes: int,
+    generator: torch.Generator,
+    resplits: int,
+    lr: float,
+    pattern: str | None,
+) -> Conflict | None:
+    if learner is None or sampler is None:
+        return None
+    loss, parameters = task_loss(learner)
+    where = next(iter(parameters.values())).device
+    drawn = [sampler.sample().to(where) for _ in range(episodes)]
+    return task_conflict(loss, parameters, drawn, generator=generator, resplits=resplits, lr=lr, pattern=pattern)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

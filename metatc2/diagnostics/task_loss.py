@@ -1,0 +1,112 @@
+"""The loss of one task as a function of the encoder's parameters; calling it changes nothing in the learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from metatc2.episodes import Episode, Samples
+from metatc2.errors import InputError, nearest
+from metatc2.inner import Params
+from metatc2.learners import TC2, Learner, SelfSupervised
+from metatc2.learners.base import full_precision
+
+#: Loss of a task: parameters by name and its images ``(samples, views, C, H, W)`` to a scalar.
+TaskLoss = Callable[[Params, Tensor], Tensor]
+Norm = Literal["batch", "running"]
+
+
+def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch") -> tuple[TaskLoss, Params]:
+    """Objective of a self-supervised learner on one task, and the parameters of its encoder, which it is a function of.
+
+    Heads, calibrator and momentum branch stay as they are. The calibrator works under its present parameters ω, without inner
+    steps, as in `LookAheadTC2`; negatives, batch statistics and standardisation stay within the task. Dropout is off.
+
+    Args:
+        learner: `SelfSupervised`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left alone.
+        calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
+        norm: what batch normalisation in the encoder normalises by: the task's own samples (``"batch"``), or the running
+            statistics (``"running"``).
+
+    Returns:
+        The loss, and copies of the encoder's trainable parameters by their names in the encoder.
+
+    Raises:
+        InputError: if the learner is another, `norm` is unknown, or all parameters of the encoder are frozen.
+
+    >>> from metatc2.objectives import SimCLR
+    >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    >>> loss, parameters = task_loss(SelfSupervised(encoder, SimCLR(), projector=nn.Identity()))
+    >>> sorted(parameters), loss(parameters, torch.rand(5, 2, 1, 2, 2)).shape
+    (['1.bias', '1.weight'], torch.Size([]))
+    """
+    if not isinstance(learner, SelfSupervised):
+        raise InputError(
+            f"task conflict: {type(learner).__name__} has no self-supervised task loss; give SelfSupervised or TC2, or call "
+            "task_conflict with a loss of your own"
+        )
+    if norm not in get_args(Norm):
+        raise InputError(f"task conflict: unknown norm {norm!r}; {nearest(norm, get_args(Norm))}")
+    parameters = {name: p.detach().clone() for name, p in learner.encoder.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise InputError(
+            "task conflict: every parameter of the encoder is frozen; set requires_grad on those to look at"
+        )
+    one = _OneTask(learner, calibrated)
+
+    def loss(params: Params, images: Tensor) -> Tensor:
+        # Buffers are copied for every call: running statistics that move, move in the copy.
+        state = {name: b.clone() for name, b in one.named_buffers()}
+        state |= {f"learner.encoder.{name}": p for name, p in params.items()}
+        with _modes(one, norm):
+            value: Tensor = functional_call(one, state, (images,))
+        return value
+
+    return loss, parameters
+
+
+class _OneTask(nn.Module):
+    """Objective on one task's images ``(samples, views, C, H, W)``."""
+
+    def __init__(self, learner: SelfSupervised, calibrated: bool) -> None:
+        super().__init__()
+        self.learner, self.calibrated = learner, calibrated
+
+    def forward(self, images: Tensor) -> Tensor:
+        learner = self.learner
+        branches = learner.branches(_as_episode(images))
+        z, target = branches.online, branches.target
+        with full_precision(z):
+            if isinstance(learner, TC2) and self.calibrated:
+                made = learner.calibrate(learner.omega(), z)
+                z = made.features
+                if target is not None:  # momentum targets are calibrated by the same factors
+                    with torch.no_grad():
+                        target = learner.calibrate(learner.omega(), target, made.factors).features
+            value: Tensor = learner.objective(learner.embed(z, target))
+        return value
+
+
+def _as_episode(images: Tensor) -> Episode:
+    index = torch.zeros(1, len(images), dtype=torch.int64, device=images.device)
+    whole = Samples(images[None], None, None, index)
+    return Episode(whole, whole.map(lambda t: t[:, :0]))
+
+
+@contextmanager
+def _modes(module: nn.Module, norm: Norm) -> Iterator[None]:
+    """Everything in eval mode, but batch normalisation as `norm` says; on leaving, each part is as it was."""
+    before = [(part, part.training) for part in module.modules()]
+    try:
+        for part, _ in before:
+            part.training = norm == "batch" and isinstance(part, _BatchNorm)
+        yield
+    finally:
+        for part, training in before:
+            part.training = training

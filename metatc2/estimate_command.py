@@ -1,0 +1,94 @@
+"""What `metatc2 estimate` does: transferability without training, and whether it ranks encoders as measured transfer does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metatc2.config import Config, read_config
+from metatc2.measure import RESULTS, Sources, find_targets
+from metatc2.open_encoder import open_encoder
+from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
+
+ESTIMATES = ("LogME", "H-score", "H-score, shrunk")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimates of one encoder on one target.
+
+    Args:
+        encoder: its name.
+        target: e.g. ``"glyphs:greek"``.
+        values: by name of the estimate; higher is better, and comparable on one target alone.
+        measured: mean of the few-shot rows that its results hold for this target, in [0, 1]; None where there are none.
+    """
+
+    encoder: str
+    target: str
+    values: Mapping[str, float]
+    measured: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping that JSON holds."""
+        return {"encoder": self.encoder, "target": self.target, **self.values, "measured": self.measured}
+
+
+def run(
+    names: Sequence[str], targets: Sequence[str] = (), *, allow_seen: bool = False
+) -> tuple[list[Estimate], dict[tuple[str, str], RankCorrelation]]:
+    """LogME and H-score of encoders on targets, and by estimate and target their rank correlation with measured transfer.
+
+    Args:
+        names: see `open_encoder`; results are looked for where the name is a run folder.
+        targets: ``SOURCE[:SPLIT]``; by default those of the first run's task.
+        allow_seen: whether targets may hold classes of the pre-training images.
+
+    Returns:
+        The estimates, and rank correlations where three encoders or more have results.
+
+    Raises:
+        InputError: if an encoder or a target cannot be had.
+    """
+    config = read_config(Path(names[0]) / "config.toml") if (Path(names[0]) / "config.toml").exists() else Config()
+    wanted = tuple(targets) or config.transfer.targets
+    sources = Sources(config.data.root, config.data.download, config.data.stream, config.data.workers)
+    found = []
+    for name in names:
+        encoder = open_encoder(name)
+        for target in find_targets(encoder, wanted, sources, allow_seen=allow_seen):
+            rows = target.store.rows(target.split)
+            features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)
+            labels = target.store.labels[rows]
+            values = (log_me(features, labels), h_score(features, labels), h_score(features, labels, shrinkage=True))
+            found.append(
+                Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), _measured(name, target))
+            )
+    return found, _correlations(found)
+
+
+def _measured(name: str, target: Target) -> float | None:
+    path = Path(name) / RESULTS
+    if not path.exists():
+        return None
+    means = [
+        row.mean
+        for row in read_results(path)[0]
+        if (row.target, row.protocol, row.features) == (target.name, "few-shot", "encoder")
+    ]
+    return sum(means) / len(means) if means else None
+
+
+def _correlations(found: Sequence[Estimate]) -> dict[tuple[str, str], RankCorrelation]:
+    correlations = {}
+    for target in dict.fromkeys(e.target for e in found):
+        known = [(e, e.measured) for e in found if e.target == target and e.measured is not None]
+        for name in ESTIMATES:
+            values = [e.values[name] for e, _ in known]
+            # A rank correlation needs three encoders, and differences on both sides.
+            if len(known) >= 3 and len(set(values)) > 1 and len({m for _, m in known}) > 1:
+                correlations[name, target] = rank_correlation(values, [m for _, m in known if not math.isnan(m)])
+    return correlations

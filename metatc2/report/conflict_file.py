@@ -1,0 +1,63 @@
+"""Task conflict as `metatc2 diagnose` leaves it in a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from metatc2.errors import InputError
+from metatc2.report.figures.conflict import Conflict, is_finite
+
+DIAGNOSIS = "diagnose.json"
+
+_NUMBERS = ("value", "null_mean", "null_low", "null_high")
+_WORDS = {
+    "transferability": "T, transferability (above 0 a step on one task helps another)",
+    "conflict_rate": "C, conflict rate (share of pairs in which it harms)",
+    "own_gain": "own gain (below 0 the step is too long)",
+    "cosine": "cosine of two tasks' gradients",
+    "cosine_below_zero": "share of cosines below 0",
+    "magnitude_similarity": "likeness of gradient lengths",
+}
+
+
+def read_conflict(folder: Path) -> list[Conflict] | None:
+    """Every figure that has a noise null.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        In the order of the file; None where there is no diagnosis, or none of conflict.
+
+    Raises:
+        InputError: if the file is damaged. ``conflict`` is a list of ``{"name", "value", "null_mean", "null_low",
+            "null_high"}``, or these numbers by name (`metatc2.diagnostics.Conflict`), or null.
+    """
+    file = folder / DIAGNOSIS
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_bytes())["conflict"]
+        if content is None:
+            return None
+        named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
+        found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in named]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is no diagnosis ({error!r}); run `metatc2 diagnose {folder}` again") from error
+    return [measure for measure in found if is_finite(measure)]
+
+
+def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Figures of the whole, then of the blocks."""
+    for key, words in _WORDS.items():
+        entry = content[key]
+        if "value" in entry:
+            yield words, entry
+            continue
+        for block, measure in entry.items():
+            # Cosines are the figure of a block; of the others the whole says enough.
+            if key == "cosine" or block == "all":
+                yield f"{words}, {'all parameters' if block == 'all' else block}", measure

@@ -1,0 +1,190 @@
+"""A diagnosis as tables for the terminal, each line with a sentence on how to read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from metatc2.diagnostics import AgainstNull, Conflict, Diagnosis, FactorUse, FeatureSummary, Likeness
+
+Line = tuple[str, Callable[[FeatureSummary], str], str]
+
+
+def diagnosis_table(diagnosis: Diagnosis) -> Group:
+    """Tables of features, likeness, factors and task conflict; those that were not measured are left out.
+
+    Args:
+        diagnosis: as `metatc2.diagnostics.diagnose` returns it.
+    """
+    parts: list[RenderableType] = [_features(diagnosis)]
+    if diagnosis.cka:
+        parts.append(_cka(diagnosis.cka))
+    if diagnosis.factors is not None:
+        parts.append(_factors(diagnosis.factors))
+    if diagnosis.conflict is not None:
+        parts.append(_conflict(diagnosis.conflict))
+    return Group(*parts)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+FEATURES: tuple[Line, ...] = (
+    (
+        "RankMe",
+        lambda f: f"{_number(f.rankme)} of {min(f.rows, f.dim)}",
+        "Higher: more directions in use, at one width.",
+    ),
+    (
+        "effective rank",
+        lambda f: f"{_number(f.effective_rank)} of {min(f.rows, f.dim)}",
+        "Directions of the covariance, by variance; no offset.",
+    ),
+    (
+        "NESum",
+        lambda f: f"{_number(f.nesum)} of {min(f.rows, f.dim)}",
+        "1: one direction holds all; the most: whitened.",
+    ),
+    (
+        "α-ReQ",
+        lambda f: _number(f.power_law.alpha),
+        "Near 1 is good; above, few directions carry all.",
+    ),
+    (
+        "fit of α, R²",
+        lambda f: _number(f.power_law.r2),
+        "Well below 1: no power law, and α says little.",
+    ),
+    (
+        "coding rate",
+        lambda f: f"{_number(f.coding_rate)} of {_number(f.dim / 2 * math.log(3))} nats",
+        "Higher: rows fill more of the sphere.",
+    ),
+    (
+        "ΔR of views",
+        lambda f: f"{_number(f.rate_reduction)} nats",
+        "Higher: images apart, their views together.",
+    ),
+    (
+        "alignment",
+        lambda f: _number(f.alignment),
+        "Lower: two views of an image are closer.",
+    ),
+    (
+        "uniformity",
+        lambda f: _number(f.uniformity),
+        "Lower: more evenly spread; 0: all rows coincide.",
+    ),
+    (
+        "spread of unit rows",
+        lambda f: f"{_number(f.collapse.unit_std)} of {_number(f.collapse.unit_std_healthy)}",
+        "Near 0: complete collapse.",
+    ),
+    (
+        "dead dimensions",
+        lambda f: f"{100 * f.collapse.dead:.1f} %",
+        "Many: dimensional collapse.",
+    ),
+    ("collapse", lambda f: "yes" if f.collapse.sentence else "no", "By the rule that warns during training."),
+)
+
+
+def _new(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption_justify = "left"
+    return table
+
+
+def _features(d: Diagnosis) -> Table:
+    of = f" of {d.images_of}" if d.images != d.images_of else ""
+    table = _new(f"Features of {d.images}{of} images, {escape(d.source)}:{escape(d.split)}")
+    table.add_column("figure", no_wrap=True)
+    for kind in d.features:
+        table.add_column(kind, justify="right", no_wrap=True)
+    table.add_column("how to read it")
+    for name, value, reading in FEATURES:
+        table.add_row(name, *[value(f) for f in d.features.values()], reading)
+    said = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
+    table.caption = "\n".join(said) or None
+    return table
+
+
+def _cka(cka: Mapping[str, Likeness]) -> Table:
+    table = _new("Linear CKA of the encoder's features with")
+    table.add_column("features")
+    for heading in ("CKA", "debiased"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("how to read it")
+    for name, found in cka.items():
+        values = _number(found.cka), _number(found.debiased)
+        table.add_row(escape(name), *values, "1: equal up to rotation and scale; 0 (debiased): unrelated.")
+    return table
+
+
+def _factors(f: FactorUse) -> Table:
+    table = _new("Factors of the calibrator")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("how to read it")
+    table.add_row("factors used", f"{_number(f.factors_used)} of {len(f.usage)}", "Effective number: low, few do all.")
+    table.add_row("unused", f"{100 * f.unused:.1f} %", "Factors with less than a tenth of an even share.")
+    table.add_row("orthogonality", _number(f.orthogonality), "‖VVᵀ − I‖² / K: 0 for orthonormal factors.")
+    table.add_row("largest overlap", _number(f.overlap_most), "Largest |cosine| of two factors: near 1, one is double.")
+    table.add_row("Hoyer sparsity", _number(f.hoyer), "0: all factors alike in every image; 1: one factor an image.")
+    table.add_row("weights near 0", f"{100 * f.near_zero:.1f} %", "Below 5 % of the image's largest weight.")
+    table.add_row(
+        "unexplained", f"{100 * f.unexplained:.1f} %", "Variance that the factors miss: above 50 % is an alarm."
+    )
+    if f.between_groups is not None:
+        null = f"Noise gives {_number(f.between_groups.null_low)} … {_number(f.between_groups.null_high)}."
+        table.add_row(
+            "between classes", _number(f.between_groups.value), f"1: each class uses factors of its own. {null}"
+        )
+    return table
+
+
+def _conflict(c: Conflict) -> Table:
+    table = _new(
+        f"Task conflict: {c.tasks} tasks of {c.support} + {c.query} images, {c.episodes} episodes, steps of {c.lr:g}; "
+        f"noise null: {c.resplits} re-splits"
+    )
+    table.add_column("figure", no_wrap=True)
+    for heading in ("value", "null", "null, 95 %", "z"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("noise?", no_wrap=True)
+    # Sentences stand below: beside six columns of numbers a terminal leaves them no room.
+    readings: dict[str, str] = {}
+
+    def line(name: str, found: AgainstNull, reading: str) -> None:
+        readings.setdefault(name.split(",")[0], reading)
+        interval = f"{_number(found.null_low)} … {_number(found.null_high)}"
+        values = _number(found.value), _number(found.null_mean), interval, _number(found.z, 2)
+        table.add_row(escape(name), *values, _verdict(found))
+
+    line("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
+    line("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
+    line("own gain", c.own_gain, "Below 0: the step is too long to judge by.")
+    for block, found in c.cosine.items():
+        line(f"cosine, {block}", found, "Below 0: gradients of tasks oppose.")
+    line("cosines below 0", c.cosine_below_zero["all"], "Share of pairs that oppose.")
+    line("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
+    told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in readings.items()]
+    if c.without_gradient:
+        told.append(f"Without gradient, left out: {escape(', '.join(c.without_gradient))}.")
+    table.caption = "\n".join(told)
+    table.caption_justify = "left"
+    return table
+
+
+def _verdict(found: AgainstNull) -> str:
+    if not found.outside:
+        return "no more"
+    return f"{'above' if found.value > found.null_mean else 'below'}, p = {_number(found.p, 2)}"

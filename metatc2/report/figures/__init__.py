@@ -1,0 +1,30 @@
+"""The figures of the report, one a file: plain data in, a `Drawn` out."""
+
+from metatc2.report.figures.conflict import Conflict, conflict
+from metatc2.report.figures.drawn import Drawn, to_png, to_svg
+from metatc2.report.figures.embedding_map import View, embedding_map
+from metatc2.report.figures.failures import Failure, failures
+from metatc2.report.figures.forest import forest
+from metatc2.report.figures.learning_curves import learning_curves, thinned
+from metatc2.report.figures.matrix import Grid, matrix
+from metatc2.report.figures.neighbours import Neighbourhood, Picture, neighbours
+
+__all__ = [
+    "Conflict",
+    "Drawn",
+    "Failure",
+    "Grid",
+    "Neighbourhood",
+    "Picture",
+    "View",
+    "conflict",
+    "embedding_map",
+    "failures",
+    "forest",
+    "learning_curves",
+    "matrix",
+    "neighbours",
+    "thinned",
+    "to_png",
+    "to_svg",
+]

@@ -1,0 +1,11 @@
+"""The parts of the report, one a file: methods in, a `Section` out."""
+
+from metatc2.report.sections.comparison import comparison
+from metatc2.report.sections.configuration import configuration
+from metatc2.report.sections.conflict import task_conflict
+from metatc2.report.sections.curves import curves
+from metatc2.report.sections.images import images
+from metatc2.report.sections.matrix import transfer_matrix
+from metatc2.report.sections.transfer import transfer_results
+
+__all__ = ["comparison", "configuration", "curves", "images", "task_conflict", "transfer_matrix", "transfer_results"]

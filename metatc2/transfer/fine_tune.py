@@ -1,0 +1,265 @@
+"""Fine-tune a whole encoder with a linear head, its two hyper-parameters chosen on validation."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from metatc2.errors import InputError
+from metatc2.transfer.features import evaluation_mode
+from metatc2.views import Views
+
+RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+WEIGHT_DECAYS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3)
+
+STEPS = 5000
+VTAB_1K_STEPS = 1000
+
+# A random window of a quarter of the area or more, mirrored half the time: for photographs, not for letters.
+CROP_AND_FLIP = Views(crop_scale=(0.25, 1.0), crop_ratio=(3 / 4, 4 / 3), flip=0.5)
+
+BATCH_NORMS = ("train", "frozen")
+_MOMENTUM = 0.9
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuned:
+    """What fine-tuning found.
+
+    Args:
+        correct: float64 ``(Q,)``: 1 where a test image gets its class, else 0.
+        predicted: int64 ``(Q,)``: the class it gets, for per-class figures.
+        learning_rate: chosen on validation.
+        weight_decay: chosen on validation.
+        rates: that were tried.
+        weight_decays: that were tried.
+        validation: float64 ``(rates, weight decays)``: accuracy on validation; NaN where training diverged.
+    """
+
+    correct: Tensor
+    predicted: Tensor
+    learning_rate: float
+    weight_decay: float
+    rates: tuple[float, ...]
+    weight_decays: tuple[float, ...]
+    validation: Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Mean of `correct`."""
+        return float(self.correct.mean())
+
+
+def fine_tune(
+    encoder: nn.Module,
+    train: Tensor,
+    train_labels: Tensor,
+    validation: Tensor,
+    validation_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    generator: torch.Generator,
+    steps: int = STEPS,
+    batch: int = 64,
+    rates: Sequence[float] = RATES,
+    weight_decays: Sequence[float] = WEIGHT_DECAYS,
+    views: Views | None = None,
+    batch_norm: str = "train",
+    refit: bool = True,
+    device: torch.device | str | None = None,
+) -> FineTuned:
+    """Train encoder and head by SGD (Nesterov, momentum 0.9, cosine to 0), once for each rate and weight decay.
+
+    After Kornblith et al. 2019 (arXiv 1805.08974, appendix A.5) with the smaller grid of this library's protocols. The
+    head starts at 0. All runs see the same images in the same order, with the same augmentation. The pair with the best
+    validation accuracy at the last step is taken (of equals the smaller rate, then the smaller decay), trained once more
+    on training and validation images together, and tested once.
+
+    Args:
+        encoder: maps ``(n, C, H, W)`` in [0, 1] to ``(n, D)``. It is copied, never changed; in the copy every parameter is
+            trained, whether or not it was frozen.
+        train: uint8 ``(N, C, H, W)``.
+        train_labels: int64 ``(N,)``.
+        validation: uint8 ``(V, C, H, W)``; what hyper-parameters are chosen on.
+        validation_labels: int64 ``(V,)``.
+        test: uint8 ``(Q, C, H, W)``.
+        test_labels: int64 ``(Q,)``; a class that training lacks counts as wrong.
+        generator: on the CPU; decides the order of the images, augmentation and dropout.
+        steps: of each run: 5 000, or 1 000 for VTAB-1k.
+        batch: images a step; all of them where there are fewer.
+        rates: learning rates to choose from.
+        weight_decays: to choose from, of all parameters, as `torch.optim.SGD` has it.
+        views: augmentation of the training images, e.g. `CROP_AND_FLIP`; None for none. Validation and test images are
+            never augmented.
+        batch_norm: ``"train"``: BatchNorm uses the batch while it trains and its running statistics afterwards;
+            ``"frozen"``: it keeps the running statistics of pre-training throughout, and only its scale and shift are
+            trained.
+        refit: whether the chosen pair trains once more, on training and validation images together.
+        device: where to run; by default where the encoder's first parameter lies.
+
+    Raises:
+        InputError: if shapes or numbers do not fit, the encoder does not return ``(n, D)``, or all runs diverged.
+
+    >>> images = torch.arange(40).remainder(2).mul(255).byte().view(40, 1, 1, 1).expand(40, 1, 4, 4)
+    >>> labels = torch.arange(40) % 2
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
+    >>> found = fine_tune(network, images, labels, images, labels, images, labels, steps=20, rates=(0.1,),
+    ...                   weight_decays=(0.0,), generator=torch.Generator().manual_seed(0))
+    >>> found.accuracy
+    1.0
+    """
+    _check(encoder, (train, train_labels), (validation, validation_labels), (test, test_labels))
+    if steps < 1 or batch < 1:
+        raise InputError(f"fine-tune: steps and batch must be at least 1, got {steps} and {batch}")
+    for name, values, low in (("rates", rates, "above 0"), ("weight_decays", weight_decays, "at least 0")):
+        if not values or not all(math.isfinite(v) and (v > 0 or (v == 0 and name != "rates")) for v in values):
+            raise InputError(f"fine-tune: {name} must be numbers {low}, at least one, got {tuple(values)}")
+    if batch_norm not in BATCH_NORMS:
+        raise InputError(f"fine-tune: batch_norm must be one of {', '.join(BATCH_NORMS)}, got {batch_norm!r}")
+    first = next(chain(encoder.parameters(), encoder.buffers()))
+    seed = int(torch.randint(2**62, (), generator=generator))
+    run = _Recipe(encoder, steps, batch, views, batch_norm, torch.device(device or first.device), seed)
+
+    tried, decays = tuple(sorted(set(rates))), tuple(sorted(set(weight_decays)))
+    table = torch.full((len(tried), len(decays)), math.nan, dtype=torch.float64)
+    best: tuple[float, int, int] = (-1.0, 0, 0)
+    model: nn.Module | None = None
+    names = torch.unique(train_labels.cpu())
+    for i, rate in enumerate(tried):
+        for j, decay in enumerate(decays):
+            candidate = run.train(train, train_labels, rate, decay)
+            if candidate is None:
+                continue
+            found = names[run.predict(candidate, validation)]
+            table[i, j] = (found == validation_labels.cpu()).double().mean()
+            if float(table[i, j]) > best[0]:
+                best, model = (float(table[i, j]), i, j), candidate
+    if model is None:
+        raise InputError(f"fine-tune: training diverged at every rate of {tried}; give smaller ones")
+    if refit:
+        both = torch.cat([train, validation]), torch.cat([train_labels, validation_labels])
+        model, names = run.train(*both, tried[best[1]], decays[best[2]]), torch.unique(both[1].cpu())
+        if model is None:
+            raise InputError(
+                f"fine-tune: the chosen rate {tried[best[1]]} diverged on training and validation images together; "
+                "leave it out of rates, or set refit=False"
+            )
+    predicted = names[run.predict(model, test)]
+    correct = (predicted == test_labels.cpu()).double()
+    return FineTuned(correct, predicted, tried[best[1]], decays[best[2]], tried, decays, table)
+
+
+@dataclass(frozen=True, eq=False)
+class _Recipe:
+    """How one run goes, whatever its rate and weight decay."""
+
+    encoder: nn.Module
+    steps: int
+    batch: int
+    views: Views | None
+    batch_norm: str
+    device: torch.device
+    seed: int
+
+    def train(self, images: Tensor, labels: Tensor, rate: float, decay: float) -> nn.Module | None:
+        """A copy of the encoder with a head, trained; None if the loss or a weight became infinite or NaN."""
+        names, classes = torch.unique(labels.cpu(), return_inverse=True)
+        draws = torch.Generator().manual_seed(self.seed)
+        with _own_chance(self.seed, self.device):
+            model = self._copy(images[:1], len(names))
+            optimiser = torch.optim.SGD(
+                model.parameters(), lr=rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay
+            )
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
+            for rows in self._batches(len(images), draws):
+                x, y = self._inputs(images[rows.to(images.device)], draws), classes[rows].to(self.device)
+                loss = cross_entropy(model(x), y)
+                if not bool(loss.isfinite()):
+                    return None
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                scheduler.step()
+        usable = all(bool(t.isfinite().all()) for t in chain(model.parameters(), model.buffers()))
+        return model if usable else None
+
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Classes in the order of their names, ``(n,)`` on the CPU."""
+        parts = []
+        with evaluation_mode(model), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            for some in images.split(512):
+                parts.append(model(some.to(self.device).float() / 255).argmax(1).cpu())
+        return torch.cat(parts)
+
+    def _copy(self, image: Tensor, classes: int) -> nn.Module:
+        encoder = copy.deepcopy(self.encoder).to(self.device)
+        encoder.eval()
+        with torch.no_grad():
+            features = encoder(image.to(self.device).float() / 255)
+        if not isinstance(features, Tensor) or features.ndim != 2:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise InputError(
+                f"fine-tune: the encoder must map (n, C, H, W) to (n, D), got {got}; end it with a pooling or nn.Flatten()"
+            )
+        head = nn.Linear(features.shape[1], classes, device=self.device)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        model = nn.Sequential(encoder, head).float().train()
+        model.requires_grad_(True)
+        if self.batch_norm == "frozen":
+            for part in model.modules():
+                if isinstance(part, _NORMS):
+                    part.eval()
+        return model
+
+    def _batches(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Rows of each step: pass after pass over all images, the incomplete last batch of a pass dropped."""
+        size, done = min(self.batch, count), 0
+        while True:
+            for rows in torch.randperm(count, generator=generator).split(size):
+                if done == self.steps:
+                    return
+                if len(rows) == size:
+                    done += 1
+                    yield rows
+
+    def _inputs(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.views is None:
+            return images.to(self.device).float() / 255
+        return self.views(images, generator, views=1)[0][:, 0].to(self.device)
+
+
+def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> None:
+    if not isinstance(encoder, nn.Module) or not any(p.is_floating_point() for p in encoder.parameters()):
+        raise InputError(
+            f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
+            "judge it by a protocol on features"
+        )
+    shape = sides[0][0].shape[1:]
+    for name, (images, labels) in zip(("train", "validation", "test"), sides, strict=True):
+        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != shape:
+            raise InputError(
+                f"fine-tune: {name} images must be uint8 (n, C, H, W), not empty and all of one size, "
+                f"got {images.dtype} {tuple(images.shape)}"
+            )
+        if labels.shape != (len(images),):
+            raise InputError(f"fine-tune: {name}_labels must have one label an image, got {tuple(labels.shape)}")
+
+
+@contextmanager
+def _own_chance(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from torch's own generator: seeded within, and as it was afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,205 @@
+"""The linear probe trained by SGD that many published tables use; here on cached features of images as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.transfer.features import finite
+
+# Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
+# go from 0.1 (SimSiam) to 30 (MoCo).
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+SCHEDULES = ("cosine", "steps")
+
+_MOMENTUM = 0.9
+_RULE_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSGD:
+    """What the probe found.
+
+    Args:
+        correct: float64 ``(Q,)``: 1 where a test image gets its class, else 0.
+        predicted: int64 ``(Q,)``: the class it gets, for per-class figures.
+        learning_rate: the base rate that validation chose.
+        validation: accuracy on validation by base rate; NaN where training diverged.
+    """
+
+    correct: Tensor
+    predicted: Tensor
+    learning_rate: float
+    validation: Mapping[float, float]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean of `correct`."""
+        return float(self.correct.mean())
+
+
+def linear_sgd(
+    train: Tensor,
+    train_labels: Tensor,
+    validation: Tensor,
+    validation_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    generator: torch.Generator,
+    epochs: int = 90,
+    batch: int = 256,
+    rates: Sequence[float] = RATES,
+    weight_decay: float = 0.0,
+    schedule: str = "cosine",
+    standardise: bool = True,
+    refit: bool = True,
+) -> LinearSGD:
+    """Softmax regression by SGD with momentum 0.9 (the probe of He et al. 2020, arXiv 1911.05722, section 4.1).
+
+    The learning rate of a step is ``base · batch / 256`` times the schedule, by step. All base rates are trained side by
+    side on the same batches, the one with the best validation accuracy is taken (of equals the smallest), and the test
+    images are classified once. The published probes crop and flip their training images anew in every epoch; this one
+    sees cached features of images as they are, so its figures are a little below theirs: do not mix the two in a table.
+
+    Args:
+        train: float ``(N, D)``, features of a frozen encoder.
+        train_labels: int64 ``(N,)``.
+        validation: float ``(V, D)``; what hyper-parameters are chosen on.
+        validation_labels: int64 ``(V,)``.
+        test: float ``(Q, D)``.
+        test_labels: int64 ``(Q,)``; a class that training lacks counts as wrong.
+        generator: on the CPU; decides the order of the images, nothing else (weights start at 0).
+        epochs: passes over the training images.
+        batch: images a step; the last batch of an epoch may be smaller.
+        rates: base learning rates to choose from.
+        weight_decay: of weights and bias, as `torch.optim.SGD` has it.
+        schedule: ``"cosine"`` to 0, or ``"steps"``: a tenth after 2/3 and again after 8/9 of the epochs (60 and 80 of 90).
+        standardise: whether each dimension gets mean 0 and deviation 1 by the training images, so that one set of rates
+            suits every encoder; without, give `rates` that suit the features. (A BatchNorm without affine parameters in
+            front of the probe does nearly the same.)
+        refit: whether the chosen rate trains once more, on training and validation images together.
+
+    Raises:
+        InputError: if shapes or numbers do not fit, features are not finite, or training diverged at every rate.
+
+    >>> x, y = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(20, 1), torch.arange(40) % 2
+    >>> found = linear_sgd(x, y, x, y, x[:4], y[:4], generator=torch.Generator().manual_seed(0), epochs=2)
+    >>> found.correct.tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
+    for name, features, labels in sides:
+        if features.ndim != 2 or not len(features) or features.shape[1] != train.shape[1]:
+            raise InputError(
+                f"linear-SGD: {name} must be (n, D), not empty, D as in train, got {tuple(features.shape)}"
+            )
+        if labels.shape != (len(features),):
+            raise InputError(f"linear-SGD: {name}_labels must have one label a row, got {tuple(labels.shape)}")
+        finite(features, f"linear-SGD {name}")
+    if epochs < 1 or batch < 1 or not rates or not all(0 < rate < math.inf for rate in rates) or weight_decay < 0:
+        raise InputError(
+            f"linear-SGD: epochs and batch must be at least 1, rates positive, weight_decay at least 0, "
+            f"got {epochs}, {batch}, {tuple(rates)} and {weight_decay}"
+        )
+    if schedule not in SCHEDULES:
+        raise InputError(f"linear-SGD: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    tried = sorted(set(rates))
+    options = _Options(epochs, batch, weight_decay, schedule, standardise)
+    probe = _fit(train, train_labels, tried, options, generator)
+    scores = [
+        float((found.cpu() == validation_labels.cpu()).double().mean()) if usable else math.nan
+        for found, usable in zip(probe.predict(validation), probe.usable(), strict=True)
+    ]
+    if all(map(math.isnan, scores)):
+        raise InputError(f"linear-SGD: training diverged at every rate of {tried}; give smaller ones")
+    best = max(range(len(tried)), key=lambda i: (not math.isnan(scores[i]), scores[i]))
+    if refit:
+        both = torch.cat([train, validation]), torch.cat([train_labels, validation_labels])
+        probe, chosen = _fit(*both, [tried[best]], options, generator), 0
+    else:
+        chosen = best
+    predicted = probe.predict(test)[chosen].cpu()
+    correct = (predicted == test_labels.cpu()).double()
+    return LinearSGD(correct, predicted, tried[best], dict(zip(tried, scores, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Options:
+    epochs: int
+    batch: int
+    weight_decay: float
+    schedule: str
+    standardise: bool
+
+    def decay(self, step: int, steps: int) -> float:
+        """Share of the learning rate at a step of an epoch count that makes `steps`."""
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * step / steps))
+        epoch = step * self.epochs // steps
+        return 0.1 ** ((3 * epoch >= 2 * self.epochs) + (9 * epoch >= 8 * self.epochs))
+
+
+@dataclass(frozen=True, eq=False)
+class _Probes:
+    """One probe a learning rate: weight ``(D, G, classes)`` and bias ``(G, classes)`` on ``(x − mean) · scale``."""
+
+    names: Tensor
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Classes ``(G, n)``."""
+        scores = _scores((features.float() - self.mean) * self.scale, self.weight, self.bias)
+        found: Tensor = self.names[scores.argmax(2)]
+        return found.T
+
+    def usable(self) -> list[bool]:
+        """Which probes have finite weights."""
+        found = self.weight.isfinite().all(2).all(0) & self.bias.isfinite().all(1)
+        return [bool(each) for each in found]
+
+
+@torch.no_grad()
+def _fit(
+    features: Tensor, labels: Tensor, rates: Sequence[float], options: _Options, generator: torch.Generator
+) -> _Probes:
+    names, classes = torch.unique(labels.to(features.device), return_inverse=True)
+    features = features.detach().float()
+    mean, scale = features.new_zeros(features.shape[1]), features.new_ones(features.shape[1])
+    if options.standardise:
+        mean, deviation = features.mean(0), features.std(0, correction=0)
+        # A dimension that is constant says nothing; it is left alone rather than divided by its rounding.
+        scale = torch.where(deviation > 1e-6 * features.abs().amax(0), 1 / deviation, 0.0)
+        features = (features - mean) * scale
+    count, width = features.shape
+    rate = torch.tensor(rates, device=features.device)[:, None] * options.batch / _RULE_BATCH
+    weight, bias = features.new_zeros(width, len(rates), len(names)), features.new_zeros(len(rates), len(names))
+    weight_speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)
+    steps, step = options.epochs * math.ceil(count / options.batch), 0
+    for _ in range(options.epochs):
+        for rows in torch.split(torch.randperm(count, generator=generator).to(features.device), options.batch):
+            x = features[rows]
+            # The gradient of the mean cross-entropy with respect to the scores: softmax less the truth.
+            error = _scores(x, weight, bias).softmax(2)
+            error[torch.arange(len(rows), device=x.device), :, classes[rows]] -= 1
+            error /= len(rows)
+            gradient = (x.T @ error.flatten(1)).view_as(weight)
+            weight_speed = _MOMENTUM * weight_speed + gradient + options.weight_decay * weight
+            bias_speed = _MOMENTUM * bias_speed + error.sum(0) + options.weight_decay * bias
+            now = rate * options.decay(step, steps)
+            weight, bias = weight - now * weight_speed, bias - now * bias_speed
+            step += 1
+    return _Probes(names, mean, scale, weight, bias)
+
+
+def _scores(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``(n, G, classes)``; all probes in one product."""
+    return (rows @ weight.flatten(1)).view(len(rows), *bias.shape) + bias

@@ -1,0 +1,101 @@
+"""The transfer matrix: every source on every target under one protocol, with the controls as rows of their own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from metatc2.errors import InputError
+from metatc2.transfer.compare import Run
+from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
+from metatc2.transfer.intervals import mean_interval
+from metatc2.transfer.results import Row
+
+# What must agree for two rows to stand in one matrix.
+_ONE_PROTOCOL = (
+    *("protocol", "way", "shot", "head", "k_asked", "episodes", "query_asked", "temperature", "metric", "setting"),
+    *("layer", "inductive"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One source on one target.
+
+    Args:
+        mean: over seeds, in [0, 1].
+        ci95: half width of the 95 % Student interval over seeds; None with one seed.
+        seeds: that stand behind it.
+    """
+
+    mean: float
+    ci95: float | None
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Sources down, targets across.
+
+    Args:
+        row: a row that was measured in this way, for what the protocol is called.
+        sources: ``"METHOD from SOURCE"``, then the controls.
+        targets: e.g. ``"glyphs:greek"``.
+        cells: by source and target; missing where nothing was measured.
+    """
+
+    row: Row
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Cell]
+
+
+def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list[Matrix]:
+    """One matrix for each protocol that was measured; runs that differ in their seed alone are one source.
+
+    Args:
+        runs: of any methods, sources and seeds.
+        features: which rows of the runs, see `Row.features`; the rows of the two controls always stand below.
+
+    Raises:
+        InputError: if there is no such row, or two runs met other images under the name of one target.
+    """
+    groups: dict[tuple[object, ...], list[tuple[str, int, Row]]] = defaultdict(list)
+    for run in runs:
+        for row in run.rows:
+            if row.features not in (features, RANDOM_ENCODER, RAW_PIXELS):
+                continue
+            source = f"{run.method} from {row.source}" if row.features == features else row.features
+            groups[tuple(getattr(row, name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
+    found = [_matrix(group) for group in groups.values() if any(row.features == features for _, _, row in group)]
+    if not found:
+        raise InputError(
+            f"matrix: no result of features {features!r}; run `metatc2 transfer` on the runs with the same --to"
+        )
+    return found
+
+
+def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
+    images: dict[str, str] = {}
+    values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for source, seed, row in group:
+        if images.setdefault(row.target, row.target_sha256) != row.target_sha256:
+            raise InputError(
+                f"matrix: {row.target} stands for different images in different runs; measure all of them with images of one "
+                "size and on one version of the data"
+            )
+        values[source, row.target][seed] = row.mean
+    own = dict.fromkeys(source for source, _, _ in group if source not in (RANDOM_ENCODER, RAW_PIXELS))
+    controls = [name for name in (RANDOM_ENCODER, RAW_PIXELS) if any(source == name for source, _, _ in group)]
+    targets = tuple(dict.fromkeys(row.target for _, _, row in group))
+    cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
+    return Matrix(group[0][2], (*own, *controls), targets, cells)
+
+
+def _cell(by_seed: Mapping[int, float], constant: bool) -> Cell:
+    seeds = tuple(sorted(by_seed))
+    if len(seeds) == 1 or constant:
+        return Cell(by_seed[seeds[0]], None, seeds)
+    mean, half = mean_interval([by_seed[seed] for seed in seeds])
+    return Cell(mean, half, seeds)

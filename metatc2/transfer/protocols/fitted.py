@@ -1,0 +1,37 @@
+"""Linear classifiers on all training images: L-BFGS over the L2 grid, or the SGD probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from metatc2.transfer.linear import linear
+from metatc2.transfer.linear_sgd import linear_sgd
+from metatc2.transfer.protocols.base import Measured, Subject, target_seed
+from metatc2.transfer.protocols.parts import classified, parts
+
+
+def logistic(subject: Subject) -> Iterator[Measured]:
+    """One row for each encoder: see `metatc2.transfer.linear`."""
+    splits = parts(subject.target)
+    for name in subject.names:
+        x = [subject.table.at(name, rows) for rows in splits[:3]]
+        y = [subject.labels(rows) for rows in splits[:3]]
+        found = linear(x[0], y[0], x[1], y[1], x[2], y[2], per_class=subject.target.store.metric == "mean per class")
+        yield classified(
+            subject, splits, found.correct, protocol="linear", features=name, chosen={"l2": float(found.l2)}
+        )
+
+
+def sgd(subject: Subject) -> Iterator[Measured]:
+    """One row for each encoder: see `metatc2.transfer.linear_sgd`."""
+    splits = parts(subject.target)
+    for name in subject.names:
+        x = [subject.table.at(name, rows) for rows in splits[:3]]
+        y = [subject.labels(rows) for rows in splits[:3]]
+        # The same order of images for every encoder.
+        generator = torch.Generator().manual_seed(target_seed(subject.target.name, "linear-sgd"))
+        found = linear_sgd(x[0], y[0], x[1], y[1], x[2], y[2], generator=generator)
+        chosen = {"learning rate": found.learning_rate}
+        yield classified(subject, splits, found.correct, protocol="linear-sgd", features=name, chosen=chosen)

@@ -1,0 +1,103 @@
+"""Fine-tuning of the whole encoder, with all labels or a fraction of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from metatc2.transfer.fine_tune import STEPS, fine_tune
+from metatc2.transfer.protocols.base import Measured, Subject, target_seed
+from metatc2.transfer.protocols.parts import classified, parts
+from metatc2.transfer.semi_supervised import semi_supervised_fine_tune, semi_supervised_linear
+
+
+def tuned(subject: Subject) -> Iterator[Measured]:
+    """One row for each encoder that is a module; raw pixels have nothing to tune."""
+    splits, images = parts(subject.target), subject.target.store.images
+    for name, encoder in subject.table.encoders.items():
+        if not isinstance(encoder, nn.Module):
+            continue
+        x = [images[rows] for rows in splits[:3]]
+        y = [subject.labels(rows) for rows in splits[:3]]
+        generator = torch.Generator().manual_seed(target_seed(subject.target.name, "fine-tune"))
+        found = fine_tune(
+            encoder,
+            x[0],
+            y[0],
+            x[1],
+            y[1],
+            x[2],
+            y[2],
+            generator=generator,
+            steps=subject.options.fine_tune_steps,
+            device=subject.device,
+        )
+        chosen = {"learning rate": found.learning_rate, "weight decay": found.weight_decay}
+        yield classified(
+            subject,
+            splits,
+            found.correct,
+            protocol="fine-tune",
+            features=name,
+            chosen=chosen,
+            head="fine-tuned",
+            setting=", ".join(_steps(subject)),
+        )
+
+
+def few_labels(subject: Subject) -> Iterator[Measured]:
+    """One row for each fraction and encoder: a linear classifier on frozen features."""
+    splits = parts(subject.target)
+    y = [subject.labels(rows) for rows in splits[:3]]
+    for fraction in subject.options.fractions:
+        for name in subject.names:
+            x = [subject.table.at(name, rows) for rows in splits[:3]]
+            found = semi_supervised_linear(x[0], y[0], x[1], y[1], x[2], y[2], fraction=fraction)
+            yield classified(
+                subject,
+                splits,
+                found.correct,
+                protocol="semi-supervised",
+                features=name,
+                chosen=found.chosen,
+                setting=_share(fraction),
+            )
+
+
+def few_labels_tuned(subject: Subject) -> Iterator[Measured]:
+    """One row for each fraction and encoder that is a module, fine-tuned on the fraction."""
+    splits, images = parts(subject.target), subject.target.store.images
+    for fraction in subject.options.fractions:
+        for name, encoder in subject.table.encoders.items():
+            if not isinstance(encoder, nn.Module):
+                continue
+            generator = torch.Generator().manual_seed(target_seed(subject.target.name, "semi-supervised", fraction))
+            found = semi_supervised_fine_tune(
+                encoder,
+                *(side for rows in splits[:3] for side in (images[rows], subject.labels(rows))),
+                fraction=fraction,
+                generator=generator,
+                steps=subject.options.fine_tune_steps,
+                device=subject.device,
+            )
+            yield classified(
+                subject,
+                splits,
+                found.correct,
+                protocol="semi-supervised-fine-tune",
+                features=name,
+                chosen=found.chosen,
+                head="fine-tuned",
+                setting=", ".join([_share(fraction), *_steps(subject)]),
+            )
+
+
+def _share(fraction: float) -> str:
+    return f"{100 * fraction:g} % of the labels"
+
+
+def _steps(subject: Subject) -> list[str]:
+    steps = subject.options.fine_tune_steps
+    return [] if steps == STEPS else [f"{steps} steps"]

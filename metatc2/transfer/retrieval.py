@@ -1,0 +1,130 @@
+"""Image retrieval on cached features: mean average precision and recall at k, by cosine similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from metatc2.errors import InputError
+from metatc2.transfer.features import finite
+
+# Similarities held at once, of which about four arrays live.
+_CHUNK_BYTES = 2**26
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalResult:
+    """What queries found.
+
+    Args:
+        average_precision: float64 ``(Q',)``, of each query that has something to find.
+        recall: by k, float64 ``(Q',)``: 1 where one of the k nearest has the query's class, else 0.
+        answerable: bool ``(Q,)``: which queries have an image of their class in the gallery; the others do not count.
+    """
+
+    average_precision: Tensor
+    recall: Mapping[int, Tensor]
+    answerable: Tensor
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the queries that count, in [0, 1]."""
+        return float(self.average_precision.mean())
+
+
+def retrieval(
+    queries: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+) -> RetrievalResult:
+    """Rank the gallery by cosine for each query; without one, each query ranks all other queries (leave one out).
+
+    Average precision is the mean, over the relevant images, of the precision at their rank, over the whole ranking. Equal
+    similarities count as one rank, so the order of the gallery does not matter (as in scikit-learn). Recall at k is that of
+    metric learning (Song et al. 2016, arXiv 1511.06452): whether any of the k nearest is relevant; ties go by position.
+
+    Args:
+        queries: float ``(Q, D)``.
+        query_labels: int64 ``(Q,)``.
+        gallery: float ``(G, D)``.
+        gallery_labels: int64 ``(G,)``.
+        ks: for recall.
+
+    Raises:
+        InputError: if shapes do not fit, a k is below 1 or beyond the gallery, features are not finite, or no query has an
+            image of its class to find.
+
+    >>> found = retrieval(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1]), ks=(1,))
+    >>> found.mean_average_precision, float(found.recall[1].mean())
+    (1.0, 1.0)
+    """
+    alone = gallery is None
+    if gallery is None or gallery_labels is None:
+        if gallery is not None or gallery_labels is not None:
+            raise InputError("retrieval: gallery and gallery_labels must be given together, or neither")
+        gallery, gallery_labels = queries, query_labels
+    _check(queries, query_labels, gallery, gallery_labels, ks, alone)
+    asked = normalize(finite(queries, "retrieval queries"), dim=1)
+    shelf = asked if alone else normalize(finite(gallery, "retrieval gallery"), dim=1)
+    chunk = max(1, _CHUNK_BYTES // (8 * len(shelf)))
+    precisions, firsts, counts = [], [], []
+    for at in range(0, len(asked), chunk):
+        similarity = asked[at : at + chunk] @ shelf.T
+        rows = torch.arange(len(similarity), device=similarity.device)
+        relevant = query_labels[at : at + chunk].unsqueeze(1) == gallery_labels
+        if alone:
+            # The query itself goes to the end, where it is not relevant.
+            similarity = similarity.index_put((rows, rows + at), similarity.new_tensor(-torch.inf))
+            relevant = relevant.index_put((rows, rows + at), relevant.new_tensor(False))
+        ranked, order = similarity.sort(dim=1, descending=True, stable=True)
+        hit = relevant.gather(1, order)
+        precisions.append(_average_precision(ranked, hit))
+        firsts.append(hit.int().argmax(1))
+        counts.append(hit.sum(1))
+    answerable = torch.cat(counts) > 0
+    if not bool(answerable.any()):
+        raise InputError(
+            "retrieval: no query has an image of its class to find; give a gallery with the queries' classes"
+        )
+    first = torch.cat(firsts)[answerable]
+    return RetrievalResult(
+        average_precision=torch.cat(precisions)[answerable].cpu(),
+        recall={k: (first < k).double().cpu() for k in ks},
+        answerable=answerable.cpu(),
+    )
+
+
+def _average_precision(ranked: Tensor, hit: Tensor) -> Tensor:
+    """float64 ``(q,)`` from similarities in falling order and what is relevant there."""
+    # Equal similarities are read off at the last of them.
+    last = torch.ones_like(hit)
+    last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+    place = torch.arange(hit.shape[1], device=hit.device).expand(hit.shape)
+    end = torch.where(last, place, hit.shape[1]).flip(1).cummin(1).values.flip(1)
+    found = hit.cumsum(1)
+    precision = found.gather(1, end).double() / (end + 1)
+    return (precision * hit).sum(1) / found[:, -1].clamp_min(1)
+
+
+def _check(
+    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, ks: Sequence[int], alone: bool
+) -> None:
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1] or not len(queries):
+        raise InputError(
+            "retrieval: queries and gallery must be (Q, D) and (G, D), not empty, "
+            f"got {tuple(queries.shape)} and {tuple(gallery.shape)}"
+        )
+    if query_labels.shape != (len(queries),) or gallery_labels.shape != (len(gallery),):
+        raise InputError("retrieval: query_labels and gallery_labels must have one label a row of the features")
+    most = len(gallery) - alone
+    if not ks or min(ks) < 1 or max(ks) > most:
+        raise InputError(
+            f"retrieval: ks must be from 1 to {most}, the images to rank, got {list(ks)}; name smaller ones"
+        )

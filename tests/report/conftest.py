@@ -1,0 +1,55 @@
+"""Six small runs, two methods of three seeds, and the page about them; made once."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from metatc2 import runs
+from metatc2.config import merge, read_task
+from metatc2.report.html import write_report
+
+SETTINGS = {
+    "data": {"image_size": 16},
+    "encoder": {"width": 8},
+    "episode": {"batch": 16},
+    "calibration": {"factors": 4},
+    "trainer": {"steps": 4, "log_every": 1, "warmup": 0.25},
+    "transfer": {
+        "targets": ["digits:meta-test", "digits:meta-validation"],
+        "way": [2],
+        "shot": [1],
+        "query": 5,
+        "episodes": 8,
+        "heads": ["cosine"],
+    },
+}
+NULL = {"null_mean": 0.2, "null_low": 0.1, "null_high": 0.3}
+
+
+def pretrain(path: Path, calibration: str, seed: int, *, transfer: bool = True) -> Path:
+    task = merge(read_task("digits"), SETTINGS, "test")
+    config = merge(task, {"calibration": {"name": calibration}, "trainer": {"seed": seed}}, "test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # four steps are no training, and the trainer says so
+        run = runs.pretrain(config, path)
+    if transfer:
+        runs.transfer(run)
+    return path
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("runs")
+    found = [pretrain(root / f"{name}-s{seed}", name, seed) for name in ("tc2", "none") for seed in range(3)]
+    listed = [{"name": "C, <b>rate</b>", "value": 0.5, **NULL}, {"name": "T", "value": 0.15, **NULL}]
+    (found[0] / "diagnose.json").write_text(json.dumps({"conflict": listed}))
+    return found
+
+
+@pytest.fixture(scope="session")
+def page(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(folders, tmp_path_factory.mktemp("page") / "report.html", assets=True)

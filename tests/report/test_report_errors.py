@@ -1,0 +1,153 @@
+"""What a report says about folders that lack something, and when it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from metatc2.errors import InputError
+from metatc2.report.folders import read_folder, read_methods
+from metatc2.report.html import write_report
+from metatc2.report.sections import comparison, curves, task_conflict, transfer_matrix, transfer_results
+
+
+@pytest.fixture
+def copy(folders: list[Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folders[0], tmp_path / "run"))
+
+
+def test_a_folder_without_results_says_how_to_get_them(copy: Path) -> None:
+    (copy / "transfer.json").unlink()
+    (copy / "diagnose.json").unlink()
+    (copy / "metrics.jsonl").unlink()
+    methods = read_methods([copy])
+    for section, command in (
+        (transfer_results(methods), f"metatc2 transfer {copy}"),
+        (comparison(methods), f"metatc2 transfer {copy}"),
+        (transfer_matrix(methods), f"metatc2 transfer {copy}"),
+        (task_conflict(methods), f"metatc2 diagnose {copy}"),
+        (curves(methods), f"metatc2 pretrain --resume {copy}"),
+    ):
+        assert not section.figures
+        assert any(sentence.endswith(command) for sentence in section.missing), section
+
+
+def test_an_unfinished_run_gives_a_page_that_says_so(copy: Path, tmp_path: Path) -> None:
+    (copy / "encoder.safetensors").unlink()
+    text = write_report([copy], tmp_path / "page.html").read_text()
+    assert text.count(f"the run is not finished; metatc2 pretrain --resume {copy}") == 3  # map, neighbours, failures
+    assert 'id="learning-curves"' in text
+    assert not (tmp_path / "page_assets").exists()
+
+
+def test_one_method_is_not_compared(folders: list[Path]) -> None:
+    section = comparison(read_methods(folders[:3]))
+    assert not section.figures
+    assert "two methods" in section.missing[0]
+
+
+def test_what_compare_refuses_stands_in_its_section(folders: list[Path], copy: Path) -> None:
+    # Another method with a seed that the first does not have.
+    section = comparison(read_methods([copy, folders[4]]))
+    assert not section.figures
+    assert "share no seed" in section.missing[0]
+
+
+def test_methods_are_grouped_and_ordered(folders: list[Path]) -> None:
+    methods = read_methods([folders[4], folders[2], folders[0], folders[3], folders[2]])
+    assert [(m.name, [f.seed for f in m.folders]) for m in methods] == [("simclr", [0, 1]), ("simclr+tc2", [0, 2])]
+
+
+def test_the_last_line_of_a_log_may_be_cut_and_no_other(copy: Path) -> None:
+    log = copy / "metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 5, "lo')
+    assert [record["step"] for record in read_folder(copy).metrics] == [1, 2, 3, 4]
+    log.write_text('{"step": 0, "lo\n' + whole)
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1 is no record of a step"):
+        read_folder(copy)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"conflict": [{"name": "T"}]}', '{"conflict": {"cosine": 1}}'])
+def test_a_damaged_diagnosis_is_one_sentence(copy: Path, content: str) -> None:
+    (copy / "diagnose.json").write_text(content)
+    with pytest.raises(InputError, match=r"diagnose\.json is no diagnosis .*; run `metatc2 diagnose "):
+        read_folder(copy)
+
+
+def test_a_diagnosis_by_name_is_read_too(copy: Path) -> None:
+    def one(value: float | None) -> dict[str, float | None]:
+        return {"value": value, "null_mean": 0.0, "null_low": -1.0, "null_high": 1.0, "p": 0.5}
+
+    whole = {"transferability": one(2.0), "conflict_rate": one(0.1), "own_gain": one(0.2)}
+    blocks = {
+        "cosine": {"all": one(0.3), "stem": one(0.4)},
+        "cosine_below_zero": {"all": one(0.5), "stem": one(0.6)},
+        "magnitude_similarity": {"all": one(0.7)},
+    }
+    (copy / "diagnose.json").write_text(json.dumps({"conflict": {**whole, **blocks, "tasks": 4}}))
+    found = read_folder(copy).conflict or []
+    assert [m.value for m in found] == [2.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7]
+    assert [m.outside for m in found] == [True] + [False] * 6
+    assert found[4].name.endswith("stem")
+    (copy / "diagnose.json").write_text('{"conflict": null}')
+    assert read_folder(copy).conflict is None
+
+
+def test_what_metatc2_diagnose_writes_is_read() -> None:
+    """The names that are looked for are the fields of the record."""
+    from dataclasses import fields
+
+    from metatc2.diagnostics import Conflict
+    from metatc2.report.conflict_file import _WORDS
+
+    assert set(_WORDS) <= {field.name for field in fields(Conflict)}
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda f, p: ([], p / "a.html"), "no run folder is named"),
+        (lambda f, p: ([p], p / "a.html"), "is not a run folder .* metatc2 pretrain TASK --run"),
+        (lambda f, p: ([f[0], shutil.copytree(f[0], p / "again")], p / "a.html"), "same method with the same seed 0"),
+        (lambda f, p: ([f[0]], p), r"is a folder; name a file in it"),
+    ],
+)
+def test_refusals(make, sentence: str, folders: list[Path], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    paths, out = make(folders, tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        write_report(paths, out)
+    assert not list(tmp_path.glob("*.html*"))
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metatc2.report.html.build_sections", lambda methods: [])  # not what is tested
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(InputError, match=r"--out .*file/page\.html: cannot be written \(.*\); name a file"):
+        write_report(folders[:1], tmp_path / "file" / "page.html")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "here"
+
+
+def test_damage_in_one_folder_leaves_an_earlier_page_as_it_was(folders: list[Path], copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("earlier")
+    (copy / "transfer.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        write_report([folders[3], copy], out, assets=True)
+    assert out.read_text() == "earlier"
+    assert not (tmp_path / "page_assets").exists()
+
+
+def test_names_are_text_and_never_markup(copy: Path, tmp_path: Path) -> None:
+    """A folder's name goes into the page, its tables and its alt texts."""
+    odd = copy.rename(tmp_path / '<b class="x">&$y$')
+    (odd / "encoder.safetensors").unlink()
+    text = write_report([odd], tmp_path / "page.html").read_text()
+    assert "<b class" not in text
+    assert "&lt;b class=" in text

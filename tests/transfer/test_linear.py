@@ -1,0 +1,118 @@
+"""The linear protocol against scikit-learn at every l2; what is chosen, and how it is scored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.transfer.linear import L2_GRID, _Axes, _scores, linear
+from metatc2.transfer.softmax_regression import minimise
+
+GRID = (1e-3, 1e-1, 1.0, 10.0, 1e3)
+Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def data(width: int = 10, classes: int = 4, train: int = 120) -> Sides:
+    g = torch.Generator().manual_seed(0)
+    n = train + 160
+    # Classes of different sizes, labels with gaps, columns of different scales that share a factor.
+    place = (torch.rand(n, generator=g).square() * classes).long()
+    place[:classes] = torch.arange(classes)
+    x = (10 / width) ** 0.5 * torch.randn(classes, width, generator=g)[place] + 1.3 * torch.randn(n, width, generator=g)
+    x = (x + torch.randn(n, 1, generator=g)) * torch.logspace(-1, 1, width) + 5
+    x, y = x.double(), 3 * place + 1
+    a, b = train, train + 60
+    return x[:a], y[:a], x[a:b], y[a:b], x[b:], y[b:]
+
+
+def oracle(x: Tensor, y: Tensor, l2: float) -> LogisticRegression:
+    return LogisticRegression(C=1 / l2, solver="newton-cg", tol=1e-10, max_iter=2000).fit(x.numpy(), y.numpy())
+
+
+@pytest.mark.parametrize("width", [10, 150])  # with 150, more dimensions than rows
+@pytest.mark.parametrize("per_class", [False, True])
+def test_every_choice_equals_scikit_learn(width: int, per_class: bool) -> None:
+    sides = data(width)
+    score = balanced_accuracy_score if per_class else lambda truth, found: np.mean(truth == found)
+    found = linear(*sides, grid=GRID, per_class=per_class, tolerance=1e-12)
+    x, y, xv, yv, xt, yt = sides
+    expected = [score(yv.numpy(), oracle(x, y, l2).predict(xv.numpy())) for l2 in GRID]
+    np.testing.assert_allclose(found.validation.numpy(), expected, atol=1e-12)
+    best = max(range(len(GRID)), key=lambda i: (expected[i], GRID[i]))
+    assert found.l2 == GRID[best]
+    assert found.converged == len(GRID) + 1
+    predicted = oracle(torch.cat([x, xv]), torch.cat([y, yv]), found.l2).predict(xt.numpy())
+    np.testing.assert_array_equal(found.correct.numpy(), (predicted == yt.numpy()).astype(float))
+    assert found.accuracy == pytest.approx(score(yt.numpy(), predicted), abs=1e-12)
+    assert len(set(expected)) > 2
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_weights_equal_scikit_learn(shared: bool) -> None:
+    x, y = data()[:2]
+    y = y // 3
+    x = x - x.mean(0)
+    l2 = torch.tensor([1e-2, 1.0, 100.0], dtype=torch.float64)
+    inputs, labels = (x[None], y[None]) if shared else (x.expand(3, -1, -1), y.expand(3, -1))
+    found, met = minimise(inputs, labels, 4, l2, tolerance=1e-14, steps=3000)
+    assert met.all()
+    for w, strength in zip(found, l2.tolist(), strict=True):
+        head = oracle(x, y, strength)
+        np.testing.assert_allclose(w[:-1].T.numpy(), head.coef_, atol=1e-5)
+        np.testing.assert_allclose(w[-1] - w[-1].mean(), head.intercept_ - head.intercept_.mean(), atol=1e-5)
+
+
+def test_groups_and_their_order_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = data()
+    whole = linear(*sides, grid=GRID, tolerance=1e-12)
+    turned = linear(*sides, grid=GRID[::-1], tolerance=1e-12)
+    assert torch.equal(turned.validation.flip(0), whole.validation)
+    assert turned.l2 == whole.l2
+    monkeypatch.setitem(linear.__globals__, "_GROUP", 1)
+    assert torch.equal(linear(*sides, grid=GRID, tolerance=1e-12).validation, whole.validation)
+
+
+def test_the_default_in_single_precision_is_close_to_the_minimum() -> None:
+    x, y, xv, yv, xt, yt = data()
+    exact = linear(x, y, xv, yv, xt, yt, tolerance=1e-12)
+    found = linear(x.float(), y, xv.float(), yv, xt.float(), yt)
+    assert len(L2_GRID) == 45
+    assert (L2_GRID[0], L2_GRID[-1]) == pytest.approx((1e-6, 1e5))
+    assert found.converged == 46
+    assert float((found.validation - exact.validation).abs().max()) <= 1 / 60 + 1e-9
+
+
+@pytest.mark.parametrize("width", [10, 150])
+def test_a_solution_scores_the_same_in_other_axes(width: int) -> None:
+    x, _, xv, *_ = data(width)
+    here, there = _Axes(x), _Axes(torch.cat([x, xv]))
+    w = torch.randn(here.axes.shape[1] + 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(_scores(there.rotate(x), there.carry(w, here)), _scores(here.rotate(x), w))
+
+
+def test_test_plays_no_part_in_the_choice() -> None:
+    x, y, xv, yv, xt, yt = data()
+    whole, some = linear(x, y, xv, yv, xt, yt, grid=GRID), linear(x, y, xv, yv, xt[:7], yt[:7], grid=GRID)
+    assert torch.equal(some.correct, whole.correct[:7])
+    assert torch.equal(some.validation, whole.validation)
+
+
+def test_bad_input() -> None:
+    x, y, xv, yv, xt, yt = data()
+    with pytest.raises(InputError, match="validation must be"):
+        linear(x, y, xv[:, :3], yv, xt, yt)
+    with pytest.raises(InputError, match="one label a row"):
+        linear(x, y[1:], xv, yv, xt, yt)
+    with pytest.raises(InputError, match="one class"):
+        linear(x, y * 0, xv, yv * 0, xt, yt * 0)
+    with pytest.raises(InputError, match="above 0"):
+        linear(x, y, xv, yv, xt, yt, grid=(0.0, 1.0))
+    with pytest.raises(InputError, match="test has classes"):
+        linear(x, y, xv, yv, xt, yt + 100)
+    with pytest.raises(InputError, match="NaN"):
+        linear(x, y, xv * torch.nan, yv, xt, yt)
