@@ -113,6 +113,7 @@ def evaluate(
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
+        _refuse_one_class(target)
         table = FeatureTable(target.store, {**encoders, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, options, learners or {}, device)
         sha256: dict[bytes, str] = {}
@@ -122,6 +123,17 @@ def evaluate(
                 rows.append(row)
                 accuracies[row.key] = measured.values
     return rows, accuracies
+
+
+def _refuse_one_class(target: Target) -> None:
+    store = target.store
+    classes = torch.unique(store.labels[store.rows(target.split)])
+    if len(classes) < 2:
+        named = f"of one class, {store.class_names[int(classes[0])]!r}" if len(classes) else "missing"
+        raise InputError(
+            f"transfer: all images of {target.name} are {named}, so there is nothing to tell apart; name a target with at least "
+            "two classes"
+        )
 
 
 def _row(

@@ -1,0 +1,179 @@
+"""Every protocol end to end: rows that say what was done, values that the library functions give, nothing leaked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from metatc2.data import load
+from metatc2.data.store import ImageStore
+from metatc2.errors import InputError
+from metatc2.transfer import PROTOCOLS, Row, Target, evaluate, read_results, write_results
+from metatc2.transfer.linear import linear
+from metatc2.transfer.protocols.parts import by_class, parts
+from metatc2.transfer.retrieval import retrieval
+
+OPTIONS: dict[str, Any] = {"episodes": 10, "shots": (1,), "ks": (3,), "fractions": (0.2,), "fine_tune_steps": 3}
+
+
+class Tiny(nn.Module):
+    """A small encoder with a fixed start."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.layer = nn.Linear(64, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x.flatten(1)))
+
+
+def store(per_class: int = 20, classes: int = 5, **changes: Any) -> ImageStore:
+    g = torch.Generator().manual_seed(0)
+    means = 60 + 120 * torch.rand(classes, 1, 8, 8, generator=g)
+    labels = torch.arange(classes).repeat_interleave(per_class)
+    images = (means[labels] + 60 * torch.randn(len(labels), 1, 8, 8, generator=g)).clamp(0, 255).byte()
+    domains = torch.arange(len(labels)) % 3
+    return ImageStore("toy", images, labels, domains=domains, domain_names=("a", "b", "c"), **changes)
+
+
+def run(protocol: str, target: Target | None = None, **changes: Any) -> tuple[list[Row], dict[str, Tensor]]:
+    target = target or Target(store(), "all", "toy:all")
+    encoders = {"encoder": Tiny(), "random encoder": Tiny(1)}
+    return evaluate(encoders, [target], protocols=(protocol,), source="s", encoder_sha256="cafe", **(OPTIONS | changes))
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "clips"])
+def test_rows_are_whole_and_the_same_again(protocol: str, tmp_path: Path) -> None:
+    rows, values = run(protocol)
+    assert {row.protocol for row in rows} == {protocol}
+    judged = {"encoder", "random encoder"} | (set() if "fine-tune" in protocol else {"raw pixels"})
+    assert {row.features for row in rows} == judged
+    for row in rows:
+        assert row.mean == pytest.approx(float(values[row.key].mean()))
+        assert row.encoder_sha256 == ("cafe" if row.features == "encoder" else "")
+        assert row.target_sha256
+    write_results(tmp_path / "transfer.json", rows, values)
+    assert read_results(tmp_path / "transfer.json")[0] == rows
+    again, same = run(protocol)
+    assert again == rows
+    assert all(torch.equal(values[key], same[key]) for key in values)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["linear", "linear-sgd", "semi-supervised", "fine-tune", "semi-supervised-fine-tune"]
+)
+def test_what_is_chosen_does_not_depend_on_the_test_images(protocol: str) -> None:
+    whole = store()
+    test = parts(Target(whole, "all", "toy:all")).test
+    images = whole.images.clone()
+    images[test] = 255 - images[test]
+    changed = dataclasses.replace(whole, images=images)
+    before, after = (run(protocol, Target(s, "all", "toy:all"))[0] for s in (whole, changed))
+    assert [row.chosen for row in before] == [row.chosen for row in after]
+    assert all(row.chosen and "validation" in row.selection for row in before)
+    assert [row.mean for row in before] != [row.mean for row in after]
+
+
+def test_linear_is_the_library_function_on_the_convention_s_parts() -> None:
+    target = Target(store(), "all", "toy:all")
+    rows, values = run("linear", target)
+    (row,) = [r for r in rows if r.features == "encoder"]
+    splits, encoder = parts(target), Tiny()
+    with torch.no_grad():
+        x = [encoder(target.store.images[part].float() / 255) for part in splits[:3]]
+    y = [target.store.labels[part] for part in splits[:3]]
+    found = linear(x[0], y[0], x[1], y[1], x[2], y[2])
+    assert torch.equal(values[row.key], found.correct)
+    assert row.chosen == {"l2": found.l2}
+    assert (row.query, row.way) == (len(splits.test), 5)
+
+
+def test_a_part_of_a_source_is_cut_by_itself() -> None:
+    whole = store(splits={"mine": torch.arange(20, 80)})
+    splits = parts(Target(whole, "mine", "toy:mine"))
+    assert torch.equal(torch.cat(splits[:3]).sort().values, torch.arange(20, 80))
+    assert [len(part) for part in splits[:3]] == [36, 12, 12]
+
+
+def test_the_metric_of_the_data_set_is_reported() -> None:
+    labels = torch.cat([torch.zeros(60), torch.ones(10)]).long()
+    images = torch.randint(0, 256, (70, 1, 8, 8), generator=torch.Generator().manual_seed(3)).byte()
+    rare = ImageStore("toy", images, labels, metric="mean per class")
+    target = Target(rare, "all", "toy:all")
+    rows, values = run("linear", target)
+    plain = run("linear", Target(dataclasses.replace(rare, metric="accuracy"), "all", "toy:all"))
+    assert {row.metric for row in rows} == {"mean per class"}
+    assert {row.metric for row in plain[0]} == {"accuracy"}
+    right = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    of = torch.tensor([0, 0, 0, 1])
+    assert float(by_class(right, of).mean()) == pytest.approx((2 / 3 + 1) / 2)
+    for row in rows:
+        assert row.mean == pytest.approx(float(values[row.key].mean()))
+
+
+def test_retrieval_reports_what_the_function_gives() -> None:
+    rows, _ = run("retrieval")
+    whole = store()
+    with torch.no_grad():
+        features = Tiny()(whole.images.float() / 255)
+    found = retrieval(features, whole.labels, ks=(1, 5, 10))
+    means = {row.metric: row.mean for row in rows if row.features == "encoder"}
+    assert means["mean average precision"] == pytest.approx(found.mean_average_precision, abs=1e-6)
+    assert means["recall@5"] == pytest.approx(float(found.recall[5].mean()))
+
+
+def test_corruption_starts_from_the_clean_accuracy() -> None:
+    rows, _ = run("corruption")
+    own = {row.setting: row.mean for row in rows if row.features == "encoder"}
+    assert "clean" in own
+    (over,) = [setting for setting in own if setting.startswith("mean over")]
+    each = [mean for setting, mean in own.items() if setting not in ("clean", over)]
+    assert len(each) >= 10
+    assert own[over] == pytest.approx(sum(each) / len(each))
+    assert own[over] < own["clean"]
+
+
+def test_domains_are_left_out_one_by_one() -> None:
+    rows, _ = run("leave-one-domain-out")
+    own = {row.setting: row.mean for row in rows if row.features == "raw pixels"}
+    assert own.keys() == {"mean over 3 domains", "a", "b", "c"}
+    assert own["mean over 3 domains"] == pytest.approx((own["a"] + own["b"] + own["c"]) / 3)
+
+
+def test_transductive_heads_are_marked() -> None:
+    rows, _ = run("few-shot", heads=("cosine", "bd-cspn", "soft-k-means", "logistic", "ridge"))
+    assert {row.head: row.inductive for row in rows} == {
+        **{"cosine": True, "logistic": True, "ridge": True, "bd-cspn": False, "soft-k-means": False}
+    }
+
+
+def test_clips(tmp_path: Path) -> None:
+    for kind, shade in (("dark", 20), ("light", 200)):
+        for clip in range(3):
+            folder = tmp_path / kind / f"clip{clip}"
+            folder.mkdir(parents=True)
+            for frame in range(4):
+                pixels = torch.full((8, 8), shade + 5 * clip + frame, dtype=torch.uint8)
+                pixels[frame] = 255 - shade
+                Image.fromarray(pixels.numpy()).save(folder / f"{frame}.png")
+    clips = load(f"clips:{tmp_path}", image_size=8, channels=1)
+    assert (len(clips), len(clips.domain_names)) == (24, 6)
+    rows, _ = run("clips", Target(clips, "all", "clips"))
+    (raw,) = [row for row in rows if row.features == "raw pixels"]
+    assert (raw.mean, raw.query, raw.bank) == (1.0, 6, "leave one clip out")
+    with pytest.raises(InputError, match="toy holds images; name a folder of frame folders"):
+        run("clips")
+
+
+@pytest.mark.parametrize("protocol", ["knn", "linear", "retrieval", "semi-supervised", "leave-one-domain-out"])
+def test_one_class_is_refused(protocol: str) -> None:
+    with pytest.raises(InputError, match="of one class, '0', so there is nothing"):
+        run(protocol, Target(store(classes=1), "all", "toy:all"))
