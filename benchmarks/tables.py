@@ -15,6 +15,7 @@ from typing import Any
 
 from gradient_parity import table as gradient_parity
 from robustness import table as robustness
+from transfer_speed import table as transfer_speed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -131,6 +132,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "adjoint_memory": adjoint_memory,
     "gradient_parity": gradient_parity,
     "robustness": robustness,
+    "transfer_speed": transfer_speed,
 }
 
 

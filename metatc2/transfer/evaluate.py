@@ -131,8 +131,8 @@ def _refuse_one_class(target: Target) -> None:
     if len(classes) < 2:
         named = f"of one class, {store.class_names[int(classes[0])]!r}" if len(classes) else "missing"
         raise InputError(
-            f"transfer: all images of {target.name} are {named}, so there is nothing to tell apart; name a target with at least "
-            "two classes"
+            f"transfer: all images of {target.name} are {named}, so there is nothing to tell apart; name a target with "
+            "at least two classes"
         )
 
 
