@@ -311,12 +311,12 @@ def diagnose(
 
     For example:
         metatc2 diagnose runs/tc2
-        metatc2 diagnose runs/tc2 --on glyphs:greek --against runs/plain timm:resnet18:random
+        metatc2 diagnose runs/tc2 --on glyphs:greek --against runs/plain runs/tc2@blocks.2
 
     Args:
         run: Run folder.
         on: Whose images are looked at; by default those the run was trained on.
-        against: Further encoders whose features are compared with this one's (CKA).
+        against: Further encoders whose features are compared with this one's (CKA); ENCODER@LAYER for an inner stage.
         episodes: Episodes that task conflict is measured on.
         resplits: Random re-splits of each episode for the noise null; at least 39, for a 95 % interval.
         max_images: Images looked at, at most.

@@ -14,6 +14,7 @@ from metatc2.learners import SelfSupervised
 from metatc2.measure import Sources
 from metatc2.open_encoder import open_encoder
 from metatc2.runs import Run, load_run
+from metatc2.stages import OUTPUT
 from metatc2.transfer import parse_target
 
 FILE = "diagnose.json"
@@ -37,7 +38,8 @@ def run(
     Args:
         path: run folder.
         on: ``SOURCE[:SPLIT]`` whose images are looked at; by default what the run was trained on.
-        against: further encoders (see `open_encoder`) to compare features with, on the same images.
+        against: further encoders (see `open_encoder`) to compare features with, on the same images; ``NAME@LAYER`` for an
+            inner stage.
         episodes, resplits, max_images, seed: see `metatc2.diagnostics.diagnose`.
 
     Raises:
@@ -49,7 +51,10 @@ def run(
     store = Sources(data.root, data.download, data.stream, data.workers).store(source, found.pretrained)
     others = {}
     for name in against:
-        other = open_encoder(name, image_size=found.image_size)
+        path_or_name, at, layer = name.rpartition("@")
+        other = open_encoder(path_or_name if at else name, image_size=found.image_size).with_layer(
+            layer if at else OUTPUT
+        )
         if (other.channels, other.image_size) != (found.channels, found.image_size):
             raise InputError(
                 f"diagnose: {name} takes {other.channels} × {other.image_size} × {other.image_size} images and {path} "

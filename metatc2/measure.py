@@ -114,6 +114,8 @@ def measure(
         encoders[CALIBRATED] = encoder.calibrated
     if encoder.untrained is not None:
         encoders[RANDOM_ENCODER] = encoder.untrained
+    for target in targets:
+        _check_images(encoder, target.store)
     sha256 = encoder.sha256
     rows, accuracies = evaluate(
         encoders,
@@ -142,3 +144,12 @@ def measure(
     kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
     write_results(path, kept + rows, known | accuracies)
     return rows
+
+
+def _check_images(encoder: Pretrained, store: ImageStore) -> None:
+    found, wanted = (store.channels, store.image_size), (encoder.channels, encoder.image_size)
+    if found != wanted:
+        raise InputError(
+            f"{store.name}: images are {found[0]} × {found[1]} × {found[1]} and {encoder.name} takes "
+            f"{wanted[0]} × {wanted[1]} × {wanted[1]}; load the target with image_size={wanted[1]}, channels={wanted[0]}"
+        )

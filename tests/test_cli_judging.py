@@ -70,13 +70,13 @@ def test_diagnose_then_report(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(runs)
-    assert call("diagnose", "tc2", "--against", "none", "--max-images", "100", "--episodes", "1") == 0
+    assert call("diagnose", "tc2", "--against", "none", "tc2@blocks.1", "--max-images", "100", "--episodes", "1") == 0
     told = capsys.readouterr().out
     for words in ("RankMe", "T, transferability", "noise null: 39 re-splits", "Factors of the calibrator", "none"):
         assert words in told
     found = json.loads((runs / "tc2" / "diagnose.json").read_text())
     assert found["conflict"]["resplits"] == 39
-    assert found["cka"].keys() == {"calibrated", "none"}
+    assert found["cka"].keys() == {"calibrated", "none", "tc2@blocks.1"}
     assert call("report", "tc2", "none", "--out", str(tmp_path / "page.html"), "--assets") == 0
     page = (tmp_path / "page.html").read_text()
     assert "simclr+tc2 against simclr" in page

@@ -13,11 +13,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from metatc2.cli import main
+from metatc2.config import TransferConfig
+from metatc2.data import load
 from metatc2.encoders import build_encoder
 from metatc2.errors import InputError
 from metatc2.interop.hub import from_pretrained, save_pretrained
+from metatc2.measure import measure
 from metatc2.open_encoder import open_encoder
 from metatc2.runs import load_run
+from metatc2.transfer import expand_targets
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
 
@@ -199,3 +203,11 @@ def test_damaged_folders(run: Path, tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(InputError, match="has no config.json"):
         from_pretrained(folder)
+
+
+def test_images_of_another_size_are_refused(run: Path, tmp_path: Path) -> None:
+    encoder = open_encoder(str(run))
+    targets = expand_targets(load("digits", image_size=32, channels=1), "meta-test", seen=encoder.seen)
+    with pytest.raises(InputError, match=r"images are 1 × 32 × 32 and .* takes 1 × 28 × 28; load the target with"):
+        measure(encoder, targets, tmp_path / "out", TransferConfig())
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from metatc2.checkpoint import tensors_sha256, write_atomically
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.errors import InputError
 from metatc2.transfer.features import extract, finite, raw_pixels
 from metatc2.transfer.targets import fingerprint
 
@@ -137,21 +136,3 @@ def _read(file: Path, key: str, rows: int) -> Tensor | None:
     except (OSError, SafetensorError):
         return None
     return features if whole else None
-
-
-def check_images(encoder_size: tuple[int, int], store: ImageStore) -> None:
-    """The store's images are those an encoder takes.
-
-    Args:
-        encoder_size: channels and image size that the encoder was trained on.
-        store: the target.
-
-    Raises:
-        InputError: if channels or size differ.
-    """
-    channels, size = encoder_size
-    if (store.channels, store.image_size) != (channels, size):
-        raise InputError(
-            f"{store.name}: images are {store.channels} × {store.image_size} × {store.image_size} and the encoder takes "
-            f"{channels} × {size} × {size}; load the target with image_size={size}, channels={channels}"
-        )

@@ -98,3 +98,19 @@ def test_single_precision_chunks_and_collapse(head: str, monkeypatch: pytest.Mon
         assert torch.equal(found, torch.full_like(found, 0.2))
     monkeypatch.setitem(few_shot.__globals__, "_CHUNK_BYTES", 1)
     assert torch.equal(few_shot(features, episodes, head), whole)
+
+
+def test_prototypes_equal_easyfsl() -> None:
+    methods = pytest.importorskip("easyfsl.methods")
+    features, episodes = data(5, 3)
+    ours = few_shot(features, episodes, "euclidean")
+    asked = torch.arange(5).repeat_interleave(episodes.query.shape[2])
+    for e in range(len(episodes)):
+        oracle = methods.PrototypicalNetworks()
+        oracle.process_support_set(features[episodes.support[e].flatten()], torch.arange(5).repeat_interleave(3))
+        scores = oracle(features[episodes.query[e].flatten()])
+        # Its scores are distances under a minus sign; ours leave out what all classes share.
+        squared = -scores.square() + features[episodes.query[e].flatten()].square().sum(1, keepdim=True)
+        own = features[episodes.query[e].flatten()] @ (means := features[episodes.support[e]].mean(1)).T
+        torch.testing.assert_close(2 * own - means.square().sum(1), squared, rtol=1e-4, atol=1e-3)
+        assert float(ours[e]) == pytest.approx(float((scores.argmax(1) == asked).double().mean()), abs=1e-12)
