@@ -74,7 +74,8 @@ def linear(
         grid: values of l2, all above 0.
         per_class: mean per-class accuracy, in the choice too (Pets, Flowers, Caltech-101, Aircraft).
         tolerance: see `minimise`.
-        steps: of L-BFGS for one group of values, at most.
+        steps: of L-BFGS for one group of values, at most; weak values of data with many classes and few dimensions meet it,
+            and `LinearResult.converged` says how many fits did not.
 
     Raises:
         InputError: if shapes do not fit, train has one class, l2 is not positive or features are not finite.

@@ -11,6 +11,10 @@ from metatc2.transfer.linear_sgd import linear_sgd
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.parts import classified, parts
 
+# Enough wherever classes are few (all fits of `benchmarks/transfer_speed.py` need fewer). With hundreds of classes in a few
+# dimensions the weakest values would take minutes each; the row says how many fits were cut.
+_STEPS = 200
+
 
 def logistic(subject: Subject) -> Iterator[Measured]:
     """One row for each encoder: see `metatc2.transfer.linear`."""
@@ -18,9 +22,17 @@ def logistic(subject: Subject) -> Iterator[Measured]:
     for name in subject.names:
         x = [subject.table.at(name, rows) for rows in splits[:3]]
         y = [subject.labels(rows) for rows in splits[:3]]
-        found = linear(x[0], y[0], x[1], y[1], x[2], y[2], per_class=subject.target.store.metric == "mean per class")
+        per_class = subject.target.store.metric == "mean per class"
+        found = linear(x[0], y[0], x[1], y[1], x[2], y[2], per_class=per_class, steps=_STEPS)
+        cut = len(found.validation) + 1 - found.converged
         yield classified(
-            subject, splits, found.correct, protocol="linear", features=name, chosen={"l2": float(found.l2)}
+            subject,
+            splits,
+            found.correct,
+            protocol="linear",
+            features=name,
+            chosen={"l2": float(found.l2)},
+            note=f"{cut} of {len(found.validation) + 1} fits ended at the limit of steps" if cut else "",
         )
 
 
