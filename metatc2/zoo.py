@@ -68,6 +68,7 @@ def from_zoo(name: str, *, image_size: int | None = None, download: bool = False
     with torch.random.fork_rng():
         torch.manual_seed(0)
         untrained, size = make(model, False, image_size, download)[:2]
+        torch.manual_seed(0)  # the untrained network is its own control
         encoder, size, classes = make(model, weights != _RANDOM, image_size, download)
     try:
         feature_dim(encoder, 3, size)
