@@ -130,7 +130,7 @@ def transfer(
     *,
     to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
     protocol: tuple[Protocol, ...] = (),
-    way: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    way: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N")] = (),
     shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
     query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -164,7 +164,7 @@ def transfer(
             (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
         protocol: Which protocols; by default those of the run's task, else few-shot.
-        way: Classes an episode.
+        way: Classes an episode; one row each.
         shot: Labelled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
@@ -187,7 +187,7 @@ def transfer(
     changes: dict[str, Any] = {
         "targets": to,
         "protocols": protocol,
-        "way": (way,) if way else (),
+        "way": way,
         "shot": shot,
         "query": query,
         "episodes": episodes,
@@ -432,7 +432,7 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     rest: list[str] = []
     into = rest
     for argument in arguments:
-        if argument in ("--set", "--to", "--shot", "--protocol", "--head", "--against"):
+        if argument in ("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"):
             into = lists.setdefault(argument, [])
             continue
         if argument.startswith("--"):

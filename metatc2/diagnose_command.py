@@ -16,6 +16,7 @@ from metatc2.open_encoder import open_encoder
 from metatc2.runs import Run, load_run
 from metatc2.stages import OUTPUT
 from metatc2.transfer import parse_target
+from metatc2.zoo import ZOOS
 
 FILE = "diagnose.json"
 
@@ -52,7 +53,7 @@ def run(
     others = {}
     for name in against:
         path_or_name, at, layer = name.rpartition("@")
-        other = open_encoder(path_or_name if at else name, image_size=found.image_size).with_layer(
+        other = open_encoder(path_or_name if at else name, image_size=_size(name, found)).with_layer(
             layer if at else OUTPUT
         )
         if (other.channels, other.image_size) != (found.channels, found.image_size):
@@ -81,6 +82,10 @@ def run(
     )
     write_atomically(path / FILE, diagnosis.to_json().encode())
     return diagnosis
+
+
+def _size(name: str, found: Run) -> int | None:
+    return found.image_size if name.partition(":")[0] in ZOOS else None
 
 
 def _own(found: Run) -> ImageStore:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metatc2.config import Config, read_config
 from metatc2.measure import RESULTS, Sources, find_targets
 from metatc2.open_encoder import open_encoder
+from metatc2.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 
 ESTIMATES = ("LogME", "H-score", "H-score, shrunk")
@@ -24,7 +25,8 @@ class Estimate:
         encoder: its name.
         target: e.g. ``"glyphs:greek"``.
         values: by name of the estimate; higher is better, and comparable on one target alone.
-        measured: mean of the few-shot rows that its results hold for this target, in [0, 1]; None where there are none.
+        measured: few-shot accuracy in its results for this target, in [0, 1], of the first way, shot and head that all
+            encoders with results were measured by; None where there is none.
     """
 
     encoder: str
@@ -56,7 +58,8 @@ def run(
     config = read_config(Path(names[0]) / "config.toml") if (Path(names[0]) / "config.toml").exists() else Config()
     wanted = tuple(targets) or config.transfer.targets
     sources = Sources(config.data.root, config.data.download, config.data.stream, config.data.workers)
-    found = []
+    found: list[Estimate] = []
+    results: list[dict[tuple[object, ...], float]] = []
     for name in names:
         encoder = open_encoder(name)
         for target in find_targets(encoder, wanted, sources, allow_seen=allow_seen):
@@ -64,22 +67,36 @@ def run(
             features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)
             labels = target.store.labels[rows]
             values = (log_me(features, labels), h_score(features, labels), h_score(features, labels, shrinkage=True))
-            found.append(
-                Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), _measured(name, target))
-            )
+            found.append(Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), None))
+            results.append(_measured(name, target))
+    found = _with_measured(found, results)
     return found, _correlations(found)
 
 
-def _measured(name: str, target: Target) -> float | None:
+def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
     path = Path(name) / RESULTS
     if not path.exists():
-        return None
-    means = [
-        row.mean
+        return {}
+    return {
+        (row.way, row.shot, row.head, row.episodes, row.query_asked): row.mean
         for row in read_results(path)[0]
-        if (row.target, row.protocol, row.features) == (target.name, "few-shot", "encoder")
+        if (row.target, row.protocol, row.features, row.layer) == (target.name, "few-shot", "encoder", OUTPUT)
+        and row.inductive
+    }
+
+
+def _with_measured(found: Sequence[Estimate], results: Sequence[Mapping[tuple[object, ...], float]]) -> list[Estimate]:
+    """Only one and the same measurement ranks encoders."""
+    shared: dict[str, tuple[object, ...]] = {}
+    for target in dict.fromkeys(e.target for e in found):
+        known = [own for e, own in zip(found, results, strict=True) if e.target == target and own]
+        common = [key for key in known[0] if all(key in own for own in known)] if known else []
+        if common:
+            shared[target] = common[0]
+    return [
+        replace(e, measured=own.get(shared[e.target])) if e.target in shared else e
+        for e, own in zip(found, results, strict=True)
     ]
-    return sum(means) / len(means) if means else None
 
 
 def _correlations(found: Sequence[Estimate]) -> dict[tuple[str, str], RankCorrelation]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from metatc2.checkpoint import write_atomically
 from metatc2.config import TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
@@ -25,7 +29,12 @@ from metatc2.transfer import (
 )
 
 RESULTS = "transfer.json"
+IDENTITY = "encoder.json"
 FEATURES = "features"
+
+
+class UncheckedClasses(UserWarning):
+    """Nobody knows whether the target's classes were seen in pre-training."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,17 @@ def measure(
         encoders[RANDOM_ENCODER] = encoder.untrained
     for target in targets:
         _check_images(encoder, target.store)
+    if encoder.seen is None and encoder.source != "nothing":
+        warnings.warn(
+            f"{encoder.name}: the classes it was trained on are not known, so nobody checked whether targets hold them",
+            UncheckedClasses,
+            stacklevel=2,
+        )
     sha256 = encoder.sha256
+    # Looked at first: what cannot be written or added to should not take an evaluation to find out.
+    path = folder / RESULTS
+    _check_folder(folder, encoder, sha256)
+    kept, known = read_results(path) if path.exists() else ([], {})
     rows, accuracies = evaluate(
         encoders,
         targets,
@@ -137,13 +156,48 @@ def measure(
         cache=folder / FEATURES if cache else None,
         **changes,
     )
-    path = folder / RESULTS
-    kept, known = read_results(path) if path.exists() else ([], {})
     measured = {row.key for row in rows}
     # Rows of an encoder that has been trained anew since do not belong to this folder any more.
     kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
+    _write_identity(folder, encoder, sha256)
     write_results(path, kept + rows, known | accuracies)
     return rows
+
+
+def _check_folder(folder: Path, encoder: Pretrained, sha256: str) -> None:
+    """The folder can be written, and holds no results of another encoder."""
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{folder} cannot be written; name a folder of yours")
+    if (folder / IDENTITY).exists():
+        held = read_identity(folder)
+        if held["sha256"] != sha256:
+            raise InputError(
+                f"{folder} holds the results of {held['name']}, another encoder; name another folder for those of "
+                f"{encoder.name}"
+            )
+
+
+def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
+    """A folder that is no run folder says whose results it holds."""
+    if not (folder / "config.toml").exists() and not (folder / IDENTITY).exists():
+        facts = {"name": encoder.name, "sha256": sha256, "source": encoder.source, "seed": encoder.seed}
+        write_atomically(folder / IDENTITY, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """Whose results a folder holds: name, sha256, source and seed.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    try:
+        found = json.loads((folder / IDENTITY).read_bytes())
+        return {"name": str(found["name"]), "sha256": str(found["sha256"]), "seed": int(found["seed"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / IDENTITY} cannot be read ({error}); delete the folder and measure again"
+        ) from error
 
 
 def _check_images(encoder: Pretrained, store: ImageStore) -> None:

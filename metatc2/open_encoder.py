@@ -41,6 +41,10 @@ def open_encoder(
     """
     path = Path(name)
     kind, colon, rest = name.partition(":")
+    if image_size is not None and kind not in ZOOS:
+        raise InputError(f"{name} takes images of the size it was trained on; image_size is for torchvision and timm")
+    if config is not None and not name.endswith(".safetensors"):
+        raise InputError(f"{name} brings its own configuration; a further one goes with FILE.safetensors alone")
     if kind in ZOOS and colon:
         return from_zoo(name, image_size=image_size, download=download)
     if kind == "hub" and colon:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metatc2.calibration import Calibrator
 from metatc2.checkpoint import tensors_sha256
 from metatc2.errors import InputError
-from metatc2.stages import OUTPUT, at_stage
+from metatc2.stages import OUTPUT, AtStage, at_stage
 from metatc2.transfer import Adapts, SeenClasses
 
 ENCODER = "encoder"
@@ -51,8 +51,9 @@ class Pretrained:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the encoder's tensors, names included."""
-        return tensors_sha256(self.encoder.state_dict())
+        """Checksum of the encoder's tensors, names included; the same whichever layer is judged."""
+        whole = self.encoder.encoder if isinstance(self.encoder, AtStage) else self.encoder
+        return tensors_sha256(whole.state_dict())
 
     def with_layer(self, layer: str) -> Pretrained:
         """Judged at an inner stage; the calibrator, which works on the output, and adaptation are then left out.

@@ -27,7 +27,7 @@ from metatc2.config import Config, fingerprint, method_key, method_name, read_co
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.learners import TC2, LabelledLearner
-from metatc2.measure import RESULTS, Sources, find_targets, measure
+from metatc2.measure import IDENTITY, RESULTS, Sources, find_targets, measure, read_identity
 from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import (
@@ -304,6 +304,13 @@ def _measured(paths: Sequence[Path]) -> dict[str, list[MeasuredRun]]:
     """Results of run folders, those together that differ in their seed alone."""
     groups: dict[str, list[MeasuredRun]] = {}
     for path in dict.fromkeys(paths):
+        if (path / IDENTITY).exists() and not (path / "config.toml").exists():
+            held = read_identity(path)
+            rows, accuracies = read_results(path / RESULTS)
+            groups.setdefault(held["name"], []).append(
+                MeasuredRun(str(path), held["name"], held["seed"], rows, accuracies)
+            )
+            continue
         config = _read_run_config(path)
         rows, accuracies = read_results(path / RESULTS)
         measured = MeasuredRun(str(path), method_name(config), config.trainer.seed, rows, accuracies)
@@ -369,6 +376,8 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: if it is not there or damaged.
     """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; name a file of weights in safetensors")
     try:
         with safe_open(file, "pt") as content:
             return {key: content.get_tensor(key) for key in content.keys()}, dict(content.metadata() or {})  # noqa: SIM118

@@ -50,6 +50,10 @@ class AtStage(nn.Module):
         self.encoder = encoder
         self.stage = stage
 
+    def extra_repr(self) -> str:
+        """The stage: part of the checksum that cached features are kept under."""
+        return f"stage={self.stage!r}"
+
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, D)``."""
         found: list[Tensor] = []

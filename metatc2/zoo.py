@@ -60,6 +60,8 @@ def from_zoo(name: str, *, image_size: int | None = None, download: bool = False
     >>> from_zoo("torchvision:resnet18:random", image_size=64).encoder(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 512])
     """
+    if image_size is not None and image_size < 1:
+        raise InputError(f"{name}: image_size must be at least 1, got {image_size}")
     zoo, _, rest = name.partition(":")
     model, _, weights = rest.partition(":")
     if zoo not in ZOOS or not model or weights not in ("", _RANDOM):
@@ -102,7 +104,7 @@ def _torchvision(name: str, trained: bool, image_size: int | None, download: boo
         network = models.get_model(name, weights=weights)
     else:
         network = models.get_model(name, weights=None)
-    size = image_size or int(preset.crop_size[0])
+    size = int(preset.crop_size[0]) if image_size is None else image_size
     classes = list(weights.meta["categories"]) if trained else []
     return ZooEncoder(_without_classifier(network, name), preset.mean, preset.std), size, classes
 
@@ -141,9 +143,16 @@ def _timm(name: str, trained: bool, image_size: int | None, download: bool) -> t
             body = timm.create_model(name, **options)
     else:
         body = timm.create_model(name, **options)
-    size = image_size or (int(config.input_size[-1]) if config is not None else 224)
+    size = image_size if image_size is not None else int(config.input_size[-1]) if config is not None else 224
     mean, std = (config.mean, config.std) if config is not None else _IMAGENET
-    return ZooEncoder(body, mean, std), size, []
+    imagenet = trained and getattr(config, "num_classes", 0) == 1000
+    return ZooEncoder(body, mean, std), size, _imagenet_classes() if imagenet else []
+
+
+def _imagenet_classes() -> list[str]:
+    from torchvision.models import ResNet18_Weights
+
+    return list(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def _require(there: bool, name: str, where: str, download: bool) -> None:

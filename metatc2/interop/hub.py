@@ -43,10 +43,13 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     if loaded.calibrator is not None:
         weights["calibrator.safetensors"] = run / "calibrator.safetensors"
     # config.json comes last: a folder that was cut while it was written is not taken for a whole one.
-    for name, file in weights.items():
-        write_atomically(folder / name, file.read_bytes())
-    write_atomically(folder / "README.md", card.encode())
-    write_atomically(folder / "config.json", (json.dumps(content, indent=1) + "\n").encode())
+    try:
+        for name, file in weights.items():
+            write_atomically(folder / name, file.read_bytes())
+        write_atomically(folder / "README.md", card.encode())
+        write_atomically(folder / "config.json", (json.dumps(content, indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours") from error
     return folder
 
 

@@ -26,12 +26,13 @@ def transfer_table(rows: Sequence[Row]) -> Table:
         rows: of one run, as `metatc2.runs.transfer` returns them.
     """
     kinds = list(dict.fromkeys(row.features for row in rows))
-    title = "Accuracy, % (± 95 % interval over episodes; k-NN: over images)"
+    title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("target", "protocol", "head"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     for kind in kinds:
-        table.add_column(kind, justify="right")
+        # A figure that is cut is worse than a name that wraps.
+        table.add_column(kind, justify="right", min_width=10)
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
         lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features] = (
@@ -43,7 +44,6 @@ def transfer_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         said = [row.note] if row.note else []
         said += [f"hyper-parameters chosen by {row.selection}"] * (row.selection != "none")
-        said += [f"features of layer {row.layer}"] * (row.layer != OUTPUT)
         said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
         for sentence in said:
             known = notes.setdefault(sentence, [])
@@ -135,6 +135,7 @@ def protocol_name(row: Row | Difference) -> str:
     """As it stands in tables: way and shot of episodes, what else tells the row apart, and a metric that is not accuracy."""
     name = {"few-shot": f"{row.way}-way {row.shot}-shot", "knn": "k-NN"}.get(row.protocol, row.protocol)
     told = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
+    told += [f"layer {row.layer}"] * (row.layer != OUTPUT)
     return ", ".join([name, *told])
 
 

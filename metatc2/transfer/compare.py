@@ -27,7 +27,7 @@ _LEVEL = 0.05
 # What names a measurement, how many draws it was asked to make, and what must then be equal.
 _MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked", "layer", "metric", "setting")
 _DRAWN = ("episodes", "query_asked")
-_SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature")
+_SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature", "inductive")
 
 
 @dataclass(frozen=True, eq=False)

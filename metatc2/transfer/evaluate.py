@@ -14,7 +14,7 @@ from metatc2.stages import OUTPUT
 from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.few_shot import HEADS
-from metatc2.transfer.intervals import mean_interval
+from metatc2.transfer.intervals import mean_interval, stratified_half_width
 from metatc2.transfer.protocols import PROTOCOLS, Measured, Options, Subject
 from metatc2.transfer.results import Row
 from metatc2.transfer.targets import Target, fingerprint
@@ -107,13 +107,18 @@ def evaluate(
         temperature=temperature,
         fractions=fractions,
         fine_tune_steps=fine_tune_steps,
-        seed=seed,
     )
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
         _refuse_one_class(target)
+        for protocol in protocols:
+            if target.store.name.startswith("clips:") and protocol != "clips":
+                raise InputError(
+                    f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
+                    "--protocol clips"
+                )
         table = FeatureTable(target.store, {**encoders, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, options, learners or {}, device)
         sha256: dict[bytes, str] = {}
@@ -148,11 +153,13 @@ def _row(
     if used not in sha256:
         sha256[used] = fingerprint(target.store, measured.used)
     mean, ci95 = mean_interval(measured.values)
+    if measured.strata is not None:
+        ci95 = stratified_half_width(measured.values, measured.strata)
     return Row(
         target=target.name,
         split=target.split,
         classes_seen=target.classes_seen,
-        mean=mean,
+        mean=min(mean, 1.0),
         ci95=ci95,
         target_sha256=sha256[used],
         **({"encoder_sha256": ""} if measured.facts["features"] in CONTROLS else trained),

@@ -118,12 +118,18 @@ class FeatureTable:
 
 
 def module_sha256(module: nn.Module) -> str:
-    """Checksum of what a module computes: its tensors, and its structure as it prints itself.
+    """Checksum of what a module computes: its tensors, its structure as it prints itself, and plain attributes of its parts.
 
     >>> torch.manual_seed(0) and module_sha256(nn.Linear(2, 2)) == module_sha256(nn.Linear(2, 2))
     False
     """
-    structure = f"{type(module).__module__}.{type(module).__qualname__} {module!r}"
+    plain = [
+        (path, type(part).__module__, type(part).__qualname__, name, repr(value))
+        for path, part in module.named_modules()
+        for name, value in sorted(vars(part).items())
+        if isinstance(value, (bool, int, float, str, tuple)) and name != "training"
+    ]
+    structure = f"{type(module).__module__}.{type(module).__qualname__} {module!r} {plain}"
     return hashlib.sha256(f"{structure} {tensors_sha256(module.state_dict())}".encode()).hexdigest()
 
 

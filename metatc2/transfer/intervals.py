@@ -57,3 +57,27 @@ def paired_difference(
             f"paired difference: both sides need the same items, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )
     return mean_interval(x - y, confidence=confidence)
+
+
+def stratified_half_width(values: Tensor, strata: Tensor, *, confidence: float = 0.95) -> float:
+    """Half width of the interval of a mean whose items were drawn stratum by stratum: ``t · √(Σ_c n_c s_c²) / n``.
+
+    For a mean over classes of the accuracy in each, of items weighted as `metatc2.transfer.protocols` does, this is
+    ``t · √(Σ_c s_c² / n_c) / C``: classes of different size are no spread.
+
+    Args:
+        values: ``(n,)``; their mean is the figure.
+        strata: ``(n,)`` int64: class or domain of each; strata of one item add no spread that could be known.
+        confidence: see `mean_interval`.
+
+    >>> stratified_half_width(torch.tensor([2.0, 2.0, 0.5, 0.5]), torch.tensor([0, 0, 1, 1]))
+    0.0
+    """
+    x, n = values.double(), len(values)
+    square, groups = 0.0, 0
+    for stratum in torch.unique(strata):
+        own = x[strata == stratum]
+        groups += 1
+        square += len(own) * float(own.var()) if len(own) > 1 else 0.0
+    quantile = float(stats.t.ppf((1 + confidence) / 2, max(n - groups, 1)))
+    return float(quantile * square**0.5 / n)

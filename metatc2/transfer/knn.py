@@ -67,7 +67,7 @@ def knn(
 def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     """Rows of the bank, rows of the queries, and how they were chosen.
 
-    With official ``train`` and ``test`` splits, and `split` being ``test`` or ``all``: train is the bank and test asks.
+    With official ``train`` and ``test`` splits that share classes, and `split` a whole source: train is the bank, test asks.
     Else the rows of `split` are dealt by a fixed permutation, half of each class to each side, the odd one to the bank.
 
     Raises:
@@ -78,8 +78,11 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     >>> len(bank), len(query), how
     (3, 2, 'half of each class of all')
     """
-    if split in ("test", "all") and {"train", "test"} <= set(store.splits):
-        return store.rows("train"), store.rows("test"), "train"
+    if split in ("test", "all", "labelled") and {"train", "test"} <= set(store.splits):
+        bank, asked = store.rows("train"), store.rows("test")
+        # Parts of different classes (Omniglot's) are for episodes: a neighbour could never be right.
+        if bool(torch.isin(store.labels[asked], store.labels[bank]).any()):
+            return bank, asked, "train"
     rows = store.rows(split)
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SPLIT_SEED))]
     grouped = shuffled[store.labels[shuffled].argsort(stable=True)]

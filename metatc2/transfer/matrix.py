@@ -66,7 +66,9 @@ def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list
         for row in run.rows:
             if row.features not in (features, RANDOM_ENCODER, RAW_PIXELS):
                 continue
-            source = f"{run.method} from {row.source}" if row.features == features else row.features
+            source = {features: f"{run.method} from {row.source}", RAW_PIXELS: RAW_PIXELS}.get(
+                row.features, f"{RANDOM_ENCODER} of {run.method}"
+            )
             groups[tuple(getattr(row, name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
     found = [_matrix(group) for group in groups.values() if any(row.features == features for _, _, row in group)]
     if not found:
@@ -79,6 +81,7 @@ def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list
 def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
     images: dict[str, str] = {}
     values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    group = _controls_told_apart(group)
     for source, seed, row in group:
         if images.setdefault(row.target, row.target_sha256) != row.target_sha256:
             raise InputError(
@@ -86,11 +89,23 @@ def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
                 "size and on one version of the data"
             )
         values[source, row.target][seed] = row.mean
-    own = dict.fromkeys(source for source, _, _ in group if source not in (RANDOM_ENCODER, RAW_PIXELS))
-    controls = [name for name in (RANDOM_ENCODER, RAW_PIXELS) if any(source == name for source, _, _ in group)]
+    kinds = {source: row.features for source, _, row in group}
+    own = [source for source, kind in kinds.items() if kind not in (RANDOM_ENCODER, RAW_PIXELS)]
+    controls = [source for control in (RANDOM_ENCODER, RAW_PIXELS) for source, kind in kinds.items() if kind == control]
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
     cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
     return Matrix(group[0][2], (*own, *controls), targets, cells)
+
+
+def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str, int, Row]]:
+    """Random encoders of different architectures are different controls: each is named after the run it stands beside."""
+    values: dict[tuple[str, int], set[float]] = defaultdict(set)
+    for _, seed, row in group:
+        if row.features == RANDOM_ENCODER:
+            values[row.target, seed].add(row.mean)
+    if all(len(found) == 1 for found in values.values()):
+        return [(RANDOM_ENCODER if row.features == RANDOM_ENCODER else s, seed, row) for s, seed, row in group]
+    return list(group)
 
 
 def _cell(by_seed: Mapping[int, float], constant: bool) -> Cell:

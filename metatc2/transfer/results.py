@@ -149,7 +149,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {fix}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); {fix}") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); delete it, and {fix}") from error
     if not isinstance(found, list):
         raise InputError(f"{path} must hold a list of result rows, got {type(found).__name__}; {fix}")
     rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(found)]

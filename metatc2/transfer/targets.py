@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -126,6 +126,11 @@ def expand_targets(
     if split is None:
         names = {*store.splits, *store.groups}
         split = "meta-test" if "meta-test" in names and (same or store.groups) else "all"
+    if split == "all" and "unlabeled" in store.splits:
+        # Images without a label (STL-10's) are no class of their own.
+        rows = store.rows("all")
+        rows = rows[~torch.isin(rows, store.splits["unlabeled"])]
+        store, split = replace(store, splits={**store.splits, "labelled": rows}), "labelled"
     targets = []
     for part in store.expand(split):
         name = f"{store.name}:{part}"

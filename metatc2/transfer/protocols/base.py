@@ -30,7 +30,6 @@ class Options:
         temperature: of the k-NN vote.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
-        seed: of pre-training; where a protocol trains, it decides that too.
     """
 
     ways: Sequence[int] = (5,)
@@ -42,7 +41,6 @@ class Options:
     temperature: float = 0.1
     fractions: Sequence[float] = (0.01, 0.1)
     fine_tune_steps: int = 5000
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.episodes < 2:
@@ -85,11 +83,13 @@ class Measured:
         facts: fields of `metatc2.transfer.Row` that the protocol decides; ``features`` is one of them.
         values: float64 ``(n,)``: accuracy of each episode or image; the row's mean is theirs.
         used: rows of the store that were used, for the row's checksum.
+        strata: int64 ``(n,)``, where the mean is one over classes or domains and values are weighted for it.
     """
 
     facts: Mapping[str, Any]
     values: Tensor
     used: Tensor
+    strata: Tensor | None = None
 
 
 Protocol = Callable[[Subject], Iterable[Measured]]

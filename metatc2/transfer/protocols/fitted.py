@@ -32,6 +32,7 @@ def logistic(subject: Subject) -> Iterator[Measured]:
             protocol="linear",
             features=name,
             chosen={"l2": float(found.l2)},
+            criterion=subject.target.store.metric,
             note=f"{cut} of {len(found.validation) + 1} fits ended at the limit of steps" if cut else "",
         )
 

@@ -14,7 +14,7 @@ from metatc2.transfer.protocols.base import Measured, Subject
 from metatc2.transfer.targets import Target
 
 # Splits that stand for a whole source, whose published parts are then used.
-_WHOLE = ("all", "train", "test")
+_WHOLE = ("all", "labelled", "train", "test")
 
 
 def parts(target: Target) -> TransferSplits:
@@ -60,6 +60,7 @@ def classified(
     protocol: str,
     features: str,
     chosen: Mapping[str, float],
+    criterion: str = "accuracy",
     **facts: Any,
 ) -> Measured:
     """A row of a classifier that was fitted, chosen and tested on the parts of a target.
@@ -71,6 +72,7 @@ def classified(
         protocol: its name.
         features: name of the encoder.
         chosen: hyper-parameters that validation chose.
+        criterion: what was best on validation.
         facts: further fields of the row.
     """
     metric = subject.target.store.metric
@@ -83,7 +85,7 @@ def classified(
             "query": len(splits.test),
             "episodes": 0,
             "head": "linear",
-            "selection": f"{metric} on validation; {splits.how}",
+            "selection": f"{criterion} on validation; {splits.how}",
             "metric": metric,
             "features": features,
             "chosen": dict(chosen),
@@ -91,4 +93,5 @@ def classified(
         },
         by_class(correct, labels) if metric == "mean per class" else correct,
         torch.cat([splits.train, splits.validation, splits.test]),
+        labels if metric == "mean per class" else None,
     )

@@ -40,7 +40,7 @@ def corrupted(subject: Subject) -> Iterator[Measured]:
             row = classified(
                 subject, splits, values, protocol="corruption", features=name, chosen={}, head="cosine", setting=setting
             )
-            yield Measured({**row.facts, "selection": "none"}, row.values, row.used)
+            yield Measured({**row.facts, "selection": "none"}, row.values, row.used, row.strata)
 
 
 def domains(subject: Subject) -> Iterator[Measured]:
@@ -61,7 +61,7 @@ def domains(subject: Subject) -> Iterator[Measured]:
         left = torch.cat([torch.full_like(c, i) for i, c in enumerate(found.correct)]).long()
         mean = by_class(torch.cat(found.correct), left)
         over = {"query": len(mean), "setting": f"mean over {len(found.domains)} domains"}
-        yield Measured({**facts, **over, "classes_excluded": max(found.excluded)}, mean, rows)
+        yield Measured({**facts, **over, "classes_excluded": max(found.excluded)}, mean, rows, left)
         for domain, correct, excluded in zip(found.domains, found.correct, found.excluded, strict=True):
             told = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
             if len(correct) > 1:
