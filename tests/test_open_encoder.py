@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -211,3 +212,56 @@ def test_images_of_another_size_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"images are 1 × 32 × 32 and .* takes 1 × 28 × 28; load the target with"):
         measure(encoder, targets, tmp_path / "out", TransferConfig())
     assert not (tmp_path / "out").exists()
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "transfer.json").read_text())
+    return found
+
+
+def test_layers_have_features_and_rows_of_their_own(run: Path, tmp_path: Path) -> None:
+    words = [
+        "transfer",
+        str(run),
+        "--to",
+        "digits:meta-test",
+        "--episodes",
+        "30",
+        "--way",
+        "3",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    for layer in ("output", "blocks.0", "blocks.1"):
+        assert call(*words, "--layer", layer) == 0
+    own = [row for row in rows_of(tmp_path / "o") if row["features"] == "encoder" and row["head"] == "cosine"]
+    assert sorted({row["layer"] for row in own}) == ["blocks.0", "blocks.1", "output"]
+    assert len({row["encoder_sha256"] for row in own}) == 1
+    means = {row["layer"]: row["mean"] for row in own if row["shot"] == 5}
+    assert means["blocks.0"] != means["blocks.1"]
+
+
+def test_a_results_folder_belongs_to_one_encoder_and_can_be_compared(run: Path, tmp_path: Path) -> None:
+    to = ["--to", "digits:meta-test", "--episodes", "10", "--way", "3", "--shot", "1"]
+    save_pretrained(run, tmp_path / "mine")
+    assert call("transfer", str(run), *to) == 0
+    assert call("transfer", str(tmp_path / "mine"), *to, "--out", str(tmp_path / "a")) == 0
+    zoo = ["torchvision:resnet18:random", "--image-size", "32", *to]
+    before = (tmp_path / "a" / "transfer.json").read_bytes()
+    assert call("transfer", *zoo, "--out", str(tmp_path / "a")) == 2
+    assert (tmp_path / "a" / "transfer.json").read_bytes() == before
+    assert call("compare", str(run), str(tmp_path / "a"), "--json", str(tmp_path / "c.json")) == 0
+    assert all(d["difference"] == 0 for d in json.loads((tmp_path / "c.json").read_text()))
+    assert call("matrix", str(run), str(tmp_path / "a")) == 0
+    file = tmp_path / "file"
+    file.touch()
+    assert call("transfer", str(run), *to, "--out", str(file)) == 2
+
+
+def test_flags_that_do_not_apply_are_refused(run: Path) -> None:
+    with pytest.raises(InputError, match="image_size is for torchvision and timm"):
+        open_encoder(str(run), image_size=64)
+    with pytest.raises(InputError, match=r"goes with FILE.safetensors alone"):
+        open_encoder(str(run), config=Path("x.toml"))
+    with pytest.raises(InputError, match="image_size must be at least 1"):
+        open_encoder("torchvision:resnet18:random", image_size=0)

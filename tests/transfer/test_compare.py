@@ -252,3 +252,9 @@ def test_protocols_that_differ_are_named() -> None:
     a, b = runs("a", {0: {"x": 0.5}}), runs("b", {0: {"x": 0.5}}, protocol="linear", head="linear")
     with pytest.raises(InputError, match=r"'a' was measured by few-shot and 'b' by linear, which cannot be compared"):
         compare(a, b)
+
+
+def test_transductive_results_are_not_compared_with_inductive_ones() -> None:
+    a, b = runs("a", {0: {"x": 0.5}}), runs("b", {0: {"x": 0.5}}, inductive=False)
+    with pytest.raises(InputError, match=r"differ on x in inductive \(True and False\)"):
+        compare(a, b)

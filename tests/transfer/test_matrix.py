@@ -57,3 +57,12 @@ def test_errors() -> None:
         transfer_matrices([a, b])
     with pytest.raises(InputError, match="no result of features 'calibrated'"):
         transfer_matrices([a], features="calibrated")
+
+
+def test_random_encoders_of_two_architectures_are_two_controls() -> None:
+    runs = [
+        Run(name, name, 0, [row("x", 0.5), row("x", mean, features="random encoder")])
+        for name, mean in (("conv4", 0.2), ("resnet", 0.3))
+    ]
+    (found,) = transfer_matrices(runs)
+    assert found.sources[2:] == ("random encoder of conv4", "random encoder of resnet")

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from torch import Tensor, nn
 
 from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.transfer import PROTOCOLS, Row, Target, evaluate, read_results, write_results
+from metatc2.transfer import PROTOCOLS, Row, Target, evaluate, expand_targets, read_results, write_results
+from metatc2.transfer.intervals import stratified_half_width
 from metatc2.transfer.linear import linear
 from metatc2.transfer.protocols.parts import by_class, parts
 from metatc2.transfer.retrieval import retrieval
@@ -177,3 +179,33 @@ def test_clips(tmp_path: Path) -> None:
 def test_one_class_is_refused(protocol: str) -> None:
     with pytest.raises(InputError, match="of one class, '0', so there is nothing"):
         run(protocol, Target(store(classes=1), "all", "toy:all"))
+
+
+def test_clips_are_not_cut_by_frame() -> None:
+    clips = dataclasses.replace(store(), name="clips:somewhere")
+    for protocol in ("knn", "linear", "few-shot"):
+        with pytest.raises(InputError, match=r"frames would stand on both sides of .*use --protocol clips"):
+            run(protocol, Target(clips, "all", "clips"))
+
+
+def test_the_interval_of_a_mean_over_classes() -> None:
+    right = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
+    of = [right[labels == c] for c in (0, 1)]
+    expected = stats.t.ppf(0.975, 6) * (sum(float(x.var()) / len(x) for x in of)) ** 0.5 / 2
+    assert stratified_half_width(by_class(right, labels), labels) == pytest.approx(expected)
+    assert stratified_half_width(by_class(torch.ones(8).double(), labels), labels) == 0.0
+
+
+def test_neighbours_of_parts_without_common_classes() -> None:
+    whole = store(splits={"train": torch.arange(60), "test": torch.arange(60, 100)})
+    rows, _ = run("knn", Target(whole, "all", "toy:all"))
+    assert all(row.bank == "half of each class of all" and row.mean > 0.2 for row in rows)
+
+
+def test_images_without_label_are_no_class() -> None:
+    whole = store(splits={"unlabeled": torch.arange(80, 100)})
+    (target,) = expand_targets(whole)
+    assert target.name == "toy:labelled"
+    assert torch.equal(target.store.rows(target.split), torch.arange(80))
+    assert torch.equal(torch.cat(parts(target)[:3]).sort().values, torch.arange(80))
