@@ -17,7 +17,7 @@ from metatc2.config.schema import Config
 from metatc2.config.values import show
 from metatc2.errors import InputError, nearest
 
-PATH_SOURCES = ("folder:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
+PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
 METHOD_KEYS = ("objective.name", "calibration.name", "learner.name")
 
 

@@ -11,6 +11,7 @@ from metatc2.data.chestx import load_chestx
 from metatc2.data.clips import clips_store
 from metatc2.data.cropdisease import load_cropdisease
 from metatc2.data.digits import load_digits
+from metatc2.data.domain_folders import load_domains
 from metatc2.data.folder import load_folder
 from metatc2.data.glyphs import load_glyphs
 from metatc2.data.isic import load_isic
@@ -24,6 +25,7 @@ from metatc2.errors import InputError, nearest
 # Sources of image files whose name goes on with a path.
 PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
     "folder": load_folder,
+    "domains": load_domains,
     "mit67": load_mit67,
     "cropdisease": load_cropdisease,
     "isic": load_isic,
@@ -50,9 +52,9 @@ def load(
     """Load a source into memory, or open it to be streamed from disk.
 
     Args:
-        source: ``glyphs``, ``digits``, ``folder:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips are domains), a
-            benchmark that torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``,
-            ``chestx:PATH``), or a torchvision data set by name (``cifar10``).
+        source: ``glyphs``, ``digits``, ``folder:PATH``, ``domains:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips
+            are domains), a benchmark that torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``,
+            ``isic:PATH``, ``chestx:PATH``), or a torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
         channels: 1 (grey) or 3 (colour); by default the source's own.
         root: where downloaded data sets lie.

@@ -249,7 +249,7 @@ def _checked(features: Tensor, labels: Tensor, domains: Tensor, held_out: Sequen
     if len(known) < 2:
         raise InputError(
             f"leave one domain out: all images are of domain {known[0]}; the data need at least two domains "
-            "(store.domains: fonts of glyphs, say)"
+            "(store.domains: fonts of glyphs, or a folder of folders: domains:PATH)"
         )
     for name in held_out or ():
         if name not in known:

@@ -13,7 +13,7 @@ from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
 
 # Sources whose name goes on with a path, and the words that end such a name as a split.
-PATH_SOURCES = ("folder", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
+PATH_SOURCES = ("folder", "domains", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
 
 # Letters of a class name from which on it is a word, the same class in whatever source.

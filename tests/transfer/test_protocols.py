@@ -209,3 +209,23 @@ def test_images_without_label_are_no_class() -> None:
     assert target.name == "toy:labelled"
     assert torch.equal(target.store.rows(target.split), torch.arange(80))
     assert torch.equal(torch.cat(parts(target)[:3]).sort().values, torch.arange(80))
+
+
+def test_domains_from_folders_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METATC2_CACHE", str(tmp_path / "cache"))
+    top = tmp_path / "pacs"
+    for domain, lift in (("photo", 0), ("sketch", 40)):
+        for kind, shade in (("cat", 20), ("dog", 180)):
+            (top / domain / kind).mkdir(parents=True)
+            for i in range(4):
+                pixels = torch.full((8, 8), shade + lift + i, dtype=torch.uint8)
+                pixels[i] = 90
+                Image.fromarray(pixels.numpy()).save(top / domain / kind / f"{i}.png")
+    for stream in (False, True):
+        found = load(f"domains:{top}", image_size=8, channels=1, stream=stream)
+        assert (found.class_names, found.domain_names) == (("cat", "dog"), ("photo", "sketch"))
+        assert len(found.rows("sketch")) == 8
+        rows, _ = run("leave-one-domain-out", Target(found, "all", "d"))
+        assert {row.setting for row in rows} == {"mean over 2 domains", "photo", "sketch"}
+    with pytest.raises(InputError, match=r"found 2 domains and 0 classes|found 0 domains"):
+        load(f"domains:{top / 'photo'}")

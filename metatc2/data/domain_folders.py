@@ -1,0 +1,72 @@
+"""Folders of folders: one sub-folder a domain, in each one sub-folder a class (PACS, Office-Home, DomainNet and the like)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from metatc2.data.folder import ENDINGS, SIZE, UnreadableImages
+from metatc2.data.gather import gather
+from metatc2.data.readers import ImageFiles
+from metatc2.data.store import ImageStore, meta_splits
+from metatc2.errors import InputError
+
+
+def load_domains(
+    path: str | Path, image_size: int | None = None, *, stream: bool = False, workers: int = 0
+) -> ImageStore:
+    """Images of ``DOMAIN/CLASS/`` folders; a class is its name, whatever the domain, and every domain is a split too.
+
+    Args:
+        path: the folder that holds the domains.
+        image_size: side of the images in pixels, 32 by default.
+        stream: leave the images on disk.
+        workers: threads that read.
+
+    Raises:
+        InputError: if there is no such folder, or it holds fewer than two domains or two classes with images.
+    """
+    name, root = f"domains:{path}", Path(path).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{name}: no such folder; give one that holds DOMAIN/CLASS/image files")
+    files = [
+        (file, domain.name, kind.name)
+        for domain in _folders(root)
+        for kind in _folders(domain)
+        for file in sorted(kind.rglob("*"))
+        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+    ]
+    domains, classes = sorted({d for _, d, _ in files}), sorted({c for _, _, c in files})
+    if len(domains) < 2 or len(classes) < 2:
+        raise InputError(
+            f"{name}: found {len(domains)} domains and {len(classes)} classes with images; expected at least two of each, as "
+            "DOMAIN/CLASS/image files (one sub-folder a class: folder:PATH)"
+        )
+    reader = ImageFiles(
+        [str(file) for file, _, _ in files], [classes.index(c) for _, _, c in files], image_size or SIZE
+    )
+    found = gather(reader, name, stream=stream, workers=workers, skip=True)
+    if lost := len(files) - len(found.rows):
+        warnings.warn(
+            f"{name}: {lost} of {len(files)} images cannot be read and are left out", UnreadableImages, stacklevel=2
+        )
+    owner = torch.tensor([domains.index(files[row][1]) for row in found.rows.tolist()])
+    return ImageStore(
+        name,
+        found.images,
+        found.labels,
+        domains=owner,
+        class_names=tuple(classes),
+        domain_names=tuple(domains),
+        splits={
+            **meta_splits(found.labels, len(classes)),
+            **{domain: (owner == i).nonzero().flatten() for i, domain in enumerate(domains) if domain != "all"},
+        },
+        notes={"unreadable": lost},
+    )
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX")))
