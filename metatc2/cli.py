@@ -98,8 +98,11 @@ def pretrain(
 
     console = Console(stderr=True)
     if resume is not None:
-        if task is not None:
-            raise InputError("pretrain: give TASK or --resume DIR, not both; a run is resumed with its own config.toml")
+        others = (task, objective, calibration, learner, adjoint, steps, seed, run, encoder, *set)
+        if any(value is not None for value in others):
+            raise InputError(
+                "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml"
+            )
         done = runs.resume(Path(resume), show=True)
     else:
         if task is None:
@@ -150,7 +153,7 @@ def transfer(
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
     A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
-    Rows are added to transfer.json in the run folder (or --out); a row measured again is replaced.
+    Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
 
     For example:
         metatc2 transfer runs/tc2
@@ -376,7 +379,9 @@ def export(
     from metatc2.interop.hub import save_pretrained
 
     save_pretrained(run, folder)
-    Console(stderr=True).print(f"[bold]{folder}[/]: metatc2 transfer {folder} --to ... judges it", highlight=False)
+    Console(stderr=True).print(
+        f"[bold]{folder}[/]: metatc2 transfer {folder} --to SOURCE --out DIR judges it", highlight=False
+    )
 
 
 @app.command
@@ -413,7 +418,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"metatc2: error: {error}", markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
-        console.print("metatc2: interrupted; a run goes on with: metatc2 pretrain --resume DIR", markup=False)
+        console.print(
+            "metatc2: interrupted; metatc2 pretrain --resume DIR goes on from the run's last checkpoint, where one was written "
+            "(every trainer.checkpoint_every steps)",
+            markup=False,
+        )
         sys.exit(130)
     except Exception as error:
         if type(error).__name__ != "TrainingDiverged":

@@ -66,7 +66,9 @@ def matrix_tables(matrices: Sequence[Matrix]) -> Group:
 
 
 def _matrix_table(matrix: Matrix) -> Table:
-    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}: accuracy in % (± 95 % interval over seeds)"
+    drawn = f", {matrix.row.episodes} episodes" if matrix.row.episodes else ""
+    over = " (± 95 % interval over seeds)" if any(cell.ci95 is not None for cell in matrix.cells.values()) else ""
+    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}{drawn}: result in %{over}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("source")
     for target in matrix.targets:

@@ -147,7 +147,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; {fix}") from error
+        raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); delete it, and {fix}") from error
     if not isinstance(found, list):
