@@ -36,6 +36,7 @@ import torch
 from common import environment, resident, write
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
@@ -282,6 +283,7 @@ def main() -> None:
     parser.add_argument("--peak", choices=MEASURES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    threadpool_limits(arguments.threads)  # scikit-learn's BLAS would take all cores, and be slower for it
     if arguments.peak:
         print(own_peak(arguments.peak))
         return
