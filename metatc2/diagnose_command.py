@@ -49,7 +49,7 @@ def run(
     found = load_run(path)
     data = found.config.data
     source, split = parse_target(on) if on else (data.source, data.split)
-    store = Sources(data.root, data.download, data.stream, data.workers).store(source, found.pretrained)
+    store = Sources.of(data).store(source, found.pretrained)
     others = {}
     for name in against:
         path_or_name, at, layer = name.rpartition("@")
@@ -89,8 +89,7 @@ def _size(name: str, found: Run) -> int | None:
 
 
 def _own(found: Run) -> ImageStore:
-    data = found.config.data
-    return Sources(data.root, data.download, data.stream, data.workers).store(data.source, found.pretrained)
+    return Sources.of(found.config.data).store(found.config.data.source, found.pretrained)
 
 
 def _learner(found: Run) -> SelfSupervised | None:

@@ -57,7 +57,7 @@ def run(
     """
     config = read_config(Path(names[0]) / "config.toml") if (Path(names[0]) / "config.toml").exists() else Config()
     wanted = tuple(targets) or config.transfer.targets
-    sources = Sources(config.data.root, config.data.download, config.data.stream, config.data.workers)
+    sources = Sources.of(config.data)
     found: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []
     for name in names:

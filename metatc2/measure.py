@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from metatc2.checkpoint import write_atomically
-from metatc2.config import TransferConfig
+from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
@@ -46,14 +46,17 @@ class Sources:
         download: let torchvision download what is missing.
         stream: read images from disk as they are needed.
         workers: that decode streamed images.
-        own: stores that are loaded already, by the name on the command line.
     """
 
     root: str | None = None
     download: bool = False
     stream: bool = False
     workers: int = 0
-    own: Mapping[str, ImageStore] | None = None
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Sources:
+        """Those of a run's ``[data]``."""
+        return cls(data.root, data.download, data.stream, data.workers)
 
     def store(self, source: str, encoder: Pretrained) -> ImageStore:
         """A source with images as the encoder takes them.
@@ -61,9 +64,6 @@ class Sources:
         Raises:
             InputError: if it cannot be had.
         """
-        known = (self.own or {}).get(source)
-        if known is not None and (known.channels, known.image_size) == (encoder.channels, encoder.image_size):
-            return known
         return load(
             source,
             image_size=encoder.image_size,
@@ -86,10 +86,12 @@ def find_targets(
     if not names:
         raise InputError(f"transfer: no target for {encoder.name}; name one with --to SOURCE[:SPLIT], e.g. --to digits")
     found: list[Target] = []
+    stores: dict[str, ImageStore] = {}
     for name in names:
         source, split = parse_target(name)
-        store = sources.store(source, encoder)
-        found += expand_targets(store, split, seen=encoder.seen, allow_seen=allow_seen)
+        if source not in stores:
+            stores[source] = sources.store(source, encoder)
+        found += expand_targets(stores[source], split, seen=encoder.seen, allow_seen=allow_seen)
     return found
 
 
@@ -98,19 +100,15 @@ def measure(
     targets: Sequence[Target],
     folder: Path,
     settings: TransferConfig,
-    *,
-    cache: bool = True,
-    **changes: Any,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
 
     Args:
         encoder: see `metatc2.open_encoder`.
         targets: see `find_targets`.
-        folder: its ``transfer.json`` is made or added to; rows measured again are replaced.
+        folder: its ``transfer.json`` is made or added to; rows measured again are replaced. Features are kept in its
+            ``features/`` for the next call.
         settings: protocols and how they are run.
-        cache: keep features in ``folder/features`` for the next call.
-        changes: further arguments of `evaluate`.
 
     Returns:
         The rows of this call.
@@ -153,8 +151,7 @@ def measure(
         fine_tune_steps=settings.fine_tune_steps,
         compute=encoder.compute,
         learners=encoder.learners,
-        cache=folder / FEATURES if cache else None,
-        **changes,
+        cache=folder / FEATURES,
     )
     measured = {row.key for row in rows}
     # Rows of an encoder that has been trained anew since do not belong to this folder any more.

@@ -270,7 +270,7 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
     """
     data, asked = run.config.data, replace(run.config.transfer, **changes)
     names = tuple(targets) or asked.targets or (data.source,)
-    sources = Sources(data.root, data.download, data.stream, data.workers)
+    sources = Sources.of(data)
     found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
     return measure(run.pretrained, found, run.path, asked)
 

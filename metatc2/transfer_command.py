@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, 
         if not word.startswith("transfer."):
             raise InputError(f"transfer: --set {word}: only keys of [transfer] can be changed here, transfer.KEY=VALUE")
     changed = override(config, assignments)
-    return replace(merge(changed, {"transfer": {k: _plain(v) for k, v in changes.items()}}, "command line").transfer)
+    return merge(changed, {"transfer": {k: _plain(v) for k, v in changes.items()}}, "command line").transfer
 
 
 def _plain(value: Any) -> Any:

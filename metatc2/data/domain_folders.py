@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from metatc2.data.folder import ENDINGS, SIZE, UnreadableImages
+from metatc2.data.folder import ENDINGS, SIZE, UnreadableImages, sub_folders, visible
 from metatc2.data.gather import gather
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
@@ -33,10 +33,10 @@ def load_domains(
         raise InputError(f"{name}: no such folder; give one that holds DOMAIN/CLASS/image files")
     files = [
         (file, domain.name, kind.name)
-        for domain in _folders(root)
-        for kind in _folders(domain)
-        for file in sorted(kind.rglob("*"))
-        if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+        for domain in sub_folders(root)
+        for kind in sub_folders(domain)
+        for file in sorted(visible(kind.rglob("*"), root))
+        if file.suffix.lower() in ENDINGS
     ]
     domains, classes = sorted({d for _, d, _ in files}), sorted({c for _, _, c in files})
     if len(domains) < 2 or len(classes) < 2:
@@ -66,7 +66,3 @@ def load_domains(
         },
         notes={"unreadable": lost},
     )
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX")))

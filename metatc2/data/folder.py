@@ -117,18 +117,18 @@ def load_folder(
 
 def _find(root: Path) -> tuple[list[_File], int, set[str]]:
     """Image files, the number of other ones, and the names of all class folders."""
-    inside = _folders(root)
-    parts = {_OFFICIAL.get(d.name.lower(), ""): d for d in inside if _folders(d)}
+    inside = sub_folders(root)
+    parts = {_OFFICIAL.get(d.name.lower(), ""): d for d in inside if sub_folders(d)}
     # A folder `train` beside class folders is a class that is called so.
     if len(parts) != len(inside) or "" in parts:
         parts = {"": root}
     files, classes = [], set()
-    ignored = _count(_visible(root.iterdir(), root))
+    ignored = _count(visible(root.iterdir(), root))
     for split, folder in parts.items():
-        ignored += _count(_visible(folder.iterdir(), root)) if split else 0
-        for directory in _folders(folder):
+        ignored += _count(visible(folder.iterdir(), root)) if split else 0
+        for directory in sub_folders(folder):
             classes.add(directory.name)
-            for file in sorted(_visible(directory.rglob("*"), root)):
+            for file in sorted(visible(directory.rglob("*"), root)):
                 if file.suffix.lower() in ENDINGS:
                     files.append(_File(file, directory.name, split))
                 else:
@@ -136,7 +136,8 @@ def _find(root: Path) -> tuple[list[_File], int, set[str]]:
     return files, ignored, classes
 
 
-def _visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
+def visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
+    """Files among the paths, links that lead nowhere included, without those that are hidden below `root`."""
     for path in paths:
         dangling = path.is_symlink() and not path.exists()  # an image that is named and cannot be read
         if (path.is_file() or dangling) and not any(
@@ -145,7 +146,8 @@ def _visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
             yield path
 
 
-def _folders(path: Path) -> list[Path]:
+def sub_folders(path: Path) -> list[Path]:
+    """Folders in a folder by name, hidden ones left out."""
     return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX")))
 
 

@@ -66,11 +66,21 @@ def nearest_prototype(bank: Tensor, bank_labels: Tensor, queries: Tensor, query_
     >>> nearest_prototype(torch.eye(2), torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3])).tolist()
     [1.0]
     """
+    return (prototype_classifier(bank, bank_labels)(queries) == query_labels).double().cpu()
+
+
+def prototype_classifier(bank: Tensor, bank_labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """Features ``(Q, D)`` to the class ``(Q,)`` whose mean bank feature has the largest cosine.
+
+    Args:
+        bank: float ``(B, D)``.
+        bank_labels: int64 ``(B,)``.
+    """
     names, classes = torch.unique(bank_labels, return_inverse=True)
-    sums = bank.new_zeros(len(names), bank.shape[1]).index_add(0, classes, bank)
     # The length of a prototype does not matter to the cosine, so its sum will do.
-    predicted: Tensor = names[(queries @ normalize(sums, dim=1).T).argmax(1)]
-    return (predicted == query_labels).double().cpu()
+    sums = bank.new_zeros(len(names), bank.shape[1]).index_add(0, classes, bank)
+    directions = normalize(sums, dim=1)
+    return lambda queries: names[(queries @ directions.T).argmax(1)]
 
 
 def leave_one_domain_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -35,6 +35,17 @@ def parts(target: Target) -> TransferSplits:
     )
     found = transfer_splits(alone)
     return TransferSplits(rows[found.train], rows[found.validation], rows[found.test], found.how)
+
+
+def sides(subject: Subject, splits: TransferSplits, of: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Training inputs and labels, then those of validation and test: six tensors, as the classifiers take them.
+
+    Args:
+        subject: see `Subject`.
+        splits: see `parts`.
+        of: rows of the store to inputs, features or images.
+    """
+    return [side for rows in splits[:3] for side in (of(rows), subject.labels(rows))]
 
 
 def by_class(correct: Tensor, labels: Tensor) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.transfer.corruption import corruption_robustness
-from metatc2.transfer.domains import leave_one_domain_out
+from metatc2.transfer.domains import leave_one_domain_out, prototype_classifier
 from metatc2.transfer.protocols.base import Measured, Subject
 from metatc2.transfer.protocols.parts import by_class, classified, parts
 
@@ -26,7 +24,7 @@ def corrupted(subject: Subject) -> Iterator[Measured]:
     splits = parts(subject.target)
     known = torch.cat([splits.train, splits.validation])
     for name in subject.names:
-        classify = _prototypes(subject.table.at(name, known), subject.labels(known))
+        classify = prototype_classifier(subject.table.at(name, known), subject.labels(known))
         found = corruption_robustness(
             partial(subject.table.run, name),
             classify,
@@ -66,10 +64,3 @@ def domains(subject: Subject) -> Iterator[Measured]:
             told = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
             if len(correct) > 1:
                 yield Measured({**facts, **told}, correct, rows)
-
-
-def _prototypes(features: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-    names, classes = torch.unique(labels, return_inverse=True)
-    sums = features.new_zeros(len(names), features.shape[1]).index_add(0, classes, features)
-    means = normalize(sums / classes.bincount()[:, None], dim=1)
-    return lambda asked: names[(asked @ means.T).argmax(1)]

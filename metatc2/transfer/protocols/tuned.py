@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import nn
 
 from metatc2.transfer.fine_tune import STEPS, fine_tune
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
-from metatc2.transfer.protocols.parts import classified, parts
+from metatc2.transfer.protocols.parts import classified, parts, sides
 from metatc2.transfer.semi_supervised import semi_supervised_fine_tune, semi_supervised_linear
 
 
@@ -19,17 +20,10 @@ def tuned(subject: Subject) -> Iterator[Measured]:
     for name, encoder in subject.table.encoders.items():
         if not isinstance(encoder, nn.Module):
             continue
-        x = [images[rows] for rows in splits[:3]]
-        y = [subject.labels(rows) for rows in splits[:3]]
         generator = torch.Generator().manual_seed(target_seed(subject.target.name, "fine-tune"))
         found = fine_tune(
             encoder,
-            x[0],
-            y[0],
-            x[1],
-            y[1],
-            x[2],
-            y[2],
+            *sides(subject, splits, images.__getitem__),
             generator=generator,
             steps=subject.options.fine_tune_steps,
             device=subject.device,
@@ -50,11 +44,10 @@ def tuned(subject: Subject) -> Iterator[Measured]:
 def few_labels(subject: Subject) -> Iterator[Measured]:
     """One row for each fraction and encoder: a linear classifier on frozen features."""
     splits = parts(subject.target)
-    y = [subject.labels(rows) for rows in splits[:3]]
     for fraction in subject.options.fractions:
         for name in subject.names:
-            x = [subject.table.at(name, rows) for rows in splits[:3]]
-            found = semi_supervised_linear(x[0], y[0], x[1], y[1], x[2], y[2], fraction=fraction)
+            six = sides(subject, splits, partial(subject.table.at, name))
+            found = semi_supervised_linear(*six, fraction=fraction)
             yield classified(
                 subject,
                 splits,
@@ -76,7 +69,7 @@ def few_labels_tuned(subject: Subject) -> Iterator[Measured]:
             generator = torch.Generator().manual_seed(target_seed(subject.target.name, "semi-supervised", fraction))
             found = semi_supervised_fine_tune(
                 encoder,
-                *(side for rows in splits[:3] for side in (images[rows], subject.labels(rows))),
+                *sides(subject, splits, images.__getitem__),
                 fraction=fraction,
                 generator=generator,
                 steps=subject.options.fine_tune_steps,
