@@ -29,6 +29,7 @@ from metatc2.config import Config, override, read_task
 from metatc2.data import load
 from metatc2.learners import LEARNERS
 from metatc2.transfer import ADAPTED, RAW_PIXELS, evaluate, expand_targets, mean_interval
+from metatc2.weights import fresh_learner
 
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 #: Chosen on glyphs:meta-validation by short runs of one seed: a hint for each learner, not a search.
@@ -79,7 +80,7 @@ def measure(job: tuple[str, int, int, int, str]) -> list[dict[str, Any]]:
         done = runs.load_run(path) if (path / "learner.safetensors").exists() else runs.pretrain(settings, path)
         made, seconds = done.learner, done.seconds
     else:
-        made, seconds = runs.fresh_learner(settings, store.channels, store.image_size), 0.0
+        made, seconds = fresh_learner(settings, store.channels, store.image_size), 0.0
     assert made is not None
     targets = [target for script in SCRIPTS for target in expand_targets(store, script)]
     rows, _ = evaluate(

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from metatc2.config import Config, read_config
 from metatc2.measure import RESULTS, Sources, find_targets
 from metatc2.open_encoder import open_encoder
 from metatc2.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
+from metatc2.transfer.estimates import Estimate
 
 ESTIMATES = ("LogME", "H-score", "H-score, shrunk")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Estimates of one encoder on one target.
-
-    Args:
-        encoder: its name.
-        target: e.g. ``"glyphs:greek"``.
-        values: by name of the estimate; higher is better, and comparable on one target alone.
-        measured: few-shot accuracy in its results for this target, in [0, 1], of the first way, shot and head that all
-            encoders with results were measured by; None where there is none.
-    """
-
-    encoder: str
-    target: str
-    values: Mapping[str, float]
-    measured: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As a mapping that JSON holds."""
-        return {"encoder": self.encoder, "target": self.target, **self.values, "measured": self.measured}
 
 
 def run(

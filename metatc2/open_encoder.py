@@ -7,7 +7,8 @@ from pathlib import Path
 from metatc2.config import read_config
 from metatc2.errors import InputError
 from metatc2.pretrained import Pretrained
-from metatc2.runs import encoder_from, load_run
+from metatc2.runs import load_run
+from metatc2.weights import encoder_from
 from metatc2.zoo import ZOOS, from_zoo
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metatc2.cli import main
+from .command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
 
@@ -27,15 +27,6 @@ SMALL = [
     "trainer.checkpoint_every=2",
 ]
 TO = ["--to", "digits", "--episodes", "20", "--shot", "1"]
-
-
-def call(*arguments: str) -> int:
-    """Exit status of a command."""
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metatc2.cli import main
+from .command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
 
 SMALL = ["encoder.width=8", "episode.batch=32", "episode.tasks=2", "calibration.factors=4", "trainer.log_every=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1"]
-
-
-def call(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

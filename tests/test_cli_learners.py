@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from metatc2 import runs
-from metatc2.cli import main
 from metatc2.config import override, read_task
 from metatc2.learners import LEARNERS
 from metatc2.runs import load_run
 from metatc2.trainer import EpisodicTrainer
+
+from .command_line import call
 
 SMALL = ["encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2", "trainer.checkpoint_every=2"]
 TO = ["--episodes", "6", "--shot", "2"]
@@ -22,15 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning"),
     pytest.mark.filterwarnings("ignore:Implicit:RuntimeWarning"),
 ]
-
-
-def call(*arguments: str) -> int:
-    """Exit status of a command."""
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def pretrain(learner: str, run: str, *more: str) -> int:

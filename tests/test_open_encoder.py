@@ -13,7 +13,6 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from metatc2.cli import main
 from metatc2.config import TransferConfig
 from metatc2.data import load
 from metatc2.encoders import build_encoder
@@ -24,18 +23,12 @@ from metatc2.open_encoder import open_encoder
 from metatc2.runs import load_run
 from metatc2.transfer import expand_targets
 
+from .command_line import call
+
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
 
 SMALL = ["encoder.width=8", "episode.batch=32", "calibration.factors=4", "trainer.log_every=100"]
 ENCODER_TOML = '[data]\nsource = "elsewhere"\nchannels = 3\nimage_size = 32\n[encoder]\nname = "conv4"\nwidth = 8\n'
-
-
-def call(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as status:
-        return int(status.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

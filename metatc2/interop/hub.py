@@ -13,7 +13,8 @@ from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, flatten, merge, method_name
 from metatc2.errors import InputError, MissingPackage
 from metatc2.pretrained import Pretrained
-from metatc2.runs import encoder_from, load_run, read_tensors
+from metatc2.runs import load_run
+from metatc2.weights import encoder_from, read_tensors
 
 FORMAT = "metatc2"
 _FILES = ("config.json", "model.safetensors", "calibrator.safetensors")

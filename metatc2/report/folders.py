@@ -79,7 +79,7 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
                 )
         same.append(folder)
     names = [method_name(group[0].config) for group in groups.values()]
-    # The names that `metatc2.runs.compare` gives.
+    # The names that `metatc2.result_folders.compare` gives.
     return [
         Method(f"{name} ({group[0].path})" if names.count(name) > 1 else name, sorted(group, key=lambda f: f.seed))
         for name, group in zip(names, groups.values(), strict=True)

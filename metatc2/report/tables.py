@@ -8,9 +8,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.table import Table
 
-from metatc2.estimate_command import Estimate
 from metatc2.stages import OUTPUT
 from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
+from metatc2.transfer.estimates import Estimate
 
 
 def wide_console() -> Console:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,28 @@ _ROUNDS, _TOLERANCE = 500, 1e-9
 # Where a class follows from the features exactly, or not at all, the best α / β is 0 or infinite: it is held to within
 # this factor of the largest eigenvalue of FᵀF.
 _FURTHEST = 1e12
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Estimates of one encoder on one target.
+
+    Args:
+        encoder: its name.
+        target: e.g. ``"glyphs:greek"``.
+        values: by name of the estimate; higher is better, and comparable on one target alone.
+        measured: few-shot accuracy in its results for this target, in [0, 1], of the first way, shot and head that all
+            encoders with results were measured by; None where there is none.
+    """
+
+    encoder: str
+    target: str
+    values: Mapping[str, float]
+    measured: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping that JSON holds."""
+        return {"encoder": self.encoder, "target": self.target, **self.values, "measured": self.measured}
 
 
 @dataclass(frozen=True)

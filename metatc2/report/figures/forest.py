@@ -31,7 +31,7 @@ def forest(differences: Sequence[Difference]) -> Drawn:
     """Draw A − B in points of accuracy: a panel a pair of methods, a line a target and protocol.
 
     Args:
-        differences: from `metatc2.runs.compare`, at least one.
+        differences: from `metatc2.result_folders.compare`, at least one.
     """
     pairs = list(dict.fromkeys((d.a, d.b) for d in differences))
     groups = [[d for d in differences if (d.a, d.b) == pair] for pair in pairs]

@@ -10,7 +10,7 @@ from metatc2.report.figures.measure import signed, with_head
 from metatc2.report.folders import Method
 from metatc2.report.page import Section
 from metatc2.report.sections.transfer import not_measured
-from metatc2.runs import compare
+from metatc2.result_folders import compare
 from metatc2.transfer import MEAN_TARGET, Difference
 
 

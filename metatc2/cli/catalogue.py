@@ -1,0 +1,35 @@
+"""What there is to choose from: `metatc2 tasks` and `metatc2 learners`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def tasks() -> None:
+    """List the task files that ship with the library, one line each.
+
+    For example:
+        metatc2 tasks
+    """
+    from metatc2.config import list_tasks
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, description in list_tasks():
+        table.add_row(f"[bold]{name}[/]", description)
+    Console().print(table)
+
+
+def learners() -> None:
+    """List the learners that `pretrain --learner` knows, one line each with their source.
+
+    For example:
+        metatc2 learners
+    """
+    from metatc2.learners import LEARNERS
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("[bold]ssl[/]", "a self-supervised objective, calibrated or not (the default)", "see --objective")
+    for name, entry in LEARNERS.items():
+        table.add_row(f"[bold]{name}[/]", entry.summary, entry.source)
+    Console().print(table)

@@ -1,0 +1,129 @@
+"""Judging what was measured: `metatc2 compare`, `matrix`, `estimate` and `diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from metatc2.cli.json_file import write_json
+
+
+def compare(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR_A DIR_B")],
+    /,
+    *,
+    features: str = "encoder",
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Paired differences of the first run against each other run, target by target.
+
+    Runs that differ in nothing but their seed are taken together: differences are then paired by seed and the interval is
+    over seeds. With one seed the interval is over episodes and says nothing about other seeds.
+
+    For example:
+        metatc2 compare runs/tc2-s0 runs/tc2-s1 runs/tc2-s2 runs/plain-s0 runs/plain-s1 runs/plain-s2
+
+    Args:
+        runs: Run folders with a transfer.json (see `metatc2 transfer`), the method in question first.
+        features: What to compare: encoder, calibrated, or adapted (learners on labelled tasks, adapted to each episode).
+        json: Write the differences to a file too.
+    """
+    from metatc2 import result_folders
+    from metatc2.report import comparison_table, wide_console
+
+    found = result_folders.compare([Path(run) for run in runs], features=features)
+    wide_console().print(comparison_table(found))
+    write_json(json, [difference.to_json() for difference in found])
+
+
+def matrix(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    /,
+    *,
+    features: str = "encoder",
+) -> None:
+    """The transfer matrix: every source on every target, with the rows "random encoder" and "raw pixels".
+
+    For example:
+        metatc2 transfer runs/latin --to glyphs:greek digits:all
+        metatc2 transfer runs/digits --to glyphs:greek digits:meta-test
+        metatc2 matrix runs/latin runs/digits
+
+    Args:
+        runs: Run folders with a transfer.json; those that differ in their seed alone are one source.
+        features: Which rows: encoder, calibrated or adapted.
+    """
+    from metatc2 import result_folders
+    from metatc2.report import matrix_tables, wide_console
+
+    wide_console().print(matrix_tables(result_folders.matrices([Path(run) for run in runs], features=features)))
+
+
+def estimate(
+    encoders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER...")],
+    /,
+    *,
+    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
+    allow_seen: bool = False,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Estimate transfer without training (LogME, H-score), and say how well it ranks encoders that were measured.
+
+    For example:
+        metatc2 estimate runs/tc2 runs/plain timm:resnet18:random --to glyphs:greek
+
+    Args:
+        encoders: As for `metatc2 transfer`.
+        to: Targets; by default those of the first run's task.
+        allow_seen: Allow targets with classes of the pre-training images.
+        json: Write the estimates to a file too.
+    """
+    from metatc2 import estimate_command
+    from metatc2.report import estimate_table, wide_console
+
+    found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
+    wide_console().print(estimate_table(found, correlations))
+    write_json(json, [e.to_json() for e in found])
+
+
+def diagnose(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    /,
+    *,
+    on: Annotated[str | None, tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = None,
+    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ENCODER")] = (),
+    episodes: int = 2,
+    resplits: int = 39,
+    max_images: int = 4096,
+    seed: int = 0,
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Diagnose a run: spectra, alignment, uniformity, collapse, CKA, use of the factors, task conflict against its null.
+
+    Writes DIR/diagnose.json, which `metatc2 report` draws.
+
+    For example:
+        metatc2 diagnose runs/tc2
+        metatc2 diagnose runs/tc2 --on glyphs:greek --against runs/plain runs/tc2@blocks.2
+
+    Args:
+        run: Run folder.
+        on: Whose images are looked at; by default those the run was trained on.
+        against: Further encoders whose features are compared with this one's (CKA); ENCODER@LAYER for an inner stage.
+        episodes: Episodes that task conflict is measured on.
+        resplits: Random re-splits of each episode for the noise null; at least 39, for a 95 % interval.
+        max_images: Images looked at, at most.
+        seed: Of all draws.
+        json: Write the result to a further file.
+    """
+    from metatc2 import diagnose_command
+    from metatc2.report.diagnosis_table import diagnosis_table
+
+    found = diagnose_command.run(
+        Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
+    )
+    Console().print(diagnosis_table(found))
+    write_json(json, found.to_dict())

@@ -1,0 +1,73 @@
+"""What is shown and given to others: `metatc2 report`, `export` and `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+
+def report(
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    /,
+    *,
+    out: Annotated[str, tyro.conf.arg(metavar="FILE.html")] = "report.html",
+    assets: bool = False,
+) -> None:
+    """Write one self-contained page about runs: settings, curves, transfer, comparison, conflict, embeddings, failures.
+
+    For example:
+        metatc2 report runs/tc2-s0 runs/tc2-s1 runs/plain-s0 runs/plain-s1 --out report.html --assets
+
+    Args:
+        runs: Run folders; those that differ in their seed alone are one method.
+        out: The page.
+        assets: Write every figure as PNG and CSV beside it too.
+    """
+    from metatc2.report.html import write_report
+
+    written = write_report([Path(run) for run in runs], Path(out), assets=assets)
+    Console(stderr=True, soft_wrap=True).print(f"[bold]{written}[/]: open it in a browser", highlight=False)
+
+
+def export(
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    /,
+) -> None:
+    """Write a run's encoder as a folder for the Hugging Face Hub: config.json, model.safetensors, model card.
+
+    For example:
+        metatc2 export runs/tc2 my-encoder
+        hf upload OWNER/NAME my-encoder
+
+    Args:
+        run: Run folder.
+        folder: New folder.
+    """
+    from metatc2.interop.hub import save_pretrained
+
+    save_pretrained(run, folder)
+    Console(stderr=True).print(
+        f"[bold]{folder}[/]: metatc2 transfer {folder} --to SOURCE --out DIR judges it", highlight=False
+    )
+
+
+def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:
+    """Pre-train on Latin letters with and without calibration, transfer to four scripts never seen, and draw it.
+
+    SimCLR and Barlow Twins, each plain, with standardised features (the control) and with TC². Takes a few minutes on two
+    CPU cores.
+
+    For example:
+        metatc2 demo
+
+    Args:
+        folder: Where runs, table and picture go.
+        seeds: Seeds of every method; intervals are over them.
+    """
+    from metatc2.demo import run_demo
+
+    run_demo(Path(folder), seeds=seeds)

@@ -1,0 +1,84 @@
+"""Pre-training: `metatc2 pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from metatc2.errors import InputError
+
+Calibration = Literal["none", "standardise", "tasks", "tc2"]
+Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
+
+
+def pretrain(
+    task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    /,
+    *,
+    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    calibration: Calibration | None = None,
+    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    adjoint: Adjoint | None = None,
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    resume: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+) -> None:
+    """Pre-train an encoder on a task and write it to a run folder.
+
+    For example:
+        metatc2 pretrain glyphs --objective simclr --calibration tc2 --steps 300 --run runs/tc2
+        metatc2 pretrain glyphs --learner maml --adjoint recompute --set learner.inner_steps=5
+        metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
+        metatc2 pretrain --resume runs/tc2
+
+    Args:
+        task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
+        objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal
+            compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated; by default the learner's choice.
+        steps: Training steps; by default the task's.
+        seed: Seed of everything random; by default 0.
+        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
+        encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
+        set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
+        resume: Continue this run from its last checkpoint; no other option is taken then.
+    """
+    from metatc2 import runs
+    from metatc2.config import override, read_task
+
+    console = Console(stderr=True)
+    if resume is not None:
+        others = (task, objective, calibration, learner, adjoint, steps, seed, run, encoder, *set)
+        if any(value is not None for value in others):
+            raise InputError(
+                "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml"
+            )
+        done = runs.resume(Path(resume), show=True)
+    else:
+        if task is None:
+            raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
+        named = [f"learner.name={learner}"] if learner is not None else []
+        labelled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
+        given = {
+            "objective.name": objective,
+            "calibration.name": calibration,
+            "learner.name": learner,
+            "learner.adjoint" if labelled else "calibration.adjoint": adjoint,
+            "trainer.steps": steps,
+            "trainer.seed": seed,
+            "encoder.name": encoder,
+        }
+        assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
+        default = f"calibration.name={'none' if labelled else 'tc2'}"
+        config = override(override(read_task(task), [default, *set]), assignments, where="command line")
+        path = Path(run) if run else runs.default_folder(task, config)
+        done = runs.pretrain(config, path, show=True)
+    console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)

@@ -1,0 +1,98 @@
+"""Measuring transfer: `metatc2 transfer`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import tyro
+
+from metatc2.cli.json_file import write_json
+from metatc2.config.schema import Protocol
+
+
+def transfer(
+    encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")],
+    /,
+    *,
+    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
+    protocol: tuple[Protocol, ...] = (),
+    way: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N")] = (),
+    shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
+    query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    head: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    layer: str = "output",
+    allow_seen: bool = False,
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
+    root: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
+    out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
+
+    A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
+    Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
+
+    For example:
+        metatc2 transfer runs/tc2
+        metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
+        metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
+        metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
+        metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
+
+    Args:
+        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors, torchvision:MODEL or timm:MODEL
+            (with :random at the end: untrained).
+        to: Targets; by default those of the run's task.
+        protocol: Which protocols; by default those of the run's task, else few-shot.
+        way: Classes an episode; one row each.
+        shot: Labelled images a class; one row each.
+        query: Test images a class.
+        episodes: Episodes a row.
+        head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
+        layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
+        allow_seen: Allow targets with classes of the pre-training images; every row then says so.
+        config: Configuration of FILE.safetensors; by default the config.toml beside it.
+        image_size: Of the images that torchvision's and timm's models get; by default that of their training.
+        root: Where data sets lie; by default as in the run.
+        download: Allow downloads of data sets and weights.
+        stream: Read image files from disk as they are needed, for targets larger than memory.
+        workers: Threads that read them.
+        out: Folder of the results; by default the run folder.
+        set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
+        json: Write the rows of this call to a file too.
+    """
+    from metatc2 import transfer_command
+    from metatc2.report import transfer_table, wide_console
+
+    changes: dict[str, Any] = {
+        "targets": to,
+        "protocols": protocol,
+        "way": way,
+        "shot": shot,
+        "query": query,
+        "episodes": episodes,
+        "heads": head,
+        "allow_seen": allow_seen or None,
+    }
+    rows = transfer_command.run(
+        encoder,
+        {key: value for key, value in changes.items() if value not in ((), None)},
+        assignments=set,
+        layer=layer,
+        config=config,
+        image_size=image_size,
+        root=root,
+        download=download,
+        stream=stream,
+        workers=workers,
+        out=out,
+    )
+    wide_console().print(transfer_table(rows))
+    write_json(json, [asdict(row) for row in rows])

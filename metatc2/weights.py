@@ -1,0 +1,126 @@
+"""Files of weights: read them, and build the encoder and the learner that they belong to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from metatc2.build import build_fresh_encoder, build_learner
+from metatc2.config import Config, fingerprint
+from metatc2.errors import InputError
+from metatc2.learners import TC2, LabelledLearner
+from metatc2.pretrained import CalibratedEncoder, Pretrained
+from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
+
+
+def encoder_from(
+    config: Config,
+    weights: Path,
+    *,
+    where: Path,
+    name: str,
+    calibrator: Path | None = None,
+    learner: Path | None = None,
+) -> Pretrained:
+    """An encoder from a configuration and a file of weights.
+
+    Args:
+        config: names the encoder; of the rest only what is there to record is used.
+        weights: safetensors.
+        where: the configuration's file, for errors.
+        name: for tables.
+        calibrator, learner: further files; those that are not there are left out.
+
+    Raises:
+        InputError: if a file is damaged or does not fit the configuration.
+    """
+    tensors, facts = read_tensors(weights)
+    try:
+        channels = int(facts.get("channels", config.data.channels or 0))
+        image_size = int(facts.get("image_size", config.data.image_size or 0))
+        compute: dict[str, float] = {key: float(facts[key]) for key in ("steps", "seconds") if key in facts}
+        classes = json.loads(facts["class_names"]) if "class_names" in facts else None
+    except ValueError as error:
+        raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
+    if channels not in (1, 3) or not image_size:
+        raise InputError(
+            f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
+        )
+    if "fingerprint" in facts and facts["fingerprint"] != fingerprint(config):
+        raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
+    encoder = build_fresh_encoder(config, channels, image_size)
+    _load_state(encoder, tensors, weights, where)
+    calibrated, learners = None, {}
+    if calibrator is not None and calibrator.exists():
+        built = build_learner(config, channels, image_size)
+        if isinstance(built, TC2):
+            _load_state(built.calibrator, read_tensors(calibrator)[0], calibrator, where)
+            calibrated = CalibratedEncoder(
+                encoder,
+                built.calibrator,
+                standardised=config.calibration.standardise,
+                blend=config.calibration.blend,
+            ).eval()
+    if learner is not None and config.learner.name != "ssl":
+        adapted = fresh_learner(config, channels, image_size, int(facts.get("classes", 0)))
+        _load_state(adapted, read_tensors(learner)[0], learner, where)
+        plain = replace(config, calibration=replace(config.calibration, name="none"))
+        learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
+    return Pretrained(
+        name=name,
+        encoder=encoder.eval(),
+        channels=channels,
+        image_size=image_size,
+        untrained=build_fresh_encoder(config, channels, image_size).eval(),
+        calibrated=calibrated,
+        learners=learners,
+        source=f"{config.data.source}:{config.data.split}",
+        seen=None if classes is None else SeenClasses(facts.get("source", config.data.source), frozenset(classes)),
+        seed=config.trainer.seed,
+        compute=compute,
+    )
+
+
+def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
+    """The learner on labelled tasks of ``[learner]`` before any training, in eval mode.
+
+    Args:
+        config: see `Config`.
+        channels, image_size: of the images.
+        classes: of the data, for learners that train on all classes at once.
+
+    Raises:
+        InputError: if the configuration names a self-supervised learner.
+    """
+    learner = build_learner(config, channels, image_size, class_of=torch.arange(max(classes, 1)))
+    if not isinstance(learner, LabelledLearner):
+        raise InputError(f"learner {config.learner.name!r} is not one on labelled tasks; see `metatc2 learners`")
+    return learner.eval()
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a safetensors file, and the facts in its header.
+
+    Raises:
+        InputError: if it is not there or damaged.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; name a file of weights in safetensors")
+    try:
+        with safe_open(file, "pt") as content:
+            return {key: content.get_tensor(key) for key in content.keys()}, dict(content.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
+
+
+def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{file} does not fit the encoder that {where} names: {reason}") from error
