@@ -22,7 +22,7 @@ from metatc2.config import (
 )
 from metatc2.errors import InputError
 
-TASKS = ["cifar10", "digits", "folder", "glyphs", "omniglot", "stl10"]
+TASKS = ["cifar10", "digits", "folder", "glyphs", "omniglot", "shapes", "stl10"]
 
 
 def failure(path: Path) -> str:
@@ -93,7 +93,7 @@ def test_bare_sources_take_the_template(source: str) -> None:
     ("name", "part"),
     [
         ("glpyhs", "unknown task 'glpyhs'; did you mean 'glyphs'?"),
-        ("nothing at all", "cifar10, digits, folder, glyphs, omniglot, stl10"),
+        ("nothing at all", "cifar10, digits, folder, glyphs, omniglot, shapes, stl10"),
         ("folder:", "write folder:PATH"),
         ("npz:", "write npz:PATH"),
         ("absent/my.toml", "absent/my.toml: no such file"),

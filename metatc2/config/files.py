@@ -38,7 +38,7 @@ def list_tasks() -> list[tuple[str, str]]:
     """Name and description of every shipped task, by name.
 
     >>> [name for name, description in list_tasks()]
-    ['cifar10', 'digits', 'folder', 'glyphs', 'omniglot', 'stl10']
+    ['cifar10', 'digits', 'folder', 'glyphs', 'omniglot', 'shapes', 'stl10']
     """
     return [(path.stem, _read_task_file(path).description) for path in sorted(task_folder().glob("*.toml"))]
 

@@ -45,7 +45,7 @@ class DataConfig(Section):
     """What to learn from."""
 
     source: str = setting(
-        "glyphs", "glyphs, digits, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
+        "glyphs", "glyphs, digits, shapes, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
     )
     split: str = setting("meta-train", "which images of the source to learn from")
     image_size: int | None = setting(None, "side of the square images in pixels; unset: the source's own", at_least=8)

@@ -2,11 +2,14 @@
 
 from metatc2.data.conventions import TransferSplits, transfer_splits
 from metatc2.data.folder import UnreadableImages
+from metatc2.data.generative import GenerativeFactors
+from metatc2.data.shapes import load_shapes, shape_factors
 from metatc2.data.sources import known_sources, load
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 
 __all__ = [
+    "GenerativeFactors",
     "ImageStore",
     "Images",
     "StreamedImages",
@@ -15,6 +18,8 @@ __all__ = [
     "in_chunks",
     "known_sources",
     "load",
+    "load_shapes",
     "meta_splits",
+    "shape_factors",
     "transfer_splits",
 ]

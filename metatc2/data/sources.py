@@ -17,6 +17,7 @@ from metatc2.data.glyphs import load_glyphs
 from metatc2.data.isic import load_isic
 from metatc2.data.mit67 import load_mit67
 from metatc2.data.resize import resize_square, to_channels
+from metatc2.data.shapes import LABELS, load_shapes
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.data.torchvision_sets import SOURCES, load_torchvision
@@ -35,8 +36,9 @@ _IN_MEMORY: dict[str, Callable[..., ImageStore]] = {"npz": load_npz, "clips": cl
 
 
 def known_sources() -> tuple[str, ...]:
-    """Names that `load` takes; those that end in ``:PATH`` are followed by a path."""
-    return ("glyphs", "digits", *(f"{kind}:PATH" for kind in (*_IN_MEMORY, *PATH_LOADERS)), *SOURCES)
+    """Names that `load` takes; those that end in ``:PATH`` are followed by a path, in ``:FACTORS`` by factors as labels."""
+    embedded = ("glyphs", "digits", "shapes", "shapes:FACTORS")
+    return (*embedded, *(f"{kind}:PATH" for kind in (*_IN_MEMORY, *PATH_LOADERS)), *SOURCES)
 
 
 def load(
@@ -52,9 +54,10 @@ def load(
     """Load a source into memory, or open it to be streamed from disk.
 
     Args:
-        source: ``glyphs``, ``digits``, ``folder:PATH``, ``domains:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips
-            are domains), a benchmark that torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``,
-            ``isic:PATH``, ``chestx:PATH``), or a torchvision data set by name (``cifar10``).
+        source: ``glyphs``, ``digits``, ``shapes`` or ``shapes:FACTORS`` (``shapes:hue+size``), ``folder:PATH``,
+            ``domains:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips are domains), a benchmark that
+            torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``, ``chestx:PATH``), or a
+            torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
         channels: 1 (grey) or 3 (colour); by default the source's own.
         root: where downloaded data sets lie.
@@ -88,6 +91,10 @@ def load(
         store = load_glyphs()
     elif source == "digits":
         store = load_digits(image_size)
+    elif source == "shapes" or (kind == "shapes" and colon):
+        if not path and colon:
+            raise InputError(f"{source!r} lacks its labels; write shapes, or shapes:FACTORS, e.g. shapes:hue+size")
+        store = load_shapes(path or LABELS, image_size)
     elif source in SOURCES:
         store = load_torchvision(
             source, image_size=image_size, root=root, download=download, stream=stream, workers=workers

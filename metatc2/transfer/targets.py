@@ -16,6 +16,9 @@ from metatc2.errors import InputError
 PATH_SOURCES = ("folder", "domains", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
 
+# Splits of `shapes`; what else follows its name is the factors that label it.
+SHAPES_SPLITS = ("all", "train", "validation", "test", "held-out", "meta-train", "meta-validation", "meta-test")
+
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3
 
@@ -41,7 +44,8 @@ def parse_target(text: str) -> tuple[str, str | None]:
     """Source and split of ``SOURCE[:SPLIT]``.
 
     After ``folder:`` and ``npz:`` comes a path, which may hold colons (a Windows drive): there only a last part that is
-    one of `PATH_SPLITS` is taken for a split. A path that itself ends in ``:test`` is reached by a split after it.
+    one of `PATH_SPLITS` is taken for a split. A path that itself ends in ``:test`` is reached by a split after it. After
+    ``shapes:`` come factors as labels, unless it is a split.
 
     Raises:
         InputError: if the source, the path or the split is empty.
@@ -50,6 +54,8 @@ def parse_target(text: str) -> tuple[str, str | None]:
     (('glyphs', 'greek'), ('digits', None))
     >>> parse_target("folder:C:/birds"), parse_target("folder:C:/birds:meta-test")
     (('folder:C:/birds', None), ('folder:C:/birds', 'meta-test'))
+    >>> parse_target("shapes:hue:test"), parse_target("shapes:meta-test")
+    (('shapes:hue', 'test'), ('shapes', 'meta-test'))
     """
     source, colon, split = text.partition(":")
     lacking = not source or (bool(colon) and not split)
@@ -57,6 +63,9 @@ def parse_target(text: str) -> tuple[str, str | None]:
         path, _, last = split.rpartition(":")
         path, split = (path, last) if path and last in PATH_SPLITS else (split, "")
         source = f"{source}:{path}"
+    elif source == "shapes" and split and split not in SHAPES_SPLITS:
+        labels, colon, split = split.partition(":")
+        source, lacking = f"{source}:{labels}", not labels or (bool(colon) and not split)
     if lacking:
         raise InputError(
             f"target {text!r} lacks a part; write SOURCE or SOURCE:SPLIT, e.g. glyphs:greek, digits, folder:PATH:test"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from metatc2.data import load_shapes
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.transfer import SeenClasses, expand_targets, fingerprint, parse_target
@@ -26,13 +27,17 @@ from metatc2.transfer import SeenClasses, expand_targets, fingerprint, parse_tar
         ("folder:test", ("folder:test", None)),
         ("npz:a.npz:all", ("npz:a.npz", "all")),
         ("npz:a.npz", ("npz:a.npz", None)),
+        ("shapes", ("shapes", None)),
+        ("shapes:meta-test", ("shapes", "meta-test")),
+        ("shapes:hue", ("shapes:hue", None)),
+        ("shapes:hue+size:test", ("shapes:hue+size", "test")),
     ],
 )
 def test_parse(text: str, expected: tuple[str, str | None]) -> None:
     assert parse_target(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ":greek", "glyphs:", "folder:", "npz:"])
+@pytest.mark.parametrize("text", ["", ":greek", "glyphs:", "folder:", "npz:", "shapes:", "shapes:hue:", "shapes::test"])
 def test_parse_refuses_what_lacks_a_part(text: str) -> None:
     with pytest.raises(InputError, match="lacks a part"):
         parse_target(text)
@@ -91,6 +96,19 @@ def test_classes_seen_are_refused_unless_allowed() -> None:
         InputError, match=r"scripts:latin: 2 of its classes were among the pre-training images \('0', '1'\)"
     ):
         expand_targets(scripts(), "latin", seen=SeenClasses.of(scripts(), "latin"))
+
+
+def test_other_labels_of_shapes_keep_clear_of_the_images_of_pre_training() -> None:
+    default, hue = (load_shapes(labels, 8, count=1000) for labels in ("shape+texture", "hue"))
+    before = SeenClasses.of(default, "meta-train")
+    seen_rows = set(default.rows("meta-train").tolist())
+    for split in (None, "test", "validation", "held-out"):
+        for target in expand_targets(hue, split, seen=before):
+            assert not seen_rows & set(hue.rows(target.split).tolist())
+    assert [target.name for target in expand_targets(hue, seen=before)] == ["shapes:hue:meta-test"]
+    assert [target.name for target in expand_targets(default, seen=before)] == ["shapes:meta-test"]
+    with pytest.raises(InputError, match="48 of its classes were among the pre-training images"):
+        expand_targets(default, "all", seen=before)
 
 
 def test_bad_splits() -> None:
