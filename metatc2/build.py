@@ -151,9 +151,10 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
             projector=projector,
             predictor=predictor,
             per_task=c.name == "tasks",
-            standardise=c.name == "standardise",
+            standardise=c.name in ("standardise", "decorrelate"),
             where=c.where,
             momentum=config.objective.momentum,
+            isotropy=c.isotropy if c.name == "decorrelate" else 0.0,
         )
     options: dict[str, Any] = {
         "projector": projector,
@@ -166,7 +167,9 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         "standardise": c.standardise,
         "where": c.where,
         "outer_on": c.outer_on,
+        "statistics": c.statistics,
         "momentum": config.objective.momentum,
+        "isotropy": c.isotropy,
         "lr": c.lr,
     }
     if c.look_ahead:
@@ -222,7 +225,7 @@ def _calibrator(config: Config, dim: int) -> Calibrator:
     c = config.calibration
     return Calibrator(
         dim,
-        c.factors,
+        c.factors or max(1, 3 * dim // 4),
         form=c.form,
         factor_network=c.factor_network,
         weights=c.weights,

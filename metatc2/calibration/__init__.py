@@ -8,6 +8,7 @@ from metatc2.calibration.factors import FactorNetwork
 from metatc2.calibration.losses import (
     grouping,
     hoyer,
+    isotropy,
     orthogonality,
     overlap,
     reconstruction,
@@ -26,6 +27,7 @@ __all__ = [
     "calibrated",
     "grouping",
     "hoyer",
+    "isotropy",
     "orthogonality",
     "overlap",
     "reconstruction",

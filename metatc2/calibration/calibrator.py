@@ -88,7 +88,7 @@ class Calibrator(nn.Module):
         dim: int,
         factors: int,
         *,
-        form: Form = "blend",
+        form: Form = "add",
         factor_network: FactorKind = "pooled",
         weights: WeightOrder = "sample",
         hidden: int | None = None,

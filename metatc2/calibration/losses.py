@@ -1,4 +1,4 @@
-"""The three losses of TC², MetaCRL's variant of two, and figures to watch (arXiv 2511.13787, 2312.05771; our reading)."""
+"""The losses of TC², MetaCRL's variant of two, and figures to watch (arXiv 2511.13787, 2312.05771; our reading)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,31 @@ def sparsity(weights: Tensor) -> Tensor:
     2.0
     """
     return weights.abs().sum(-1).mean() / math.sqrt(weights.shape[-1])
+
+
+def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
+    """``‖cov(z Vᵀ) − I‖²_F / K``: 0 when the samples use all factors equally and independently of each other.
+
+    `orthogonality` keeps the factors apart as directions; this keeps them apart as *causes*: independent factors vary
+    independently over the samples. It is the one part of calibration that asks something of the encoder. Without factors V is
+    the identity, and the loss decorrelates the representation itself (the control "decorrelate").
+
+    Args:
+        z: ``(..., d)``, the samples of all tasks, standardised.
+        factors: V ``(K, d)``, orthonormal rows; no gradient flows into them, for the encoder is calibrated to the factors and
+            not the factors to the encoder: principal axes would satisfy half of the loss and change nothing.
+
+    >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> isotropy(corners).item(), isotropy(corners[[0, 3]]).item()      # two causes; one that both dimensions copy
+    (0.0, 1.0)
+    """
+    used = z.flatten(0, -2)
+    if factors is not None:
+        used = used @ factors.detach().T
+    centred = used - used.mean(0)
+    covariance = centred.T @ centred / len(used)
+    k = covariance.shape[0]
+    return (covariance - torch.eye(k, dtype=z.dtype, device=z.device)).square().sum() / k
 
 
 def overlap(factors: Tensor) -> Tensor:

@@ -15,7 +15,10 @@ WIDEST = 128
 
 
 class WeightNetwork(nn.Module):
-    """``W_j = f_w(z_j) Vᵀ`` with a two-layer GELU network f_w (TC²'s weight extraction network).
+    """``W_j = f_w(z_j) Vᵀ``, ``f_w(z) = z + MLP(z)`` with a two-layer GELU network (TC²'s weight extraction network).
+
+    The network's last layer starts at zero, so that W starts as the plain projection on the factors: without that, most of the
+    representation stays unexplained through a short run.
 
     Args:
         dim: width d of the representation.
@@ -45,7 +48,7 @@ class WeightNetwork(nn.Module):
         hidden = hidden or min(dim, WIDEST)
         self.w1 = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
         self.b1 = nn.Parameter(torch.zeros(hidden))
-        self.w2 = nn.Parameter(torch.randn(hidden, dim, generator=generator) / hidden**0.5)
+        self.w2 = nn.Parameter(torch.zeros(hidden, dim))
         self.b2 = nn.Parameter(torch.zeros(dim))
 
     def forward(self, z: Tensor, factors: Tensor) -> Tensor:
@@ -57,7 +60,7 @@ class WeightNetwork(nn.Module):
         """
         hidden = nn.functional.gelu(z @ self.w1 + self.b1)
         # One product of the two small matrices first: K < d columns are then computed for every sample, not d.
-        weights = hidden @ (self.w2 @ factors.T) + self.b2 @ factors.T
+        weights = z @ factors.T + hidden @ (self.w2 @ factors.T) + self.b2 @ factors.T
         return task_mean(weights) if self.order == "task" else weights
 
 

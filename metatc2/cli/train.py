@@ -10,7 +10,7 @@ from rich.console import Console
 
 from metatc2.errors import InputError
 
-Calibration = Literal["none", "standardise", "tasks", "tc2"]
+Calibration = Literal["none", "standardise", "tasks", "decorrelate", "tc2"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
 
 
@@ -40,8 +40,8 @@ def pretrain(
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
         objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
-        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal
-            compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        calibration: none (plain objective), standardise, tasks and decorrelate (controls), or tc2, the default. The
+            control of equal compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated; by default the learner's choice.
         steps: Training steps; by default the task's.

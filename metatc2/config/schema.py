@@ -164,10 +164,14 @@ class LearnerConfig(Section):
 class CalibrationConfig(Section):
     """Task conflict calibration and its controls; the name never stands in a task file."""
 
-    name: Literal["none", "standardise", "tasks", "tc2"] = setting("none", "tc2, one of its controls, or none")
-    factors: int = setting(16, "rows K of the factor matrix V, fewer than the encoder's width", at_least=1)
+    name: Literal["none", "standardise", "tasks", "decorrelate", "tc2"] = setting(
+        "none", "tc2, one of its controls, or none"
+    )
+    factors: int | None = setting(
+        None, "rows K of the factor matrix V, fewer than the encoder's width; unset: three quarters of it", at_least=1
+    )
     where: Literal["backbone", "projector"] = setting("backbone", "whose output is calibrated")
-    form: Literal["blend", "gate", "add"] = setting("blend", "how W V meets the representation")
+    form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
     factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
     weights: Literal["sample", "task"] = setting("sample", "weights of each sample, or their mean over the task")
     control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
@@ -178,12 +182,18 @@ class CalibrationConfig(Section):
     inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
     inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0)
     inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
-    gamma: float = setting(1.0, "weight of the objective in the inner loop; 0 is the stable choice", at_least=0)
+    gamma: float = setting(0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0)
     adjoint: Literal["unroll", "recompute", "first-order"] = setting("unroll", "how the inner loop is differentiated")
     variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
     sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
+    isotropy: float = setting(
+        1.0, "weight of |cov(z Vᵀ) − I|²: the encoder uses all factors equally and independently", at_least=0
+    )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
+    statistics: Literal["episode", "task"] = setting(
+        "episode", "where the outer loss takes negatives and batch statistics from"
+    )
     look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
     look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0)
     lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0)

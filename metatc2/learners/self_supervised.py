@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import standardise
+from metatc2.calibration import isotropy, standardise
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
@@ -47,10 +47,14 @@ class SelfSupervised(Learner):
         standardise: standardise z over the episode (the control "standardised features").
         where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
         momentum: decay of the momentum branch, for objectives that have one.
+        isotropy: λ_i, weight of `metatc2.calibration.isotropy` of z (the control "decorrelate"), in units of the objective's
+            magnitude: objectives differ in it by a factor of fifty.
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, or a name is unknown.
     """
+
+    scale: Tensor
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class SelfSupervised(Learner):
         standardise: bool = False,
         where: Where = "backbone",
         momentum: float = 0.99,
+        isotropy: float = 0.0,
     ) -> None:
         super().__init__()
         if objective.predictor and predictor is None:
@@ -72,18 +77,24 @@ class SelfSupervised(Learner):
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
         self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
+        self.isotropy = isotropy
         if objective.momentum:
             self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
             self.target_projector = copy.deepcopy(projector).requires_grad_(False)
+        # Running average of the objective's magnitude. A constant within an episode, so that derivatives stay exact.
+        self.register_buffer("scale", torch.zeros(()))
         self._embeddings: Embeddings | None = None
+        self._ssl: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks."""
         branches = self.branches(episode if self.per_task else episode.merged())
         with full_precision(branches.online):
             self._embeddings = self.embed(branches.online, branches.target)
-            loss = self.objective(self._embeddings)
-        return Outcome(loss, {"ssl": loss.detach()}, branches.raw.detach())
+            ssl = self.objective(self._embeddings)
+            self._ssl = ssl.detach()
+            loss = ssl + self.isotropy * self.spread(branches.online) if self.isotropy else ssl
+        return Outcome(loss, {"ssl": self._ssl}, branches.raw.detach())
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
@@ -95,6 +106,10 @@ class SelfSupervised(Learner):
             with torch.no_grad():
                 target = self._standardised(self._represent(self.target_encoder, self.target_projector, images))
         return Branches(raw, self._standardised(raw), target)
+
+    def spread(self, z: Tensor, factors: Tensor | None = None) -> Tensor:
+        """`metatc2.calibration.isotropy` of z in units of the objective's magnitude (in a first step, of its own), a scalar."""
+        return isotropy(z, factors) * (self.scale if bool(self.scale) or self._ssl is None else self._ssl.abs())
 
     def embed(self, z: Tensor, target: Tensor | None) -> Embeddings:
         """The heads that come after z.
@@ -118,6 +133,10 @@ class SelfSupervised(Learner):
         if self._embeddings is not None:
             self.objective.update(self._embeddings)
             self._embeddings = None
+        if self._ssl is not None:
+            # A tenth of the way a step; the first value replaces the zero.
+            self.scale.lerp_(self._ssl.abs().to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
+            self._ssl = None
 
     def groups(self) -> list[ParameterGroup]:
         """One group: encoder and heads."""

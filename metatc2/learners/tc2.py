@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metatc2.calibration import Calibrated, Calibrator, hoyer, reconstruction_ratio
+from metatc2.calibration import Calibrated, Calibrator, hoyer, isotropy, reconstruction_ratio
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
@@ -18,31 +18,34 @@ from metatc2.learners.self_supervised import Branches, SelfSupervised, Where
 from metatc2.objectives import Embeddings, Objective
 
 OuterOn = Literal["whole", "query"]
+Statistics = Literal["episode", "task"]
 
 
 class TC2(SelfSupervised):
     """Task conflict calibration (Guo et al., arXiv 2511.13787), bi-level; shapes and defaults are our reading.
 
     Inner loop: ω' = T steps on ``L_tc2(support) + γ L_ssl(calibrated support)`` from ω, the calibrator's parameters.
-    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω')`` through the inner loop; ω steps on the same plus
-    ``L_tc2(ω)``. The encoder runs once; the inner loop works on its features.
+    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω') + λ_i L_iso`` through the inner loop; ω steps on the former
+    plus ``L_tc2(ω)``. L_iso is the `isotropy` of z along the adapted factors: it asks the encoder to use the shared factors
+    equally and independently. The encoder runs once; the inner loop works on its features.
 
     Args:
         encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
         calibrator: factor and weight networks.
         inner: how ω adapts; its `steps` (T) may be 0.
-        gamma: γ, weight of the objective in the inner loss, where a running average of its magnitude divides it.
+        gamma: γ, weight of the objective in the inner loss, where the running average of its magnitude divides it.
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
         standardise: standardise z over the episode.
+        isotropy: λ_i, in units of the objective's magnitude; 0 leaves the encoder to the objective alone.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
+        statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves one
+            task is held against all others, or stays within each ``"task"``. The inner loop's always do.
         lr: Adam learning rate of ω.
 
     Raises:
         InputError: if a name is unknown.
     """
-
-    scale: Tensor
 
     def __init__(
         self,
@@ -53,13 +56,15 @@ class TC2(SelfSupervised):
         calibrator: Calibrator,
         inner: InnerLoop,
         predictor: nn.Module | None = None,
-        gamma: float = 1.0,
+        gamma: float = 0.0,
         blend: float = 1.0,
         blend_warmup: float = 0.1,
         standardise: bool = True,
         where: Where = "backbone",
         outer_on: OuterOn = "whole",
+        statistics: Statistics = "episode",
         momentum: float = 0.99,
+        isotropy: float = 1.0,
         lr: float = 1e-3,
     ) -> None:
         super().__init__(
@@ -71,16 +76,17 @@ class TC2(SelfSupervised):
             standardise=standardise,
             where=where,
             momentum=momentum,
+            isotropy=isotropy,
         )
         if outer_on not in get_args(OuterOn):
             raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
+        if statistics not in get_args(Statistics):
+            raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
         self.calibrator, self.inner = calibrator, inner
         self.gamma, self.final_blend, self.blend_warmup = gamma, blend, blend_warmup
-        self.outer_on, self.calibrator_lr = outer_on, lr
+        self.outer_on, self.statistics, self.calibrator_lr = outer_on, statistics, lr
         self.blend, self.progress = blend, 0.0
-        # Magnitude of the objective. A constant within an episode, so the inner loop keeps its exact derivative.
-        self.register_buffer("scale", torch.zeros(()))
-        self._seen: tuple[Branches, Tensor, Tensor] | None = None
+        self._seen: tuple[Branches, Tensor] | None = None
 
     def forward(self, episode: Episode) -> Outcome:
         """Outer loss of an episode, differentiable through the inner loop."""
@@ -123,13 +129,17 @@ class TC2(SelfSupervised):
         z, target = branches.online, branches.target
         calibrated = self.calibrate(adapted, z)
         judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
-        embeddings = self._heads(adapted, judged, target if target is None else target[:, start:])
+        target = target if target is None else target[:, start:]
+        embeddings = self._heads(adapted, judged, target, merged=self.statistics == "episode")
         ssl = self.objective(embeddings)
         own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
-        self._embeddings = embeddings
-        self._seen = branches, calibrated.factors, ssl.detach()
-        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
-        return Outcome(ssl + own, metrics, branches.raw.detach())
+        self._embeddings, self._ssl = embeddings, ssl.detach()
+        self._seen = branches, calibrated.factors
+        loss = ssl + own
+        if self.isotropy:
+            loss = loss + self.isotropy * self.spread(z, calibrated.factors)
+        metrics = {"ssl": self._ssl, "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
+        return Outcome(loss, metrics, branches.raw.detach())
 
     def calibrate(self, parameters: Params, z: Tensor, factors: Tensor | None = None) -> Calibrated:
         """The calibrator under the given parameters, at the present blend."""
@@ -143,13 +153,11 @@ class TC2(SelfSupervised):
         self.blend = self.final_blend * (min(1.0, step / rise) if rise else 1.0)
 
     def end_step(self) -> None:
-        """Move the averages of the calibrator and of the objective's magnitude."""
+        """Move the averages of the calibrator too."""
         super().end_step()
         if self._seen is not None:
-            branches, factors, ssl = self._seen
+            branches, factors = self._seen
             self.calibrator.track(branches.raw, factors)
-            # A tenth of the way a step; the first value replaces the zero.
-            self.scale.lerp_(ssl.abs().to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
             self._seen = None
 
     def groups(self) -> list[ParameterGroup]:
@@ -174,19 +182,26 @@ class TC2(SelfSupervised):
         """The encoder, and the calibrator where it works on the encoder's output."""
         return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
 
-    def _heads(self, parameters: Params, calibrated: Calibrated, target: Tensor | None) -> Embeddings:
+    def _heads(
+        self, parameters: Params, calibrated: Calibrated, target: Tensor | None, *, merged: bool = False
+    ) -> Embeddings:
+        features = calibrated.features
         if target is not None:
             with torch.no_grad():  # momentum targets are calibrated by the same factors
                 target = self.calibrate(parameters, target, calibrated.factors).features
-        return self.embed(calibrated.features, target)
+        if merged:
+            features = features.flatten(0, 1).unsqueeze(0)
+            target = target if target is None else target.flatten(0, 1).unsqueeze(0)
+        return self.embed(features, target)
 
 
 @torch.no_grad()
 def watch(z: Tensor, calibrated: Calibrated) -> dict[str, Tensor]:
-    """Figures that tell whether calibration is healthy: unexplained variance, Hoyer sparsity, share of small weights."""
+    """Is calibration healthy: unexplained variance, Hoyer sparsity, isotropy, share of small weights."""
     size = calibrated.weights.abs()
     return {
         "unexplained": reconstruction_ratio(z, calibrated.weights, calibrated.factors),
         "hoyer": hoyer(calibrated.weights),
+        "isotropy": isotropy(z, calibrated.factors),
         "small_weights": (size < 0.05 * size.amax(-1, keepdim=True)).float().mean(),
     }

@@ -69,11 +69,14 @@ def _calibration(config: Config) -> str:
         return "Nothing is calibrated."
     if c.name == "standardise":
         return "Representations are standardised over the episode and not calibrated: a control."
+    if c.name == "decorrelate":
+        return f"Representations are decorrelated with weight {c.isotropy:g}, without factors: a control."
     if c.name == "tasks":
         return "Batches are cut into tasks and nothing is calibrated: a control."
     where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
+    factors = c.factors or "three quarters of its width"
     told = (
-        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where}: {c.factors} factors, weights by {c.weights}, "
+        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where}: factors: {factors}, weights by {c.weights}, "
         f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}."
     )
     placebos = {

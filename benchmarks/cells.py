@@ -1,0 +1,141 @@
+"""Cells of a study: one configuration, one seed, one run folder; made in parallel, resumed where they were cut."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from metatc2 import runs
+from metatc2.config import Config, override, read_task
+from metatc2.trainer import TrainingDiverged
+from metatc2.transfer import Row, read_results
+
+# What every cell of every study shares: small enough for a CPU core.
+SMALL = (
+    "encoder.width=64",
+    "episode.batch=128",
+    "trainer.steps=300",
+    "trainer.precision=bf16-mixed",
+    "trainer.threads=1",
+    "trainer.checkpoint_every=150",
+    "transfer.episodes=600",
+    "transfer.query=5",
+    "transfer.heads=['cosine']",
+)
+# glibc gives big tensors back to the system after every step and asks for them again: a third of a step's time.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Targets and the settings of their few-shot episodes.
+
+    Args:
+        targets: as for ``metatc2 transfer --to``.
+        way, shot: as there.
+    """
+
+    targets: tuple[str, ...]
+    way: tuple[int, ...]
+    shot: tuple[int, ...] = (1, 5)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Args:
+        path: run folder.
+        task: task file by name.
+        settings: keys that differ from it, as with ``--set``; the seed is among them.
+        judged: what its encoder is transferred to.
+    """
+
+    path: Path
+    task: str
+    settings: tuple[str, ...]
+    judged: tuple[Judged, ...]
+
+    @property
+    def config(self) -> Config:
+        """The configuration, checked."""
+        return override(read_task(self.task), [*SMALL, *self.settings], where=str(self.path))
+
+    @property
+    def done(self) -> bool:
+        """Whether the encoder has been trained and judged."""
+        return (self.path / "judged").exists()
+
+
+def make(cells: Iterable[Cell], *, workers: int) -> None:
+    """Train and judge the cells that are not done, in order, one thread each.
+
+    A cell that diverges is told and left out: its folder holds the last good checkpoint.
+
+    Args:
+        cells: any that are done already are skipped.
+        workers: processes at once.
+    """
+    wanted = [cell for cell in cells if not cell.done]
+    for cell in wanted:
+        _ = cell.config  # a key that is misspelt is found now
+    os.environ.update(_KEEP_MEMORY)  # read by the processes that are started, when they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {pool.submit(_make, cell): cell for cell in wanted}
+        for i, job in enumerate(as_completed(jobs), 1):
+            print(f"{i}/{len(wanted)} {jobs[job].path}: {job.result()}", flush=True)
+
+
+def _make(cell: Cell) -> str:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        run = _trained(cell)
+    except TrainingDiverged as error:
+        return f"diverged: {error}"
+    rows = [
+        row
+        for part in cell.judged
+        for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, protocols=("few-shot",))
+    ]
+    (cell.path / "judged").touch()
+    own = [row for row in rows if row.features == "encoder"]
+    shown = ", ".join(f"{row.target} {row.way}-way {row.shot}-shot {100 * row.mean:.1f}" for row in own[:2])
+    return f"{run.seconds:.0f} s; {shown}"
+
+
+def _trained(cell: Cell) -> runs.Run:
+    if (cell.path / "encoder.safetensors").exists():
+        return runs.load_run(cell.path)
+    if (cell.path / "checkpoint").exists():
+        return runs.resume(cell.path)
+    shutil.rmtree(cell.path, ignore_errors=True)
+    return runs.pretrain(cell.config, cell.path)
+
+
+def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
+    """Results of a cell that is done, by target, way and shot."""
+    return [row for row in read_results(cell.path / "transfer.json")[0] if row.features == features]
+
+
+def mean_over(rows: Sequence[Row], targets: Sequence[str], way: int, shot: int) -> float:
+    """Mean accuracy over the targets.
+
+    Raises:
+        ValueError: if one was not measured.
+    """
+    found = {row.target: row.mean for row in rows if (row.way, row.shot) == (way, shot)}
+    if missing := [target for target in targets if target not in found]:
+        raise ValueError(f"not measured: {', '.join(missing)}")
+    return sum(found[target] for target in targets) / len(targets)

@@ -1,0 +1,191 @@
+"""Does calibration help? Objectives × arms × seeds, pre-trained alike and transferred to classes never seen.
+
+python benchmarks/evidence.py                                     # everything; hours on two cores, resumed when called again
+python benchmarks/evidence.py --source glyphs --seeds 1 --objectives simclr --arms plain tc2
+python benchmarks/evidence.py --collect                           # only gather what is done into the JSON file
+
+Each cell is a run folder below --runs. Recipes come from the committed search of `recipes.py`; nothing is tuned on a target.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import Cell, Judged, make, mean_over, rows_of
+from common import write
+from recipes import best
+
+from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, mean_interval
+
+RESULTS = Path(__file__).resolve().parent / "results" / "evidence.json"
+OBJECTIVES = ("simclr", "moco", "byol", "simsiam", "barlow", "vicreg")
+# The time of a TC² step over that of a plain one in these cells, rounded up: more steps for the plain objective.
+EQUAL_COMPUTE = 1.25
+ARMS: dict[str, tuple[str, ...]] = {
+    "tc2": ("calibration.name=tc2",),
+    "plain": ("calibration.name=none",),
+    "standardise": ("calibration.name=standardise",),
+    "tasks": ("calibration.name=tasks",),
+    "random projection": ("calibration.name=tc2", "calibration.control=random-projection"),
+    "shuffled weights": ("calibration.name=tc2", "calibration.control=shuffle"),
+    "decorrelate": ("calibration.name=decorrelate",),
+    "equal compute": ("calibration.name=none", f"trainer.steps={round(300 * EQUAL_COMPUTE)}"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where to learn from and what to transfer to.
+
+    Args:
+        task: task file by name.
+        settings: keys that differ from it.
+        judged: unseen targets; the first entry is the headline, at its first way and one shot.
+    """
+
+    task: str
+    settings: tuple[str, ...]
+    judged: tuple[Judged, ...]
+
+
+SCRIPTS = tuple(f"glyphs:{script}" for script in ("greek", "cyrillic", "georgian", "armenian"))
+SOURCES = {
+    "glyphs": Source("glyphs", (), (Judged(SCRIPTS, (20,)), Judged(("digits:all",), (5,)))),
+    # Rendered objects in colour, with views that change colour; the recipes of the glyphs, untouched.
+    "shapes": Source(
+        "shapes", ("data.image_size=28",), (Judged(("shapes:meta-test",), (20,)), Judged(("shapes:shape:test",), (5,)))
+    ),
+    # Handwritten digits: seven to transfer to, of which three are the test's.
+    "digits": Source("digits", (), (Judged(("digits:meta-test",), (3,)), Judged(SCRIPTS, (20,)))),
+}
+
+
+def cell(folder: Path, source: str, objective: str, arm: str, seed: int, recipe: Sequence[str]) -> Cell:
+    """One run of the study."""
+    at = SOURCES[source]
+    named = (f"objective.name={objective}", f"trainer.seed={seed}")
+    # Views belong to the source; the rest of a recipe to the objective.
+    recipe = [word for word in recipe if source == "glyphs" or not word.startswith("views.")]
+    path = folder / f"{source}-{objective}-{arm.replace(' ', '-')}-s{seed}"
+    return Cell(path, at.task, (*at.settings, *recipe, *named, *ARMS[arm]), at.judged)
+
+
+def collect(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any]]:
+    """Rows for the JSON file: accuracies of each cell, controls, and paired differences of TC² against each arm."""
+    done = {key: rows_of(c) for key, c in cells.items() if c.done}
+    rows: list[dict[str, Any]] = []
+    for (source, objective, arm, seed), found in done.items():
+        seconds = found[0].compute["seconds"]
+        for row in found:
+            rows.append(
+                {
+                    "source": source,
+                    "objective": objective,
+                    "arm": arm,
+                    "seed": seed,
+                    "target": row.target,
+                    "way": row.way,
+                    "shot": row.shot,
+                    "mean": round(row.mean, 5),
+                    "train_seconds": seconds,
+                }
+            )
+    rows += controls(cells)
+    for source in SOURCES:
+        for part in range(len(SOURCES[source].judged)):
+            for objective in OBJECTIVES:
+                rows += differences(done, source, part, objective)
+    return rows
+
+
+def differences(
+    done: dict[tuple[str, str, str, int], Any], source: str, part: int, objective: str
+) -> list[dict[str, Any]]:
+    """TC² against every other arm, over the seeds that both have."""
+    rows = []
+    judged = SOURCES[source].judged[part]
+    for arm in ARMS:
+        seeds = [s for (so, o, a, s) in done if (so, o, a) == (source, objective, "tc2")]
+        seeds = [s for s in seeds if (source, objective, arm, s) in done]
+        if arm == "tc2" or not seeds:
+            continue
+        for shot in judged.shot:
+            ours, theirs = (
+                np.array([mean_over(done[source, objective, a, s], judged.targets, judged.way[0], shot) for s in seeds])
+                for a in ("tc2", arm)
+            )
+            mean, half = (
+                mean_interval((ours - theirs).tolist()) if len(seeds) > 1 else (float((ours - theirs)[0]), None)
+            )
+            rows.append(
+                {
+                    "difference": mean,
+                    "ci95": half,
+                    "source": source,
+                    "objective": objective,
+                    "against": arm,
+                    "targets": list(judged.targets),
+                    "way": judged.way[0],
+                    "shot": shot,
+                    "tc2": float(ours.mean()),
+                    "other": float(theirs.mean()),
+                    "other_sd": float(theirs.std(ddof=1)) if len(seeds) > 1 else None,
+                    "seeds": seeds,
+                    "per_seed": (ours - theirs).tolist(),
+                }
+            )
+    return rows
+
+
+def controls(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any]]:
+    """Random encoder (mean over seeds) and raw pixels by source."""
+    rows = []
+    for source, at in SOURCES.items():
+        for kind in (RANDOM_ENCODER, RAW_PIXELS):
+            by_seed = {s: rows_of(c, kind) for (so, _, _, s), c in cells.items() if so == source and c.done}
+            for judged in at.judged if by_seed else ():
+                for shot in judged.shot:
+                    values = [mean_over(found, judged.targets, judged.way[0], shot) for found in by_seed.values()]
+                    facts = {"control": kind, "source": source, "targets": list(judged.targets)}
+                    mean = sum(values) / len(values)
+                    rows.append({**facts, "way": judged.way[0], "shot": shot, "mean": mean, "seeds": len(values)})
+    return rows
+
+
+def main() -> None:
+    """Make the cells that are asked for, and gather all that are done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    given = parser.parse_args()
+    recipes = best()
+
+    def keys(
+        sources: Sequence[str], objectives: Sequence[str], arms: Sequence[str]
+    ) -> dict[tuple[str, str, str, int], Cell]:
+        return {
+            (source, o, arm, seed): cell(given.runs, source, o, arm, seed, recipes[o])
+            for source in sources
+            for seed in range(given.seeds)
+            for o in objectives
+            for arm in arms
+        }
+
+    if not given.collect:
+        make(keys(given.source, given.objectives, given.arms).values(), workers=given.workers)
+    write(given.json, collect(keys(list(SOURCES), OBJECTIVES, list(ARMS))))
+
+
+if __name__ == "__main__":
+    main()
