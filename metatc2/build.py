@@ -209,7 +209,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
         steps=chosen.inner_steps,
         clip=chosen.inner_clip,
         test_steps=chosen.test_steps,
-        adjoint=None if chosen.adjoint is None else _adjoint(config, chosen.adjoint),
+        adjoint=None if chosen.adjoint is None else _adjoint(chosen.adjoint, chosen.last_steps, chosen.samples),
         adapt=chosen.adapt,
         norm=chosen.norm,
         at_once=chosen.at_once,
@@ -242,18 +242,17 @@ def _calibrator(config: Config, dim: int) -> Calibrator:
 def _calibration_loop(config: Config) -> InnerLoop:
     c = config.calibration
     rule = inner_optimizer(c.inner_optimizer, c.inner_lr, clip=c.inner_clip)
-    return InnerLoop(rule, c.inner_steps, _adjoint(config, c.adjoint))
+    return InnerLoop(rule, c.inner_steps, _adjoint(c.adjoint, c.last_steps))
 
 
-def _adjoint(config: Config, name: str) -> Adjoint:
-    chosen = config.learner
+def _adjoint(name: str, last_steps: int, samples: int = 64) -> Adjoint:
     made: dict[str, Callable[[], Adjoint]] = {
         "unroll": Unroll,
         "recompute": Recompute,
-        "truncated": lambda: Truncated(chosen.last_steps),
+        "truncated": lambda: Truncated(last_steps),
         "first-order": FirstOrder,
         "implicit": lambda: Implicit(proximal=2.0),
-        "evolution": lambda: EvolutionStrategies(chosen.samples),
+        "evolution": lambda: EvolutionStrategies(samples),
     }
     return made[name]()
 

@@ -63,7 +63,7 @@ class EpisodeConfig(Section):
     tasks: int = setting(4, "tasks that a batch is cut into", at_least=1)
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
-    assign: Literal["random", "cluster"] = setting("random", "how images are dealt to tasks")
+    assign: Literal["random", "cluster", "domain"] = setting("random", "how images are dealt to tasks")
     meta_batch: int = setting(4, "labelled tasks an episode", at_least=1)
     way: int = setting(5, "classes of a labelled task", at_least=2)
     way_most: int | None = setting(
@@ -183,7 +183,10 @@ class CalibrationConfig(Section):
     inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0)
     inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
     gamma: float = setting(0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0)
-    adjoint: Literal["unroll", "recompute", "first-order"] = setting("unroll", "how the inner loop is differentiated")
+    adjoint: Literal["unroll", "recompute", "truncated", "first-order"] = setting(
+        "unroll", "how the inner loop is differentiated"
+    )
+    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0)
     variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
     sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)

@@ -17,7 +17,7 @@ from metatc2.episodes.types import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.views import Views
 
-Assign = Literal["random", "cluster"]
+Assign = Literal["random", "cluster", "domain"]
 
 
 class SplitBatch:
@@ -32,7 +32,8 @@ class SplitBatch:
         batch: images in a batch; `tasks` must divide it.
         support: share of each task's samples on its support side, strictly between 0 and 1.
         assign: ``"random"`` deals images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
-            k-means), so that tasks differ and negatives are hard.
+            k-means), so that tasks differ and negatives are hard; ``"domain"`` puts images of the same or of neighbouring
+            domains of the store (style, vendor, font) into one task.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
         device: where views are made.
@@ -95,6 +96,10 @@ class SplitBatch:
         images = self.store.images[rows]
         if self.assign == "cluster":
             order = self._cluster(images)
+            rows, images = rows[order], images[order]
+        elif self.assign == "domain":
+            # Sorting is stable: within a domain the order stays the batch's, which is random.
+            order = self.store.domains[rows].argsort(stable=True)
             rows, images = rows[order], images[order]
         made, descriptors = self.views(images.to(self.device), self.generator, views=2)
         self._look_ahead()

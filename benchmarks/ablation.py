@@ -1,0 +1,166 @@
+"""Every switch of TC², one at a time, judged on held-out Latin letters: no target of the evidence is touched.
+
+python benchmarks/ablation.py --figures benchmarks/results/ablation     # all; hours on two cores, resumed when called again
+python benchmarks/ablation.py --switches gamma form --objectives simclr --seeds 2
+python benchmarks/ablation.py --collect
+
+Writes one row a switch, value and objective: accuracy, and the paired difference from the default over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cells import Cell, Judged, make, mean_over, rows_of
+from common import write
+from recipes import TARGET, best
+
+from metatc2.transfer import mean_interval
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # the backend comes first
+
+RESULTS = Path(__file__).resolve().parent / "results" / "ablation.json"
+JUDGED = (Judged((TARGET,), (20,)),)
+DEFAULT = "default"
+C = "calibration."
+# By switch: what it is, the default's value, then what is tried in its place.
+SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
+    "isotropy": ("isotropy λ_i", "1", {v: (f"{C}isotropy={v}",) for v in ("0", "0.1", "0.3", "3", "10")}),
+    "form": ("form", "add", {v: (f"{C}form={v}",) for v in ("blend", "gate")}),
+    "blend": ("blend a", "1", {v: (f"{C}blend={v}",) for v in ("0", "0.5")}),
+    "place": ("place", "backbone", {"projector": (f"{C}where=projector",)}),
+    "factor-network": ("factor network", "pooled", {v: (f"{C}factor_network={v}",) for v in ("parameter", "fixed")}),
+    "weights": ("weights", "sample", {"task": (f"{C}weights=task",)}),
+    "placebo": ("placebo", "none", {v: (f"{C}control={v}",) for v in ("shuffle", "random-projection")}),
+    "factors": ("factors K", "48", {v: (f"{C}factors={v}",) for v in ("4", "16", "32", "63")}),
+    "tasks": ("tasks M", "4", {v: (f"episode.tasks={v}",) for v in ("1", "2", "8")}),
+    "steps": ("inner steps T", "3", {v: (f"{C}inner_steps={v}",) for v in ("0", "1", "5")}),
+    "adjoint": (
+        "adjoint",
+        "unroll",
+        {"truncated to 1": (f"{C}adjoint=truncated",), "first order": (f"{C}adjoint=first-order",)},
+    ),
+    "adjoint-gamma-1": (
+        "adjoint (γ = 1)",
+        "unroll",
+        {
+            "unroll": (f"{C}gamma=1",),
+            "truncated to 1": (f"{C}gamma=1", f"{C}adjoint=truncated"),
+            "first order": (f"{C}gamma=1", f"{C}adjoint=first-order"),
+            "none": (f"{C}gamma=1", f"{C}adjoint=truncated", f"{C}last_steps=0"),
+        },
+    ),
+    "sparsity": ("sparsity λ_s", "0.05", {v: (f"{C}sparsity={v}",) for v in ("0", "0.01", "0.25", "1")}),
+    "orthogonality": ("orthogonality λ_o", "1", {v: (f"{C}orthogonality={v}",) for v in ("0", "0.1", "10")}),
+    "gamma": ("objective in the inner loss γ", "0", {v: (f"{C}gamma={v}",) for v in ("0.3", "1", "3")}),
+    "support": ("support share", "0.5", {v: (f"episode.support={v}",) for v in ("0.25", "0.75")}),
+    "assignment": ("assignment", "random", {v: (f"episode.assign={v}",) for v in ("cluster", "domain")}),
+    "outer": ("outer loss on", "whole", {"query": (f"{C}outer_on=query",)}),
+    "statistics": ("statistics", "episode", {"task": (f"{C}statistics=task",)}),
+    "negatives": ("negatives", "batch of 128", {f"batch of {v}": (f"episode.batch={v}",) for v in ("64", "256")}),
+    "standardised": ("standardised", "yes", {"no": (f"{C}standardise=false",)}),
+    "look-ahead": ("look-ahead", "no", {"yes": (f"{C}look_ahead=true",)}),
+}
+
+
+def cell(folder: Path, objective: str, settings: tuple[str, ...], seed: int, recipe: tuple[str, ...]) -> Cell:
+    """One run: the default where nothing is set."""
+    short = "-".join(word.rpartition(".")[2].replace("=", "-") for word in settings) or DEFAULT
+    named = (f"objective.name={objective}", "calibration.name=tc2", f"trainer.seed={seed}")
+    return Cell(folder / f"{objective}-{short}-s{seed}", "glyphs", (*recipe, *named, *settings), JUDGED)
+
+
+def row(objective: str, switch: str, value: str, own: dict[int, Cell], base: dict[int, Cell]) -> dict[str, Any] | None:
+    """Accuracy of a setting over its seeds, and its difference from the default over those that both have."""
+    accuracy = {
+        name: {seed: mean_over(rows_of(c), [TARGET], 20, 1) for seed, c in cells.items() if c.done}
+        for name, cells in (("own", own), ("base", base))
+    }
+    seeds = sorted(accuracy["own"].keys() & accuracy["base"].keys())
+    if not seeds:
+        return None
+    values = np.array([accuracy["own"][s] for s in seeds])
+    change = values - np.array([accuracy["base"][s] for s in seeds])
+    mean, half = mean_interval(change.tolist()) if len(seeds) > 1 else (float(change[0]), None)
+    seconds = [rows_of(c[s])[0].compute["seconds"] for c in (own, base) for s in seeds]
+    return {
+        "objective": objective,
+        "switch": switch,
+        "value": value,
+        "mean": float(values.mean()),
+        "difference": mean,
+        "ci95": half,
+        "per_seed": values.tolist(),
+        "seeds": seeds,
+        "time_ratio": sum(seconds[: len(seeds)]) / sum(seconds[len(seeds) :]),
+        "target": TARGET,
+    }
+
+
+def draw(rows: list[dict[str, Any]], folder: Path) -> None:
+    """One figure a switch: difference from the default by value and objective, with its interval over seeds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for switch in dict.fromkeys(r["switch"] for r in rows):
+        own = [r for r in rows if r["switch"] == switch]
+        values = list(dict.fromkeys(r["value"] for r in own))
+        figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(values), 2.8), constrained_layout=True)
+        objectives = list(dict.fromkeys(r["objective"] for r in own))
+        for i, objective in enumerate(objectives):
+            found = [r for r in own if r["objective"] == objective]
+            at = [values.index(r["value"]) + 0.16 * (i - (len(objectives) - 1) / 2) for r in found]
+            heights = [100 * r["difference"] for r in found]
+            axes.errorbar(at, heights, [100 * (r["ci95"] or 0) for r in found], fmt="o", capsize=3, label=objective)
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set_xticks(range(len(values)), values)
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.set_xlabel(f"{SWITCHES[switch][0]} (default: {SWITCHES[switch][1]})")
+        axes.set_ylabel("points against the default")
+        axes.legend(frameon=False, fontsize=8)
+        figure.savefig(folder / f"{switch}.png", dpi=100)
+        plt.close(figure)
+
+
+def main() -> None:
+    """Make the cells that are asked for, gather all that are done, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--switches", nargs="+", choices=SWITCHES, default=list(SWITCHES))
+    parser.add_argument("--objectives", nargs="+", default=["simclr", "barlow"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--figures", type=Path, help="folder for one figure a switch")
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    given = parser.parse_args()
+    recipes = best()
+
+    def cells(objective: str, settings: tuple[str, ...]) -> dict[int, Cell]:
+        return {s: cell(given.runs, objective, settings, s, recipes[objective]) for s in range(given.seeds)}
+
+    if not given.collect:
+        points: list[tuple[str, tuple[str, ...]]] = [(o, ()) for o in given.objectives]
+        points += [
+            (o, tuple(v)) for name in given.switches for v in SWITCHES[name][2].values() for o in given.objectives
+        ]
+        every = {c.path: c for s in range(given.seeds) for o, v in points for c in [cells(o, v)[s]]}
+        make(every.values(), workers=given.workers)
+    rows = [
+        found
+        for switch, (_, _, values) in SWITCHES.items()
+        for value, settings in values.items()
+        for objective in given.objectives
+        if (found := row(objective, switch, value, cells(objective, tuple(settings)), cells(objective, ())))
+    ]
+    write(given.json, rows)
+    if given.figures:
+        draw(json.loads(given.json.read_text())["rows"], given.figures)
+
+
+if __name__ == "__main__":
+    main()
