@@ -18,13 +18,12 @@ import matplotlib
 import numpy as np
 from cells import Cell, Judged, make, mean_over, rows_of
 from common import write
+from matplotlib import pyplot as plt
 from recipes import TARGET, best
 
 from metatc2.transfer import mean_interval
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # the backend comes first
-
 RESULTS = Path(__file__).resolve().parent / "results" / "ablation.json"
 JUDGED = (Judged((TARGET,), (20,)),)
 DEFAULT = "default"

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,18 +85,29 @@ def make(cells: Iterable[Cell], *, workers: int) -> None:
         cells: any that are done already are skipped.
         workers: processes at once.
     """
-    wanted = [cell for cell in cells if not cell.done]
-    for cell in wanted:
+    wanted = {cell.path: cell for cell in cells if not cell.done}
+    for cell in wanted.values():
         _ = cell.config  # a key that is misspelt is found now
+    in_parallel(_make, wanted, workers=workers)
+
+
+def in_parallel(work: Callable[[Cell, Path], str], wanted: Mapping[Path, Cell], *, workers: int) -> None:
+    """Do what is wanted, in order, one thread each.
+
+    Args:
+        work: makes the file or folder of a cell; returns a sentence for the log.
+        wanted: cells by file or folder.
+        workers: processes at once.
+    """
     os.environ.update(_KEEP_MEMORY)  # read by the processes that are started, when they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = {pool.submit(_make, cell): cell for cell in wanted}
+        jobs = {pool.submit(work, cell, path): path for path, cell in wanted.items()}
         for i, job in enumerate(as_completed(jobs), 1):
-            print(f"{i}/{len(wanted)} {jobs[job].path}: {job.result()}", flush=True)
+            print(f"{i}/{len(wanted)} {jobs[job]}: {job.result()}", flush=True)
 
 
-def _make(cell: Cell) -> str:
+def _make(cell: Cell, path: Path) -> str:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -109,7 +120,7 @@ def _make(cell: Cell) -> str:
         for part in cell.judged
         for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, protocols=("few-shot",))
     ]
-    (cell.path / "judged").touch()
+    (path / "judged").touch()
     own = [row for row in rows if row.features == "encoder"]
     shown = ", ".join(f"{row.target} {row.way}-way {row.shot}-shot {100 * row.mean:.1f}" for row in own[:2])
     return f"{run.seconds:.0f} s; {shown}"

@@ -15,15 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from cells import Cell, Judged, make, mean_over, rows_of
 from common import write
+from matplotlib import pyplot as plt
 from recipes import best
 
+from metatc2.pretrained import CALIBRATED, ENCODER
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, mean_interval
 
+matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "evidence.json"
-OBJECTIVES = ("simclr", "moco", "byol", "simsiam", "barlow", "vicreg")
+NAMES = {
+    "simclr": "SimCLR",
+    "moco": "MoCo",
+    "byol": "BYOL",
+    "simsiam": "SimSiam",
+    "barlow": "Barlow Twins",
+    "vicreg": "VICReg",
+}
+OBJECTIVES = tuple(NAMES)
 # The time of a TC² step over that of a plain one in these cells, rounded up: more steps for the plain objective.
 EQUAL_COMPUTE = 1.25
 ARMS: dict[str, tuple[str, ...]] = {
@@ -78,23 +90,16 @@ def cell(folder: Path, source: str, objective: str, arm: str, seed: int, recipe:
 def collect(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any]]:
     """Rows for the JSON file: accuracies of each cell, controls, and paired differences of TC² against each arm."""
     done = {key: rows_of(c) for key, c in cells.items() if c.done}
+    done |= {
+        (so, o, CALIBRATED, s): rows_of(c, CALIBRATED) for (so, o, a, s), c in cells.items() if a == "tc2" and c.done
+    }
     rows: list[dict[str, Any]] = []
-    for (source, objective, arm, seed), found in done.items():
-        seconds = found[0].compute["seconds"]
-        for row in found:
-            rows.append(
-                {
-                    "source": source,
-                    "objective": objective,
-                    "arm": arm,
-                    "seed": seed,
-                    "target": row.target,
-                    "way": row.way,
-                    "shot": row.shot,
-                    "mean": round(row.mean, 5),
-                    "train_seconds": seconds,
-                }
-            )
+    for (source, objective, arm, seed), c in cells.items():
+        for features in (ENCODER, CALIBRATED) if c.done else ():
+            for row in rows_of(c, features):
+                named = {"source": source, "objective": objective, "arm": arm, "features": features, "seed": seed}
+                at = {"target": row.target, "way": row.way, "shot": row.shot}
+                rows.append({**named, **at, "mean": round(row.mean, 5), "train_seconds": row.compute["seconds"]})
     rows += controls(cells)
     for source in SOURCES:
         for part in range(len(SOURCES[source].judged)):
@@ -122,6 +127,11 @@ def differences(
             mean, half = (
                 mean_interval((ours - theirs).tolist()) if len(seeds) > 1 else (float((ours - theirs)[0]), None)
             )
+            beside = [
+                mean_over(done[source, objective, CALIBRATED, s], judged.targets, judged.way[0], shot)
+                for s in seeds
+                if done[source, objective, CALIBRATED, s]
+            ]
             rows.append(
                 {
                     "difference": mean,
@@ -133,6 +143,7 @@ def differences(
                     "way": judged.way[0],
                     "shot": shot,
                     "tc2": float(ours.mean()),
+                    "tc2_calibrated_features": float(np.mean(beside)) if beside else None,
                     "other": float(theirs.mean()),
                     "other_sd": float(theirs.std(ddof=1)) if len(seeds) > 1 else None,
                     "seeds": seeds,
@@ -157,6 +168,79 @@ def controls(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any
     return rows
 
 
+def headline(rows: Sequence[dict[str, Any]], source: str) -> list[dict[str, Any]]:
+    """Differences on the source's first targets, one shot."""
+    judged = SOURCES[source].judged[0]
+    return [
+        row
+        for row in rows
+        if "difference" in row
+        and row["source"] == source
+        and row["targets"] == list(judged.targets)
+        and row["shot"] == 1
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """TC² by objective and source, and its paired difference from every other arm."""
+    others = [arm for arm in ARMS if arm != "tc2"]
+    lines = []
+    for source in SOURCES:
+        found = {(row["objective"], row["against"]): row for row in headline(rows, source)}
+        if not found:
+            continue
+        any_row = next(iter(found.values()))
+        pre = f"{source}, {any_row['way']}-way 1-shot"
+        lines += [f"| {pre} | plain | TC² | seeds | " + " | ".join(f"TC² − {arm}" for arm in others) + " |"]
+        lines += ["|---|---|---|---|" + "---|" * len(others)]
+        for objective in OBJECTIVES:
+            own = {arm: found[objective, arm] for arm in others if (objective, arm) in found}
+            if "plain" not in own:
+                continue
+            plain = own["plain"]
+            cells = " | ".join(_signed(own[arm]) if arm in own else "–" for arm in others)
+            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f} | {len(plain['seeds'])}"
+            lines.append(f"| {NAMES[objective]} | {means} | {cells} |")
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def _signed(row: dict[str, Any]) -> str:
+    """A difference in points with its interval, bold where that excludes zero."""
+    if row["ci95"] is None:
+        return f"{100 * row['difference']:+.1f}"
+    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
+    return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Paired differences from every arm by objective, a panel a source."""
+    sources = [source for source in SOURCES if headline(rows, source)]
+    others = [arm for arm in ARMS if arm != "tc2"]
+    figure, panels = plt.subplots(
+        1, len(sources), figsize=(2.2 + 4.2 * len(sources), 4.6), sharey=True, squeeze=False, constrained_layout=True
+    )
+    for axes, source in zip(panels[0], sources, strict=True):
+        for i, arm in enumerate(others):
+            own = [row for row in headline(rows, source) if row["against"] == arm]
+            at = [OBJECTIVES.index(row["objective"]) + 0.1 * (i - (len(others) - 1) / 2) for row in own]
+            middle, half = [100 * row["difference"] for row in own], [100 * (row["ci95"] or 0) for row in own]
+            axes.errorbar(middle, at, xerr=half, fmt="o", markersize=4, capsize=2, label=f"against {arm}")
+        axes.axvline(0, color="grey", linewidth=0.8)
+        # Few seeds make wide intervals: the axis follows the means.
+        low = min([100 * row["difference"] for row in headline(rows, source)] + [0.0])
+        high = max([100 * row["difference"] for row in headline(rows, source)] + [0.0])
+        axes.set_xlim(low - 0.25 * (high - low), high + 0.25 * (high - low))
+        way = headline(rows, source)[0]["way"]
+        axes.set_title(f"pre-trained on {source}: {way}-way 1-shot, unseen", fontsize=10)
+        axes.set_xlabel("TC² minus the other arm, points (95 % over seeds)")
+    panels[0][0].set_yticks(range(len(OBJECTIVES)), [NAMES[o] for o in OBJECTIVES])
+    panels[0][0].invert_yaxis()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
     """Make the cells that are asked for, and gather all that are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,6 +251,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, help="draw the differences into this file")
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     recipes = best()
@@ -184,7 +269,10 @@ def main() -> None:
 
     if not given.collect:
         make(keys(given.source, given.objectives, given.arms).values(), workers=given.workers)
-    write(given.json, collect(keys(list(SOURCES), OBJECTIVES, list(ARMS))))
+    rows = collect(keys(list(SOURCES), OBJECTIVES, list(ARMS)))
+    write(given.json, rows)
+    if given.figure:
+        draw(rows, given.figure)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
             "objective.options={temperature=0.2}",
             "objective.options={temperature=0.5}",
         ),
-        ("trainer.lr=0.002", "trainer.lr=0.004"),
+        ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
     "moco": (
         ("objective.options={temperature=0.1}", "objective.options={temperature=0.2}"),
@@ -38,15 +38,32 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
         ("head.predictor_hidden=128", "head.predictor_hidden=512"),
     ),
     "simsiam": (
-        ("trainer.lr=0.002", "trainer.lr=0.005", "trainer.lr=0.01"),
+        # AdamW left it below a random encoder, so its paper's optimiser was searched as well.
+        (
+            "trainer.lr=0.002",
+            "trainer.lr=0.005",
+            "trainer.lr=0.01",
+            "trainer.optimizer=sgd trainer.lr=0.05",
+            "trainer.optimizer=sgd trainer.lr=0.2",
+        ),
         ("head.predictor_hidden=64", "head.predictor_hidden=512"),
     ),
     "barlow": (
-        ("objective.options={weight=0.005}", "objective.options={weight=0.02}", "objective.options={weight=0.08}"),
+        (
+            "objective.options={weight=0.005}",
+            "objective.options={weight=0.02}",
+            "objective.options={weight=0.08}",
+            "objective.options={weight=0.3}",
+        ),
         ("trainer.lr=0.002", "trainer.lr=0.004"),
     ),
     "vicreg": (
-        ("objective.options={covariance=1}", "objective.options={covariance=4}", "objective.options={covariance=16}"),
+        (
+            "objective.options={covariance=1}",
+            "objective.options={covariance=4}",
+            "objective.options={covariance=16}",
+            "objective.options={covariance=64}",
+        ),
         ("trainer.lr=0.002", "trainer.lr=0.004"),
     ),
 }
@@ -77,7 +94,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, default=RESULTS)
     given = parser.parse_args()
-    points = [(o, tuple(s)) for o, axes in GRID.items() for s in itertools.product(*axes)]
+    points = [(o, tuple(" ".join(s).split())) for o, axes in GRID.items() for s in itertools.product(*axes)]
     cells = {(o, s, i): cell(given.runs, o, s, i) for i in range(given.seeds) for o, s in points}
     make(cells.values(), workers=given.workers)
     rows = []

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from evidence import table as evidence
 from gradient_parity import table as gradient_parity
 from robustness import table as robustness
 from transfer_speed import table as transfer_speed
@@ -123,6 +124,7 @@ def adjoint_memory(rows: list[dict[str, Any]]) -> str:
 
 
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
+    "evidence": evidence,
     "step_cost": step_cost,
     "few_shot_speed": few_shot_speed,
     "glyphs_demo": glyphs_demo,

@@ -195,7 +195,13 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
-    for key, value, usual in (("where", c.where, "backbone"), ("look_ahead", c.look_ahead, False), ("lr", c.lr, 1e-3)):
+    for key, value, usual in (
+        ("where", c.where, "backbone"),
+        ("look_ahead", c.look_ahead, False),
+        ("lr", c.lr, 1e-3),
+        ("isotropy", c.isotropy, 1.0),
+        ("statistics", c.statistics, "episode"),
+    ):
         if c.name == "tc2" and value != usual:
             raise InputError(
                 f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
@@ -274,7 +280,7 @@ def _check_sizes(config: Config, objective: Objective) -> None:
     support = round(episode.support * task)
     if c.name == "tc2" and (c.look_ahead or (c.gamma and c.inner_steps)):
         smallest, where = min(support, task - support) if c.look_ahead else support, "support side"
-    elif c.name == "tc2" and c.outer_on == "query":
+    elif c.name == "tc2" and c.outer_on == "query" and c.statistics == "task":
         smallest, where = task - support, "query side"
     elif c.name in ("tc2", "tasks"):
         smallest, where = task, "task"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from metatc2.build import build_fresh_encoder, build_learner, build_sampler, build_views
 from metatc2.config import Config, override, read_task
 from metatc2.data import load
+from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
+from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
 
 
@@ -16,7 +19,7 @@ def config(*assignments: str) -> Config:
     return override(read_task("digits"), ["encoder.width=24", "episode.batch=32", *assignments])
 
 
-@pytest.mark.parametrize("other", ["standardise", "tasks", "tc2"])
+@pytest.mark.parametrize("other", ["standardise", "tasks", "decorrelate", "tc2"])
 @pytest.mark.parametrize("objective", ["simclr", "byol"])
 def test_methods_of_a_seed_meet_the_same_episodes_from_the_same_start(other: str, objective: str) -> None:
     one, two = (config(f"calibration.name={name}", f"objective.name={objective}") for name in ("none", other))
@@ -40,19 +43,90 @@ def test_building_leaves_the_global_generator_alone() -> None:
 
 
 def test_every_calibration_has_its_learner() -> None:
-    made = {name: build_learner(config(f"calibration.name={name}"), 1, 28) for name in ("none", "standardise", "tasks")}
-    assert all(type(learner) is SelfSupervised for learner in made.values())
-    assert [made[n].per_task for n in made] == [False, False, True]
-    assert [made[n].standardise for n in made] == [False, True, False]
+    names = ("none", "standardise", "tasks", "decorrelate")
+    made = [build_learner(config(f"calibration.name={name}", "calibration.isotropy=0.3"), 1, 28) for name in names]
+    assert all(type(learner) is SelfSupervised for learner in made)
+    assert [learner.per_task for learner in made] == [False, False, True, False]
+    assert [learner.standardise for learner in made] == [False, True, False, True]
+    assert [learner.isotropy for learner in made] == [0.0, 0.0, 0.0, 0.3]
     assert type(build_learner(config("calibration.name=tc2"), 1, 28)) is TC2
     assert type(build_learner(config("calibration.name=tc2", "calibration.look_ahead=true"), 1, 28)) is LookAheadTC2
+
+
+def test_adjoint_of_the_calibration_by_name() -> None:
+    def adjoint(*assignments: str) -> Adjoint:
+        learner = build_learner(config("calibration.name=tc2", *assignments), 1, 28)
+        assert isinstance(learner, TC2)
+        return learner.inner.adjoint
+
+    assert adjoint() == Unroll()
+    assert adjoint("calibration.adjoint=first-order") == FirstOrder()
+    assert adjoint("calibration.adjoint=truncated") == Truncated(1)
+    # The learner's key of that name is another inner loop's.
+    assert adjoint("calibration.adjoint=truncated", "calibration.last_steps=2", "learner.last_steps=3") == Truncated(2)
+
+
+def episode(*assignments: str) -> Episode:
+    sampler = build_sampler(config(*assignments), load("digits"))
+    assert isinstance(sampler, SplitBatch)
+    return sampler.sample()
+
+
+def test_decorrelate_from_configuration_to_loss() -> None:
+    """The plain objective of the standardised batch, and |cov(z) − I|² / d in its units."""
+    data = episode()
+    control, standardised = (
+        build_learner(config(f"calibration.name={name}", "calibration.isotropy=0.3"), 1, 28)
+        for name in ("decorrelate", "standardise")
+    )
+    ssl = standardised(data).loss.item()
+    h = standardised(data).embeddings.flatten(0, -2).double().numpy()  # type: ignore[union-attr]
+    z = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+    spread = ((np.cov(z, rowvar=False, bias=True) - np.eye(24)) ** 2).sum() / 24
+    assert spread > 0.1
+    assert control(data).loss.item() == pytest.approx(ssl + 0.3 * ssl * spread, rel=1e-4)
+
+
+def test_settings_of_the_outer_loss_reach_tc2() -> None:
+    usual = build_learner(config("calibration.name=tc2"), 1, 28)
+    assert isinstance(usual, TC2)
+    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 1.0, "episode", "add")
+    chosen = ["calibration.gamma=0.5", "calibration.isotropy=0.2", "calibration.statistics=task"]
+    made = build_learner(config("calibration.name=tc2", "calibration.form=gate", *chosen), 1, 28)
+    assert isinstance(made, TC2)
+    assert (made.gamma, made.isotropy, made.statistics, made.calibrator.form) == (0.5, 0.2, "task", "gate")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "factors", "dim"),
+    [
+        ((), 18, 24),
+        (("calibration.factors=5",), 5, 24),
+        (("encoder.width=10",), 7, 10),
+        (("calibration.where=projector", "head.projector_out=32"), 24, 32),
+        (("learner.name=protonet",), 18, 24),
+    ],
+)
+def test_factors_are_three_quarters_of_the_width_unless_set(
+    assignments: tuple[str, ...], factors: int, dim: int
+) -> None:
+    learner = build_learner(config("calibration.name=tc2", *assignments), 1, 28)
+    calibrator = learner.calibrator if isinstance(learner, TC2) else learner.network.calibrator
+    assert calibrator.average_factors.shape == (factors, dim)
+
+
+def test_tasks_may_be_small_where_the_outer_loss_sees_the_episode() -> None:
+    small = ["calibration.name=tc2", "episode.batch=8", "episode.tasks=4", "calibration.outer_on=query"]
+    loss = build_learner(config(*small), 1, 28)(episode(*small)).loss
+    assert loss.isfinite()
+    loss.backward()
 
 
 def test_an_encoder_of_ones_own() -> None:
     own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 20))
     learner = build_learner(config("calibration.name=tc2"), 1, 28, encoder=own)
     assert learner.encoder is own
-    outcome = learner(build_sampler(config(), load("digits")).sample())
+    outcome = learner(episode())
     outcome.loss.backward()
     assert own[1].weight.grad is not None
 
@@ -65,18 +139,27 @@ def test_view_overrides() -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (("calibration.name=tc2", "episode.batch=8", "episode.tasks=4"), "support side has 1"),
+        (("calibration.name=tc2", "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"), "support side has 1"),
         (
             (
                 "calibration.name=tc2",
                 "episode.batch=8",
                 "episode.tasks=4",
-                "calibration.gamma=0",
+                "calibration.statistics=task",
                 "calibration.outer_on=query",
             ),
             "query side has 1",
         ),
         (("calibration.name=tc2", "calibration.factors=24"), "24 and the representation has 24"),
+        (
+            ("calibration.name=tc2", "learner.name=maml", "calibration.isotropy=0.5"),
+            "learner 'maml' has no use for calibration.isotropy",
+        ),
+        (
+            ("calibration.name=tc2", "learner.name=maml", "calibration.statistics=task"),
+            "learner 'maml' has no use for calibration.statistics",
+        ),
+        (("calibration.name=decorrelate", "learner.name=maml"), "calibration 'decorrelate' means nothing"),
         (("objective.options.temprature=1",), "did you mean 'temperature'"),
     ],
 )

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metatc2.runs import load_run
+
 from .command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
@@ -159,6 +161,11 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     assert call(*words, "b", "--objective", "byol", "--set", *SMALL, "objective.name=vicreg") == 0
     named = [tomllib.loads((tmp_path / run / "config.toml").read_text()) for run in ("a", "b")]
     assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
+    # K is left to the encoder's width, here 8: six factors.
+    assert call(*words, "c", "--calibration", "decorrelate", "--set", "encoder.width=8", "episode.batch=32") == 0
+    assert call(*words, "d", "--set", "encoder.width=8", "episode.batch=32") == 0
+    assert load_run(Path("c")).config.calibration.name == "decorrelate"
+    assert load_run(Path("d")).calibrator.average_factors.shape == (6, 8)  # type: ignore[union-attr]
 
 
 def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +198,10 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["digits", "--set", "episode.task=2"], "did you mean 'episode.tasks'"),
         (["digits", "--set", "episode.batch=30", "episode.tasks=4"], "nearest valid batch is 32"),
         (["digits", "--set", "episode.batch=5000"], "fewer than a batch of 5000"),
-        (["digits", "--set", "episode.batch=8", "episode.tasks=4"], "simclr needs at least 2 samples"),
+        (
+            ["digits", "--set", "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"],
+            "simclr needs at least 2 samples",
+        ),
         (["digits", "--set", "encoder.width=16", "calibration.factors=16"], "calibration.factors = 4 or a wider"),
         (["digits", "--set", "trainer.lr=fast"], "trainer.lr"),
         (["digits", "--set", "trainer.lr=-1"], "trainer.lr"),

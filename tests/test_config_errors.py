@@ -27,12 +27,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "head": {"projector_hidden": 256, "projector_out": 128, "projector_layers": 2, "predictor_hidden": 128},
     "objective": {"name": "simclr", "options": {}, "momentum": 0.99},
     "calibration": {
-        **{"name": "none", "factors": 16, "where": "backbone", "form": "blend", "factor_network": "pooled"},
+        **{"name": "none", "factors": None, "where": "backbone", "form": "add", "factor_network": "pooled"},
         **{"weights": "sample", "control": "none", "standardise": True, "blend": 1.0, "blend_warmup": 0.1},
-        **{"inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 1.0},
+        **{"inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
         **{"adjoint": "unroll", "sparsity": 0.05, "orthogonality": 1.0, "outer_on": "whole", "look_ahead": False},
         **{"look_ahead_lr": 0.05, "lr": 1e-3, "hidden": None, "ema": 0.99},
-        **{"variant": "tc2"},
+        **{"variant": "tc2", "isotropy": 1.0, "statistics": "episode", "last_steps": 1},
     },
     "learner": {
         **{"name": "ssl", "inner_optimizer": None, "inner_lr": None, "inner_steps": None, "test_steps": None},

@@ -36,7 +36,7 @@ def sampler(seed: int = 0) -> SplitBatch:
     return SplitBatch(store, Views.glyphs(), tasks=2, batch=16, seed=seed)
 
 
-def learner(objective: Objective, seed: int = 0, calibrated: bool = True) -> SelfSupervised:
+def learner(objective: Objective, seed: int = 0, calibrated: bool = True, **options: Any) -> SelfSupervised:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         common: dict[str, Any] = {
@@ -46,9 +46,10 @@ def learner(objective: Objective, seed: int = 0, calibrated: bool = True) -> Sel
             "predictor": Predictor(12, 16) if objective.predictor else None,
         }
     if not calibrated:
-        return SelfSupervised(**common)
+        return SelfSupervised(**common, **options)
     return TC2(
         **common,
+        **options,
         calibrator=Calibrator(8, 3, generator=torch.Generator().manual_seed(seed)),
         inner=InnerLoop(inner_optimizer("adam", 0.01), 2),
     )
@@ -58,14 +59,27 @@ OPTIONS = TrainerOptions(steps=9, checkpoint_every=4, log_every=2)
 
 
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-@pytest.mark.parametrize("cut", [4, 7])
-def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, make: type[Objective], cut: int) -> None:
-    whole = EpisodicTrainer(learner(make()), sampler(), OPTIONS, run=tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("cut", "options"),
+    [
+        (4, {}),
+        (7, {}),
+        (7, {"gamma": 1.0, "isotropy": 0.5}),
+        (4, {"calibrated": False, "standardise": True, "isotropy": 0.5}),
+    ],
+    ids=str,
+)
+def test_cut_and_resumed_ends_in_the_same_bits(
+    tmp_path: Path, make: type[Objective], cut: int, options: dict[str, Any]
+) -> None:
+    whole = EpisodicTrainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "whole")
     whole.fit()
-    EpisodicTrainer(learner(make()), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=cut)
+    EpisodicTrainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=cut)
     # Other seeds: everything that matters must come from the checkpoint.
-    again = EpisodicTrainer(learner(make(), seed=9), sampler(seed=9), OPTIONS, run=tmp_path / "cut")
+    again = EpisodicTrainer(learner(make(), seed=9, **options), sampler(seed=9), OPTIONS, run=tmp_path / "cut")
     assert again.resume() == 4
+    # The average magnitude of the objective too, which both isotropy and γ are measured by.
+    assert again.learner.scale.item() > 0
     again.fit()
     for name, tensor in whole.learner.state_dict().items():
         assert torch.equal(tensor, again.learner.state_dict()[name]), name

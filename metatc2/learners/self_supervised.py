@@ -87,7 +87,7 @@ class SelfSupervised(Learner):
         self._ssl: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
-        """Mean objective over the tasks."""
+        """Mean objective over the tasks, and λ_i times `spread`."""
         branches = self.branches(episode if self.per_task else episode.merged())
         with full_precision(branches.online):
             self._embeddings = self.embed(branches.online, branches.target)

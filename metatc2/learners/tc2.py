@@ -39,8 +39,8 @@ class TC2(SelfSupervised):
         standardise: standardise z over the episode.
         isotropy: λ_i, in units of the objective's magnitude; 0 leaves the encoder to the objective alone.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
-        statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves one
-            task is held against all others, or stays within each ``"task"``. The inner loop's always do.
+        statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
+            one task is held against all others, or stays within each ``"task"``. The inner loop's always do.
         lr: Adam learning rate of ω.
 
     Raises:
@@ -125,7 +125,7 @@ class TC2(SelfSupervised):
         return self.inner(loss, omega)
 
     def outcome(self, adapted: Params, omega: Params, branches: Branches, start: int) -> Outcome:
-        """Outer loss: the objective under ω' on the samples from `start` on, and ``L_tc2(ω)``."""
+        """Outer loss: the objective under ω' on the samples from `start` on, ``L_tc2(ω)``, and λ_i times `spread` of all."""
         z, target = branches.online, branches.target
         calibrated = self.calibrate(adapted, z)
         judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)

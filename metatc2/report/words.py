@@ -24,7 +24,8 @@ def in_words(config: Config) -> list[str]:
     ...     print(sentence)
     The encoder conv4 was pre-trained on glyphs, split meta-train, with SimCLR on views of the recipe glyphs: 600 steps of
     256 images, each batch cut into 4 tasks, with AdamW at a peak learning rate of 0.002.
-    TC² calibrates the encoder's output: 16 factors, weights by sample, 3 inner steps of sgd, differentiated by unroll.
+    TC² calibrates the encoder's output: factors for three quarters of its width, weights by sample, 3 inner steps of sgd,
+    differentiated by unroll.
     """
     trainer, encoder = config.trainer, config.encoder
     width = f" of width {encoder.width}" if encoder.width else ""
@@ -74,9 +75,9 @@ def _calibration(config: Config) -> str:
     if c.name == "tasks":
         return "Batches are cut into tasks and nothing is calibrated: a control."
     where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
-    factors = c.factors or "three quarters of its width"
+    factors = f"{c.factors} factors" if c.factors else "factors for three quarters of its width"
     told = (
-        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where}: factors: {factors}, weights by {c.weights}, "
+        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where}: {factors}, weights by {c.weights}, "
         f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}."
     )
     placebos = {

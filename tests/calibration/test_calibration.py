@@ -14,6 +14,7 @@ from metatc2.calibration import (
     FactorNetwork,
     WeightNetwork,
     hoyer,
+    isotropy,
     orthogonality,
     reconstruction,
     reconstruction_ratio,
@@ -57,6 +58,48 @@ def test_losses_restate_their_formulas() -> None:
     assert reconstruction_ratio(z, w, v).item() == pytest.approx(rec / zs.var(0).mean())
 
 
+def test_isotropy_restates_its_formula() -> None:
+    z, v = draw(3, 5, 2, 8) * 2 + 1, draw(4, 8, seed=2)
+    zs, vs = z.reshape(-1, 8).numpy(), v.numpy()
+    for used, given in ((zs @ vs.T, v), (zs, None)):
+        k = used.shape[1]
+        squares = (np.cov(used, rowvar=False, bias=True) - np.eye(k)) ** 2
+        assert isotropy(z, given).item() == pytest.approx(squares.sum() / k)
+
+
+def test_isotropy_is_zero_for_whitened_data_alone() -> None:
+    z = draw(40, 8) @ draw(8, 8, seed=1) + 3
+    centred = z.numpy() - z.numpy().mean(0)
+    size, axes = np.linalg.eigh(centred.T @ centred / 40)
+    white = torch.from_numpy(centred @ axes / np.sqrt(size) + 5)
+    factors = torch.linalg.qr(draw(8, 3, seed=2)).Q.T
+    assert isotropy(white).item() == pytest.approx(0, abs=1e-20)
+    assert isotropy(white, factors).item() == pytest.approx(0, abs=1e-20)
+    assert isotropy(standardise(z), factors).item() > 0.1
+
+
+def test_isotropy_penalises_principal_axes_of_unequal_variances() -> None:
+    """They vary independently but not equally; and no choice of all the axes changes the loss, only the samples do."""
+    z = draw(200, 4) * torch.tensor([1.5, 1.2, 0.8, 0.1], dtype=torch.float64) @ torch.linalg.qr(draw(4, 4, seed=1)).Q
+    size, axes = np.linalg.eigh(np.cov(z.numpy(), rowvar=False, bias=True))
+    principal = torch.from_numpy(axes.T.copy())
+    uncorrelated = np.cov(z.numpy() @ axes, rowvar=False, bias=True)
+    np.testing.assert_allclose(uncorrelated, np.diag(size), atol=1e-12)
+    assert isotropy(z, principal).item() == pytest.approx(((size - 1) ** 2).mean())
+    assert isotropy(z, principal[-1:]).item() == pytest.approx((size[-1] - 1) ** 2)
+    assert isotropy(z, torch.linalg.qr(draw(4, 4, seed=2)).Q).item() == pytest.approx(isotropy(z, principal).item())
+    assert isotropy(z, principal).item() == pytest.approx(isotropy(z).item())
+
+
+def test_isotropy_moves_the_samples_and_not_the_factors() -> None:
+    z, v = draw(4, 3, 2, 5).requires_grad_(), draw(3, 5, seed=1).requires_grad_()
+    isotropy(z, v).backward()
+    assert v.grad is None
+    assert z.grad is not None
+    assert bool(z.grad.any())
+    assert torch.autograd.gradcheck(lambda samples: isotropy(samples, v.detach()), (z,))
+
+
 def test_reconstruction_target_has_no_gradient() -> None:
     z = draw(4, 8).requires_grad_()
     reconstruction(z, draw(4, 2, seed=1).requires_grad_(), draw(2, 8, seed=2)).backward()
@@ -86,13 +129,29 @@ def test_no_gradient_reaches_the_samples_through_the_factors() -> None:
 
 
 def test_weight_network_restates_its_formula() -> None:
-    network = WeightNetwork(8, 6, generator=generator()).double()
+    network, by_task = (WeightNetwork(8, 6, order=order).double() for order in ("sample", "task"))  # type: ignore[arg-type]
     z, v = draw(2, 5, 2, 8), draw(3, 8, seed=1)
+    for seed, p in enumerate(network.parameters()):
+        p.data = draw(*p.shape, seed=20 + seed)  # away from the zeros of the start
+    by_task.load_state_dict(network.state_dict())
     w1, b1, w2, b2 = (p.detach().numpy() for p in (network.w1, network.b1, network.w2, network.b2))
-    expected = (gelu(z.numpy() @ w1 + b1) @ w2 + b2) @ v.numpy().T
+    expected = (z.numpy() + gelu(z.numpy() @ w1 + b1) @ w2 + b2) @ v.numpy().T
     np.testing.assert_allclose(network(z, v).detach().numpy(), expected, rtol=1e-9)
-    by_task = WeightNetwork(8, 6, order="task", generator=generator()).double()(z, v).detach()
-    np.testing.assert_allclose(by_task[1, 3, 1].numpy(), expected[1].reshape(-1, 3).mean(0), rtol=1e-9)
+    mean = by_task(z, v).detach().numpy()
+    for task in range(2):
+        np.testing.assert_allclose(mean[task], np.broadcast_to(expected[task].reshape(-1, 3).mean(0), (5, 2, 3)))
+
+
+def test_weights_start_as_the_projection_on_the_factors_and_can_leave_it() -> None:
+    made, z = Calibrator(8, 3, form="blend", generator=generator()).double(), draw(2, 5, 2, 8)
+    start = made(z)
+    flat, v = z.reshape(-1, 8).numpy(), start.factors.detach().numpy()
+    # Least squares: no weights explain more of z by these factors.
+    best = np.linalg.lstsq(v.T, flat.T, rcond=None)[0].T
+    np.testing.assert_allclose(start.weights.detach().numpy().reshape(-1, 3), best, atol=1e-6)
+    np.testing.assert_allclose(start.features.detach().numpy().reshape(-1, 8), best @ v, atol=1e-6)
+    made.loss(z, start).backward()
+    assert bool(made.weight_network.get_parameter("w2").grad.any())  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("blend", [0.0, 0.3, 1.0])
@@ -107,16 +166,24 @@ def test_forms(form: str, blend: float) -> None:
         assert torch.equal(result.features, z)
 
 
-def test_shuffle_gives_every_sample_the_weights_of_another() -> None:
+def test_z_plus_what_the_factors_compose_is_the_usual_form() -> None:
     z = draw(2, 5, 2, 8)
-    plain, placebo = calibrator()(z), calibrator(control="shuffle")(z)
+    assert torch.equal(calibrator()(z).features, calibrator(form="add")(z).features)
+
+
+@pytest.mark.parametrize("form", ["blend", "add"])
+def test_shuffle_gives_every_sample_the_weights_of_another(form: str) -> None:
+    z = draw(2, 5, 2, 8)
+    plain, placebo = calibrator(form=form)(z), calibrator(form=form, control="shuffle")(z)
     torch.testing.assert_close(placebo.weights, plain.weights)
-    torch.testing.assert_close(placebo.features[:, 1:], plain.features[:, :-1])
-    torch.testing.assert_close(placebo.features[:, 0], plain.features[:, -1])
+    own = z if form == "add" else torch.zeros_like(z)
+    of_others, composed = placebo.features - own, plain.features - own
+    torch.testing.assert_close(of_others[:, 1:], composed[:, :-1])
+    torch.testing.assert_close(of_others[:, 0], composed[:, -1])
 
 
 def test_random_projection_projects_and_learns_nothing() -> None:
-    made = Calibrator(8, 3, control="random-projection", generator=generator()).double()
+    made = Calibrator(8, 3, form="blend", control="random-projection", generator=generator()).double()
     assert not list(made.parameters())
     z = draw(2, 5, 2, 8)
     once = made(z).features

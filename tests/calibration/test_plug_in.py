@@ -49,12 +49,14 @@ def moved(module: nn.Module) -> Any:
     return module
 
 
-def module(inner: InnerLoop | None = None, encoder: nn.Module | None = None, **options: Any) -> CalibratedModule:
+def module(
+    inner: InnerLoop | None = None, encoder: nn.Module | None = None, form: Any = "add", **options: Any
+) -> CalibratedModule:
     """A small one: 5 inputs, 6 features, 3 factors."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = encoder or nn.Sequential(nn.Linear(5, DIM), nn.Tanh())
-        made = calibrated(encoder, Calibrator(DIM, FACTORS), inner=inner, **options)
+        made = calibrated(encoder, Calibrator(DIM, FACTORS, form=form), inner=inner, **options)
     return moved(made)
 
 
@@ -86,15 +88,17 @@ def expected(made: CalibratedModule, x: Tensor) -> Expected:
     v = p["factor_network.basis"] + attention.T @ value
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     hidden = gelu(z @ p["weight_network.w1"] + p["weight_network.b1"])
-    w = (hidden @ p["weight_network.w2"] + p["weight_network.b2"]) @ v.T
+    w = (z + hidden @ p["weight_network.w2"] + p["weight_network.b2"]) @ v.T
     loss = ((z - w @ v) ** 2).mean() + ((v @ v.T - np.eye(FACTORS)) ** 2).sum() / FACTORS
     loss += 0.05 * np.abs(w).sum(1).mean() / math.sqrt(FACTORS)
-    return (1 - made.blend) * z + made.blend * w @ v, w, v, float(loss)
+    kept = {"add": 1.0, "blend": 1 - made.blend}[made.calibrator.form]
+    return kept * z + made.blend * w @ v, w, v, float(loss)
 
 
+@pytest.mark.parametrize("form", ["add", "blend"])
 @pytest.mark.parametrize(("blend", "standardised"), [(1.0, True), (0.4, True), (0.4, False)])
-def test_features_and_loss_restate_the_formulas(blend: float, standardised: bool) -> None:
-    made, x = module(blend=blend, standardise=standardised), draw(9, 5)
+def test_features_and_loss_restate_the_formulas(form: str, blend: float, standardised: bool) -> None:
+    made, x = module(form=form, blend=blend, standardise=standardised), draw(9, 5)
     features, _, _, loss = expected(made, x)
     np.testing.assert_allclose(made(x).detach().numpy(), features, rtol=1e-9, atol=1e-12)
     assert made.calibration_loss().item() == pytest.approx(loss)
@@ -322,23 +326,23 @@ def test_the_gradient_to_the_encoder_stops_where_the_formulas_stop_it(standardis
         omega = {n.removeprefix("calibrator."): p.clone().requires_grad_() for n, p in start.items() if "calib" in n}
         parts = {n: n.split(".")[0] for n in omega}
 
-        def calibrate(omega: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def calibrate(omega: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             live, stopped = represent(x, t), represent(x, torch.zeros_like(t))
             networks = [
                 {n.split(".")[1]: p for n, p in omega.items() if parts[n] == part}
                 for part in ("factor_network", "weight_network")
             ]
             v = functional_call(made.calibrator.factor_network, networks[0], (stopped,))
-            return stopped, functional_call(made.calibrator.weight_network, networks[1], (live, v)), v
+            return live, stopped, functional_call(made.calibrator.weight_network, networks[1], (live, v)), v
 
         for _ in range(3):
-            z, w, v = calibrate(omega, x)
+            _, z, w, v = calibrate(omega, x)
             loss = (z - w @ v).square().mean() + (v @ v.T - torch.eye(FACTORS)).square().sum() / FACTORS
             loss = loss + 0.05 * w.abs().sum(1).mean() / math.sqrt(FACTORS)
             found = torch.autograd.grad(loss, list(omega.values()))
             omega = {n: (p - 0.3 * g).detach().requires_grad_() for (n, p), g in zip(omega.items(), found, strict=True)}
-        _, w, v = calibrate(omega, q)
-        return (w @ v).pow(3).mean()
+        z, _, w, v = calibrate(omega, q)
+        return (z + w @ v).pow(3).mean()
 
     zero = torch.zeros((), dtype=torch.float64)
     assert outer(zero).item() == pytest.approx(restated(zero).item())

@@ -49,7 +49,7 @@ def test_split_is_respected() -> None:
     assert all((rows(sampler.sample()) % 2 == 0).all() for _ in range(5))
 
 
-@pytest.mark.parametrize("assign", ["random", "cluster"])
+@pytest.mark.parametrize("assign", ["random", "cluster", "domain"])
 def test_state_in_the_middle_of_an_epoch(assign: str) -> None:
     def make(seed: int) -> SplitBatch:
         return SplitBatch(store(), Views.glyphs(), tasks=2, batch=8, assign=assign, seed=seed)  # type: ignore[arg-type]
@@ -81,6 +81,18 @@ def test_clusters_are_balanced_and_pure() -> None:
     found = levels[rows(sampler.sample())]
     assert found.shape == (4, 16)
     assert all(len(task.unique()) == 1 for task in found)
+
+
+def test_tasks_by_domain_hold_neighbouring_domains_in_random_order() -> None:
+    domains = torch.randint(0, 6, (64,), generator=torch.Generator().manual_seed(0))
+    images = torch.zeros(64, 1, 16, 16, dtype=torch.uint8)
+    labels = torch.zeros(64, dtype=torch.int64)
+    sampler = SplitBatch(
+        ImageStore("styles", images, labels, domains), Views.none(), tasks=4, batch=64, assign="domain"
+    )
+    found = rows(sampler.sample())
+    assert torch.equal(domains[found].flatten(), domains.sort().values)
+    assert not torch.equal(found.flatten(), domains.argsort(stable=True))  # within a domain: the order of the epoch
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from metatc2.calibration import Calibrated, Calibrator
 from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
+from metatc2.errors import InputError
 from metatc2.heads import Predictor, Projector
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
-from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
+from metatc2.objectives import BYOL, BarlowTwins, MoCo, Objective, SimCLR
 from metatc2.trainer import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
@@ -77,7 +79,7 @@ def tc2(
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
 def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
     plain = SelfSupervised(**parts(make()))
-    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False)
+    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False, isotropy=0.0)
     options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
     first = EpisodicTrainer(plain, Episodes(1), options).fit()
     second = EpisodicTrainer(calibrated, Episodes(1), options).fit()
@@ -85,9 +87,10 @@ def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, calibrated.state_dict()[name]), name
     # The control can fail: with a blend, the runs part.
-    other = tc2(make(), steps=0, blend=0.5, standardise=False, blend_warmup=0.0)
-    third = EpisodicTrainer(other, Episodes(1), options).fit()
-    assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
+    for change in ({"blend": 0.5, "blend_warmup": 0.0}, {"isotropy": 0.5}):
+        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardise": False, "isotropy": 0.0, **change})
+        third = EpisodicTrainer(other, Episodes(1), options).fit()
+        assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
 
 
 class Counting(nn.Module):
@@ -130,41 +133,173 @@ class Frozen(Calibrator):
         return super().loss(self.start[:, : z.shape[1]], calibrated)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float) -> None:
-    learner = tc2(SimCLR(), steps=3, gamma=gamma).double()
+def in_double(**options: Any) -> TC2:
+    """A learner in float64, its calibrator away from the zeros of the start."""
+    learner = tc2(**options).double()
     with torch.no_grad():
         for p in learner.calibrator.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()), dtype=p.dtype))
-    data = episode()
-    data = Episode(*(s.map(lambda t: t.double() if t.is_floating_point() else t) for s in (data.support, data.query)))
+    return learner
+
+
+def doubles(tasks: int = 2, seed: int = 0) -> Episode:
+    data = episode(tasks, seed=seed)
+    return Episode(*(s.map(lambda t: t.double() if t.is_floating_point() else t) for s in (data.support, data.query)))
+
+
+def isotropy_of(z: Tensor, factors: Tensor | None = None) -> float:
+    """``|cov(z Vᵀ) − I|² / K`` in numpy."""
+    used = z.detach().flatten(0, -2).numpy()
+    used = used if factors is None else used @ factors.detach().numpy().T
+    return float(((np.cov(used, rowvar=False, bias=True) - np.eye(used.shape[1])) ** 2).sum() / used.shape[1])
+
+
+@pytest.mark.parametrize("statistics", ["episode", "task"])
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, statistics: str) -> None:
+    learner, data = in_double(steps=3, gamma=gamma, isotropy=0.7, statistics=statistics), doubles()
+    learner.scale.fill_(1.3)  # of earlier steps
     weight = next(p for p in learner.encoder.parameters() if p.ndim == 4)
     gradient = torch.autograd.grad(learner(data).loss, weight)[0].flatten()
     # L_tc2(ω) stands apart from θ, and running averages do not move without end_step.
+    start = learner.branches(data).online.detach()
+    adapted = learner.adapt(learner.omega(), start[:, :4], None)
+    factors = learner.calibrate(adapted, start).factors.detach()
     frozen = Frozen(8, 3).double()
     frozen.load_state_dict(learner.calibrator.state_dict())
-    frozen.start = learner.branches(data).online.detach()
+    frozen.start = start
     learner.calibrator = frozen
 
-    def ssl(shift: float, i: int) -> float:
+    def outer(shift: float, i: int) -> float:
         with torch.no_grad():
             weight.view(-1)[i] += shift
-        value = float(learner(data).metrics["ssl"])
+        value = float(learner(data).metrics["ssl"]) + 0.7 * 1.3 * isotropy_of(learner.branches(data).online, factors)
         with torch.no_grad():
             weight.view(-1)[i] -= shift
         return value
 
     h = 1e-5
     for i in range(0, weight.numel(), 5):
-        assert gradient[i].item() == pytest.approx((ssl(h, i) - ssl(-h, i)) / (2 * h), rel=2e-4, abs=1e-7)
+        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=2e-4, abs=1e-7)
 
 
-def test_first_order_leaves_out_the_second_order() -> None:
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_first_order_leaves_out_the_second_order(gamma: float) -> None:
     exact, first = (
         torch.autograd.grad(made(episode()).loss, next(made.encoder.parameters()))[0]
-        for made in (tc2(steps=3), tc2(steps=3, adjoint=FirstOrder()))
+        for made in (tc2(steps=3, gamma=gamma), tc2(steps=3, gamma=gamma, adjoint=FirstOrder()))
     )
     assert not torch.allclose(exact, first)
+
+
+def nt_xent(projections: Tensor, temperature: float = 0.5) -> float:
+    """SimCLR's loss of ``(samples, views, D)`` in numpy."""
+    p = projections.detach().numpy()
+    p = p / np.linalg.norm(p, axis=-1, keepdims=True)
+    views = np.concatenate([p[:, 0], p[:, 1]])
+    n, likeness = len(p), np.exp(views @ views.T / temperature)
+    np.fill_diagonal(likeness, 0.0)
+    partner = np.roll(np.arange(2 * n), n)
+    return float(-np.log(likeness[np.arange(2 * n), partner] / likeness.sum(1)).mean())
+
+
+@pytest.mark.parametrize("outer_on", ["whole", "query"])
+@pytest.mark.parametrize("statistics", ["episode", "task"])
+def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> None:
+    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the objective's running magnitude."""
+    learner, scale = in_double(gamma=1.0, isotropy=0.7, statistics=statistics, outer_on=outer_on), 0.0
+    for step in range(3):
+        data = doubles(tasks=3, seed=step)
+        z = learner.branches(data).online
+        omega = learner.omega()
+        adapted = learner.calibrate(learner.adapt(omega, z[:, :4], None), z)
+        judged = adapted.features[:, 4 if outer_on == "query" else 0 :]
+        # The projector normalises within what it takes for a task.
+        tasks = [torch.cat(list(judged))] if statistics == "episode" else list(judged)
+        ssl = np.mean([nt_xent(learner.projector(task[None])[0]) for task in tasks])
+        own = learner.calibrator.loss(z, learner.calibrate(omega, z)).item()
+        unit = scale if step else ssl  # a first step has no average yet
+        outcome = learner(data)
+        assert outcome.metrics["ssl"].item() == pytest.approx(ssl)
+        assert outcome.metrics["isotropy"].item() == pytest.approx(isotropy_of(z, adapted.factors))
+        assert outcome.loss.item() == pytest.approx(ssl + own + 0.7 * unit * isotropy_of(z, adapted.factors))
+        learner.end_step()
+        scale = ssl if step == 0 else 0.9 * scale + 0.1 * ssl
+        assert learner.scale.item() == pytest.approx(scale)
+
+
+def test_isotropy_asks_the_encoder_and_neither_heads_nor_calibrator() -> None:
+    with_it, without = (in_double(gamma=1.0, isotropy=i) for i in (0.7, 0.0))
+    for learner in (with_it, without):
+        learner(doubles()).loss.backward()
+    moved = {
+        name.split(".")[0]
+        for (name, p), other in zip(with_it.named_parameters(), without.parameters(), strict=True)
+        if p.grad is not None and other.grad is not None and not torch.equal(p.grad, other.grad)
+    }
+    assert moved == {"encoder"}
+
+
+@pytest.mark.parametrize("make", [SimCLR, BarlowTwins, BYOL, MoCo])
+def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> None:
+    """Without calibration they are the plain objective on the whole batch, and the control "tasks only"."""
+    options, found = TrainerOptions(steps=4, lr=1e-2, log_every=1), []
+    for statistics in ("episode", "task"):
+        plain = SelfSupervised(**parts(make()), per_task=statistics == "task")
+        uncalibrated = tc2(make(), steps=0, blend=0.0, standardise=False, isotropy=0.0, statistics=statistics)
+        runs = [EpisodicTrainer(learner, Episodes(2), options).fit() for learner in (plain, uncalibrated)]
+        first, second = ([float(r["ssl"]) for r in run] for run in runs)
+        # Merging takes the samples in another order, which rounds differently.
+        assert first == pytest.approx(second, rel=1e-3)
+        found.append(first)
+    assert abs(found[0][-1] - found[1][-1]) > 0.01
+
+
+@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
+def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
+    options = TrainerOptions(steps=4, lr=1e-2, log_every=1)
+    for tasks in (1, 2):
+        one, two = (
+            [r["loss"] for r in EpisodicTrainer(tc2(make(), statistics=s), Episodes(tasks), options).fit()]
+            for s in ("episode", "task")
+        )
+        assert (one == two) == (tasks == 1)
+
+
+def test_isotropy_without_factors_for_the_plain_objective() -> None:
+    learner = SelfSupervised(**parts(SimCLR()), standardise=True, isotropy=0.3)
+    for step in range(2):
+        outcome = learner(episode(seed=step))
+        ssl = outcome.metrics["ssl"].item()
+        unit = learner.scale.item() if step else ssl
+        z = learner.branches(episode(seed=step).merged()).online
+        assert outcome.loss.item() == pytest.approx(ssl + 0.3 * unit * isotropy_of(z), rel=1e-5)
+        learner.end_step()
+
+
+def test_training_with_isotropy_lowers_it() -> None:
+    ends = []
+    for isotropy in (0.0, 1.0):
+        options = TrainerOptions(steps=40, lr=1e-2, log_every=40)
+        ends.append(EpisodicTrainer(tc2(isotropy=isotropy), Episodes(2), options).fit()[-1]["isotropy"])
+    assert ends[1] < 0.5 * ends[0]
+
+
+def test_unknown_statistics() -> None:
+    with pytest.raises(InputError, match="unknown statistics 'episodes'; did you mean 'episode'"):
+        tc2(statistics="episodes")
+
+
+def test_gamma_counts_in_units_of_the_average_magnitude() -> None:
+    found = []
+    for gamma, scale in ((1.0, 2.0), (0.5, 1.0), (0.5, 0.0), (0.5, 2.0)):
+        learner = in_double(gamma=gamma)
+        learner.scale.fill_(scale)
+        z = learner.branches(doubles()).online[:, :4]
+        found.append(torch.cat([p.flatten() for p in learner.adapt(learner.omega(), z, None).values()]))
+    torch.testing.assert_close(found[0], found[1])
+    assert torch.equal(found[1], found[2])  # no average yet: 1
+    assert not torch.allclose(found[2], found[3])
 
 
 def test_inner_loop_lowers_the_support_loss_and_leaves_omega_alone() -> None:
@@ -193,7 +328,7 @@ def test_the_calibrator_is_meta_learned() -> None:
     "options",
     [
         {"form": "gate"},
-        {"form": "add"},
+        {"form": "blend"},
         {"factor_network": "parameter"},
         {"factor_network": "fixed"},
         {"weights": "task"},
@@ -201,8 +336,9 @@ def test_the_calibrator_is_meta_learned() -> None:
         {"control": "random-projection"},
         {"where": "projector"},
         {"outer_on": "query"},
+        {"isotropy": 0.0},
         {"standardise": False},
-        {"gamma": 0.0},
+        {"gamma": 1.0},
         {"steps": 0},
         {"kind": LookAheadTC2},
     ],
