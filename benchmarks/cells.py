@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -9,13 +10,14 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 
 from metatc2 import runs
-from metatc2.config import Config, override, read_task
+from metatc2.config import Config, override, read_config, read_task
 from metatc2.trainer import TrainingDiverged
 from metatc2.transfer import Row, read_results
 
@@ -72,8 +74,24 @@ class Cell:
 
     @property
     def done(self) -> bool:
-        """Whether the encoder has been trained and judged."""
-        return (self.path / "judged").exists()
+        """Whether the encoder has been trained and judged, with these settings."""
+        judged = self.path / "judged"
+        return judged.exists() and judged.read_text() == identity(self.config)
+
+
+def identity(config: Config) -> str:
+    """What makes a cell another one: every setting that acts on it.
+
+    The fingerprint of a configuration holds TC²'s settings for a plain run too; a study whose defaults move must not make its
+    plain runs anew for that.
+    """
+    facts = asdict(config)
+    del facts["description"], facts["transfer"]
+    own = facts["calibration"]
+    acting = {"decorrelate": ("name", "where", "isotropy")}.get(own["name"], ("name", "where"))
+    if own["name"] != "tc2":
+        facts["calibration"] = {key: own[key] for key in acting}
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def make(cells: Iterable[Cell], *, workers: int) -> None:
@@ -120,13 +138,16 @@ def _make(cell: Cell, path: Path) -> str:
         for part in cell.judged
         for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, protocols=("few-shot",))
     ]
-    (path / "judged").touch()
+    (path / "judged").write_text(identity(cell.config))
     own = [row for row in rows if row.features == "encoder"]
     shown = ", ".join(f"{row.target} {row.way}-way {row.shot}-shot {100 * row.mean:.1f}" for row in own[:2])
     return f"{run.seconds:.0f} s; {shown}"
 
 
 def _trained(cell: Cell) -> runs.Run:
+    written = cell.path / "config.toml"
+    if not written.exists() or identity(read_config(written)) != identity(cell.config):
+        shutil.rmtree(cell.path, ignore_errors=True)  # of other settings, or killed while it began
     if (cell.path / "encoder.safetensors").exists():
         return runs.load_run(cell.path)
     if (cell.path / "checkpoint").exists():

@@ -26,7 +26,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, in_parallel
+from cells import Cell, identity, in_parallel
 from common import write
 from evidence import ARMS, OBJECTIVES, cell
 from recipes import TARGET, best
@@ -35,7 +35,7 @@ from torch import Tensor
 
 from metatc2.build import build_data, build_learner, build_sampler, build_trainer_options, build_views
 from metatc2.checkpoint import write_atomically
-from metatc2.config import Config, fingerprint
+from metatc2.config import Config
 from metatc2.data import ImageStore
 from metatc2.diagnostics import (
     blocks,
@@ -191,7 +191,7 @@ def train(one: Cell, path: Path) -> str:
         rows.append({"share": round(share, 4), "step": trainer.step, **measure(learner, config, store, episodes)})
     if isinstance(learner, TC2):
         rows[-1]["calibrated"] = conflict(*task_loss(learner), episodes)
-    content = json.dumps({"fingerprint": fingerprint(config), "seconds": trainer.seconds, "rows": rows}, indent=1)
+    content = json.dumps({"identity": identity(config), "seconds": trainer.seconds, "rows": rows}, indent=1)
     write_atomically(path, content.encode())
     last = rows[-1]
     return (
@@ -205,7 +205,7 @@ def read(path: Path, one: Cell) -> list[dict[str, Any]] | None:
         return None
     found = json.loads(path.read_text())
     rows: list[dict[str, Any]] = found["rows"]
-    return rows if found["fingerprint"] == fingerprint(one.config) else None
+    return rows if found["identity"] == identity(one.config) else None
 
 
 def differences(final: Sequence[Mapping[str, Any]], names: Sequence[str] = (*CAUSES, OUTCOME)) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, in_parallel, make, mean_over, rows_of
+from cells import Cell, identity, in_parallel, make, mean_over, rows_of
 from common import write
 from evidence import OBJECTIVES, cell
 from mechanism import conflict, correlations, differences, evaluation_episodes
@@ -46,7 +46,6 @@ from metatc2 import runs
 from metatc2.build import build_fresh_encoder, build_learner
 from metatc2.calibration import Calibrator, standardise
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint, write_atomically
-from metatc2.config import fingerprint
 from metatc2.data.generative import GenerativeFactors
 from metatc2.data.rendering import RANGES
 from metatc2.data.shapes import load_shapes, shape_factors
@@ -241,7 +240,7 @@ def read(path: Path, one: Cell) -> list[dict[str, Any]] | None:
         return None
     found = json.loads(path.read_text())
     rows: list[dict[str, Any]] = found["rows"]
-    return rows if found["fingerprint"] == fingerprint(one.config) else None
+    return rows if found["identity"] == identity(one.config) else None
 
 
 def _quiet() -> None:
@@ -261,7 +260,7 @@ def _learner(run: runs.Run) -> SelfSupervised:
 
 
 def _keep(one: Cell, path: Path, rows: list[dict[str, Any]]) -> str:
-    plain = {"fingerprint": fingerprint(one.config), "rows": [_plain(row) for row in rows]}
+    plain = {"identity": identity(one.config), "rows": [_plain(row) for row in rows]}
     write_atomically(path, json.dumps(plain, indent=1, allow_nan=False).encode())
     return ", ".join(f"{row['codes']}: MIG {row['mig']:.3f}, selection {row['selection']:.3f}" for row in rows)
 

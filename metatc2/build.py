@@ -199,7 +199,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
         ("where", c.where, "backbone"),
         ("look_ahead", c.look_ahead, False),
         ("lr", c.lr, 1e-3),
-        ("isotropy", c.isotropy, 1.0),
+        ("isotropy", c.isotropy, 0.1),
         ("statistics", c.statistics, "episode"),
     ):
         if c.name == "tc2" and value != usual:

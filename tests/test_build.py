@@ -90,7 +90,7 @@ def test_decorrelate_from_configuration_to_loss() -> None:
 def test_settings_of_the_outer_loss_reach_tc2() -> None:
     usual = build_learner(config("calibration.name=tc2"), 1, 28)
     assert isinstance(usual, TC2)
-    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 1.0, "episode", "add")
+    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 0.1, "episode", "add")
     chosen = ["calibration.gamma=0.5", "calibration.isotropy=0.2", "calibration.statistics=task"]
     made = build_learner(config("calibration.name=tc2", "calibration.form=gate", *chosen), 1, 28)
     assert isinstance(made, TC2)

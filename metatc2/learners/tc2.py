@@ -64,7 +64,7 @@ class TC2(SelfSupervised):
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
         momentum: float = 0.99,
-        isotropy: float = 1.0,
+        isotropy: float = 0.1,
         lr: float = 1e-3,
     ) -> None:
         super().__init__(
