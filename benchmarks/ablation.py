@@ -70,7 +70,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
 
 def cell(folder: Path, objective: str, settings: tuple[str, ...], seed: int, recipe: tuple[str, ...]) -> Cell:
     """One run: the default where nothing is set."""
-    short = "-".join(word.rpartition(".")[2].replace("=", "-") for word in settings) or DEFAULT
+    short = "-".join(word.removeprefix(C).replace("=", "-") for word in settings) or DEFAULT
     named = (f"objective.name={objective}", "calibration.name=tc2", f"trainer.seed={seed}")
     return Cell(folder / f"{objective}-{short}-s{seed}", "glyphs", (*recipe, *named, *settings), JUDGED)
 

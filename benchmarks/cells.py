@@ -76,7 +76,20 @@ class Cell:
     def done(self) -> bool:
         """Whether the encoder has been trained and judged, with these settings."""
         judged = self.path / "judged"
-        return judged.exists() and judged.read_text() == identity(self.config)
+        return judged.exists() and judged.read_text() == self.stamp
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training with these settings ended in numbers that are not finite."""
+        file = self.path / "diverged"
+        return file.exists() and file.read_text() == self.stamp
+
+    @property
+    def stamp(self) -> str:
+        """Of the settings that it is trained with, and of how it is judged."""
+        asked = self.config.transfer
+        how = repr((self.judged, asked.episodes, asked.query, asked.heads))
+        return f"{identity(self.config)} {sha256(how.encode()).hexdigest()}"
 
 
 def identity(config: Config) -> str:
@@ -97,15 +110,18 @@ def identity(config: Config) -> str:
 def make(cells: Iterable[Cell], *, workers: int) -> None:
     """Train and judge the cells that are not done, in order, one thread each.
 
-    A cell that diverges is told and left out: its folder holds the last good checkpoint.
+    A cell that diverges is told and marked: its folder holds the last good checkpoint.
 
     Args:
         cells: any that are done already are skipped.
         workers: processes at once.
     """
-    wanted = {cell.path: cell for cell in cells if not cell.done}
-    for cell in wanted.values():
-        _ = cell.config  # a key that is misspelt is found now
+    wanted: dict[Path, Cell] = {}
+    for cell in cells:
+        if (other := wanted.get(cell.path)) and other.stamp != cell.stamp:
+            raise SystemExit(f"two cells of different settings have one folder, {cell.path}")
+        if not (cell.done or cell.diverged):  # a key that is misspelt is found now
+            wanted[cell.path] = cell
     in_parallel(_make, wanted, workers=workers)
 
 
@@ -132,13 +148,14 @@ def _make(cell: Cell, path: Path) -> str:
     try:
         run = _trained(cell)
     except TrainingDiverged as error:
+        (path / "diverged").write_text(cell.stamp)
         return f"diverged: {error}"
     rows = [
         row
         for part in cell.judged
         for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, protocols=("few-shot",))
     ]
-    (path / "judged").write_text(identity(cell.config))
+    (path / "judged").write_text(cell.stamp)
     own = [row for row in rows if row.features == "encoder"]
     shown = ", ".join(f"{row.target} {row.way}-way {row.shot}-shot {100 * row.mean:.1f}" for row in own[:2])
     return f"{run.seconds:.0f} s; {shown}"

@@ -100,6 +100,11 @@ def collect(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any]
                 named = {"source": source, "objective": objective, "arm": arm, "features": features, "seed": seed}
                 at = {"target": row.target, "way": row.way, "shot": row.shot}
                 rows.append({**named, **at, "mean": round(row.mean, 5), "train_seconds": row.compute["seconds"]})
+    rows += [
+        {"source": source, "objective": objective, "arm": arm, "seed": seed, "diverged": True}
+        for (source, objective, arm, seed), c in cells.items()
+        if c.diverged
+    ]
     rows += controls(cells)
     for source in SOURCES:
         for part in range(len(SOURCES[source].judged)):
@@ -119,6 +124,10 @@ def differences(
         seeds = [s for s in seeds if (source, objective, arm, s) in done]
         if arm == "tc2" or not seeds:
             continue
+
+        def seconds(name: str, chosen: Sequence[int] = seeds) -> float:
+            return sum(float(done[source, objective, name, s][0].compute["seconds"]) for s in chosen)
+
         for shot in judged.shot:
             ours, theirs = (
                 np.array([mean_over(done[source, objective, a, s], judged.targets, judged.way[0], shot) for s in seeds])
@@ -148,6 +157,7 @@ def differences(
                     "other_sd": float(theirs.std(ddof=1)) if len(seeds) > 1 else None,
                     "seeds": seeds,
                     "per_seed": (ours - theirs).tolist(),
+                    "time_ratio": seconds("tc2") / seconds(arm),
                 }
             )
     return rows
@@ -191,16 +201,18 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         any_row = next(iter(found.values()))
         pre = f"{source}, {any_row['way']}-way 1-shot"
-        lines += [f"| {pre} | plain | TC² | seeds | " + " | ".join(f"TC² − {arm}" for arm in others) + " |"]
-        lines += ["|---|---|---|---|" + "---|" * len(others)]
+        shown = [arm for arm in others if any(against == arm for _, against in found)]
+        lines += [f"| {pre} | plain | TC² | seeds | time | " + " | ".join(f"TC² − {arm}" for arm in shown) + " |"]
+        lines += ["|---|---|---|---|---|" + "---|" * len(shown)]
         for objective in OBJECTIVES:
             own = {arm: found[objective, arm] for arm in others if (objective, arm) in found}
             if "plain" not in own:
                 continue
             plain = own["plain"]
-            cells = " | ".join(_signed(own[arm]) if arm in own else "–" for arm in others)
-            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f} | {len(plain['seeds'])}"
-            lines.append(f"| {NAMES[objective]} | {means} | {cells} |")
+            cells = " | ".join(_signed(own[arm]) if arm in own else "–" for arm in shown)
+            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f}"
+            cost = f"{len(plain['seeds'])} | {plain['time_ratio']:.2f} ×"
+            lines.append(f"| {NAMES[objective]} | {means} | {cost} | {cells} |")
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -216,7 +228,8 @@ def _signed(row: dict[str, Any]) -> str:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Paired differences from every arm by objective, a panel a source."""
     sources = [source for source in SOURCES if headline(rows, source)]
-    others = [arm for arm in ARMS if arm != "tc2"]
+    measured = {row["against"] for source in sources for row in headline(rows, source)}
+    others = [arm for arm in ARMS if arm in measured]
     figure, panels = plt.subplots(
         1, len(sources), figsize=(2.2 + 4.2 * len(sources), 4.6), sharey=True, squeeze=False, constrained_layout=True
     )
@@ -235,7 +248,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_title(f"pre-trained on {source}: {way}-way 1-shot, unseen", fontsize=10)
         axes.set_xlabel("TC² minus the other arm, points (95 % over seeds)")
     panels[0][0].set_yticks(range(len(OBJECTIVES)), [NAMES[o] for o in OBJECTIVES])
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(OBJECTIVES) - 0.5, -0.5)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)

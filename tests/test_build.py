@@ -159,6 +159,10 @@ def test_view_overrides() -> None:
             ("calibration.name=tc2", "learner.name=maml", "calibration.statistics=task"),
             "learner 'maml' has no use for calibration.statistics",
         ),
+        (
+            ("calibration.name=tc2", "calibration.look_ahead=true", "calibration.control=random-projection"),
+            "learns nothing; leave one of them out",
+        ),
         (("calibration.name=decorrelate", "learner.name=maml"), "calibration 'decorrelate' means nothing"),
         (("objective.options.temprature=1",), "did you mean 'temperature'"),
     ],

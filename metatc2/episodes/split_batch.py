@@ -81,6 +81,10 @@ class SplitBatch:
             )
         if assign not in get_args(Assign):
             raise InputError(f"SplitBatch: unknown assign {assign!r}; {nearest(assign, get_args(Assign))}")
+        if assign == "domain" and len(store.domains[self.rows].unique()) < 2:
+            raise InputError(
+                f"SplitBatch: {store.name}:{split} has a single domain, so tasks cannot be cut by it; use assign 'random'"
+            )
         self.store, self.views, self.tasks, self.batch, self.assign = store, views, tasks, batch, assign
         self.device, self.embed = torch.device(device), embed or _average_pixels
         self.generator = torch.Generator().manual_seed(seed)

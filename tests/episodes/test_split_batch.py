@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,6 +17,10 @@ def store(n: int = 40, size: int = 16) -> ImageStore:
     g = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, 1, size, size), generator=g).to(torch.uint8)
     return ImageStore("noise", images, torch.arange(n) % 5, splits={"half": torch.arange(0, n, 2)})
+
+
+def styled() -> ImageStore:
+    return replace(store(), domains=torch.arange(40) % 3, domain_names=("a", "b", "c"))
 
 
 def rows(episode: Episode) -> torch.Tensor:
@@ -52,7 +58,7 @@ def test_split_is_respected() -> None:
 @pytest.mark.parametrize("assign", ["random", "cluster", "domain"])
 def test_state_in_the_middle_of_an_epoch(assign: str) -> None:
     def make(seed: int) -> SplitBatch:
-        return SplitBatch(store(), Views.glyphs(), tasks=2, batch=8, assign=assign, seed=seed)  # type: ignore[arg-type]
+        return SplitBatch(styled(), Views.glyphs(), tasks=2, batch=8, assign=assign, seed=seed)  # type: ignore[arg-type]
 
     sampler = make(1)
     for _ in range(3):
@@ -103,6 +109,7 @@ def test_tasks_by_domain_hold_neighbouring_domains_in_random_order() -> None:
         ({"tasks": 10, "batch": 10}, "both sides need at least one"),
         ({"tasks": 2, "batch": 20, "support": 1.0}, "both sides need at least one"),
         ({"tasks": 2, "batch": 20, "assign": "randm"}, "did you mean 'random'"),
+        ({"tasks": 2, "batch": 20, "assign": "domain"}, "has a single domain"),
         ({"tasks": 2, "batch": 20, "split": "hlf"}, "did you mean 'half'"),
     ],
 )

@@ -1,0 +1,93 @@
+"""The studies' own arithmetic: what makes a cell another one, pairing by seed, the table's marks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+import ablation
+from cells import Cell, identity, mean_over
+from evidence import ARMS, OBJECTIVES, SCRIPTS, SOURCES, cell, differences, table
+from recipes import GRID, best
+
+
+def one(arm: str, *settings: str) -> Cell:
+    made = cell(Path("runs"), "glyphs", "simclr", arm, 0, ())
+    return Cell(made.path, made.task, (*made.settings, *settings), made.judged)
+
+
+def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
+    assert identity(one("plain").config) == identity(one("plain", "calibration.isotropy=3").config)
+    assert identity(one("tc2").config) != identity(one("tc2", "calibration.isotropy=3").config)
+    assert identity(one("decorrelate").config) != identity(one("decorrelate", "calibration.isotropy=3").config)
+    assert identity(one("decorrelate").config) == identity(one("decorrelate", "calibration.gamma=1").config)
+    assert identity(one("plain").config) != identity(one("plain", "trainer.lr=0.5").config)
+    assert identity(one("plain").config) == identity(one("plain", "transfer.episodes=7").config)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_cell_has_a_valid_configuration_of_its_own(source: str, objective: str) -> None:
+    made = [cell(Path("runs"), source, objective, arm, 3, best()[objective]) for arm in ARMS]
+    assert len({identity(c.config) for c in made}) == len({c.path for c in made}) == len(ARMS)
+    assert {c.config.trainer.seed for c in made} == {3}
+    assert {c.config.objective.name for c in made} == {objective}
+
+
+def test_no_target_of_the_evidence_is_searched_on() -> None:
+    assert set(GRID) == set(OBJECTIVES)
+    targets = {t for source in SOURCES.values() for judged in source.judged for t in judged.targets}
+    assert "glyphs:meta-validation" not in targets
+
+
+def test_every_setting_of_the_ablation_has_a_folder_of_its_own() -> None:
+    made = [
+        ablation.cell(Path("runs"), "simclr", v, 0, ())
+        for _, _, values in ablation.SWITCHES.values()
+        for v in values.values()
+    ]
+    assert len({c.path for c in made}) == len({identity(c.config) for c in made})
+
+
+def test_a_cell_is_done_only_as_it_was_judged(tmp_path: Path) -> None:
+    made = cell(tmp_path, "glyphs", "simclr", "plain", 0, ())
+    made.path.mkdir()
+    assert not made.done
+    (made.path / "judged").write_text(made.stamp)
+    assert made.done
+    assert not Cell(made.path, made.task, made.settings, made.judged[:1]).done
+    assert not Cell(made.path, made.task, (*made.settings, "transfer.episodes=7"), made.judged).done
+
+
+def row(target: str, mean: float) -> Any:
+    return SimpleNamespace(target=target, way=20, shot=1, mean=mean, compute={"seconds": 10.0})
+
+
+def measured(mean: float) -> list[Any]:
+    ways = [SimpleNamespace(target=t, way=20, shot=5, mean=0.9, compute={"seconds": 10.0}) for t in SCRIPTS]
+    return [row(t, mean + 0.01 * i) for i, t in enumerate(SCRIPTS)] + ways
+
+
+def test_differences_pair_the_seeds_that_both_arms_have() -> None:
+    done = {("glyphs", "simclr", "tc2", s): measured(0.7 + 0.01 * s) for s in range(4)}
+    done |= {("glyphs", "simclr", "plain", s): measured(0.6 + 0.02 * s) for s in (2, 0, 1)}
+    done |= {("glyphs", "simclr", "calibrated", s): measured(0.8) for s in range(4)}
+    found = next(d for d in differences(done, "glyphs", 0, "simclr") if d["shot"] == 1)
+    assert (found["against"], sorted(found["seeds"])) == ("plain", [0, 1, 2])
+    assert found["difference"] == pytest.approx(0.09)  # 0.10, 0.09, 0.08
+    assert found["ci95"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
+    assert found["tc2_calibrated_features"] == pytest.approx(0.815)
+    text = table([found])
+    assert "| SimCLR | 63.5 | 72.5 | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
+    assert "**" not in table([{**found, "difference": 0.01}])
+
+
+def test_a_target_that_was_not_measured_is_named() -> None:
+    with pytest.raises(ValueError, match="glyphs:armenian"):
+        mean_over(measured(0.5)[:3], SCRIPTS, 20, 1)
