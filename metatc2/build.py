@@ -174,8 +174,8 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     }
     if c.look_ahead and c.control == "random-projection":
         raise InputError(
-            "calibration.look_ahead judges what the calibrator has learned, and calibration.control = 'random-projection' learns "
-            "nothing; leave one of them out"
+            "calibration.look_ahead judges what the calibrator has learned, and calibration.control = 'random-projection' "
+            "learns nothing; leave one of them out"
         )
     if c.look_ahead:
         return LookAheadTC2(encoder, objective, look_ahead_lr=c.look_ahead_lr, **options)
