@@ -47,7 +47,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     ),
     "adjoint-gamma-1": (
         "adjoint (γ = 1)",
-        "unroll",
+        "γ = 0",  # what every row is held against; the first of them is the exact one
         {
             "unroll": (f"{C}gamma=1",),
             "truncated to 1": (f"{C}gamma=1", f"{C}adjoint=truncated"),

@@ -141,10 +141,15 @@ def in_parallel(work: Callable[[Cell, Path], str], wanted: Mapping[Path, Cell], 
             print(f"{i}/{len(wanted)} {jobs[job]}: {job.result()}", flush=True)
 
 
-def _make(cell: Cell, path: Path) -> str:
+def quiet() -> None:
+    """A worker's manners: one thread, and no word of its own; alarms are in metrics.jsonl."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
+    warnings.simplefilter("ignore")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
+def _make(cell: Cell, path: Path) -> str:
+    quiet()
     try:
         run = _trained(cell)
     except TrainingDiverged as error:

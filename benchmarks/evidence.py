@@ -1,4 +1,4 @@
-"""Does calibration help? Objectives × arms × seeds, pre-trained alike and transferred to classes never seen.
+"""Does calibration help? Objectives × arms × seeds, pre-trained alike and transferred to images never seen.
 
 python benchmarks/evidence.py                                     # everything; hours on two cores, resumed when called again
 python benchmarks/evidence.py --source glyphs --seeds 1 --objectives simclr --arms plain tc2
@@ -23,18 +23,11 @@ from matplotlib import pyplot as plt
 from recipes import best
 
 from metatc2.pretrained import CALIBRATED, ENCODER
+from metatc2.report.words import NAMES
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, mean_interval
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "evidence.json"
-NAMES = {
-    "simclr": "SimCLR",
-    "moco": "MoCo",
-    "byol": "BYOL",
-    "simsiam": "SimSiam",
-    "barlow": "Barlow Twins",
-    "vicreg": "VICReg",
-}
 OBJECTIVES = tuple(NAMES)
 # The time of a TC² step over that of a plain one in these cells, rounded up: more steps for the plain objective.
 EQUAL_COMPUTE = 1.25
@@ -57,7 +50,7 @@ class Source:
     Args:
         task: task file by name.
         settings: keys that differ from it.
-        judged: unseen targets; the first entry is the headline, at its first way and one shot.
+        judged: targets of unseen images; the first entry, of unseen classes, is the headline, at its first way and one shot.
     """
 
     task: str

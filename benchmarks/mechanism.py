@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel
+from cells import Cell, identity, in_parallel, quiet
 from common import write
 from evidence import ARMS, OBJECTIVES, cell
 from recipes import TARGET, best
@@ -172,9 +170,7 @@ def _factors(learner: TC2, features: Tensor) -> dict[str, float | None]:
 
 def train(one: Cell, path: Path) -> str:
     """Train a cell, measure it at every share of its steps, and write the rows; a sentence for the log."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # collapse and its kind can be seen in the figures
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    quiet()
     config = one.config
     store = build_data(config)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, make, mean_over, rows_of
+from cells import Cell, identity, in_parallel, make, mean_over, quiet, rows_of
 from common import write
 from evidence import OBJECTIVES, cell
-from mechanism import conflict, correlations, differences, evaluation_episodes
+from mechanism import conflict, correlations, differences, evaluation_episodes, read
 from recipes import best
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
@@ -211,7 +209,7 @@ def of_weights(
 
 def trained(one: Cell, path: Path) -> str:
     """Measure a run; rows to `path`."""
-    _quiet()
+    quiet()
     run = runs.load_run(one.path)
     store, known = images(run.image_size)
     features = extract(run.encoder, store.images)
@@ -227,26 +225,11 @@ def trained(one: Cell, path: Path) -> str:
 
 def untrained(one: Cell, path: Path) -> str:
     """The same of the encoder that a run starts from."""
-    _quiet()
+    quiet()
     config = one.config
     store, known = images(config.data.image_size or 32)
     encoder = build_fresh_encoder(config, store.channels, store.image_size)
     return _keep(one, path, [rows_for(extract(encoder, store.images), known, {})])
-
-
-def read(path: Path, one: Cell) -> list[dict[str, Any]] | None:
-    """Rows of a run; None where it was not measured, or was of other settings."""
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text())
-    rows: list[dict[str, Any]] = found["rows"]
-    return rows if found["identity"] == identity(one.config) else None
-
-
-def _quiet() -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def _learner(run: runs.Run) -> SelfSupervised:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator, calibrated
-from metatc2.config import Config
+from metatc2.config import CalibrationConfig, Config
 from metatc2.data import ImageStore, load
 from metatc2.encoders import build_encoder, feature_dim
 from metatc2.episodes import LabelledTasks, SplitBatch
@@ -200,14 +200,9 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
-    for key, value, usual in (
-        ("where", c.where, "backbone"),
-        ("look_ahead", c.look_ahead, False),
-        ("lr", c.lr, 1e-3),
-        ("isotropy", c.isotropy, 0.1),
-        ("statistics", c.statistics, "episode"),
-    ):
-        if c.name == "tc2" and value != usual:
+    usual = CalibrationConfig()
+    for key in ("where", "look_ahead", "lr", "isotropy", "statistics"):
+        if c.name == "tc2" and getattr(c, key) != getattr(usual, key):
             raise InputError(
                 f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
                 "trained with the rest; leave it out"

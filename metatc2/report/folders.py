@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metatc2.config import Config, method_key, method_name, read_config
+from metatc2.config import Config, method_key, method_name
 from metatc2.errors import InputError
 from metatc2.measure import RESULTS
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.figures.conflict import Conflict
+from metatc2.run_folder import read_run_config
 from metatc2.transfer import Row, read_results
 
 
@@ -101,14 +102,10 @@ def read_folder(path: Path) -> Folder:
     Raises:
         InputError: if it is not a run folder, or a file in it is damaged.
     """
-    if not (path / "config.toml").exists():
-        raise InputError(
-            f"{path} is not a run folder (it has no config.toml); make one with: metatc2 pretrain TASK --run {path}"
-        )
     results = path / RESULTS
     return Folder(
         path,
-        read_config(path / "config.toml"),
+        read_run_config(path),
         _metrics(path / "metrics.jsonl"),
         read_results(results)[0] if results.exists() else None,
         read_conflict(path),

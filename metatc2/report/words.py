@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from metatc2.config import Config
 
-_NAMES = {
+NAMES = {
     "simclr": "SimCLR",
     "moco": "MoCo",
     "byol": "BYOL",
@@ -57,7 +57,7 @@ def _method(config: Config) -> str:
             f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labelled tasks, {way}-way {shot}-shot "
             f"with {episode.query} queries a class"
         )
-    objective = _NAMES.get(config.objective.name, config.objective.name)
+    objective = NAMES.get(config.objective.name, config.objective.name)
     # The plain objective sees its batch whole, whatever the task file says.
     cut = config.calibration.name in ("tasks", "tc2")
     tasks = f", each batch cut into {episode.tasks} tasks" if cut and episode.tasks > 1 else ""
