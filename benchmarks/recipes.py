@@ -38,7 +38,7 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
         ("head.predictor_hidden=128", "head.predictor_hidden=512"),
     ),
     "simsiam": (
-        # AdamW left it below a random encoder, so its paper's optimiser was searched as well.
+        # The paper's optimiser is searched as well.
         (
             "trainer.lr=0.002",
             "trainer.lr=0.005",
@@ -54,8 +54,9 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
             "objective.options={weight=0.02}",
             "objective.options={weight=0.08}",
             "objective.options={weight=0.3}",
+            "objective.options={weight=1}",
         ),
-        ("trainer.lr=0.002", "trainer.lr=0.004"),
+        ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
     "vicreg": (
         (
@@ -63,8 +64,9 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
             "objective.options={covariance=4}",
             "objective.options={covariance=16}",
             "objective.options={covariance=64}",
+            "objective.options={covariance=256}",
         ),
-        ("trainer.lr=0.002", "trainer.lr=0.004"),
+        ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
 }
 

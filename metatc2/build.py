@@ -141,7 +141,13 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     with torch.random.fork_rng():
         # Heads start alike under every calibration: their seed depends on nothing else.
         torch.manual_seed(config.trainer.seed + 1)
-        projector = Projector(dim, head.projector_hidden, head.projector_out, layers=head.projector_layers)
+        projector = Projector(
+            dim,
+            head.projector_hidden,
+            head.projector_out,
+            layers=head.projector_layers,
+            norm_out=objective.normalised_projector,
+        )
         predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
     c = config.calibration
     if c.name != "tc2":

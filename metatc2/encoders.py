@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import has_torch_function
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from metatc2.errors import InputError, MissingPackage, nearest
+from metatc2.kernels import conv_norm_pool, in_transform
 
 RESNETS: dict[str, tuple[type[nn.Module], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -60,11 +62,18 @@ class Conv4(nn.Module):
         self.dim = width
         self.normalise = Normalise()
         self.blocks = nn.Sequential(*(_conv4_block(channels if i == 0 else width, width) for i in range(4)))
+        self._first_as_built = repr(self.blocks[0])  # every setting of its parts; somebody may exchange one of them
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
         _check_conv4_size(min(images.shape[-2:]))
-        return torch.flatten(self.blocks(self.normalise(images)).mean((-2, -1)), 1)
+        x = self.normalise(images)
+        first, *others = self.blocks
+        fused = repr(first) == self._first_as_built and _unobserved(first, x)
+        x = _first_block(first, x) if fused else first(x)
+        for block in others:
+            x = block(x)
+        return torch.flatten(x.mean((-2, -1)), 1)
 
 
 def _conv4_block(channels: int, width: int) -> nn.Sequential:
@@ -73,6 +82,33 @@ def _conv4_block(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU()
     )
+
+
+def _unobserved(block: nn.Module, images: Tensor) -> bool:
+    """Whether only what `block` returns matters, in training on a CPU: nobody looks into it, replaces or differentiates it."""
+    return (
+        block.training
+        and images.device.type == "cpu"
+        and images.shape[-1] % 2 == images.shape[-2] % 2 == 0
+        and not (images.requires_grad and torch.is_grad_enabled())
+        and not any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in block.modules())
+        and not in_transform()
+        # Policies of batch normalisation, and whoever else replaces torch's functions, are to see them all.
+        and not has_torch_function((images,))
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _first_block(block: nn.Module, images: Tensor) -> Tensor:
+    """What `block` returns, running statistics included, without its large maps."""
+    convolution, norm, _, activation = block.children()
+    out, mean, variance = conv_norm_pool(images, convolution.weight, norm.weight, norm.bias, norm.eps)
+    count = images.numel() // images.shape[1]
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked += 1
+    return activation(out)
 
 
 def _check_conv4_size(image_size: int) -> None:

@@ -14,8 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner.compiled import refuse_compiled
-from metatc2.inner.descent import in_transform
-from metatc2.kernels import batch_norm, channels_last
+from metatc2.kernels import batch_norm, channels_last, in_transform
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]

@@ -66,6 +66,7 @@ class Projector(nn.Sequential):
         out: width of the embedding that the objective sees.
         layers: number of linear layers; 1 is a linear projector.
         activation: makes the activation; a smooth one (`torch.nn.GELU`) where the head is differentiated twice.
+        norm_out: whether a norm follows the last layer too, as in SimSiam (arXiv 2011.10566, section 3).
 
     Raises:
         InputError: if there are fewer layers than one.
@@ -74,14 +75,24 @@ class Projector(nn.Sequential):
     torch.Size([4, 16, 2, 128])
     """
 
-    def __init__(self, dim: int, hidden: int, out: int, layers: int = 2, activation: Activation = nn.ReLU) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        out: int,
+        layers: int = 2,
+        activation: Activation = nn.ReLU,
+        *,
+        norm_out: bool = False,
+    ) -> None:
         if layers < 1:
             raise InputError(f"a projector needs at least 1 layer, found layers={layers}")
         parts: list[nn.Module] = []
         for width in [dim, *[hidden] * (layers - 2)][: layers - 1]:
             # No bias: the norm would subtract it again.
             parts += [nn.Linear(width, hidden, bias=False), TaskNorm(hidden), activation()]
-        super().__init__(*parts, nn.Linear(hidden if layers > 1 else dim, out))
+        parts.append(nn.Linear(hidden if layers > 1 else dim, out, bias=not norm_out))
+        super().__init__(*parts, *[TaskNorm(out)] * norm_out)
 
 
 class Predictor(Projector):

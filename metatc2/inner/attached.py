@@ -10,7 +10,8 @@ import torchopt
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.inner.descent import Descent, Given, Params, differentiable_twice, gradients_of, in_transform
+from metatc2.inner.descent import Descent, Given, Params, differentiable_twice, gradients_of
+from metatc2.kernels import in_transform
 
 Tensors = tuple[Tensor, ...]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metatc2.errors import InputError
+from metatc2.kernels import in_transform
 
 Params = dict[str, Tensor]
 Given = Tensor | Params
@@ -162,11 +163,6 @@ def check_finite(values: Sequence[Tensor]) -> None:
             "clip the gradient (metatc2.inner.clip_norm)"
             + (", or look at the data: not even the start is finite" * (step == 1))
         )
-
-
-def in_transform() -> bool:
-    """Whether a torch.func transform such as vmap is running this code; torch has no public way to ask."""
-    return bool(torch._C._are_functorch_transforms_active())
 
 
 def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: bool) -> tuple[Params, Tensor]:

@@ -1,6 +1,8 @@
-"""Operations whose second derivatives are cheap, and the memory layout that kernels are fast in."""
+"""Operations that torch has only slower, and what they need to know: the layout of images and who is running them."""
 
 from metatc2.kernels.batch_norm import batch_norm
 from metatc2.kernels.layout import channels_last
+from metatc2.kernels.transforms import in_transform
+from metatc2.kernels.window_max import conv_norm_pool
 
-__all__ = ["batch_norm", "channels_last"]
+__all__ = ["batch_norm", "channels_last", "conv_norm_pool", "in_transform"]

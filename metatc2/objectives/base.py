@@ -47,6 +47,8 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     predictor: ClassVar[bool] = False
     momentum: ClassVar[bool] = False
+    # Whether the method's projector ends in a norm.
+    normalised_projector: ClassVar[bool] = False
     # Two, for all: one sample has no negatives, and batch statistics (the objective's or the heads') say nothing of it.
     min_samples: int = 2
 

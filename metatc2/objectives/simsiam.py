@@ -37,6 +37,7 @@ class SimSiam(Objective):
 
     name = "simsiam"
     predictor = True
+    normalised_projector = True  # its baseline (section 3) has a norm after every layer of the projector
 
     def per_task(self, e: Embeddings) -> Tensor:
         """Loss of every task, ``(tasks,)``."""

@@ -1,0 +1,100 @@
+"""The first block in one go against torch's three operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metatc2.kernels import conv_norm_pool, window_max
+
+
+def inputs(channels: int, n: int = 5, side: tuple[int, int] = (8, 12), width: int = 6) -> list[Tensor]:
+    g = torch.Generator().manual_seed(channels)
+    shapes = [(n, channels, *side), (width, channels, 3, 3), (width,), (width,)]
+    found = [torch.randn(shape, dtype=torch.float64, generator=g) for shape in shapes]
+    assert (found[2] < 0).any() and (
+        found[2] > 0
+    ).any()  # weights of both signs: the largest before may be the smallest after
+    return [found[0] + 3, *(t.requires_grad_() for t in found[1:])]
+
+
+def three(images: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    maps = F.conv2d(images, kernel, padding=1)
+    return F.max_pool2d(F.batch_norm(maps, None, None, weight, bias, True, 0.0, eps), 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_torch_in_value_and_both_derivatives(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_max, "_ROWS", 50)  # 120 rows: two whole parts and the rest
+    images, *params = inputs(channels)
+
+    def both(y: Tensor) -> list[Tensor]:
+        first = torch.autograd.grad((y**3).sum(), params, create_graph=True)
+        second = torch.autograd.grad(sum((g**2).sum() for g in first), params)
+        return [y, *first, *second]
+
+    for a, b in zip(both(conv_norm_pool(images, *params)[0]), both(three(images, *params)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_are_those_of_the_convolution() -> None:
+    images, kernel, weight, bias = inputs(3)
+    _, mean, variance = conv_norm_pool(images, kernel, weight, bias)
+    maps = F.conv2d(images, kernel, padding=1)
+    torch.testing.assert_close(mean, maps.mean((0, 2, 3)))
+    torch.testing.assert_close(variance, maps.var((0, 2, 3), correction=0))
+
+
+def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
+    # Small whole numbers: values are equal within most windows, and exactly so in both.
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 2, (4, 1, 8, 8), generator=g).double()
+    kernel = torch.randint(-1, 2, (6, 1, 3, 3), generator=g).double()
+    parts = F.unfold(images, 4, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
+    placed = window_max._placed(kernel).requires_grad_()
+    out = window_max._WindowMax.apply(parts, placed)
+    maps = F.conv2d(images, kernel, padding=1).requires_grad_()
+    pooled = F.max_pool2d(maps, 2)
+    assert (
+        F.unfold(maps.detach().flatten(0, 1)[:, None], 2, stride=2).sort(1).values.diff(dim=1)[:, -1] == 0
+    ).float().mean() > 0.3
+    torch.testing.assert_close(out.view(4, 4, 4, 6).permute(0, 3, 1, 2), pooled)
+    direction = torch.randn(pooled.shape, dtype=torch.float64, generator=g)
+    (ours,) = torch.autograd.grad((out.view(4, 4, 4, 6).permute(0, 3, 1, 2) * direction).sum(), placed)
+    (to_maps,) = torch.autograd.grad((pooled * direction).sum(), maps)
+    for place, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        own = to_maps[:, :, down::2, right::2].permute(0, 2, 3, 1).flatten(0, 2)
+        torch.testing.assert_close(ours[place], parts.T @ own)
+
+
+def test_in_mixed_precision_it_is_as_near_to_the_truth_as_torch() -> None:
+    images, *params = inputs(1, n=64, side=(28, 28))
+    truth = three(images, *params).detach()
+    low = [t.detach().float() for t in (images, *params)]
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = conv_norm_pool(*low)[0], three(*low)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+
+    def errors(out: Tensor) -> tuple[float, float]:
+        error = out.double() - truth
+        return float(error.abs().mean()), float(error.mean((0, 2, 3)).abs().max())
+
+    for own, reference in zip(errors(ours), errors(theirs), strict=True):
+        assert own < 1.5 * reference + 1e-3
+
+
+def test_gradients_of_many_rows_are_summed_in_full_precision() -> None:
+    images, *params = inputs(1, n=200, side=(28, 28))
+    low = [images.float(), *(t.detach().float().requires_grad_() for t in params)]
+
+    def gradients(out: Tensor, at: list[Tensor]) -> list[Tensor]:
+        return list(torch.autograd.grad((out.double() * out.double().detach()).sum(), at))
+
+    truth = gradients(three(images, *params), params)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = conv_norm_pool(*low)[0], three(*low)
+    for exact, own, reference in zip(truth, gradients(ours, low[1:]), gradients(theirs, low[1:]), strict=True):
+        scale = exact.abs().max()
+        assert (own - exact).abs().max() / scale < 1.5 * (reference - exact).abs().max() / scale + 0.01
