@@ -85,10 +85,15 @@ def _conv4_block(channels: int, width: int) -> nn.Sequential:
 
 
 def _unobserved(block: nn.Module, images: Tensor) -> bool:
-    """Whether only what `block` returns matters, in training on a CPU: nobody looks into it, replaces or differentiates it."""
+    """Whether only what `block` returns matters, in training on a CPU in full precision.
+
+    Otherwise somebody looks into it, replaces its operations or differentiates it for its input.
+    """
     return (
         block.training
         and images.device.type == "cpu"
+        and images.dtype == next(block.parameters()).dtype
+        and not torch.is_autocast_enabled("cpu")
         and images.shape[-1] % 2 == images.shape[-2] % 2 == 0
         and not (images.requires_grad and torch.is_grad_enabled())
         and not any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in block.modules())
@@ -99,16 +104,17 @@ def _unobserved(block: nn.Module, images: Tensor) -> bool:
     )
 
 
-def _first_block(block: nn.Module, images: Tensor) -> Tensor:
+def _first_block(block: Any, images: Tensor) -> Tensor:
     """What `block` returns, running statistics included, without its large maps."""
-    convolution, norm, _, activation = block.children()
+    convolution, norm, _, activation = block
     out, mean, variance = conv_norm_pool(images, convolution.weight, norm.weight, norm.bias, norm.eps)
     count = images.numel() // images.shape[1]
     with torch.no_grad():
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-        norm.num_batches_tracked += 1
-    return activation(out)
+        norm.num_batches_tracked.add_(1)
+    result: Tensor = activation(out)
+    return result
 
 
 def _check_conv4_size(image_size: int) -> None:

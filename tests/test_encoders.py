@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from metatc2 import encoders
 from metatc2.encoders import Conv4, Normalise, build_encoder, feature_dim, resnet
 from metatc2.errors import InputError, MissingPackage
+from metatc2.functional import Functional
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,71 @@ def test_conv4_is_conv_norm_relu_pool_four_times(width: int, channels: int, size
     theirs = torch.autograd.grad((expected * direction).sum(), weights)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def trained(encoder: Conv4, x: Tensor) -> list[Tensor]:
+    """Output, gradients and running statistics of a step in training."""
+    out = encoder(x)
+    gradients = torch.autograd.grad(out.square().sum(), list(encoder.parameters()))
+    return [out, *gradients, *encoder.buffers()]
+
+
+def test_fused_first_block_leaves_what_the_block_would() -> None:
+    x = images(6, channels=1, size=28).double()
+    fused = Conv4(1, 8).double()
+    with torch.no_grad():
+        fused.blocks[0][1].weight.copy_(torch.linspace(-1, 1, 8))
+        fused.blocks[0][1].bias.normal_()
+    plain = copy.deepcopy(fused)
+    plain.blocks[0][1].register_forward_hook(lambda *_: None)
+    for ours, theirs in zip(trained(fused, x), trained(plain, x), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_first_block_is_not_fused_where_somebody_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def spy(block: nn.Module, x: Tensor) -> Tensor:
+        calls.append(1)
+        out: Tensor = block(x)
+        return out
+
+    monkeypatch.setattr(encoders, "_first_block", spy)
+    x = images(channels=1, size=28)
+
+    def fuses(encoder: Conv4, x: Tensor = x) -> bool:
+        calls.clear()
+        encoder(x)
+        return bool(calls)
+
+    assert fuses(Conv4(1, 8))
+    with torch.no_grad():
+        assert fuses(Conv4(1, 8))
+    assert not fuses(Conv4(1, 8).eval())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not fuses(Conv4(1, 8))
+    assert not fuses(Conv4(1, 8), x.clone().requires_grad_())
+    assert not fuses(Conv4(1, 8), images(channels=1, size=27))
+    exchanged = Conv4(1, 8)
+    exchanged.blocks[0][1] = nn.BatchNorm2d(8, momentum=None)
+    assert not fuses(exchanged)
+    exchanged.blocks[0] = nn.Identity()
+    exchanged.blocks[1][0] = nn.Conv2d(1, 8, 3)
+    assert not fuses(exchanged)
+    looked_at = Conv4(1, 8)
+    seen: list[Tensor] = []
+    looked_at.blocks[0][0].register_forward_hook(lambda _, __, out: seen.append(out))
+    assert not fuses(looked_at)
+    assert len(seen) == 1
+    parametrised = Conv4(1, 8)
+    nn.utils.parametrizations.weight_norm(parametrised.blocks[0][0])
+    assert not fuses(parametrised)
+    # A policy of batch normalisation sees every norm; a transformation sees operations that it has rules for.
+    calls.clear()
+    encoder = Conv4(1, 8)
+    Functional(encoder, "frozen")(dict(encoder.named_parameters()), x)
+    torch.func.vmap(Functional(encoder), in_dims=(None, 0))(dict(encoder.named_parameters()), x.unsqueeze(0))
+    assert not calls
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])

@@ -12,7 +12,7 @@ from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
 from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy
 from metatc2.inner import InnerLoop, Params
-from metatc2.inner.descent import in_transform
+from metatc2.kernels import in_transform
 
 
 class CalibratedModule(nn.Module):

@@ -191,7 +191,9 @@ class CalibrationConfig(Section):
     sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
     isotropy: float = setting(
-        0.1, "weight of |cov(z Vᵀ) − I|²: the encoder uses all factors equally and independently", at_least=0
+        0.01,
+        "weight of |cov(z Vᵀ) − I|², the encoder uses all factors equally and independently, in units of the objective's pull",
+        at_least=0,
     )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
     statistics: Literal["episode", "task"] = setting(

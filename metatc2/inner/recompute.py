@@ -23,9 +23,9 @@ from metatc2.inner.descent import (
     check_finite,
     descend,
     differentiable_twice,
-    in_transform,
     trainable,
 )
+from metatc2.kernels import in_transform
 
 Inputs = tuple[Params, Any]
 

@@ -20,8 +20,8 @@ def conv_norm_pool(
     The first layer of a network on small images is bound by memory: its maps are the largest, and every operation reads and
     writes them. They are never made whole here. Mean and variance of a channel follow from those of the 4×4 parts of the
     images, since convolution is linear; with them the normalisation becomes part of the kernel; and of the four values of a
-    window only the largest is kept, and has a gradient to pass on. Differentiable to any order in all but the images. In mixed
-    precision only the result is of the lower one: products of few terms gain nothing by it.
+    window only the largest is kept, and has a gradient to pass on. Differentiable to any order in all but the images. In half
+    the precision torch's own operations move half as much, and are as fast.
 
     Args:
         images: ``(N, C, H, W)``, H and W even; no gradient flows into them.
@@ -37,18 +37,14 @@ def conv_norm_pool(
     >>> out.shape
     torch.Size([2, 4, 4, 4])
     """
-    device = images.device.type
-    low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
-    with torch.autocast(device, enabled=False):
-        n, _, high, wide = images.shape
-        parts = F.unfold(images.detach().to(kernel.dtype), _SIDE, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
-        centre, placed = parts.mean(0), _placed(kernel)
-        mean, variance = _moments(parts - centre, centre, placed)
-        scale = weight * (variance + eps).rsqrt()
-        shift = (bias - mean * scale).expand(len(placed), 1, -1)
-        folded = torch.cat([placed * scale, shift], 1)
-        out: Tensor = _WindowMax.apply(F.pad(parts, (0, 1), value=1.0), folded)
-        return out.to(low).view(n, high // 2, wide // 2, -1).permute(0, 3, 1, 2), mean.detach(), variance.detach()
+    n, _, high, wide = images.shape
+    parts = F.unfold(images.detach(), _SIDE, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
+    centre, placed = parts.mean(0), _placed(kernel)
+    mean, variance = _moments(parts - centre, centre, placed)
+    scale = weight * (variance + eps).rsqrt()
+    shift = (bias - mean * scale).expand(len(placed), 1, -1)
+    out: Tensor = _WindowMax.apply(F.pad(parts, (0, 1), value=1.0), torch.cat([placed * scale, shift], 1))
+    return out.view(n, high // 2, wide // 2, -1).permute(0, 3, 1, 2), mean.detach(), variance.detach()
 
 
 def _placed(kernel: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class SelfSupervised(Learner):
         where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
         momentum: decay of the momentum branch, for objectives that have one.
         isotropy: λ_i, weight of `metatc2.calibration.isotropy` of z (the control "decorrelate"), in units of the objective's
-            magnitude: objectives differ in it by a factor of fifty.
+            `pull`: objectives differ in it by a factor of fifty.
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, or a name is unknown.
@@ -81,10 +81,10 @@ class SelfSupervised(Learner):
         if objective.momentum:
             self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
             self.target_projector = copy.deepcopy(projector).requires_grad_(False)
-        # Running average of the objective's magnitude. A constant within an episode, so that derivatives stay exact.
+        # Running average of the objective's pull. A constant within an episode, so that derivatives stay exact.
         self.register_buffer("scale", torch.zeros(()))
         self._embeddings: Embeddings | None = None
-        self._ssl: Tensor | None = None
+        self._pull: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks, and λ_i times `spread`."""
@@ -92,9 +92,11 @@ class SelfSupervised(Learner):
         with full_precision(branches.online):
             self._embeddings = self.embed(branches.online, branches.target)
             ssl = self.objective(self._embeddings)
-            self._ssl = ssl.detach()
-            loss = ssl + self.isotropy * self.spread(branches.online) if self.isotropy else ssl
-        return Outcome(loss, {"ssl": self._ssl}, branches.raw.detach())
+            loss = ssl
+            if self.isotropy:
+                self._pull = pull(ssl, branches.online)
+                loss = ssl + self.isotropy * self.spread(branches.online)
+        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
@@ -108,8 +110,8 @@ class SelfSupervised(Learner):
         return Branches(raw, self._standardised(raw), target)
 
     def spread(self, z: Tensor, factors: Tensor | None = None) -> Tensor:
-        """`metatc2.calibration.isotropy` of z in units of the objective's magnitude (in a first step, of its own), a scalar."""
-        return isotropy(z, factors) * (self.scale if bool(self.scale) or self._ssl is None else self._ssl.abs())
+        """`metatc2.calibration.isotropy` of z in units of the objective's `pull` (in a first step, of its own), a scalar."""
+        return isotropy(z, factors) * (self.scale if bool(self.scale) or self._pull is None else self._pull)
 
     def embed(self, z: Tensor, target: Tensor | None) -> Embeddings:
         """The heads that come after z.
@@ -133,10 +135,10 @@ class SelfSupervised(Learner):
         if self._embeddings is not None:
             self.objective.update(self._embeddings)
             self._embeddings = None
-        if self._ssl is not None:
+        if self._pull is not None:
             # A tenth of the way a step; the first value replaces the zero.
-            self.scale.lerp_(self._ssl.abs().to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
-            self._ssl = None
+            self.scale.lerp_(self._pull.to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
+            self._pull = None
 
     def groups(self) -> list[ParameterGroup]:
         """One group: encoder and heads."""
@@ -153,6 +155,22 @@ class SelfSupervised(Learner):
 
     def _standardised(self, h: Tensor) -> Tensor:
         return standardise(h) if self.standardise else h
+
+
+def pull(objective: Tensor, features: Tensor) -> Tensor:
+    """How strongly an objective acts on features: ``‖features‖ · ‖∂ objective / ∂ features‖``, without a graph.
+
+    It has the objective's unit and, unlike its value, does not change when a constant is added to it.
+
+    Args:
+        objective: a scalar.
+        features: what it was computed from; of features that need no gradient, the objective's magnitude is returned.
+    """
+    if not features.requires_grad:
+        return objective.detach().abs()
+    (gradient,) = torch.autograd.grad(objective, features, retain_graph=True)
+    strength: Tensor = gradient.norm() * features.detach().norm()
+    return strength
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branches, SelfSupervised, Where
+from metatc2.learners.self_supervised import Branches, SelfSupervised, Where, pull
 from metatc2.objectives import Embeddings, Objective
 
 OuterOn = Literal["whole", "query"]
@@ -33,11 +33,11 @@ class TC2(SelfSupervised):
         encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
         calibrator: factor and weight networks.
         inner: how ω adapts; its `steps` (T) may be 0.
-        gamma: γ, weight of the objective in the inner loss, where the running average of its magnitude divides it.
+        gamma: γ, weight of the objective in the inner loss, where the running average of its `pull` divides it.
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
         standardise: standardise z over the episode.
-        isotropy: λ_i, in units of the objective's magnitude; 0 leaves the encoder to the objective alone.
+        isotropy: λ_i, in units of the objective's `pull`; 0 leaves the encoder to the objective alone.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
         statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
             one task is held against all others, or stays within each ``"task"``. The inner loop's always do.
@@ -64,7 +64,7 @@ class TC2(SelfSupervised):
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
         momentum: float = 0.99,
-        isotropy: float = 0.1,
+        isotropy: float = 0.01,
         lr: float = 1e-3,
     ) -> None:
         super().__init__(
@@ -133,12 +133,14 @@ class TC2(SelfSupervised):
         embeddings = self._heads(adapted, judged, target, merged=self.statistics == "episode")
         ssl = self.objective(embeddings)
         own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
-        self._embeddings, self._ssl = embeddings, ssl.detach()
+        self._embeddings = embeddings
         self._seen = branches, calibrated.factors
         loss = ssl + own
+        if self.isotropy or self.gamma:
+            self._pull = pull(ssl, judged.features)
         if self.isotropy:
             loss = loss + self.isotropy * self.spread(z, calibrated.factors)
-        metrics = {"ssl": self._ssl, "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
+        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
         return Outcome(loss, metrics, branches.raw.detach())
 
     def calibrate(self, parameters: Params, z: Tensor, factors: Tensor | None = None) -> Calibrated:

@@ -14,9 +14,7 @@ def inputs(channels: int, n: int = 5, side: tuple[int, int] = (8, 12), width: in
     g = torch.Generator().manual_seed(channels)
     shapes = [(n, channels, *side), (width, channels, 3, 3), (width,), (width,)]
     found = [torch.randn(shape, dtype=torch.float64, generator=g) for shape in shapes]
-    assert (found[2] < 0).any() and (
-        found[2] > 0
-    ).any()  # weights of both signs: the largest before may be the smallest after
+    assert len(found[2].sign().unique()) == 2  # where it is negative, the largest after is the smallest before
     return [found[0] + 3, *(t.requires_grad_() for t in found[1:])]
 
 
@@ -57,9 +55,8 @@ def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
     out = window_max._WindowMax.apply(parts, placed)
     maps = F.conv2d(images, kernel, padding=1).requires_grad_()
     pooled = F.max_pool2d(maps, 2)
-    assert (
-        F.unfold(maps.detach().flatten(0, 1)[:, None], 2, stride=2).sort(1).values.diff(dim=1)[:, -1] == 0
-    ).float().mean() > 0.3
+    two_largest = F.unfold(maps.detach().flatten(0, 1)[:, None], 2, stride=2).topk(2, 1).values
+    assert (two_largest[:, 0] == two_largest[:, 1]).float().mean() > 0.3
     torch.testing.assert_close(out.view(4, 4, 4, 6).permute(0, 3, 1, 2), pooled)
     direction = torch.randn(pooled.shape, dtype=torch.float64, generator=g)
     (ours,) = torch.autograd.grad((out.view(4, 4, 4, 6).permute(0, 3, 1, 2) * direction).sum(), placed)
@@ -67,34 +64,3 @@ def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
     for place, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         own = to_maps[:, :, down::2, right::2].permute(0, 2, 3, 1).flatten(0, 2)
         torch.testing.assert_close(ours[place], parts.T @ own)
-
-
-def test_in_mixed_precision_it_is_as_near_to_the_truth_as_torch() -> None:
-    images, *params = inputs(1, n=64, side=(28, 28))
-    truth = three(images, *params).detach()
-    low = [t.detach().float() for t in (images, *params)]
-    with torch.autocast("cpu", torch.bfloat16):
-        ours, theirs = conv_norm_pool(*low)[0], three(*low)
-    assert ours.dtype == theirs.dtype == torch.bfloat16
-
-    def errors(out: Tensor) -> tuple[float, float]:
-        error = out.double() - truth
-        return float(error.abs().mean()), float(error.mean((0, 2, 3)).abs().max())
-
-    for own, reference in zip(errors(ours), errors(theirs), strict=True):
-        assert own < 1.5 * reference + 1e-3
-
-
-def test_gradients_of_many_rows_are_summed_in_full_precision() -> None:
-    images, *params = inputs(1, n=200, side=(28, 28))
-    low = [images.float(), *(t.detach().float().requires_grad_() for t in params)]
-
-    def gradients(out: Tensor, at: list[Tensor]) -> list[Tensor]:
-        return list(torch.autograd.grad((out.double() * out.double().detach()).sum(), at))
-
-    truth = gradients(three(images, *params), params)
-    with torch.autocast("cpu", torch.bfloat16):
-        ours, theirs = conv_norm_pool(*low)[0], three(*low)
-    for exact, own, reference in zip(truth, gradients(ours, low[1:]), gradients(theirs, low[1:]), strict=True):
-        scale = exact.abs().max()
-        assert (own - exact).abs().max() / scale < 1.5 * (reference - exact).abs().max() / scale + 0.01

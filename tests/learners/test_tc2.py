@@ -17,7 +17,8 @@ from metatc2.errors import InputError
 from metatc2.heads import Predictor, Projector
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
-from metatc2.objectives import BYOL, BarlowTwins, MoCo, Objective, SimCLR
+from metatc2.learners.self_supervised import pull
+from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.trainer import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
@@ -206,7 +207,7 @@ def nt_xent(projections: Tensor, temperature: float = 0.5) -> float:
 @pytest.mark.parametrize("outer_on", ["whole", "query"])
 @pytest.mark.parametrize("statistics", ["episode", "task"])
 def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> None:
-    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the objective's running magnitude."""
+    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the running average of SimCLR's pull on them."""
     learner, scale = in_double(gamma=1.0, isotropy=0.7, statistics=statistics, outer_on=outer_on), 0.0
     for step in range(3):
         data = doubles(tasks=3, seed=step)
@@ -218,13 +219,17 @@ def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> N
         tasks = [torch.cat(list(judged))] if statistics == "episode" else list(judged)
         ssl = np.mean([nt_xent(learner.projector(task[None])[0]) for task in tasks])
         own = learner.calibrator.loss(z, learner.calibrate(omega, z)).item()
-        unit = scale if step else ssl  # a first step has no average yet
+        features = judged.detach().requires_grad_()
+        groups = features.flatten(0, 1)[None] if statistics == "episode" else features
+        objective = learner.objective(Embeddings(learner.projector(groups)))
+        pulls = float(torch.autograd.grad(objective, features)[0].norm() * features.detach().norm())
+        unit = scale if step else pulls  # a first step has no average yet
         outcome = learner(data)
         assert outcome.metrics["ssl"].item() == pytest.approx(ssl)
         assert outcome.metrics["isotropy"].item() == pytest.approx(isotropy_of(z, adapted.factors))
         assert outcome.loss.item() == pytest.approx(ssl + own + 0.7 * unit * isotropy_of(z, adapted.factors))
         learner.end_step()
-        scale = ssl if step == 0 else 0.9 * scale + 0.1 * ssl
+        scale = pulls if step == 0 else 0.9 * scale + 0.1 * pulls
         assert learner.scale.item() == pytest.approx(scale)
 
 
@@ -271,15 +276,23 @@ def test_isotropy_without_factors_for_the_plain_objective() -> None:
     for step in range(2):
         outcome = learner(episode(seed=step))
         ssl = outcome.metrics["ssl"].item()
-        unit = learner.scale.item() if step else ssl
         z = learner.branches(episode(seed=step).merged()).online
+        objective = learner.objective(learner.embed(z, None))
+        unit = learner.scale.item() if step else float(torch.autograd.grad(objective, z)[0].norm() * z.detach().norm())
         assert outcome.loss.item() == pytest.approx(ssl + 0.3 * unit * isotropy_of(z), rel=1e-5)
         learner.end_step()
 
 
+def test_pull_is_blind_to_what_does_not_act() -> None:
+    x = torch.tensor([3.0, 4.0], requires_grad=True)
+    assert pull(x.square().sum() / 2, x).item() == pytest.approx(25)  # ‖x‖ times the gradient, x
+    assert pull(x.square().sum() / 2 + 100, x).item() == pytest.approx(25)
+    assert pull(torch.tensor(-7.0), x.detach()).item() == 7  # nothing to pull at: its magnitude
+
+
 def test_training_with_isotropy_lowers_it() -> None:
     ends = []
-    for isotropy in (0.0, 1.0):
+    for isotropy in (0.0, 0.1):
         options = TrainerOptions(steps=40, lr=1e-2, log_every=40)
         ends.append(EpisodicTrainer(tc2(isotropy=isotropy), Episodes(2), options).fit()[-1]["isotropy"])
     assert ends[1] < 0.5 * ends[0]
