@@ -11,8 +11,10 @@ from metatc2.config import Config, override, read_task
 from metatc2.data import load
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
+from metatc2.heads import TaskNorm
 from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
+from metatc2.objectives import OBJECTIVES
 
 
 def config(*assignments: str) -> Config:
@@ -40,6 +42,13 @@ def test_building_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     build_learner(config("calibration.name=tc2"), 1, 28)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_simsiams_projector_ends_in_a_norm_and_no_other() -> None:
+    for name in OBJECTIVES:
+        learner = build_learner(override(read_task("glyphs"), [f"objective.name={name}"]), 1, 28)
+        assert isinstance(learner, SelfSupervised)
+        assert isinstance(list(learner.projector.children())[-1], TaskNorm) == (name == "simsiam")
 
 
 def test_every_calibration_has_its_learner() -> None:

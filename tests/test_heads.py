@@ -89,6 +89,14 @@ def test_a_projector_is_the_stack_it_says(layers: int) -> None:
     assert projector(random(2, 3, 2, 6, dtype=torch.float32)).shape == (2, 3, 2, 4)
 
 
+def test_a_norm_may_follow_the_last_layer() -> None:
+    projector = Projector(6, 8, 5, norm_out=True)
+    out = projector(torch.randn(2, 16, 2, 6))
+    torch.testing.assert_close(out.mean((1, 2)), torch.zeros(2, 5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.var((1, 2), correction=0), torch.ones(2, 5), atol=1e-3, rtol=0)
+    assert sum(p.numel() for p in projector.parameters()) == 6 * 8 + 2 * 8 + 8 * 5 + 2 * 5  # no bias before a norm
+
+
 def test_predictor_and_activation() -> None:
     predictor = Predictor(6, 3, activation=nn.SiLU)
     assert [type(m) for m in predictor] == [nn.Linear, TaskNorm, nn.SiLU, nn.Linear]
