@@ -195,7 +195,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         any_row = next(iter(found.values()))
         pre = f"{source}, {any_row['way']}-way 1-shot"
         shown = [arm for arm in others if any(against == arm for _, against in found)]
-        lines += [f"| {pre} | plain | TC² | seeds | time | " + " | ".join(f"TC² − {arm}" for arm in shown) + " |"]
+        lines += [
+            f"| {pre} | plain | TC² (its calibrated features) | seeds | time | "
+            + " | ".join(f"TC² − {arm}" for arm in shown)
+            + " |"
+        ]
         lines += ["|---|---|---|---|---|" + "---|" * len(shown)]
         for objective in OBJECTIVES:
             own = {arm: found[objective, arm] for arm in others if (objective, arm) in found}
@@ -203,7 +207,9 @@ def table(rows: list[dict[str, Any]]) -> str:
                 continue
             plain = own["plain"]
             cells = " | ".join(_signed(own[arm]) if arm in own else "–" for arm in shown)
-            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f}"
+            calibrated = plain["tc2_calibrated_features"]
+            beside = "" if calibrated is None else f" ({100 * calibrated:.1f})"
+            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f}{beside}"
             cost = f"{len(plain['seeds'])} | {plain['time_ratio']:.2f} ×"
             lines.append(f"| {NAMES[objective]} | {means} | {cost} | {cells} |")
         lines.append("")

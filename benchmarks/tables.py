@@ -34,6 +34,19 @@ def step_cost(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def first_block_speed(rows: list[dict[str, Any]]) -> str:
+    """Conv-4's first block in one go against torch's operations."""
+    lines = ["| training on images of | block, torch / ours (quartiles) | whole encoder |", "|---|---|---|"]
+    for images in dict.fromkeys(r["images"] for r in rows):
+        own = {r["part"]: r for r in rows if r["images"] == images}
+        cells = [
+            "{torch_over_ours:.2f} ({quartiles[0]:.2f}–{quartiles[1]:.2f})".format(**own[p])
+            for p in ("block", "encoder")
+        ]
+        lines.append(f"| {images} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def few_shot_speed(rows: list[dict[str, Any]]) -> str:
     """Seconds for 10 000 episodes on one core."""
     lines = ["| head | episodes | features | seconds, one core |", "|---|---|---|---|"]
@@ -126,6 +139,7 @@ def adjoint_memory(rows: list[dict[str, Any]]) -> str:
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "evidence": evidence,
     "step_cost": step_cost,
+    "first_block_speed": first_block_speed,
     "few_shot_speed": few_shot_speed,
     "glyphs_demo": glyphs_demo,
     "glyphs_fewshot": glyphs_fewshot,

@@ -84,7 +84,7 @@ def test_differences_pair_the_seeds_that_both_arms_have() -> None:
     assert found["ci95"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
     assert found["tc2_calibrated_features"] == pytest.approx(0.815)
     text = table([found])
-    assert "| SimCLR | 63.5 | 72.5 | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
+    assert "| SimCLR | 63.5 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
     assert "**" not in table([{**found, "difference": 0.01}])
 
 
