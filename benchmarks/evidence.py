@@ -195,11 +195,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         any_row = next(iter(found.values()))
         pre = f"{source}, {any_row['way']}-way 1-shot"
         shown = [arm for arm in others if any(against == arm for _, against in found)]
-        lines += [
-            f"| {pre} | plain | TC² (its calibrated features) | seeds | time | "
-            + " | ".join(f"TC² − {arm}" for arm in shown)
-            + " |"
-        ]
+        against = " | ".join(f"TC² − {arm}" for arm in shown)
+        lines += [f"| {pre} | plain | TC² (its calibrated features) | seeds | time | {against} |"]
         lines += ["|---|---|---|---|---|" + "---|" * len(shown)]
         for objective in OBJECTIVES:
             own = {arm: found[objective, arm] for arm in others if (objective, arm) in found}
