@@ -29,6 +29,7 @@ from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, mean_interval
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "evidence.json"
 OBJECTIVES = tuple(NAMES)
+ENOUGH = 3  # seeds that an interval is shown from: that of two is mostly chance
 # The time of a TC² step over that of a plain one in these cells, rounded up: more steps for the plain objective.
 EQUAL_COMPUTE = 1.25
 ARMS: dict[str, tuple[str, ...]] = {
@@ -214,15 +215,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _signed(row: dict[str, Any]) -> str:
-    """A difference in points with its interval, bold where that excludes zero."""
-    if row["ci95"] is None:
-        return f"{100 * row['difference']:+.1f}"
+    """A difference in points with its interval, bold where that excludes zero; without from fewer than `ENOUGH` seeds."""
+    if len(row["seeds"]) < ENOUGH:
+        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
     words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
     return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Paired differences from every arm by objective, a panel a source."""
+    """Paired differences from every arm by objective, a panel a source; without interval from fewer than `ENOUGH` seeds."""
     sources = [source for source in SOURCES if headline(rows, source)]
     measured = {row["against"] for source in sources for row in headline(rows, source)}
     others = [arm for arm in ARMS if arm in measured]
@@ -233,7 +234,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for i, arm in enumerate(others):
             own = [row for row in headline(rows, source) if row["against"] == arm]
             at = [OBJECTIVES.index(row["objective"]) + 0.1 * (i - (len(others) - 1) / 2) for row in own]
-            middle, half = [100 * row["difference"] for row in own], [100 * (row["ci95"] or 0) for row in own]
+            middle = [100 * row["difference"] for row in own]
+            half = [100 * row["ci95"] if len(row["seeds"]) >= ENOUGH else 0.0 for row in own]
             axes.errorbar(middle, at, xerr=half, fmt="o", markersize=4, capsize=2, label=f"against {arm}")
         axes.axvline(0, color="grey", linewidth=0.8)
         # Few seeds make wide intervals: the axis follows the means.

@@ -1,6 +1,7 @@
 """What Conv-4's first block costs in training: in one go (`metatc2.kernels.conv_norm_pool`) against torch's operations.
 
     python benchmarks/first_block_speed.py --json benchmarks/results/first_block_speed.json
+    python benchmarks/first_block_speed.py --keep-memory --json benchmarks/results/first_block_speed.json     # adds its rows
 
 Forward and backward of the block alone and of the whole encoder in float32, channels-last on both sides, interleaved round by
 round on one thread; each ratio is the median over rounds of torch's seconds over ours within a round.
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ from metatc2.encoders import Conv4
 from metatc2.kernels import channels_last, conv_norm_pool
 
 CASES = [(1, 28, 256), (3, 32, 256), (3, 84, 32)]  # channels, pixels, batch
-# A process that keeps freed memory, see cells.py: otherwise fresh pages are most of what is measured.
+# By default glibc returns large tensors to the system and asks for them again, which big maps suffer from most.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 
@@ -51,12 +53,14 @@ def main() -> None:
     parser.add_argument("--json", help="file to write; by default the result is printed")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--keep-memory", action="store_true", help="in a process that keeps freed memory")
     given = parser.parse_args()
-    if not KEEP.items() <= os.environ.items():
+    kept = KEEP.items() <= os.environ.items()
+    if given.keep_memory and not kept:
         os.environ.update(KEEP)  # read when a process starts
         os.execv(sys.executable, [sys.executable, *sys.argv])
     torch.set_num_threads(1)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for channels, pixels, batch in CASES:
         ours = Conv4(channels, given.width).to(memory_format=torch.channels_last)
         theirs = copy.deepcopy(ours)
@@ -88,11 +92,13 @@ def main() -> None:
                     "torch_over_ours": round(statistics.median(ratios), 2),
                     "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)[::2]],
                     "rounds": given.rounds,
+                    "memory": "kept" if kept else "returned",
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
     if given.json:
-        write(given.json, rows)
+        before = json.loads(Path(given.json).read_text())["rows"] if Path(given.json).exists() else []
+        write(given.json, [r for r in before if r["memory"] != rows[0]["memory"]] + rows)
     else:
         print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
 

@@ -86,6 +86,7 @@ def test_differences_pair_the_seeds_that_both_arms_have() -> None:
     text = table([found])
     assert "| SimCLR | 63.5 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
     assert "**" not in table([{**found, "difference": 0.01}])
+    assert "| +9.0 (2) |" in table([{**found, "seeds": [0, 1]}])  # too few for an interval
 
 
 def test_a_target_that_was_not_measured_is_named() -> None:
