@@ -82,7 +82,7 @@ def episode(*assignments: str) -> Episode:
 
 
 def test_decorrelate_from_configuration_to_loss() -> None:
-    """The plain objective of the standardised batch, and |cov(z) − I|² / d in its units."""
+    """The plain objective of the standardised batch, and |cov(z) − I|² / d in units of its pull on them."""
     data = episode()
     control, standardised = (
         build_learner(config(f"calibration.name={name}", "calibration.isotropy=0.3"), 1, 28)
@@ -93,13 +93,16 @@ def test_decorrelate_from_configuration_to_loss() -> None:
     z = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
     spread = ((np.cov(z, rowvar=False, bias=True) - np.eye(24)) ** 2).sum() / 24
     assert spread > 0.1
-    assert control(data).loss.item() == pytest.approx(ssl + 0.3 * ssl * spread, rel=1e-4)
+    features = standardised.branches(data.merged()).online.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(standardised.objective(standardised.embed(features, None)), features)
+    unit = float(gradient.norm() * features.detach().norm())
+    assert control(data).loss.item() == pytest.approx(ssl + 0.3 * unit * spread, rel=1e-4)
 
 
 def test_settings_of_the_outer_loss_reach_tc2() -> None:
     usual = build_learner(config("calibration.name=tc2"), 1, 28)
     assert isinstance(usual, TC2)
-    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 0.1, "episode", "add")
+    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 0.01, "episode", "add")
     chosen = ["calibration.gamma=0.5", "calibration.isotropy=0.2", "calibration.statistics=task"]
     made = build_learner(config("calibration.name=tc2", "calibration.form=gate", *chosen), 1, 28)
     assert isinstance(made, TC2)

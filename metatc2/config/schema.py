@@ -192,7 +192,7 @@ class CalibrationConfig(Section):
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
     isotropy: float = setting(
         0.01,
-        "weight of |cov(z Vᵀ) − I|², the encoder uses all factors equally and independently, in units of the objective's pull",
+        "weight of |cov(z Vᵀ) − I|², in the objective's pull: use all factors equally and independently",
         at_least=0,
     )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")

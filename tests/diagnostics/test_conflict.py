@@ -67,9 +67,9 @@ def test_a_naive_loop_finds_the_same() -> None:
     """SimCLR on a Conv-4: copies of the encoder, ``backward``, a step by hand."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoder, projector = Conv4(channels=1, width=6), Projector(6, 12, 8)
+        encoder, projector = Conv4(channels=1, width=6).double(), Projector(6, 12, 8).double()
     learner = SelfSupervised(encoder, SimCLR(), projector=projector)
-    images = torch.rand(3, 10, 2, 1, 16, 16, generator=seeded())
+    images = torch.rand(3, 10, 2, 1, 16, 16, generator=seeded()).double()
     support, query, lr = images[:, :6], images[:, 6:], 0.1
 
     def loss_of(net: nn.Module, task: Tensor) -> Tensor:
