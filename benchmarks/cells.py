@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from common import KEEP_MEMORY
 
 from metatc2 import runs
 from metatc2.config import Config, override, read_config, read_task
@@ -33,8 +34,6 @@ SMALL = (
     "transfer.query=5",
     "transfer.heads=['cosine']",
 )
-# glibc gives big tensors back to the system after every step and asks for them again: a third of a step's time.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def in_parallel(work: Callable[[Cell, Path], str], wanted: Mapping[Path, Cell], 
         wanted: cells by file or folder.
         workers: processes at once.
     """
-    os.environ.update(_KEEP_MEMORY)  # read by the processes that are started, when they start
+    os.environ.update(KEEP_MEMORY)  # read by the processes that are started, when they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = {pool.submit(work, cell, path): path for path, cell in wanted.items()}

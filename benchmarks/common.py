@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+# glibc gives big tensors back to the system after every step and asks for them again: a third of a step's time. Read when a
+# process starts.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+
 
 def environment() -> dict[str, Any]:
     """Versions, processor and threads: what a figure depends on besides the code."""

@@ -22,15 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, write
+from common import KEEP_MEMORY, environment, write
 from torch import Tensor, nn
 
 from metatc2.encoders import Conv4
 from metatc2.kernels import channels_last, conv_norm_pool
 
 CASES = [(1, 28, 256), (3, 32, 256), (3, 84, 32)]  # channels, pixels, batch
-# By default glibc returns large tensors to the system and asks for them again, which big maps suffer from most.
-KEEP = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 
 def in_one_go(parameters: list[Tensor], images: Tensor) -> Tensor:
@@ -55,9 +53,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--keep-memory", action="store_true", help="in a process that keeps freed memory")
     given = parser.parse_args()
-    kept = KEEP.items() <= os.environ.items()
+    kept = KEEP_MEMORY.items() <= os.environ.items()
     if given.keep_memory and not kept:
-        os.environ.update(KEEP)  # read when a process starts
+        os.environ.update(KEEP_MEMORY)
         os.execv(sys.executable, [sys.executable, *sys.argv])
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []

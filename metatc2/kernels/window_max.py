@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metatc2.errors import InputError
+
 _SIDE = 4  # of the part of an image that one pooled value sees: a 3×3 kernel at the four places of a 2×2 window
 _ROWS = 4096  # pooled positions at a time: what is written then is read again before it leaves the cache
 
@@ -33,10 +35,18 @@ def conv_norm_pool(
     Returns:
         ``(N, D, H/2, W/2)``, laid out channels-last; mean ``(D,)`` and biased variance ``(D,)`` of the convolution's output.
 
+    Raises:
+        InputError: if the sides of the images are odd, or the kernel is not 3×3 on their channels.
+
     >>> out, mean, variance = conv_norm_pool(torch.rand(2, 1, 8, 8), torch.randn(4, 1, 3, 3), torch.ones(4), torch.zeros(4))
     >>> out.shape
     torch.Size([2, 4, 4, 4])
     """
+    if images.ndim != 4 or images.shape[2] % 2 or images.shape[3] % 2 or kernel.shape[1:] != (images.shape[1], 3, 3):
+        raise InputError(
+            f"conv_norm_pool needs images (N, C, H, W) of even sides and a kernel (D, C, 3, 3), got {tuple(images.shape)} and "
+            f"{tuple(kernel.shape)}; pad the images, or use torch's conv2d, batch_norm and max_pool2d"
+        )
     n, _, high, wide = images.shape
     parts = F.unfold(images.detach(), _SIDE, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
     centre, placed = parts.mean(0), _placed(kernel)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metatc2.errors import InputError
 from metatc2.kernels import conv_norm_pool, window_max
 
 
@@ -64,3 +65,9 @@ def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
     for place, (down, right) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         own = to_maps[:, :, down::2, right::2].permute(0, 2, 3, 1).flatten(0, 2)
         torch.testing.assert_close(ours[place], parts.T @ own)
+
+
+@pytest.mark.parametrize("images", [(2, 1, 7, 8), (2, 1, 8, 7), (2, 3, 8, 8), (2, 8, 8)])
+def test_bad_input_is_an_error(images: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"even sides and a kernel \(D, C, 3, 3\), got"):
+        conv_norm_pool(torch.zeros(images), torch.zeros(4, 1, 3, 3), torch.ones(4), torch.zeros(4))
