@@ -30,7 +30,7 @@ DEFAULT = "default"
 C = "calibration."
 # By switch: what it is, the default's value, then what is tried in its place.
 SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
-    "isotropy": ("isotropy λ_i", "0.01", {v: (f"{C}isotropy={v}",) for v in ("0", "0.003", "0.03", "0.1")}),
+    "isotropy": ("isotropy λ_i", "0.03", {v: (f"{C}isotropy={v}",) for v in ("0", "0.003", "0.01", "0.1")}),
     "form": ("form", "add", {v: (f"{C}form={v}",) for v in ("blend", "gate")}),
     "blend": ("blend a", "1", {v: (f"{C}blend={v}",) for v in ("0", "0.5")}),
     "place": ("place", "backbone", {"projector": (f"{C}where=projector",)}),

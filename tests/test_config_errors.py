@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         **{"inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
         **{"adjoint": "unroll", "sparsity": 0.05, "orthogonality": 1.0, "outer_on": "whole", "look_ahead": False},
         **{"look_ahead_lr": 0.05, "lr": 1e-3, "hidden": None, "ema": 0.99},
-        **{"variant": "tc2", "isotropy": 0.01, "statistics": "episode", "last_steps": 1},
+        **{"variant": "tc2", "isotropy": 0.03, "statistics": "episode", "last_steps": 1},
     },
     "learner": {
         **{"name": "ssl", "inner_optimizer": None, "inner_lr": None, "inner_steps": None, "test_steps": None},

@@ -191,8 +191,8 @@ class CalibrationConfig(Section):
     sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
     isotropy: float = setting(
-        0.01,
-        "weight of |cov(z Vᵀ) − I|², in the objective's pull: use all factors equally and independently",
+        0.03,
+        "weight of L_iso, in the objective's pull: use all factors equally, independently, in all views",
         at_least=0,
     )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")

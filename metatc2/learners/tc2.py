@@ -64,7 +64,7 @@ class TC2(SelfSupervised):
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
         momentum: float = 0.99,
-        isotropy: float = 0.01,
+        isotropy: float = 0.03,
         lr: float = 1e-3,
     ) -> None:
         super().__init__(

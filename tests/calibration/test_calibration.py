@@ -58,37 +58,57 @@ def test_losses_restate_their_formulas() -> None:
     assert reconstruction_ratio(z, w, v).item() == pytest.approx(rec / zs.var(0).mean())
 
 
-def test_isotropy_restates_its_formula() -> None:
-    z, v = draw(3, 5, 2, 8) * 2 + 1, draw(4, 8, seed=2)
-    zs, vs = z.reshape(-1, 8).numpy(), v.numpy()
-    for used, given in ((zs @ vs.T, v), (zs, None)):
-        k = used.shape[1]
-        squares = (np.cov(used, rowvar=False, bias=True) - np.eye(k)) ** 2
-        assert isotropy(z, given).item() == pytest.approx(squares.sum() / k)
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_isotropy_restates_its_formula(views: int) -> None:
+    z, v = draw(3, 5, 1, 8) * 2 + draw(3, 5, views, 8, seed=1) + 1, draw(4, 8, seed=2)
+    for basis, given in ((v.numpy(), v), (np.eye(8), None)):
+        codes = z.numpy().reshape(15, views, 8) @ basis.T
+        codes -= codes.mean((0, 1))
+        covariance = np.einsum("nvi,nvj->ij", codes, codes) / (15 * views)
+        variance = np.trace(covariance)
+        pairs = [(a, b) for a in range(views) for b in range(views) if a != b] or [(0, 0)]
+        shared = np.mean([np.trace(codes[:, a].T @ codes[:, b]) / 15 for a, b in pairs])
+        expected = np.log(len(basis) * np.linalg.norm(covariance) ** 2 / ((shared + 0.1 * variance) / 1.1) ** 2)
+        assert isotropy(z, given).item() == pytest.approx(expected)
+        assert isotropy(7 * z - 3, given).item() == pytest.approx(expected)  # it has no unit and no origin
 
 
 def test_isotropy_is_zero_for_whitened_data_alone() -> None:
     z = draw(40, 8) @ draw(8, 8, seed=1) + 3
     centred = z.numpy() - z.numpy().mean(0)
     size, axes = np.linalg.eigh(centred.T @ centred / 40)
-    white = torch.from_numpy(centred @ axes / np.sqrt(size) + 5)
+    white = torch.from_numpy(centred @ axes / np.sqrt(size) + 5)[:, None].expand(-1, 2, -1)
     factors = torch.linalg.qr(draw(8, 3, seed=2)).Q.T
-    assert isotropy(white).item() == pytest.approx(0, abs=1e-20)
-    assert isotropy(white, factors).item() == pytest.approx(0, abs=1e-20)
-    assert isotropy(standardise(z), factors).item() > 0.1
+    assert isotropy(white).item() == pytest.approx(0, abs=1e-12)
+    assert isotropy(white, factors).item() == pytest.approx(0, abs=1e-12)
+    assert isotropy(standardise(z[:, None]), factors).item() > 0.1
+    assert isotropy(white + 0.1 * draw(40, 2, 8, seed=3)).item() > 0.01  # alike in both views no more
 
 
-def test_isotropy_penalises_principal_axes_of_unequal_variances() -> None:
-    """They vary independently but not equally; and no choice of all the axes changes the loss, only the samples do."""
+def test_isotropy_is_the_participation_ratio_where_all_variance_is_shared() -> None:
+    """And no choice of all the axes changes the loss, only the samples do."""
     z = draw(200, 4) * torch.tensor([1.5, 1.2, 0.8, 0.1], dtype=torch.float64) @ torch.linalg.qr(draw(4, 4, seed=1)).Q
-    size, axes = np.linalg.eigh(np.cov(z.numpy(), rowvar=False, bias=True))
-    principal = torch.from_numpy(axes.T.copy())
-    uncorrelated = np.cov(z.numpy() @ axes, rowvar=False, bias=True)
-    np.testing.assert_allclose(uncorrelated, np.diag(size), atol=1e-12)
-    assert isotropy(z, principal).item() == pytest.approx(((size - 1) ** 2).mean())
-    assert isotropy(z, principal[-1:]).item() == pytest.approx((size[-1] - 1) ** 2)
-    assert isotropy(z, torch.linalg.qr(draw(4, 4, seed=2)).Q).item() == pytest.approx(isotropy(z, principal).item())
-    assert isotropy(z, principal).item() == pytest.approx(isotropy(z).item())
+    size = np.linalg.eigvalsh(np.cov(z.numpy(), rowvar=False, bias=True))
+    z = z[:, None].expand(-1, 2, -1)
+    assert isotropy(z).item() == pytest.approx(np.log(4 * (size**2).sum() / size.sum() ** 2))
+    assert isotropy(z, torch.linalg.qr(draw(4, 4, seed=2)).Q).item() == pytest.approx(isotropy(z).item())
+
+
+def test_isotropy_asks_for_a_variance_as_large_as_what_views_share_of_it() -> None:
+    """Of independent directions with correlations ρ between views, variances ∝ ρ + 0.1 are the best, not equal ones."""
+    correlation = torch.tensor([1.0, 0.7, 0.3, 0.0], dtype=torch.float64)
+    independent = torch.linalg.qr(draw(4000, 12) - draw(4000, 12).mean(0)).Q * 4000**0.5
+    cause, noise = independent[:, :4], independent[:, 4:].unflatten(1, (2, 4))
+    views = correlation.sqrt() * cause[:, None] + (1 - correlation).sqrt() * noise
+
+    def loss(variances: torch.Tensor) -> float:
+        return isotropy(views * variances.sqrt()).item()
+
+    best = correlation + 0.1
+    least = loss(best)
+    assert least < loss(torch.ones(4)) - 0.1  # whitened
+    for change in draw(50, 4, seed=5):
+        assert loss(best * (0.3 * change).exp()) > least
 
 
 def test_isotropy_moves_the_samples_and_not_the_factors() -> None:

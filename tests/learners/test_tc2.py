@@ -149,10 +149,15 @@ def doubles(tasks: int = 2, seed: int = 0) -> Episode:
 
 
 def isotropy_of(z: Tensor, factors: Tensor | None = None) -> float:
-    """``|cov(z Vᵀ) − I|² / K`` in numpy."""
-    used = z.detach().flatten(0, -2).numpy()
+    """``log(K |C|² / s²)`` in numpy."""
+    used = z.detach().numpy()
     used = used if factors is None else used @ factors.detach().numpy().T
-    return float(((np.cov(used, rowvar=False, bias=True) - np.eye(used.shape[1])) ** 2).sum() / used.shape[1])
+    one, two = (used[..., view, :].reshape(-1, used.shape[-1]) for view in (0, 1))
+    both = np.concatenate([one, two])
+    covariance = np.cov(both, rowvar=False, bias=True)
+    between = ((one - both.mean(0)) * (two - both.mean(0))).sum(1).mean()
+    shared = max(between + 0.1 * np.trace(covariance), 0.01 * np.trace(covariance)) / 1.1
+    return float(np.log(used.shape[-1] * (covariance**2).sum() / shared**2))
 
 
 @pytest.mark.parametrize("statistics", ["episode", "task"])
@@ -295,7 +300,7 @@ def test_training_with_isotropy_lowers_it() -> None:
     for isotropy in (0.0, 0.1):
         options = TrainerOptions(steps=40, lr=1e-2, log_every=40)
         ends.append(EpisodicTrainer(tc2(isotropy=isotropy), Episodes(2), options).fit()[-1]["isotropy"])
-    assert ends[1] < 0.5 * ends[0]
+    assert ends[1] < ends[0] - np.log(2)  # at least twice the effective number of shared factors
 
 
 def test_unknown_statistics() -> None:
