@@ -131,7 +131,8 @@ class Calibrator(nn.Module):
             composed = z * (2 * composed.sigmoid())
         elif self.form == "add":
             composed = z + composed
-        return Calibrated((1 - blend) * z + blend * composed, weights, factors)
+        features = composed if blend == 1 else (1 - blend) * z + blend * composed
+        return Calibrated(features, weights, factors)
 
     def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
         """``L_tc2 = L_rec + λ_o L_orth + λ_s L_w``, a scalar; L_orth and L_w as the variant has them.

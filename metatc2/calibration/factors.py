@@ -70,4 +70,4 @@ class FactorNetwork(nn.Module):
         attention = (samples @ self.key).softmax(0)
         # Pool before the output layer: it is linear, so K rows are multiplied in place of all samples.
         pooled = attention.T @ nn.functional.gelu(samples @ self.value_in)
-        return nn.functional.normalize(self.basis + pooled @ self.value_out, dim=-1)
+        return nn.functional.normalize(torch.addmm(self.basis, pooled, self.value_out), dim=-1)

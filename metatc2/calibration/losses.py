@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _UNSHARED = 0.1  # how much variance that views do not share counts in `isotropy`
 
@@ -22,7 +22,8 @@ def reconstruction(z: Tensor, weights: Tensor, factors: Tensor) -> Tensor:
     >>> reconstruction(eye, eye, eye).item()
     0.0
     """
-    return (z.detach() - weights @ factors).square().mean()
+    rebuilt = weights.flatten(0, -2) @ factors
+    return nn.functional.mse_loss(rebuilt, z.detach().flatten(0, -2))
 
 
 def orthogonality(factors: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def orthogonality(factors: Tensor) -> Tensor:
     """
     k = factors.shape[0]
     identity = torch.eye(k, dtype=factors.dtype, device=factors.device)
-    return (factors @ factors.T - identity).square().sum() / k
+    return torch.addmm(identity, factors, factors.T, beta=-1).square().sum() / k
 
 
 def sparsity(weights: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def sparsity(weights: Tensor) -> Tensor:
     >>> sparsity(torch.ones(5, 4)).item()
     2.0
     """
-    return weights.abs().sum(-1).mean() / math.sqrt(weights.shape[-1])
+    return weights.abs().mean() * math.sqrt(weights.shape[-1])
 
 
 def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:

@@ -58,9 +58,10 @@ class WeightNetwork(nn.Module):
             z: ``(tasks, samples, views, d)``.
             factors: ``(K, d)``.
         """
-        hidden = nn.functional.gelu(z @ self.w1 + self.b1)
-        # One product of the two small matrices first: K < d columns are then computed for every sample, not d.
-        weights = z @ factors.T + hidden @ (self.w2 @ factors.T) + self.b2 @ factors.T
+        # Few large operations on rows: in the inner loop each is differentiated twice, and their number is what takes the time.
+        rows = z.flatten(0, -2)
+        hidden = nn.functional.gelu(torch.addmm(self.b1, rows, self.w1))
+        weights = (torch.addmm(rows + self.b2, hidden, self.w2) @ factors.T).view(*z.shape[:-1], -1)
         return task_mean(weights) if self.order == "task" else weights
 
 
