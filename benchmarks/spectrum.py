@@ -1,0 +1,139 @@
+"""Where does it help? What the best linear change of the finished features would still add, by source and arm.
+
+python benchmarks/spectrum.py                     # measures the cells of evidence.py that are done; about 10 s each
+python benchmarks/spectrum.py --source shapes --seeds 1
+
+The features of a finished encoder are changed by a linear map fitted on views of training images and judged on held-out classes
+of the source (`meta-validation`): whitened, and whitened with every canonical direction weighted by its correlation between two
+views of an image (Hotelling 1936), so that what views do not share is left out. Where whitening adds much, an encoder uses some
+of its factors far more than others; where it takes points away, the small directions hold noise. No target of a claim is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from cells import Cell, quiet
+from common import write
+from evidence import ARMS, OBJECTIVES, SOURCES, cell
+from recipes import best
+from torch import Tensor
+
+from metatc2 import runs
+from metatc2.build import build_data, build_views
+from metatc2.report.words import NAMES
+from metatc2.transfer.features import evaluation_mode, extract
+from metatc2.transfer.few_shot import few_shot
+from metatc2.transfer.sampling import sample_episodes
+
+RESULTS = Path(__file__).resolve().parent / "results" / "spectrum.json"
+FITTED_ON, WAY, QUERY, EPISODES = 3000, 20, 5, 600
+KEPT = 1e-3  # added to variances of 1 on average: directions below are not brought to the height of the others
+CHANGES = ("features", "whitened", "shared")
+
+
+def canonical(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions of unit variance in which two views correlate alone, and their correlations.
+
+    Args:
+        one, two: ``(N, d)``, views of the same images, of mean zero and unit variance.
+
+    Returns:
+        A map ``(d, d)`` to the directions, and ``(d,)``, largest last.
+    """
+    covariance = (one.T @ one + two.T @ two) / (2 * len(one))
+    size, axes = torch.linalg.eigh(covariance)
+    whitening = axes @ torch.diag((size.clamp_min(0) + KEPT).rsqrt()) @ axes.T
+    between = (one.T @ two + two.T @ one) / (2 * len(one))
+    correlations, directions = torch.linalg.eigh(whitening @ between @ whitening)
+    return whitening @ directions, correlations
+
+
+def measure(one: Cell) -> dict[str, Any]:
+    """Accuracies on held-out classes of the features as they are and changed, and how their variance is spread."""
+    run = runs.load_run(one.path)
+    store = build_data(run.config)
+    generator = torch.Generator().manual_seed(0)
+    rows, held_out = store.rows("meta-train"), store.rows("meta-validation")
+    rows = rows[torch.randperm(len(rows), generator=generator)[:FITTED_ON]]
+    views = build_views(run.config, store.image_size)
+    with torch.no_grad(), evaluation_mode(run.encoder):
+        made = views(store.images[rows], generator)[0].unbind(1)
+        pair = [torch.cat([run.encoder(part) for part in view.split(500)]).double() for view in made]
+    both = torch.cat(pair)
+    mean, deviation = both.mean(0), both.std(0).clamp_min(1e-6)
+    directions, correlations = canonical(*((z - mean) / deviation for z in pair))
+    features = (extract(run.encoder, store.images[held_out]).double() - mean) / deviation
+    labels = store.labels[held_out]
+    episodes = sample_episodes(
+        labels,
+        way=min(WAY, len(labels.unique())),
+        shot=1,
+        query=QUERY,
+        episodes=EPISODES,
+        generator=torch.Generator().manual_seed(0),
+    )
+    white = features @ directions
+    changed = {"features": features, "whitened": white, "shared": white * correlations.clamp_min(0)}
+    spectrum = torch.linalg.eigvalsh(both.T.corrcoef())
+    return {
+        "way": int(episodes.classes.shape[1]),
+        **{name: round(float(few_shot(z.float(), episodes).mean()), 5) for name, z in changed.items()},
+        "participation_ratio": float(spectrum.sum() ** 2 / spectrum.square().sum()),
+        "shared_directions": float(correlations.clamp(0, 1).sum()),
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Means over seeds: features, and what either change adds."""
+    lines = [
+        "| held-out classes, 1-shot | arm | as it is | whitened | and weighted by correlation | participation ratio | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for source, objective, arm in dict.fromkeys((r["source"], r["objective"], r["arm"]) for r in rows):
+        own = [r for r in rows if (r["source"], r["objective"], r["arm"]) == (source, objective, arm)]
+
+        def mean(name: str, of: Sequence[Mapping[str, Any]] = own) -> float:
+            return float(sum(r[name] for r in of) / len(of))
+
+        changes = " | ".join(f"{100 * mean(name):.1f}" for name in CHANGES)
+        title = f"{source}, {NAMES[objective]}, {own[0]['way']}-way"
+        name = "TC²" if arm == "tc2" else arm
+        lines.append(f"| {title} | {name} | {changes} | {mean('participation_ratio'):.0f} | {len(own)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what is done of what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["simclr", "vicreg"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["plain", "tc2"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="run folders of evidence.py")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    quiet()
+    recipes, rows = best(), []
+    for source in given.source:
+        for objective in given.objectives:
+            for arm in given.arms:
+                for seed in range(given.seeds):
+                    one = cell(given.runs, source, objective, arm, seed, recipes[objective])
+                    if one.done:
+                        named = {"source": source, "objective": objective, "arm": arm, "seed": seed}
+                        rows.append({**named, **measure(one)})
+                        print(rows[-1], flush=True)
+    if not rows:
+        raise SystemExit(
+            f"spectrum.py: {given.runs} holds no finished cell of what is asked for; make some by evidence.py"
+        )
+    write(given.json, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`benchmarks/spectrum.py`: canonical directions, and the way from a run folder to the table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cross_decomposition import CCA
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+import spectrum
+from cells import Cell
+
+from metatc2 import runs
+
+
+def test_canonical_directions_against_scikit_learn() -> None:
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=draw)
+
+    truth = torch.tensor([0.0, 0.3, 0.5, 0.8, 1.0], dtype=torch.float64)
+    cause, mix = normal(4000, 5), torch.eye(5, dtype=torch.float64) + 0.3 * normal(5, 5)
+    one, two = ((truth.sqrt() * cause + (1 - truth).sqrt() * normal(4000, 5)) @ mix for _ in range(2))
+    mean, deviation = torch.cat([one, two]).mean(0), torch.cat([one, two]).std(0)
+    one, two = (one - mean) / deviation, (two - mean) / deviation
+    directions, correlations = spectrum.canonical(one, two)
+    codes = torch.cat([one, two]) @ directions
+    np.testing.assert_allclose(codes.T @ codes / len(codes), np.eye(5), atol=0.03)
+    left, right = CCA(n_components=5, scale=False).fit_transform(one.numpy(), two.numpy())
+    peer = sorted(np.corrcoef(left[:, i], right[:, i])[0, 1] for i in range(5))
+    # The peer lets each view have directions of its own, which views of one kind do not need.
+    assert correlations.tolist() == pytest.approx(peer, abs=0.04)
+    assert correlations.tolist() == pytest.approx(truth.tolist(), abs=0.04)
+
+
+def test_from_a_run_folder_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectrum, "FITTED_ON", 200)
+    monkeypatch.setattr(spectrum, "EPISODES", 50)
+    small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
+    one = Cell(tmp_path / "run", "digits", small, ())
+    runs.pretrain(one.config, one.path)
+    row = {"source": "digits", "objective": "simclr", "arm": "plain", "seed": 0, **spectrum.measure(one)}
+    assert all(1 / row["way"] < row[name] <= 1 for name in spectrum.CHANGES)
+    assert len({row[name] for name in spectrum.CHANGES}) == 3
+    assert 1 <= row["participation_ratio"] <= 8
+    twice = spectrum.table([row, {**row, "features": row["features"] - 0.1}]).splitlines()[-1]
+    shown = f"{100 * row['features'] - 5:.1f} | {100 * row['whitened']:.1f} | {100 * row['shared']:.1f}"
+    assert twice.startswith(f"| digits, SimCLR, {row['way']}-way | plain | {shown} |")
+    assert twice.endswith("| 2 |")
