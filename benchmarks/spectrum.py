@@ -91,7 +91,7 @@ def measure(one: Cell) -> dict[str, Any]:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Means over seeds: features, and what either change adds."""
     lines = [
-        "| held-out classes, 1-shot | arm | as it is | whitened | and weighted by correlation | participation ratio | seeds |",
+        "| held-out classes, 1-shot | arm | as it is | whitened | whitened and weighted | participation ratio | seeds |",
         "|---|---|---|---|---|---|---|",
     ]
     for source, objective, arm in dict.fromkeys((r["source"], r["objective"], r["arm"]) for r in rows):

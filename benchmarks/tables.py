@@ -16,6 +16,7 @@ from typing import Any
 from evidence import table as evidence
 from gradient_parity import table as gradient_parity
 from robustness import table as robustness
+from spectrum import table as spectrum
 from transfer_speed import table as transfer_speed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +142,7 @@ def adjoint_memory(rows: list[dict[str, Any]]) -> str:
 
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "evidence": evidence,
+    "spectrum": spectrum,
     "step_cost": step_cost,
     "first_block_speed": first_block_speed,
     "few_shot_speed": few_shot_speed,
