@@ -14,7 +14,7 @@ def reconstruction(z: Tensor, weights: Tensor, factors: Tensor) -> Tensor:
     """``mean ‖sg(z) − W V‖² / d``: the factors must explain the representation, which itself is the target.
 
     Args:
-        z: ``(..., d)``.
+        z: ``(..., d)``, with one axis of samples or more.
         weights: ``(..., K)``.
         factors: ``(K, d)``.
 
@@ -93,7 +93,8 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
         shared = (codes.sum(1).square().sum() / n - views * variance) / (views * (views - 1))
     least = 0.01 * variance  # the estimate of a small batch can be negative
     shared = torch.maximum(shared + _UNSHARED * variance, least) / (1 + _UNSHARED)
-    return (k * covariance.square().sum() / shared.square()).log()
+    # Samples that are all alike have no spectrum: log K, and no gradient, in place of NaN.
+    return (k * covariance.square().sum().clamp_min(1e-24) / shared.clamp_min(1e-12).square()).log()
 
 
 def overlap(factors: Tensor) -> Tensor:

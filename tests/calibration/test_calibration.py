@@ -111,6 +111,16 @@ def test_isotropy_asks_for_a_variance_as_large_as_what_views_share_of_it() -> No
         assert loss(best * (0.3 * change).exp()) > least
 
 
+def test_isotropy_of_a_collapsed_representation_is_finite() -> None:
+    for start in (torch.zeros(6, 2, 4), torch.full((6, 2, 4), 3.0)):
+        z = start.requires_grad_()
+        value = isotropy(z)
+        value.backward()
+        assert value.item() == pytest.approx(np.log(4), abs=1e-5)
+        assert z.grad is not None
+        assert bool(z.grad.isfinite().all())
+
+
 def test_isotropy_moves_the_samples_and_not_the_factors() -> None:
     z, v = draw(4, 3, 2, 5).requires_grad_(), draw(3, 5, seed=1).requires_grad_()
     isotropy(z, v).backward()
