@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import matplotlib
 import numpy as np
 from cells import Cell, Judged, make, mean_over, rows_of
 from common import write
+from evidence import OBJECTIVES, signed
 from matplotlib import pyplot as plt
 from recipes import TARGET, best
 
+from metatc2.report.words import NAMES
 from metatc2.transfer import mean_interval
 
 matplotlib.use("Agg")
@@ -102,6 +105,22 @@ def row(objective: str, switch: str, value: str, own: dict[int, Cell], base: dic
     }
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a switch and value: difference from the default by objective, and the time over the default's."""
+    objectives = list(dict.fromkeys(r["objective"] for r in rows))
+    lines = [
+        "| switch (default) | tried | " + " | ".join(NAMES[o] for o in objectives) + " | time |",
+        "|---|---|" + "---|" * (len(objectives) + 1),
+    ]
+    for switch, value in dict.fromkeys((r["switch"], r["value"]) for r in rows):
+        own = {r["objective"]: r for r in rows if (r["switch"], r["value"]) == (switch, value)}
+        title, default, _ = SWITCHES[switch]
+        cells = " | ".join(signed(own[o]) if o in own else "–" for o in objectives)
+        time = sum(r["time_ratio"] for r in own.values()) / len(own)
+        lines.append(f"| {title} ({default}) | {value} | {cells} | {time:.2f} × |")
+    return "\n".join(lines)
+
+
 def draw(rows: list[dict[str, Any]], folder: Path) -> None:
     """One figure a switch: difference from the default by value and objective, with its interval over seeds."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +148,7 @@ def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--switches", nargs="+", choices=SWITCHES, default=list(SWITCHES))
-    parser.add_argument("--objectives", nargs="+", default=["simclr", "barlow"])
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["simclr", "barlow"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))

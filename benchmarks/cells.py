@@ -22,11 +22,12 @@ from metatc2.config import Config, override, read_config, read_task
 from metatc2.trainer import TrainingDiverged
 from metatc2.transfer import Row, read_results
 
+STEPS = 300  # outer steps of a cell, where a study says nothing else
 # What every cell of every study shares: small enough for a CPU core.
 SMALL = (
     "encoder.width=64",
     "episode.batch=128",
-    "trainer.steps=300",
+    f"trainer.steps={STEPS}",
     "trainer.precision=bf16-mixed",
     "trainer.threads=1",
     "trainer.checkpoint_every=150",

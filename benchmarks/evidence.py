@@ -2,6 +2,7 @@
 
 python benchmarks/evidence.py                                     # everything; hours on two cores, resumed when called again
 python benchmarks/evidence.py --source glyphs --seeds 1 --objectives simclr --arms plain tc2
+python benchmarks/evidence.py --source glyphs-long --seeds 3 --arms plain tc2     # four times the steps
 python benchmarks/evidence.py --collect                           # only gather what is done into the JSON file
 
 Each cell is a run folder below --runs. Recipes come from the committed search of `recipes.py`; nothing is tuned on a target.
@@ -10,14 +11,14 @@ Each cell is a run folder below --runs. Recipes come from the committed search o
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from cells import Cell, Judged, make, mean_over, rows_of
+from cells import STEPS, Cell, Judged, make, mean_over, rows_of
 from common import write
 from matplotlib import pyplot as plt
 from recipes import best
@@ -40,7 +41,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "random projection": ("calibration.name=tc2", "calibration.control=random-projection"),
     "shuffled weights": ("calibration.name=tc2", "calibration.control=shuffle"),
     "decorrelate": ("calibration.name=decorrelate",),
-    "equal compute": ("calibration.name=none", f"trainer.steps={round(300 * EQUAL_COMPUTE)}"),
+    "equal compute": ("calibration.name=none",),  # and more steps
 }
 
 
@@ -52,11 +53,13 @@ class Source:
         task: task file by name.
         settings: keys that differ from it.
         judged: targets of unseen images; the first entry, of unseen classes, is the headline, at its first way and one shot.
+        steps: outer steps.
     """
 
     task: str
     settings: tuple[str, ...]
     judged: tuple[Judged, ...]
+    steps: int = STEPS
 
 
 SCRIPTS = tuple(f"glyphs:{script}" for script in ("greek", "cyrillic", "georgian", "armenian"))
@@ -68,6 +71,8 @@ SOURCES = {
     ),
     # Handwritten digits: seven to transfer to, of which three are the test's.
     "digits": Source("digits", (), (Judged(("digits:meta-test",), (3,)), Judged(SCRIPTS, (20,)))),
+    # The recipes of the short runs, untouched: is what calibration gives only a faster start?
+    "glyphs-long": Source("glyphs", (), (Judged(SCRIPTS, (20,)),), steps=4 * STEPS),
 }
 
 
@@ -76,9 +81,10 @@ def cell(folder: Path, source: str, objective: str, arm: str, seed: int, recipe:
     at = SOURCES[source]
     named = (f"objective.name={objective}", f"trainer.seed={seed}")
     # Views belong to the source; the rest of a recipe to the objective.
-    recipe = [word for word in recipe if source == "glyphs" or not word.startswith("views.")]
+    recipe = [word for word in recipe if at.task == "glyphs" or not word.startswith("views.")]
+    steps = round(at.steps * (EQUAL_COMPUTE if arm == "equal compute" else 1))
     path = folder / f"{source}-{objective}-{arm.replace(' ', '-')}-s{seed}"
-    return Cell(path, at.task, (*at.settings, *recipe, *named, *ARMS[arm]), at.judged)
+    return Cell(path, at.task, (*at.settings, *recipe, *named, *ARMS[arm], f"trainer.steps={steps}"), at.judged)
 
 
 def collect(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any]]:
@@ -204,7 +210,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if "plain" not in own:
                 continue
             plain = own["plain"]
-            cells = " | ".join(_signed(own[arm]) if arm in own else "–" for arm in shown)
+            cells = " | ".join(signed(own[arm]) if arm in own else "–" for arm in shown)
             calibrated = plain["tc2_calibrated_features"]
             beside = "" if calibrated is None else f" ({100 * calibrated:.1f})"
             means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f}{beside}"
@@ -214,11 +220,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines[:-1])
 
 
-def _signed(row: dict[str, Any]) -> str:
-    """A difference in points with its interval, bold where that excludes zero; without from fewer than `ENOUGH` seeds."""
+def signed(row: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:
+    """A difference with its interval, bold where that excludes zero; without from fewer than `ENOUGH` seeds.
+
+    Args:
+        row: with difference, ci95 and seeds.
+        scale: of what is shown; 100 makes points of accuracies.
+        digits: after the point.
+    """
     if len(row["seeds"]) < ENOUGH:
-        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
-    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
+        return f"{scale * row['difference']:+.{digits}f} ({len(row['seeds'])})"
+    words = f"{scale * row['difference']:+.{digits}f} ± {scale * row['ci95']:.{digits}f}"
     return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
 
 
@@ -255,7 +267,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Make the cells that are asked for, and gather all that are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SOURCES))
+    short = [name for name, source in SOURCES.items() if source.steps == STEPS]
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=short)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=5)

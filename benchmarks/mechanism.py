@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from cells import Cell, identity, in_parallel, quiet
 from common import write
-from evidence import ARMS, OBJECTIVES, cell
+from evidence import ARMS, OBJECTIVES, cell, signed
 from recipes import TARGET, best
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
@@ -51,6 +51,7 @@ from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.inner import Params
 from metatc2.learners import TC2, SelfSupervised
+from metatc2.report.words import NAMES
 from metatc2.trainer import EpisodicTrainer, TrainingDiverged
 from metatc2.transfer import Target, evaluate, mean_interval
 from metatc2.transfer.features import extract
@@ -261,6 +262,70 @@ def _pairs(rows: Sequence[Mapping[str, Any]], cause: str, outcome: str) -> np.nd
 def _ranks(pairs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Ranks from 0 to 1 in each column, so that objectives with few runs count as those with many."""
     return (np.asarray(rankdata(pairs, axis=0)) - 0.5) / len(pairs)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Figures at the end of training by objective and arm, means over seeds; TC²'s paired differences from the other arms."""
+    names = {"C": "C (null)", "T": "T (null), 10⁻³", "cosine_all": "gradient cosine (null)"}
+    lines = [
+        f"| end of training | arm | {' | '.join(names.values())} | effective rank | factors used | accuracy | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    final = [r for r in rows if r.get("share") == 1]
+    for objective, arm in dict.fromkeys((r["objective"], r["arm"]) for r in final):
+        own = [r for r in final if (r["objective"], r["arm"]) == (objective, arm)]
+
+        def mean(name: str, scale: float = 1, of: Sequence[Mapping[str, Any]] = own) -> float:
+            return scale * float(np.mean([r[name] for r in of]))
+
+        conflicts = " | ".join(
+            f"{mean(n, scale):.{digits}f} ({mean(f'{n}_null', scale):.{digits}f})"
+            for n, scale, digits in (("C", 1, 2), ("T", 1e3, 1), ("cosine_all", 1, 2))
+        )
+        used = f"{100 * mean('factors_used'):.0f} %" if own[0].get("factors_used") is not None else "–"
+        lines.append(
+            f"| {NAMES[objective]} | {'TC²' if arm == 'tc2' else arm} | {conflicts} | {mean('effective_rank'):.1f} | {used} "
+            f"| {mean(OUTCOME, 100):.1f} | {len(own)} |"
+        )
+    return "\n".join(lines)
+
+
+def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """TC² less every other arm at the end of training."""
+    shown = {
+        "C_excess": ("C − null", 1, 2),
+        "T_excess": ("T − null, 10⁻³", 1e3, 1),
+        "cosine_all_excess": ("gradient cosine − null", 1, 2),
+        "effective_rank": ("effective rank", 1, 1),
+        OUTCOME: ("accuracy, points", 100, 1),
+    }
+    lines = [
+        f"| TC² − arm | arm | {' | '.join(title for title, _, _ in shown.values())} |",
+        "|---|---|" + "---|" * len(shown),
+    ]
+    found = [r for r in rows if "against" in r]
+    for objective, arm in dict.fromkeys((r["objective"], r["against"]) for r in found):
+        own = {r["figure"]: r for r in found if (r["objective"], r["against"]) == (objective, arm)}
+        cells = " | ".join(signed(own[name], scale, digits) for name, (_, scale, digits) in shown.items())
+        lines.append(f"| {NAMES[objective]} | {arm} | {cells} |")
+    return "\n".join(lines)
+
+
+def correlations_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rank correlation of every cause with every outcome, over the runs within their objectives."""
+    found = [r for r in rows if "spearman" in r and r["over"] == "within objectives"]
+    outcomes = list(dict.fromkeys(r["outcome"] for r in found))
+    kinds = list(dict.fromkeys(r.get("codes") for r in found))
+    lines = [
+        f"| rank correlation across runs | {' | '.join(outcomes)} | runs |",
+        "|---|" + "---|" * (len(outcomes) + 1),
+    ]
+    for kind, cause in dict.fromkeys((r.get("codes"), r["cause"]) for r in found):
+        own = {r["outcome"]: r for r in found if (r.get("codes"), r["cause"]) == (kind, cause)}
+        cells = " | ".join(f"{own[o]['spearman']:+.2f}" if o in own else "–" for o in outcomes)
+        name = cause if len(kinds) == 1 else f"{cause} of {kind}"
+        lines.append(f"| {name.replace('_', ' ')} | {cells} | {max(r['runs'] for r in own.values())} |")
+    return "\n".join(lines)
 
 
 PANELS = {

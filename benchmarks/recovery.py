@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ from metatc2.diagnostics import AgainstNull, against_null, task_loss
 from metatc2.diagnostics.disentanglement import factor_recovery
 from metatc2.diagnostics.disentanglement.encoding import columns
 from metatc2.learners import SelfSupervised
+from metatc2.report.words import NAMES
 from metatc2.transfer.features import extract
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recovery.json"
@@ -252,6 +253,28 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Recovery and selection by objective, arm and codes, means over seeds, in brackets under permuted factors."""
+    lines = [
+        "| shapes | arm | codes | MIG | SAP | disentanglement | completeness | cosine of V | linear R² | selection | seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    own = [r for r in rows if "codes_number" in r]
+    for objective, arm, codes in dict.fromkeys((r["objective"], r["arm"], r["codes"]) for r in own):
+        found = [r for r in own if (r["objective"], r["arm"], r["codes"]) == (objective, arm, codes)]
+
+        def shown(name: str, of: Sequence[Mapping[str, Any]] = found) -> str:
+            if of[0].get(name) is None:
+                return "–"
+            null = f" ({np.mean([r[f'{name}_null'] for r in of]):.2f})" if f"{name}_null" in of[0] else ""
+            return f"{np.mean([r[name] for r in of]):.2f}{null}"
+
+        names = ("mig", "sap", "disentanglement", "completeness", "cosine", "linear_r2", "selection")
+        title = f"{NAMES[objective]} | {'TC²' if arm == 'tc2' else arm} | {codes}"
+        lines.append(f"| {title} | {' | '.join(map(shown, names))} | {len(found)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from cells import Cell, identity, mean_over
 from evidence import ARMS, OBJECTIVES, SCRIPTS, SOURCES, cell, differences, table
 from recipes import GRID, best
 
+from metatc2.config import override
+
 
 def one(arm: str, *settings: str) -> Cell:
     made = cell(Path("runs"), "glyphs", "simclr", arm, 0, ())
@@ -92,3 +94,28 @@ def test_differences_pair_the_seeds_that_both_arms_have() -> None:
 def test_a_target_that_was_not_measured_is_named() -> None:
     with pytest.raises(ValueError, match="glyphs:armenian"):
         mean_over(measured(0.5)[:3], SCRIPTS, 20, 1)
+
+
+def test_longer_runs_differ_in_their_steps_alone() -> None:
+    recipe = best()["simclr"]
+    for arm in ARMS:
+        short, long = (cell(Path("runs"), source, "simclr", arm, 0, recipe) for source in ("glyphs", "glyphs-long"))
+        assert long.config.trainer.steps == 4 * short.config.trainer.steps
+        assert identity(override(long.config, [f"trainer.steps={short.config.trainer.steps}"])) == identity(
+            short.config
+        )
+    steps = {arm: cell(Path("runs"), "shapes", "simclr", arm, 0, recipe).config.trainer.steps for arm in ARMS}
+    assert steps == {arm: 375 if arm == "equal compute" else 300 for arm in ARMS}
+
+
+def test_the_ablation_s_table_has_a_line_a_value_and_a_column_an_objective() -> None:
+    facts = {"switch": "gamma", "value": "1", "seeds": [0, 1, 2], "ci95": 0.01}
+    rows = [
+        {**facts, "objective": "simclr", "difference": -0.03, "time_ratio": 1.2},
+        {**facts, "objective": "barlow", "difference": 0.002, "time_ratio": 1.4},
+        {**facts, "objective": "simclr", "difference": 0.01, "time_ratio": 1.0, "value": "3", "seeds": [0]},
+    ]
+    lines = ablation.table(rows).splitlines()
+    assert lines[0] == "| switch (default) | tried | SimCLR | Barlow Twins | time |"
+    assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 1.0 | 1.30 × |"
+    assert lines[3].endswith("| 3 | +1.0 (1) | – | 1.00 × |")

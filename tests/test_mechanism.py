@@ -120,6 +120,32 @@ def test_correlations_within_objectives_forget_their_offsets(mechanism: Any) -> 
     assert mechanism.correlations([{**r, "C": 1.0} for r in rows], ["C"]) == []
 
 
+def test_tables_show_the_end_of_training_and_its_differences(mechanism: Any) -> None:
+    names = ("C", "T", "cosine_all")
+    level = {"tc2": 0.2, "plain": 0.3}
+    rows: list[dict[str, Any]] = [
+        {
+            **{"objective": "byol", "arm": arm, "seed": seed, "share": share, "effective_rank": 20.0},
+            **{key: level[arm] + 0.01 * seed for n in names for key in (n, f"{n}_excess")},
+            **{f"{n}_null": 0.1 for n in names},
+            "accuracy": 0.7 * share,
+            "factors_used": 0.5 if arm == "tc2" else None,
+        }
+        for arm in level
+        for seed in range(3)
+        for share in (0.5, 1)
+    ]
+    text = mechanism.table(rows).splitlines()
+    assert text[2] == "| BYOL | TC² | 0.21 (0.10) | 210.0 (100.0) | 0.21 (0.10) | 20.0 | 50 % | 70.0 | 3 |"
+    assert text[3].startswith("| BYOL | plain | 0.31 (0.10) |")
+    assert "| 20.0 | – | 70.0 |" in text[3]
+    different = mechanism.differences([r for r in rows if r["share"] == 1])
+    line = mechanism.differences_table(different).splitlines()[2]
+    assert line == "| BYOL | plain | **-0.10 ± 0.00** | **-100.0 ± 0.0** | **-0.10 ± 0.00** | +0.0 ± 0.0 | +0.0 ± 0.0 |"
+    rows = [{"objective": "byol", "C": c, "accuracy": a} for c, a in ((0.1, 0.9), (0.2, 0.8), (0.3, 0.7))]
+    assert mechanism.correlations_table(mechanism.correlations(rows, ["C"])).endswith("| C | -1.00 | 3 |")
+
+
 def toy() -> ImageStore:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(176) % 22
