@@ -1,25 +1,26 @@
-"""Every switch of TC², one at a time, judged on held-out Latin letters: no target of the evidence is touched.
+"""Every switch of TC², one at a time, judged on held-out classes of the source: no target of the evidence is touched.
 
 python benchmarks/ablation.py --figures benchmarks/results/ablation     # all; hours on two cores, resumed when called again
 python benchmarks/ablation.py --switches gamma form --objectives simclr --seeds 2
+python benchmarks/ablation.py --switches isotropy --source shapes       # held-out shapes and textures in place of Latin letters
 python benchmarks/ablation.py --collect
 
-Writes one row a switch, value and objective: accuracy, and the paired difference from the default over the seeds.
+Writes one row a source, switch, value and objective of all that is done: accuracy, and the paired difference from the default
+over the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import evidence
 import matplotlib
 import numpy as np
-from cells import Cell, Judged, make, mean_over, rows_of
-from common import write
-from evidence import OBJECTIVES, signed
+from cells import Cell, Judged, make, mean_over, rows_of, seeds_in
+from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import TARGET, best
 
@@ -28,7 +29,11 @@ from metatc2.transfer import mean_interval
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "ablation.json"
-JUDGED = (Judged((TARGET,), (20,)),)
+JUDGED = {
+    "glyphs": Judged((TARGET,), (20,)),
+    "shapes": Judged(("shapes:meta-validation",), (20,)),
+    "digits": Judged(("digits:meta-validation",), (2,)),
+}
 DEFAULT = "default"
 C = "calibration."
 # By switch: what it is, the default's value, then what is tried in its place.
@@ -41,7 +46,17 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "weights": ("weights", "sample", {"task": (f"{C}weights=task",)}),
     "placebo": ("placebo", "none", {v: (f"{C}control={v}",) for v in ("shuffle", "random-projection")}),
     "factors": ("factors K", "48", {v: (f"{C}factors={v}",) for v in ("4", "16", "32", "63")}),
-    "tasks": ("tasks M", "4", {v: (f"episode.tasks={v}",) for v in ("1", "2", "8")}),
+    # With γ = 0 and statistics of the episode the number of tasks acts on nothing: see `TC2`.
+    "tasks": (
+        "tasks M, statistics of each",
+        "statistics of the episode",
+        {v: (f"{C}statistics=task", f"episode.tasks={v}") for v in ("2", "4", "8")},
+    ),
+    "tasks-gamma-1": (
+        "tasks M (γ = 1)",
+        "γ = 0",
+        {v: (f"{C}gamma=1", f"episode.tasks={v}") for v in ("1", "2", "8")},
+    ),
     "steps": ("inner steps T", "3", {v: (f"{C}inner_steps={v}",) for v in ("0", "1", "5")}),
     "adjoint": (
         "adjoint",
@@ -64,24 +79,27 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "support": ("support share", "0.5", {v: (f"episode.support={v}",) for v in ("0.25", "0.75")}),
     "assignment": ("assignment", "random", {v: (f"episode.assign={v}",) for v in ("cluster", "domain")}),
     "outer": ("outer loss on", "whole", {"query": (f"{C}outer_on=query",)}),
-    "statistics": ("statistics", "episode", {"task": (f"{C}statistics=task",)}),
     "negatives": ("negatives", "batch of 128", {f"batch of {v}": (f"episode.batch={v}",) for v in ("64", "256")}),
     "standardised": ("standardised", "yes", {"no": (f"{C}standardise=false",)}),
     "look-ahead": ("look-ahead", "no", {"yes": (f"{C}look_ahead=true",)}),
 }
 
 
-def cell(folder: Path, objective: str, settings: tuple[str, ...], seed: int, recipe: tuple[str, ...]) -> Cell:
+def cell(
+    folder: Path, source: str, objective: str, settings: tuple[str, ...], seed: int, recipe: tuple[str, ...]
+) -> Cell:
     """One run: the default where nothing is set."""
     short = "-".join(word.removeprefix(C).replace("=", "-") for word in settings) or DEFAULT
-    named = (f"objective.name={objective}", "calibration.name=tc2", f"trainer.seed={seed}")
-    return Cell(folder / f"{objective}-{short}-s{seed}", "glyphs", (*recipe, *named, *settings), JUDGED)
+    base = evidence.cell(folder, source, objective, "tc2", seed, recipe)
+    path = folder / f"{source}-{objective}-{short}-s{seed}"
+    return Cell(path, base.task, (*base.settings, *settings), (JUDGED[source],))
 
 
-def row(objective: str, switch: str, value: str, own: dict[int, Cell], base: dict[int, Cell]) -> dict[str, Any] | None:
+def row(switch: str, value: str, own: dict[int, Cell], base: dict[int, Cell]) -> dict[str, Any] | None:
     """Accuracy of a setting over its seeds, and its difference from the default over those that both have."""
+    judged = next(iter(own.values())).judged[0]
     accuracy = {
-        name: {seed: mean_over(rows_of(c), [TARGET], 20, 1) for seed, c in cells.items() if c.done}
+        name: {s: mean_over(rows_of(c), judged.targets, judged.way[0], 1) for s, c in cells.items() if c.done}
         for name, cells in (("own", own), ("base", base))
     }
     seeds = sorted(accuracy["own"].keys() & accuracy["base"].keys())
@@ -92,7 +110,6 @@ def row(objective: str, switch: str, value: str, own: dict[int, Cell], base: dic
     mean, half = mean_interval(change.tolist()) if len(seeds) > 1 else (float(change[0]), None)
     seconds = [rows_of(c[s])[0].compute["seconds"] for c in (own, base) for s in seeds]
     return {
-        "objective": objective,
         "switch": switch,
         "value": value,
         "mean": float(values.mean()),
@@ -101,39 +118,46 @@ def row(objective: str, switch: str, value: str, own: dict[int, Cell], base: dic
         "per_seed": values.tolist(),
         "seeds": seeds,
         "time_ratio": sum(seconds[: len(seeds)]) / sum(seconds[len(seeds) :]),
-        "target": TARGET,
+        "target": judged.targets[0],
+        "way": judged.way[0],
     }
 
 
+def _place(row: Mapping[str, Any]) -> str:
+    """Source and objective in words."""
+    return f"{row['source']}, {NAMES[row['objective']]}"
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a switch and value: difference from the default by objective, and the time over the default's."""
-    objectives = list(dict.fromkeys(r["objective"] for r in rows))
+    """A line a switch and value: difference from the default by source and objective, and the time over the default's."""
+    places = list(dict.fromkeys(map(_place, rows)))
     lines = [
-        "| switch (default) | tried | " + " | ".join(NAMES[o] for o in objectives) + " | time |",
-        "|---|---|" + "---|" * (len(objectives) + 1),
+        f"| switch (default) | tried | {' | '.join(places)} | time |",
+        "|---|---|" + "---|" * (len(places) + 1),
     ]
     for switch, value in dict.fromkeys((r["switch"], r["value"]) for r in rows):
-        own = {r["objective"]: r for r in rows if (r["switch"], r["value"]) == (switch, value)}
+        own = {_place(r): r for r in rows if (r["switch"], r["value"]) == (switch, value)}
         title, default, _ = SWITCHES[switch]
-        cells = " | ".join(signed(own[o]) if o in own else "–" for o in objectives)
+        cells = " | ".join(evidence.signed(own[place]) if place in own else "–" for place in places)
         time = sum(r["time_ratio"] for r in own.values()) / len(own)
         lines.append(f"| {title} ({default}) | {value} | {cells} | {time:.2f} × |")
     return "\n".join(lines)
 
 
-def draw(rows: list[dict[str, Any]], folder: Path) -> None:
-    """One figure a switch: difference from the default by value and objective, with its interval over seeds."""
+def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """One figure a switch: difference from the default by value, source and objective, with its interval over seeds."""
     folder.mkdir(parents=True, exist_ok=True)
     for switch in dict.fromkeys(r["switch"] for r in rows):
         own = [r for r in rows if r["switch"] == switch]
         values = list(dict.fromkeys(r["value"] for r in own))
-        figure, axes = plt.subplots(figsize=(1.6 + 0.9 * len(values), 2.8), constrained_layout=True)
-        objectives = list(dict.fromkeys(r["objective"] for r in own))
-        for i, objective in enumerate(objectives):
-            found = [r for r in own if r["objective"] == objective]
-            at = [values.index(r["value"]) + 0.16 * (i - (len(objectives) - 1) / 2) for r in found]
+        figure, axes = plt.subplots(figsize=(2.2 + 1.1 * len(values), 2.8), constrained_layout=True)
+        places = list(dict.fromkeys(map(_place, own)))
+        for i, place in enumerate(places):
+            found = [r for r in own if _place(r) == place]
+            at = [values.index(r["value"]) + 0.5 / len(places) * (i - (len(places) - 1) / 2) for r in found]
             heights = [100 * r["difference"] for r in found]
-            axes.errorbar(at, heights, [100 * (r["ci95"] or 0) for r in found], fmt="o", capsize=3, label=objective)
+            half = [100 * r["ci95"] if len(r["seeds"]) >= evidence.ENOUGH else 0.0 for r in found]
+            axes.errorbar(at, heights, half, fmt="o", capsize=3, label=place)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set_xticks(range(len(values)), values)
         axes.set_xlim(-0.5, len(values) - 0.5)
@@ -148,9 +172,10 @@ def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--switches", nargs="+", choices=SWITCHES, default=list(SWITCHES))
-    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["simclr", "barlow"])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--source", choices=JUDGED, default="glyphs")
+    parser.add_argument("--objectives", nargs="+", choices=evidence.OBJECTIVES, default=["simclr", "barlow"])
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--figures", type=Path, help="folder for one figure a switch")
@@ -158,26 +183,30 @@ def main() -> None:
     given = parser.parse_args()
     recipes = best()
 
-    def cells(objective: str, settings: tuple[str, ...]) -> dict[int, Cell]:
-        return {s: cell(given.runs, objective, settings, s, recipes[objective]) for s in range(given.seeds)}
+    def cells(source: str, objective: str, settings: tuple[str, ...], seeds: Sequence[int]) -> dict[int, Cell]:
+        return {s: cell(given.runs, source, objective, settings, s, recipes[objective]) for s in seeds}
 
     if not given.collect:
-        points: list[tuple[str, tuple[str, ...]]] = [(o, ()) for o in given.objectives]
-        points += [
-            (o, tuple(v)) for name in given.switches for v in SWITCHES[name][2].values() for o in given.objectives
+        tried: list[tuple[str, ...]] = [(), *(v for name in given.switches for v in SWITCHES[name][2].values())]
+        by_seed = [
+            cells(given.source, o, v, [s])[s] for s in range(given.seeds) for v in tried for o in given.objectives
         ]
-        every = {c.path: c for s in range(given.seeds) for o, v in points for c in [cells(o, v)[s]]}
-        make(every.values(), workers=given.workers)
+        make({c.path: c for c in by_seed}.values(), workers=given.workers)
+    seeds = seeds_in(given.runs)
     rows = [
-        found
+        {"source": source, "objective": objective, **found}
         for switch, (_, _, values) in SWITCHES.items()
         for value, settings in values.items()
-        for objective in given.objectives
-        if (found := row(objective, switch, value, cells(objective, tuple(settings)), cells(objective, ())))
+        for source in JUDGED
+        for objective in evidence.OBJECTIVES
+        if seeds
+        and (
+            found := row(switch, value, cells(source, objective, settings, seeds), cells(source, objective, (), seeds))
+        )
     ]
     write(given.json, rows)
     if given.figures:
-        draw(json.loads(given.json.read_text())["rows"], given.figures)
+        draw(rows, given.figures)
 
 
 if __name__ == "__main__":

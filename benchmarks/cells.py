@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +14,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
-from common import KEEP_MEMORY
+from common import KEEP_MEMORY, refuse
 
 from metatc2 import runs
 from metatc2.config import Config, override, read_config, read_task
@@ -73,6 +75,17 @@ class Cell:
         return override(read_task(self.task), [*SMALL, *self.settings], where=str(self.path))
 
     @property
+    def judging(self) -> dict[str, Any]:
+        """How it is judged, for `runs.transfer`: by the study's settings, whatever those of the run folder were."""
+        asked = self.config.transfer
+        return {
+            "protocols": ("few-shot",),
+            "episodes": asked.episodes,
+            "query": asked.query,
+            "heads": asked.heads,
+        }
+
+    @property
     def done(self) -> bool:
         """Whether the encoder has been trained and judged, with these settings."""
         judged = self.path / "judged"
@@ -96,7 +109,7 @@ def identity(config: Config) -> str:
     """What makes a cell another one: every setting that acts on it.
 
     The fingerprint of a configuration holds TC²'s settings for a plain run too; a study whose defaults move must not make its
-    plain runs anew for that.
+    plain runs anew for that. Code is not part of it: whoever changes a formula removes the run folders that it acts on.
     """
     facts = asdict(config)
     del facts["description"], facts["transfer"]
@@ -119,7 +132,7 @@ def make(cells: Iterable[Cell], *, workers: int) -> None:
     wanted: dict[Path, Cell] = {}
     for cell in cells:
         if (other := wanted.get(cell.path)) and other.stamp != cell.stamp:
-            raise SystemExit(f"two cells of different settings have one folder, {cell.path}")
+            refuse(f"two cells of different settings have one folder, {cell.path}")
         if not (cell.done or cell.diverged):  # a key that is misspelt is found now
             wanted[cell.path] = cell
     in_parallel(_make, wanted, workers=workers)
@@ -158,7 +171,7 @@ def _make(cell: Cell, path: Path) -> str:
     rows = [
         row
         for part in cell.judged
-        for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, protocols=("few-shot",))
+        for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.judging)
     ]
     (path / "judged").write_text(cell.stamp)
     own = [row for row in rows if row.features == "encoder"]
@@ -179,8 +192,20 @@ def _trained(cell: Cell) -> runs.Run:
 
 
 def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
-    """Results of a cell that is done, by target, way and shot."""
-    return [row for row in read_results(cell.path / "transfer.json")[0] if row.features == features]
+    """Results of a cell that is done, one a target, way and shot: as it is judged now, not as it may have been before."""
+    asked = cell.config.transfer
+    return [
+        row
+        for row in read_results(cell.path / "transfer.json")[0]
+        if (row.features, row.episodes, row.query_asked) == (features, asked.episodes, asked.query)
+        and row.head == asked.heads[0]
+    ]
+
+
+def seeds_in(folder: Path) -> list[int]:
+    """Seeds of the cells in a folder, which their names end with."""
+    names = [re.fullmatch(r".+-s(\d+)(\.json)?", path.name) for path in folder.glob("*")]
+    return sorted({int(name[1]) for name in names if name})
 
 
 def mean_over(rows: Sequence[Row], targets: Sequence[str], way: int, shot: int) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -29,13 +31,30 @@ def environment() -> dict[str, Any]:
     }
 
 
+def refuse(sentence: str) -> NoReturn:
+    """Say on standard error what is wrong, and exit with status 2."""
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def positive(word: str) -> int:
+    """A whole number of 1 or more: for `argparse`, which says what is wrong with another."""
+    if not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of 1 or more")
+    return int(word)
+
+
 def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``{"environment": {...}, "rows": [...]}``; the folder is made if it is missing.
+
+    Results of nothing are refused: a file of an earlier measurement stays as it was.
 
     Args:
         path: the file named by ``--json``.
         rows: one mapping a measured case, made of what JSON holds.
     """
+    if not rows:
+        refuse(f"nothing has been measured, so {path} is not written; are --runs and the names asked for right?")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.tmp")

@@ -18,8 +18,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from cells import STEPS, Cell, Judged, make, mean_over, rows_of
-from common import write
+from cells import STEPS, Cell, Judged, make, mean_over, rows_of, seeds_in
+from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import best
 
@@ -271,8 +271,8 @@ def main() -> None:
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=short)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=positive, default=8)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="draw the differences into this file")
@@ -281,19 +281,20 @@ def main() -> None:
     recipes = best()
 
     def keys(
-        sources: Sequence[str], objectives: Sequence[str], arms: Sequence[str]
+        sources: Sequence[str], objectives: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
     ) -> dict[tuple[str, str, str, int], Cell]:
         return {
             (source, o, arm, seed): cell(given.runs, source, o, arm, seed, recipes[o])
             for source in sources
-            for seed in range(given.seeds)
+            for seed in seeds
             for o in objectives
             for arm in arms
         }
 
     if not given.collect:
-        make(keys(given.source, given.objectives, given.arms).values(), workers=given.workers)
-    rows = collect(keys(list(SOURCES), OBJECTIVES, list(ARMS)))
+        wanted = keys(given.source, given.objectives, given.arms, range(given.seeds))
+        make(wanted.values(), workers=given.workers)
+    rows = collect(keys(list(SOURCES), OBJECTIVES, list(ARMS), seeds_in(given.runs)))
     write(given.json, rows)
     if given.figure:
         draw(rows, given.figure)

@@ -15,6 +15,7 @@ the excess over the null has an interval over episodes: 10 measurements of about
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, quiet
-from common import write
+from cells import Cell, identity, in_parallel, quiet, seeds_in
+from common import positive, write
 from evidence import ARMS, OBJECTIVES, cell, signed
 from recipes import TARGET, best
 from scipy.stats import rankdata, spearmanr
@@ -368,12 +369,12 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Make the cells that are asked for, gather those of them that are done, draw."""
+    """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["simclr", "barlow"])
     parser.add_argument("--arms", nargs="+", choices=STUDIED, default=list(STUDIED))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/mechanism"))
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="PNG file of the lines over training")
@@ -381,24 +382,27 @@ def main() -> None:
     given = parser.parse_args()
     recipes = best()
     assert set(STUDIED) <= set(ARMS)
-    named = {
-        (objective, arm, seed): cell(given.runs, "glyphs", objective, arm, seed, recipes[objective])
-        for seed in range(given.seeds)
-        for objective in given.objectives
-        for arm in given.arms
-    }
-    paths = {key: one.path.with_name(f"{one.path.name}.json") for key, one in named.items()}
+
+    def named(
+        objectives: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
+    ) -> dict[tuple[str, str, int], tuple[Path, Cell]]:
+        found = {}
+        for seed, objective, arm in itertools.product(seeds, objectives, arms):
+            one = cell(given.runs, "glyphs", objective, arm, seed, recipes[objective])
+            found[objective, arm, seed] = one.path.with_name(f"{one.path.name}.json"), one
+        return found
+
     if not given.collect:
-        wanted = {paths[key]: one for key, one in named.items() if read(paths[key], one) is None}
-        in_parallel(train, wanted, workers=given.workers)
+        asked = named(given.objectives, given.arms, range(given.seeds))
+        in_parallel(train, {p: one for p, one in asked.values() if read(p, one) is None}, workers=given.workers)
     rows: list[dict[str, Any]] = [
         {"objective": objective, "arm": arm, "seed": seed, **row}
-        for (objective, arm, seed), one in named.items()
-        for row in read(paths[objective, arm, seed], one) or ()
+        for (objective, arm, seed), (path, one) in named(OBJECTIVES, STUDIED, seeds_in(given.runs)).items()
+        for row in read(path, one) or ()
     ]
     final = [row for row in rows if row["share"] == 1]
     write(given.json, [*rows, *differences(final), *correlations(final)])
-    if given.figure and rows:
+    if given.figure:
         draw(rows, given.figure)
 
 

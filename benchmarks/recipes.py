@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from cells import Cell, Judged, make, mean_over, rows_of
-from common import write
+from common import positive, write
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recipes.json"
 TARGET = "glyphs:meta-validation"
@@ -92,8 +92,8 @@ def main() -> None:
     """Search, and write one row a setting."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=positive, default=1)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--json", type=Path, default=RESULTS)
     given = parser.parse_args()
     points = [(o, tuple(" ".join(s).split())) for o, axes in GRID.items() for s in itertools.product(*axes)]

@@ -20,6 +20,7 @@ each other (among the images of a split of `shapes`, shape and texture are not),
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, make, mean_over, quiet, rows_of
-from common import write
+from cells import Cell, identity, in_parallel, make, mean_over, quiet, rows_of, seeds_in
+from common import positive, write
 from evidence import OBJECTIVES, cell
 from mechanism import conflict, correlations, differences, evaluation_episodes, read
 from recipes import best
@@ -282,36 +283,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["simclr", "barlow"])
     parser.add_argument("--arms", nargs="+", choices=STUDIED, default=list(STUDIED))
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=positive, default=2)
+    parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="run folders, those of evidence.py")
     parser.add_argument("--measured", type=Path, default=Path("runs/recovery"), help="folder of one JSON file a run")
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     recipes = best()
-    named: dict[tuple[str, str, int], tuple[Path, Cell]] = {}
-    for seed in range(given.seeds):
-        for objective in given.objectives:
-            for arm in given.arms:
-                made = "plain" if arm == UNTRAINED else arm
-                one = cell(given.runs, SOURCE, objective, made, seed, recipes[objective])
-                # The encoder that a run starts from is the same for every objective.
-                if arm == UNTRAINED:
-                    first = cell(given.runs, SOURCE, OBJECTIVES[0], made, seed, recipes[OBJECTIVES[0]])
-                    named[objective, arm, seed] = (given.measured / f"{SOURCE}-random-encoder-s{seed}.json", first)
-                else:
-                    named[objective, arm, seed] = (given.measured / f"{one.path.name}.json", one)
+
+    def named(
+        objectives: Sequence[str], arms: Sequence[str], seeds: Sequence[int]
+    ) -> dict[tuple[str, str, int], tuple[Path, Cell]]:
+        found = {}
+        for seed, objective, arm in itertools.product(seeds, objectives, arms):
+            if arm == UNTRAINED:  # the encoder that a run starts from is the same for every objective
+                one = cell(given.runs, SOURCE, OBJECTIVES[0], "plain", seed, recipes[OBJECTIVES[0]])
+                found[objective, arm, seed] = given.measured / f"{SOURCE}-random-encoder-s{seed}.json", one
+            else:
+                one = cell(given.runs, SOURCE, objective, arm, seed, recipes[objective])
+                found[objective, arm, seed] = given.measured / f"{one.path.name}.json", one
+        return found
+
     if not given.collect:
-        of_runs = {path: one for (_, arm, _), (path, one) in named.items() if arm != UNTRAINED}
-        of_none = {path: one for (_, arm, _), (path, one) in named.items() if arm == UNTRAINED}
+        asked = named(given.objectives, given.arms, range(given.seeds))
+        of_runs = {path: one for (_, arm, _), (path, one) in asked.items() if arm != UNTRAINED}
+        of_none = {path: one for (_, arm, _), (path, one) in asked.items() if arm == UNTRAINED}
         make(of_runs.values(), workers=given.workers)
         wanted = {path: one for path, one in of_runs.items() if one.done and read(path, one) is None}
         in_parallel(trained, wanted, workers=given.workers)
         in_parallel(untrained, {p: one for p, one in of_none.items() if read(p, one) is None}, workers=given.workers)
+    # A random encoder stands beside the objectives that were measured.
+    seeds = seeds_in(given.measured)
+    studied = [arm for arm in STUDIED if arm != UNTRAINED]
+    measured = [o for o in OBJECTIVES if any(read(*pair) for pair in named([o], studied, seeds).values())]
     rows: list[dict[str, Any]] = [
         {"objective": objective, "arm": arm, "seed": seed, **row}
-        for (objective, arm, seed), (path, one) in named.items()
+        for (objective, arm, seed), (path, one) in named(measured, STUDIED, seeds).items()
         for row in read(path, one) or ()
     ]
     write(given.json, [*rows, *summary(rows)])

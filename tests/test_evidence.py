@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import ablation
-from cells import Cell, identity, mean_over
+import recipes
+from cells import Cell, Judged, _make, identity, mean_over, rows_of, seeds_in
 from evidence import ARMS, OBJECTIVES, SCRIPTS, SOURCES, cell, differences, table
 from recipes import GRID, best
 
@@ -45,16 +47,20 @@ def test_every_cell_has_a_valid_configuration_of_its_own(source: str, objective:
 def test_no_target_of_the_evidence_is_searched_on() -> None:
     assert set(GRID) == set(OBJECTIVES)
     targets = {t for source in SOURCES.values() for judged in source.judged for t in judged.targets}
-    assert "glyphs:meta-validation" not in targets
+    searched = {recipes.TARGET, *(t for judged in ablation.JUDGED.values() for t in judged.targets)}
+    assert all(target.endswith(":meta-validation") for target in searched)
+    assert not searched & targets
 
 
 def test_every_setting_of_the_ablation_has_a_folder_of_its_own() -> None:
-    made = [
-        ablation.cell(Path("runs"), "simclr", v, 0, ())
-        for _, _, values in ablation.SWITCHES.values()
-        for v in values.values()
-    ]
-    assert len({c.path for c in made}) == len({identity(c.config) for c in made})
+    values = list(dict.fromkeys(v for _, _, tried in ablation.SWITCHES.values() for v in tried.values()))
+    made = [ablation.cell(Path("runs"), source, "simclr", v, 0, ()) for source in ablation.JUDGED for v in values]
+    assert len({c.path for c in made}) == len(ablation.JUDGED) * len(values)
+    on_letters = made[: len(values)]
+    assert len({identity(c.config) for c in on_letters}) == len(values)
+    assert identity(ablation.cell(Path("runs"), "glyphs", "simclr", (), 0, ()).config) not in {
+        identity(c.config) for c in on_letters
+    }
 
 
 def test_a_cell_is_done_only_as_it_was_judged(tmp_path: Path) -> None:
@@ -108,14 +114,51 @@ def test_longer_runs_differ_in_their_steps_alone() -> None:
     assert steps == {arm: 375 if arm == "equal compute" else 300 for arm in ARMS}
 
 
-def test_the_ablation_s_table_has_a_line_a_value_and_a_column_an_objective() -> None:
-    facts = {"switch": "gamma", "value": "1", "seeds": [0, 1, 2], "ci95": 0.01}
+def test_the_ablation_s_table_has_a_line_a_value_and_a_column_a_source_and_objective() -> None:
+    facts = {"source": "glyphs", "switch": "gamma", "value": "1", "seeds": [0, 1, 2], "ci95": 0.01}
     rows = [
         {**facts, "objective": "simclr", "difference": -0.03, "time_ratio": 1.2},
         {**facts, "objective": "barlow", "difference": 0.002, "time_ratio": 1.4},
         {**facts, "objective": "simclr", "difference": 0.01, "time_ratio": 1.0, "value": "3", "seeds": [0]},
     ]
     lines = ablation.table(rows).splitlines()
-    assert lines[0] == "| switch (default) | tried | SimCLR | Barlow Twins | time |"
+    assert lines[0] == "| switch (default) | tried | glyphs, SimCLR | glyphs, Barlow Twins | time |"
     assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 1.0 | 1.30 × |"
     assert lines[3].endswith("| 3 | +1.0 (1) | – | 1.00 × |")
+
+
+def judged_cell(folder: Path, **changes: Any) -> Cell:
+    settings = [f"transfer.{name}={value}" for name, value in changes.items()]
+    small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
+    return Cell(folder / "study-s3", "digits", (*small, *settings), (Judged(("digits:meta-test",), (3,)),))
+
+
+def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_path: Path) -> None:
+    first = judged_cell(tmp_path, episodes=20)
+    _make(first, first.path)
+    before = (first.path / "encoder.safetensors").read_bytes()
+    assert {row.episodes for row in rows_of(first)} == {20}
+    again = judged_cell(tmp_path, episodes=30)
+    assert first.done
+    assert not again.done
+    _make(again, again.path)
+    assert again.done
+    assert {row.episodes for row in rows_of(again)} == {30}
+    assert len(rows_of(again)) == 2  # 1 and 5 shots
+    assert (again.path / "encoder.safetensors").read_bytes() == before  # not trained again
+    assert seeds_in(tmp_path) == [3]
+
+
+def test_nothing_is_written_over_results_by_a_study_without_cells(tmp_path: Path) -> None:
+    kept = tmp_path / "evidence.json"
+    kept.write_text("results")
+    for name in ("evidence", "ablation", "mechanism", "recovery"):
+        script = Path(__file__).resolve().parent.parent / "benchmarks" / f"{name}.py"
+        told = ["--collect", "--runs", str(tmp_path / "none"), "--json", str(kept)]
+        for words, said in ((told, "nothing has been measured"), ([*told, "--seeds", "0"], "not a whole number of 1")):
+            more = ["--measured", str(tmp_path / "none")] if name == "recovery" else []
+            done = subprocess.run(
+                [sys.executable, str(script), *words, *more], capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, kept.read_text()) == (2, "results"), done.stderr
+            assert said in done.stderr
