@@ -180,19 +180,15 @@ def controls(cells: dict[tuple[str, str, str, int], Cell]) -> list[dict[str, Any
 
 def headline(rows: Sequence[dict[str, Any]], source: str) -> list[dict[str, Any]]:
     """Differences on the source's first targets, one shot."""
-    judged = SOURCES[source].judged[0]
-    return [
-        row
-        for row in rows
-        if "difference" in row
-        and row["source"] == source
-        and row["targets"] == list(judged.targets)
-        and row["shot"] == 1
-    ]
+    return [row for row in rows if "difference" in row and row["source"] == source and _is_headline(row, source)]
+
+
+def _is_headline(row: Mapping[str, Any], source: str) -> bool:
+    return bool(row["targets"] == list(SOURCES[source].judged[0].targets) and row["shot"] == 1)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """TC² by objective and source, and its paired difference from every other arm."""
+    """TC² by objective and source, its paired difference from every other arm, and what no training gives."""
     others = [arm for arm in ARMS if arm != "tc2"]
     lines = []
     for source in SOURCES:
@@ -203,21 +199,32 @@ def table(rows: list[dict[str, Any]]) -> str:
         pre = f"{source}, {any_row['way']}-way 1-shot"
         shown = [arm for arm in others if any(against == arm for _, against in found)]
         against = " | ".join(f"TC² − {arm}" for arm in shown)
-        lines += [f"| {pre} | plain | TC² (its calibrated features) | seeds | time | {against} |"]
+        lines += [f"| {pre} | plain ± sd | TC² (its calibrated features) | seeds | time | {against} |"]
         lines += ["|---|---|---|---|---|" + "---|" * len(shown)]
         for objective in OBJECTIVES:
             own = {arm: found[objective, arm] for arm in others if (objective, arm) in found}
             if "plain" not in own:
                 continue
             plain = own["plain"]
-            cells = " | ".join(signed(own[arm]) if arm in own else "–" for arm in shown)
+            seeds = plain["seeds"]
+            cells = " | ".join(signed(own[arm]) + _fewer(own[arm], len(seeds)) if arm in own else "–" for arm in shown)
             calibrated = plain["tc2_calibrated_features"]
             beside = "" if calibrated is None else f" ({100 * calibrated:.1f})"
-            means = f"{100 * plain['other']:.1f} | {100 * plain['tc2']:.1f}{beside}"
-            cost = f"{len(plain['seeds'])} | {plain['time_ratio']:.2f} ×"
-            lines.append(f"| {NAMES[objective]} | {means} | {cost} | {cells} |")
+            spread = "" if plain["other_sd"] is None else f" ± {100 * plain['other_sd']:.1f}"
+            means = f"{100 * plain['other']:.1f}{spread} | {100 * plain['tc2']:.1f}{beside}"
+            lines.append(f"| {NAMES[objective]} | {means} | {len(seeds)} | {plain['time_ratio']:.2f} × | {cells} |")
+        for row in rows:
+            if "control" in row and row["source"] == source and _is_headline(row, source):
+                name, mean = row["control"].replace("-", " "), f"{100 * row['mean']:.1f}"
+                lines.append(f"| {name} | {mean} | – | – | – |" + " – |" * len(shown))
         lines.append("")
     return "\n".join(lines[:-1])
+
+
+def _fewer(row: Mapping[str, Any], seeds: int) -> str:
+    """Says so where an interval is of other seeds than the rest of its line."""
+    count = len(row["seeds"])
+    return f" ({count} seeds)" if ENOUGH <= count != seeds else ""
 
 
 def signed(row: Mapping[str, Any], scale: float = 100, digits: int = 1) -> str:

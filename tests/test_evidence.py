@@ -92,9 +92,13 @@ def test_differences_pair_the_seeds_that_both_arms_have() -> None:
     assert found["ci95"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
     assert found["tc2_calibrated_features"] == pytest.approx(0.815)
     text = table([found])
-    assert "| SimCLR | 63.5 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
+    assert "| SimCLR | 63.5 ± 2.0 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
     assert "**" not in table([{**found, "difference": 0.01}])
     assert "| +9.0 (2) |" in table([{**found, "seeds": [0, 1]}])  # too few for an interval
+    more = {**found, "against": "tasks", "seeds": [0, 1, 2, 3]}
+    assert "| **+9.0 ± 2.5** | **+9.0 ± 2.5** (4 seeds) |" in table([found, more])
+    beside = {"control": "raw-pixels", "source": "glyphs", "targets": found["targets"], "shot": 1, "mean": 0.7}
+    assert table([found, beside]).splitlines()[-1] == "| raw pixels | 70.0 | – | – | – | – |"
 
 
 def test_a_target_that_was_not_measured_is_named() -> None:

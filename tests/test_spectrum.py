@@ -39,17 +39,26 @@ def test_canonical_directions_against_scikit_learn() -> None:
     assert correlations.tolist() == pytest.approx(truth.tolist(), abs=0.04)
 
 
-def test_from_a_run_folder_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_run_folder_to_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectrum, "FITTED_ON", 200)
-    monkeypatch.setattr(spectrum, "EPISODES", 50)
+    monkeypatch.setattr(spectrum, "EPISODES", 1000)
     small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
     one = Cell(tmp_path / "run", "digits", small, ())
-    runs.pretrain(one.config, one.path)
+    run = runs.pretrain(one.config, one.path)
     row = {"source": "digits", "objective": "simclr", "arm": "plain", "seed": 0, **spectrum.measure(one)}
     assert all(1 / row["way"] < row[name] <= 1 for name in spectrum.CHANGES)
-    assert len({row[name] for name in spectrum.CHANGES}) == 3
+    assert len({row[name] for name in spectrum.CHANGES}) == 4
     assert 1 <= row["participation_ratio"] <= 8
+    # As it is: what `metatc2 transfer` would say, on episodes of another draw.
+    asked = {"targets": ("digits:meta-validation",), "way": (row["way"],), "shot": (1,), "protocols": ("few-shot",)}
+    told = next(r for r in runs.transfer(run, **asked, heads=("cosine",)) if r.features == "encoder")
+    assert row["features"] == pytest.approx(told.mean, abs=0.025)
+
     twice = spectrum.table([row, {**row, "features": row["features"] - 0.1}]).splitlines()[-1]
-    shown = f"{100 * row['features'] - 5:.1f} | {100 * row['whitened']:.1f} | {100 * row['shared']:.1f}"
-    assert twice.startswith(f"| digits, SimCLR, {row['way']}-way | plain | {shown} |")
+    shown = [f"{100 * row['features'] - 5:.1f}", *(f"{100 * row[name]:.1f}" for name in list(spectrum.CHANGES)[1:])]
+    assert twice.startswith(f"| digits, SimCLR, {row['way']}-way | plain | {' | '.join(shown)} |")
     assert twice.endswith("| 2 |")
+    ours = {**row, "arm": "tc2", "features": row["features"] + 0.05}
+    against = spectrum.differences([row, ours, {**ours, "seed": 1}])
+    assert [r["seeds"] for r in against] == [[0]] * 4
+    assert spectrum.differences_table(against).splitlines()[-1].startswith("| digits, SimCLR | +5.0 (1) |")

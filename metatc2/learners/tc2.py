@@ -29,6 +29,10 @@ class TC2(SelfSupervised):
     plus ``L_tc2(ω)``. L_iso is the `isotropy` of z along the adapted factors: it asks the encoder to use the shared factors
     equally and independently. The encoder runs once; the inner loop works on its features.
 
+    By its defaults the cut into tasks only decides which images are support: the calibration losses are means over samples,
+    factors are pooled over the episode, and the objective judges the episode as a whole. Tasks act on more where γ > 0, where
+    `statistics` is ``"task"``, and where the calibrator's weights are of order ``"task"``.
+
     Args:
         encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
         calibrator: factor and weight networks.

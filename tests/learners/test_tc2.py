@@ -265,6 +265,34 @@ def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> Non
     assert abs(found[0][-1] - found[1][-1]) > 0.01
 
 
+@pytest.mark.parametrize(
+    ("acts", "options"),
+    [
+        (False, {}),
+        (False, {"factor_network": "parameter", "isotropy": 0.3}),
+        (True, {"gamma": 1.0}),
+        (True, {"statistics": "task"}),
+        (True, {"weights": "task"}),
+    ],
+    ids=["default", "factors as parameters", "gamma", "statistics", "weights by task"],
+)
+def test_where_the_cut_into_tasks_acts(acts: bool, options: dict[str, Any]) -> None:
+    # The same support and query images, as one task, two or four.
+    whole, found = episode(1, 16), []
+
+    def cut(side: Samples, tasks: int) -> Samples:
+        images, index = (x.unflatten(1, (tasks, -1)).squeeze(0) for x in (side.images.double(), side.index))
+        return Samples(images, None, None, index)
+
+    for tasks in (1, 2, 4):
+        learner = tc2(**options).double().train()
+        learner.scale = torch.ones(())  # as if steps had gone before
+        learner(Episode(cut(whole.support, tasks), cut(whole.query, tasks))).loss.backward()
+        found.append(torch.cat([p.grad.flatten() for p in learner.encoder.parameters() if p.grad is not None]))
+    differ = [float((a - found[0]).norm() / found[0].norm()) for a in found[1:]]
+    assert all(d > 1e-3 if acts else d < 1e-9 for d in differ), differ
+
+
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
 def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
     options = TrainerOptions(steps=4, lr=1e-2, log_every=1)
