@@ -353,12 +353,19 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 if not steps:
                     continue
                 values = [[r[name] for r in own if r["step"] == step] for step in steps]
-                panel.plot(steps, [np.mean(v) for v in values], marker="o", markersize=3, color=COLOURS[arm], label=arm)
+                panel.plot(
+                    steps,
+                    [np.mean(v) for v in values],
+                    marker="o",
+                    markersize=3,
+                    color=COLOURS[arm],
+                    label="TC²" if arm == "tc2" else arm,
+                )
                 low, high = [min(v) for v in values], [max(v) for v in values]
                 panel.fill_between(steps, low, high, color=COLOURS[arm], alpha=0.15, linewidth=0)
             if name in ("T_excess", "C_excess", "cosine_all"):
                 panel.axhline(0, color="grey", linewidth=0.8)
-            panel.set_title(f"{objective}: {title}", fontsize=9)
+            panel.set_title(f"{NAMES[objective]}: {title}", fontsize=9)
             panel.tick_params(labelsize=8)
             panel.set_xlabel("step", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()

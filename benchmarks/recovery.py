@@ -37,8 +37,6 @@ from mechanism import conflict, correlations, differences, evaluation_episodes, 
 from recipes import best
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from metatc2 import runs
@@ -94,10 +92,13 @@ def linear_r2(features: Tensor, known: GenerativeFactors) -> dict[str, float]:
         known: of the same images, which are in random order.
     """
     x, half = features.double().numpy(), len(features) // 2
+    mean, variance = x[:half].mean(0), x[:half].var(0)
+    # A unit that hardly ever fires in the first half must not be blown up to the size of the others: it may fire in the second.
+    x = (x - mean) / np.sqrt(variance + 0.01 * variance.mean())
     found = {}
     for name, kind, values in zip(known.names, known.kinds, known.values.unbind(1), strict=True):
         y = columns(values, kind).numpy()
-        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15))).fit(x[:half], y[:half])
+        model = RidgeCV(np.logspace(-2, 5, 15)).fit(x[:half], y[:half])
         predicted = model.predict(x[half:]).reshape(y[half:].shape)
         found[name] = float(r2_score(y[half:], predicted, multioutput="variance_weighted"))
     return found

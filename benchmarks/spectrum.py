@@ -74,7 +74,8 @@ def measure(one: Cell) -> dict[str, Any]:
         pair = [torch.cat([run.encoder(part) for part in view.split(500)]).double() for view in made]
     both = torch.cat(pair)
     mean, deviation = both.mean(0), both.std(0).clamp_min(1e-6)
-    directions, correlations = canonical(*((z - mean) / deviation for z in pair))
+    pair = [(z - mean) / deviation for z in pair]
+    directions, correlations = canonical(*pair)
     features = extract(run.encoder, store.images[held_out])
     standardised = (features.double() - mean) / deviation
     labels = store.labels[held_out]
@@ -89,7 +90,7 @@ def measure(one: Cell) -> dict[str, Any]:
     white = standardised @ directions
     shared = white * correlations.clamp_min(0)
     changed = dict(zip(CHANGES, (features, standardised, white, shared), strict=True))
-    spectrum = torch.linalg.eigvalsh(both.T.corrcoef())
+    spectrum = torch.linalg.eigvalsh(torch.cat(pair).T.cov())  # a dead unit has no correlation, but no variance either
     return {
         "way": int(episodes.classes.shape[1]),
         **{name: round(float(few_shot(z.float(), episodes).mean()), 5) for name, z in changed.items()},
