@@ -49,12 +49,12 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     # With γ = 0 and statistics of the episode the number of tasks acts on nothing: see `TC2`.
     "tasks": (
         "tasks M, statistics of each",
-        "statistics of the episode",
+        "4, of the episode",
         {v: (f"{C}statistics=task", f"episode.tasks={v}") for v in ("2", "4", "8")},
     ),
     "tasks-gamma-1": (
         "tasks M (γ = 1)",
-        "γ = 0",
+        "4, γ = 0",
         {v: (f"{C}gamma=1", f"episode.tasks={v}") for v in ("1", "2", "8")},
     ),
     "steps": ("inner steps T", "3", {v: (f"{C}inner_steps={v}",) for v in ("0", "1", "5")}),
@@ -129,18 +129,14 @@ def _place(row: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a switch and value: difference from the default by source and objective, and the time over the default's."""
+    """A line a switch and value: the difference from the default by source and objective."""
     places = list(dict.fromkeys(map(_place, rows)))
-    lines = [
-        f"| switch (default) | tried | {' | '.join(places)} | time |",
-        "|---|---|" + "---|" * (len(places) + 1),
-    ]
+    lines = [f"| switch (default) | tried | {' | '.join(places)} |", "|---|---|" + "---|" * len(places)]
     for switch, value in dict.fromkeys((r["switch"], r["value"]) for r in rows):
         own = {_place(r): r for r in rows if (r["switch"], r["value"]) == (switch, value)}
         title, default, _ = SWITCHES[switch]
         cells = " | ".join(evidence.signed(own[place]) if place in own else "–" for place in places)
-        time = sum(r["time_ratio"] for r in own.values()) / len(own)
-        lines.append(f"| {title} ({default}) | {value} | {cells} | {time:.2f} × |")
+        lines.append(f"| {title} ({default}) | {value} | {cells} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""Write the tables of the README from the committed results: every number in it has a script behind it.
+"""Write the tables of both README files from the committed results: every number in them has a script behind it.
 
-python benchmarks/tables.py            # rewrite what lies between the markers in README.md
+python benchmarks/tables.py            # rewrite what lies between the markers in README.md and benchmarks/README.md
 python benchmarks/tables.py --check    # exit with status 1 if that would change anything
 """
 
@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ablation import table as ablation
 from evidence import table as evidence
 from gradient_parity import table as gradient_parity
+from mechanism import correlations_table, differences_table
+from mechanism import table as mechanism
+from recovery import table as recovery
 from robustness import table as robustness
+from spectrum import differences_table as spectrum_differences
 from spectrum import table as spectrum
 from transfer_speed import table as transfer_speed
 
@@ -154,35 +160,56 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "gradient_parity": gradient_parity,
     "robustness": robustness,
     "transfer_speed": transfer_speed,
+    "ablation": ablation,
+    "mechanism": mechanism,
+    "mechanism_differences": differences_table,
+    "mechanism_correlations": correlations_table,
+    "spectrum_differences": spectrum_differences,
+    "recovery": recovery,
+    "recovery_correlations": correlations_table,
 }
 
 
 #: Tables that are made of another's results.
-SOURCES = {"glyphs_orders": "glyphs_fewshot"}
+SOURCES = {
+    "glyphs_orders": "glyphs_fewshot",
+    "mechanism_differences": "mechanism",
+    "mechanism_correlations": "mechanism",
+    "recovery_correlations": "recovery",
+    "spectrum_differences": "spectrum",
+}
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def render(readme: str) -> str:
-    """The README with every marked table made anew."""
-    for name, table in TABLES.items():
+def render(text: str) -> str:
+    """A page with every marked table made anew."""
+
+    def made(marked: re.Match[str]) -> str:
+        start, name, end = marked.groups()
+        if name not in TABLES:
+            raise SystemExit(f"tables.py: no table is called {name!r}; there are {', '.join(TABLES)}")
         rows = json.loads((RESULTS / f"{SOURCES.get(name, name)}.json").read_text())["rows"]
-        start, end = f"<!-- table {name} -->\n", "<!-- end -->"
-        if readme.count(start) != 1:
-            raise SystemExit(f"tables.py: README.md has no place for the table {name!r}")
-        before, rest = readme.split(start)
-        readme = before + start + table(rows) + "\n" + end + rest.split(end, maxsplit=1)[1]
-    return readme
+        return f"{start}{TABLES[name](rows)}\n{end}"
+
+    return MARKED.sub(made, text)
 
 
 def main() -> None:
-    """Rewrite or check the README."""
+    """Rewrite or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    path = ROOT / "README.md"
-    before = path.read_text()
-    after = render(before)
-    if parser.parse_args().check:
+    check = parser.parse_args().check
+    before = {page: page.read_text() for page in PAGES}
+    places = [name for text in before.values() for _, name, _ in MARKED.findall(text)]
+    if sorted(places) != sorted(TABLES):
+        wrong = ", ".join(sorted(name for name in {*places, *TABLES} if places.count(name) != 1))
+        raise SystemExit(f"tables.py: each table has one place in one page; not so {wrong}")
+    after = {page: render(text) for page, text in before.items()}
+    if check:
         sys.exit(int(before != after))
-    path.write_text(after)
+    for page, text in after.items():
+        page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -126,9 +126,9 @@ def test_the_ablation_s_table_has_a_line_a_value_and_a_column_a_source_and_objec
         {**facts, "objective": "simclr", "difference": 0.01, "time_ratio": 1.0, "value": "3", "seeds": [0]},
     ]
     lines = ablation.table(rows).splitlines()
-    assert lines[0] == "| switch (default) | tried | glyphs, SimCLR | glyphs, Barlow Twins | time |"
-    assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 1.0 | 1.30 × |"
-    assert lines[3].endswith("| 3 | +1.0 (1) | – | 1.00 × |")
+    assert lines[0] == "| switch (default) | tried | glyphs, SimCLR | glyphs, Barlow Twins |"
+    assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 1.0 |"
+    assert lines[3].endswith("| 3 | +1.0 (1) | – |")
 
 
 def judged_cell(folder: Path, **changes: Any) -> Cell:
