@@ -42,7 +42,7 @@ def test_tables_are_those_of_the_results() -> None:
 
 def test_every_benchmark_says_how_to_run_it() -> None:
     benchmarks = ("step_cost", "few_shot_speed", "glyphs_demo", "glyphs_fewshot", "episodes_speed", "adjoint_memory")
-    studies = ("recipes", "evidence", "ablation", "mechanism", "recovery")
+    studies = ("recipes", "evidence", "spectrum", "ablation", "mechanism", "recovery")
     for name in (*benchmarks, *studies, "gradient_parity", "robustness"):
         script = ROOT / "benchmarks" / f"{name}.py"
         done = subprocess.run([sys.executable, str(script), "--help"], check=False, capture_output=True, text=True)
