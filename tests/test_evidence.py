@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import ablation
+import evidence
+import mechanism
 import recipes
+import recovery
 from cells import Cell, Judged, _make, identity, mean_over, rows_of, seeds_in
 from evidence import ARMS, OBJECTIVES, SCRIPTS, SOURCES, cell, differences, table
 from recipes import GRID, best
@@ -153,16 +155,17 @@ def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_p
     assert seeds_in(tmp_path) == [3]
 
 
-def test_nothing_is_written_over_results_by_a_study_without_cells(tmp_path: Path) -> None:
-    kept = tmp_path / "evidence.json"
+@pytest.mark.parametrize("study", [evidence, ablation, mechanism, recovery], ids=lambda study: study.__name__)
+def test_nothing_is_written_over_results_by_a_study_without_cells(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, nowhere = tmp_path / "results.json", str(tmp_path / "none")
     kept.write_text("results")
-    for name in ("evidence", "ablation", "mechanism", "recovery"):
-        script = Path(__file__).resolve().parent.parent / "benchmarks" / f"{name}.py"
-        told = ["--collect", "--runs", str(tmp_path / "none"), "--json", str(kept)]
-        for words, said in ((told, "nothing has been measured"), ([*told, "--seeds", "0"], "not a whole number of 1")):
-            more = ["--measured", str(tmp_path / "none")] if name == "recovery" else []
-            done = subprocess.run(
-                [sys.executable, str(script), *words, *more], capture_output=True, text=True, check=False
-            )
-            assert (done.returncode, kept.read_text()) == (2, "results"), done.stderr
-            assert said in done.stderr
+    words = ["study.py", "--collect", "--runs", nowhere, "--json", str(kept)]
+    words += ["--measured", nowhere] if study is recovery else []
+    for more, said in (([], "nothing has been measured"), (["--seeds", "0"], "'0' is not a whole number of 1 or more")):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        with pytest.raises(SystemExit) as stopped:
+            study.main()
+        assert (stopped.value.code, kept.read_text()) == (2, "results")
+        assert said in capsys.readouterr().err
