@@ -19,13 +19,12 @@ from typing import Any
 import evidence
 import matplotlib
 import numpy as np
-from cells import Cell, Judged, make, mean_over, rows_of, seeds_in
+from cells import Cell, Judged, make, mean_over, paired, rows_of, seeds_in
 from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import TARGET, best
 
 from metatc2.report.words import NAMES
-from metatc2.transfer import mean_interval
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "ablation.json"
@@ -107,16 +106,13 @@ def row(switch: str, value: str, own: dict[int, Cell], base: dict[int, Cell]) ->
         return None
     values = np.array([accuracy["own"][s] for s in seeds])
     change = values - np.array([accuracy["base"][s] for s in seeds])
-    mean, half = mean_interval(change.tolist()) if len(seeds) > 1 else (float(change[0]), None)
     seconds = [rows_of(c[s])[0].compute["seconds"] for c in (own, base) for s in seeds]
     return {
         "switch": switch,
         "value": value,
         "mean": float(values.mean()),
-        "difference": mean,
-        "ci95": half,
-        "per_seed": values.tolist(),
-        "seeds": seeds,
+        **paired(change.tolist(), seeds),
+        "per_seed": values.tolist(),  # accuracies: a setting is compared with several others
         "time_ratio": sum(seconds[: len(seeds)]) / sum(seconds[len(seeds) :]),
         "target": judged.targets[0],
         "way": judged.way[0],

@@ -22,7 +22,7 @@ from common import KEEP_MEMORY, refuse
 from metatc2 import runs
 from metatc2.config import Config, override, read_config, read_task
 from metatc2.trainer import TrainingDiverged
-from metatc2.transfer import Row, read_results
+from metatc2.transfer import Row, mean_interval, read_results
 
 STEPS = 300  # outer steps of a cell, where a study says nothing else
 # What every cell of every study shares: small enough for a CPU core.
@@ -200,6 +200,12 @@ def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
         if (row.features, row.episodes, row.query_asked) == (features, asked.episodes, asked.query)
         and row.head == asked.heads[0]
     ]
+
+
+def paired(values: Sequence[float], seeds: Sequence[int]) -> dict[str, Any]:
+    """Differences of pairs, one a seed, as a row shows them: mean, 95 % interval (None of one seed), and each."""
+    mean, half = mean_interval(values) if len(values) > 1 else (values[0], None)
+    return {"difference": mean, "ci95": half, "per_seed": list(values), "seeds": list(seeds)}
 
 
 def seeds_in(folder: Path) -> list[int]:

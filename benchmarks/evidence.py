@@ -18,14 +18,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from cells import STEPS, Cell, Judged, make, mean_over, rows_of, seeds_in
+from cells import STEPS, Cell, Judged, make, mean_over, paired, rows_of, seeds_in
 from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import best
 
 from metatc2.pretrained import CALIBRATED, ENCODER
 from metatc2.report.words import NAMES
-from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, mean_interval
+from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "evidence.json"
@@ -74,6 +74,7 @@ SOURCES = {
     # The recipes of the short runs, untouched: is what calibration gives only a faster start?
     "glyphs-long": Source("glyphs", (), (Judged(SCRIPTS, (20,)),), steps=4 * STEPS),
 }
+SHORT = tuple(name for name, source in SOURCES.items() if source.steps == STEPS)
 
 
 def cell(folder: Path, source: str, objective: str, arm: str, seed: int, recipe: Sequence[str]) -> Cell:
@@ -133,9 +134,6 @@ def differences(
                 np.array([mean_over(done[source, objective, a, s], judged.targets, judged.way[0], shot) for s in seeds])
                 for a in ("tc2", arm)
             )
-            mean, half = (
-                mean_interval((ours - theirs).tolist()) if len(seeds) > 1 else (float((ours - theirs)[0]), None)
-            )
             beside = [
                 mean_over(done[source, objective, CALIBRATED, s], judged.targets, judged.way[0], shot)
                 for s in seeds
@@ -143,8 +141,7 @@ def differences(
             ]
             rows.append(
                 {
-                    "difference": mean,
-                    "ci95": half,
+                    **paired((ours - theirs).tolist(), seeds),
                     "source": source,
                     "objective": objective,
                     "against": arm,
@@ -155,8 +152,6 @@ def differences(
                     "tc2_calibrated_features": float(np.mean(beside)) if beside else None,
                     "other": float(theirs.mean()),
                     "other_sd": float(theirs.std(ddof=1)) if len(seeds) > 1 else None,
-                    "seeds": seeds,
-                    "per_seed": (ours - theirs).tolist(),
                     "time_ratio": seconds("tc2") / seconds(arm),
                 }
             )
@@ -274,8 +269,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Make the cells that are asked for, and gather all that are done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    short = [name for name, source in SOURCES.items() if source.steps == STEPS]
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=short)
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SHORT))
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=positive, default=8)

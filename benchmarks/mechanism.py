@@ -25,7 +25,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, quiet, seeds_in
+from cells import Cell, identity, in_parallel, paired, quiet, seeds_in
 from common import positive, write
 from evidence import ARMS, OBJECTIVES, cell, signed
 from recipes import TARGET, best
@@ -219,9 +219,7 @@ def differences(final: Sequence[Mapping[str, Any]], names: Sequence[str] = (*CAU
         seeds = sorted(s for o, a, s in by if (o, a) == (objective, arm) and (objective, "tc2", s) in by)
         for name in names if seeds else ():
             values = [by[objective, "tc2", s][name] - by[objective, arm, s][name] for s in seeds]
-            mean, half = mean_interval(values) if len(values) > 1 else (values[0], None)
-            facts = {"objective": objective, "against": arm, "figure": name}
-            found.append({**facts, "difference": mean, "ci95": half, "per_seed": values, "seeds": seeds})
+            found.append({"objective": objective, "against": arm, "figure": name, **paired(values, seeds)})
     return found
 
 

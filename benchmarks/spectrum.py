@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells import Cell, quiet
+from cells import Cell, paired, quiet
 from common import positive, write
-from evidence import ARMS, OBJECTIVES, SOURCES, cell, signed
+from evidence import ARMS, OBJECTIVES, SHORT, SOURCES, cell, signed
 from recipes import best
 from torch import Tensor
 
 from metatc2 import runs
 from metatc2.build import build_data, build_views
 from metatc2.report.words import NAMES
-from metatc2.transfer import mean_interval
 from metatc2.transfer.features import evaluation_mode, extract
 from metatc2.transfer.few_shot import few_shot
 from metatc2.transfer.sampling import sample_episodes
@@ -109,9 +108,7 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for change in CHANGES if seeds else ():
             tc2, plain = ([by[source, objective, arm, s] for s in seeds] for arm in ("tc2", "plain"))
             values = [a["features"] - b[change] for a, b in zip(tc2, plain, strict=True)]
-            mean, half = mean_interval(values) if len(values) > 1 else (values[0], None)
-            facts = {"source": source, "objective": objective, "against": change}
-            found.append({**facts, "difference": mean, "ci95": half, "per_seed": values, "seeds": seeds})
+            found.append({"source": source, "objective": objective, "against": change, **paired(values, seeds)})
     return found
 
 
@@ -151,7 +148,7 @@ def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def main() -> None:
     """Measure what is done of what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=["glyphs", "shapes", "digits"])
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SHORT))
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["plain", "tc2"])
     parser.add_argument("--seeds", type=positive, default=3)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import table as ablation
+from common import refuse
 from evidence import table as evidence
 from gradient_parity import table as gradient_parity
 from mechanism import correlations_table, differences_table
@@ -187,8 +188,6 @@ def render(text: str) -> str:
 
     def made(marked: re.Match[str]) -> str:
         start, name, end = marked.groups()
-        if name not in TABLES:
-            raise SystemExit(f"tables.py: no table is called {name!r}; there are {', '.join(TABLES)}")
         rows = json.loads((RESULTS / f"{SOURCES.get(name, name)}.json").read_text())["rows"]
         return f"{start}{TABLES[name](rows)}\n{end}"
 
@@ -204,7 +203,7 @@ def main() -> None:
     places = [name for text in before.values() for _, name, _ in MARKED.findall(text)]
     if sorted(places) != sorted(TABLES):
         wrong = ", ".join(sorted(name for name in {*places, *TABLES} if places.count(name) != 1))
-        raise SystemExit(f"tables.py: each table has one place in one page; not so {wrong}")
+        refuse(f"each table has one place in one page; not so {wrong}")
     after = {page: render(text) for page, text in before.items()}
     if check:
         sys.exit(int(before != after))
