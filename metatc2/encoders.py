@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import has_torch_function
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from metatc2.errors import InputError, MissingPackage, nearest
 from metatc2.kernels import conv_norm_pool, in_transform
+from metatc2.module_state import refuse_uninitialized, untouched
 
 RESNETS: dict[str, tuple[type[nn.Module], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -84,24 +84,30 @@ def _conv4_block(channels: int, width: int) -> nn.Sequential:
     )
 
 
-def _unobserved(block: nn.Module, images: Tensor) -> bool:
-    """Whether only what `block` returns matters, in training on a CPU in full precision.
+def _unobserved(block: Any, images: Tensor) -> bool:
+    """Whether only what `block` returns matters, with its normalisation in training, on a CPU in full precision.
 
-    Otherwise somebody looks into it, replaces its operations or differentiates it for its input.
+    Otherwise its operations are looked into, replaced, or differentiated for the input.
     """
     return (
-        block.training
+        block[1].training  # its own mode: a layer in eval mode is frozen, whatever is around it
         and images.device.type == "cpu"
         and images.dtype == next(block.parameters()).dtype
         and not torch.is_autocast_enabled("cpu")
         and images.shape[-1] % 2 == images.shape[-2] % 2 == 0
         and not (images.requires_grad and torch.is_grad_enabled())
-        and not any(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks for part in block.modules())
+        and not any(_altered(part) for part in block.modules())
         and not in_transform()
         # Policies of batch normalisation, and whoever else replaces torch's functions, are to see them all.
         and not has_torch_function((images,))
         and not torch.compiler.is_compiling()
     )
+
+
+def _altered(part: nn.Module) -> bool:
+    """Whether hooks are attached to a module, or its forward was replaced."""
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+    return any(hooks) or "forward" in part.__dict__
 
 
 def _first_block(block: Any, images: Tensor) -> Tensor:
@@ -278,14 +284,9 @@ def feature_dim(module: nn.Module, channels: int, image_size: int) -> int:
         return dim
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     images = torch.zeros(2, channels, image_size, image_size, device=like.device, dtype=like.dtype)
-    modes = {part: part.training for part in module.modules()}
-    # A module may write to its buffers even in eval mode; it writes to copies.
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        features = functional_call(module.eval(), buffers, (images,))
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    refuse_uninitialized(module, "an encoder")
+    with untouched(module):  # one may write to its buffers even in eval mode
+        features = module.eval()(images)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise InputError(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError, nearest
+from metatc2.inner.checkpointing import RefuseCheckpointing
 from metatc2.inner.compiled import refuse_compiled
 from metatc2.kernels import batch_norm, channels_last, in_transform
+from metatc2.module_state import refuse_uninitialized, replaced
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]
@@ -24,29 +24,47 @@ NormPolicy = Literal["batch", "support", "frozen"]
 class Functional:
     """Call a module with parameters that are passed in; nothing that happens inside reaches the module itself.
 
-    Buffers are copied for every call, so the running statistics of an adapted copy cannot leak into the module.
+    Buffers are copied for every call, so what an adapted copy does to them (running statistics, the vectors of spectral
+    normalisation) cannot leak into the module.
 
     Args:
-        module: any module.
+        module: any module; one that is reached by several paths and tensors that are tied are one variable.
         norm: what batch normalisation normalises by. ``"batch"``: all samples of the call, so that queries see each other
             (*transductive*, what MAML's and most released codes do). ``"support"``: the support samples alone.
             ``"frozen"``: the running statistics the module came with.
+        part: name of the sub-module that is called; by default the module itself. Names of parameters are the module's.
 
     Raises:
-        InputError: if the policy is unknown or the module was compiled: torch.compile has no second derivative.
+        InputError: if the policy is unknown, the module has lazy layers without a shape, or it was compiled: torch.compile
+            has no second derivative. In use, if the module checkpoints activations: its backward pass would compute them
+            again with the module's own parameters.
 
     >>> module = nn.Linear(2, 1, bias=False)
     >>> Functional(module)({"weight": torch.ones(1, 2)}, torch.tensor([[1.0, 2.0]])).item()
     3.0
     """
 
-    def __init__(self, module: nn.Module, norm: NormPolicy = "batch") -> None:
+    def __init__(self, module: nn.Module, norm: NormPolicy = "batch", *, part: str = "") -> None:
         if norm not in get_args(NormPolicy):
             raise InputError(f"unknown policy {norm!r} for batch normalisation; {nearest(norm, get_args(NormPolicy))}")
         refuse_compiled(module)
-        self.module, self.norm = module, norm
-        self.normalises = any(isinstance(part, _BatchNorm) for part in module.modules())
-        self.recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
+        refuse_uninitialized(module, "a network that is called with other parameters")
+        self.module, self.norm, self.part = module, norm, part
+        called = module.get_submodule(part)
+        self.normalises = any(isinstance(each, _BatchNorm) for each in called.modules())
+        self.recurrent = any(isinstance(each, nn.RNNBase) for each in called.modules())
+        self._frozen: frozenset[str] = frozenset()
+
+    def freeze(self) -> None:
+        """From now on layers of batch normalisation that are in eval mode at this moment are frozen.
+
+        They normalise by their running statistics whatever the policy says, also after the whole module goes to eval mode.
+        """
+        self._frozen = frozenset(
+            f"{name}.running_mean".removeprefix(".")
+            for name, each in self.module.named_modules(remove_duplicate=False)
+            if isinstance(each, _BatchNorm) and not each.training and each.running_mean is not None
+        )
 
     def __call__(self, params: Mapping[str, Tensor], x: Tensor, support: Tensor | None = None) -> Tensor:
         """Output for `x`.
@@ -59,28 +77,54 @@ class Functional:
         joined = support if self.norm == "support" and self.normalises else None
         inputs = channels_last(x if joined is None else torch.cat([joined, x]))
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
-        with self._statistics(len(inputs), len(joined) if joined is not None else len(inputs)), self._kernels():
-            out: Tensor = functional_call(self.module, {**buffers, **params}, (inputs,))
+        reference = len(inputs) if joined is None else len(joined)
+        frozen = {id(buffers[name]) for name in self._frozen if name in buffers}
+        watched = _Statistics(self.norm, len(inputs), reference, frozen) if self.normalises else RefuseCheckpointing()
+        with watched, self._kernels(), replaced(self.module, {**buffers, **params}):
+            out: Tensor = self.module.get_submodule(self.part)(inputs)
         return out if joined is None else out[len(joined) :]
-
-    def _statistics(self, total: int, reference: int) -> AbstractContextManager[Any]:
-        return _Statistics(self.norm, total, reference) if self.normalises else nullcontext()
 
     def _kernels(self) -> AbstractContextManager[Any]:
         # cuDNN's recurrent kernels have no second derivative; convolutions elsewhere keep cuDNN.
         return torch.backends.cudnn.flags(enabled=False) if self.recurrent else nullcontext()
 
 
-class _Statistics(TorchFunctionMode):
-    """Replace the statistics of every ``batch_norm`` that runs inside; running statistics are never written."""
+def call(module: nn.Module, tensors: Mapping[str, Tensor], *args: Any) -> Any:
+    """What a module returns with other tensors in place of its own; buffers that are left out are copied.
 
-    def __init__(self, norm: NormPolicy, total: int, reference: int) -> None:
+    Args:
+        module: any module; where batch normalisation has a say, see `Functional`.
+        tensors: parameters and buffers by name.
+        args: of the module.
+
+    Raises:
+        InputError: if the module has no tensor of a name, or checkpoints activations.
+
+    >>> call(nn.Linear(2, 1, bias=False), {"weight": torch.ones(1, 2)}, torch.tensor([1.0, 2.0])).item()
+    3.0
+    """
+    buffers = {name: b.clone() for name, b in module.named_buffers()}
+    with RefuseCheckpointing(), replaced(module, {**buffers, **tensors}):
+        return module(*args)
+
+
+class _Statistics(RefuseCheckpointing):
+    """Replace the statistics of every ``batch_norm`` that runs inside; running statistics are never written.
+
+    Args:
+        norm: policy.
+        total, reference: samples of the call, and how many of them, from the first, statistics are taken from.
+        frozen: identities of the running means of layers that are frozen whatever the policy says.
+    """
+
+    def __init__(self, norm: NormPolicy, total: int, reference: int, frozen: Collection[int]) -> None:
         super().__init__()
-        self.norm, self.total, self.reference = norm, total, reference
+        self.norm, self.total, self.reference, self.frozen = norm, total, reference, frozen
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self.check()
         kwargs = kwargs or {}
         if function is not nn.functional.batch_norm:
             return function(*args, **kwargs)
@@ -97,7 +141,7 @@ class _Statistics(TorchFunctionMode):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        if self.norm == "frozen" and running_mean is not None:
+        if running_mean is not None and (self.norm == "frozen" or id(running_mean) in self.frozen):
             return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
         # Under vmap the second derivative of torch's batch_norm is wrong where its weight differs between tasks.
         if (self.norm != "support" or self.reference == self.total) and not in_transform():

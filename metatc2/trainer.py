@@ -19,7 +19,9 @@ from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoi
 from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
+from metatc2.kernels import channels_last_parameters
 from metatc2.learners import Learner, Outcome, ParameterGroup
+from metatc2.module_state import refuse_uninitialized
 from metatc2.objectives import collapsed
 from metatc2.progress import Progress
 
@@ -42,7 +44,8 @@ class TrainerOptions:
         steps: episodes to train on.
         optimizer: of parameter groups that do not bring their own: AdamW, or SGD with Nesterov momentum 0.9.
         lr: peak learning rate; it rises linearly over `warmup` (a share of the steps), then falls as a cosine to 0.
-        weight_decay: on matrices and kernels, not on biases and norms.
+        weight_decay: on matrices and kernels, not on biases and norms, nor on what a module's own ``no_weight_decay()`` names
+            (as timm's models do).
         clip: largest gradient norm of each parameter group; 0 switches clipping off.
         precision: of the forward pass through the encoder, as Lightning Fabric names them.
         accelerator: as Lightning Fabric names them.
@@ -92,8 +95,8 @@ class EpisodicTrainer:
         self.about, self.show = about or {}, show
         self.run = None if run is None else Path(run)
         self.fabric = _fabric(self.options)
-        # Channels-last kernels are the faster ones for small images, on CPU and GPU alike.
-        self.learner = learner.to(self.fabric.device).to(memory_format=torch.channels_last)
+        refuse_uninitialized(learner, type(learner).__name__)
+        self.learner = channels_last_parameters(learner.to(self.fabric.device))
         self.groups = learner.groups()
         self.optimizers = [self._optimizer(group) for group in self.groups]
         self.step, self.seconds = 0, 0.0
@@ -101,6 +104,8 @@ class EpisodicTrainer:
 
     def fit(self, until: int | None = None) -> list[Record]:
         """Train to the end, or up to step `until`.
+
+        Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalisation) stays in it.
 
         Returns:
             One record of metrics every `log_every` steps.
@@ -110,7 +115,6 @@ class EpisodicTrainer:
         """
         steps = self.options.steps
         until = steps if until is None else min(until, steps)
-        self.learner.train()
         started, earlier = time.perf_counter(), self.seconds
         warned: set[str] = set()
         with Progress(steps, self.step, show=self.show) as progress:
@@ -194,8 +198,9 @@ class EpisodicTrainer:
     def _optimizer(self, group: ParameterGroup) -> torch.optim.Optimizer:
         if group.lr is not None:
             return torch.optim.Adam(group.parameters, lr=group.lr)
-        decay = [p for p in group.parameters if p.ndim > 1]
-        rest = [p for p in group.parameters if p.ndim <= 1]
+        spared = without_decay(self.learner)
+        decay = [p for p in group.parameters if p.ndim > 1 and id(p) not in spared]
+        rest = [p for p in group.parameters if p.ndim <= 1 or id(p) in spared]
         sets = [{"params": decay, "weight_decay": self.options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
         if self.options.optimizer == "sgd":
             return torch.optim.SGD(sets, lr=self.options.lr, momentum=0.9, nesterov=True)
@@ -281,6 +286,28 @@ def _fabric(options: TrainerOptions) -> Fabric:
         return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
     except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
         raise InputError(f"trainer.accelerator = {options.accelerator!r} cannot be used here: {error}") from error
+
+
+def without_decay(module: nn.Module) -> set[int]:
+    """Identities of the parameters that a part's ``no_weight_decay()`` names, relative to that part.
+
+    >>> class Tokens(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.token = nn.Parameter(torch.zeros(1, 1, 8))
+    ...     def no_weight_decay(self):
+    ...         return {"token"}
+    >>> tokens = Tokens()
+    >>> without_decay(nn.Sequential(tokens)) == {id(tokens.token)}
+    True
+    """
+    spared = set()
+    for part in module.modules():
+        names = getattr(part, "no_weight_decay", None)
+        if callable(names):
+            own = dict(part.named_parameters(remove_duplicate=False))
+            spared |= {id(own[name]) for name in names() if name in own}
+    return spared
 
 
 def _images(episode: Episode) -> int:

@@ -8,14 +8,15 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError, nearest
+from metatc2.functional import call
 from metatc2.inner import Params
 from metatc2.learners import TC2, Learner, SelfSupervised
 from metatc2.learners.base import full_precision
+from metatc2.module_state import modes_kept
 
 #: Loss of a task: parameters by name and its images ``(samples, views, C, H, W)`` to a scalar.
 TaskLoss = Callable[[Params, Tensor], Tensor]
@@ -61,11 +62,9 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
     one = _OneTask(learner, calibrated)
 
     def loss(params: Params, images: Tensor) -> Tensor:
-        # Buffers are copied for every call: running statistics that move, move in the copy.
-        state = {name: b.clone() for name, b in one.named_buffers()}
-        state |= {f"learner.encoder.{name}": p for name, p in params.items()}
+        # `call` copies buffers: running statistics that move, move in the copy.
         with _modes(one, norm):
-            value: Tensor = functional_call(one, state, (images,))
+            value: Tensor = call(one, {f"learner.encoder.{name}": p for name, p in params.items()}, images)
         return value
 
     return loss, parameters
@@ -102,11 +101,7 @@ def _as_episode(images: Tensor) -> Episode:
 @contextmanager
 def _modes(module: nn.Module, norm: Norm) -> Iterator[None]:
     """Everything in eval mode, but batch normalisation as `norm` says; on leaving, each part is as it was."""
-    before = [(part, part.training) for part in module.modules()]
-    try:
-        for part, _ in before:
+    with modes_kept(module):
+        for part in module.modules():
             part.training = norm == "batch" and isinstance(part, _BatchNorm)
         yield
-    finally:
-        for part, training in before:
-            part.training = training

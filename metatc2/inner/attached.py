@@ -60,21 +60,37 @@ class _Attached(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        return None, None, *_Pulled.apply(lambda: ctx.pull(gradients), *gradients, *ctx.saved_tensors)
+        found = connected(
+            lambda: ctx.pull(gradients),
+            (*gradients, *ctx.saved_tensors),
+            "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute",
+        )
+        return None, None, *found
 
 
-class _Pulled(torch.autograd.Function):
+def connected(compute: Callable[[], Tensors], tensors: Sequence[Tensor], sentence: str) -> Tensors:
+    """What `compute` returns, for the backward pass of a function whose gradient has no gradient itself.
+
+    Args:
+        compute: without arguments.
+        tensors: what the result depends on.
+        sentence: of the `InputError` that is raised where the result is differentiated for one of them.
+    """
+    result: Tensors = _Connected.apply(compute, sentence, *tensors)
+    return result
+
+
+class _Connected(torch.autograd.Function):
     """Stays connected to what it depends on, where torch's `once_differentiable` would give second derivatives of zero."""
 
     @staticmethod
-    def forward(ctx: Any, pull: Callable[[], Tensors], *connected: Tensor) -> Tensors:
-        return pull()
+    def forward(ctx: Any, compute: Callable[[], Tensors], sentence: str, *tensors: Tensor) -> Tensors:
+        ctx.sentence = sentence
+        return compute()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise InputError(
-            "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute"
-        )
+        raise InputError(ctx.sentence)
 
 
 def examine(name: str, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Tensor, Tensor]:
@@ -88,7 +104,7 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
 
     Raises:
         InputError: if the loss depends on tensors that require a gradient besides `params` and `given`, rates are learned,
-            or vmap is running: the gradient would be lost without a word.
+            vmap is running (the gradient would be lost without a word), or the loss is another at every call.
     """
     if in_transform():
         raise InputError(
@@ -99,8 +115,17 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
     ):
         raise InputError(f"{name}: learned rates would get no gradient; use Unroll or Recompute, or detach the rates")
     copies = {n: p.detach().requires_grad_() for n, p in params.items()}
+    fixed = detached(tuple(given))
     with torch.enable_grad(), differentiable_twice():
-        slopes, value = gradients_of(lambda p: descent.loss(p, *detached(tuple(given))), copies, graph=False)
+        with torch.random.fork_rng(devices=_devices(copies)):
+            before = descent.loss(copies, *fixed)
+        slopes, value = gradients_of(lambda p: descent.loss(p, *fixed), copies, graph=False)
+    if not torch.allclose(before, value, rtol=torch.finfo(value.dtype).eps ** 0.5, equal_nan=True):
+        raise InputError(
+            f"{name}: the inner loss gave {float(before):.4g} and then {float(value):.4g} for the same arguments, so it "
+            "depends on more than those (a mini-batch that it takes from an iterator, a random generator of its own); make it "
+            "a function of its arguments, or use the adjoint Unroll"
+        )
     known = {id(copy) for copy in copies.values()}
     for leaf in leaves_of(value):
         if id(leaf) not in known:
@@ -110,6 +135,10 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
                 "loop(loss, params, tensor), or detach it"
             )
     return length(tuple(slopes.values())), value.detach()
+
+
+def _devices(params: Params) -> list[torch.device]:
+    return list({p.device for p in params.values() if p.device.type == "cuda"})
 
 
 def leaves_of(value: Tensor) -> Iterator[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metatc2.errors import InputError
+from metatc2.inner import checkpointing, compiled
 from metatc2.kernels import in_transform
 
 Params = dict[str, Tensor]
@@ -64,7 +65,9 @@ class Descent:
             given: what the loss depends on besides.
             graph: whether the gradient keeps its own graph, so that it can be differentiated again.
         """
-        gradients, value = gradients_of(lambda p: self.loss(p, *given), params, graph=graph)
+        found, value = _gradients(lambda p: self.loss(p, *given), params, graph=graph)
+        unused = {name for name, g in found.items() if g is None}
+        gradients = {name: torch.zeros_like(params[name]) if g is None else g for name, g in found.items()}
         if state is None:
             # Under vmap moments have to be batched from the start, as gradients are and parameters are not yet.
             batched = {n: torch.zeros_like(g) + params[n].detach() for n, g in gradients.items()}
@@ -72,11 +75,12 @@ class Descent:
         if self.guard and graph:
             gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
         with _without_word_of_fallback() if in_transform() else nullcontext():
-            updates, state = self.optimizer.update(gradients, state, params=params, inplace=False)
+            updates, moved = self.optimizer.update(gradients, state, params=params, inplace=False)
         if self.rates is not None:
             factors = self.rates(k)
             updates = {name: update * factors[name] for name, update in updates.items()}
-        return {name: p + updates[name] for name, p in params.items()}, state, value
+        after = {name: p if name in unused else p + updates[name] for name, p in params.items()}
+        return after, _state_kept(state, moved, list(params), unused) if unused else moved, value
 
 
 def descend(
@@ -100,6 +104,27 @@ def descend(
             values.append(value.detach())
     check_finite(values)
     return tuple(path if outer_graph else ({name: p.detach() for name, p in now.items()} for now in path))
+
+
+def _state_kept(before: Any, after: Any, names: list[str], unused: Collection[str]) -> Any:
+    """State of the optimiser after a step, as it was before for parameters that the loss does not reach.
+
+    As in torch.optim, which leaves out parameters without a gradient: no decay, no momentum, no count.
+    """
+    # torchopt keeps a list over the parameters, in the order in which a dictionary of them is flattened.
+    order: Any = torchopt.pytree.tree_leaves(dict(zip(names, names, strict=True)))
+
+    def merged(old: Any, new: Any) -> Any:
+        if isinstance(new, dict) and new.keys() == set(names):
+            return {name: old[name] if name in unused else new[name] for name in new}
+        if isinstance(new, list) and len(new) == len(order):
+            return [o if name in unused else n for name, o, n in zip(order, old, new, strict=True)]
+        if isinstance(new, tuple):
+            parts = [merged(o, n) for o, n in zip(old, new, strict=True)]
+            return type(new)(*parts) if hasattr(new, "_fields") else tuple(parts)
+        return new
+
+    return merged(before, after)
 
 
 def _counted(state: Any, params: Params) -> Any:
@@ -176,6 +201,14 @@ def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: boo
     Raises:
         InputError: if the loss is not a scalar or does not depend on the parameters.
     """
+    found, value = _gradients(loss, params, graph=graph)
+    return {name: torch.zeros_like(params[name]) if g is None else g for name, g in found.items()}, value
+
+
+def _gradients(
+    loss: Callable[[Params], Tensor], params: Params, *, graph: bool
+) -> tuple[dict[str, Tensor | None], Tensor]:
+    """As `gradients_of`; None for parameters that the loss does not reach (under vmap, where nobody can tell, zero)."""
     if in_transform():
         # torch.autograd.grad does not see tensors under vmap; torch.func.grad does, and always keeps its graph.
         functional, value = torch.func.grad_and_value(loss)(params)
@@ -189,15 +222,26 @@ def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: boo
             "inner loss does not depend on the adapted parameters; compute it from the dictionary that it is given "
             "(torch.func.functional_call) and not from the module's own parameters"
         )
-    # Parameters that this loss does not reach (a head that is not used) stay where they are.
-    found = torch.autograd.grad(value, list(params.values()), create_graph=graph, allow_unused=True)
+    found = gradient(value, list(params.values()), create_graph=graph)
     if all(g is None for g in found):
         raise InputError(
             "inner loss does not depend on any adapted parameter "
             f"({', '.join(list(params)[:4])}{', ...' if len(params) > 4 else ''}); "
             "compute it from the dictionary that it is given"
         )
-    gradients = {
-        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(params.items(), found, strict=True)
-    }
-    return gradients, value
+    return dict(zip(params, found, strict=True)), value
+
+
+def gradient(value: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor | None, ...]:
+    """Gradient of a scalar for some tensors, None where it does not depend on them.
+
+    Raises:
+        InputError: if it was computed by what has no (second) derivative here: compiled code, checkpointed activations.
+    """
+    try:
+        return torch.autograd.grad(value, inputs, create_graph=create_graph, allow_unused=True)
+    except RuntimeError as error:
+        for word, sentence in (("double backward", compiled.SENTENCE), ("checkpoint", checkpointing.SENTENCE)):
+            if word in str(error):
+                raise InputError(sentence) from error
+        raise

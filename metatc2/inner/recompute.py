@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,7 +41,8 @@ class Recompute(Adjoint):
     again draws the same random numbers (dropout) and leaves the running statistics of batch normalisation alone.
 
     Raises:
-        InputError: under ``vmap``, where torch has no hooks on saved tensors.
+        InputError: under ``vmap``, where torch has no hooks on saved tensors; in the backward pass, if a step comes out
+            otherwise when it is done again, as where each call of the loss takes the next mini-batch.
 
     >>> from metatc2.inner import InnerLoop
     >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=2, adjoint=Recompute())
@@ -59,7 +62,7 @@ class Recompute(Adjoint):
             )
         if not torch.is_grad_enabled():
             return descend(descent, params, given, graph=lambda k: False)
-        tape: list[_Step] = []
+        tape = _Tape()
         path, values = [], []
         with differentiable_twice():
             current, state = trainable(params), descent.begin(params)
@@ -72,49 +75,98 @@ class Recompute(Adjoint):
         return tuple(path)
 
 
+class _Tape:
+    """Which step was done again last; the others hold nothing."""
+
+    def __init__(self) -> None:
+        # Steps hold their tape, and what holds itself is only freed when Python comes to look for it.
+        self._latest: weakref.ref[_Step] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the backward pass has begun."""
+        return self._latest is not None
+
+    def turn_to(self, step: _Step) -> None:
+        """The backward pass has come to `step` and left the one before."""
+        if self._latest is not None and (before := self._latest()) is not None:
+            before.forget()
+        self._latest = weakref.ref(step)
+
+
 class _Step:
     """One inner step; the graph holds numbers in place of its tensors, which are made again when they are asked for."""
 
     def __init__(
-        self, descent: Descent, k: int, given: Sequence[Given], params: Params, state: Any, live: list[_Step]
+        self, descent: Descent, k: int, given: Sequence[Given], params: Params, state: Any, tape: _Tape
     ) -> None:
         self._run: Callable[[Params, Any], tuple[Params, Any, Tensor]] = lambda p, s: descent.step(
             k, p, s, given, graph=True
         )
+        self._k, self._tape = k, tape
         self._start: Inputs = _detached((params, state))
         self._surroundings = _Surroundings(next(iter(params.values())).device)
         self._saved: dict[int, Tensor] = {}
-        self._live = live
 
     def forward(self, params: Params, state: Any) -> tuple[Params, Any, Tensor]:
-        saved = self._saved
-        with saved_tensors_hooks(_keep(saved), self._fetch):
+        with saved_tensors_hooks(_keep(self._saved, lambda t: t), self._fetch):
             result = self._run(params, state)
-        self._saved = {}
-        saved.clear()
+        self.forget()
+        self._end = {name: p.detach() for name, p in result[0].items()}
+        self._value = result[2].detach()
         return result
+
+    def forget(self) -> None:
+        self._saved.clear()
 
     def _fetch(self, number: int) -> Tensor:
         # Inside `forward` the inner gradient reads what it needs; afterwards the backward pass reads each tensor once.
         if number not in self._saved:
             self._again()
-        return self._saved[number] if not self._live else self._saved.pop(number)
+        if number not in self._saved:
+            raise self._another()
+        return self._saved.pop(number) if self._tape.started else self._saved[number]
 
     def _again(self) -> None:
-        for other in self._live:
-            other._saved = {}  # the backward pass has left that step
-        self._live[:] = [self]
+        self._tape.turn_to(self)
         saved: dict[int, Tensor] = {}
-        hooks = saved_tensors_hooks(_keep(saved), saved.__getitem__)
+        # What is kept must not hold the graph of this run: its nodes hold the hooks, and those what is kept.
+        hooks = saved_tensors_hooks(_keep(saved, Tensor.detach), saved.__getitem__)
         with self._surroundings, differentiable_twice(), _LeaveStatisticsAlone(), hooks:
-            self._run(*_detached(self._start))
+            try:
+                end, _, value = self._run(*_detached(self._start))
+            except StopIteration:
+                raise self._another() from None
+        if not _agree(self._start[0], (self._end, self._value), (end, value)):
+            raise self._another()
         self._saved = saved
 
+    def _another(self) -> InputError:
+        return InputError(
+            f"Recompute: step {self._k + 1} of the inner loop came out otherwise when it was done again for the backward "
+            "pass, so the loss depends on more than its arguments (a mini-batch taken from an iterator, a random generator "
+            "of its own, a buffer that it moves); make it a function of its arguments, or use the adjoint Unroll"
+        )
 
-def _keep(saved: dict[int, Tensor]) -> Callable[[Tensor], int]:
+
+@torch.no_grad()
+def _agree(start: Params, one: tuple[Params, Tensor], other: tuple[Params, Tensor]) -> bool:
+    """Whether two runs of a step from `start` came out alike, up to what sums in another order can change."""
+    small = torch.finfo(one[1].dtype).eps ** 0.5
+    moved, apart, size = (
+        torch.stack([(a[name] - b[name]).norm() if b else a[name].norm() for name in start]).norm()
+        for a, b in ((one[0], start), (one[0], other[0]), (one[0], {}))
+    )
+    same_path = apart <= small * (moved + small * size)
+    return bool(same_path & torch.isclose(one[1], other[1], rtol=small, atol=small**2, equal_nan=True))
+
+
+def _keep(saved: dict[int, Tensor], as_kept: Callable[[Tensor], Tensor]) -> Callable[[Tensor], int]:
+    count = itertools.count()
+
     def pack(tensor: Tensor) -> int:
-        number = len(saved)
-        saved[number] = tensor
+        number = next(count)
+        saved[number] = as_kept(tensor)
         return number
 
     return pack

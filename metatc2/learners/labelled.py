@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.calibration import CalibratedModule
 from metatc2.episodes import Episode
@@ -16,8 +17,10 @@ from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoopDiverged, Params
-from metatc2.inner.compiled import SENTENCE
+from metatc2.inner.attached import connected
+from metatc2.inner.descent import gradient
 from metatc2.learners.base import Learner, Outcome
+from metatc2.module_state import modes_kept, untouched
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 #: Scores ``(Q, way)`` (regression: predictions) for queries ``(Q, ...)``.
@@ -34,7 +37,8 @@ class LabelledLearner(Learner):
     Args:
         network: what is meta-learned: an encoder ``(N, C, H, W)`` → ``(N, d)``, or with a head → ``(N, way)``.
         criterion: ``criterion(scores, labels)``, a mean over samples; `torch.nn.functional.mse_loss` for regression.
-        norm: what batch normalisation normalises by, see `Functional`.
+        norm: what batch normalisation normalises by, see `Functional`. A layer that is in eval mode while the learner is in
+            training is frozen: it normalises by its running statistics, in training and in predictions after it.
         at_once: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
             Both give the same gradient.
         calibration_weight: of ``L_tc2``, for networks with an encoder made by `metatc2.calibration.calibrated`: its
@@ -72,7 +76,8 @@ class LabelledLearner(Learner):
             if isinstance(part, CalibratedModule)
         }
         self._function = Functional(network, norm)
-        self._encoder = Functional(network.encoder, norm) if isinstance(network, Classifier) else self._function
+        # Under the whole network's names: a head that is tied to the encoder may bear the name of the tensor they share.
+        self._encoder = Functional(network, norm, part="encoder") if isinstance(network, Classifier) else self._function
         self._looked_at_one = False
         self._seen: Tensor | None = None
 
@@ -132,8 +137,7 @@ class LabelledLearner(Learner):
 
     def features(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
         """As `call`, for the encoder inside the network (the network itself where it has no head)."""
-        prefix = "network.encoder." if self._encoder is not self._function else "network."
-        return self._encoder(inside(prefix, theta), x, support)
+        return self._encoder(inside("network.", theta), x, support)
 
     def theta(self) -> Params:
         """The trainable parameters of this learner by name."""
@@ -147,6 +151,8 @@ class LabelledLearner(Learner):
             InnerLoopDiverged: if a task's loss is not finite; the message names it.
         """
         x, y, query_x, query_y, way = sides(episode)
+        if self.training:
+            self._freeze_norms()
         theta, tasks = self.theta(), len(x)
         if not theta and torch.is_grad_enabled():
             raise InputError(
@@ -160,7 +166,7 @@ class LabelledLearner(Learner):
             losses, scores = self._chunk(theta, x[part], y[part], query_x[part], query_y[part], way, start)
             total = total + losses.detach().sum() / tasks
             if torch.is_grad_enabled():
-                found = _gradient(losses.sum() / tasks, theta)
+                found = gradient(losses.sum() / tasks, list(theta.values()))
                 for name, g in zip(theta, found, strict=True):
                     if g is not None:
                         gradients[name] = g if name not in gradients else gradients[name].add_(g)
@@ -187,7 +193,9 @@ class LabelledLearner(Learner):
         else:
             y, way = y.long(), way if way is not None else int(y.max()) + 1
             check_support(y, way, "predict")
-        with torch.no_grad():
+        if self.training:
+            self._freeze_norms()
+        with torch.no_grad(), untouched(self):
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
     @property
@@ -196,21 +204,31 @@ class LabelledLearner(Learner):
         return self.norm == "batch" and self._function.normalises
 
     def end_step(self) -> None:
-        """Move the running statistics of batch normalisation, by the meta-parameters on one task's support.
+        """Move what a plain forward moves: running statistics, the vectors of spectral normalisation, counters.
 
-        They are not used in training (except under ``"frozen"``, where they stay as they are): they are for those who take the
-        encoder elsewhere, and no adapted copy ever touches them.
+        The rule: after every step the network is called once, as it stands and in the modes its parts are in, on the support of
+        the episode's first task; no adapted copy ever moves a buffer. The statistics of batch normalisation so gathered are
+        not used in training; they are for those who take the encoder elsewhere. Under ``"frozen"`` they stay as they are.
         """
-        moves = bool(self._calibrated) or (self._function.normalises and self.norm != "frozen")
-        if self._seen is not None and moves:
-            with torch.no_grad():
-                self.network(self._seen)
-        self._seen = None
+        seen, self._seen = self._seen, None
+        if seen is None or not any(True for _ in self.network.buffers()):
+            return
+        with torch.no_grad(), modes_kept(self.network):
+            if self.norm == "frozen":
+                for part in self.network.modules():
+                    if isinstance(part, _BatchNorm):
+                        part.training = False
+            self.network(seen)
 
     def exports(self) -> dict[str, nn.Module]:
         """The encoder, and the whole learner for adaptation at test time."""
         encoder = self.network.encoder if isinstance(self.network, Classifier) else self.network
         return {"encoder": encoder.encoder if isinstance(encoder, CalibratedModule) else encoder, "learner": self}
+
+    def _freeze_norms(self) -> None:
+        """Layers of batch normalisation that are in eval mode while the learner is in training are the user's to freeze."""
+        self._function.freeze()
+        self._encoder.freeze()
 
     def _chunk(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int, start: int
@@ -296,17 +314,11 @@ def check_support(y: Tensor, way: int, what: str) -> None:
         )
 
 
-def _gradient(loss: Tensor, theta: Params) -> tuple[Tensor | None, ...]:
-    try:
-        return torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
-    except RuntimeError as error:
-        if "double backward" not in str(error):
-            raise
-        raise InputError(SENTENCE) from error  # a criterion, or a function that the network calls
-
-
 def carry(value: Tensor, params: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
     """A scalar equal to `value` whose gradient for `params` is `gradients`; for others, and where none is given, zero.
+
+    Raises:
+        InputError: where that gradient is differentiated again.
 
     >>> w = torch.tensor(1.0, requires_grad=True)
     >>> loss = carry(torch.tensor(5.0), {"w": w}, {"w": torch.tensor(3.0)})
@@ -324,12 +336,18 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *params: Tensor) -> Tensor:
         ctx.gradients = gradients
+        ctx.save_for_backward(*params)
         return value.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        return None, None, *(gradient * g for g in ctx.gradients)
+    def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+        found = connected(
+            lambda: tuple(slope * g for g in ctx.gradients),
+            (slope, *ctx.saved_tensors),
+            "the gradient of a learner on labelled tasks is taken task by task and cannot be differentiated again; "
+            "differentiate task_loss instead",
+        )
+        return None, None, *found
 
 
 def _short(values: list[Any]) -> str:

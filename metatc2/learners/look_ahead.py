@@ -8,11 +8,13 @@ from typing import Any
 import torch
 import torchopt
 from torch import Tensor
-from torch.func import functional_call
 
 from metatc2.episodes import Episode
+from metatc2.functional import call
 from metatc2.inner import InnerLoop, Params
+from metatc2.inner.descent import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
+from metatc2.learners.labelled import carry
 from metatc2.learners.tc2 import TC2
 
 
@@ -40,8 +42,8 @@ class LookAheadTC2(TC2):
             start = episode.support.index.shape[1] if self.outer_on == "query" else 0
             own = self.outcome(constant, omega, branches, start)
         value, gradient = self.judge(episode, omega)
-        # Stands for the judgement: zero in value, with its gradient for ω and none for θ.
-        carrier = sum(((omega[name] - constant[name]) * g).sum() for name, g in gradient.items())
+        # Stands for the loss after looking ahead: zero in value, with its gradient for ω and none for θ.
+        carrier = carry(torch.zeros_like(value), omega, gradient)
         return Outcome(own.loss + carrier, {**own.metrics, "judged": value}, own.embeddings)
 
     def judge(self, episode: Episode, omega: Params) -> tuple[Tensor, Params]:
@@ -58,18 +60,15 @@ class LookAheadTC2(TC2):
             others = [j for j in range(tasks) if j != i] or [i]
             adapted = self.ahead(partial(self._task_loss, images=support[i : i + 1], omega=omega), theta)
             loss = self._task_loss(adapted, images=query[others], omega=omega)
-            found = torch.autograd.grad(loss, list(omega.values()), allow_unused=True)
+            found = gradient_of(loss, list(omega.values()))
             for name, g in zip(gradient, found, strict=True):
                 gradient[name] = gradient[name] if g is None else gradient[name] + g / tasks
             values.append(loss.detach())
         return torch.stack(values).mean(), gradient
 
     def _task_loss(self, theta: Params, *, images: Tensor, omega: Params) -> Tensor:
-        # Buffers are copied: what an adapted encoder sees must not reach the running statistics of the real one.
-        buffers = {name: b.clone() for name, b in self.encoder.named_buffers()}
-        z = self._standardised(
-            self._represent(lambda x: functional_call(self.encoder, {**theta, **buffers}, (x,)), self.projector, images)
-        )
+        # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
+        z = self._standardised(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
         target = None
         if self.objective.momentum:
             with torch.no_grad():

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metatc2.calibration import Calibrated, Calibrator, hoyer, isotropy, reconstruction_ratio
 from metatc2.episodes import Episode
@@ -15,6 +14,7 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branches, SelfSupervised, Where, pull
+from metatc2.module_state import replaced
 from metatc2.objectives import Embeddings, Objective
 
 OuterOn = Literal["whole", "query"]
@@ -149,7 +149,8 @@ class TC2(SelfSupervised):
 
     def calibrate(self, parameters: Params, z: Tensor, factors: Tensor | None = None) -> Calibrated:
         """The calibrator under the given parameters, at the present blend."""
-        result: Calibrated = functional_call(self.calibrator, parameters, (z, self.blend, factors))
+        with replaced(self.calibrator, parameters):
+            result: Calibrated = self.calibrator(z, self.blend, factors)
         return result
 
     def begin_step(self, step: int, steps: int) -> None:
