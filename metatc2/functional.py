@@ -13,11 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from metatc2.errors import InputError, nearest
 from metatc2.inner.checkpointing import RefuseCheckpointing
 from metatc2.inner.compiled import refuse_compiled
+from metatc2.inner.graph import leaves_of
+from metatc2.inner.twice import exact
 from metatc2.kernels import batch_norm, channels_last, in_transform
-from metatc2.module_state import refuse_uninitialized, replaced
+from metatc2.module_state import refuse_shared_memory, refuse_uninitialized, replaced
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]
+_WHAT = "a network that is called with other parameters"
 NormPolicy = Literal["batch", "support", "frozen"]
 
 
@@ -35,9 +38,9 @@ class Functional:
         part: name of the sub-module that is called; by default the module itself. Names of parameters are the module's.
 
     Raises:
-        InputError: if the policy is unknown, the module has lazy layers without a shape, or it was compiled: torch.compile
-            has no second derivative. In use, if the module checkpoints activations: its backward pass would compute them
-            again with the module's own parameters.
+        InputError: if the policy is unknown, the module has lazy layers without a shape or parameters that share memory, or
+            it was compiled: torch.compile has no second derivative. In use, if the module checkpoints activations: its
+            backward pass would compute them again with the module's own parameters.
 
     >>> module = nn.Linear(2, 1, bias=False)
     >>> Functional(module)({"weight": torch.ones(1, 2)}, torch.tensor([[1.0, 2.0]])).item()
@@ -48,7 +51,8 @@ class Functional:
         if norm not in get_args(NormPolicy):
             raise InputError(f"unknown policy {norm!r} for batch normalisation; {nearest(norm, get_args(NormPolicy))}")
         refuse_compiled(module)
-        refuse_uninitialized(module, "a network that is called with other parameters")
+        refuse_uninitialized(module, _WHAT)
+        refuse_shared_memory(module, _WHAT)
         self.module, self.norm, self.part = module, norm, part
         called = module.get_submodule(part)
         self.normalises = any(isinstance(each, _BatchNorm) for each in called.modules())
@@ -65,6 +69,29 @@ class Functional:
             for name, each in self.module.named_modules(remove_duplicate=False)
             if isinstance(each, _BatchNorm) and not each.training and each.running_mean is not None
         )
+
+    def look(self, x: Tensor) -> None:
+        """Try whether all that the module computes with can be replaced; one forward pass.
+
+        Args:
+            x: input of the module.
+
+        Raises:
+            InputError: if it uses a trainable parameter of its own that it was not given: one that it reaches by a plain list,
+                a closure or a default argument. The gradient would go to the wrong tensor.
+        """
+        own = {id(p): name for name, p in self.module.named_parameters() if p.requires_grad}
+        params = {name: p.detach().clone().requires_grad_() for name, p in self.module.named_parameters()}
+        devices = [x.device] if x.device.type == "cuda" else []
+        with torch.enable_grad(), torch.random.fork_rng(devices):
+            out: Any = self(params, x)
+        if isinstance(out, Tensor) and out.requires_grad:
+            for leaf in leaves_of(out):
+                if id(leaf) in own:
+                    raise InputError(
+                        f"{type(self.module).__name__} uses its parameter {own[id(leaf)]!r} by a reference that is no "
+                        "registered attribute (a plain list, a closure), so it cannot be adapted; use the attribute in forward"
+                    )
 
     def __call__(self, params: Mapping[str, Tensor], x: Tensor, support: Tensor | None = None) -> Tensor:
         """Output for `x`.
@@ -127,7 +154,7 @@ class _Statistics(RefuseCheckpointing):
         self.check()
         kwargs = kwargs or {}
         if function is not nn.functional.batch_norm:
-            return function(*args, **kwargs)
+            return exact(function)(*args, **kwargs)
         return self._batch_norm(*args, **kwargs)
 
     def _batch_norm(

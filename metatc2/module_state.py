@@ -6,6 +6,7 @@ two paths has its places once, and a tensor that stands in two places (tied weig
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,6 +145,39 @@ def refuse_uninitialized(module: nn.Module, what: str) -> None:
             f"{what}: {name!r} belongs to a lazy layer that has no shape yet; call the module once on a batch of its "
             "inputs first"
         )
+
+
+def refuse_shared_memory(module: nn.Module, what: str) -> None:
+    """Refuse parameters that overlap another tensor of the module in memory without being the same object.
+
+    Training in place moves the two together; with other tensors in their places they would go apart.
+
+    Args:
+        module: any module.
+        what: whose argument it is, for the error.
+
+    Raises:
+        InputError: naming the first such pair.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    ranges = sorted(
+        (start, start + _extent(t), name, isinstance(t, nn.Parameter))
+        for name, t in named
+        if not is_lazy(t) and t.layout is torch.strided and t.numel() and (start := t.data_ptr())
+    )
+    for (_, end, one, first), (start, _, other, second) in itertools.pairwise(ranges):
+        if start < end and (first or second):
+            one, other = sorted((one, other), key=[name for name, _ in named].index)
+            raise InputError(
+                f"{what}: {one!r} and {other!r} share memory and are two variables to autograd; let one parameter stand in "
+                "both places (second.weight = first.weight), or clone one"
+            )
+
+
+def _extent(tensor: Tensor) -> int:
+    """Bytes from a tensor's first number to the end of its last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
 
 
 def _replacements(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ import torchopt
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.inner.descent import Descent, Given, Params, differentiable_twice, gradients_of
+from metatc2.inner.descent import Descent, Given, Params, gradients_of
+from metatc2.inner.graph import leaves_of
+from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import in_transform
 
 Tensors = tuple[Tensor, ...]
@@ -139,20 +141,6 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
 
 def _devices(params: Params) -> list[torch.device]:
     return list({p.device for p in params.values() if p.device.type == "cuda"})
-
-
-def leaves_of(value: Tensor) -> Iterator[Tensor]:
-    """The leaves of the graph of `value`: tensors that require a gradient and were not computed from others."""
-    seen: set[Any] = set()
-    queue: list[Any] = [value.grad_fn]
-    while queue:
-        node = queue.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            yield node.variable
-        queue.extend(parent for parent, _ in node.next_functions)
 
 
 def detached(tree: Any) -> Any:

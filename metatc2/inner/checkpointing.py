@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError
+from metatc2.inner.twice import exact
 
 SENTENCE = (
     "activation checkpointing (torch.utils.checkpoint) cannot be used in a network that is called with adapted parameters: the "
@@ -40,7 +41,7 @@ class RefuseCheckpointing(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.check()
-        return function(*args, **(kwargs or {}))
+        return exact(function)(*args, **(kwargs or {}))
 
     def check(self) -> None:
         """Look whether this is such a region; cheap where nothing about it differs from the surroundings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 import torchopt
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metatc2.errors import InputError
 from metatc2.inner import checkpointing, compiled
+from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import in_transform
 
 Params = dict[str, Tensor]
@@ -112,7 +113,8 @@ def _state_kept(before: Any, after: Any, names: list[str], unused: Collection[st
     As in torch.optim, which leaves out parameters without a gradient: no decay, no momentum, no count.
     """
     # torchopt keeps a list over the parameters, in the order in which a dictionary of them is flattened.
-    order: Any = torchopt.pytree.tree_leaves(dict(zip(names, names, strict=True)))
+    named: Any = {name: name for name in names}
+    order: Any = torchopt.pytree.tree_leaves(named)
 
     def merged(old: Any, new: Any) -> Any:
         if isinstance(new, dict) and new.keys() == set(names):
@@ -164,11 +166,6 @@ def trainable(params: Params, *, connected: bool = True) -> Params:
     # variables to the loop: a view gives each a place of its own in the graph.
     related = any(not p.is_leaf for p in ready.values())
     return {name: p.view_as(p) for name, p in ready.items()} if related else ready
-
-
-def differentiable_twice() -> Any:
-    """Context in which attention takes its math kernel: the fused ones have no second derivative."""
-    return sdpa_kernel(SDPBackend.MATH)
 
 
 def check_finite(values: Sequence[Tensor]) -> None:
@@ -244,4 +241,9 @@ def gradient(value: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = Fa
         for word, sentence in (("double backward", compiled.SENTENCE), ("checkpoint", checkpointing.SENTENCE)):
             if word in str(error):
                 raise InputError(sentence) from error
+        if missing := re.search(r"derivative for '?([\w:]+)'? is not implemented", str(error)):
+            raise InputError(
+                f"torch has no second derivative of an operation in this loss ({missing[1]}); put another layer in its "
+                "place, or use the adjoint FirstOrder"
+            ) from error
         raise

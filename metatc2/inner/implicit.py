@@ -23,9 +23,9 @@ from metatc2.inner.descent import (
     InnerLoss,
     Params,
     descend,
-    differentiable_twice,
     gradients_of,
 )
+from metatc2.inner.twice import differentiable_twice
 
 Solver = Literal["cg", "neumann", "normal-cg"]
 MatVec = Callable[[Tensors], Tensors]

@@ -24,9 +24,9 @@ from metatc2.inner.descent import (
     Params,
     check_finite,
     descend,
-    differentiable_twice,
     trainable,
 )
+from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import in_transform
 
 Inputs = tuple[Params, Any]

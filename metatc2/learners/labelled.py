@@ -78,7 +78,7 @@ class LabelledLearner(Learner):
         self._function = Functional(network, norm)
         # Under the whole network's names: a head that is tied to the encoder may bear the name of the tensor they share.
         self._encoder = Functional(network, norm, part="encoder") if isinstance(network, Classifier) else self._function
-        self._looked_at_one = False
+        self._looked = self._looked_at_one = False
         self._seen: Tensor | None = None
 
     @abstractmethod
@@ -151,8 +151,7 @@ class LabelledLearner(Learner):
             InnerLoopDiverged: if a task's loss is not finite; the message names it.
         """
         x, y, query_x, query_y, way = sides(episode)
-        if self.training:
-            self._freeze_norms()
+        self._look(x[0])
         theta, tasks = self.theta(), len(x)
         if not theta and torch.is_grad_enabled():
             raise InputError(
@@ -193,8 +192,7 @@ class LabelledLearner(Learner):
         else:
             y, way = y.long(), way if way is not None else int(y.max()) + 1
             check_support(y, way, "predict")
-        if self.training:
-            self._freeze_norms()
+        self._look(x)
         with torch.no_grad(), untouched(self):
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
@@ -225,10 +223,14 @@ class LabelledLearner(Learner):
         encoder = self.network.encoder if isinstance(self.network, Classifier) else self.network
         return {"encoder": encoder.encoder if isinstance(encoder, CalibratedModule) else encoder, "learner": self}
 
-    def _freeze_norms(self) -> None:
-        """Layers of batch normalisation that are in eval mode while the learner is in training are the user's to freeze."""
-        self._function.freeze()
-        self._encoder.freeze()
+    def _look(self, x: Tensor) -> None:
+        """Before adapted parameters are used: can they be (once), and which normalisation has the user frozen."""
+        if self.training:
+            self._function.freeze()
+            self._encoder.freeze()
+        if not self._looked:
+            self._function.look(x)
+            self._looked = True
 
     def _chunk(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int, start: int

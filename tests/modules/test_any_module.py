@@ -1,0 +1,216 @@
+"""Whatever the module: a call leaves it as it was, gradients are those of central differences, buffers move by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchopt
+from torch import Tensor, nn
+
+from metatc2.calibration import Calibrator, calibrated
+from metatc2.diagnostics import task_loss
+from metatc2.encoders import feature_dim
+from metatc2.errors import InputError
+from metatc2.functional import Functional, call
+from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
+from metatc2.learners import MAML, ProtoNet, SelfSupervised
+from metatc2.learners.labelled import LabelledLearner
+from metatc2.objectives import SimCLR
+from tests.learners.episodes import images
+from tests.modules.zoo import MODULES, build, shared_memory, snapshot
+
+WAY = 3
+MOVES_WEIGHTS = "weights moved in forward"
+
+
+def episode() -> Any:
+    return images(tasks=2, way=WAY, size=4)
+
+
+def task() -> tuple[Tensor, Tensor, Tensor]:
+    drawn = episode()
+    return drawn.support.images[0, :, 0], drawn.support.labels[0], drawn.query.images[0, :, 0]
+
+
+def maml(net: nn.Module, adjoint: Any = None, **options: Any) -> MAML:
+    return MAML(net, InnerLoop(torchopt.sgd(0.2), steps=2, adjoint=adjoint or Unroll()), **options)
+
+
+def copies(net: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
+
+
+def ssl(net: nn.Module) -> SelfSupervised:
+    return SelfSupervised(net, SimCLR(), projector=nn.Identity())
+
+
+def fails(net: nn.Module) -> None:
+    def criterion(scores: Tensor, y: Tensor) -> Tensor:
+        raise KeyError("a criterion that fails")
+
+    with pytest.raises(KeyError):
+        maml(net, criterion=criterion).predict(*task())
+
+
+def looks_at_one_task(net: nn.Module) -> None:
+    loss, params = task_loss(ssl(net))
+    loss(params, torch.rand(4, 2, 1, 4, 4, dtype=torch.float64))
+
+
+def adapts(net: nn.Module) -> None:
+    module = calibrated(net, Calibrator(5, 2).double(), inner=InnerLoop(torchopt.sgd(0.1), steps=1))
+    module.adapt(torch.rand(6, 1, 4, 4, dtype=torch.float64), copies(module))
+
+
+CALLS: dict[str, Callable[[nn.Module], Any]] = {
+    "functional": lambda net: Functional(net)(copies(net), task()[0]),
+    "functional, frozen": lambda net: Functional(net, "frozen")(copies(net), task()[0]),
+    "call": lambda net: call(net, copies(net), task()[0]),
+    "maml predicts": lambda net: maml(net).predict(*task()),
+    "maml predicts in evaluation": lambda net: maml(net).eval().predict(*task()),
+    "protonet predicts": lambda net: ProtoNet(net).predict(*task()),
+    "maml's loss": lambda net: maml(net)(episode()),
+    "maml's loss, recomputed": lambda net: maml(net, Recompute())(episode()).loss.backward(),
+    "maml's loss, first order": lambda net: maml(net, FirstOrder())(episode()),
+    "protonet's loss": lambda net: ProtoNet(net)(episode()),
+    "a criterion fails": fails,
+    "width of the features": lambda net: feature_dim(net, 1, 4),
+    "loss of one task": looks_at_one_task,
+    "calibrator adapts": adapts,
+}
+#: Loss and gradient in training are what a forward of the module makes of them, and this one moves its weights.
+TRAINS = {"functional", "functional, frozen", "call", *(name for name in CALLS if "loss" in name), "calibrator adapts"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_call_leaves_a_module_as_it_was(name: str) -> None:
+    for what, run in CALLS.items():
+        if name == MOVES_WEIGHTS and what in TRAINS - {"functional", "functional, frozen", "call"}:
+            continue
+        net = build(name)
+        before = snapshot(net)
+        run(net)
+        modes = what == "maml predicts in evaluation"  # `eval()` is the caller's
+        after = snapshot(net.train() if modes and name != "frozen batch norm" else net)
+        if not (modes and name == "frozen batch norm"):
+            assert after == before, f"{what} moved {[a[0] for a, b in zip(after, before, strict=True) if a != b]}"
+
+
+def differentiable(name: str) -> nn.Module:
+    """Spectral normalization in evaluation: in training torch takes its power iteration for a constant."""
+    net = build(name)
+    if name.startswith("spectral"):
+        net[1].eval()
+    return net
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS])
+def test_gradients_are_those_of_central_differences(name: str) -> None:
+    learners: dict[str, Callable[[nn.Module], LabelledLearner]] = {
+        "maml": maml,
+        "recomputed": lambda net: maml(net, Recompute()),
+        "protonet": ProtoNet,
+    }
+    for what, make in learners.items():
+        learner, drawn = make(differentiable(name)), episode()
+        params = [p for p in learner.parameters() if p.requires_grad]
+        g = torch.Generator().manual_seed(1)
+        direction = [torch.randn(p.shape, generator=g, dtype=p.dtype) for p in params]
+
+        def loss(learner: LabelledLearner = learner, drawn: Any = drawn) -> Tensor:
+            torch.manual_seed(2)
+            return learner(drawn).loss
+
+        found = torch.autograd.grad(loss(), params, allow_unused=True)
+        slope = sum(float((f * d).sum()) for f, d in zip(found, direction, strict=True) if f is not None)
+        ends = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                for p, d in zip(params, direction, strict=True):
+                    p.add_(d, alpha=step)
+                ends.append(float(loss()))
+                for p, d in zip(params, direction, strict=True):
+                    p.sub_(d, alpha=step)
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-9), what
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_predictions_do_not_depend_on_those_before(name: str) -> None:
+    learner = maml(build(name)).eval()
+    first, *others = (learner.predict(*task()) for _ in range(3))
+    assert all(torch.equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS])
+def test_after_a_step_buffers_are_where_a_plain_forward_moves_them(name: str) -> None:
+    drawn, net, plain = episode(), build(name), build(name)
+    for learner in (maml(net), ProtoNet(net)):
+        learner(drawn)
+        torch.manual_seed(3)
+        learner.end_step()
+        torch.manual_seed(3)
+        with torch.no_grad():
+            plain(drawn.support.images[0].squeeze(1))
+        for (key, ours), (_, theirs) in zip(net.named_buffers(), plain.named_buffers(), strict=True):
+            torch.testing.assert_close(ours, theirs, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("kind", ["spectral norm by hook", "spectral norm as parametrization"])
+def test_spectral_normalization_keeps_up_with_training(kind: str) -> None:
+    learner = ProtoNet(build(kind))
+    optimizer = torch.optim.SGD(learner.parameters(), lr=3.0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        learner(episode()).loss.backward()
+        optimizer.step()
+        learner.end_step()
+    with torch.no_grad():
+        learner.network(task()[0])
+        largest = torch.linalg.matrix_norm(learner.network[1].weight, 2)
+    assert float(largest) == pytest.approx(1.0, abs=0.02)
+
+
+def test_lazy_layers_without_a_shape_are_refused() -> None:
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    for make in (Functional, ProtoNet, lambda net: feature_dim(net, 1, 4)):
+        with pytest.raises(InputError, match="lazy layer that has no shape yet; call the module once"):
+            make(lazy)
+
+
+def test_two_parameters_on_one_memory_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'3\.weight' and '5\.weight' share memory"):
+        Functional(shared_memory())
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
+    net.register_buffer("seen", net[1].weight.data[:2])
+    with pytest.raises(InputError, match=r"'1\.weight' and 'seen' share memory"):
+        Functional(net)
+
+
+class Kept(nn.Module):
+    """Uses a parameter that it also keeps in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 8), nn.Linear(8, 5)
+        self.kept = [self.a.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(x.flatten(1) @ self.kept[0].T))
+
+
+@pytest.mark.parametrize("make", [maml, lambda net: maml(net).eval(), ProtoNet])
+def test_a_parameter_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabelledLearner]) -> None:
+    for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
+        with pytest.raises(InputError, match=r"uses its parameter 'a\.weight' by a reference that is no registered"):
+            use(make(Kept().double()))
+
+
+def test_names_that_do_not_exist_and_two_tensors_for_one_are_refused() -> None:
+    net = build("tied tensors")
+    with pytest.raises(InputError, match=r"no parameter or buffer '1\.wieght'"):
+        call(net, {"1.wieght": torch.zeros(8, 16)}, task()[0])
+    with pytest.raises(InputError, match="tied to another name"):
+        call(net, {"3.weight": torch.zeros(8, 8), "5.weight": torch.ones(8, 8)}, task()[0])
