@@ -120,11 +120,11 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
     fixed = detached(tuple(given))
     with torch.enable_grad(), differentiable_twice():
         with torch.random.fork_rng(devices=_devices(copies)):
-            before = descent.loss(copies, *fixed)
-        slopes, value = gradients_of(lambda p: descent.loss(p, *fixed), copies, graph=False)
-    if not torch.allclose(before, value, rtol=torch.finfo(value.dtype).eps ** 0.5, equal_nan=True):
+            slopes, value = gradients_of(lambda p: descent.loss(p, *fixed), copies, graph=False)
+        first, second = value.detach(), descent.loss(copies, *fixed).detach()
+    if not torch.allclose(first, second, rtol=torch.finfo(first.dtype).eps ** 0.5, equal_nan=True):
         raise InputError(
-            f"{name}: the inner loss gave {float(before):.4g} and then {float(value):.4g} for the same arguments, so it "
+            f"{name}: the inner loss gave {float(first):.4g} and then {float(second):.4g} for the same arguments, so it "
             "depends on more than those (a mini-batch that it takes from an iterator, a random generator of its own); make it "
             "a function of its arguments, or use the adjoint Unroll"
         )
@@ -136,7 +136,7 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
                 "surroundings, and that gradient would be lost; pass the tensor as a given argument, "
                 "loop(loss, params, tensor), or detach it"
             )
-    return length(tuple(slopes.values())), value.detach()
+    return length(tuple(slopes.values())), first
 
 
 def _devices(params: Params) -> list[torch.device]:

@@ -1,0 +1,144 @@
+"""As many tensors are alive after fifty steps as after five, for every learner and every adjoint."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torchopt
+from torch import Tensor, nn
+
+from metatc2.calibration import Calibrator, calibrated
+from metatc2.episodes import Episode, Samples
+from metatc2.heads import Classifier, Predictor, Projector
+from metatc2.inner import (
+    Adjoint,
+    EvolutionStrategies,
+    FirstOrder,
+    Implicit,
+    InnerLoop,
+    Recompute,
+    Truncated,
+    Unroll,
+    inner_optimizer,
+)
+from metatc2.learners import LEARNERS, MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, build_labelled
+from metatc2.objectives import OBJECTIVES, build_objective
+from tests.learners.episodes import vectors
+
+ADJOINTS: dict[str, Adjoint] = {
+    "unroll": Unroll(),
+    "recompute": Recompute(),
+    "truncated": Truncated(1),
+    "first order": FirstOrder(),
+    "implicit": Implicit(proximal=2.0, iterations=2, warn_above=float("inf")),
+    "evolution": EvolutionStrategies(samples=1),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_what_is_made_here() -> Iterator[None]:
+    """What is alive before is left out of every count, which takes long enough as it is."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def body() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh())
+
+
+def alive() -> int:
+    gc.collect()
+    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+
+def grown(learner: Learner, episode: Any) -> int:
+    """Tensors alive after fifty steps, less those after five."""
+    optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], lr=1e-4)
+    counts = {}
+    for step in range(1, 51):
+        learner.begin_step(step - 1, 50)
+        optimizer.zero_grad(set_to_none=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of minima that these few steps do not reach
+            learner(episode).loss.backward()
+        optimizer.step()
+        learner.end_step()
+        if step in (5, 50):
+            counts[step] = alive()
+    return counts[50] - counts[5]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_labelled_learners(name: str) -> None:
+    torch.manual_seed(0)
+    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if LEARNERS[name].inner else None)
+    learner = build_labelled(name, body(), settings).double()
+    episode = vectors(tasks=2)
+    if name == "linear-probe":  # classes are found by the rows that samples come from
+        own = [Samples(s.images, s.labels, None, s.labels) for s in (episode.support, episode.query)]
+        episode = Episode(*own)
+    assert grown(learner, episode) == 0
+
+
+@pytest.mark.parametrize("name", ADJOINTS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_adjoints(name: str, optimizer: str) -> None:
+    torch.manual_seed(0)
+    inner = InnerLoop(inner_optimizer(optimizer, 0.01, clip=1.0), steps=3, adjoint=ADJOINTS[name])
+    assert grown(MAML(Classifier(body(), 4, 3), inner).double(), vectors(tasks=2)) == 0
+
+
+def pairs() -> Episode:
+    def side(n: int) -> Samples:
+        return Samples(torch.randn(2, n, 2, 5), None, None, torch.zeros(2, n, dtype=torch.int64))
+
+    return Episode(side(4), side(3))
+
+
+def ssl(kind: type[SelfSupervised], objective: str, **options: Any) -> Learner:
+    made = build_objective(objective)
+    predictor = Predictor(6, 4) if made.predictor else None
+    return kind(body(), made, projector=Projector(4, 6, 6), predictor=predictor, isotropy=0.1, **options)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_self_supervised_learners(objective: str) -> None:
+    torch.manual_seed(0)
+    assert grown(ssl(SelfSupervised, objective), pairs()) == 0
+
+
+@pytest.mark.parametrize("kind", [TC2, LookAheadTC2])
+@pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first order"])
+def test_tc2(kind: type[TC2], adjoint: str) -> None:
+    torch.manual_seed(0)
+    inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
+    learner = ssl(kind, "byol", calibrator=Calibrator(4, 2), inner=inner, gamma=0.5)
+    assert grown(learner, pairs()) == 0
+
+
+@pytest.mark.parametrize("adjoint", ["unroll", "recompute"])
+def test_calibrated_encoders(adjoint: str) -> None:
+    torch.manual_seed(0)
+    inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
+    encoder = calibrated(body(), Calibrator(4, 2), inner=inner)
+    learner = MAML(Classifier(encoder, 4, 3), InnerLoop(torchopt.sgd(0.01), steps=2)).double()
+    assert grown(learner, vectors(tasks=2)) == 0
+
+
+def test_the_count_sees_a_leak() -> None:
+    kept = []
+
+    class Hoards(SelfSupervised):
+        def forward(self, episode: Episode) -> Any:
+            outcome = super().forward(episode)
+            kept.append(outcome.loss)
+            return outcome
+
+    assert grown(ssl(Hoards, "simclr"), pairs()) >= 45
