@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metatc2.checkpoint import latest_checkpoint, step_of
 from metatc2.config import Config, differences, fingerprint, read_config
+from metatc2.config.files import PATH_SOURCES
 from metatc2.errors import InputError
 from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, writing
 from metatc2.folder_lock import FolderLock
@@ -76,6 +77,16 @@ class RunFolder:
     def encoder(self) -> Path:
         """The trained encoder; it is written last."""
         return self.path / ENCODER
+
+    @property
+    def calibrator(self) -> Path:
+        """Of TC² where it works on the encoder's output."""
+        return self.path / CALIBRATOR
+
+    @property
+    def learner(self) -> Path:
+        """The whole learner, of those on labelled tasks."""
+        return self.path / LEARNER
 
     @property
     def latest(self) -> Path | None:
@@ -210,20 +221,38 @@ class RunFolder:
         if state is State.RUNNING:
             return self._busy(self._lock.holder() or "another process")
         if state is State.NEW:
-            return (
-                f"{self.path} is not a run folder (it has no {CONFIG}); make one with: metatc2 pretrain TASK --run {self.path}"
-            )
+            return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: metatc2 pretrain TASK --run {self.path}"
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
             return (
-                f"{self.path} is not a run folder of metatc2 pretrain: EpisodicTrainer wrote it (it has no {CONFIG}), and your "
-                "own code knows its learner; continue it there with EpisodicTrainer(..., run=...).resume(), or read the weights "
-                f'with metatc2.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
+                f"{self.path} is not a run folder of metatc2 pretrain: EpisodicTrainer wrote it (it has no {CONFIG}), and "
+                "your own code knows its learner; continue it there with EpisodicTrainer(..., run=...).resume(), or read the "
+                f'weights with metatc2.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
             )
         return (
             f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: metatc2 "
             "pretrain TASK --run DIR"
         )
+
+
+@contextmanager
+def sources_from(folder: RunFolder, config: Config) -> Iterator[None]:
+    """Say where a relative path of the run's own data is looked for, if the block cannot find it.
+
+    Raises:
+        InputError: that of the block, with the reason.
+    """
+    try:
+        yield
+    except InputError as error:
+        kind, colon, path = config.data.source.partition(":")
+        relative = colon and kind in {name.rstrip(":") for name in PATH_SOURCES} and not path.startswith(("/", "~"))
+        if not relative or os.path.exists(path):
+            raise
+        raise InputError(
+            f"{error}; {folder.config} names the data {config.data.source} relative to the folder where the run was started, "
+            f"and this command runs in {Path.cwd()}: run it where {path} lies"
+        ) from error
 
 
 def read_run_config(path: Path) -> Config:

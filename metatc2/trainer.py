@@ -346,13 +346,11 @@ def _another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str
     if keys == ["data"]:
         return (
             f"the data changed since checkpoint {found} was written: images, labels or splits are not those that the run was "
-            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a new "
-            "run on what there is now"
+            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a "
+            "new run on what there is now"
         )
     listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
-    return (
-        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it was started with"
-    )
+    return f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it was started with"
 
 
 def _plain(about: dict[str, Any]) -> dict[str, Any]:
