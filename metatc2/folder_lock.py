@@ -7,10 +7,12 @@ import os
 import platform
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from metatc2.files import is_alive
+from metatc2.files import is_alive, make_folder
 
 _TRIES, _PAUSE = 10, 0.02  # a process that only looks holds the lock for a moment
 
@@ -96,6 +98,25 @@ class FolderLock:
         opened.write(json.dumps({"process": os.getpid(), "machine": platform.node()}))
         opened.flush()
         self._opened = opened
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process reads and rewrites the results in a folder, and keep others waiting for the block.
+
+    The folder is made if need be.
+
+    Raises:
+        OSError: if the lock cannot be made.
+    """
+    make_folder(folder)
+    lock = FolderLock(folder / ".results.lock")
+    while lock.take() is not None:
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        lock.give_back()
 
 
 def _lock(opened: IO[str], *, exclusive: bool) -> bool | None:

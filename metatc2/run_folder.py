@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -12,7 +13,7 @@ from metatc2.checkpoint import latest_checkpoint, step_of
 from metatc2.config import Config, differences, fingerprint, read_config
 from metatc2.config.files import PATH_SOURCES
 from metatc2.errors import InputError
-from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, writing
+from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, write_atomically, writing
 from metatc2.folder_lock import FolderLock
 
 CONFIG = "config.toml"
@@ -22,13 +23,13 @@ ENCODER, CALIBRATOR, LEARNER = "encoder.safetensors", "calibrator.safetensors", 
 RESULTS, ACCURACIES = "transfer.json", "transfer.safetensors"
 DIAGNOSIS = "diagnose.json"
 FEATURES = "features"
-LOCK = ".lock"
+LOCK, RESULTS_LOCK = ".lock", ".results.lock"
 DEMO = ".demo"
 # What belongs to one trained encoder; the rest to the training.
 TRAINED = (ENCODER, CALIBRATOR, LEARNER, RESULTS, ACCURACIES, DIAGNOSIS)
-_OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, DEMO, *TRAINED})
+_OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
 # What a run may have left behind before its config.toml, which comes first.
-_OF_NO_ACCOUNT = frozenset({LOCK, DEMO})
+_OF_NO_ACCOUNT = frozenset({LOCK, RESULTS_LOCK, DEMO})
 
 
 class State(Enum):
@@ -213,6 +214,32 @@ class RunFolder:
                 "EpisodicTrainer.resume(), or name another folder with run="
             )
 
+    @property
+    def is_of_demo(self) -> bool:
+        """Whether the demo made it, and may replace it."""
+        return (self.path / DEMO).is_file()
+
+    @property
+    def strangers(self) -> list[str]:
+        """Names of what lies in the folder and is not of a run."""
+        names = [path.name for path in self.path.iterdir() if not is_leftover(path)] if self.path.is_dir() else []
+        return sorted(name for name in names if name not in _OF_A_RUN)
+
+    def mark_as_demo(self) -> None:
+        """Note that the demo makes it."""
+        with writing(self.path):
+            write_atomically(
+                self.path / DEMO, b"metatc2 demo made this folder and replaces its run when it is called again\n"
+            )
+
+    def remove_run(self) -> None:
+        """Remove the files of a run, and no others."""
+        for name in (*TRAINED, METRICS, CONFIG):
+            with writing(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
+        for name in (CHECKPOINT, FEATURES):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
     def _busy(self, holder: str) -> str:
         return f"{self.path} is in use: {holder} trains in it; wait until it has ended, or stop it"
 
@@ -221,7 +248,8 @@ class RunFolder:
         if state is State.RUNNING:
             return self._busy(self._lock.holder() or "another process")
         if state is State.NEW:
-            return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: metatc2 pretrain TASK --run {self.path}"
+            make = f"metatc2 pretrain TASK --run {self.path}"
+            return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: {make}"
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
             return (

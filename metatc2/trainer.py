@@ -350,7 +350,9 @@ def _another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str
             "new run on what there is now"
         )
     listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
-    return f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it was started with"
+    return (
+        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it began with"
+    )
 
 
 def _plain(about: dict[str, Any]) -> dict[str, Any]:
