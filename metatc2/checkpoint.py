@@ -56,8 +56,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], about: dict[
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(state, "", tensors)
     blob = save_tensors(tensors)
+    about = json.loads(json.dumps(about))  # as it will be read: JSON has no tuples, and texts alone for keys
     facts = {"step": step, "about": about, "sha256": hashlib.sha256(blob).hexdigest(), "state": skeleton}
-    facts = json.loads(json.dumps(facts))  # as it will be read: JSON has no tuples, and texts alone for keys
     facts["facts_sha256"] = _facts_sha256(facts)
     final = folder / f"step-{step:08d}"
 

@@ -8,7 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -63,8 +63,12 @@ class FolderLock:
 
     def give_back(self) -> None:
         """Give the lock back; nothing where it is not held."""
-        if self._opened is not None:
-            self.file.unlink(missing_ok=True)
+        if self._opened is None:
+            return
+        try:
+            with suppress(OSError):
+                self.file.unlink(missing_ok=True)
+        finally:
             self._opened.close()
             self._opened = None
 
