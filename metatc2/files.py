@@ -160,7 +160,7 @@ def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
         InputError: if it cannot.
     """
     with writing(folder, cure):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(folder)  # a name that is too long
         above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not above.is_dir():

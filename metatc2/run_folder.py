@@ -110,7 +110,7 @@ class RunFolder:
         names = {name for name in names if name not in _OF_NO_ACCOUNT and not is_leftover(Path(name))}
         if not names:
             return State.NEW
-        return State.TRAINER if names & {METRICS, CHECKPOINT} and names <= _OF_A_RUN else State.FOREIGN
+        return State.TRAINER if names & {METRICS, CHECKPOINT} and names.isdisjoint(TRAINED) else State.FOREIGN
 
     @contextmanager
     def owned(self) -> Iterator[None]:

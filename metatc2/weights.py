@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from metatc2.build import build_fresh_encoder, build_learner
@@ -15,6 +15,7 @@ from metatc2.config import Config, fingerprint
 from metatc2.errors import InputError
 from metatc2.learners import TC2, LabelledLearner
 from metatc2.pretrained import CalibratedEncoder, Pretrained
+from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 from metatc2.weights_header import Header
 
@@ -112,8 +113,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; name a file of weights in safetensors")
     try:
-        with safe_open(file, "pt") as content:
-            return {key: content.get_tensor(key) for key in content.keys()}, dict(content.metadata() or {})  # noqa: SIM118
+        return read_safetensors(file)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
 

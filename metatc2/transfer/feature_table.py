@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from metatc2.checkpoint import tensors_sha256
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.files import write_atomically
+from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer.features import extract, finite, raw_pixels
 from metatc2.transfer.targets import fingerprint
 
@@ -155,11 +156,10 @@ def module_sha256(module: nn.Module) -> str:
 def _read(file: Path, key: str, rows: int) -> Tensor | None:
     """Features kept earlier; None where there are none, or what is there is damaged: they can be computed again."""
     try:
-        with safe_open(file, framework="pt") as content:
-            features: Tensor = content.get_tensor("features")
-            about = content.metadata() or {}
-            right = about.get("key") == key and about.get("sha256") == tensors_sha256({"features": features})
-            whole = right and features.ndim == 2 and len(features) == rows
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError):
+        tensors, about = read_safetensors(file)
+        features = tensors["features"]
+        right = about.get("key") == key and about.get("sha256") == tensors_sha256({"features": features})
+        whole = right and features.ndim == 2 and len(features) == rows
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
         return None
     return features if whole else None

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metatc2.errors import InputError, nearest
 from metatc2.files import json_bytes, printable, write_atomically, writing
+from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
 
 _CONTENT = "metatc2 accuracies"
@@ -198,15 +199,14 @@ def _beside(path: Path) -> Path:
 def _accuracies(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """What a file of accuracies says about itself, and the accuracies."""
     try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("content") != _CONTENT:
-                raise InputError(f"{path} holds something else than accuracies; choose another name for the results")
-            return about, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        named, about = read_safetensors(path)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); delete it and {path.stem}.json, and run `metatc2 transfer` again"
         ) from error
+    if about.get("content") != _CONTENT:
+        raise InputError(f"{path} holds something else than accuracies; choose another name for the results")
+    return about, named
 
 
 def _row(item: Any, where: str) -> Row:
