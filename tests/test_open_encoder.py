@@ -13,10 +13,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from metatc2.checkpoint import tensors_sha256
 from metatc2.config import TransferConfig
 from metatc2.data import load
 from metatc2.encoders import build_encoder
-from metatc2.checkpoint import tensors_sha256
 from metatc2.errors import InputError
 from metatc2.interop.hub import from_pretrained, save_pretrained
 from metatc2.measure import measure
