@@ -250,7 +250,7 @@ def _about(config: Config, store: ImageStore) -> dict[str, str]:
 def _finish(
     trainer: EpisodicTrainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
 ) -> None:
-    trainer.fit(stop=stop)
+    trainer.fit() if stop is None else trainer.fit(stop=stop)
     if trainer.step < config.trainer.steps:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
