@@ -276,7 +276,7 @@ def _range(low: int, high: int | None) -> int | tuple[int, int]:
 def build_trainer_options(config: Config) -> TrainerOptions:
     """The part of ``[trainer]`` that the trainer itself needs."""
     values = {f.name: getattr(config.trainer, f.name) for f in dataclasses.fields(TrainerOptions)}
-    return TrainerOptions(**values)
+    return TrainerOptions(**{**values, "lengthened": config.trainer.lengthened or ()})
 
 
 def _check_sizes(config: Config, objective: Objective) -> None:

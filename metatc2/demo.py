@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,11 +21,13 @@ from torch import Tensor
 
 from metatc2 import runs
 from metatc2.build import build_views
-from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, override, read_task
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
+from metatc2.files import check_writable, write_atomically, writing
+from metatc2.metrics_file import read_metrics
 from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure, wide_console
+from metatc2.run_folder import RESULTS, RunFolder, State
 from metatc2.transfer import (
     MEAN_TARGET,
     RANDOM_ENCODER,
@@ -90,8 +91,7 @@ def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> No
     )
     jobs = [(o, m, s) for s in range(seeds) for o in OBJECTIVES for m in METHODS]
     paths = {job: folder / f"{job[0]}-{job[1]}-s{job[2]}" for job in jobs}
-    for path in paths.values():
-        shutil.rmtree(path, ignore_errors=True)
+    _make_room(folder, [RunFolder(path) for path in paths.values()])
     # One thread a process: small convolutions gain more from a second process than from a second thread.
     workers = max(1, min(len(jobs), torch.get_num_threads()))
     context = multiprocessing.get_context("spawn")
@@ -109,6 +109,26 @@ def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> No
                 console.print(note, highlight=False)
     _report(folder, paths, seeds, store, console)
     console.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+
+
+def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
+    """Remove the runs of an earlier demo, which are marked as its own; nothing is removed if anything is somebody else's."""
+    other = "move it, or name another folder with --folder"
+    whole = RunFolder(folder)
+    for name in ("demo.json", "demo.png"):
+        if (folder / name).exists() and not whole.is_of_demo:
+            raise InputError(f"{folder / name} was not made by this demo, which would replace it; {other}")
+    for run in runs:
+        check_writable(run.path, "name a folder of yours with --folder")
+        if not run.is_of_demo and run.state is not State.NEW:
+            raise InputError(f"{run.path} was not made by this demo, which would replace it; {other}")
+        if run.strangers:
+            raise InputError(f"{run.path / run.strangers[0]} was not made by this demo; {other}")
+    for own in (whole, *runs):
+        own.mark_as_demo()  # before anything is written: a demo that is cut can be made again
+    for run in runs:
+        with run.owned():
+            run.remove_run()
 
 
 def _job(objective: str, calibration: str, seed: int, path: Path, changes: Sequence[str]) -> str:
@@ -130,7 +150,7 @@ def _report(
         for objective in OBJECTIVES
         for method in ("none", "standardise")
     }
-    rows = {job: read_results(path / "transfer.json")[0] for job, path in paths.items()}
+    rows = {job: read_results(path / RESULTS)[0] for job, path in paths.items()}
     for shot in (1, 5):
         console.print(_summary(rows, seeds, shot))
     console.print(
@@ -138,20 +158,21 @@ def _report(
     )
     sentence = headline(found)
     console.print(sentence, highlight=False)
-    write_atomically(
-        folder / "demo.json",
-        json.dumps([d.to_json() for differences in found.values() for d in differences], indent=1).encode(),
-    )
-    demo_figure(
-        folder / "demo.png",
-        views=_views(store),
-        bars=_bars(rows, seeds),
-        styles=_styles(),
-        curves=_curves(paths, seeds),
-        usage=_usage(paths["simclr", "tc2", 0], store),
-        headline=sentence,
-        shot=SHOT,
-    )
+    with writing(folder, "name a folder of yours with --folder"):
+        write_atomically(
+            folder / "demo.json",
+            json.dumps([d.to_json() for differences in found.values() for d in differences], indent=1).encode(),
+        )
+        demo_figure(
+            folder / "demo.png",
+            views=_views(store),
+            bars=_bars(rows, seeds),
+            styles=_styles(),
+            curves=_curves(paths, seeds),
+            usage=_usage(paths["simclr", "tc2", 0], store),
+            headline=sentence,
+            shot=SHOT,
+        )
     console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}", highlight=False)
 
 
@@ -237,8 +258,7 @@ def _curves(paths: dict[tuple[str, str, int], Path], seeds: int) -> dict[str, li
     curves: dict[str, list[MethodCurve]] = {}
     for objective, name in OBJECTIVES.items():
         for method, label in METHODS.items():
-            files = [paths[objective, method, s] / "metrics.jsonl" for s in range(seeds)]
-            records = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+            records = [read_metrics(RunFolder(paths[objective, method, s]).metrics) for s in range(seeds)]
             losses = np.array([[r["ssl"] for r in run] for run in records])
             curves.setdefault(name, []).append(MethodCurve(label, [r["step"] for r in records[0]], losses))
     return curves

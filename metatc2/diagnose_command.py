@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metatc2.build import build_learner, build_sampler, build_views
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint, write_atomically
+from metatc2.checkpoint import load_checkpoint
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.errors import InputError
+from metatc2.files import check_writable, printable, write_atomically, writing
 from metatc2.learners import SelfSupervised
 from metatc2.measure import Sources
 from metatc2.open_encoder import open_encoder
+from metatc2.run_folder import DIAGNOSIS, RunFolder, sources_from
 from metatc2.runs import Run, load_run
 from metatc2.stages import OUTPUT
 from metatc2.transfer import parse_target
 from metatc2.zoo import ZOOS
 
-FILE = "diagnose.json"
+_CURE = "see to it that you may write there, or copy the run folder and diagnose the copy"
 
 
 def run(
@@ -49,7 +51,9 @@ def run(
     found = load_run(path)
     data = found.config.data
     source, split = parse_target(on) if on else (data.source, data.split)
-    store = Sources.of(data).store(source, found.pretrained)
+    check_writable(path, _CURE)  # what cannot be written should not take a diagnosis to find out
+    with sources_from(RunFolder(path), found.config):
+        store = Sources.of(data).store(source, found.pretrained)
     others = {}
     for name in against:
         path_or_name, at, layer = name.rpartition("@")
@@ -80,7 +84,8 @@ def run(
         max_images=max_images,
         seed=seed,
     )
-    write_atomically(path / FILE, diagnosis.to_json().encode())
+    with writing(path / DIAGNOSIS, _CURE):
+        write_atomically(path / DIAGNOSIS, printable(diagnosis.to_json()).encode())
     return diagnosis
 
 
@@ -94,14 +99,14 @@ def _own(found: Run) -> ImageStore:
 
 def _learner(found: Run) -> SelfSupervised | None:
     """The learner as it was trained; None on labelled tasks, or where no checkpoint is left."""
-    checkpoint = latest_checkpoint(found.path / "checkpoint")
+    checkpoint = RunFolder(found.path).latest
     if found.config.learner.name != "ssl" or checkpoint is None:
         return None
     learner = build_learner(found.config, found.channels, found.image_size)
     assert isinstance(learner, SelfSupervised)  # what "ssl" builds
     try:
         learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{checkpoint} does not fit the learner of {found.path}/config.toml; train the run again"
         ) from error

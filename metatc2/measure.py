@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from metatc2.checkpoint import write_atomically
 from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
+from metatc2.files import check_writable, json_bytes, write_atomically, writing
+from metatc2.folder_lock import only_one
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.run_folder import FEATURES, RESULTS
 from metatc2.transfer import (
     RANDOM_ENCODER,
+    FeaturesNotKept,
     Row,
     Target,
     evaluate,
@@ -28,9 +31,9 @@ from metatc2.transfer import (
     write_results,
 )
 
-RESULTS = "transfer.json"
+__all__ = ["IDENTITY", "RESULTS", "Sources", "UncheckedClasses", "find_targets", "measure", "read_identity"]
+
 IDENTITY = "encoder.json"
-FEATURES = "features"
 
 
 class UncheckedClasses(UserWarning):
@@ -133,7 +136,7 @@ def measure(
     # Looked at first: what cannot be written or added to should not take an evaluation to find out.
     path = folder / RESULTS
     _check_folder(folder, encoder, sha256)
-    kept, known = read_results(path) if path.exists() else ([], {})
+    _earlier(path)
     rows, accuracies = evaluate(
         encoders,
         targets,
@@ -151,21 +154,45 @@ def measure(
         fine_tune_steps=settings.fine_tune_steps,
         compute=encoder.compute,
         learners=encoder.learners,
-        cache=folder / FEATURES,
+        cache=_cache(folder / FEATURES),
     )
-    measured = {row.key for row in rows}
-    # Rows of an encoder that has been trained anew since do not belong to this folder any more.
-    kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
-    _write_identity(folder, encoder, sha256)
-    write_results(path, kept + rows, known | accuracies)
+    with writing(folder, "name another folder with --out"), only_one(folder):
+        # Read again: another process may have measured other targets meanwhile.
+        _check_identity(folder, encoder, sha256)
+        kept, known = _earlier(path)
+        measured = {row.key for row in rows}
+        # Rows of an encoder that has been trained anew since do not belong to this folder any more.
+        kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
+        _write_identity(folder, encoder, sha256)
+        write_results(path, kept + rows, known | accuracies)
     return rows
+
+
+def _earlier(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
+    return read_results(path) if os.path.lexists(path) else ([], {})
+
+
+def _cache(folder: Path) -> Path | None:
+    """The folder of features, if it can be written to: what is kept there only saves time."""
+    try:
+        check_writable(folder)
+    except InputError as error:
+        warnings.warn(
+            f"{error}; features are computed and not kept, so the next call computes them again",
+            FeaturesNotKept,
+            stacklevel=3,
+        )
+        return None
+    return folder
 
 
 def _check_folder(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """The folder can be written, and holds no results of another encoder."""
-    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{folder} cannot be written; name a folder of yours")
+    check_writable(folder, "results can be kept in another folder with --out DIR")
+    _check_identity(folder, encoder, sha256)
+
+
+def _check_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
     if (folder / IDENTITY).exists():
         held = read_identity(folder)
         if held["sha256"] != sha256:
@@ -179,7 +206,7 @@ def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """A folder that is no run folder says whose results it holds."""
     if not (folder / "config.toml").exists() and not (folder / IDENTITY).exists():
         facts = {"name": encoder.name, "sha256": sha256, "source": encoder.source, "seed": encoder.seed}
-        write_atomically(folder / IDENTITY, (json.dumps(facts, indent=1) + "\n").encode())
+        write_atomically(folder / IDENTITY, json_bytes(facts) + b"\n")
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -190,8 +217,10 @@ def read_identity(folder: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads((folder / IDENTITY).read_bytes())
-        return {"name": str(found["name"]), "sha256": str(found["sha256"]), "seed": int(found["seed"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if type(found["seed"]) is not int or not isinstance(found["name"], str) or not isinstance(found["sha256"], str):
+            raise TypeError("name and sha256 must be texts and seed a whole number")
+        return {"name": found["name"], "sha256": found["sha256"], "seed": found["seed"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{folder / IDENTITY} cannot be read ({error}); delete the folder and measure again"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from metatc2.config import read_config
@@ -60,7 +61,7 @@ def open_encoder(
                 "data.channels and data.image_size"
             )
         return encoder_from(read_config(where), path, where=where, name=name)
-    if (path / "config.json").exists() and not (path / "config.toml").exists():
+    if os.path.exists(path / "config.json") and not os.path.exists(path / "config.toml"):
         from metatc2.interop.hub import from_pretrained
 
         return from_pretrained(path)

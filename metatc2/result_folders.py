@@ -8,8 +8,8 @@ from pathlib import Path
 
 from metatc2.config import method_key, method_name
 from metatc2.errors import InputError
-from metatc2.measure import IDENTITY, RESULTS, read_identity
-from metatc2.run_folder import read_run_config
+from metatc2.measure import IDENTITY, read_identity
+from metatc2.run_folder import RESULTS, read_run_config
 from metatc2.transfer import Difference, Matrix, Run, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
 

@@ -1,11 +1,286 @@
-"""The configuration that a run folder keeps."""
+"""A run folder: the names of its files, whose it is at the moment, and what may be done with it."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 
-from metatc2.config import Config, read_config
+from metatc2.checkpoint import latest_checkpoint, step_of
+from metatc2.config import Config, differences, fingerprint, read_config
+from metatc2.config.files import PATH_SOURCES
 from metatc2.errors import InputError
+from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, write_atomically, writing
+from metatc2.folder_lock import FolderLock
+
+CONFIG = "config.toml"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint"
+ENCODER, CALIBRATOR, LEARNER = "encoder.safetensors", "calibrator.safetensors", "learner.safetensors"
+RESULTS, ACCURACIES = "transfer.json", "transfer.safetensors"
+DIAGNOSIS = "diagnose.json"
+FEATURES = "features"
+LOCK, RESULTS_LOCK = ".lock", ".results.lock"
+DEMO = ".demo"
+# What belongs to one trained encoder; the rest to the training.
+TRAINED = (ENCODER, CALIBRATOR, LEARNER, RESULTS, ACCURACIES, DIAGNOSIS)
+_OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
+# What a run may have left behind before its config.toml, which comes first.
+_OF_NO_ACCOUNT = frozenset({LOCK, RESULTS_LOCK, DEMO})
+
+
+class State(Enum):
+    """What a folder is. `RunFolder.state` tells; every message about a folder follows from it."""
+
+    NEW = "nothing there"
+    FOREIGN = "files that are not of a run"
+    TRAINER = "written by EpisodicTrainer: records or checkpoints and no config.toml"
+    BEGUN = "a run that was cut before its first checkpoint"
+    CUT = "a run that was cut after a checkpoint"
+    FINISHED = "a run with its encoder"
+    RUNNING = "another process works in it"
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: need not be there.
+
+    >>> RunFolder(Path("no such folder")).state
+    <State.NEW: 'nothing there'>
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FolderLock(path / LOCK)
+        self._depth = 0
+
+    @property
+    def config(self) -> Path:
+        """What the run is trained with."""
+        return self.path / CONFIG
+
+    @property
+    def metrics(self) -> Path:
+        """Records of training."""
+        return self.path / METRICS
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / CHECKPOINT
+
+    @property
+    def encoder(self) -> Path:
+        """The trained encoder; it is written last."""
+        return self.path / ENCODER
+
+    @property
+    def calibrator(self) -> Path:
+        """Of TC² where it works on the encoder's output."""
+        return self.path / CALIBRATOR
+
+    @property
+    def learner(self) -> Path:
+        """The whole learner, of those on labelled tasks."""
+        return self.path / LEARNER
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest checkpoint."""
+        return latest_checkpoint(self.checkpoints)
+
+    @property
+    def state(self) -> State:
+        """What the folder is now."""
+        if os.path.exists(self.path) and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file and no run folder; name a folder")
+        with reading(self.path):
+            names = {entry.name for entry in self.path.iterdir()} if os.path.exists(self.path) else set()
+        if self._lock.holder() is not None:
+            return State.RUNNING
+        if CONFIG in names:
+            if ENCODER in names:
+                return State.FINISHED
+            return State.BEGUN if self.latest is None else State.CUT
+        names = {name for name in names if name not in _OF_NO_ACCOUNT and not is_leftover(Path(name))}
+        if not names:
+            return State.NEW
+        return State.TRAINER if names & {METRICS, CHECKPOINT} and names.isdisjoint(TRAINED) else State.FOREIGN
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep every other process out for the time of the block, and remove what dead ones left half-written.
+
+        The folder is made if need be. Blocks may be nested.
+
+        Raises:
+            InputError: if another process works in the folder, or it cannot be written.
+        """
+        if self._depth == 0:
+            with writing(self.path):
+                make_folder(self.path)
+                holder = self._lock.take()
+            if holder is not None:
+                raise InputError(self._busy(holder))
+            for folder in (self.path, self.checkpoints, self.path / FEATURES):
+                remove_leftovers(folder)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._lock.give_back()
+
+    def read_config(self) -> Config:
+        """What the run was trained with.
+
+        Raises:
+            InputError: if the folder is not that of a run, or its configuration is damaged.
+        """
+        if not os.path.exists(self.config):
+            raise InputError(self._no_run())
+        return read_config(self.config)
+
+    def require_startable(self, config: Config) -> None:
+        """Refuse a folder in which a run of this configuration must not begin. Leaves no trace.
+
+        Raises:
+            InputError: unless nothing is there, or a run of the same configuration that has no checkpoint.
+        """
+        state, other = self.state, "or name another folder with --run"
+        if state is State.RUNNING:
+            raise InputError(self._busy(self._lock.holder() or "another process"))
+        if state is State.FOREIGN:
+            raise InputError(f"{self.path} exists already and holds files that are not of a run; move them, {other}")
+        if state is State.TRAINER:
+            raise InputError(f"{self.path} exists already and was written by EpisodicTrainer; move it, {other}")
+        if state is State.CUT:
+            raise InputError(f"{self.path} exists already; continue it with --resume {self.path}, {other}")
+        if state is State.FINISHED:
+            raise InputError(
+                f"{self.path} exists already and is finished; metatc2 transfer {self.path} measures it, metatc2 pretrain "
+                f"--resume {self.path} --steps N trains it longer, {other}"
+            )
+        if state is State.BEGUN:
+            begun = read_config(self.config)
+            if fingerprint(begun) != fingerprint(config):
+                raise InputError(
+                    f"{self.path} exists already, begun with another configuration ({'; '.join(differences(begun, config))}) "
+                    f"and without a checkpoint; start that one again with --resume {self.path}, delete the folder, {other}"
+                )
+        check_writable(self.path, "name a folder of yours with --run")
+
+    def require_resumable(self) -> State:
+        """Whether the run was begun, cut, or is finished.
+
+        Raises:
+            InputError: if another process works in the folder, or it is not that of a run.
+        """
+        state = self.state
+        if state is State.RUNNING:
+            raise InputError(self._busy(self._lock.holder() or "another process"))
+        if state in (State.NEW, State.FOREIGN, State.TRAINER):
+            raise InputError(self._no_run())
+        return state
+
+    def require_finished(self) -> None:
+        """Refuse a folder without a trained encoder.
+
+        Raises:
+            InputError: if it is not that of a run, or the run is not finished.
+        """
+        if (state := self.require_resumable()) is not State.FINISHED:
+            step = 0 if state is State.BEGUN or self.latest is None else step_of(self.latest)
+            cut = f"cut at step {step}" if step else "cut before its first checkpoint"
+            raise InputError(
+                f"{self.path} has no {ENCODER} ({cut}): the run is not finished; metatc2 pretrain --resume {self.path}"
+            )
+
+    def require_behind(self, step: int) -> None:
+        """Refuse to train from a step where another training has left a later checkpoint; for `EpisodicTrainer`.
+
+        Raises:
+            InputError: if there is one.
+        """
+        if self.latest is not None and step_of(self.latest) > step:
+            raise InputError(
+                f"{self.path} holds a run at step {step_of(self.latest)}, and this trainer is at step {step}; continue it with "
+                "EpisodicTrainer.resume(), or name another folder with run="
+            )
+
+    @property
+    def is_of_demo(self) -> bool:
+        """Whether the demo made it, and may replace it."""
+        return (self.path / DEMO).is_file()
+
+    @property
+    def strangers(self) -> list[str]:
+        """Names of what lies in the folder and is not of a run."""
+        names = [path.name for path in self.path.iterdir() if not is_leftover(path)] if self.path.is_dir() else []
+        return sorted(name for name in names if name not in _OF_A_RUN)
+
+    def mark_as_demo(self) -> None:
+        """Note that the demo makes it."""
+        with writing(self.path):
+            write_atomically(
+                self.path / DEMO, b"metatc2 demo made this folder and replaces its run when it is called again\n"
+            )
+
+    def remove_run(self) -> None:
+        """Remove the files of a run, and no others."""
+        for name in (*TRAINED, METRICS, CONFIG):
+            with writing(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
+        for name in (CHECKPOINT, FEATURES):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def _busy(self, holder: str) -> str:
+        return f"{self.path} is in use: {holder} trains in it; wait until it has ended, or stop it"
+
+    def _no_run(self) -> str:
+        state = self.state
+        if state is State.RUNNING:
+            return self._busy(self._lock.holder() or "another process")
+        if state is State.NEW:
+            make = f"metatc2 pretrain TASK --run {self.path}"
+            return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: {make}"
+        if state is State.TRAINER:
+            latest = self.latest or self.checkpoints / "step-XXXXXXXX"
+            return (
+                f"{self.path} is not a run folder of metatc2 pretrain: EpisodicTrainer wrote it (it has no {CONFIG}), and "
+                "your own code knows its learner; continue it there with EpisodicTrainer(..., run=...).resume(), or read the "
+                f'weights with metatc2.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
+            )
+        return (
+            f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: metatc2 "
+            "pretrain TASK --run DIR"
+        )
+
+
+@contextmanager
+def sources_from(folder: RunFolder, config: Config) -> Iterator[None]:
+    """Say where a relative path of the run's own data is looked for, if the block cannot find it.
+
+    Raises:
+        InputError: that of the block, with the reason.
+    """
+    try:
+        yield
+    except InputError as error:
+        kind, colon, path = config.data.source.partition(":")
+        relative = colon and kind in {name.rstrip(":") for name in PATH_SOURCES} and not path.startswith(("/", "~"))
+        if not relative or os.path.exists(path):
+            raise
+        raise InputError(
+            f"{error}; {folder.config} names the data {config.data.source} relative to the folder where the run was started, "
+            f"and this command runs in {Path.cwd()}: run it where {path} lies"
+        ) from error
 
 
 def read_run_config(path: Path) -> Config:
@@ -14,8 +289,4 @@ def read_run_config(path: Path) -> Config:
     Raises:
         InputError: if the folder is not that of a run, or its configuration is damaged.
     """
-    if not (path / "config.toml").exists():
-        raise InputError(
-            f"{path} is not a run folder (it has no config.toml); make one with: metatc2 pretrain TASK --run {path}"
-        )
-    return read_config(path / "config.toml")
+    return RunFolder(path).read_config()

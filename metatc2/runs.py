@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as save_tensors
 from torch import nn
 
 from metatc2.build import build_data, build_learner, build_sampler, build_trainer_options
 from metatc2.calibration import Calibrator
-from metatc2.checkpoint import latest_checkpoint, write_atomically
+from metatc2.checkpoint import step_of, tensors_sha256
 from metatc2.config import Config, fingerprint, write_config
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
+from metatc2.files import write_atomically, writing
 from metatc2.learners import LabelledLearner
 from metatc2.measure import Sources, find_targets, measure
 from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.result_folders import compare, matrices
-from metatc2.run_folder import read_run_config
+from metatc2.run_folder import RunFolder, State, sources_from
+from metatc2.run_lengths import archive, at_every_length, lengthened
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, Row, SeenClasses
 from metatc2.weights import encoder_from, read_tensors
+from metatc2.weights_header import encode_module, module_tensors
 
-__all__ = ["Run", "compare", "default_folder", "load_run", "matrices", "pretrain", "resume", "transfer"]
+__all__ = [
+    "Run",
+    "TrainingStopped",
+    "compare",
+    "default_folder",
+    "load_run",
+    "matrices",
+    "pretrain",
+    "resume",
+    "transfer",
+]
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop before its end. The message says how it goes on."""
 
 
 @dataclass(frozen=True)
@@ -88,42 +103,80 @@ def default_folder(task: str, config: Config) -> Path:
     return Path("runs") / f"{stem}-{method}-{config.calibration.name}-s{config.trainer.seed}"
 
 
-def pretrain(config: Config, path: Path, *, store: ImageStore | None = None, show: bool = False) -> Run:
+def pretrain(
+    config: Config,
+    path: Path,
+    *,
+    store: ImageStore | None = None,
+    show: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
     """Pre-train as configured and write the run folder. Nothing is written before every part could be built.
 
     Args:
         config: see `Config`.
-        path: run folder; must be new or empty.
+        path: run folder; must be new or empty, or hold a run of the same configuration that was cut before its first
+            checkpoint, which is started again.
         store: the data, where the caller has loaded it already.
         show: show live progress.
+        stop: asked before every step, see `EpisodicTrainer.fit`.
 
     Raises:
-        InputError: if the folder is in use or the configuration cannot work.
+        InputError: if the folder is in use or cannot be written, or the configuration cannot work.
         TrainingDiverged: if the loss is no longer finite.
+        TrainingStopped: if `stop` said so.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        hint = f"continue it with --resume {path}" if (path / "checkpoint").exists() else "remove it"
-        raise InputError(f"{path} exists already; {hint}, or name another folder with --run")
-    trainer, store = _trainer(config, path, store, show)
-    write_config(config, path / "config.toml")
-    return _finish(trainer, config, path, store)
+    folder = RunFolder(path)
+    folder.require_startable(config)
+    trainer, store = _trainer(config, folder, store, show)
+    _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
+    with folder.owned():
+        folder.require_startable(config)  # nobody was faster
+        with writing(folder.config):
+            write_config(config, folder.config)
+        _finish(trainer, config, folder, store, stop)
+    return load_run(path)
 
 
-def resume(path: Path, *, show: bool = False) -> Run:
-    """Continue a run from its last checkpoint; a finished one is left as it is.
+def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Callable[[], bool] | None = None) -> Run:
+    """Continue a run from its last checkpoint, or from its first step where it was cut before there was one.
+
+    A finished run is left as it is, unless it is made longer: the steps up to its old length are those of the old length, and
+    the steps from there on are made as in a run of `steps` steps, so the learning rate rises to where that run's would be.
+    It does not matter where the run was cut, or how often: the same bits come out. The encoder of the old length and what was
+    measured with it go to ``DIR/at-STEPS``, a run folder like any other.
+
+    Args:
+        path: run folder.
+        steps: new length of the run; by default the one it has.
+        show: show live progress.
+        stop: asked before every step, see `EpisodicTrainer.fit`.
 
     Raises:
-        InputError: if there is no checkpoint, or it is damaged or of another configuration.
+        InputError: if this is no run folder, the checkpoint is damaged or of another configuration, the data have changed,
+            or the run is that long already.
+        TrainingDiverged: if the loss is no longer finite.
+        TrainingStopped: if `stop` said so.
     """
-    config = read_run_config(path)
-    if latest_checkpoint(path / "checkpoint") is None:
-        raise InputError(
-            f"{path} has no checkpoint to resume from; remove it and start again (trainer.checkpoint_every sets how often "
-            "one is written)"
-        )
-    trainer, store = _trainer(config, path, None, show)
-    trainer.resume()
-    return _finish(trainer, config, path, store)
+    folder = RunFolder(path)
+    state = folder.require_resumable()
+    config = folder.read_config()
+    longer = lengthened(config, steps, folder)
+    if state is State.FINISHED and longer == config:
+        return load_run(path)
+    if state is State.FINISHED and folder.latest is None:
+        raise InputError(f"{path} has no checkpoint left to go on from; pre-train anew with more --steps")
+    with folder.owned():
+        folder.require_resumable()
+        with sources_from(folder, config):
+            trainer, store = _trainer(longer, folder, None, show)
+        _encoded(trainer, longer, store)
+        if folder.latest is not None:
+            trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
+        if longer != config:
+            archive(folder, config, longer)
+        _finish(trainer, longer, folder, store, stop)
+    return load_run(path)
 
 
 def load_run(path: Path) -> Run:
@@ -132,24 +185,21 @@ def load_run(path: Path) -> Run:
     Raises:
         InputError: if the folder is not a finished run, or its files do not belong together.
     """
-    config = read_run_config(path)
-    file = path / "encoder.safetensors"
-    if not file.exists():
-        raise InputError(
-            f"{path} has no encoder.safetensors: the run is not finished; metatc2 pretrain --resume {path}"
-        )
-    facts = read_tensors(file)[1]
+    folder = RunFolder(path)
+    folder.require_finished()
+    config = folder.read_config()
+    facts = read_tensors(folder.encoder)[1]
     if missing := [key for key in ("channels", "image_size", "steps", "seconds", "fingerprint") if key not in facts]:
-        raise InputError(f"{file} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
+        raise InputError(f"{folder.encoder} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
     pretrained = encoder_from(
         config,
-        file,
-        where=path / "config.toml",
+        folder.encoder,
+        where=folder.config,
         name=str(path),
-        calibrator=path / "calibrator.safetensors",
-        learner=path / "learner.safetensors",
+        calibrator=folder.calibrator,
+        learner=folder.learner,
     )
-    return Run(path, config, pretrained, int(facts["steps"]), float(facts["seconds"]))
+    return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
 
 
 def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False, **changes: Any) -> list[Row]:
@@ -173,11 +223,14 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
     data, asked = run.config.data, replace(run.config.transfer, **changes)
     names = tuple(targets) or asked.targets or (data.source,)
     sources = Sources.of(data)
-    found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
+    with sources_from(RunFolder(run.path), run.config):
+        found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
     return measure(run.pretrained, found, run.path, asked)
 
 
-def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -> tuple[EpisodicTrainer, ImageStore]:
+def _trainer(
+    config: Config, folder: RunFolder, store: ImageStore | None, show: bool
+) -> tuple[EpisodicTrainer, ImageStore]:
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
@@ -185,13 +238,34 @@ def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -
     sampler = build_sampler(config, store)
     # Dropout and the like draw from torch's own generator; seeded here, at the door, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
-    about = {"fingerprint": fingerprint(config), "data": store.checksum()}
     options = build_trainer_options(config)
-    return EpisodicTrainer(learner, sampler, options, run=path, about=about, show=show), store
+    return EpisodicTrainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
 
 
-def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageStore) -> Run:
-    trainer.fit()
+def _about(config: Config, store: ImageStore) -> dict[str, str]:
+    """What a checkpoint must agree with."""
+    return {"fingerprint": fingerprint(config), "data": store.checksum()}
+
+
+def _finish(
+    trainer: EpisodicTrainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
+) -> None:
+    trainer.fit() if stop is None else trainer.fit(stop=stop)
+    if trainer.step < config.trainer.steps:
+        assert folder.latest is not None  # fit has written one
+        raise TrainingStopped(
+            f"stopped at step {step_of(folder.latest)} of {config.trainer.steps}, which is saved; go on with: metatc2 pretrain "
+            f"--resume {folder.path}"
+        )
+    for name, content in _encoded(trainer, config, store).items():
+        with writing(folder.path / name, f"make room, then: metatc2 pretrain --resume {folder.path}"):
+            write_atomically(folder.path / name, content)
+
+
+def _encoded(trainer: EpisodicTrainer, config: Config, store: ImageStore) -> dict[str, bytes]:
+    """The files of a trained learner; the encoder comes last, since a folder that has it is a finished run."""
+    exports = trainer.learner.exports()
+    encoder = exports.pop("encoder")
     facts = {
         "format": "metatc2",
         "channels": store.channels,
@@ -202,11 +276,9 @@ def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageSt
         "data": store.checksum(),
         "classes": len(store.class_names),
         "source": store.name,
-        "class_names": json.dumps(sorted(SeenClasses.of(store, config.data.split).names), ensure_ascii=False),
-        "splits": json.dumps({name: len(rows) for name, rows in store.splits.items()}),
+        "class_names": sorted(SeenClasses.of(store, config.data.split).names),
+        "splits": {name: len(rows) for name, rows in store.splits.items()},
     }
-    for name, module in trainer.learner.exports().items():
-        tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-        content = save_tensors(tensors, {key: str(value) for key, value in facts.items()})
-        write_atomically(path / f"{name}.safetensors", content)
-    return load_run(path)
+    files = {f"{name}.safetensors": encode_module(module, facts) for name, module in exports.items()}
+    beside = {name: tensors_sha256(module_tensors(module)) for name, module in exports.items()}
+    return {**files, "encoder.safetensors": encode_module(encoder, {**facts, "beside": beside})}

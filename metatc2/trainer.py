@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +17,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from metatc2.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
 from metatc2.kernels import channels_last_parameters
 from metatc2.learners import Learner, Outcome, ParameterGroup
-from metatc2.module_state import refuse_uninitialized
+from metatc2.metrics_file import append_metrics, cut_metrics
 from metatc2.objectives import collapsed
 from metatc2.progress import Progress
+from metatc2.replacing import refuse_uninitialized
+from metatc2.run_folder import RunFolder
 
 Record = dict[str, float]
 
@@ -51,6 +55,11 @@ class TrainerOptions:
         accelerator: as Lightning Fabric names them.
         checkpoint_every: steps between checkpoints; 0 writes only the last one.
         log_every: steps between records of the metrics.
+        lengthened: lengths that the training had before it was made longer, rising: steps below the first are made as in a
+            run of that length, with its learning rates, the next ones as in a run of the next length, and so on to `steps`.
+
+    >>> TrainerOptions(steps=200, lengthened=(100,)).length_at(99), TrainerOptions(steps=200, lengthened=(100,)).length_at(100)
+    (100, 200)
     """
 
     steps: int = 600
@@ -63,6 +72,11 @@ class TrainerOptions:
     accelerator: str = "auto"
     checkpoint_every: int = 200
     log_every: int = 10
+    lengthened: tuple[int, ...] = ()
+
+    def length_at(self, step: int) -> int:
+        """The length of the run whose schedule holds at a step."""
+        return next((length for length in self.lengthened if step < length), self.steps)
 
 
 class EpisodicTrainer:
@@ -73,7 +87,8 @@ class EpisodicTrainer:
         sampler: anything with ``.sample()``, or an iterator of episodes. Where it also has ``state_dict`` and
             ``load_state_dict``, runs can be resumed.
         options: how to train.
-        run: folder for ``metrics.jsonl`` and ``checkpoint/``; None writes nothing.
+        run: folder for ``metrics.jsonl`` and ``checkpoint/``; None writes nothing. While `fit` runs no other process can
+            train in it.
         about: facts that a checkpoint must agree with to be resumed, e.g. ``{"fingerprint": ...}``.
         show: show live progress on the terminal.
 
@@ -86,14 +101,15 @@ class EpisodicTrainer:
         sampler: Sampler | Iterable[Episode],
         options: TrainerOptions | None = None,
         *,
-        run: Path | str | None = None,
+        run: Path | str | RunFolder | None = None,
         about: dict[str, Any] | None = None,
         show: bool = False,
     ) -> None:
         self.options = options or TrainerOptions()
         self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
-        self.about, self.show = about or {}, show
-        self.run = None if run is None else Path(run)
+        self.about, self.show = _plain(about or {}), show
+        self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
+        self.run = None if self.folder is None else self.folder.path
         self.fabric = _fabric(self.options)
         refuse_uninitialized(learner, type(learner).__name__)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
@@ -102,23 +118,44 @@ class EpisodicTrainer:
         self.step, self.seconds = 0, 0.0
         self.history: list[Record] = []
 
-    def fit(self, until: int | None = None) -> list[Record]:
+    def fit(self, until: int | None = None, *, stop: Callable[[], bool] | None = None) -> list[Record]:
         """Train to the end, or up to step `until`.
 
         Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalisation) stays in it.
+
+        Args:
+            until: where to pause; nothing is saved there but what `checkpoint_every` asks for.
+            stop: asked before every step; once it says yes, a checkpoint is written (where there is a run folder) and `fit`
+                returns with ``self.step`` below ``options.steps``. A run that is resumed from there ends in the same bits.
 
         Returns:
             One record of metrics every `log_every` steps.
 
         Raises:
             TrainingDiverged: if the loss or a gradient is not finite.
+            InputError: if another process trains in the run folder, it holds another training that was not resumed, or it
+                cannot be written.
         """
+        with self._owned():
+            if self.folder is not None:
+                self.folder.require_behind(self.step)
+                cut_metrics(self.folder.metrics, self.step)
+            return self._fit(until, stop)
+
+    def _owned(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.folder is None else self.folder.owned()
+
+    def _fit(self, until: int | None, stop: Callable[[], bool] | None) -> list[Record]:
         steps = self.options.steps
         until = steps if until is None else min(until, steps)
         started, earlier = time.perf_counter(), self.seconds
         warned: set[str] = set()
         with Progress(steps, self.step, show=self.show) as progress:
             while self.step < until:
+                if stop is not None and stop():
+                    if self.run:
+                        self.save()
+                    break
                 before = time.perf_counter()
                 episode = self.sampler.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
@@ -142,6 +179,56 @@ class EpisodicTrainer:
         """
         if self.run is None:
             raise InputError("EpisodicTrainer.save: there is no run folder; pass run=PATH to the trainer")
+        assert self.folder is not None  # there is a run
+        with self._owned():
+            return save_checkpoint(self.folder.checkpoints, self.step, self._state(), self.about)
+
+    def resume(self, *, accept: Sequence[dict[str, Any]] = ()) -> int:
+        """Continue from the run folder's last checkpoint; returns its step.
+
+        Args:
+            accept: what a checkpoint's `about` may be besides the trainer's own.
+
+        Raises:
+            InputError: if there is none, it is damaged, or it belongs to another configuration. The trainer and its learner
+                are then as they were.
+        """
+        if self.folder is None:
+            raise InputError("EpisodicTrainer.resume: there is no run folder; pass run=PATH to the trainer")
+        with self._owned():
+            found = self.folder.latest
+            if found is None:
+                raise InputError(
+                    f"no checkpoint in {self.folder.checkpoints}; begin at the first step: EpisodicTrainer.fit() without "
+                    "resume()"
+                )
+            step, state, about = load_checkpoint(found)
+            if about not in (self.about, *map(_plain, accept)):
+                raise InputError(_another_run(found, about, self.about))
+            if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
+                raise InputError(
+                    f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict "
+                    "and load_state_dict, or train without interruption"
+                )
+            before = copy.deepcopy(self._state())
+            try:
+                self._load(state)
+            except (InputError, *_UNFIT) as error:
+                self._load(before)
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"checkpoint {found} does not fit this learner, its optimisers or its sampler: {_one_line(error)}; resume "
+                    "with those it was written with"
+                ) from error
+            self.step = step
+            self.history = [
+                {name: value for name, value in record.items() if name != "alarms"}
+                for record in cut_metrics(self.folder.metrics, step)
+            ]
+        return step
+
+    def _state(self) -> dict[str, Any]:
         state = {
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -151,48 +238,29 @@ class EpisodicTrainer:
         }
         if torch.cuda.is_available():
             state["random_cuda"] = torch.cuda.get_rng_state_all()
-        return save_checkpoint(self.run / "checkpoint", self.step, state, self.about)
+        return state
 
-    def resume(self) -> int:
-        """Continue from the run folder's last checkpoint; returns its step.
-
-        Raises:
-            InputError: if there is none, it is damaged, or it belongs to another configuration.
-        """
-        found = None if self.run is None else latest_checkpoint(self.run / "checkpoint")
-        if found is None or self.run is None:
-            raise InputError(f"no checkpoint in {self.run}/checkpoint; start the run again without --resume")
-        step, state, about = load_checkpoint(found)
-        if about != self.about:
-            raise InputError(
-                f"checkpoint {found} was written by another configuration ({_difference(about, self.about)}); "
-                "resume with the config.toml it was started with"
-            )
-        if state["sampler"] is None or not hasattr(self.sampler, "load_state_dict"):
-            raise InputError(
-                f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict and "
-                "load_state_dict, or train without interruption"
-            )
-        try:
-            self.learner.load_state_dict(state["learner"])
-        except RuntimeError as error:
-            raise InputError(f"checkpoint {found} does not fit this learner: {error}") from error
+    def _load(self, state: dict[str, Any]) -> None:
+        seconds = float(state["seconds"])
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"seconds = {seconds}")
+        self.learner.load_state_dict(state["learner"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.sampler.load_state_dict(state["sampler"])
+        if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["random"])
         if "random_cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])
-        self.step, self.seconds = step, float(state["seconds"])
-        self._cut_metrics()
-        return step
+        self.seconds = seconds
 
     def learning_rate(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, then cosine."""
-        rise = self.options.warmup * self.options.steps
+        length = self.options.length_at(step)
+        rise = self.options.warmup * length
         if step < rise:
             return self.options.lr * (step + 1) / (rise + 1)
-        share = (step - rise) / max(1.0, self.options.steps - rise)
+        share = (step - rise) / max(1.0, length - rise)
         return self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
 
     def _optimizer(self, group: ParameterGroup) -> torch.optim.Optimizer:
@@ -212,7 +280,7 @@ class EpisodicTrainer:
         Raises:
             TrainingDiverged: if the loss or a gradient is not finite.
         """
-        self.learner.begin_step(step, self.options.steps)
+        self.learner.begin_step(step, self.options.length_at(step))
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             if group.lr is None:
                 for parameters in optimizer.param_groups:
@@ -245,7 +313,7 @@ class EpisodicTrainer:
         )
 
     def _last_good(self) -> str:
-        saved = latest_checkpoint(self.run / "checkpoint") if self.run else None
+        saved = self.folder.latest if self.folder else None
         return f"last good checkpoint: {saved or 'none was written'}"
 
     def _record(self, outcome: Outcome, progress: Progress, warned: set[str]) -> None:
@@ -256,29 +324,11 @@ class EpisodicTrainer:
         if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
             alarms = {**alarms, "collapse": sentence}
         self.history.append(record)
-        if self.run:
-            self.run.mkdir(parents=True, exist_ok=True)
-            with (self.run / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps({**record, **({"alarms": alarms} if alarms else {})}) + "\n")
+        if self.folder:
+            append_metrics(self.folder.metrics, {**record, **({"alarms": alarms} if alarms else {})})
         for name in alarms.keys() - warned:
             warned.add(name)
             warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
-
-    def _cut_metrics(self) -> None:
-        """Forget records of steps after the checkpoint: they will be made again."""
-        path = self.run / "metrics.jsonl" if self.run else None
-        if path is None or not path.exists():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # the last line of a run that was killed
-            if record["step"] <= self.step:
-                kept.append(line)
-                self.history.append({k: v for k, v in record.items() if k != "alarms"})
-        path.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _fabric(options: TrainerOptions) -> Fabric:
@@ -314,6 +364,33 @@ def _images(episode: Episode) -> int:
     return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
 
 
-def _difference(saved: dict[str, Any], now: dict[str, Any]) -> str:
+# What learners, optimisers and samplers raise on a state that is not theirs.
+_UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)
+
+
+def _another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
     keys = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
-    return "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
+    if keys == ["data"]:
+        return (
+            f"the data changed since checkpoint {found} was written: images, labels or splits are not those that the run was "
+            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a "
+            "new run on what there is now"
+        )
+    listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
+    return (
+        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it began with"
+    )
+
+
+def _plain(about: dict[str, Any]) -> dict[str, Any]:
+    """As it will be read from a checkpoint: JSON has no tuples, and texts alone for keys."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(about))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"EpisodicTrainer: about must hold texts and numbers ({error})") from error
+    return plain
+
+
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) < 400 else words[:400] + "..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from metatc2.config import Config, TransferConfig, merge, override, read_config
 from metatc2.errors import InputError
 from metatc2.measure import Sources, find_targets, measure
 from metatc2.open_encoder import open_encoder
+from metatc2.run_folder import RunFolder, sources_from
 from metatc2.transfer import Row
 
 
@@ -42,14 +44,15 @@ def run(
         name, config=Path(config) if config else None, image_size=image_size, download=download
     ).with_layer(layer)
     own = Path(name) / "config.toml"
-    folder = Path(out) if out else Path(name) if own.exists() else None
+    folder = Path(out) if out else Path(name) if os.path.exists(own) else None
     if folder is None:
         raise InputError(f"transfer: {name} is no run folder to keep the results in; name a folder with --out DIR")
-    trained = read_config(own) if own.exists() else Config()
+    trained = read_config(own) if os.path.exists(own) else Config()
     settings, data = _settings(trained, assignments, changes), trained.data
-    targets = settings.targets or ((data.source,) if own.exists() else ())
+    targets = settings.targets or ((data.source,) if os.path.exists(own) else ())
     sources = Sources(root or data.root, download or data.download, stream or data.stream, workers or data.workers)
-    found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
+    with sources_from(RunFolder(Path(name)), trained):
+        found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
     return measure(encoder, found, folder, settings)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from metatc2.build import build_fresh_encoder, build_learner
+from metatc2.checkpoint import tensors_sha256
 from metatc2.config import Config, fingerprint
 from metatc2.errors import InputError
 from metatc2.learners import TC2, LabelledLearner
 from metatc2.pretrained import CalibratedEncoder, Pretrained
+from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
+from metatc2.weights_header import Header
 
 
 def encoder_from(
@@ -40,26 +42,23 @@ def encoder_from(
         InputError: if a file is damaged or does not fit the configuration.
     """
     tensors, facts = read_tensors(weights)
-    try:
-        channels = int(facts.get("channels", config.data.channels or 0))
-        image_size = int(facts.get("image_size", config.data.image_size or 0))
-        compute: dict[str, float] = {key: float(facts[key]) for key in ("steps", "seconds") if key in facts}
-        classes = json.loads(facts["class_names"]) if "class_names" in facts else None
-    except ValueError as error:
-        raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
+    header = Header.of(facts, tensors, weights)
+    channels = config.data.channels or 0 if header.channels is None else header.channels
+    image_size = config.data.image_size or 0 if header.image_size is None else header.image_size
+    compute = {"steps": header.steps, "seconds": header.seconds}
     if channels not in (1, 3) or not image_size:
         raise InputError(
             f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
         )
-    if "fingerprint" in facts and facts["fingerprint"] != fingerprint(config):
+    if header.fingerprint not in (None, fingerprint(config)):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
     encoder = build_fresh_encoder(config, channels, image_size)
     _load_state(encoder, tensors, weights, where)
     calibrated, learners = None, {}
-    if calibrator is not None and calibrator.exists():
+    if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size)
         if isinstance(built, TC2):
-            _load_state(built.calibrator, read_tensors(calibrator)[0], calibrator, where)
+            _load_state(built.calibrator, _read_beside(calibrator, header), calibrator, where)
             calibrated = CalibratedEncoder(
                 encoder,
                 built.calibrator,
@@ -67,8 +66,8 @@ def encoder_from(
                 blend=config.calibration.blend,
             ).eval()
     if learner is not None and config.learner.name != "ssl":
-        adapted = fresh_learner(config, channels, image_size, int(facts.get("classes", 0)))
-        _load_state(adapted, read_tensors(learner)[0], learner, where)
+        adapted = fresh_learner(config, channels, image_size, header.classes or 0)
+        _load_state(adapted, _read_beside(learner, header), learner, where)
         plain = replace(config, calibration=replace(config.calibration, name="none"))
         learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
     return Pretrained(
@@ -80,9 +79,11 @@ def encoder_from(
         calibrated=calibrated,
         learners=learners,
         source=f"{config.data.source}:{config.data.split}",
-        seen=None if classes is None else SeenClasses(facts.get("source", config.data.source), frozenset(classes)),
+        seen=None
+        if header.class_names is None
+        else SeenClasses(header.source or config.data.source, frozenset(header.class_names)),
         seed=config.trainer.seed,
-        compute=compute,
+        compute={key: float(value) for key, value in compute.items() if value is not None},
     )
 
 
@@ -112,10 +113,20 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; name a file of weights in safetensors")
     try:
-        with safe_open(file, "pt") as content:
-            return {key: content.get_tensor(key) for key in content.keys()}, dict(content.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        return read_safetensors(file)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
+
+
+def _read_beside(file: Path, header: Header) -> dict[str, Tensor]:
+    """Tensors of another file of the run, which the encoder's header must know where it knows any."""
+    tensors = read_tensors(file)[0]
+    if header.beside and header.beside.get(file.stem) != tensors_sha256(tensors):
+        raise InputError(
+            f"{file} is damaged or of another training than the encoder beside it; restore the two together, or train the run "
+            "again"
+        )
+    return tensors
 
 
 def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:

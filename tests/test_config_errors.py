@@ -42,7 +42,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "trainer": {
         **{"steps": 600, "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4, "warmup": 0.05, "clip": 1.0},
         **{"precision": "32-true", "accelerator": "auto", "seed": 0, "checkpoint_every": 200},
-        **{"log_every": 10, "threads": None},
+        **{"log_every": 10, "threads": None, "lengthened": None},
     },
     "transfer": {
         **{"targets": (), "way": (5,), "shot": (1, 5), "query": 15, "episodes": 600, "protocols": ("few-shot",)},

@@ -13,6 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from metatc2.checkpoint import tensors_sha256
 from metatc2.config import TransferConfig
 from metatc2.data import load
 from metatc2.encoders import build_encoder
@@ -86,7 +87,11 @@ def test_features_are_kept_and_used_again(run: Path, tmp_path: Path) -> None:
 
     with safe_open(files[0], "pt") as content:
         features, facts = content.get_tensor("features"), content.metadata()
-    save_file({"features": torch.zeros_like(features) + torch.arange(len(features))[:, None]}, files[0], facts)
+    other = {"features": torch.zeros_like(features) + torch.arange(len(features))[:, None]}
+    save_file(other, files[0], facts)
+    assert call(*words) == 0
+    assert (out / "transfer.json").read_bytes() == before, "not what was written, as its checksum says"
+    save_file(other, files[0], {**facts, "sha256": tensors_sha256(other)})
     assert call(*words) == 0
     assert (out / "transfer.json").read_bytes() != before
     files[0].write_bytes(files[0].read_bytes()[:50])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 
+from metatc2.cli.stop_on_signal import StopOnSignal
 from metatc2.errors import InputError
+
+if TYPE_CHECKING:
+    from metatc2 import runs
+    from metatc2.config import Config
 
 Calibration = Literal["none", "standardise", "tasks", "decorrelate", "tc2"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
@@ -36,6 +43,9 @@ def pretrain(
         metatc2 pretrain glyphs --learner maml --adjoint recompute --set learner.inner_steps=5
         metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
         metatc2 pretrain --resume runs/tc2
+        metatc2 pretrain --resume runs/tc2 --steps 600
+
+    Ctrl-C and SIGTERM finish the step, write a checkpoint and end (exit status 130 and 143); a second Ctrl-C ends at once.
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
@@ -44,24 +54,27 @@ def pretrain(
             control of equal compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated; by default the learner's choice.
-        steps: Training steps; by default the task's.
+        steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
+            those of the old length, later ones follow the learning rates of a run of the new length.
         seed: Seed of everything random; by default 0.
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
         encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
-        resume: Continue this run from its last checkpoint; no other option is taken then.
+        resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
     """
     from metatc2 import runs
     from metatc2.config import override, read_task
 
     console = Console(stderr=True)
+    begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
-        others = (task, objective, calibration, learner, adjoint, steps, seed, run, encoder, *set)
+        others = (task, objective, calibration, learner, adjoint, seed, run, encoder, *set)
         if any(value is not None for value in others):
             raise InputError(
-                "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml"
+                "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
+                "--steps alone may be given to make it longer"
             )
-        done = runs.resume(Path(resume), show=True)
+        begin = partial(_resume, Path(resume), steps)
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
@@ -80,5 +93,23 @@ def pretrain(
         default = f"calibration.name={'none' if labelled else 'tc2'}"
         config = override(override(read_task(task), [default, *set]), assignments, where="command line")
         path = Path(run) if run else runs.default_folder(task, config)
-        done = runs.pretrain(config, path, show=True)
+        begin = partial(_pretrain, config, path)
+    with StopOnSignal() as stop:
+        try:
+            done = begin(stop)
+        except runs.TrainingStopped as stopped:
+            console.print(f"metatc2: {stopped}", markup=False, highlight=False, soft_wrap=True)
+            raise SystemExit(stop.status) from stopped
     console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
+
+
+def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
+    from metatc2 import runs
+
+    return runs.pretrain(config, path, show=True, stop=stop)
+
+
+def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run:
+    from metatc2 import runs
+
+    return runs.resume(path, steps=steps, show=True, stop=stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from metatc2.config.merge import merge
 from metatc2.config.schema import Config
 from metatc2.config.values import show
 from metatc2.errors import InputError, nearest
+from metatc2.files import write_atomically
 
 PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
 METHOD_KEYS = ("objective.name", "calibration.name", "learner.name")
@@ -97,14 +97,7 @@ def write_config(config: Config, path: str | Path) -> None:
         for part in tables:
             table = table.setdefault(part, {})
         table[leaf] = value
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(tomli_w.dumps(tree).encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(Path(path), tomli_w.dumps(tree).encode())
 
 
 def _read_task_file(path: Path) -> Config:

@@ -222,6 +222,9 @@ class TrainerConfig(Section):
     checkpoint_every: int = setting(200, "steps between checkpoints", at_least=1)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", at_least=1)
     threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1)
+    lengthened: tuple[int, ...] | None = setting(
+        None, "lengths that the run had before --resume DIR --steps N made it longer; written there", at_least=1
+    )
 
 
 Protocol = Literal[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 from metatc2.config import Config, method_key, method_name
 from metatc2.errors import InputError
-from metatc2.measure import RESULTS
+from metatc2.metrics_file import read_metrics
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.figures.conflict import Conflict
-from metatc2.run_folder import read_run_config
+from metatc2.run_folder import METRICS, RESULTS, read_run_config
 from metatc2.transfer import Row, read_results
 
 
@@ -106,23 +105,7 @@ def read_folder(path: Path) -> Folder:
     return Folder(
         path,
         read_run_config(path),
-        _metrics(path / "metrics.jsonl"),
+        read_metrics(path / METRICS),
         read_results(results)[0] if results.exists() else None,
         read_conflict(path),
     )
-
-
-def _metrics(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            found.append({**record, "step": int(record["step"]), "loss": float(record["loss"])})
-        except (ValueError, KeyError, TypeError) as error:
-            if number < len(lines):
-                raise InputError(
-                    f"{file}, line {number} is no record of a step ({error}); restore or remove it"
-                ) from error
-            # The last line of a run that was killed, or is being written.
-    return found

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from metatc2.checkpoint import write_atomically
 from metatc2.errors import InputError
+from metatc2.files import printable, write_atomically
 from metatc2.report import sections
 from metatc2.report.figures import to_png
 from metatc2.report.folders import Method, read_methods
@@ -44,7 +44,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     try:
         for name, content in files.items():
             write_atomically(folder / name, content)
-        write_atomically(out, page.encode())
+        write_atomically(out, printable(page).encode())
     except OSError as error:
         raise InputError(
             f"--out {out}: cannot be written ({error.strerror}); name a file in a folder of yours"
@@ -84,4 +84,4 @@ def _assets(made: Sequence[Section]) -> dict[str, bytes]:
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([columns, *rows])
-    return content.getvalue().encode()
+    return printable(content.getvalue()).encode()

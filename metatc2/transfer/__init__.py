@@ -9,7 +9,7 @@ from metatc2.transfer.evaluate import (
     RAW_PIXELS,
     evaluate,
 )
-from metatc2.transfer.feature_table import FeatureFunction, FeatureTable, module_sha256
+from metatc2.transfer.feature_table import FeatureFunction, FeaturesNotKept, FeatureTable, module_sha256
 from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.intervals import mean_interval, paired_difference
@@ -36,6 +36,7 @@ __all__ = [
     "Euclidean",
     "FeatureFunction",
     "FeatureTable",
+    "FeaturesNotKept",
     "Head",
     "LeftOut",
     "Matrix",

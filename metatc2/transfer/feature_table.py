@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metatc2.checkpoint import tensors_sha256, write_atomically
+from metatc2.checkpoint import tensors_sha256
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
+from metatc2.files import write_atomically
+from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer.features import extract, finite, raw_pixels
 from metatc2.transfer.targets import fingerprint
 
 FeatureFunction = Callable[[Tensor], Tensor]
 Encoder = nn.Module | FeatureFunction | None
+
+
+class FeaturesNotKept(UserWarning):
+    """Features could not be kept on disk; the next call computes them again."""
 
 
 class FeatureTable:
@@ -90,8 +97,21 @@ class FeatureTable:
         features = _read(file, key, len(rows))
         if features is None:
             features = self._run(name, rows)
-            write_atomically(file, save_tensors({"features": features}, {"content": "metatc2 features", "key": key}))
+            about = {"content": "metatc2 features", "key": key, "sha256": tensors_sha256({"features": features})}
+            self._keep(file, save_tensors({"features": features}, about))
         return finite(features, name)
+
+    def _keep(self, file: Path, content: bytes) -> None:
+        try:
+            write_atomically(file, content)
+        except OSError as error:
+            self.cache = None  # one warning is enough
+            warnings.warn(
+                f"{file.parent} cannot be written ({error.strerror or error}); features are computed and not kept, so the next "
+                "call computes them again",
+                FeaturesNotKept,
+                stacklevel=4,
+            )
 
     def run(self, name: str, images: Tensor) -> Tensor:
         """Features ``(n, D)`` of other images, uint8 ``(n, C, H, W)``, under one of the encoders; nothing is kept.
@@ -136,9 +156,10 @@ def module_sha256(module: nn.Module) -> str:
 def _read(file: Path, key: str, rows: int) -> Tensor | None:
     """Features kept earlier; None where there are none, or what is there is damaged: they can be computed again."""
     try:
-        with safe_open(file, framework="pt") as content:
-            features: Tensor = content.get_tensor("features")
-            whole = (content.metadata() or {}).get("key") == key and len(features) == rows
-    except (OSError, SafetensorError):
+        tensors, about = read_safetensors(file)
+        features = tensors["features"]
+        right = about.get("key") == key and about.get("sha256") == tensors_sha256({"features": features})
+        whole = right and features.ndim == 2 and len(features) == rows
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
         return None
     return features if whole else None

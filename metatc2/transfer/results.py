@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metatc2.checkpoint import write_atomically
 from metatc2.errors import InputError, nearest
+from metatc2.files import json_bytes, printable, write_atomically, writing
+from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
 
-_METADATA = {"content": "metatc2 accuracies"}
+_CONTENT = "metatc2 accuracies"
+_LARGEST = 2**63  # of whole numbers; what is larger was not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,8 @@ def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tens
         accuracies: by `Row.key`: accuracy of each episode (k-NN: of each image), so that runs can be compared in pairs.
 
     Raises:
-        InputError: if two rows have the same key, or the file beside `path` is not one of accuracies.
+        InputError: if two rows have the same key, the file beside `path` is not one of accuracies, or one cannot be
+            written.
     """
     keys = [row.key for row in rows]
     if len(set(keys)) < len(keys):
@@ -130,11 +134,14 @@ def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tens
     beside = _beside(path)
     if beside.exists():
         _accuracies(beside)
-    # First what is pointed at: a cut between the two leaves rows that `read_results` finds not to match.
-    tensors = {key: accuracies[key].detach().cpu().contiguous().clone() for key in keys if key in accuracies}
-    write_atomically(beside, save_tensors(tensors, metadata=_METADATA))
-    content = json.dumps([dataclasses.asdict(row) for row in rows], indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, (content + "\n").encode())
+    content = json_bytes([dataclasses.asdict(row) for row in rows]) + b"\n"
+    # First what is pointed at. It names the rows that it belongs to, and those that a cut between the two would leave.
+    earlier = path.read_bytes() if path.is_file() else b""
+    about = {"content": _CONTENT, "rows_sha256": _sha256(content), "earlier_sha256": _sha256(earlier)}
+    tensors = {printable(key): accuracies[key].detach().cpu().contiguous().clone() for key in keys if key in accuracies}
+    with writing(path):
+        write_atomically(beside, save_tensors(tensors, metadata=about))
+        write_atomically(path, content)
 
 
 def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
@@ -143,35 +150,63 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     Raises:
         InputError: if a file is missing, truncated, not of this form, or the two do not belong together.
     """
-    fix = "run `metatc2 transfer` again"
+    fix = "delete it and run `metatc2 transfer` again"
     try:
-        found = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        found = json.loads(content)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); delete it, and {fix}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        words = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{path} cannot be read as JSON ({words}); {fix}") from error
     if not isinstance(found, list):
         raise InputError(f"{path} must hold a list of result rows, got {type(found).__name__}; {fix}")
     rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(found)]
-    accuracies = _accuracies(_beside(path)) if _beside(path).exists() else {}
-    for row in rows:
-        if row.key in accuracies and not abs(float(accuracies[row.key].double().mean()) - row.mean) < 1e-6:
-            raise InputError(f"{path} and {_beside(path).name} do not belong together ({row.key}); {fix}")
+    beside = _beside(path)
+    if not beside.exists():
+        return rows, {}
+    about, named = _accuracies(beside)
+    accuracies = {row.key: named[printable(row.key)] for row in rows if printable(row.key) in named}
+    wrong = [row.key for row in rows if row.key in accuracies and not _is_mean(row.mean, accuracies[row.key])]
+    sha256 = _sha256(content)
+    if about.get("rows_sha256", sha256) != sha256:
+        if about.get("earlier_sha256") != sha256:
+            raise InputError(
+                f"{path} and {beside.name} do not belong together: the rows are not those that were written; delete both and "
+                "run `metatc2 transfer` again"
+            )
+        # Cut between the two files: the rows are the earlier ones, and so are the accuracies that fit them.
+        return rows, {key: values for key, values in accuracies.items() if key not in wrong}
+    if wrong:
+        raise InputError(
+            f"{path} and {beside.name} do not belong together ({wrong[0]}); delete both and run `metatc2 transfer` again"
+        )
     return rows, accuracies
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_mean(mean: float, values: Tensor) -> bool:
+    return values.is_floating_point() and abs(float(values.double().mean()) - mean) < 1e-6
 
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".safetensors")
 
 
-def _accuracies(path: Path) -> dict[str, Tensor]:
+def _accuracies(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What a file of accuracies says about itself, and the accuracies."""
     try:
-        with safe_open(path, framework="pt") as file:
-            if file.metadata() != _METADATA:
-                raise InputError(f"{path} holds something else than accuracies; choose another name for the results")
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        named, about = read_safetensors(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run `metatc2 transfer` again") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); delete it and {path.stem}.json, and run `metatc2 transfer` again"
+        ) from error
+    if about.get("content") != _CONTENT:
+        raise InputError(f"{path} holds something else than accuracies; choose another name for the results")
+    return about, named
 
 
 def _row(item: Any, where: str) -> Row:
@@ -189,8 +224,28 @@ def _row(item: Any, where: str) -> Row:
         # JSON writes 1.0 as it likes, and Python's bool is an int.
         fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
         if not fits or (isinstance(value, bool) and bool not in kinds):
-            raise InputError(f"{where}: {name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+            raise InputError(
+                f"{where}: {name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {_short(value)}"
+            )
+        for number in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(value, dict) and (not isinstance(number, int | float) or isinstance(number, bool)):
+                raise InputError(f"{where}: {name} must be a table of numbers, got {_short(number)} in it")
+            # `isfinite` of a whole number that is no float would overflow.
+            if isinstance(number, int) and abs(number) >= _LARGEST:
+                raise InputError(
+                    f"{where}: {name} is too large a number; delete the file and run `metatc2 transfer` again"
+                )
+            if isinstance(number, float) and not math.isfinite(number) and name not in ("mean", "ci95"):
+                raise InputError(f"{where}: {name} must be finite, got {number}")
     try:
         return Row(**item)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _short(value: Any) -> str:
+    try:
+        words = repr(value)
+    except (ValueError, RecursionError):  # of thousands of digits, or nested as deep
+        return f"a {type(value).__name__}"
+    return words if len(words) < 100 else words[:100] + "..."

@@ -10,6 +10,7 @@ from metatc2.report.demo_figure import MethodCurve
 from metatc2.report.figures import learning_curves, thinned
 from metatc2.report.folders import Method, lacking
 from metatc2.report.page import Section
+from metatc2.run_folder import RunFolder, State
 
 _POINTS = 200
 
@@ -17,7 +18,15 @@ _POINTS = 200
 def curves(methods: Sequence[Method]) -> Section:
     """Loss of every method over the steps that all its seeds have logged."""
     silent = [folder for method in methods for folder in method.folders if not folder.metrics]
-    missing = lacking(silent, "No metrics.jsonl", "metatc2 pretrain --resume")
+    finished = [folder for folder in silent if RunFolder(folder.path).state is State.FINISHED]
+    missing = lacking(
+        [f for f in silent if f not in finished], "No records of the training", "metatc2 pretrain --resume"
+    )
+    if finished:
+        paths = ", ".join(str(folder.path) for folder in finished)
+        missing.append(
+            f"No records of the training: {paths}. They are made while a run trains, and these are finished."
+        )
     found: list[MethodCurve] = []
     paragraphs: list[str | tuple[str, str]] = []
     for method in methods:

@@ -1,0 +1,230 @@
+"""Files and folders that are there whole or not at all, also after a cut of power; and what cut processes left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from metatc2.errors import InputError
+
+# `.NAME.PID.tmp`, written by process PID.
+_ASIDE = re.compile(r"\..+\.(\d{1,10})\.tmp", re.DOTALL)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, and stays when the power fails.
+
+    Missing folders are made.
+
+    Raises:
+        OSError: if it cannot be written; an earlier file of the name is then as it was.
+    """
+    make_folder(path.parent)
+    aside = _aside(path)
+    try:
+        _write(aside, content)
+        os.replace(aside, path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def write_folder_atomically(path: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder that is there with all that `fill` writes into it, or not at all.
+
+    Args:
+        path: a folder of this name is replaced; unlike a file it is gone for a moment.
+        fill: gets the folder to write into; files that it writes with `write_synced` stay when the power fails.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    make_folder(path.parent)
+    aside = _aside(path)
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        os.mkdir(aside)
+        fill(aside)
+        sync_folder(aside)
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(aside, path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file inside a folder that is not in its place yet, see `write_folder_atomically`."""
+    _write(path, content)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, so that they stay when the power fails."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder written to the disk; does nothing on file systems that cannot."""
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # Windows does not open folders
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(opened)
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove what processes that are no more have left half-written in a folder; returns what was removed."""
+    found = []
+    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
+        match = _ASIDE.fullmatch(path.name)
+        if match and not _could_write(int(match[1]), path):
+            found.append(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+    return found
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a name is that of a half-written file."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # of another user
+    return True
+
+
+@contextmanager
+def writing(path: Path, cure: str = "name a folder of yours") -> Iterator[None]:
+    """Turns an error of the operating system inside the block into one sentence.
+
+    Args:
+        path: what is being written.
+        cure: end of the sentence where neither a full disk nor a wrong name is the reason.
+
+    Raises:
+        InputError: in place of an `OSError`.
+
+    >>> with writing(Path("results.json"), "name another file"):
+    ...     raise PermissionError(13, "Permission denied")
+    Traceback (most recent call last):
+    metatc2.errors.InputError: results.json cannot be written (Permission denied); name another file
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror or error}); {_cure(error, cure)}") from error
+
+
+@contextmanager
+def reading(path: Path, cure: str = "see to it that you may read it") -> Iterator[None]:
+    """As `writing`, for reading."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); {cure}") from error
+
+
+def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
+    """Find out before the work whether a folder, there already or yet to be made, can be written to. Leaves no trace.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    with writing(folder, cure):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long
+        above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is not a folder")
+        with tempfile.TemporaryFile(dir=above) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+            os.fsync(probe.fileno())
+
+
+def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
+    """JSON in UTF-8, with escapes only where there is text that UTF-8 cannot hold (names of files may be any bytes).
+
+    >>> json_bytes(["é"], indent=None).decode(), json_bytes([chr(0xDCFF)], indent=None)
+    ('["é"]', b'["\\\\udcff"]')
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False).encode()
+
+
+def printable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of file names that are not text become ``\\udcXX``.
+
+    >>> printable("a" + chr(0xDCFF))
+    'a\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _aside(path: Path) -> Path:
+    # Names may be as long as the file system allows.
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cure(error: OSError, otherwise: str) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space and try again"
+    if error.errno == errno.ENAMETOOLONG:
+        return "give it a shorter name"
+    return otherwise
+
+
+def _could_write(process: int, path: Path) -> bool:
+    """Whether `path` may be what this process writes just now: it runs, and began before `path` was last written."""
+    if not is_alive(process):
+        return False
+    try:
+        # Numbers of processes are used again, in containers at every start.
+        return path.stat().st_mtime > _started(process) - 10
+    except (OSError, ValueError, IndexError):
+        return True
+
+
+def _started(process: int) -> float:
+    """When a process began, in seconds since 1970; raises where the system does not say so (Linux does)."""
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    return int(boot.split()[1]) + int(after_name[19]) / os.sysconf("SC_CLK_TCK")
