@@ -64,6 +64,16 @@ def place_of(encoder: nn.Module, device: torch.device | str | None, fallback: to
     return torch.device(device) if device is not None else first.device if first is not None else fallback
 
 
+def precision_of(module: nn.Module) -> torch.dtype:
+    """That of its first floating-point tensor; single where it has none.
+
+    >>> precision_of(nn.Linear(2, 2).bfloat16())
+    torch.bfloat16
+    """
+    tensors = chain(module.parameters(), module.buffers())
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+
 def encode(encoder: nn.Module, images: Tensor, name: str) -> Tensor:
     """Features in single precision of images, which the encoder gets in the precision of its own weights.
 
@@ -81,9 +91,8 @@ def encode(encoder: nn.Module, images: Tensor, name: str) -> Tensor:
     >>> encode(nn.Sequential(nn.Flatten(), nn.Linear(4, 2).double()), torch.ones(3, 1, 2, 2), "the encoder").dtype
     torch.float32
     """
-    weight = next((p for p in chain(encoder.parameters(), encoder.buffers()) if p.is_floating_point()), None)
     # Convolutions and poolings run about twice as fast on a CPU in this layout.
-    inputs = channels_last(images if weight is None else images.to(weight.dtype))
+    inputs = channels_last(images.to(precision_of(encoder)))
     try:
         out = encoder(inputs)
     except (InputError, torch.OutOfMemoryError):

@@ -259,7 +259,7 @@ def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tens
             f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
             "judge it by a protocol on features"
         )
-    found = []
+    found: list[tuple[Tensor, Tensor]] = []
     for name, (given, labels) in zip(("train", "validation", "test"), sides, strict=True):
         images = images_of(given, f"fine-tune: {name} images")[:]
         if found and images.shape[1:] != found[0][0].shape[1:]:

@@ -101,9 +101,9 @@ def _fix(found: Images) -> str:
         return "; one image or grey images need their other axis: images.unsqueeze(0) or images.unsqueeze(1)"
     if found.dtype != torch.uint8 and isinstance(found, Tensor) and found.numel():
         low, high = float(found.min()), float(found.max())
-        if 0 <= low and high <= 1:
+        if low >= 0 and high <= 1:
             return " in [0, 1]; convert them: (255 * images).round().to(torch.uint8)"
-        if 0 <= low and high <= 255:
+        if low >= 0 and high <= 255:
             return f" in [{low:g}, {high:g}]; convert them: images.round().to(torch.uint8)"
         return f" in [{low:g}, {high:g}]; give the pixels as they were before any standardization, 0 to 255"
     return ""

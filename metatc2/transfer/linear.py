@@ -189,8 +189,7 @@ def _check(sides: Sequence[tuple[str, Tensor, Tensor]], grid: Sequence[float]) -
         if own.shape[1] != rows[0].shape[1]:
             raise InputError(f"linear: {name} must be (N, D), as wide as train, got {tuple(own.shape)}")
     labels = [
-        labels_of(given, f"linear: {name}_labels", len(own))
-        for (name, _, given), own in zip(sides, rows, strict=True)
+        labels_of(given, f"linear: {name}_labels", len(own)) for (name, _, given), own in zip(sides, rows, strict=True)
     ]
     if len(torch.unique(labels[0])) < 2:
         raise InputError("linear: train has one class, and there is nothing to tell apart; name another target")

@@ -67,8 +67,9 @@ def linear_sgd(
 
     The learning rate of a step is ``base · batch / 256`` times the schedule, by step. All base rates are trained side by
     side on the same batches, the one with the best validation accuracy is taken (of equals the one with the lowest
-    cross-entropy there, of those within 1e-4 nats the middle one), and the test images are classified once. The published probes crop and flip their training images anew in every epoch; this one
-    sees cached features of images as they are, so its figures are a little below theirs: do not mix the two in a table.
+    cross-entropy there, of those within 1e-4 nats the middle one), and the test images are classified once. The published
+    probes crop and flip their training images anew in every epoch; this one sees cached features of images as they are, so
+    its figures are a little below theirs: do not mix the two in a table.
 
     Args:
         train: float ``(N, D)``, features of a frozen encoder.

@@ -46,9 +46,10 @@ def retrieval(
 ) -> RetrievalResult:
     """Rank the gallery by cosine for each query; without one, each query ranks all other queries (leave one out).
 
-    A zero row has no direction: its cosine to every other row is 0. Average precision is the mean, over the relevant images, of the precision at their rank, over the whole ranking. Equal
-    similarities count as one rank, so the order of the gallery does not matter (as in scikit-learn). Recall at k is that of
-    metric learning (Song et al. 2016, arXiv 1511.06452): whether any of the k nearest is relevant; ties go by position.
+    A zero row has no direction: its cosine to every other row is 0. Average precision is the mean, over the relevant images,
+    of the precision at their rank, over the whole ranking. Equal similarities count as one rank, so the order of the gallery
+    does not matter (as in scikit-learn). Recall at k is that of metric learning (Song et al. 2016, arXiv 1511.06452): whether
+    any of the k nearest is relevant; ties go by position.
 
     Args:
         queries: float ``(Q, D)``.

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -166,11 +167,11 @@ def semi_supervised_linear(
         rows,
         fraction,
         {"l2": values[place[0]]},
-        *({(value,): float(v) for value, v in zip(values, each, strict=True)} for each in (accuracies, losses)),
+        *(_by_value([(value,) for value in values], each) for each in (accuracies, losses)),
     )
 
 
-def _logits(model: LogisticRegression, inputs: np.ndarray) -> Tensor:
+def _logits(model: LogisticRegression, inputs: NDArray[np.float64]) -> Tensor:
     """``(n, classes)``; for two classes scikit-learn has the second's alone."""
     found = torch.from_numpy(model.decision_function(inputs)).double()
     return torch.stack([torch.zeros_like(found), found], 1) if found.ndim == 1 else found
@@ -216,15 +217,15 @@ def semi_supervised_fine_tune(
     Raises:
         InputError: as `fine_tune` and `label_fraction`.
     """
-    train = images_of(train, "semi-supervised: train images")
+    images = images_of(train, "semi-supervised: train images")
     rows = label_fraction(train_labels, fraction, seed=seed)
-    if len(train) != len(train_labels):
+    if len(images) != len(train_labels):
         raise InputError(
-            f"semi-supervised: train and train_labels must have one label an image, got {len(train)} and {len(train_labels)}"
+            f"semi-supervised: train and train_labels must have one label an image, got {len(images)} and {len(train_labels)}"
         )
     found = fine_tune(
         encoder,
-        train[rows.to(train.device)],
+        images[rows.to(images.device)],
         labels_of(train_labels, "semi-supervised: train_labels").cpu()[rows],
         validation,
         validation_labels,
@@ -241,8 +242,10 @@ def semi_supervised_fine_tune(
         device=device,
     )
     pairs = list(product(found.rates, found.weight_decays))
-    figures = (
-        dict(zip(pairs, each.flatten().tolist(), strict=True)) for each in (found.validation, found.validation_loss)
-    )
+    figures = (_by_value(pairs, each) for each in (found.validation, found.validation_loss))
     chosen = {"learning_rate": found.learning_rate, "weight_decay": found.weight_decay}
     return SemiSupervised(found.correct, found.predicted, rows, fraction, chosen, *figures)
+
+
+def _by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple[float, ...], float]:
+    return dict(zip(values, figures.flatten().tolist(), strict=True))

@@ -62,9 +62,7 @@ def minimise(
         guess = problem.curvature(p, residual).reciprocal()
         excess = (g.square() * guess).sum((1, 2)).double()
         least = 1e-3 * zero * tolerance
-        done = done | (
-            (excess <= tolerance * (zero - loss).clamp_min(least)) & (excess <= _OF_LOSS * loss)
-        )
+        done = done | ((excess <= tolerance * (zero - loss).clamp_min(least)) & (excess <= _OF_LOSS * loss))
         if bool(done.all()):
             break
         direction = _direction(g, guess, pairs)
