@@ -54,7 +54,7 @@ def linear(
     *,
     grid: Sequence[float] = L2_GRID,
     per_class: bool = False,
-    tolerance: float = 3e-7,
+    tolerance: float = 1e-7,
     steps: int = 1000,
 ) -> LinearResult:
     """Fit on train for every l2 of the grid, choose on validation, refit on train + validation, test once.

@@ -20,7 +20,7 @@ def minimise(
     l2: Tensor,
     *,
     start: Tensor | None = None,
-    tolerance: float = 3e-7,
+    tolerance: float = 1e-7,
     steps: int = 1000,
 ) -> tuple[Tensor, Tensor]:
     """Minima of ``Σ_i −log softmax(x_i W + b)[y_i] + l2/2 |W|²``; the bias b bears no penalty.
@@ -53,13 +53,13 @@ def minimise(
     problem = _Problem(inputs, labels, classes, l2)
     w = inputs.new_zeros(len(l2), inputs.shape[2] + 1, classes) if start is None else start
     z = problem.logits(w)
-    loss, p, residual = problem.loss(z, w)
+    loss, residual = problem.loss(z, w)
     g = problem.gradient(residual, w)
     zero = labels.shape[1] * torch.log(torch.tensor(float(classes), dtype=torch.float64))
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     done = torch.zeros(len(l2), dtype=torch.bool, device=w.device)
     for _ in range(steps):
-        guess = problem.curvature(p, residual).reciprocal()
+        guess = problem.curvature(residual).reciprocal()
         excess = (g.square() * guess).sum((1, 2)).double()
         least = 1e-3 * zero * tolerance
         done = done | ((excess <= tolerance * (zero - loss).clamp_min(least)) & (excess <= _OF_LOSS * loss))
@@ -71,7 +71,7 @@ def minimise(
         t = torch.where(done, 0.0, 1.0).to(w)
         for _ in range(_HALVINGS):
             new_w, new_z = w + _wide(t) * direction, torch.addcmul(z, _wide(t), change)
-            new_loss, p, residual = problem.loss(new_z, new_w)
+            new_loss, residual = problem.loss(new_z, new_w)
             # Rounding of the loss is no reason to shorten a step.
             slack = 4 * torch.finfo(w.dtype).eps * loss.abs()
             ok = new_loss <= loss + 1e-4 * t * slope + slack
@@ -107,16 +107,15 @@ class _Problem:
         flat = self.inputs[0] @ w.permute(1, 0, 2).flatten(1)
         return flat.view(-1, self.count, self.classes).transpose(0, 1)
 
-    def loss(self, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, the probabilities, and these less the truth."""
+    def loss(self, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the residual: the probabilities less the truth."""
         logs = torch.log_softmax(z, dim=2)
-        p = logs.exp()
-        others = p.scatter(2, self.labels, 0)
+        others = logs.exp().scatter_(2, self.labels, 0)
         wrong = others.sum(2, keepdim=True)
         each = torch.where(wrong < 0.5, -torch.log1p(-wrong.clamp_max(0.5)), -logs.gather(2, self.labels))
         fit = each.squeeze(2).sum(1, dtype=torch.float64)
         total = fit + (self.penalty * w.square()).sum((1, 2), dtype=torch.float64) / 2
-        return total, p, others.scatter_(2, self.labels, -wrong)
+        return total, others.scatter_(2, self.labels, -wrong)
 
     def gradient(self, residual: Tensor, w: Tensor) -> Tensor:
         if not self.shared:
@@ -124,12 +123,12 @@ class _Problem:
         flat = self.inputs[0].T @ residual.transpose(0, 1).flatten(1)
         return flat.view(-1, self.count, self.classes).transpose(0, 1) + self.penalty * w
 
-    def curvature(self, p: Tensor, residual: Tensor) -> Tensor:
-        # The same for all classes, so that steps keep the sum over classes where it is: at 0. p (1 − p), where one of the
-        # two is the residual's size for every class.
-        size = residual.abs()
-        spread = torch.where(residual < 0, p * size, size * (1 - size)).mean((1, 2)).clamp_min(1e-30)
-        return _wide(spread) * self.spectrum + self.penalty
+    def curvature(self, residual: Tensor) -> Tensor:
+        # The same for all classes, so that steps keep the sum over classes where it is: at 0. The mean of p (1 − p), which the
+        # residual r with its entry −s at the true class says without cancellation: Σ p (1 − p) = 2 s − Σ r².
+        wrong = -residual.gather(2, self.labels).sum((1, 2))
+        spread = (2 * wrong - residual.square().sum((1, 2))) / (self.labels.shape[1] * self.classes)
+        return _wide(spread.clamp_min(1e-30)) * self.spectrum + self.penalty
 
 
 def _direction(g: Tensor, guess: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
