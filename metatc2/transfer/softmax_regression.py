@@ -10,7 +10,7 @@ _MEMORY = 12
 _HALVINGS = 20
 # Where classes are separable and the penalty is weak the loss itself goes to 0, and what is left above the minimum must be
 # small beside the loss, not only beside what was gained.
-_OF_LOSS = 1e-3
+_OF_LOSS = 1e-4
 
 
 def minimise(
@@ -28,7 +28,7 @@ def minimise(
     L-BFGS (Liu & Nocedal 1989, "On the limited memory BFGS method") with a diagonal first guess of the curvature, which is
     close to the truth where the columns of `inputs` are uncorrelated and centred: rotate them so. A problem ends when
     ``gᵀH⁻¹g``, twice the excess over the minimum that this guess foresees, is below `tolerance` times what its loss is
-    below that of equal probabilities, and below a thousandth of the loss itself, which weak penalties on separable classes
+    below that of equal probabilities, and below a ten-thousandth of the loss itself, which weak penalties on separable classes
     bring near 0: rules without units, so the scale of features and strength of l2 do not matter. Losses and gradients are
     summed from the probabilities of the wrong classes, which single precision holds to all digits where those of the right
     classes are 1 less a rounding error.
