@@ -10,6 +10,9 @@ from metatc2.errors import InputError
 # Rows that are in float64 at once.
 BLOCK = 4096
 
+# A row so many times as large as the middle one takes that many digits from it.
+_UNEVEN = 1000
+
 # Within these, sums of squares neither overflow nor vanish in the precision of the rows, with width and count to spare.
 _SAFE = {torch.float32: (2.0**-40, 2.0**50), torch.float64: (2.0**-480, 2.0**480)}
 
@@ -70,7 +73,8 @@ def for_computing(*sides: Tensor) -> list[Tensor]:
     """Rows in one precision that sums of their squares fit into: single at least, double where any is or needs it.
 
     Half precision is never computed in: its squares overflow at 256, and a count stops at 256 or 2 048. Rows in single
-    precision that are so large or so small that squares would overflow or vanish are brought to double precision.
+    precision that are so large or so small that squares would overflow or vanish are brought to double precision, as are
+    rows among which some are a thousand times as long as most: beside these the others would be rounded away.
 
     Args:
         sides: finite real tensors of any dtype.
@@ -86,7 +90,7 @@ def for_computing(*sides: Tensor) -> list[Tensor]:
     dtype = torch.float64 if any(side.dtype == torch.float64 for side in sides) else torch.float32
     sides = tuple(side.to(dtype) for side in sides)
     largest = max((float(side.abs().max()) for side in sides if side.numel()), default=0.0)
-    if dtype == torch.float32 and not _safe(largest, dtype):
+    if dtype == torch.float32 and (not _safe(largest, dtype) or any(map(_uneven, sides))):
         dtype, sides = torch.float64, tuple(side.double() for side in sides)
     if not _safe(largest, dtype):
         raise InputError(
@@ -99,3 +103,10 @@ def for_computing(*sides: Tensor) -> list[Tensor]:
 def _safe(largest: float, dtype: torch.dtype) -> bool:
     low, high = _SAFE[dtype]
     return largest == 0 or low <= largest <= high
+
+
+def _uneven(side: Tensor) -> bool:
+    if side.ndim != 2 or not side.numel():
+        return False
+    sizes = side.abs().amax(1)
+    return bool(sizes.max() > _UNEVEN * sizes.median())
