@@ -98,8 +98,10 @@ def encode(encoder: nn.Module, images: Tensor, name: str) -> Tensor:
     except (InputError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError) as error:
+        last = inputs.shape[1] not in (1, 3) and inputs.shape[-1] in (1, 3)
         raise ForwardFailed(
             f"{name} cannot take images {tuple(inputs.shape)}, {inputs.dtype} on {inputs.device}: {_first_line(error)}"
+            + ("; their channels seem to be the last axis; images.permute(0, 3, 1, 2)" if last else "")
         ) from error
     return rows_from(out, len(images), name).float()
 
