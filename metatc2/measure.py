@@ -152,6 +152,8 @@ def measure(
         heads=settings.heads,
         fractions=settings.fractions,
         fine_tune_steps=settings.fine_tune_steps,
+        # What was loaded is in eval mode because it was loaded, not because somebody froze it.
+        fine_tune_in_train_mode=True,
         compute=encoder.compute,
         learners=encoder.learners,
         cache=_cache(folder / FEATURES),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metatc2.diagnostics.rows import BLOCK, checked, same_rows
 from metatc2.errors import InputError
-from metatc2.objectives.numerics import unit
+from metatc2.rows import unit_rows
 
 # Rows a side of a block of pairwise distances: 8 MB in float64.
 TILE = 1024
@@ -40,7 +40,7 @@ def alignment(z1: Tensor, z2: Tensor, *, alpha: float = 2.0) -> float:
         )
     total = 0.0
     for x, y in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
-        total += float((unit(x.double()) - unit(y.double())).norm(dim=1).pow(alpha).sum())
+        total += float((unit_rows(x.double()) - unit_rows(y.double())).norm(dim=1).pow(alpha).sum())
     return total / len(a)
 
 
@@ -67,9 +67,9 @@ def uniformity(features: Tensor, *, t: float = 2.0) -> float:
     parts = x.split(TILE)
     sums = []
     for i, left in enumerate(parts):
-        u = unit(left.double())
+        u = unit_rows(left.double())
         for j in range(i, len(parts)):
-            v = unit(parts[j].double())
+            v = unit_rows(parts[j].double())
             squared = u.square().sum(1)[:, None] + v.square().sum(1) - 2 * u @ v.mT
             exponent = -t * squared.clamp_min(0)
             if i == j:  # each pair once, and no row with itself

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metatc2.diagnostics.rows import BLOCK, checked, product, same_rows
 from metatc2.errors import InputError
-from metatc2.objectives.numerics import unit
+from metatc2.rows import unit_rows
 
 
 def coding_rate(features: Tensor, *, eps2: float = 0.5) -> float:
@@ -57,7 +57,7 @@ def rate_reduction(z1: Tensor, z2: Tensor, *, eps2: float = 0.5) -> float:
     scale = a.shape[1] / (2 * _positive(eps2))
     within = torch.zeros((), dtype=torch.float64, device=a.device)
     for x, y in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
-        p, q = unit(x.double()), unit(y.double())
+        p, q = unit_rows(x.double()), unit_rows(y.double())
         lengths = (1 + scale * p.square().sum(1)) * (1 + scale * q.square().sum(1))
         within = within + (lengths - (scale * (p * q).sum(1)).square()).log().sum()
     return _rate(torch.cat([a, b]), eps2) - float(within) / (2 * len(a))
@@ -77,7 +77,7 @@ def _rate(x: Tensor, eps2: float) -> float:
 
 
 def _unit(x: Tensor) -> Tensor:
-    return unit(x.double())
+    return unit_rows(x.double())
 
 
 def _positive(eps2: float) -> float:

@@ -24,6 +24,7 @@ from metatc2.diagnostics.task_loss import task_loss
 from metatc2.episodes.types import Sampler
 from metatc2.errors import InputError
 from metatc2.learners import Learner
+from metatc2.transfer.encoding import encode
 from metatc2.transfer.features import evaluation_mode, extract, finite
 from metatc2.views import Views
 
@@ -194,16 +195,16 @@ def _two_views(
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Features of two views of every image, ``(N, d)`` each."""
-    found = []
+    found, name = [], "the encoder on augmented views"
     with evaluation_mode(encoder), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for _ in range(2):
             # Drawn at once, so that the size of the batch changes nothing.
             descriptors = views.sample(len(rows), generator)
             parts = [
-                encoder(views.apply(store.images[part].to(device), how)).float().cpu()
+                encode(encoder, views.apply(store.images[part].to(device), how), name).cpu()
                 for part, how in zip(rows.split(batch), descriptors.split(batch), strict=True)
             ]
-            found.append(finite(torch.cat(parts), "the encoder on augmented views"))
+            found.append(finite(torch.cat(parts), name))
     return found[0], found[1]
 
 

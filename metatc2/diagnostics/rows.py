@@ -6,39 +6,9 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.rows import BLOCK, checked
 
-# Rows that are in float64 at once.
-BLOCK = 4096
-
-
-def checked(features: Tensor, what: str, *, least: int = 2) -> Tensor:
-    """`features` detached, if they are finite rows.
-
-    Args:
-        features: ``(N, d)`` floating point.
-        what: name of the figure, for errors.
-        least: rows needed.
-
-    Raises:
-        InputError: if the shape is another, rows are too few, or a value is NaN or infinite.
-
-    >>> checked(torch.ones(3, 2), "rankme").shape
-    torch.Size([3, 2])
-    """
-    if features.ndim != 2 or features.shape[1] == 0 or not features.is_floating_point():
-        raise InputError(
-            f"{what}: features must be floating point of shape (N, d), got {features.dtype} {tuple(features.shape)}; "
-            "flatten all axes but the first"
-        )
-    if len(features) < least:
-        raise InputError(f"{what}: needs at least {least} rows, got {len(features)}; give features of more images")
-    bad = ~features.isfinite().all(1)
-    if bad.any():
-        raise InputError(
-            f"{what}: {int(bad.sum())} of {len(features)} rows are NaN or infinite (first at row {int(bad.nonzero()[0])}); "
-            "load an earlier checkpoint of the encoder"
-        )
-    return features.detach()
+__all__ = ["BLOCK", "centred", "checked", "mean", "product", "same_rows"]
 
 
 def same_rows(x: Tensor, y: Tensor, what: str) -> None:

@@ -8,6 +8,18 @@ import torch
 from torch import Tensor
 
 from metatc2.diagnostics.rows import centred, checked, mean, product
+from metatc2.objectives.collapse import entropy_rank, rankme
+
+__all__ = [
+    "PowerLaw",
+    "effective_rank",
+    "entropy_rank",
+    "nesum",
+    "power_law",
+    "rankme",
+    "singular_values",
+    "variances",
+]
 
 # Deviations from the mean below this share of it are rounding, not variance.
 ROUNDING = 1e-13
@@ -56,39 +68,6 @@ def variances(features: Tensor) -> Tensor:
     [1.0, 0.0]
     """
     return singular_values(features, centre=True).square() / len(features)
-
-
-def entropy_rank(values: Tensor) -> float:
-    """``exp(−Σ p_k log p_k)`` with ``p = values / Σ values`` (Roy & Vetterli, EUSIPCO 2007, eq. 3).
-
-    Args:
-        values: ``(k,)``, none negative.
-
-    Returns:
-        k for k equal values, 1 for a single one, 0 where all are zero.
-
-    >>> round(entropy_rank(torch.ones(5)), 9), entropy_rank(torch.zeros(5))
-    (5.0, 0.0)
-    """
-    total = values.sum()
-    return float(torch.special.entr(values / total).sum().exp()) if bool(total > 0) else 0.0
-
-
-def rankme(features: Tensor) -> float:
-    """RankMe: entropy rank of the singular values, not centred (Garrido et al., ICML 2023, arXiv 2210.02885, eq. 1).
-
-    The paper's ε of 1e-7, which only guards the logarithm, is left out.
-
-    Args:
-        features: ``(N, d)``.
-
-    Raises:
-        InputError: see `singular_values`.
-
-    >>> round(rankme(torch.eye(8)), 6)
-    8.0
-    """
-    return entropy_rank(singular_values(features))
 
 
 def effective_rank(features: Tensor) -> float:

@@ -310,9 +310,14 @@ def check_support(y: Tensor, way: int, what: str) -> None:
     """
     classes = torch.unique(y).tolist()
     if classes != list(range(way)):
+        if y.ndim > 1 or len(classes) == len(y) > 3:
+            raise InputError(
+                f"{what}: whole numbers are taken for class labels, and {_short(classes)} of shape {tuple(y.shape)} are none; "
+                "give the targets of a regression as floating point (targets.float())"
+            )
         raise InputError(
             f"{what}: support labels must be task-local, 0 to {way - 1} with each class present, got {_short(classes)}; "
-            "renumber the classes of each task (LabelledTasks does)"
+            "renumber the classes of each task (LabelledTasks does), or give the targets of a regression as floating point"
         )
 
 

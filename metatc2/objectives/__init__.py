@@ -3,7 +3,7 @@
 from metatc2.objectives.barlow_twins import BarlowTwins, redundancy
 from metatc2.objectives.base import Embeddings, Objective, pair
 from metatc2.objectives.byol import BYOL, normalised_distance
-from metatc2.objectives.collapse import collapsed, effective_rank, rank_summary
+from metatc2.objectives.collapse import collapsed, rank_summary, rankme
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
 from metatc2.objectives.registry import OBJECTIVES, build_objective
@@ -25,7 +25,6 @@ __all__ = [
     "build_objective",
     "collapsed",
     "covariance",
-    "effective_rank",
     "info_nce",
     "invariance",
     "negative_cosine",
@@ -33,6 +32,7 @@ __all__ = [
     "nt_xent",
     "pair",
     "rank_summary",
+    "rankme",
     "redundancy",
     "variance",
 ]

@@ -1,4 +1,4 @@
-"""Have the embeddings collapsed? Effective rank and spread, and the sentence that goes to the log."""
+"""Have the embeddings collapsed? RankMe and spread, and the sentence that goes to the log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from metatc2.rows import BLOCK, checked, unit_rows
 
 # The rank may fall to this share of what n samples in D dimensions allow, but not below the absolute figure.
 RANK_SHARE, RANK_LEAST = 0.05, 2.0
@@ -16,24 +18,58 @@ SPREAD_SHARE = 0.02
 MOST_ROWS = 1024
 
 
-def effective_rank(z: Tensor) -> float:
+def rankme(features: Tensor) -> float:
     """RankMe: exponential of the entropy of the singular values (Garrido et al., ICML 2023, arXiv 2210.02885, eq. 1).
 
+    Features are not centred; `metatc2.diagnostics.effective_rank` is another quantity, of the covariance matrix. The paper's
+    ε of 1e-7, which only guards the logarithm, is left out; singular values that are rounding alone are zero.
+
     Args:
-        z: ``(n, D)``, not centred.
+        features: floating point ``(N, d)``, N at least 2.
 
     Returns:
-        Between 1 and min(n, D).
+        Between 1 and min(N, d); 0 where all features are zero.
 
-    >>> round(effective_rank(torch.eye(8)), 3), round(effective_rank(torch.ones(8, 4)), 3)
+    Raises:
+        InputError: if the shape is another or a row is not finite.
+
+    >>> round(rankme(torch.eye(8)), 3), round(rankme(torch.ones(8, 4)), 3)
     (8.0, 1.0)
     """
-    # On the smaller Gram matrix: far cheaper than a singular value decomposition, and exact enough in float64.
-    z = z.double()
-    gram = z.mT @ z if z.shape[1] <= z.shape[0] else z @ z.mT
-    values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
-    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    return float(torch.special.entr(share).sum().exp())
+    return _rank(checked(features, "RankMe"))
+
+
+def entropy_rank(values: Tensor) -> float:
+    """``exp(−Σ p_k log p_k)`` with ``p = values / Σ values`` (Roy & Vetterli, EUSIPCO 2007, eq. 3).
+
+    Args:
+        values: ``(k,)``, none negative.
+
+    Returns:
+        k for k equal values, 1 for a single one, 0 where all are zero.
+
+    >>> round(entropy_rank(torch.ones(5)), 9), entropy_rank(torch.zeros(5))
+    (5.0, 0.0)
+    """
+    total = values.sum()
+    return float(torch.special.entr(values / total).sum().exp()) if bool(total > 0) else 0.0
+
+
+def _rank(z: Tensor) -> float:
+    # On the smaller Gram matrix: far cheaper than a singular value decomposition, and exact enough in float64. The rank does
+    # not depend on the scale, which is that of the largest value, so that no square overflows.
+    largest = z.abs().max()
+    if not bool(largest > 0):
+        return 0.0
+    parts = [part.double() / largest.double() for part in z.split(BLOCK)]
+    if z.shape[1] <= len(z):
+        gram = torch.stack([part.mT @ part for part in parts]).sum(0) if len(parts) > 1 else parts[0].mT @ parts[0]
+    else:
+        rows = torch.cat(parts)
+        gram = rows @ rows.mT
+    squares = torch.linalg.eigvalsh(gram)
+    floor = squares[-1].clamp_min(0) * max(z.shape) * torch.finfo(torch.float64).eps
+    return entropy_rank(squares.where(squares > floor, torch.zeros_like(squares)).sqrt())
 
 
 @torch.no_grad()
@@ -44,24 +80,23 @@ def rank_summary(z: Tensor) -> dict[str, float]:
         z: ``(..., D)``; all leading axes are rows. Of more than 1 024 rows an even selection is looked at.
 
     Returns:
-        ``effective_rank``: RankMe.
+        ``rankme``: RankMe, see `rankme`.
         ``centred_rank``: the same after the mean is subtracted, which a common offset (that of ReLU features) cannot
         hide.
         ``unit_std``: standard deviation of the rows at length one, averaged over dimensions; about 1/√D when rows point
         everywhere, 0 when they coincide (SimSiam's measure, arXiv 2011.10566, section 4.1).
 
     >>> {k: round(v, 2) for k, v in rank_summary(torch.cat([torch.eye(4), -torch.eye(4)])).items()}
-    {'effective_rank': 4.0, 'centred_rank': 4.0, 'unit_std': 0.5}
+    {'rankme': 4.0, 'centred_rank': 4.0, 'unit_std': 0.5}
     """
     rows = z.detach().reshape(-1, z.shape[-1])
     rows = rows[:: -(-len(rows) // MOST_ROWS) or 1].to("cpu", torch.float64)
     if not bool(rows.isfinite().all()):
-        return dict.fromkeys(("effective_rank", "centred_rank", "unit_std"), float("nan"))
-    length = rows.norm(dim=-1, keepdim=True)
-    unit = rows / length.where(length > 0, torch.ones_like(length))
+        return dict.fromkeys(("rankme", "centred_rank", "unit_std"), float("nan"))
+    unit = unit_rows(rows)
     return {
-        "effective_rank": effective_rank(rows),
-        "centred_rank": effective_rank(rows - rows.mean(0)),
+        "rankme": _rank(rows),
+        "centred_rank": _rank(rows - rows.mean(0)),
         "unit_std": float(unit.std(0, correction=0).mean()),
     }
 
@@ -96,7 +131,7 @@ def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str |
     least = max(RANK_LEAST, RANK_SHARE * min(n, dim))
     if n >= 8 and dim >= 4 and found["centred_rank"] < least:
         return (
-            f"embeddings have lost rank: their effective rank is {found['centred_rank']:.1f} "
+            f"embeddings have lost rank: their RankMe about the mean is {found['centred_rank']:.1f} "
             f"of {min(n, dim)} possible, below {least:.1f}"
         )
     return None

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.measure import Sources, find_targets
 from metatc2.report.folders import Folder
+from metatc2.rows import unit_rows
 from metatc2.runs import Run
 from metatc2.transfer import extract
 
@@ -143,7 +143,7 @@ def vote(features: Tensor, labels: Tensor) -> Judged:
     >>> judged.chosen.tolist(), judged.nearest[:, 0].tolist()
     ([0, 0, 1, 1], [1, 0, 3, 2])
     """
-    unit = normalize(features, dim=1)
+    unit = unit_rows(features)
     cosine = (unit @ unit.T).fill_diagonal_(-torch.inf)
     similarity, nearest = cosine.topk(min(_NEIGHBOURS, len(unit) - 1), dim=1)
     weight = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metatc2.data.streaming import Images
+from metatc2.module_state import unchanged
+from metatc2.transfer.encoding import precision_of
+from metatc2.transfer.inputs import images_of
 from metatc2.transfer.sampling import Episodes
 
 
@@ -31,8 +35,8 @@ def adapted_few_shot(
     """Accuracy of each episode: the learner learns from its support and classifies its queries, all of them in one call.
 
     Args:
-        learner: in the mode in which it is to be judged (``eval()``).
-        images: uint8 ``(N, C, H, W)``, in memory or on disk.
+        learner: in the mode in which it is to be judged (``eval()``), which it keeps; a module is left as it was.
+        images: uint8 ``(N, C, H, W)``, in memory or on disk; see `extract`.
         episodes: see `sample_episodes`.
         rows: what `episodes` point into, int64 rows of `images`; by default the images themselves.
         device: where the learner lies.
@@ -40,13 +44,24 @@ def adapted_few_shot(
     Returns:
         float64 ``(E,)`` in [0, 1], on the CPU.
     """
+    images = images_of(images, "adapted few-shot: images")
+    module = learner if isinstance(learner, nn.Module) else None
+    with nullcontext() if module is None else unchanged(module):
+        return _accuracies(learner, images, episodes, rows, device)
+
+
+def _accuracies(
+    learner: Adapts, images: Images, episodes: Episodes, rows: Tensor | None, device: torch.device | str
+) -> Tensor:
     way, shot = episodes.support.shape[1:]
+    dtype = precision_of(learner) if isinstance(learner, nn.Module) else torch.float32
     y = torch.arange(way, device=device).repeat_interleave(shot)
     truth = torch.arange(way, device=device).repeat_interleave(episodes.query.shape[2])
     found = []
     for support, query in zip(episodes.support, episodes.query, strict=True):
         wanted = torch.cat([support.flatten(), query.flatten()])
         found_images = images[wanted if rows is None else rows[wanted]].to(device).float() / 255
+        found_images = found_images.to(dtype)
         x, query_x = found_images.split([support.numel(), query.numel()])
         scores = learner.predict(x, y, query_x, way)
         found.append((scores.argmax(1) == truth).double().mean().cpu())

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.data.clips import Clips
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.rows import unit_rows
+from metatc2.transfer.encoding import described
+from metatc2.transfer.inputs import feature_sides, labels_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def clip_features(frames: Tensor, clip: Tensor) -> Tensor:
         clip: int64 ``(F,)``: which clip each frame belongs to; every clip from 0 on has one.
 
     Returns:
-        ``(clips, D)``.
+        ``(clips, D)``, in single precision at least.
 
     Raises:
         InputError: if shapes do not fit, features are not finite or a clip has no frame.
@@ -54,17 +55,15 @@ def clip_features(frames: Tensor, clip: Tensor) -> Tensor:
     >>> clip_features(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])).tolist()
     [[2.0], [5.0]]
     """
-    if frames.ndim != 2 or not len(frames) or clip.shape != frames.shape[:1]:
-        raise InputError(
-            f"clips: frames must be (F, D) and clip (F,), got {tuple(frames.shape)} and {tuple(clip.shape)}"
-        )
+    (frames,) = feature_sides({"clips: frames": frames})
+    clip = labels_of(clip, "clips: clip (F,) of frames (F, D)", len(frames))
     counts = clip.bincount()
     if not bool(counts.all()):
         raise InputError(
             f"clips: clip {int((counts == 0).nonzero()[0])} has no frame; number the clips from 0 on without gaps"
         )
     clip, counts = clip.to(frames.device), counts.to(frames.device)
-    sums = frames.new_zeros(len(counts), frames.shape[1]).index_add(0, clip, finite(frames, "clips"))
+    sums = frames.new_zeros(len(counts), frames.shape[1]).index_add(0, clip, frames)
     return sums / counts[:, None]
 
 
@@ -90,9 +89,10 @@ def nearest_clip(features: Callable[[Tensor], Tensor], clips: Clips) -> ClipAccu
     """
     found = features(clips.frames)
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(clips.frames):
-        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise InputError(f"clips: features must map {len(clips.frames)} frames to ({len(clips.frames)}, D), got {got}")
-    units = normalize(clip_features(found.detach(), clips.clip), dim=1).cpu()
+        raise InputError(
+            f"clips: features must map {len(clips.frames)} frames to ({len(clips.frames)}, D), got {described(found)}"
+        )
+    units = unit_rows(clip_features(found, clips.clip)).cpu()
     split = {"train", "test"} <= set(clips.splits)
     everything = torch.arange(len(clips))
     bank = clips.splits["train"] if split else everything

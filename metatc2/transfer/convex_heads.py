@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, normalize, one_hot
+from torch.nn.functional import embedding, one_hot
 
+from metatc2.rows import unit_rows
 from metatc2.transfer.softmax_regression import minimise
 
 
@@ -21,7 +22,7 @@ class _Convex:
     transductive: ClassVar[bool] = False
 
     def __init__(self, features: Tensor) -> None:
-        directions = normalize(features, dim=1)
+        directions = unit_rows(features)
         # A bias makes the origin free; rounding is least with the origin in the middle.
         self.directions = directions - directions.mean(0)
 

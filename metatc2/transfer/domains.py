@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.episodes.draws import sample_without_replacement, stream
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.rows import unit_rows
 from metatc2.transfer.few_shot import few_shot
+from metatc2.transfer.inputs import feature_sides, labels_of
 from metatc2.transfer.sampling import Episodes
 
 Judge = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -66,7 +66,8 @@ def nearest_prototype(bank: Tensor, bank_labels: Tensor, queries: Tensor, query_
     >>> nearest_prototype(torch.eye(2), torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3])).tolist()
     [1.0]
     """
-    return (prototype_classifier(bank, bank_labels)(queries) == query_labels).double().cpu()
+    predicted = prototype_classifier(bank, bank_labels)(queries)
+    return (predicted == labels_of(query_labels, "prototypes: query_labels", len(predicted))).double().cpu()
 
 
 def prototype_classifier(bank: Tensor, bank_labels: Tensor) -> Callable[[Tensor], Tensor]:
@@ -75,12 +76,27 @@ def prototype_classifier(bank: Tensor, bank_labels: Tensor) -> Callable[[Tensor]
     Args:
         bank: float ``(B, D)``.
         bank_labels: int64 ``(B,)``.
+
+    Raises:
+        InputError: here and from what is returned, if shapes do not fit or features are not finite.
     """
+    (bank,) = feature_sides({"prototypes: bank": bank})
+    bank_labels = labels_of(bank_labels, "prototypes: bank_labels", len(bank))
     names, classes = torch.unique(bank_labels, return_inverse=True)
     # The length of a prototype does not matter to the cosine, so its sum will do.
     sums = bank.new_zeros(len(names), bank.shape[1]).index_add(0, classes, bank)
-    directions = normalize(sums, dim=1)
-    return lambda queries: names[(queries @ directions.T).argmax(1)]
+    directions = unit_rows(sums)
+
+    def classify(queries: Tensor) -> Tensor:
+        (asked,) = feature_sides({"prototypes: queries": queries})
+        if asked.shape[1] != directions.shape[1]:
+            raise InputError(
+                f"prototypes: bank and queries must be as wide, got {directions.shape[1]} and {asked.shape[1]} dimensions"
+            )
+        found: Tensor = names[(unit_rows(asked).to(directions) @ directions.T).argmax(1)]
+        return found
+
+    return classify
 
 
 def leave_one_domain_out(
@@ -113,7 +129,7 @@ def leave_one_domain_out(
     >>> found.accuracies, found.worst
     ({0: 1.0, 1: 1.0}, 1.0)
     """
-    names = _checked(features, labels, domains, held_out)
+    features, labels, domains, names = _checked(features, labels, domains, held_out)
     correct, rows, excluded = [], [], []
     for name in names:
         bank, asked, missing = _sides(labels, domains, name, least=1)
@@ -208,7 +224,7 @@ def leave_one_domain_out_few_shot(
     Raises:
         InputError: as `leave_one_domain_out` and `domain_episodes`.
     """
-    names = _checked(features, labels, domains, held_out)
+    features, labels, domains, names = _checked(features, labels, domains, held_out)
     if seed < 0:
         raise InputError(f"leave one domain out: seed must be at least 0, got {seed}")
     correct, rows, excluded = [], [], []
@@ -247,14 +263,13 @@ def _by_class(labels: Tensor, rows: Tensor, classes: Tensor) -> tuple[Tensor, Te
     return grouped, counts.cumsum(0) - counts, counts
 
 
-def _checked(features: Tensor, labels: Tensor, domains: Tensor, held_out: Sequence[int] | None) -> tuple[int, ...]:
-    """The domains to leave out."""
-    if features.ndim != 2 or not len(features) or not labels.shape == domains.shape == features.shape[:1]:
-        raise InputError(
-            f"leave one domain out: features must be (N, D), labels and domains (N,), "
-            f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(domains.shape)}"
-        )
-    finite(features, "leave one domain out")
+def _checked(
+    features: Tensor, labels: Tensor, domains: Tensor, held_out: Sequence[int] | None
+) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+    """The three in their precision, and the domains to leave out."""
+    (features,) = feature_sides({"leave one domain out: features": features})
+    labels = labels_of(labels, "leave one domain out: labels", len(features))
+    domains = labels_of(domains, "leave one domain out: domains", len(features))
     known: list[int] = torch.unique(domains).tolist()
     if len(known) < 2:
         raise InputError(
@@ -264,4 +279,4 @@ def _checked(features: Tensor, labels: Tensor, domains: Tensor, held_out: Sequen
     for name in held_out or ():
         if name not in known:
             raise InputError(f"leave one domain out: there is no domain {name} among {known}")
-    return tuple(known if held_out is None else sorted(set(held_out)))
+    return features, labels, domains, tuple(known if held_out is None else sorted(set(held_out)))

@@ -14,7 +14,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.transfer.inputs import feature_sides, labels_of
 
 # The fixed point takes 2 to 10 rounds, more where the evidence is flat; the price of a round is that of a few vectors.
 _ROUNDS, _TOLERANCE = 500, 1e-9
@@ -146,7 +146,9 @@ def h_score(features: Tensor, labels: Tensor, *, shrinkage: bool = False) -> flo
         return float((torch.linalg.pinv(f.T @ f / len(f), hermitian=True) * between).sum())
     shrunk = LedoitWolf(store_precision=False, assume_centered=True).fit(f.numpy())
     covariance = torch.from_numpy(np.asarray(shrunk.covariance_))
-    return (1 - float(shrunk.shrinkage_)) * float(torch.linalg.solve(covariance, between).trace())
+    # Two images, or some that lie alike around their mean, leave nothing to shrink: the covariance is then singular.
+    inverse = torch.linalg.pinv(covariance, hermitian=True)
+    return (1 - float(shrunk.shrinkage_)) * float((inverse * between).sum())
 
 
 def rank_correlation(estimates: Sequence[float] | Tensor, measured: Sequence[float] | Tensor) -> RankCorrelation:
@@ -199,11 +201,9 @@ def _spectrum(f: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _checked(features: Tensor, labels: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Features in double precision, and classes counted from 0."""
-    if features.ndim != 2 or not len(features) or labels.shape != features.shape[:1]:
-        raise InputError(
-            f"{name}: features must be (N, D) and labels (N,), got {tuple(features.shape)} and {tuple(labels.shape)}"
-        )
+    (features,) = feature_sides({f"{name}: features": features})
+    labels = labels_of(labels, f"{name}: labels", len(features))
     classes = torch.unique(labels.cpu(), return_inverse=True)[1]
     if int(classes.max()) < 1:
         raise InputError(f"{name}: the {len(labels)} images are all of one class; give at least two classes")
-    return finite(features, name).detach().cpu().double(), classes
+    return features.cpu().double(), classes

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
 from metatc2.stages import OUTPUT
 from metatc2.transfer.adaptation import Adapts
+from metatc2.transfer.encoding import check_encoder, rows_from
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.few_shot import HEADS
 from metatc2.transfer.intervals import mean_interval, stratified_half_width
@@ -48,11 +50,13 @@ def evaluate(
     layer: str = OUTPUT,
     fractions: Sequence[float] = (0.01, 0.1),
     fine_tune_steps: int = 5000,
+    fine_tune_in_train_mode: bool = False,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
-    Features are computed once for each encoder and target, and every encoder meets the same episodes: their seed is a
-    hash of target, way and shot, so it is the same in other runs and on other machines.
+    Modules are left as they are: modes, parameters, buffers, also where a call fails. Features are computed once for each
+    encoder and target, and every encoder meets the same episodes: their seed is a hash of target, way and shot, so it is the
+    same in other runs and on other machines.
 
     Args:
         encoders: by what stands in `Row.features` ("encoder", "calibrated", "random encoder"): a module (see
@@ -78,12 +82,16 @@ def evaluate(
         layer: which stage of the encoder the features come from; recorded.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
+        fine_tune_in_train_mode: fine-tuning leaves each part in the mode that it is in, so that BatchNorm in eval mode
+            keeps its running statistics (the row then says so). True puts encoders that are wholly in eval mode, as loaded
+            ones are, into train mode for it; a copy of them, as always.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
 
     Raises:
-        InputError: if a name is unknown, a target is too small, or features are not finite.
+        InputError: if a name is unknown, a target is too small, an encoder returns something else than rows of features, or
+            these are not finite.
 
     >>> from metatc2.data.store import ImageStore
     >>> brightness = torch.arange(40) // 8 * 50 + torch.arange(40) % 8
@@ -107,7 +115,9 @@ def evaluate(
         temperature=temperature,
         fractions=fractions,
         fine_tune_steps=fine_tune_steps,
+        fine_tune_in_train_mode=fine_tune_in_train_mode,
     )
+    usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
@@ -119,7 +129,7 @@ def evaluate(
                     f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
                     "--protocol clips"
                 )
-        table = FeatureTable(target.store, {**encoders, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
+        table = FeatureTable(target.store, {**usable, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, options, learners or {}, device)
         sha256: dict[bytes, str] = {}
         for protocol in dict.fromkeys(protocols):
@@ -128,6 +138,27 @@ def evaluate(
                 rows.append(row)
                 accuracies[row.key] = measured.values
     return rows, accuracies
+
+
+def _usable(encoder: nn.Module | FeatureFunction | None, name: str) -> nn.Module | FeatureFunction | None:
+    """An encoder that can be asked, and a function that is checked when it is."""
+    if encoder is None:
+        return None
+    if isinstance(encoder, nn.Module):
+        check_encoder(encoder, name)
+        return encoder
+    if not callable(encoder):
+        raise InputError(
+            f"transfer: {name} must be an nn.Module, a function from images to features, or None for raw pixels, "
+            f"got {type(encoder).__name__}"
+        )
+
+    def checked(images: Tensor) -> Tensor:
+        found: Any = encoder(images)
+        found = torch.from_numpy(found) if isinstance(found, np.ndarray) else found
+        return rows_from(found, len(images), name).detach()
+
+    return checked
 
 
 def _refuse_one_class(target: Target) -> None:

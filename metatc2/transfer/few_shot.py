@@ -11,11 +11,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag, normalize
+from torch.nn.functional import embedding_bag
 
 from metatc2.errors import InputError, nearest
+from metatc2.rows import unit_rows
 from metatc2.transfer.convex_heads import Logistic, Ridge
-from metatc2.transfer.features import finite
+from metatc2.transfer.inputs import feature_sides
 from metatc2.transfer.sampling import Episodes
 from metatc2.transfer.transductive import BDCSPN, SoftKMeans
 
@@ -47,11 +48,16 @@ class Euclidean:
 
 
 class Cosine:
-    """The mean of the support features with the largest cosine to the query."""
+    """The mean of the support features with the largest cosine to the query.
+
+    A zero vector has no direction: a prototype that is zero has the cosine 0 to every query, as a query that is zero has to
+    every prototype.
+    """
 
     def __init__(self, features: Tensor) -> None:
         self.features = features
-        directions = normalize(features, dim=1)
+        directions = unit_rows(features)
+        self.directionless = ~features.any(1)
         # On the sphere, cosine = 1 − |q − p|²/2, so the origin may be moved here too. It must be where features crowd
         # around one direction and all cosines are 0.9999 (an untrained encoder).
         self.origin = directions.mean(0)
@@ -59,8 +65,11 @@ class Cosine:
 
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``cos(q, p)`` up to a term that the classes share."""
-        prototypes = normalize(_means(self.features, support), dim=-1) - self.origin
-        return _proximity(self.asked(query), prototypes)
+        prototypes = unit_rows(_means(self.features, support))
+        # The distance to a zero prototype lacks the 1 that the others have for their length.
+        short = 0.5 * (~prototypes.any(2, keepdim=True)).to(prototypes)
+        scores = _proximity(self.asked(query), prototypes - self.origin, short)
+        return scores.masked_fill_(self.directionless[query].unsqueeze(2), 0)
 
 
 HEADS: Mapping[str, type[Head]] = {
@@ -99,8 +108,9 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
     """
     if head not in HEADS:
         raise InputError(f"few-shot: unknown head {head!r}; {nearest(head, HEADS)}")
+    (features,) = feature_sides({"few-shot features": features})
     top = max(int(episodes.support.max()), int(episodes.query.max()))
-    if features.ndim != 2 or top >= len(features):
+    if top >= len(features):
         raise InputError(
             f"few-shot: features must be (N, D) with a row for each index up to {top}, got {tuple(features.shape)}; "
             "draw the episodes from the labels of these features"
@@ -110,8 +120,10 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
             f"few-shot: centre must have shape {tuple(features.shape[1:])}, got {tuple(centre.shape)}; "
             "use the mean over the rows of a feature matrix"
         )
-    features = finite(features, "few-shot")
-    classifier = HEADS[head](features if centre is None else features - centre)
+    if centre is not None:
+        row, features = feature_sides({"few-shot centre": centre.unsqueeze(0), "few-shot features": features})
+        (features,) = feature_sides({"few-shot features less the centre": features - row.to(features)})
+    classifier = HEADS[head](features)
 
     ways, queries = episodes.query.shape[1:]
     truth = torch.arange(ways, device=features.device).repeat_interleave(queries)
@@ -147,8 +159,8 @@ def _means(features: Tensor, support: Tensor) -> Tensor:
     return embedding_bag(support.flatten(0, 1), features, mode="mean").view(*support.shape[:2], -1)
 
 
-def _proximity(query: Tensor, prototypes: Tensor) -> Tensor:
-    """``q·p − |p|²/2``: ``(e, q, way)`` from ``(e, q, D)`` and ``(e, way, D)``."""
+def _proximity(query: Tensor, prototypes: Tensor, less: Tensor | float = 0.0) -> Tensor:
+    """``q·p − |p|²/2 − less``: ``(e, q, way)`` from ``(e, q, D)`` and ``(e, way, D)``."""
     # In this order, and with the subtraction inside, the product takes half the time.
-    half = prototypes.square().sum(2, keepdim=True) / 2
+    half = prototypes.square().sum(2, keepdim=True) / 2 + less
     return torch.baddbmm(half, prototypes, query.transpose(1, 2), beta=-1).transpose(1, 2).contiguous()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import evaluation_mode
+from metatc2.module_state import evaluation_mode
+from metatc2.transfer.encoding import check_encoder, encode, own_copy, place_of
+from metatc2.transfer.inputs import images_of, labels_of
+from metatc2.transfer.selection import choose, validation_loss
 from metatc2.views import Views
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -26,9 +29,8 @@ VTAB_1K_STEPS = 1000
 # A random window of a quarter of the area or more, mirrored half the time: for photographs, not for letters.
 CROP_AND_FLIP = Views(crop_scale=(0.25, 1.0), crop_ratio=(3 / 4, 4 / 3), flip=0.5)
 
-BATCH_NORMS = ("train", "frozen")
+BATCH_NORMS = ("kept", "train", "frozen")
 _MOMENTUM = 0.9
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class FineTuned:
         rates: that were tried.
         weight_decays: that were tried.
         validation: float64 ``(rates, weight decays)``: accuracy on validation; NaN where training diverged.
+        validation_loss: float64 ``(rates, weight decays)``: cross-entropy on validation, in nats, likewise.
     """
 
     correct: Tensor
@@ -52,6 +55,7 @@ class FineTuned:
     rates: tuple[float, ...]
     weight_decays: tuple[float, ...]
     validation: Tensor
+    validation_loss: Tensor
 
     @property
     def accuracy(self) -> float:
@@ -74,7 +78,7 @@ def fine_tune(
     rates: Sequence[float] = RATES,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     views: Views | None = None,
-    batch_norm: str = "train",
+    batch_norm: str = "kept",
     refit: bool = True,
     device: torch.device | str | None = None,
 ) -> FineTuned:
@@ -82,13 +86,18 @@ def fine_tune(
 
     After Kornblith et al. 2019 (arXiv 1805.08974, appendix A.5) with the smaller grid of this library's protocols. The
     head starts at 0. All runs see the same images in the same order, with the same augmentation. The pair with the best
-    validation accuracy at the last step is taken (of equals the smaller rate, then the smaller decay), trained once more
-    on training and validation images together, and tested once.
+    validation accuracy at the last step is taken (of equals the one with the lowest cross-entropy there, of those within
+    1e-4 nats the middle one of the rates, then of the decays), trained once more on training and validation images
+    together, and tested once.
+
+    Modes are the caller's: what is in train mode in the encoder trains as such, and what is in eval mode stays so. An encoder
+    that is wholly in eval mode is trained without dropout and with the running statistics of its BatchNorm; call ``train()``
+    first, or see `batch_norm`.
 
     Args:
-        encoder: maps ``(n, C, H, W)`` in [0, 1] to ``(n, D)``. It is copied, never changed; in the copy every parameter is
-            trained, whether or not it was frozen.
-        train: uint8 ``(N, C, H, W)``.
+        encoder: maps ``(n, C, H, W)`` in [0, 1] to ``(n, D)``. It is copied, never changed; in the copy, which is in single
+            precision, every parameter is trained, whether or not it was frozen.
+        train: uint8 ``(N, C, H, W)``; see `extract` for NumPy arrays.
         train_labels: int64 ``(N,)``.
         validation: uint8 ``(V, C, H, W)``; what hyper-parameters are chosen on.
         validation_labels: int64 ``(V,)``.
@@ -103,7 +112,7 @@ def fine_tune(
             never augmented.
         batch_norm: ``"train"``: BatchNorm uses the batch while it trains and its running statistics afterwards;
             ``"frozen"``: it keeps the running statistics of pre-training throughout, and only its scale and shift are
-            trained.
+            trained; ``"kept"``: each layer does the one or the other, as its own mode says.
         refit: whether the chosen pair trains once more, on training and validation images together.
         device: where to run; by default where the encoder's first parameter lies.
 
@@ -118,7 +127,9 @@ def fine_tune(
     >>> found.accuracy
     1.0
     """
-    _check(encoder, (train, train_labels), (validation, validation_labels), (test, test_labels))
+    (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(
+        encoder, (train, train_labels), (validation, validation_labels), (test, test_labels)
+    )
     if steps < 1 or batch < 1:
         raise InputError(f"fine-tune: steps and batch must be at least 1, got {steps} and {batch}")
     for name, values, low in (("rates", rates, "above 0"), ("weight_decays", weight_decays, "at least 0")):
@@ -126,37 +137,42 @@ def fine_tune(
             raise InputError(f"fine-tune: {name} must be numbers {low}, at least one, got {tuple(values)}")
     if batch_norm not in BATCH_NORMS:
         raise InputError(f"fine-tune: batch_norm must be one of {', '.join(BATCH_NORMS)}, got {batch_norm!r}")
-    first = next(chain(encoder.parameters(), encoder.buffers()))
+    if batch_norm == "frozen":
+        _check_statistics(encoder)
+    where = place_of(encoder, device, train.device)
     seed = int(torch.randint(2**62, (), generator=generator))
-    run = _Recipe(encoder, steps, batch, views, batch_norm, torch.device(device or first.device), seed)
+    run = _Recipe(encoder, steps, batch, views, batch_norm, where, seed)
 
     tried, decays = tuple(sorted(set(rates))), tuple(sorted(set(weight_decays)))
-    table = torch.full((len(tried), len(decays)), math.nan, dtype=torch.float64)
-    best: tuple[float, int, int] = (-1.0, 0, 0)
-    model: nn.Module | None = None
-    names = torch.unique(train_labels.cpu())
-    for i, rate in enumerate(tried):
-        for j, decay in enumerate(decays):
-            candidate = run.train(train, train_labels, rate, decay)
-            if candidate is None:
-                continue
-            found = names[run.predict(candidate, validation)]
-            table[i, j] = (found == validation_labels.cpu()).double().mean()
-            if float(table[i, j]) > best[0]:
-                best, model = (float(table[i, j]), i, j), candidate
-    if model is None:
+    table, losses = torch.full((2, len(tried), len(decays)), math.nan, dtype=torch.float64)
+    answers: dict[tuple[int, ...], Tensor] = {}
+    names = torch.unique(train_labels)
+    for place in product(range(len(tried)), range(len(decays))):
+        candidate = run.train(train, train_labels, tried[place[0]], decays[place[1]])
+        if candidate is None:
+            continue
+        scores = run.scores(candidate, validation)
+        table[place] = (names[scores.argmax(1)] == validation_labels).double().mean()
+        losses[place] = validation_loss(scores, names, validation_labels)
+        if not refit:
+            answers[place] = names[run.scores(candidate, test).argmax(1)]
+    best = choose(table, losses)
+    if best is None:
         raise InputError(f"fine-tune: training diverged at every rate of {tried}; give smaller ones")
+    rate, decay = tried[best[0]], decays[best[1]]
     if refit:
         both = torch.cat([train, validation]), torch.cat([train_labels, validation_labels])
-        model, names = run.train(*both, tried[best[1]], decays[best[2]]), torch.unique(both[1].cpu())
+        model, names = run.train(*both, rate, decay), torch.unique(both[1])
         if model is None:
             raise InputError(
-                f"fine-tune: the chosen rate {tried[best[1]]} diverged on training and validation images together; "
+                f"fine-tune: the chosen rate {rate} diverged on training and validation images together; "
                 "leave it out of rates, or set refit=False"
             )
-    predicted = names[run.predict(model, test)]
-    correct = (predicted == test_labels.cpu()).double()
-    return FineTuned(correct, predicted, tried[best[1]], decays[best[2]], tried, decays, table)
+        predicted = names[run.scores(model, test).argmax(1)]
+    else:
+        predicted = answers[best]
+    correct = (predicted == test_labels).double()
+    return FineTuned(correct, predicted, rate, decay, tried, decays, table, losses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +189,7 @@ class _Recipe:
 
     def train(self, images: Tensor, labels: Tensor, rate: float, decay: float) -> nn.Module | None:
         """A copy of the encoder with a head, trained; None if the loss or a weight became infinite or NaN."""
-        names, classes = torch.unique(labels.cpu(), return_inverse=True)
+        names, classes = torch.unique(labels, return_inverse=True)
         draws = torch.Generator().manual_seed(self.seed)
         with _own_chance(self.seed, self.device):
             model = self._copy(images[:1], len(names))
@@ -193,33 +209,29 @@ class _Recipe:
         usable = all(bool(t.isfinite().all()) for t in chain(model.parameters(), model.buffers()))
         return model if usable else None
 
-    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Classes in the order of their names, ``(n,)`` on the CPU."""
+    def scores(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Logits ``(n, classes)``, classes in the order of their names, on the CPU."""
         parts = []
         with evaluation_mode(model), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             for some in images.split(512):
-                parts.append(model(some.to(self.device).float() / 255).argmax(1).cpu())
+                parts.append(model(some.to(self.device).float() / 255).cpu())
         return torch.cat(parts)
 
     def _copy(self, image: Tensor, classes: int) -> nn.Module:
-        encoder = copy.deepcopy(self.encoder).to(self.device)
-        encoder.eval()
-        with torch.no_grad():
-            features = encoder(image.to(self.device).float() / 255)
-        if not isinstance(features, Tensor) or features.ndim != 2:
-            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise InputError(
-                f"fine-tune: the encoder must map (n, C, H, W) to (n, D), got {got}; end it with a pooling or nn.Flatten()"
-            )
+        encoder = own_copy(self.encoder, "fine-tune: the encoder").to(self.device).float()
+        with evaluation_mode(encoder), torch.no_grad():
+            features = encode(encoder, image.to(self.device).float() / 255, "fine-tune: the encoder")
         head = nn.Linear(features.shape[1], classes, device=self.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
-        model = nn.Sequential(encoder, head).float().train()
-        model.requires_grad_(True)
-        if self.batch_norm == "frozen":
+        model = nn.Sequential(encoder, head)
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        # No `train()` of the whole: modes are the caller's.
+        if self.batch_norm != "kept":
             for part in model.modules():
-                if isinstance(part, _NORMS):
-                    part.eval()
+                if isinstance(part, _BatchNorm):
+                    part.train(self.batch_norm == "train")
         return model
 
     def _batches(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -239,21 +251,33 @@ class _Recipe:
         return self.views(images, generator, views=1)[0][:, 0].to(self.device)
 
 
-def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> None:
-    if not isinstance(encoder, nn.Module) or not any(p.is_floating_point() for p in encoder.parameters()):
+def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Images, and labels on the CPU."""
+    check_encoder(encoder, "fine-tune: the encoder")
+    if not any(p.is_floating_point() for p in encoder.parameters()):
         raise InputError(
             f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
             "judge it by a protocol on features"
         )
-    shape = sides[0][0].shape[1:]
-    for name, (images, labels) in zip(("train", "validation", "test"), sides, strict=True):
-        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images) or images.shape[1:] != shape:
+    found: list[tuple[Tensor, Tensor]] = []
+    for name, (given, labels) in zip(("train", "validation", "test"), sides, strict=True):
+        images = images_of(given, f"fine-tune: {name} images")[:]
+        if found and images.shape[1:] != found[0][0].shape[1:]:
             raise InputError(
-                f"fine-tune: {name} images must be uint8 (n, C, H, W), not empty and all of one size, "
-                f"got {images.dtype} {tuple(images.shape)}"
+                f"fine-tune: images must be uint8 (N, C, H, W), all of one size, got {tuple(images.shape)} for {name} and "
+                f"{tuple(found[0][0].shape)} for train"
             )
-        if labels.shape != (len(images),):
-            raise InputError(f"fine-tune: {name}_labels must have one label an image, got {tuple(labels.shape)}")
+        found.append((images, labels_of(labels, f"fine-tune: {name}_labels", len(images)).cpu()))
+    return found
+
+
+def _check_statistics(encoder: nn.Module) -> None:
+    for name, part in encoder.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise InputError(
+                f"fine-tune: batch_norm='frozen', and {name or type(part).__name__} keeps no running statistics that could be "
+                "frozen (track_running_stats=False); use batch_norm='kept'"
+            )
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.rows import unit_rows
+from metatc2.transfer.inputs import feature_sides, labels_of
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26
@@ -23,7 +23,7 @@ def knn(
     """Whether each query gets its class: cosine similarity s, a vote of ``exp(s / T)`` from each of the k nearest.
 
     Args:
-        bank: float ``(B, D)``, features of clean (not augmented) images.
+        bank: float ``(B, D)``, features of clean (not augmented) images; a zero row has the cosine 0 to every query.
         bank_labels: int64 ``(B,)``.
         queries: float ``(Q, D)``.
         query_labels: int64 ``(Q,)``.
@@ -40,26 +40,25 @@ def knn(
     >>> knn(bank, torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3]), k=1).tolist()
     [1.0]
     """
-    if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1] or not len(bank) or not len(queries):
+    bank, queries = feature_sides({"k-NN bank": bank, "k-NN queries": queries})
+    if bank.shape[1] != queries.shape[1]:
         raise InputError(
-            f"k-NN: bank and queries must be (B, D) and (Q, D), neither empty, "
-            f"got {tuple(bank.shape)} and {tuple(queries.shape)}"
+            f"k-NN: bank and queries must be (B, D) and (Q, D), got {tuple(bank.shape)} and {tuple(queries.shape)}"
         )
-    if bank_labels.shape != (len(bank),) or query_labels.shape != (len(queries),):
-        raise InputError("k-NN: bank_labels and query_labels must have one label a row of the features")
+    bank_labels = labels_of(bank_labels, "k-NN bank_labels", len(bank))
+    query_labels = labels_of(query_labels, "k-NN query_labels", len(queries))
     if k < 1 or not temperature > 0:
         raise InputError(f"k-NN: k must be at least 1 and temperature above 0, got k={k}, temperature={temperature}")
     k = min(k, len(bank))
     names, classes = torch.unique(bank_labels, return_inverse=True)
-    unit = normalize(finite(bank, "k-NN bank"), dim=1)
-    directions = normalize(finite(queries, "k-NN queries"), dim=1)
-    chunk = max(1, _CHUNK_BYTES // (4 * (len(bank) + 4 * k)))
+    unit, directions = unit_rows(bank), unit_rows(queries)
+    chunk = max(1, _CHUNK_BYTES // (unit.element_size() * (len(bank) + 4 * k)))
     parts = []
     for some in torch.split(directions, chunk):
         similarity, neighbours = (some @ unit.T).topk(k, dim=1)
         # Relative to the nearest: the same vote, and no overflow at a small temperature.
-        weight = ((similarity - similarity[:, :1]) / temperature).exp()
-        votes = torch.zeros(len(some), len(names), dtype=weight.dtype, device=weight.device)
+        weight = ((similarity - similarity[:, :1]).double() / temperature).exp()
+        votes = weight.new_zeros(len(some), len(names))
         parts.append(names[votes.scatter_add(1, classes[neighbours], weight).argmax(1)])
     return (torch.cat(parts) == query_labels).double().cpu()
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.selection import choose, validation_loss
 from metatc2.transfer.softmax_regression import minimise
 
 L2_GRID: tuple[float, ...] = tuple(torch.logspace(-6, 5, 45, dtype=torch.float64).tolist())
@@ -27,10 +28,11 @@ class LinearResult:
     Args:
         correct: float64 ``(Q,)``: 1 where a test row gets its class, else 0.
         accuracy: in [0, 1]: the mean of `correct`, or with ``per_class`` the mean over classes of the mean within.
-        l2: chosen on validation; of equals, the strongest.
+        l2: chosen on validation, see `metatc2.transfer.selection.choose`.
         validation: ``(grid,)`` accuracies in the order of the grid, of the kind of `accuracy`.
         per_class: of which kind.
-        converged: how many of the solutions (the grid and the refit) met the tolerance.
+        converged: how many of the solutions (the grid and the refit) met the tolerance; see `minimise`.
+        validation_loss: ``(grid,)`` cross-entropies in nats, likewise.
     """
 
     correct: Tensor
@@ -39,6 +41,7 @@ class LinearResult:
     validation: Tensor
     per_class: bool
     converged: int
+    validation_loss: Tensor
 
 
 def linear(
@@ -51,15 +54,20 @@ def linear(
     *,
     grid: Sequence[float] = L2_GRID,
     per_class: bool = False,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-7,
     steps: int = 1000,
 ) -> LinearResult:
     """Fit on train for every l2 of the grid, choose on validation, refit on train + validation, test once.
 
     As in Kornblith et al. 2019 (arXiv 1805.08974) and Chen et al. 2020 (SimCLR, arXiv 2002.05709, appendix B.8): 45
-    log-spaced values in 1e-6...1e5. Minimised is the *sum* of cross-entropies plus ``l2/2 |W|²`` with a free bias: l2 is
-    ``1 / C`` of scikit-learn. Features are used as they are, not standardised. A row weighs the same in the refit, so the
-    chosen l2 is a little weaker there, as in scikit-learn at equal C.
+    log-spaced values in 1e-6...1e5. Minimised is the *sum* of cross-entropies plus ``l2/2 |W|²`` with a free bias. With three
+    classes or more, scikit-learn's ``LogisticRegression`` has the same minimum at ``C = 1 / l2``. With two it has one vector
+    w, where W here has two that share it, ``−w/2`` and ``w/2``: ``l2/2 |W|² = l2/4 |w|²``, so it is ``C = 2 / l2``. Features
+    are used as they are, not standardised. A row weighs the same in the refit, so the chosen l2 is a little weaker there, as
+    in scikit-learn at equal C.
+
+    Chosen is the l2 with the highest accuracy on validation; of equals, that with the lowest cross-entropy there; of those
+    within 1e-4 nats, the middle one.
 
     The path runs from strong to weak, each group of values beginning at the minimum of the one before, in the principal
     axes of the features, where curvature is nearly diagonal; with fewer rows than dimensions these are as few.
@@ -85,7 +93,7 @@ def linear(
     1.0
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
-    _check(sides, grid)
+    (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(sides, grid)
     names = torch.unique(torch.cat([train_labels, validation_labels]))
     if not bool(torch.isin(test_labels, names).all()):
         raise InputError("linear: test has classes that train and validation lack; split each class over all three")
@@ -96,7 +104,8 @@ def linear(
     rows, asked = axes.rotate(train), axes.rotate(validation)
     size = max(1, min(_GROUP, _GROUP_BYTES // (len(train) * len(names) * rows.element_size())))
     start: Tensor | None = None
-    found = torch.zeros(len(grid), dtype=torch.float64)
+    found, losses = torch.zeros(2, len(grid), dtype=torch.float64)
+    fitted = torch.unique(fitting)
     converged = 0
     weights: dict[int, Tensor] = {}
     for first in range(0, len(order), size):
@@ -107,10 +116,14 @@ def linear(
         start = w[-1:]
         converged += int(met.sum())
         for i, one in zip(some, w, strict=True):
-            right = _scores(asked, one).argmax(1) == choosing
-            found[i] = _accuracy(right, validation_labels, per_class)
+            scores = _scores(asked, one)
+            found[i] = _accuracy(scores.argmax(1) == choosing, validation_labels, per_class)
+            # A class that only validation has gets no score that means anything.
+            losses[i] = validation_loss(scores[:, fitted], fitted, choosing, per_class=per_class)
             weights[i] = one
-    best = max(order, key=lambda i: float(found[i]))
+    chosen = choose(found[order], losses[order])
+    assert chosen is not None  # features are finite, and so is what is computed from them
+    best = order[chosen[0]]
 
     whole = torch.cat([train, validation])
     refit_axes = _Axes(whole)
@@ -131,6 +144,7 @@ def linear(
         validation=found,
         per_class=per_class,
         converged=converged + int(met.sum()),
+        validation_loss=losses,
     )
 
 
@@ -168,17 +182,17 @@ def _accuracy(right: Tensor, labels: Tensor, per_class: bool) -> float:
     return float((classes.bincount(weights=right.double()) / counts).mean())
 
 
-def _check(sides: Sequence[tuple[str, Tensor, Tensor]], grid: Sequence[float]) -> None:
-    width = sides[0][1].shape[1:]
-    for name, rows, labels in sides:
-        if rows.ndim != 2 or rows.shape[1:] != width or not len(rows):
-            raise InputError(f"linear: {name} must be (N, D), not empty and as wide as train, got {tuple(rows.shape)}")
-        if labels.shape != (len(rows),):
-            raise InputError(
-                f"linear: {name} must have one label a row, got {tuple(labels.shape)} labels for {len(rows)} rows"
-            )
-        finite(rows, f"linear, {name}")
-    if len(torch.unique(sides[0][2])) < 2:
+def _check(sides: Sequence[tuple[str, Tensor, Tensor]], grid: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+    """Features in one precision, and labels."""
+    rows = feature_sides({f"linear: {name}": features for name, features, _ in sides})
+    for (name, _, _), own in zip(sides, rows, strict=True):
+        if own.shape[1] != rows[0].shape[1]:
+            raise InputError(f"linear: {name} must be (N, D), as wide as train, got {tuple(own.shape)}")
+    labels = [
+        labels_of(given, f"linear: {name}_labels", len(own)) for (name, _, given), own in zip(sides, rows, strict=True)
+    ]
+    if len(torch.unique(labels[0])) < 2:
         raise InputError("linear: train has one class, and there is nothing to tell apart; name another target")
     if not grid or not all(value > 0 for value in grid):
         raise InputError(f"linear: grid must hold values above 0, got {list(grid)[:5]}; use e.g. L2_GRID")
+    return list(zip(rows, labels, strict=True))

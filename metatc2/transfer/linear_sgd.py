@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.selection import choose, validation_loss
 
 # Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
 # go from 0.1 (SimSiam) to 30 (MoCo).
@@ -30,12 +31,14 @@ class LinearSGD:
         predicted: int64 ``(Q,)``: the class it gets, for per-class figures.
         learning_rate: the base rate that validation chose.
         validation: accuracy on validation by base rate; NaN where training diverged.
+        validation_loss: cross-entropy on validation, in nats, likewise.
     """
 
     correct: Tensor
     predicted: Tensor
     learning_rate: float
     validation: Mapping[float, float]
+    validation_loss: Mapping[float, float]
 
     @property
     def accuracy(self) -> float:
@@ -63,9 +66,10 @@ def linear_sgd(
     """Softmax regression by SGD with momentum 0.9 (the probe of He et al. 2020, arXiv 1911.05722, section 4.1).
 
     The learning rate of a step is ``base · batch / 256`` times the schedule, by step. All base rates are trained side by
-    side on the same batches, the one with the best validation accuracy is taken (of equals the smallest), and the test
-    images are classified once. The published probes crop and flip their training images anew in every epoch; this one
-    sees cached features of images as they are, so its figures are a little below theirs: do not mix the two in a table.
+    side on the same batches, the one with the best validation accuracy is taken (of equals the one with the lowest
+    cross-entropy there, of those within 1e-4 nats the middle one), and the test images are classified once. The published
+    probes crop and flip their training images anew in every epoch; this one sees cached features of images as they are, so
+    its figures are a little below theirs: do not mix the two in a table.
 
     Args:
         train: float ``(N, D)``, features of a frozen encoder.
@@ -94,14 +98,13 @@ def linear_sgd(
     [1.0, 1.0, 1.0, 1.0]
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
-    for name, features, labels in sides:
-        if features.ndim != 2 or not len(features) or features.shape[1] != train.shape[1]:
-            raise InputError(
-                f"linear-SGD: {name} must be (n, D), not empty, D as in train, got {tuple(features.shape)}"
-            )
-        if labels.shape != (len(features),):
-            raise InputError(f"linear-SGD: {name}_labels must have one label a row, got {tuple(labels.shape)}")
-        finite(features, f"linear-SGD {name}")
+    train, validation, test = feature_sides({f"linear-SGD {name}": features for name, features, _ in sides})
+    for name, features in (("validation", validation), ("test", test)):
+        if features.shape[1] != train.shape[1]:
+            raise InputError(f"linear-SGD: {name} must be (N, D), D as in train, got {tuple(features.shape)}")
+    train_labels = labels_of(train_labels, "linear-SGD: train_labels", len(train))
+    validation_labels = labels_of(validation_labels, "linear-SGD: validation_labels", len(validation))
+    test_labels = labels_of(test_labels, "linear-SGD: test_labels", len(test))
     if epochs < 1 or batch < 1 or not rates or not all(0 < rate < math.inf for rate in rates) or weight_decay < 0:
         raise InputError(
             f"linear-SGD: epochs and batch must be at least 1, rates positive, weight_decay at least 0, "
@@ -112,13 +115,11 @@ def linear_sgd(
     tried = sorted(set(rates))
     options = _Options(epochs, batch, weight_decay, schedule, standardise)
     probe = _fit(train, train_labels, tried, options, generator)
-    scores = [
-        float((found.cpu() == validation_labels.cpu()).double().mean()) if usable else math.nan
-        for found, usable in zip(probe.predict(validation), probe.usable(), strict=True)
-    ]
-    if all(map(math.isnan, scores)):
+    accuracies, losses = probe.judged(validation, validation_labels)
+    place = choose(accuracies, losses)
+    if place is None:
         raise InputError(f"linear-SGD: training diverged at every rate of {tried}; give smaller ones")
-    best = max(range(len(tried)), key=lambda i: (not math.isnan(scores[i]), scores[i]))
+    best = place[0]
     if refit:
         both = torch.cat([train, validation]), torch.cat([train_labels, validation_labels])
         probe, chosen = _fit(*both, [tried[best]], options, generator), 0
@@ -126,7 +127,8 @@ def linear_sgd(
         chosen = best
     predicted = probe.predict(test)[chosen].cpu()
     correct = (predicted == test_labels.cpu()).double()
-    return LinearSGD(correct, predicted, tried[best], dict(zip(tried, scores, strict=True)))
+    figures = (dict(zip(tried, found.tolist(), strict=True)) for found in (accuracies, losses))
+    return LinearSGD(correct, predicted, tried[best], *figures)
 
 
 @dataclass(frozen=True)
@@ -157,14 +159,20 @@ class _Probes:
 
     def predict(self, features: Tensor) -> Tensor:
         """Classes ``(G, n)``."""
-        scores = _scores((features.float() - self.mean) * self.scale, self.weight, self.bias)
-        found: Tensor = self.names[scores.argmax(2)]
+        found: Tensor = self.names[self.scores(features).argmax(2)]
         return found.T
 
-    def usable(self) -> list[bool]:
-        """Which probes have finite weights."""
-        found = self.weight.isfinite().all(2).all(0) & self.bias.isfinite().all(1)
-        return [bool(each) for each in found]
+    def scores(self, features: Tensor) -> Tensor:
+        """Logits ``(n, G, classes)``."""
+        return _scores((features - self.mean) * self.scale, self.weight, self.bias)
+
+    def judged(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Accuracies and cross-entropies, float64 ``(G,)`` each, on the CPU; NaN where weights are not finite."""
+        usable = self.weight.isfinite().all(2).all(0) & self.bias.isfinite().all(1)
+        labels, scores = labels.to(self.names.device), self.scores(features)
+        right = (self.names[scores.argmax(2)] == labels[:, None]).double().mean(0)
+        losses = right.new_tensor([validation_loss(one, self.names, labels) for one in scores.unbind(1)])
+        return tuple(each.masked_fill(~usable, math.nan).cpu() for each in (right, losses))  # type: ignore[return-value]
 
 
 @torch.no_grad()
@@ -172,7 +180,6 @@ def _fit(
     features: Tensor, labels: Tensor, rates: Sequence[float], options: _Options, generator: torch.Generator
 ) -> _Probes:
     names, classes = torch.unique(labels.to(features.device), return_inverse=True)
-    features = features.detach().float()
     mean, scale = features.new_zeros(features.shape[1]), features.new_ones(features.shape[1])
     if options.standardise:
         mean, deviation = features.mean(0), features.std(0, correction=0)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
+from metatc2.rows import unit_rows
+from metatc2.transfer.inputs import feature_sides, labels_of
 
 # Similarities held at once, of which about four arrays live.
 _CHUNK_BYTES = 2**26
@@ -46,9 +46,10 @@ def retrieval(
 ) -> RetrievalResult:
     """Rank the gallery by cosine for each query; without one, each query ranks all other queries (leave one out).
 
-    Average precision is the mean, over the relevant images, of the precision at their rank, over the whole ranking. Equal
-    similarities count as one rank, so the order of the gallery does not matter (as in scikit-learn). Recall at k is that of
-    metric learning (Song et al. 2016, arXiv 1511.06452): whether any of the k nearest is relevant; ties go by position.
+    A zero row has no direction: its cosine to every other row is 0. Average precision is the mean, over the relevant images,
+    of the precision at their rank, over the whole ranking. Equal similarities count as one rank, so the order of the gallery
+    does not matter (as in scikit-learn). Recall at k is that of metric learning (Song et al. 2016, arXiv 1511.06452): whether
+    any of the k nearest is relevant; ties go by position.
 
     Args:
         queries: float ``(Q, D)``.
@@ -70,9 +71,12 @@ def retrieval(
         if gallery is not None or gallery_labels is not None:
             raise InputError("retrieval: gallery and gallery_labels must be given together, or neither")
         gallery, gallery_labels = queries, query_labels
-    _check(queries, query_labels, gallery, gallery_labels, ks, alone)
-    asked = normalize(finite(queries, "retrieval queries"), dim=1)
-    shelf = asked if alone else normalize(finite(gallery, "retrieval gallery"), dim=1)
+    queries, gallery = feature_sides({"retrieval queries": queries, "retrieval gallery": gallery})
+    query_labels = labels_of(query_labels, "retrieval query_labels", len(queries))
+    gallery_labels = labels_of(gallery_labels, "retrieval gallery_labels", len(gallery))
+    _check(queries, gallery, ks, alone)
+    asked = unit_rows(queries)
+    shelf = asked if alone else unit_rows(gallery)
     chunk = max(1, _CHUNK_BYTES // (8 * len(shelf)))
     precisions, firsts, counts = [], [], []
     for at in range(0, len(asked), chunk):
@@ -113,16 +117,12 @@ def _average_precision(ranked: Tensor, hit: Tensor) -> Tensor:
     return (precision * hit).sum(1) / found[:, -1].clamp_min(1)
 
 
-def _check(
-    queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, ks: Sequence[int], alone: bool
-) -> None:
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1] or not len(queries):
+def _check(queries: Tensor, gallery: Tensor, ks: Sequence[int], alone: bool) -> None:
+    if queries.shape[1] != gallery.shape[1]:
         raise InputError(
-            "retrieval: queries and gallery must be (Q, D) and (G, D), not empty, "
+            "retrieval: queries and gallery must be (Q, D) and (G, D), "
             f"got {tuple(queries.shape)} and {tuple(gallery.shape)}"
         )
-    if query_labels.shape != (len(queries),) or gallery_labels.shape != (len(gallery),):
-        raise InputError("retrieval: query_labels and gallery_labels must have one label a row of the features")
     most = len(gallery) - alone
     if not ks or min(ks) < 1 or max(ks) > most:
         raise InputError(

@@ -10,14 +10,16 @@ from itertools import product
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.transfer.features import finite
 from metatc2.transfer.fine_tune import RATES, STEPS, WEIGHT_DECAYS, fine_tune
+from metatc2.transfer.inputs import feature_sides, images_of, labels_of
 from metatc2.transfer.linear import L2_GRID
+from metatc2.transfer.selection import choose, validation_loss
 from metatc2.views import Views
 
 FRACTIONS = (0.01, 0.1)
@@ -37,6 +39,7 @@ class SemiSupervised:
         fraction: of the labels, as asked for; a class has one at least.
         chosen: hyper-parameters by name, chosen on validation.
         validation: accuracy on validation by the values of `chosen`, in its order; NaN where training diverged.
+        validation_loss: cross-entropy on validation, in nats, likewise.
     """
 
     correct: Tensor
@@ -45,6 +48,7 @@ class SemiSupervised:
     fraction: float
     chosen: Mapping[str, float]
     validation: Mapping[tuple[float, ...], float]
+    validation_loss: Mapping[tuple[float, ...], float]
 
     @property
     def accuracy(self) -> float:
@@ -73,12 +77,12 @@ def label_fraction(labels: Tensor, fraction: float, *, seed: int = 0) -> Tensor:
     >>> labels[label_fraction(labels, 0.1)].bincount().tolist()
     [10, 4, 1]
     """
-    if labels.ndim != 1 or not len(labels) or not 0 < fraction <= 1:
+    labels = labels_of(labels, "semi-supervised: labels").cpu()
+    if not len(labels) or not 0 < fraction <= 1:
         raise InputError(
             f"semi-supervised: needs labels (N,) and a fraction above 0 and at most 1 (1 % is 0.01), "
             f"got {tuple(labels.shape)} and {fraction}"
         )
-    labels = labels.cpu()
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     grouped = shuffled[labels[shuffled].argsort(stable=True)]
     counts = torch.unique_consecutive(labels[grouped], return_counts=True)[1]
@@ -102,9 +106,11 @@ def semi_supervised_linear(
 ) -> SemiSupervised:
     """Logistic regression on frozen features of the labelled fraction, its L2 chosen on validation.
 
-    Minimised is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS, from the strongest value to the weakest, each
-    from the solution before it. Of equal values the strongest is taken. There is no second training on validation
-    images: their labels are usually many more than the fraction, and would no longer be it.
+    Minimised is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS at ``C = 1 / l2``, from the strongest value to the
+    weakest, each from the solution before it; two classes share one vector w there, which is the minimum of
+    `metatc2.transfer.linear.linear` at twice the l2. The value with the best validation accuracy is taken, of equals the one
+    with the lowest cross-entropy there, of those within 1e-4 nats the middle one. There is no second training on
+    validation images: their labels are usually many more than the fraction, and would no longer be it.
 
     Args:
         train: float ``(N, D)``, features of all training images; only those of `label_fraction` are used.
@@ -123,21 +129,16 @@ def semi_supervised_linear(
     >>> x, y = torch.eye(2).repeat(50, 1), torch.arange(100) % 2
     >>> found = semi_supervised_linear(x, y, x[:10], y[:10], x[10:20], y[10:20], fraction=0.1, l2=(0.1, 1.0))
     >>> found.accuracy, len(found.rows), found.chosen
-    (1.0, 10, {'l2': 1.0})
+    (1.0, 10, {'l2': 0.1})
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
-    for name, features, labels in sides:
-        if (
-            features.ndim != 2
-            or features.shape[1] != train.shape[1]
-            or labels.shape != features.shape[:1]
-            or not len(labels)
-        ):
-            raise InputError(
-                f"semi-supervised: {name} must be (n, D), not empty, with one label a row, "
-                f"got {tuple(features.shape)} and {tuple(labels.shape)}"
-            )
-        finite(features, f"semi-supervised {name}")
+    train, validation, test = feature_sides({f"semi-supervised {name}": features for name, features, _ in sides})
+    for name, features in (("validation", validation), ("test", test)):
+        if features.shape[1] != train.shape[1]:
+            raise InputError(f"semi-supervised: {name} must be (N, D), D as in train, got {tuple(features.shape)}")
+    train_labels = labels_of(train_labels, "semi-supervised: train_labels", len(train))
+    validation_labels = labels_of(validation_labels, "semi-supervised: validation_labels", len(validation)).cpu()
+    test_labels = labels_of(test_labels, "semi-supervised: test_labels", len(test))
     if not l2 or not all(0 < value < math.inf for value in l2):
         raise InputError(f"semi-supervised: l2 must be positive numbers, at least one, got {tuple(l2)}")
     rows = label_fraction(train_labels, fraction, seed=seed)
@@ -145,20 +146,35 @@ def semi_supervised_linear(
     if len(np.unique(y)) < 2:
         raise InputError("semi-supervised: the training images are all of one class; give at least two classes")
     model = LogisticRegression(warm_start=True, max_iter=_ROUNDS, tol=1e-6)
-    scores: dict[tuple[float, ...], float] = {}
-    best, value, predicted = -1.0, math.nan, np.empty(0)
+    values = sorted(set(l2))
+    names, predictions = torch.unique(train_labels.cpu()[rows]), {}
+    accuracies, losses = torch.zeros(2, len(values), dtype=torch.float64)
     inputs, asked = validation.double().cpu().numpy(), test.double().cpu().numpy()
     with warnings.catch_warnings():
         # At the weakest values separable classes have no minimum to converge to.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in sorted(set(l2), reverse=True):
-            model.set_params(C=1 / strength).fit(x, y)
-            accuracy = float((model.predict(inputs) == validation_labels.cpu().numpy()).mean())
-            scores[(strength,)] = accuracy
-            if accuracy > best:
-                best, value, predicted = accuracy, strength, model.predict(asked)
-    found = torch.from_numpy(predicted)
-    return SemiSupervised((found == test_labels.cpu()).double(), found, rows, fraction, {"l2": value}, scores)
+        for i in reversed(range(len(values))):
+            model.set_params(C=1 / values[i]).fit(x, y)
+            accuracies[i] = float((model.predict(inputs) == validation_labels.numpy()).mean())
+            losses[i] = validation_loss(_logits(model, inputs), names, validation_labels)
+            predictions[i] = model.predict(asked)
+    place = choose(accuracies, losses)
+    assert place is not None  # features are finite, and so is what is computed from them
+    found = torch.from_numpy(predictions[place[0]])
+    return SemiSupervised(
+        (found == test_labels.cpu()).double(),
+        found,
+        rows,
+        fraction,
+        {"l2": values[place[0]]},
+        *(_by_value([(value,) for value in values], each) for each in (accuracies, losses)),
+    )
+
+
+def _logits(model: LogisticRegression, inputs: NDArray[np.float64]) -> Tensor:
+    """``(n, classes)``; for two classes scikit-learn has the second's alone."""
+    found = torch.from_numpy(model.decision_function(inputs)).double()
+    return torch.stack([torch.zeros_like(found), found], 1) if found.ndim == 1 else found
 
 
 def semi_supervised_fine_tune(
@@ -178,7 +194,7 @@ def semi_supervised_fine_tune(
     rates: Sequence[float] = RATES,
     weight_decays: Sequence[float] = WEIGHT_DECAYS,
     views: Views | None = None,
-    batch_norm: str = "train",
+    batch_norm: str = "kept",
     device: torch.device | str | None = None,
 ) -> SemiSupervised:
     """Fine-tune the encoder on the labelled fraction alone; learning rate and weight decay chosen on validation.
@@ -201,15 +217,16 @@ def semi_supervised_fine_tune(
     Raises:
         InputError: as `fine_tune` and `label_fraction`.
     """
+    images = images_of(train, "semi-supervised: train images")
     rows = label_fraction(train_labels, fraction, seed=seed)
-    if len(train) != len(train_labels):
+    if len(images) != len(train_labels):
         raise InputError(
-            f"semi-supervised: train and train_labels must have one label an image, got {len(train)} and {len(train_labels)}"
+            f"semi-supervised: train and train_labels must have one label an image, got {len(images)} and {len(train_labels)}"
         )
     found = fine_tune(
         encoder,
-        train[rows.to(train.device)],
-        train_labels.cpu()[rows],
+        images[rows.to(images.device)],
+        labels_of(train_labels, "semi-supervised: train_labels").cpu()[rows],
         validation,
         validation_labels,
         test,
@@ -224,8 +241,11 @@ def semi_supervised_fine_tune(
         refit=False,
         device=device,
     )
-    scores: dict[tuple[float, ...], float] = dict(
-        zip(product(found.rates, found.weight_decays), found.validation.flatten().tolist(), strict=True)
-    )
+    pairs = list(product(found.rates, found.weight_decays))
+    figures = (_by_value(pairs, each) for each in (found.validation, found.validation_loss))
     chosen = {"learning_rate": found.learning_rate, "weight_decay": found.weight_decay}
-    return SemiSupervised(found.correct, found.predicted, rows, fraction, chosen, scores)
+    return SemiSupervised(found.correct, found.predicted, rows, fraction, chosen, *figures)
+
+
+def _by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple[float, ...], float]:
+    return dict(zip(values, figures.flatten().tolist(), strict=True))

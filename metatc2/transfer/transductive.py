@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, normalize, one_hot
+from torch.nn.functional import embedding, one_hot
+
+from metatc2.rows import unit_rows
 
 
 class BDCSPN:
@@ -45,16 +47,16 @@ class BDCSPN:
         taught = embedding(support.flatten(1), self.features)
         asked = embedding(query, self.features)
         moved = asked + (taught.mean(1, keepdim=True) - asked.mean(1, keepdim=True))
-        prototypes = normalize(taught.unflatten(1, (way, shot)).mean(2), dim=-1).transpose(1, 2)
+        prototypes = unit_rows(taught.unflatten(1, (way, shot)).mean(2)).transpose(1, 2)
 
         everything = torch.cat([taught, moved], dim=1)
-        cosine = normalize(everything, dim=-1) @ prototypes
+        cosine = unit_rows(everything) @ prototypes
         known = torch.arange(way, device=support.device).repeat_interleave(shot).expand(len(support), -1)
         member = torch.cat([known, cosine[:, way * shot :].argmax(2)], dim=1)
         # A softmax among the members of each class.
         logits = (self.scale * cosine).masked_fill(one_hot(member, way) == 0, -torch.inf)
-        rectified = normalize(logits.softmax(1).transpose(1, 2) @ everything, dim=-1)
-        return normalize(moved if self.shifted else asked, dim=-1) @ rectified.transpose(1, 2)
+        rectified = unit_rows(logits.softmax(1).transpose(1, 2) @ everything)
+        return unit_rows(moved if self.shifted else asked) @ rectified.transpose(1, 2)
 
 
 class SoftKMeans:

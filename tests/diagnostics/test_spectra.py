@@ -21,7 +21,7 @@ from metatc2.diagnostics import (
     variances,
 )
 from metatc2.errors import InputError
-from metatc2.objectives import effective_rank as watched_rank
+from metatc2.objectives import rankme as watched_rank
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

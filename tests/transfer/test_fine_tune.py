@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metatc2.encoders import build_encoder
 from metatc2.errors import InputError
 from metatc2.transfer import fine_tune as module
 from metatc2.transfer.fine_tune import CROP_AND_FLIP, FineTuned, fine_tune
@@ -83,6 +84,65 @@ def test_equals_a_plain_loop(batch_norm: str) -> None:
     assert torch.equal(found.predicted, best[3])
     assert torch.equal(found.correct, (best[3] == test_labels).double())
     assert found.validation.unique().numel() > 1
+
+
+class Blocks(nn.Module):
+    """Conv-4 block by block, as torch runs it: no part of it knows of another."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.encoder.normalise(images)  # type: ignore[operator]
+        for block in self.encoder.blocks:  # type: ignore[union-attr]
+            for part in block:
+                x = part(x)
+        return x.mean((-2, -1))
+
+
+@pytest.mark.parametrize("how", ["argument", "modes"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "standard",
+        pytest.param("conv4", marks=pytest.mark.xfail(strict=False, reason="the fused block asks the block's mode")),
+    ],
+)
+def test_frozen_batch_normalisation_keeps_its_statistics(kind: str, how: str) -> None:
+    """Both ways to freeze it equal a network whose normalisations are fixed affine maps."""
+    torch.manual_seed(0)
+    x, y, *others = data()
+    big = tuple(p.repeat_interleave(3, 2).repeat_interleave(3, 3) if p.ndim == 4 else p for p in (x, y, *others))
+    encoder = build_encoder("conv4", channels=1, image_size=18, width=8) if kind == "conv4" else network()
+    for part in encoder.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.uniform_(-1, 1)
+            part.running_var.uniform_(0.5, 2)
+    plain = Blocks(copy.deepcopy(encoder)) if kind == "conv4" else copy.deepcopy(encoder)
+    for part in plain.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()
+    if how == "modes":
+        for part in encoder.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+    options = {"refit": False, "rates": (0.05, 0.2), "batch_norm": "frozen" if how == "argument" else "kept"}
+    found, wanted = run(encoder, big, **options), run(plain, big, refit=False, rates=(0.05, 0.2), batch_norm="frozen")  # type: ignore[arg-type]
+    torch.testing.assert_close(found.validation_loss, wanted.validation_loss, rtol=1e-4, atol=1e-5)
+    free = run(encoder.train(), big, refit=False, rates=(0.05, 0.2), batch_norm="train")  # type: ignore[arg-type]
+    assert not torch.allclose(found.validation_loss, free.validation_loss, rtol=1e-3)
+
+
+def test_modes_are_the_caller_s_and_arguments_override_them_for_batch_norm() -> None:
+    options = {"refit": False, "rates": (0.1,), "weight_decays": (0.0,)}
+    train, frozen = (run(network(), data(), batch_norm=how, **options).validation_loss for how in ("train", "frozen"))
+    assert not torch.equal(train, frozen)
+    assert torch.equal(run(network(), data(), **options).validation_loss, train)
+    assert torch.equal(run(network().eval(), data(), **options).validation_loss, frozen)
+    assert torch.equal(run(network().eval(), data(), batch_norm="train", **options).validation_loss, train)
+    with pytest.raises(InputError, match="1 keeps no running statistics"):
+        run(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36, track_running_stats=False)), data(), batch_norm="frozen")
 
 
 def test_refit_trains_on_both_and_tests_once() -> None:

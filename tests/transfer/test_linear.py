@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
@@ -34,6 +36,14 @@ def oracle(x: Tensor, y: Tensor, l2: float) -> LogisticRegression:
     return LogisticRegression(C=1 / l2, solver="newton-cg", tol=1e-10, max_iter=2000).fit(x.numpy(), y.numpy())
 
 
+def loss(model: LogisticRegression, x: Tensor, y: Tensor, per_class: bool = False) -> float:
+    columns = np.searchsorted(model.classes_, y.numpy())
+    each = -model.predict_log_proba(x.numpy())[np.arange(len(y)), columns]
+    if not per_class:
+        return float(each.mean())
+    return float(np.mean([each[columns == c].mean() for c in np.unique(columns)]))
+
+
 @pytest.mark.parametrize("width", [10, 150])  # with 150, more dimensions than rows
 @pytest.mark.parametrize("per_class", [False, True])
 def test_every_choice_equals_scikit_learn(width: int, per_class: bool) -> None:
@@ -43,7 +53,10 @@ def test_every_choice_equals_scikit_learn(width: int, per_class: bool) -> None:
     x, y, xv, yv, xt, yt = sides
     expected = [score(yv.numpy(), oracle(x, y, l2).predict(xv.numpy())) for l2 in GRID]
     np.testing.assert_allclose(found.validation.numpy(), expected, atol=1e-12)
-    best = max(range(len(GRID)), key=lambda i: (expected[i], GRID[i]))
+    losses = [loss(oracle(x, y, l2), xv, yv, per_class) for l2 in GRID]
+    np.testing.assert_allclose(found.validation_loss.numpy(), losses, rtol=1e-4)
+    # Of equals the one with the lower cross-entropy.
+    best = max(range(len(GRID)), key=lambda i: (expected[i], -losses[i]))
     assert found.l2 == GRID[best]
     assert found.converged == len(GRID) + 1
     predicted = oracle(torch.cat([x, xv]), torch.cat([y, yv]), found.l2).predict(xt.numpy())
@@ -116,3 +129,61 @@ def test_bad_input() -> None:
         linear(x, y, xv, yv, xt, yt + 100)
     with pytest.raises(InputError, match="NaN"):
         linear(x, y, xv * torch.nan, yv, xt, yt)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_l2_is_one_over_c_and_two_over_c_for_two_classes(classes: int) -> None:
+    """scikit-learn has one vector for two classes: half the squared length of the two that share it here."""
+    x, y, *_ = data(classes=classes)
+    y = y // 3
+    x = x - x.mean(0)
+    for l2 in (0.1, 3.0):
+        c = (2 if classes == 2 else 1) / l2
+        (w,), met = minimise(x[None], y[None], classes, torch.tensor([l2], dtype=torch.float64), tolerance=1e-14)
+        head = LogisticRegression(C=c, tol=1e-10, max_iter=5000).fit(x.numpy(), y.numpy())
+        assert met.all()
+        if classes == 2:
+            np.testing.assert_allclose((w[:-1, 1] - w[:-1, 0]).numpy(), head.coef_[0], atol=1e-4)
+            assert float(w[-1, 1] - w[-1, 0]) == pytest.approx(float(head.intercept_[0]), abs=1e-4)
+        else:
+            np.testing.assert_allclose(w[:-1].T.numpy(), head.coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_converged_is_the_minimum_also_where_weak_penalties_let_the_loss_vanish(dtype: torch.dtype, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(120) % 3
+    x = 3 * torch.randn(3, 12, generator=g)[y] + torch.randn(120, 12, generator=g)
+    x = x - x.mean(0)
+    l2 = [1e-6, 1e-4, 1e-2, 1.0]
+    found, met = minimise(x[None].to(dtype), y[None], 3, torch.tensor(l2, dtype=torch.float64))
+    assert met.all()
+    for w, strength in zip(found, l2, strict=True):
+        inputs, start = x.double().numpy(), w.double().numpy().ravel()
+        best = minimize(
+            objective,
+            start,
+            args=(inputs, y.numpy(), strength),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 20000, "maxfun": 40000, "ftol": 1e-16, "gtol": 1e-14, "maxcor": 40},
+        )
+        value, gradient = objective(start, inputs, y.numpy(), strength)
+        assert value <= 1.001 * best.fun
+        assert abs(gradient).max() <= 0.05 * max(value, 1e-12)
+    # Too few steps are not called convergence.
+    assert not minimise(x[None].to(dtype), y[None], 3, torch.tensor([1e-6], dtype=torch.float64), steps=8)[1].any()
+
+
+def objective(flat: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float) -> tuple[float, np.ndarray]:
+    w = flat.reshape(x.shape[1] + 1, -1)
+    z = x @ w[:-1] + w[-1]
+    logs = z - logsumexp(z, axis=1, keepdims=True)
+    p, truth = np.exp(logs), np.eye(w.shape[1])[y]
+    # log p of the true class from the others, which a difference from 1 would lose.
+    wrong = (p * (1 - truth)).sum(1)
+    fit = np.where(wrong < 0.5, -np.log1p(-np.minimum(wrong, 0.5)), -(logs * truth).sum(1)).sum()
+    residual = p * (1 - truth) - truth * wrong[:, None]
+    gradient = np.vstack([x.T @ residual + l2 * w[:-1], residual.sum(0)])
+    return float(fit + l2 / 2 * (w[:-1] ** 2).sum()), gradient.ravel()

@@ -64,7 +64,13 @@ def test_equals_torch(schedule: str, decay: float) -> None:
         expected = (3 * head((validation - mean) / deviation).argmax(1) == validation_labels).double().mean()
         assert found.validation[rate] == pytest.approx(float(expected))
     assert len(set(found.validation.values())) > 1
-    assert found.learning_rate == max(rates, key=lambda rate: (found.validation[rate], -rate))
+    losses = {
+        rate: nn.functional.cross_entropy(head((validation - mean) / deviation), validation_labels // 3).item()
+        for rate, head in heads.items()
+    }
+    assert found.validation_loss == pytest.approx(losses, rel=1e-4)
+    # Of equals the one with the lower cross-entropy.
+    assert found.learning_rate == max(rates, key=lambda rate: (found.validation[rate], -losses[rate]))
     expected = 3 * heads[found.learning_rate]((test - mean) / deviation).argmax(1)
     assert torch.equal(found.predicted, expected)
     assert torch.equal(found.correct, (expected == test_labels).double())

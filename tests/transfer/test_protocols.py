@@ -229,3 +229,16 @@ def test_domains_from_folders_of_folders(tmp_path: Path, monkeypatch: pytest.Mon
         assert {row.setting for row in rows} == {"mean over 2 domains", "photo", "sketch"}
     with pytest.raises(InputError, match=r"found 2 domains and 0 classes|found 0 domains"):
         load(f"domains:{top / 'photo'}")
+
+
+@pytest.mark.parametrize(("in_train_mode", "said"), [(False, "1 of 1 BatchNorm layers in eval mode"), (True, "")])
+def test_fine_tuning_says_which_normalisations_kept_their_statistics(in_train_mode: bool, said: str) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 4)).eval()
+    targets = [Target(store(), "all", "toy:all")]
+    options = {"protocols": ("fine-tune",), "fine_tune_steps": 2, "fine_tune_in_train_mode": in_train_mode}
+    rows, _ = evaluate({"encoder": net}, targets, **options)  # type: ignore[arg-type]
+    (row,) = rows
+    assert row.note.startswith(said)
+    assert bool(row.note) == bool(said)
+    assert "ties by cross-entropy, then the middle of the grid" in row.selection
+    assert not any(part.training for part in net.modules())

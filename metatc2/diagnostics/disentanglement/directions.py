@@ -13,6 +13,7 @@ from metatc2.data.generative import GenerativeFactors
 from metatc2.diagnostics.disentanglement.checks import both_checked
 from metatc2.diagnostics.disentanglement.encoding import columns
 from metatc2.errors import InputError
+from metatc2.rows import unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def best_match_cosine(rows: Tensor, directions: Tensor | Sequence[Tensor]) -> Ma
         )
     if not bool(v.isfinite().all()) or not all(bool(basis.isfinite().all()) for basis in bases):
         raise InputError("best match: rows and directions must be finite; load an earlier checkpoint")
-    unit = v / v.norm(dim=1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+    unit = unit_rows(v)
     cosine = torch.stack([(unit @ _orthonormal(basis).mT).norm(dim=1) for basis in bases], 1).clamp_max(1)
     chosen, matched = linear_sum_assignment(cosine.numpy(), maximize=True)
     cosines = torch.full((len(bases),), float("nan"), dtype=torch.float64)

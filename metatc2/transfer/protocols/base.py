@@ -30,6 +30,7 @@ class Options:
         temperature: of the k-NN vote.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
+        fine_tune_in_train_mode: whether an encoder that is wholly in eval mode is put into train mode to be fine-tuned.
     """
 
     ways: Sequence[int] = (5,)
@@ -41,6 +42,7 @@ class Options:
     temperature: float = 0.1
     fractions: Sequence[float] = (0.01, 0.1)
     fine_tune_steps: int = 5000
+    fine_tune_in_train_mode: bool = False
 
     def __post_init__(self) -> None:
         if self.episodes < 2:

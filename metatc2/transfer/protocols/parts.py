@@ -11,6 +11,7 @@ from torch import Tensor
 from metatc2.data.conventions import TransferSplits, transfer_splits
 from metatc2.data.store import ImageStore
 from metatc2.transfer.protocols.base import Measured, Subject
+from metatc2.transfer.selection import RULE
 from metatc2.transfer.targets import Target
 
 # Splits that stand for a whole source, whose published parts are then used.
@@ -96,7 +97,7 @@ def classified(
             "query": len(splits.test),
             "episodes": 0,
             "head": "linear",
-            "selection": f"{criterion} on validation; {splits.how}",
+            "selection": f"{criterion} on validation, {RULE}; {splits.how}",
             "metric": metric,
             "features": features,
             "chosen": dict(chosen),

@@ -7,7 +7,9 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from metatc2.transfer.encoding import own_copy
 from metatc2.transfer.fine_tune import STEPS, fine_tune
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.parts import classified, parts, sides
@@ -21,6 +23,7 @@ def tuned(subject: Subject) -> Iterator[Measured]:
         if not isinstance(encoder, nn.Module):
             continue
         generator = torch.Generator().manual_seed(target_seed(subject.target.name, "fine-tune"))
+        encoder, note = _in_mode(subject, encoder, name)
         found = fine_tune(
             encoder,
             *sides(subject, splits, images.__getitem__),
@@ -38,6 +41,7 @@ def tuned(subject: Subject) -> Iterator[Measured]:
             chosen=chosen,
             head="fine-tuned",
             setting=", ".join(_steps(subject)),
+            note=note,
         )
 
 
@@ -67,6 +71,7 @@ def few_labels_tuned(subject: Subject) -> Iterator[Measured]:
             if not isinstance(encoder, nn.Module):
                 continue
             generator = torch.Generator().manual_seed(target_seed(subject.target.name, "semi-supervised", fraction))
+            encoder, note = _in_mode(subject, encoder, name)
             found = semi_supervised_fine_tune(
                 encoder,
                 *sides(subject, splits, images.__getitem__),
@@ -84,7 +89,20 @@ def few_labels_tuned(subject: Subject) -> Iterator[Measured]:
                 chosen=found.chosen,
                 head="fine-tuned",
                 setting=", ".join([_share(fraction), *_steps(subject)]),
+                note=note,
             )
+
+
+def _in_mode(subject: Subject, encoder: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """What is fine-tuned, and what a reader should know of its modes."""
+    if subject.options.fine_tune_in_train_mode and not any(part.training for part in encoder.modules()):
+        encoder = own_copy(encoder, name).train()
+    norms = [part for part in encoder.modules() if isinstance(part, _BatchNorm)]
+    fixed = sum(not part.training for part in norms)
+    return (
+        encoder,
+        f"{fixed} of {len(norms)} BatchNorm layers in eval mode: they kept their statistics" if fixed else "",
+    )
 
 
 def _share(fraction: float) -> str:
