@@ -13,7 +13,8 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from metatc2.errors import InputError, MissingPackage, nearest
 from metatc2.kernels import conv_norm_pool, in_transform
-from metatc2.module_state import refuse_uninitialized, untouched
+from metatc2.module_state import unchanged
+from metatc2.replacing import refuse_uninitialized
 
 RESNETS: dict[str, tuple[type[nn.Module], list[int]]] = {
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
@@ -285,7 +286,7 @@ def feature_dim(module: nn.Module, channels: int, image_size: int) -> int:
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     images = torch.zeros(2, channels, image_size, image_size, device=like.device, dtype=like.dtype)
     refuse_uninitialized(module, "an encoder")
-    with untouched(module):  # one may write to its buffers even in eval mode
+    with unchanged(module):  # one may write to its buffers even in eval mode
         features = module.eval()(images)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__

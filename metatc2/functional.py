@@ -16,7 +16,7 @@ from metatc2.inner.compiled import refuse_compiled
 from metatc2.inner.graph import leaves_of
 from metatc2.inner.twice import exact
 from metatc2.kernels import batch_norm, channels_last, in_transform
-from metatc2.module_state import refuse_shared_memory, refuse_uninitialized, replaced
+from metatc2.replacing import refuse_shared_memory, refuse_uninitialized, replaced
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from metatc2.replacing import derived
+
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
@@ -17,7 +19,7 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
     They are the same objects with the same bits. Parts that write to a weight or a buffer when they are called, in eval mode
     too (a norm that is clamped, a counter), write in vain; buffers that are registered inside are removed. Attributes that
-    are neither are left alone.
+    are neither are left alone, but for weights that a hook computed (`torch.nn.utils.spectral_norm`).
 
     >>> counter = nn.BatchNorm1d(2)
     >>> with unchanged(counter):
@@ -26,6 +28,7 @@ def unchanged(module: nn.Module) -> Iterator[None]:
     (True, [0.0, 0.0])
     """
     modes = [(part, part.training) for part in module.modules()]
+    computed = [(part.__dict__, key, part.__dict__[key]) for part, key in derived(module)]
     slots = [_Slots.of(part) for part, _ in modes if not isinstance(part, torch.jit.ScriptModule)]
     kept = {id(t): _Kept(t, t.data, t.data.clone()) for t in _tensors(module)}
     try:
@@ -36,6 +39,18 @@ def unchanged(module: nn.Module) -> Iterator[None]:
             slot.restore()
         for each in kept.values():
             each.restore()
+        for attributes, key, value in computed:
+            attributes[key] = value
+
+
+@contextmanager
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """On leaving, also by an error, every part of `module` is in the mode, training or not, that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        _restore_modes(modes)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a module is made of: put other tensors in their places for a while, or guarantee that a call leaves it as it was.
+"""Other tensors in the places of a module's own, for the time of a call.
 
 Every function here works on *places* (a sub-module and the name of one of its tensors). A sub-module that can be reached by
 two paths has its places once, and a tensor that stands in two places (tied weights) is replaced in both.
@@ -76,7 +76,7 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
     """
     found = places(module)
     by_tensor = _replacements(module, tensors)
-    derived = [(part.__dict__, key, part.__dict__[key]) for part, key in _derived(module)]
+    computed = [(part.__dict__, key, part.__dict__[key]) for part, key in derived(module)]
     try:
         for place in found:
             if id(place.tensor) in by_tensor:
@@ -85,48 +85,8 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
     finally:
         for place in found:
             place.put(place.tensor)
-        for attributes, key, value in derived:
+        for attributes, key, value in computed:
             attributes[key] = value
-
-
-@contextmanager
-def untouched(*modules: nn.Module) -> Iterator[None]:
-    """Whatever happens inside: on leaving, also by an error, the modules are what they were.
-
-    Their parameters and buffers are the same objects with the same bits, and every part is in the mode that it was in.
-    Costs a copy of all tensors and a comparison. Lazy parameters that are given their shape inside keep it.
-
-    >>> norm = nn.BatchNorm1d(2)
-    >>> with untouched(norm):
-    ...     _ = norm.eval().train()(torch.rand(4, 2))
-    >>> norm.running_mean.tolist(), norm.num_batches_tracked.item()
-    ([0.0, 0.0], 0)
-    """
-    found = [place for module in modules for place in places(module)]
-    kept = {id(place.tensor): _copy(place.tensor) for place in found}
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    derived = [(part.__dict__, key, part.__dict__[key]) for module in modules for part, key in _derived(module)]
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for place in found:
-            place.put(place.tensor)
-            _restore(place.tensor, kept[id(place.tensor)])
-        for attributes, key, value in derived:
-            attributes[key] = value
-
-
-@contextmanager
-def modes_kept(*modules: nn.Module) -> Iterator[None]:
-    """On leaving, also by an error, every part of the modules is in the mode, training or not, that it was in."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def refuse_uninitialized(module: nn.Module, what: str) -> None:
@@ -198,29 +158,14 @@ def _replacements(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[int,
     return by_tensor
 
 
-def _derived(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Plain attributes that hold what torch computed from parameters: hooks of spectral norm, weight norm and pruning set
-    the weight, and recurrent layers keep a list of theirs."""
+def derived(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Plain attributes that hold what torch computed from parameters, each with the part that it belongs to.
+
+    Hooks of spectral norm, weight norm and pruning set the weight, and recurrent layers keep a list of theirs.
+    """
     for part in module.modules():
-        names = [getattr(hook, "name", None) or getattr(hook, "_tensor_name", None) for hook in _hooks(part)]
+        hooks = part._forward_pre_hooks.values()
+        names: list[Any] = [getattr(hook, "name", None) or getattr(hook, "_tensor_name", None) for hook in hooks]
         if isinstance(part, nn.RNNBase):
             names += ["_flat_weights", "_flat_weight_refs"]
         yield from ((part, name) for name in names if isinstance(name, str) and name in part.__dict__)
-
-
-def _hooks(part: nn.Module) -> list[Any]:
-    return list(part._forward_pre_hooks.values())
-
-
-def _copy(tensor: Tensor) -> Tensor | None:
-    return None if is_lazy(tensor) or tensor.is_meta else tensor.detach().clone()
-
-
-def _restore(tensor: Tensor, kept: Tensor | None) -> None:
-    if kept is None or (tensor.layout is torch.strided and kept.shape == tensor.shape and torch.equal(tensor, kept)):
-        return
-    # Through `.data`: graphs that were made before this call may hold the tensor, whose bits are what they were.
-    if kept.shape == tensor.shape and kept.dtype == tensor.dtype:
-        tensor.data.copy_(kept)
-    else:
-        tensor.data = kept

@@ -20,7 +20,7 @@ from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.attached import connected
 from metatc2.inner.descent import gradient
 from metatc2.learners.base import Learner, Outcome
-from metatc2.module_state import modes_kept, untouched
+from metatc2.module_state import modes_kept, unchanged
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 #: Scores ``(Q, way)`` (regression: predictions) for queries ``(Q, ...)``.
@@ -193,7 +193,7 @@ class LabelledLearner(Learner):
             y, way = y.long(), way if way is not None else int(y.max()) + 1
             check_support(y, way, "predict")
         self._look(x)
-        with torch.no_grad(), untouched(self):
+        with torch.no_grad(), unchanged(self):
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
     @property

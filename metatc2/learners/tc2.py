@@ -14,8 +14,8 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branches, SelfSupervised, Where, pull
-from metatc2.module_state import replaced
 from metatc2.objectives import Embeddings, Objective
+from metatc2.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
 Statistics = Literal["episode", "task"]

@@ -106,7 +106,7 @@ class Blocks(nn.Module):
     "kind",
     [
         "standard",
-        pytest.param("conv4", marks=pytest.mark.xfail(strict=False, reason="the fused block asks the block's mode")),
+        "conv4",
     ],
 )
 def test_frozen_batch_normalisation_keeps_its_statistics(kind: str, how: str) -> None:
