@@ -334,9 +334,11 @@ def test_a_loss_that_is_never_read_takes_no_memory() -> None:
             step()
         counts.append(graphs())
     assert counts[0] == counts[1]
-    for _ in range(200):  # nothing is trained, and nothing is read
-        made(x)
-    assert graphs() < counts[0] + 70
+    for _ in range(2):  # where nothing is trained either, it is bounded
+        for _ in range(70):
+            made(x)
+        counts.append(graphs())
+    assert counts[2] == counts[3]
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
