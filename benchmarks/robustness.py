@@ -61,7 +61,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Run every cell, or those of ``--only``, and write the rows; exit status 1 if ours fails one (to refuse in words is not to fail)."""
+    """Run every cell, or those of ``--only``, and write the rows; exit status 1 if ours fails one (a refusal is none)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [s.name for s in SITUATIONS]
     parser.add_argument("--json", type=Path, help="where to write the result")
