@@ -63,7 +63,7 @@ def singular_values(library: Library, recipe: Recipe) -> str:
     net = networks.bounded()
     _train(library, net, recipe, steps=TRAINING)
     net.eval()
-    largest = max(float(torch.linalg.matrix_norm(net[i].weight, 2)) for i in (0, 2))  # type: ignore[index]
+    largest = max(float(torch.linalg.matrix_norm(net[i].weight.detach(), 2)) for i in (0, 2))  # type: ignore[index]
     if not largest <= LARGEST:
         raise Failed(f"a largest singular value of {largest:.1f} after {TRAINING} steps, in place of 1")
     return f"a largest singular value of {largest:.2f} after {TRAINING} steps"
