@@ -52,8 +52,13 @@ class NotOffered(Exception):
     """The library has no means for it; the message says what it has instead."""
 
 
+#: What a program holds between two steps: the network, and the library's object that works on it.
+Held = tuple[nn.Module, Any]
+Hold = Callable[[nn.Module, Recipe], Held]
 #: Puts the gradient of the mean query loss over the tasks into ``.grad`` of the network's parameters.
-MetaGradient = Callable[[nn.Module, Recipe, Sequence[Task]], None]
+Gradient = Callable[[Held, Recipe, Sequence[Task]], None]
+#: What the library has to be told after the step of the outer optimiser.
+AfterStep = Callable[[Held], None]
 #: Scores of the task's queries after adapting to its support; the network keeps its parameters.
 Predict = Callable[[nn.Module, Recipe, Task], Tensor]
 
@@ -64,13 +69,21 @@ class Library:
 
     Args:
         package: its name on the package index.
-        meta_gradient: see `MetaGradient`.
+        hold: see `Hold`.
+        gradient: see `Gradient`.
         predict: see `Predict`.
+        after_step: see `AfterStep`; by default nothing.
     """
 
     package: str
-    meta_gradient: MetaGradient
+    hold: Hold
+    gradient: Gradient
     predict: Predict
+    after_step: AfterStep = lambda held: None
+
+    def meta_gradient(self, network: nn.Module, recipe: Recipe, tasks: Sequence[Task]) -> None:
+        """Put the gradient of the mean query loss over the tasks into ``.grad`` of the network's parameters."""
+        self.gradient(self.hold(network, recipe), recipe, tasks)
 
     @property
     def version(self) -> str:

@@ -8,12 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from libraries.case import LABELS, Library, NotOffered, Recipe, Task
+from libraries.case import LABELS, Held, Library, NotOffered, Recipe, Task
 
 
-def meta_gradient(network: nn.Module, recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """See `libraries.case.MetaGradient`. Options: those of its `MAML`."""
-    maml = _maml(network, recipe)
+def hold(network: nn.Module, recipe: Recipe) -> Held:
+    """See `libraries.case.Hold`. Options: those of its `MAML`."""
+    return network, _maml(network, recipe)
+
+
+def gradient(held: Held, recipe: Recipe, tasks: Sequence[Task]) -> None:
+    """See `libraries.case.Gradient`."""
+    maml = held[1]
     maml.zero_grad(set_to_none=True)
     for task in tasks:
         clone = _adapted(maml, recipe, task)
@@ -42,4 +47,4 @@ def _adapted(maml: Any, recipe: Recipe, task: Task) -> Any:
     return clone
 
 
-LIBRARY = Library("learn2learn", meta_gradient, predict)
+LIBRARY = Library("learn2learn", hold, gradient, predict)

@@ -8,27 +8,40 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
-from libraries.case import BETAS, MOMENTUM, Library, Recipe, Task
+from libraries.case import BETAS, MOMENTUM, Held, Library, Recipe, Task
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import FirstOrder, InnerLoop, Unroll
 from metatc2.learners.maml import MAML
 
 
 def learner(network: nn.Module, recipe: Recipe) -> MAML:
-    """Option: ``adjoint``."""
+    """Options: ``adjoint``, ``rule`` (a transformation in place of torchopt's own) and ``norm``, see `MAML`."""
     rules = {
         "sgd": lambda: torchopt.sgd(recipe.lr),
         "momentum": lambda: torchopt.sgd(recipe.lr, momentum=MOMENTUM),
         "adam": lambda: torchopt.adam(recipe.lr, betas=BETAS, eps=recipe.eps, eps_root=recipe.eps_root),
     }
     adjoint = recipe.options.get("adjoint", FirstOrder() if recipe.first_order else Unroll())
-    return MAML(network, InnerLoop(rules[recipe.optimizer](), recipe.steps, adjoint))
+    rule = recipe.options.get("rule") or rules[recipe.optimizer]()
+    options = {"norm": recipe.options["norm"]} if "norm" in recipe.options else {}
+    return MAML(network, InnerLoop(rule, recipe.steps, adjoint), **options)
 
 
-def meta_gradient(network: nn.Module, recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """See `libraries.case.MetaGradient`."""
+def hold(network: nn.Module, recipe: Recipe) -> Held:
+    """See `libraries.case.Hold`."""
+    return network, learner(network, recipe)
+
+
+def gradient(held: Held, recipe: Recipe, tasks: Sequence[Task]) -> None:
+    """See `libraries.case.Gradient`."""
+    network, maml = held
     network.zero_grad(set_to_none=True)
-    learner(network, recipe)(episode(tasks)).loss.backward()
+    maml(episode(tasks)).loss.backward()
+
+
+def after_step(held: Held) -> None:
+    """See `libraries.case.AfterStep`."""
+    held[1].end_step()
 
 
 def predict(network: nn.Module, recipe: Recipe, task: Task) -> Tensor:
@@ -48,4 +61,4 @@ def episode(tasks: Sequence[Task]) -> Episode:
     )
 
 
-LIBRARY = Library("metatc2", meta_gradient, predict)
+LIBRARY = Library("metatc2", hold, gradient, predict, after_step)

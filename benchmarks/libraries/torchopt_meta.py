@@ -9,12 +9,17 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from libraries.case import BETAS, MOMENTUM, Library, NotOffered, Recipe, Task
+from libraries.case import BETAS, MOMENTUM, Held, Library, NotOffered, Recipe, Task
 
 
-def meta_gradient(network: nn.Module, recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """See `libraries.case.MetaGradient`. Options: those of `torchopt.extract_state_dict` for the network."""
-    inner = _optimizer(network, recipe)
+def hold(network: nn.Module, recipe: Recipe) -> Held:
+    """See `libraries.case.Hold`."""
+    return network, _optimizer(network, recipe)
+
+
+def gradient(held: Held, recipe: Recipe, tasks: Sequence[Task]) -> None:
+    """See `libraries.case.Gradient`. Options: those of `torchopt.extract_state_dict` for the network."""
+    network, inner = held
     for p in network.parameters():
         p.grad = None
     start = torchopt.extract_state_dict(network, by="reference", **recipe.options)
@@ -49,4 +54,4 @@ def _adapt(network: nn.Module, inner: Any, recipe: Recipe, task: Task) -> None:
         inner.step(cross_entropy(network(task.x), task.y))
 
 
-LIBRARY = Library("torchopt", meta_gradient, predict)
+LIBRARY = Library("torchopt", hold, gradient, predict)

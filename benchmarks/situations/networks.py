@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils.checkpoint import checkpoint
 
 from situations.situation import WAY
 
@@ -44,6 +46,56 @@ def dead() -> nn.Module:
 def dropped() -> nn.Module:
     """Half of the features dropped."""
     return seeded(lambda: nn.Sequential(nn.Linear(5, 12), nn.Tanh(), nn.Dropout(0.5), nn.Linear(12, WAY)))
+
+
+def norm_in_eval() -> nn.Module:
+    """Batch normalisation that its user has frozen: in evaluation mode, with statistics that are not the batch's."""
+    net = normalised()
+    norm = net.get_submodule("1")
+    with torch.no_grad():
+        net.get_buffer("1.running_mean").fill_(0.3)
+        net.get_buffer("1.running_var").fill_(2.0)
+    norm.eval()
+    return net
+
+
+def bounded() -> nn.Module:
+    """Two layers whose largest singular value is held at 1 by `torch.nn.utils.parametrizations.spectral_norm`."""
+    return seeded(
+        lambda: nn.Sequential(
+            spectral_norm(nn.Linear(5, 8)), nn.Tanh(), spectral_norm(nn.Linear(8, 8)), nn.Tanh()
+        ).append(nn.Linear(8, WAY))
+    )
+
+
+class TwoNames(nn.Module):
+    """One layer that runs twice, and all layers under two names, as where a user keeps the features of a backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        again = nn.Linear(6, 6)
+        self.backbone = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), again, nn.Tanh(), again, nn.Tanh())
+        self.features = nn.Sequential(*self.backbone)
+        self.head = nn.Linear(6, WAY)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, 5)`` to scores."""
+        scores: Tensor = self.head(self.features(x))
+        return scores
+
+
+class Checkpointed(nn.Module):
+    """Its body is computed again in the backward pass, by `torch.utils.checkpoint` as torch recommends it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 6), nn.Tanh())
+        self.head = nn.Linear(6, WAY)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, 5)`` to scores."""
+        scores: Tensor = self.head(checkpoint(self.body, x, use_reentrant=False))
+        return scores
 
 
 class Attention(nn.Module):

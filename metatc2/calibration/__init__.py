@@ -15,7 +15,7 @@ from metatc2.calibration.losses import (
     reconstruction_ratio,
     sparsity,
 )
-from metatc2.calibration.plug_in import CalibratedModule, calibrated
+from metatc2.calibration.plug_in import CalibratedModule, NoAveragesWarning, calibrated
 from metatc2.calibration.weights import WeightNetwork
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "CalibratedModule",
     "Calibrator",
     "FactorNetwork",
+    "NoAveragesWarning",
     "WeightNetwork",
     "calibrated",
     "grouping",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,10 @@ class Calibrator(nn.Module):
 
     ``z̃ = (1 − a) z + a c``, where c is ``W V`` (blend), ``z ⊙ 2σ(W V)`` (gate) or ``z + W V`` (add). Shapes, forms and
     defaults are our reading: the paper's are not known.
+
+    Test time has averages in place of an episode's statistics and factors. Before the first training step they are those of no
+    data, as in batch normalisation: mean 0, variance 1, and the factors that the factor network starts with.
+    They stay in single precision when the module is moved to half, where small changes would be lost.
 
     Args:
         dim: width d of the representation.
@@ -158,10 +163,10 @@ class Calibrator(nn.Module):
             factors: V ``(K, d)``.
         """
         variance, mean = torch.var_mean(h.detach().flatten(0, -2).float(), 0, correction=0)
-        # The first call replaces the starting values, which are no data.
-        rate = 1 - self.ema if bool(self.average_factors.any()) else 1.0
+        # The first call replaces the starting values, which are no data. No branch: Python never waits for the device.
+        later = self.average_factors.any()
         for average, value in ((self.mean, mean), (self.variance, variance), (self.average_factors, factors.detach())):
-            average.lerp_(value.to(average.dtype), rate)
+            average.lerp_(value.to(average.dtype), 1 - self.ema * later.to(average.dtype))
 
     def test_features(self, h: Tensor, *, standardised: bool, blend: float = 1.0) -> Tensor:
         """Calibrated representation at test time, one image by itself: averages in place of episode statistics.
@@ -170,10 +175,14 @@ class Calibrator(nn.Module):
             h: ``(N, d)`` from the encoder.
             standardised: whether training standardised the representation.
             blend: a.
+
+        Returns:
+            ``(N, d)`` in the wider dtype of `h` and the calibrator; half precision is computed in single.
         """
-        z, factors = self.at_test(h, standardised=standardised)
-        calibrated: Calibrated = self(z, blend, factors)
-        return calibrated.features[:, 0]
+        with torch.autocast(h.device.type, enabled=False):
+            z, factors = self.at_test(self.widened(h), standardised=standardised)
+            calibrated: Calibrated = self(z, blend, factors)
+        return calibrated.features[:, 0].to(self.result_dtype(h))
 
     def test_weights(self, h: Tensor, *, standardised: bool) -> Tensor:
         """W at test time ``(N, K)``; see `test_features`."""
@@ -187,6 +196,28 @@ class Calibrator(nn.Module):
         Args:
             h, standardised: see `test_features`.
         """
-        z = (h - self.mean) * (self.variance + 1e-5).rsqrt() if standardised else h
+        mean, variance, average = (t.to(h.dtype) for t in (self.mean, self.variance, self.average_factors))
+        z = (h - mean) * (variance + 1e-5).rsqrt() if standardised else h
+        # Zeros stand for "no averages yet". Chosen without a branch, so that the module can be traced and exported.
+        factors = torch.where(
+            average.any(), nn.functional.normalize(average, dim=-1), self.factor_network.start(h.dtype)
+        )
         # Each image is a task of its own, so that no image changes another's features.
-        return z[:, None], nn.functional.normalize(self.average_factors, dim=-1)
+        return z[:, None], factors
+
+    def result_dtype(self, h: Tensor) -> torch.dtype:
+        """The wider of the dtypes of features `h` and of this module, as in torch's type promotion."""
+        return torch.promote_types(h.dtype, self.factor_network.basis.dtype)
+
+    def widened(self, h: Tensor) -> Tensor:
+        """`h` in the dtype that is computed in: `result_dtype`, half precision in single."""
+        return h.to(torch.promote_types(self.result_dtype(h), torch.float32))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        averages = {name: b for name, b in self._buffers.items() if b is not None}
+        result: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, before in averages.items():
+            now: Any = self._buffers[name]
+            if now.dtype in (torch.float16, torch.bfloat16) and before.dtype not in (torch.float16, torch.bfloat16):
+                self._buffers[name] = now.to(before.dtype) if before.is_meta else before.to(now.device)
+        return result

@@ -62,12 +62,18 @@ class FactorNetwork(nn.Module):
         """Unit-norm factors ``(K, d)`` from the samples of all tasks.
 
         Args:
-            z: ``(..., d)``; no gradient flows into it.
+            z: ``(..., d)``; no gradient flows into it. Its dtype is the one that is computed in.
         """
+        basis = self.basis.to(z.dtype)
         if self.kind != "pooled":
-            return nn.functional.normalize(self.basis, dim=-1)
+            return nn.functional.normalize(basis, dim=-1)
+        key, value_in, value_out = (p.to(z.dtype) for p in (self.key, self.value_in, self.value_out))
         samples = z.detach().flatten(0, -2)
-        attention = (samples @ self.key).softmax(0)
+        attention = (samples @ key).softmax(0)
         # Pool before the output layer: it is linear, so K rows are multiplied in place of all samples.
-        pooled = attention.T @ nn.functional.gelu(samples @ self.value_in)
-        return nn.functional.normalize(torch.addmm(self.basis, pooled, self.value_out), dim=-1)
+        pooled = attention.T @ nn.functional.gelu(samples @ value_in)
+        return nn.functional.normalize(torch.addmm(basis, pooled, value_out), dim=-1)
+
+    def start(self, dtype: torch.dtype) -> Tensor:
+        """rownorm(V0) ``(K, d)``, the factors before any data, without a gradient."""
+        return nn.functional.normalize(self.basis.detach().to(dtype), dim=-1)

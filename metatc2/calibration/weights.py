@@ -55,13 +55,14 @@ class WeightNetwork(nn.Module):
         """Weights ``(tasks, samples, views, K)``.
 
         Args:
-            z: ``(tasks, samples, views, d)``.
-            factors: ``(K, d)``.
+            z: ``(tasks, samples, views, d)``. Its dtype is the one that is computed in.
+            factors: ``(K, d)``, of the same dtype.
         """
+        w1, b1, w2, b2 = (p.to(z.dtype) for p in (self.w1, self.b1, self.w2, self.b2))
         # Few large operations on rows: in the inner loop each is differentiated twice, and their number is what takes the time.
         rows = z.flatten(0, -2)
-        hidden = nn.functional.gelu(torch.addmm(self.b1, rows, self.w1))
-        weights = (torch.addmm(rows + self.b2, hidden, self.w2) @ factors.T).view(*z.shape[:-1], -1)
+        hidden = nn.functional.gelu(torch.addmm(b1, rows, w1))
+        weights = (torch.addmm(rows + b2, hidden, w2) @ factors.T).view(*z.shape[:-1], -1)
         return task_mean(weights) if self.order == "task" else weights
 
 

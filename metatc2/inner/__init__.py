@@ -5,6 +5,7 @@ from metatc2.inner.descent import Descent, Given, InnerLoopDiverged, InnerLoss, 
 from metatc2.inner.evolution import EvolutionStrategies
 from metatc2.inner.implicit import Implicit
 from metatc2.inner.loop import InnerLoop
+from metatc2.inner.picklable import picklable
 from metatc2.inner.recompute import Recompute
 from metatc2.inner.transforms import INNER_OPTIMIZERS, clip_norm, inner_optimizer
 
@@ -26,4 +27,5 @@ __all__ = [
     "Unroll",
     "clip_norm",
     "inner_optimizer",
+    "picklable",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 import torchopt
@@ -14,6 +16,7 @@ from metatc2.errors import InputError
 from metatc2.inner.adjoints import Adjoint, Unroll
 from metatc2.inner.compiled import refuse_compiled
 from metatc2.inner.descent import Descent, Given, InnerLoss, Params, Rates
+from metatc2.inner.picklable import as_copyable, check_picklable
 from metatc2.inner.probe import probe
 
 
@@ -40,8 +43,11 @@ class InnerLoop:
     * ``clip_grad_norm`` of torchopt ignores the derivative of the norm: refused likewise; `clip_norm` is exact.
     * Momentum with dampening keeps a hidden flag, so that a second inner loop differs from the first: refused.
 
+    A loop can be deep-copied, whatever its optimiser. It can be pickled, and a module that holds it saved whole, if its
+    optimiser can: those of `inner_optimizer`, `clip_norm` and `picklable` can, those that torchopt makes directly cannot.
+
     Raises:
-        InputError: if `steps` is negative or the optimiser is one of those.
+        InputError: if `steps` is negative or the optimiser is one of those; in pickling, if the optimiser cannot be pickled.
 
     >>> import torch
     >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=1)
@@ -90,6 +96,20 @@ class InnerLoop:
                 stacklevel=3,
             )
         object.__setattr__(self, "_guard", traits.singular_at_zero)
+        object.__setattr__(self, "optimizer", as_copyable(self.optimizer))
+
+    def __copy__(self) -> InnerLoop:
+        return self  # frozen; without this, what cannot be pickled could not be copied either
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> InnerLoop:
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        check_picklable(self.optimizer)
+        return self.__dict__
 
     def __call__(self, loss: InnerLoss, params: Params, *given: Given, rates: Rates | None = None) -> Params:
         """Parameters after `steps` updates, connected to `params` and to all that `loss` depends on, as the adjoint says.

@@ -10,6 +10,7 @@ import torchopt
 from torchopt.base import EmptyState, GradientTransformation
 
 from metatc2.errors import InputError, nearest
+from metatc2.inner.picklable import picklable
 
 InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
 INNER_OPTIMIZERS: tuple[str, ...] = get_args(InnerOptimizerName)
@@ -30,7 +31,10 @@ def clip_norm(max_norm: float) -> GradientTransformation:
     """
     if not max_norm > 0:
         raise InputError(f"clip_norm: max_norm must be > 0, got {max_norm}; leave the clipping out to switch it off")
+    return picklable(_clip_norm, max_norm)
 
+
+def _clip_norm(max_norm: float) -> GradientTransformation:
     def init(params: Any) -> EmptyState:
         return EmptyState()
 
@@ -61,15 +65,15 @@ def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransfor
     >>> optimizer = inner_optimizer("sgd", 0.1, clip=1.0)
     """
     rules: dict[str, Callable[[], GradientTransformation]] = {
-        "sgd": lambda: torchopt.sgd(lr),
-        "momentum": lambda: torchopt.sgd(lr, momentum=0.9),
-        "nesterov": lambda: torchopt.sgd(lr, momentum=0.9, nesterov=True),
-        "adam": lambda: torchopt.adam(lr, eps_root=1e-8),
-        "adamw": lambda: torchopt.adamw(lr, eps_root=1e-8),
-        "rmsprop": lambda: torchopt.rmsprop(lr),
-        "adagrad": lambda: torchopt.adagrad(lr),
-        "adamax": lambda: torchopt.adamax(lr),
-        "radam": lambda: torchopt.radam(lr),
+        "sgd": lambda: picklable(torchopt.sgd, lr),
+        "momentum": lambda: picklable(torchopt.sgd, lr, momentum=0.9),
+        "nesterov": lambda: picklable(torchopt.sgd, lr, momentum=0.9, nesterov=True),
+        "adam": lambda: picklable(torchopt.adam, lr, eps_root=1e-8),
+        "adamw": lambda: picklable(torchopt.adamw, lr, eps_root=1e-8),
+        "rmsprop": lambda: picklable(torchopt.rmsprop, lr),
+        "adagrad": lambda: picklable(torchopt.adagrad, lr),
+        "adamax": lambda: picklable(torchopt.adamax, lr),
+        "radam": lambda: picklable(torchopt.radam, lr),
     }
     if name not in rules:
         raise InputError(f"unknown inner optimiser {name!r}; {nearest(name, INNER_OPTIMIZERS)}")

@@ -129,7 +129,7 @@ class LabelledLearner(Learner):
 
     def calibration(self) -> Tensor | float:
         """L_tc2 of the latest forward under its weight; 0 where nothing is calibrated."""
-        return sum(self.calibration_weight * part.calibration_loss() for part in self._calibrated.values())
+        return sum(self.calibration_weight * part.calibration_loss(latest=True) for part in self._calibrated.values())
 
     def call(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
         """The network under `theta` on `x`; `support` is what the policy ``"support"`` normalises by."""

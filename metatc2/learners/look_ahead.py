@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import torch
-import torchopt
 from torch import Tensor
 
 from metatc2.episodes import Episode
 from metatc2.functional import call
-from metatc2.inner import InnerLoop, Params
+from metatc2.inner import InnerLoop, Params, inner_optimizer
 from metatc2.inner.descent import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.labelled import carry
@@ -31,7 +30,7 @@ class LookAheadTC2(TC2):
 
     def __init__(self, *args: Any, look_ahead_lr: float = 0.05, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.ahead = InnerLoop(torchopt.sgd(look_ahead_lr), steps=1, adjoint=self.inner.adjoint)
+        self.ahead = InnerLoop(inner_optimizer("sgd", look_ahead_lr), steps=1, adjoint=self.inner.adjoint)
 
     def forward(self, episode: Episode) -> Outcome:
         """Loss of θ under a constant ω, and of ω under a constant θ, in one sum."""

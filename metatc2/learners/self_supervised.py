@@ -90,8 +90,9 @@ class SelfSupervised(Learner):
         """Mean objective over the tasks, and λ_i times `spread`."""
         branches = self.branches(episode if self.per_task else episode.merged())
         with full_precision(branches.online):
-            self._embeddings = self.embed(branches.online, branches.target)
-            ssl = self.objective(self._embeddings)
+            embeddings = self.embed(branches.online, branches.target)
+            self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
+            ssl = self.objective(embeddings)
             loss = ssl
             if self.isotropy:
                 self._pull = pull(ssl, branches.online)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, linear, normalize
 
 from metatc2.errors import InputError
 from metatc2.heads import Classifier
-from metatc2.inner import FirstOrder, InnerLoop, Params
+from metatc2.inner import FirstOrder, InnerLoop, Params, picklable
 from metatc2.learners.base import full_precision
 
 
@@ -57,7 +57,7 @@ def head_loop(l2: float) -> InnerLoop:
     """
     root = (l2 / (1 + l2)) ** 0.5
     momentum = min(0.9, (1 - root) / (1 + root))
-    return InnerLoop(torchopt.sgd(1 / (1 + l2), momentum=momentum, nesterov=True), 100, FirstOrder())
+    return InnerLoop(picklable(torchopt.sgd, 1 / (1 + l2), momentum=momentum, nesterov=True), 100, FirstOrder())
 
 
 def zero_head(features: Tensor, way: int) -> Params:

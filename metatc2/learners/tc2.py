@@ -90,7 +90,7 @@ class TC2(SelfSupervised):
         self.gamma, self.final_blend, self.blend_warmup = gamma, blend, blend_warmup
         self.outer_on, self.statistics, self.calibrator_lr = outer_on, statistics, lr
         self.blend, self.progress = blend, 0.0
-        self._seen: tuple[Branches, Tensor] | None = None
+        self._seen: tuple[Tensor, Tensor] | None = None
 
     def forward(self, episode: Episode) -> Outcome:
         """Outer loss of an episode, differentiable through the inner loop."""
@@ -137,8 +137,9 @@ class TC2(SelfSupervised):
         embeddings = self._heads(adapted, judged, target, merged=self.statistics == "episode")
         ssl = self.objective(embeddings)
         own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
-        self._embeddings = embeddings
-        self._seen = branches, calibrated.factors
+        # Without their graphs: these could not be copied, and would outlive the step.
+        self._embeddings = embeddings.detach()
+        self._seen = branches.raw.detach(), calibrated.factors.detach()
         loss = ssl + own
         if self.isotropy or self.gamma:
             self._pull = pull(ssl, judged.features)
@@ -163,8 +164,7 @@ class TC2(SelfSupervised):
         """Move the averages of the calibrator too."""
         super().end_step()
         if self._seen is not None:
-            branches, factors = self._seen
-            self.calibrator.track(branches.raw, factors)
+            self.calibrator.track(*self._seen)
             self._seen = None
 
     def groups(self) -> list[ParameterGroup]:

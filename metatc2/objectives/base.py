@@ -26,6 +26,13 @@ class Embeddings:
     predictions: Tensor | None = None
     targets: Tensor | None = None
 
+    def detach(self) -> Embeddings:
+        """The same values without their graph."""
+        parts = (self.projections, self.predictions, self.targets)
+        first, *others = (part if part is None else part.detach() for part in parts)
+        assert first is not None
+        return Embeddings(first, *others)
+
 
 class Objective(nn.Module, ABC):
     """A self-supervised loss, task by task: negatives and batch statistics never cross tasks.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from metatc2.calibration import CalibratedModule, Calibrator, calibrated
+from metatc2.calibration import CalibratedModule, Calibrator, NoAveragesWarning, calibrated
 from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
@@ -469,7 +469,7 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(InputError, match="a single image cannot be standardised"):
         module()(draw(1, 5))
     assert module(standardise=False)(draw(1, 5)).shape == (1, DIM)
-    with pytest.raises(InputError, match="no averages for evaluation yet; call the module in training mode first"):
+    with pytest.warns(NoAveragesWarning, match="evaluated before it was trained or loaded"):
         module().eval()(draw(9, 5))
     with pytest.raises(InputError, match="no parameter 'encoder.weight'; names are those of named_parameters"):
         module(three_steps()).adapt(draw(9, 5), {"encoder.weight": torch.zeros(6, 5)})

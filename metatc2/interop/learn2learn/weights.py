@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torchopt
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, InnerLoop, Unroll
+from metatc2.inner import FirstOrder, InnerLoop, Unroll, inner_optimizer
 from metatc2.interop.learn2learn.package import require_learn2learn
 from metatc2.learners.maml import MAML
 
@@ -46,7 +45,7 @@ def from_learn2learn(maml: Any, *, steps: int, **options: Any) -> MAML:
             "bare weights build the network, load strip_module(state_dict) into it and use metatc2.learners.maml.MAML"
         )
     adjoint = FirstOrder() if maml.first_order else Unroll()
-    return MAML(maml.module, InnerLoop(torchopt.sgd(float(maml.lr)), steps, adjoint), **options)
+    return MAML(maml.module, InnerLoop(inner_optimizer("sgd", float(maml.lr)), steps, adjoint), **options)
 
 
 def strip_module(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
