@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from metatc2.errors import InputError
+from metatc2.terminal import bold, say
 
 Calibration = Literal["none", "standardise", "tasks", "decorrelate", "tc2"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
@@ -54,7 +54,6 @@ def pretrain(
     from metatc2 import runs
     from metatc2.config import override, read_task
 
-    console = Console(stderr=True)
     if resume is not None:
         others = (task, objective, calibration, learner, adjoint, steps, seed, run, encoder, *set)
         if any(value is not None for value in others):
@@ -81,4 +80,4 @@ def pretrain(
         config = override(override(read_task(task), [default, *set]), assignments, where="command line")
         path = Path(run) if run else runs.default_folder(task, config)
         done = runs.pretrain(config, path, show=True)
-    console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
+    say(bold(str(done.path)), f" holds the encoder; next: metatc2 transfer {done.path}")
