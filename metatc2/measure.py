@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.reading import read_json
 from metatc2.transfer import (
     RANDOM_ENCODER,
     Row,
@@ -27,6 +27,7 @@ from metatc2.transfer import (
     read_results,
     write_results,
 )
+from metatc2.writing import json_text
 
 RESULTS = "transfer.json"
 IDENTITY = "encoder.json"
@@ -179,7 +180,7 @@ def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """A folder that is no run folder says whose results it holds."""
     if not (folder / "config.toml").exists() and not (folder / IDENTITY).exists():
         facts = {"name": encoder.name, "sha256": sha256, "source": encoder.source, "seed": encoder.seed}
-        write_atomically(folder / IDENTITY, (json.dumps(facts, indent=1) + "\n").encode())
+        write_atomically(folder / IDENTITY, json_text(facts).encode())
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -189,9 +190,9 @@ def read_identity(folder: Path) -> dict[str, Any]:
         InputError: if the file is missing or damaged.
     """
     try:
-        found = json.loads((folder / IDENTITY).read_bytes())
+        found = read_json(folder / IDENTITY)
         return {"name": str(found["name"]), "sha256": str(found["sha256"]), "seed": int(found["seed"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{folder / IDENTITY} cannot be read ({error}); delete the folder and measure again"
         ) from error

@@ -69,6 +69,7 @@ class Parser:
         for end in _ENDS:
             told = told.partition(end)[0]
         told = re.sub(r"\s+", " ", told).strip(" .:")
+        told = told.replace(" Available subcommands:", "; there are")
         told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
         command = next((word for word in words[:1] if word in self.names), None)
         help_of = f"metatc2 {command} --help" if command else "metatc2 --help"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from metatc2.config import Config, method_key, method_name
 from metatc2.errors import InputError
 from metatc2.measure import RESULTS
+from metatc2.reading import parse_json, read_bytes
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.figures.conflict import Conflict
 from metatc2.run_folder import read_run_config
@@ -113,13 +113,13 @@ def read_folder(path: Path) -> Folder:
 
 
 def _metrics(file: Path) -> list[dict[str, Any]]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = read_bytes(file).splitlines() if file.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line, f"line {number}", finite=False)
             found.append({**record, "step": int(record["step"]), "loss": float(record["loss"])})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             if number < len(lines):
                 raise InputError(
                     f"{file}, line {number} is no record of a step ({error}); restore or remove it"
