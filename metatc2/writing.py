@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from metatc2.errors import InputError
 from metatc2.plain_text import visible
 
 # What a spreadsheet takes for the start of a formula (OWASP, "CSV injection"), also in full width.
@@ -22,6 +25,21 @@ def json_text(value: Any, *, indent: int | None = 1) -> str:
     '{"a": [1.5, null], "b": "\\\\u00e9"}\\n'
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
+
+
+def check_replaceable(path: Path, flag: str) -> None:
+    """A file that is written aside and renamed takes the place of what is there, which must not be a device or a folder.
+
+    Args:
+        path: the file to be written.
+        flag: what named it, for the error.
+
+    Raises:
+        InputError: if something else than a file is there.
+    """
+    if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or pipe"
+        raise InputError(f"{flag} {path}: is {kind}; name a file in a folder of yours")
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -21,7 +21,7 @@ from metatc2.errors import InputError
 from metatc2.memory import is_out_of_memory
 from metatc2.plain_text import brief
 
-LONGEST = 600  # characters of a sentence; of a longer one the middle is left out
+LONGEST = 420  # characters of a sentence; of a longer one the middle is left out
 
 _HOW = {
     errno.ENOSPC: "free some space, or name a place on another disk",

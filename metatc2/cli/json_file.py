@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.writing import json_text
+from metatc2.writing import check_replaceable, json_text
 
 
 def write_json(path: str | None, rows: list[dict[str, Any]] | dict[str, Any]) -> None:
@@ -18,6 +18,8 @@ def write_json(path: str | None, rows: list[dict[str, Any]] | dict[str, Any]) ->
     if path is None:
         return
     from metatc2.checkpoint import write_atomically
+
+    check_replaceable(Path(path), "--json")
 
     try:
         write_atomically(Path(path), json_text(rows).encode())

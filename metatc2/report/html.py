@@ -12,7 +12,7 @@ from metatc2.report import sections
 from metatc2.report.figures import to_png
 from metatc2.report.folders import Method, read_methods
 from metatc2.report.page import Section, render
-from metatc2.writing import csv_text
+from metatc2.writing import check_replaceable, csv_text
 
 
 def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> Path:
@@ -35,6 +35,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     """
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
+    check_replaceable(out, "--out")
     methods = read_methods(paths)
     made = build_sections(methods)
     files = _assets(made) if assets else {}
