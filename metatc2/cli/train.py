@@ -9,6 +9,7 @@ import tyro
 
 from metatc2.errors import InputError
 from metatc2.terminal import bold, say
+from metatc2.threads import check_threads
 
 Calibration = Literal["none", "standardise", "tasks", "decorrelate", "tc2"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
@@ -78,6 +79,7 @@ def pretrain(
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
         default = f"calibration.name={'none' if labelled else 'tc2'}"
         config = override(override(read_task(task), [default, *set]), assignments, where="command line")
+        check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         done = runs.pretrain(config, path, show=True)
     say(bold(str(done.path)), f" holds the encoder; next: metatc2 transfer {done.path}")

@@ -53,7 +53,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 }
 VALUES = (
     "trainer.threads=1000000",
-    "trainer.steps=" + "9" * 5000,
+    "trainer.threads=1000000000000",
     "trainer.steps=0x" + "f" * 5000,
     "trainer.lr=" + "9" * 5000,
     "trainer.lr=1e400",
