@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 from metatc2.config.values import Bounds, convert, describe, setting, shown
 from metatc2.errors import InputError
 
+LARGEST = 1e38  # of a number that is a factor: float32 ends there
 WIDEST = 2**15  # of a layer: one layer between two such widths takes 4 GiB
 
 InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
@@ -154,12 +155,12 @@ class LearnerConfig(Section):
 
     name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
     inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
-    inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=10**6)
+    inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
     inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0, at_most=10**5)
     test_steps: int | None = setting(
         None, "steps of the inner loop at test time; unset: as in training", at_least=0, at_most=10**5
     )
-    inner_clip: float = setting(0.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=10**6)
+    inner_clip: float = setting(0.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=LARGEST)
     adjoint: AdjointName | None = setting(None, "how the inner loop is differentiated")
     last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
     samples: int = setting(64, "perturbations of the adjoint evolution", at_least=1, at_most=10**5)
@@ -195,10 +196,10 @@ class CalibrationConfig(Section):
     blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
     inner_steps: int = setting(3, "steps T of the inner loop", at_least=0, at_most=10**5)
     inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
-    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0, ceiling=10**6)
-    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=10**6)
+    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0, ceiling=LARGEST)
+    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=LARGEST)
     gamma: float = setting(
-        0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0, ceiling=10**6
+        0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0, ceiling=LARGEST
     )
     adjoint: Literal["unroll", "recompute", "truncated", "first-order"] = setting(
         "unroll", "how the inner loop is differentiated"
@@ -206,22 +207,22 @@ class CalibrationConfig(Section):
     last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
     variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
     sparsity: float = setting(
-        0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0, ceiling=10**6
+        0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0, ceiling=LARGEST
     )
-    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0, ceiling=10**6)
+    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0, ceiling=LARGEST)
     isotropy: float = setting(
         0.03,
         "weight of L_iso, in the objective's pull: use all factors equally, independently, in all views",
         at_least=0,
-        ceiling=10**6,
+        ceiling=LARGEST,
     )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
     statistics: Literal["episode", "task"] = setting(
         "episode", "where the outer loss takes negatives and batch statistics from"
     )
     look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
-    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0, ceiling=10**6)
-    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0, ceiling=10**6)
+    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0, ceiling=LARGEST)
+    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0, ceiling=LARGEST)
     hidden: int | None = setting(
         None, "hidden width of the weight network; unset: from the encoder", at_least=1, ceiling=2**21
     )
@@ -234,10 +235,10 @@ class TrainerConfig(Section):
 
     steps: int = setting(600, "optimiser steps", at_least=1)
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimiser of the encoder")
-    lr: float = setting(2e-3, "peak learning rate", above=0, ceiling=10**6)
-    weight_decay: float = setting(1e-4, "weight decay", at_least=0, ceiling=10**6)
+    lr: float = setting(2e-3, "peak learning rate", above=0, ceiling=LARGEST)
+    weight_decay: float = setting(1e-4, "weight decay", at_least=0, ceiling=LARGEST)
     warmup: float = setting(0.05, "share of the steps in which the learning rate rises", at_least=0, at_most=1)
-    clip: float = setting(1.0, "largest gradient norm; 0 is off", at_least=0, ceiling=10**6)
+    clip: float = setting(1.0, "largest gradient norm; 0 is off", at_least=0, ceiling=LARGEST)
     precision: Literal["32-true", "bf16-mixed"] = setting("32-true", "number format")
     accelerator: str = setting("auto", "auto, cpu, gpu or any accelerator that Lightning Fabric knows")
     seed: int = setting(0, "seed of every random number in the run", at_least=0, below=2**63)
