@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 from metatc2.config.values import Bounds, convert, describe, setting, shown
 from metatc2.errors import InputError
 
-LARGEST = 1e38  # of a number that is a factor: float32 ends there
+LARGEST = 1e36  # of a number that is a factor: float32 ends at 3e38, and Adam takes ten times its rate at first
 WIDEST = 2**15  # of a layer: one layer between two such widths takes 4 GiB
 
 InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
