@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import time
@@ -13,10 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
-from rich.table import Table
 from torch import Tensor
 
 from metatc2 import runs
@@ -26,8 +21,10 @@ from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
 from metatc2.files import check_writable, write_atomically, writing
 from metatc2.metrics_file import read_metrics
-from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure, wide_console
+from metatc2.progress import jobs_bar
+from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure
 from metatc2.run_folder import RESULTS, RunFolder, State
+from metatc2.terminal import PlainConsole, PlainTable, wide_console
 from metatc2.transfer import (
     MEAN_TARGET,
     RANDOM_ENCODER,
@@ -38,6 +35,7 @@ from metatc2.transfer import (
     mean_interval,
     read_results,
 )
+from metatc2.writing import json_text
 
 OBJECTIVES = {"simclr": "SimCLR", "barlow": "Barlow Twins"}
 METHODS = {"none": "plain", "standardise": "standardised", "tc2": "TC²"}
@@ -87,7 +85,6 @@ def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> No
         f"{len(latin)} images of {len(store.labels[latin].unique())} Latin letters to learn from, without their labels.\n"
         f"{len(OBJECTIVES)} objectives × {len(METHODS)} methods × {seeds} seeds, the same batches and views for each "
         "method of a seed.",
-        highlight=False,
     )
     jobs = [(o, m, s) for s in range(seeds) for o in OBJECTIVES for m in METHODS]
     paths = {job: folder / f"{job[0]}-{job[1]}-s{job[2]}" for job in jobs}
@@ -97,18 +94,16 @@ def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> No
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(workers, mp_context=context) as pool,
-        Progress(
-            *Progress.get_default_columns(), TimeElapsedColumn(), console=console, disable=not console.is_terminal
-        ) as bar,
+        jobs_bar(console) as bar,
     ):
         task = bar.add_task("pre-train and transfer", total=len(jobs))
         for done in as_completed([pool.submit(_job, *job, paths[job], changes) for job in jobs]):
             note = done.result()
             bar.advance(task)
             if not console.is_terminal:
-                console.print(note, highlight=False)
+                console.print(note)
     _report(folder, paths, seeds, store, console)
-    console.print(f"{time.perf_counter() - started:.0f} s in all", highlight=False)
+    console.print(f"{time.perf_counter() - started:.0f} s in all")
 
 
 def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
@@ -141,7 +136,7 @@ def _job(objective: str, calibration: str, seed: int, path: Path, changes: Seque
 
 
 def _report(
-    folder: Path, paths: dict[tuple[str, str, int], Path], seeds: int, store: ImageStore, console: Console
+    folder: Path, paths: dict[tuple[str, str, int], Path], seeds: int, store: ImageStore, console: PlainConsole
 ) -> None:
     found = {
         (objective, method): runs.compare(
@@ -157,11 +152,11 @@ def _report(
         comparison_table([d for differences in found.values() for d in differences if d.target == MEAN_TARGET])
     )
     sentence = headline(found)
-    console.print(sentence, highlight=False)
+    console.print(sentence)
     with writing(folder, "name a folder of yours with --folder"):
         write_atomically(
             folder / "demo.json",
-            json.dumps([d.to_json() for differences in found.values() for d in differences], indent=1).encode(),
+            json_text([d.to_json() for differences in found.values() for d in differences]).encode(),
         )
         demo_figure(
             folder / "demo.png",
@@ -173,7 +168,7 @@ def _report(
             headline=sentence,
             shot=SHOT,
         )
-    console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}", highlight=False)
+    console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}")
 
 
 def headline(found: Mapping[tuple[str, str], Sequence[Difference]]) -> str:
@@ -194,10 +189,10 @@ def headline(found: Mapping[tuple[str, str], Sequence[Difference]]) -> str:
     return "\n".join([f"20-way {SHOT}-shot, mean over four scripts never seen:", *sentences])
 
 
-def _summary(rows: dict[tuple[str, str, int], list[Row]], seeds: int, shot: int) -> Table:
+def _summary(rows: dict[tuple[str, str, int], list[Row]], seeds: int, shot: int) -> PlainTable:
     """Accuracy by objective, method and target: mean over seeds with its interval."""
     title = f"20-way {shot}-shot accuracy on scripts never seen, % (mean ± 95 % interval over seeds)"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = PlainTable(title)
     table.add_column("", no_wrap=True)
     for script in SCRIPTS:
         table.add_column(script, justify="right", no_wrap=True)

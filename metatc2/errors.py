@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 260  # characters of a list of names in a sentence
+
 
 class InputError(ValueError):
     """Something the user gave cannot work. The message is one sentence: what, where, what was expected, how to fix it.
@@ -26,4 +28,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     listed = ", ".join(names)
+    if len(listed) > _LISTED:
+        fitting = listed[:_LISTED].rpartition(", ")[0]
+        listed = f"{fitting} and {len(names) - fitting.count(', ') - 1} more"
     return f"did you mean {close[0]!r}? Known: {listed}" if close else f"known: {listed}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ from torch import Tensor, nn
 from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
-from metatc2.files import check_writable, json_bytes, write_atomically, writing
+from metatc2.files import check_writable, write_atomically, writing
 from metatc2.folder_lock import only_one
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.reading import read_json
 from metatc2.run_folder import FEATURES, RESULTS
 from metatc2.transfer import (
     RANDOM_ENCODER,
@@ -30,6 +30,7 @@ from metatc2.transfer import (
     read_results,
     write_results,
 )
+from metatc2.writing import json_text
 
 __all__ = ["IDENTITY", "RESULTS", "Sources", "UncheckedClasses", "find_targets", "measure", "read_identity"]
 
@@ -208,7 +209,7 @@ def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """A folder that is no run folder says whose results it holds."""
     if not (folder / "config.toml").exists() and not (folder / IDENTITY).exists():
         facts = {"name": encoder.name, "sha256": sha256, "source": encoder.source, "seed": encoder.seed}
-        write_atomically(folder / IDENTITY, json_bytes(facts) + b"\n")
+        write_atomically(folder / IDENTITY, json_text(facts).encode())
 
 
 def read_identity(folder: Path) -> dict[str, Any]:
@@ -218,11 +219,11 @@ def read_identity(folder: Path) -> dict[str, Any]:
         InputError: if the file is missing or damaged.
     """
     try:
-        found = json.loads((folder / IDENTITY).read_bytes())
+        found = read_json(folder / IDENTITY)
         if type(found["seed"]) is not int or not isinstance(found["name"], str) or not isinstance(found["sha256"], str):
             raise TypeError("name and sha256 must be texts and seed a whole number")
         return {"name": found["name"], "sha256": found["sha256"], "seed": found["seed"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder / IDENTITY} cannot be read ({error}); delete the folder and measure again"
         ) from error

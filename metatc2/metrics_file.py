@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metatc2.files import reading, write_atomically, writing
+from metatc2.writing import json_text
 
 
 class OddRecords(UserWarning):
@@ -39,7 +40,7 @@ def append_metrics(file: Path, record: Mapping[str, Any]) -> None:
         InputError: if it cannot be written.
     """
     with writing(file), file.open("ab") as opened:
-        opened.write(json.dumps(record).encode() + b"\n")
+        opened.write(json_text(record, indent=None).encode())
 
 
 def cut_metrics(file: Path, step: int) -> list[dict[str, Any]]:
@@ -87,7 +88,8 @@ def _record(line: bytes) -> dict[str, Any] | None:
         if type(record["step"]) is not int or record["step"] < 0 or record["step"] >= 2**63:
             return None
         values = {name: value for name, value in record.items() if name not in ("step", "alarms")}
-        numbers = {name: float(value) for name, value in values.items()}
+        # What is not finite was written as null, since JSON has no word for it.
+        numbers = {name: math.nan if value is None else float(value) for name, value in values.items()}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, AttributeError):
         return None
     if any(isinstance(value, str | bool) for value in values.values()):

@@ -1,12 +1,13 @@
-"""Live progress of a run: step, loss, images a second, share of time spent waiting for data, time left."""
+"""Live progress: of a run (step, loss, images a second, share of time spent waiting for data, time left), and of jobs."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from metatc2.terminal import PlainConsole, console, say
 
 
 class Progress:
@@ -20,7 +21,7 @@ class Progress:
 
     def __init__(self, steps: int, done: int, *, show: bool) -> None:
         self.steps, self.show = steps, show
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         self.live = show and self.console.is_terminal
         self.images = self.time = self.waited = 0.0
         self.bar = Bar(
@@ -51,10 +52,7 @@ class Progress:
         self.bar.update(self.task, completed=step, loss=loss, rate=rate, wait=share)
         if self.show and not self.live and step % max(1, self.steps // 10) == 0:
             left = (self.steps - step) * images / max(rate, 1e-9)
-            self.console.print(
-                f"step {step}/{self.steps}  loss {loss:.3f}  {rate:.0f} images/s  data {share:.0%}  {left:.0f} s left",
-                highlight=False,
-            )
+            say(f"step {step}/{self.steps}  loss {loss:.3f}  {rate:.0f} images/s  data {share:.0%}  {left:.0f} s left")
 
     def rates(self) -> dict[str, float]:
         """Images a second and share of time spent waiting for data, so far."""
@@ -62,3 +60,12 @@ class Progress:
             "images_per_second": round(self.images / max(self.time, 1e-9), 1),
             "data_wait": round(self.waited / max(self.time, 1e-9), 4),
         }
+
+
+def jobs_bar(on: PlainConsole) -> Bar:
+    """A live bar over a number of jobs; nothing where there is no terminal.
+
+    Args:
+        on: where it is drawn.
+    """
+    return Bar(*Bar.get_default_columns(), TimeElapsedColumn(), console=on, disable=not on.is_terminal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.result_folders import compare, matrices
 from metatc2.run_folder import RunFolder, State, sources_from
 from metatc2.run_lengths import archive, at_every_length, lengthened
+from metatc2.run_name import default_folder
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, Row, SeenClasses
 from metatc2.weights import encoder_from, read_tensors
@@ -94,13 +94,6 @@ class Run:
     def encoder_sha256(self) -> str:
         """Checksum of the encoder's tensors, names included."""
         return self.pretrained.sha256
-
-
-def default_folder(task: str, config: Config) -> Path:
-    """``runs/TASK-METHOD-CALIBRATION-sSEED`` (method: objective or learner), next to where the command is run."""
-    stem = re.sub(r"[^\w.-]+", "-", Path(task).stem if task.endswith(".toml") else task).strip("-")
-    method = config.objective.name if config.learner.name == "ssl" else config.learner.name
-    return Path("runs") / f"{stem}-{method}-{config.calibration.name}-s{config.trainer.seed}"
 
 
 def pretrain(

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tyro
-from rich.console import Console
-
-from metatc2.cli.arguments import merge_repeated
+from metatc2.cli.boundary import ending_of
 from metatc2.cli.catalogue import learners, tasks
 from metatc2.cli.judge import compare, diagnose, estimate, matrix
+from metatc2.cli.parsing import Parser
 from metatc2.cli.show import demo, export, report
 from metatc2.cli.train import pretrain
 from metatc2.cli.transfer import transfer
-from metatc2.errors import InputError
+from metatc2.terminal import console, fail, say, warn
 
 # In the order of --help.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -33,39 +32,48 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export,
     demo,
 )
-app = tyro.extras.SubcommandApp()
-for command in COMMANDS:
-    app.command(command)
+PARSER = Parser(COMMANDS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted."""
-    console = Console(stderr=True, soft_wrap=True)
+    """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted, 141 nobody reads the output."""
     warnings.showwarning = _show_warning
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
+    for stderr in (False, True):
+        console(stderr=stderr)  # a stream that cannot write every character is told to escape it, tyro's help included
     try:
-        app.cli(
-            args=merge_repeated(sys.argv[1:] if arguments is None else arguments),
-            prog="metatc2",
-            description="Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison.",
-        )
-    except InputError as error:
-        console.print(f"metatc2: error: {error}", markup=False, highlight=False)
-        sys.exit(2)
+        PARSER.parse(sys.argv[1:] if arguments is None else arguments)()
+        _flush()
     except KeyboardInterrupt:
-        console.print(
+        say(
             "metatc2: interrupted; metatc2 pretrain --resume DIR goes on from the run's last checkpoint, where one was written "
-            "(every trainer.checkpoint_every steps)",
-            markup=False,
+            "(every trainer.checkpoint_every steps)"
         )
         sys.exit(130)
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(141)  # what a shell reports of a program that a closed pipe has ended
     except Exception as error:
-        if type(error).__name__ != "TrainingDiverged":
+        ending = ending_of(error)
+        if ending is None:
             raise
-        console.print(f"metatc2: stopped: {error}", markup=False, highlight=False)
-        sys.exit(1)
+        fail(ending.sentence, ending.how)
+        sys.exit(ending.status)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _forget_output() -> None:
+    """Let nothing more be written, not even by the interpreter when it ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # standard output is no file of the system
+        return
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
     # One line a person can use; a warning's source line says nothing to someone at a terminal.
-    Console(stderr=True, soft_wrap=True).print(f"metatc2: warning: {message}", markup=False, highlight=False)
+    warn(str(message))

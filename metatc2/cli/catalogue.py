@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+from metatc2.terminal import PlainTable, bold, console
 
 
 def tasks() -> None:
@@ -14,10 +13,10 @@ def tasks() -> None:
     """
     from metatc2.config import list_tasks
 
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = PlainTable(heading=False)
     for name, description in list_tasks():
-        table.add_row(f"[bold]{name}[/]", description)
-    Console().print(table)
+        table.add_row(bold(name), description)
+    console().print(table)
 
 
 def learners() -> None:
@@ -28,8 +27,8 @@ def learners() -> None:
     """
     from metatc2.learners import LEARNERS
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("[bold]ssl[/]", "a self-supervised objective, calibrated or not (the default)", "see --objective")
+    table = PlainTable(heading=False)
+    table.add_row(bold("ssl"), "a self-supervised objective, calibrated or not (the default)", "see --objective")
     for name, entry in LEARNERS.items():
-        table.add_row(f"[bold]{name}[/]", entry.summary, entry.source)
-    Console().print(table)
+        table.add_row(bold(name), entry.summary, entry.source)
+    console().print(table)

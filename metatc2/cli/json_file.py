@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
+from metatc2.writing import check_replaceable, json_text
 
 
 def write_json(path: str | None, rows: list[dict[str, Any]] | dict[str, Any]) -> None:
@@ -19,8 +19,10 @@ def write_json(path: str | None, rows: list[dict[str, Any]] | dict[str, Any]) ->
         return
     from metatc2.checkpoint import write_atomically
 
+    check_replaceable(Path(path), "--json")
+
     try:
-        write_atomically(Path(path), (json.dumps(rows, indent=1) + "\n").encode())
+        write_atomically(Path(path), json_text(rows).encode())
     except OSError as error:
         raise InputError(
             f"--json {path}: cannot be written ({error.strerror}); name a file in a folder of yours"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from metatc2.cli.json_file import write_json
+from metatc2.terminal import console, show
 
 
 def compare(
@@ -32,10 +32,10 @@ def compare(
         json: Write the differences to a file too.
     """
     from metatc2 import result_folders
-    from metatc2.report import comparison_table, wide_console
+    from metatc2.report import comparison_table
 
     found = result_folders.compare([Path(run) for run in runs], features=features)
-    wide_console().print(comparison_table(found))
+    show(comparison_table(found))
     write_json(json, [difference.to_json() for difference in found])
 
 
@@ -57,9 +57,9 @@ def matrix(
         features: Which rows: encoder, calibrated or adapted.
     """
     from metatc2 import result_folders
-    from metatc2.report import matrix_tables, wide_console
+    from metatc2.report import matrix_tables
 
-    wide_console().print(matrix_tables(result_folders.matrices([Path(run) for run in runs], features=features)))
+    show(matrix_tables(result_folders.matrices([Path(run) for run in runs], features=features)))
 
 
 def estimate(
@@ -82,10 +82,10 @@ def estimate(
         json: Write the estimates to a file too.
     """
     from metatc2 import estimate_command
-    from metatc2.report import estimate_table, wide_console
+    from metatc2.report import estimate_table
 
     found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
-    wide_console().print(estimate_table(found, correlations))
+    show(estimate_table(found, correlations))
     write_json(json, [e.to_json() for e in found])
 
 
@@ -125,5 +125,5 @@ def diagnose(
     found = diagnose_command.run(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )
-    Console().print(diagnosis_table(found))
+    console().print(diagnosis_table(found))
     write_json(json, found.to_dict())

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
+
+from metatc2.terminal import bold, say
 
 
 def report(
@@ -29,7 +30,7 @@ def report(
     from metatc2.report.html import write_report
 
     written = write_report([Path(run) for run in runs], Path(out), assets=assets)
-    Console(stderr=True, soft_wrap=True).print(f"[bold]{written}[/]: open it in a browser", highlight=False)
+    say(bold(str(written)), ": open it in a browser")
 
 
 def export(
@@ -50,9 +51,7 @@ def export(
     from metatc2.interop.hub import save_pretrained
 
     save_pretrained(run, folder)
-    Console(stderr=True).print(
-        f"[bold]{folder}[/]: metatc2 transfer {folder} --to SOURCE --out DIR judges it", highlight=False
-    )
+    say(bold(folder), f": metatc2 transfer {folder} --to SOURCE --out DIR judges it")
 
 
 def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:

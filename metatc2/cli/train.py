@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from metatc2.cli.stop_on_signal import StopOnSignal
 from metatc2.errors import InputError
+from metatc2.terminal import bold, fail, say
+from metatc2.threads import check_threads
 
 if TYPE_CHECKING:
     from metatc2 import runs
@@ -65,7 +66,6 @@ def pretrain(
     from metatc2 import runs
     from metatc2.config import override, read_task
 
-    console = Console(stderr=True)
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
         others = (task, objective, calibration, learner, adjoint, seed, run, encoder, *set)
@@ -92,15 +92,16 @@ def pretrain(
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
         default = f"calibration.name={'none' if labelled else 'tc2'}"
         config = override(override(read_task(task), [default, *set]), assignments, where="command line")
+        check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
     with StopOnSignal() as stop:
         try:
             done = begin(stop)
         except runs.TrainingStopped as stopped:
-            console.print(f"metatc2: {stopped}", markup=False, highlight=False, soft_wrap=True)
+            fail(str(stopped), "stopped")
             raise SystemExit(stop.status) from stopped
-    console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
+    say(bold(str(done.path)), f" holds the encoder; next: metatc2 transfer {done.path}")
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

@@ -9,6 +9,7 @@ import tyro
 
 from metatc2.cli.json_file import write_json
 from metatc2.config.schema import Protocol
+from metatc2.terminal import show
 
 
 def transfer(
@@ -69,7 +70,7 @@ def transfer(
         json: Write the rows of this call to a file too.
     """
     from metatc2 import transfer_command
-    from metatc2.report import transfer_table, wide_console
+    from metatc2.report import transfer_table
 
     changes: dict[str, Any] = {
         "targets": to,
@@ -94,5 +95,5 @@ def transfer(
         workers=workers,
         out=out,
     )
-    wide_console().print(transfer_table(rows))
+    show(transfer_table(rows))
     write_json(json, [asdict(row) for row in rows])

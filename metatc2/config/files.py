@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from metatc2.config.schema import Config
 from metatc2.config.values import show
 from metatc2.errors import InputError, nearest
 from metatc2.files import write_atomically
+from metatc2.reading import read_toml
 
 PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
 METHOD_KEYS = ("objective.name", "calibration.name", "learner.name")
@@ -76,7 +75,7 @@ def read_config(path: str | Path) -> Config:
     Raises:
         InputError: unreadable or malformed file, wrong key or value.
     """
-    return merge(Config(), _read_toml(Path(path)), str(path))
+    return merge(Config(), read_toml(Path(path)), str(path))
 
 
 def write_config(config: Config, path: str | Path) -> None:
@@ -101,7 +100,7 @@ def write_config(config: Config, path: str | Path) -> None:
 
 
 def _read_task_file(path: Path) -> Config:
-    tree = _read_toml(path)
+    tree = read_toml(path)
     for key in METHOD_KEYS:
         section, field = key.split(".")
         if isinstance(tree.get(section), Mapping) and field in tree[section]:
@@ -110,21 +109,3 @@ def _read_task_file(path: Path) -> Config:
                 f"same task: delete the line and give --{section} {tree[section][field]} on the command line"
             )
     return merge(Config(), tree, str(path))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        # utf-8-sig: editors on Windows may start a file with a byte order mark, which tomllib refuses.
-        text = path.read_bytes().decode("utf-8-sig")
-        return tomllib.loads(text)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line = int(at[1]) if at else len(text.splitlines())
-        reason = re.sub(r" \(at [^()]*\)$", "", str(error))
-        raise InputError(f"{path}, line {line}: malformed TOML: {reason}") from None

@@ -9,8 +9,12 @@ from dataclasses import replace
 from typing import Any, get_origin
 
 from metatc2.config.schema import Config, all_keys, sections
-from metatc2.config.values import is_optional, show
+from metatc2.config.values import is_optional, shown
 from metatc2.errors import InputError
+from metatc2.plain_text import brief
+from metatc2.reading import bounded
+
+LONGEST = 2**16  # characters of a value on the command line
 
 
 def merge(config: Config, tree: Mapping[str, Any], where: str) -> Config:
@@ -34,7 +38,7 @@ def merge(config: Config, tree: Mapping[str, Any], where: str) -> Config:
             changed[name] = table
         elif name in sections():
             if not isinstance(table, Mapping):
-                raise InputError(f"{where}: [{name}] is a section, found {name} = {show(table)}; {_keys_of(name)}")
+                raise InputError(f"{where}: [{name}] is a section, found {name} = {shown(table)}; {_keys_of(name)}")
             changed[name] = _section_values(config, name, table, where)
         else:
             inside = [f"{name}.{key}" for key in table] if isinstance(table, Mapping) else [name]
@@ -75,21 +79,28 @@ def override(config: Config, assignments: Sequence[str], where: str = "--set") -
         name, equals, text = assignment.partition("=")
         name, text = name.strip(), text.strip()
         if not equals:
-            raise InputError(f"{where}: expected key=value, found {show(assignment)}")
+            raise InputError(f"{where}: expected key=value, found {shown(assignment)}")
+        if len(text) > LONGEST:
+            raise InputError(
+                f"{where}: {shown(name)} = {shown(text)} has {len(text)} characters; at most {LONGEST} are read"
+            )
         if name in sections():
-            raise InputError(f"{where}: [{name}] is a section, found {show(assignment)}; {_keys_of(name)}")
+            raise InputError(f"{where}: [{name}] is a section, found {shown(assignment)}; {_keys_of(name)}")
         if name == "description":
-            tree[name] = _text(text)
+            tree[name] = _parse(text, str, f"{where}: {name}")
             continue
         key = all_keys().get(name)
         if key is not None:
             section, field = name.split(".")
-            tree.setdefault(section, {})[field] = _parse(text, key.hint)
+            tree.setdefault(section, {})[field] = _parse(text, key.hint, f"{where}: {name}")
         else:
             section, field, option = _option_of(name, where)
             table = tree.setdefault(section, {})
             earlier = table.get(field)
-            table[field] = {**(earlier if isinstance(earlier, Mapping) else {}), option: _parse(text, float)}
+            table[field] = {
+                **(earlier if isinstance(earlier, Mapping) else {}),
+                option: _parse(text, float, f"{where}: {name}"),
+            }
     return merge(config, tree, where)
 
 
@@ -103,11 +114,14 @@ def _option_of(name: str, where: str) -> tuple[str, str, str]:
     return section, field, option
 
 
-def _parse(text: str, hint: Any) -> Any:
+def _parse(text: str, hint: Any, where: str) -> Any:
     if text == "none" and is_optional(hint):
         return None
-    # A folder may be called 123 or 2024-01-01: where text is expected, only quotes are TOML.
-    return _text(text) if hint in (str, str | None) else _toml(text)
+    try:
+        # A folder may be called 123 or 2024-01-01: where text is expected, only quotes are TOML.
+        return _text(text) if hint in (str, str | None) else bounded(lambda: _toml(text))
+    except InputError as error:
+        raise InputError(f"{where} has {error}") from None
 
 
 def _text(text: str) -> Any:
@@ -116,7 +130,7 @@ def _text(text: str) -> Any:
 
 def _toml(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = bounded(lambda: tomllib.loads(f"value = {text}"))
     except tomllib.TOMLDecodeError:
         parsed = {}
     if parsed.keys() == {"value"}:
@@ -133,6 +147,7 @@ def unknown_key(name: str, where: str) -> InputError:
     my.toml: unknown key 'tasks'; did you mean 'episode.tasks'?
     """
     # A key has two parts; what follows (an option, a slip) says nothing about which key was meant.
+    name = brief(name)
     written = ".".join(name.split(".")[:2])
     section, _, leaf = written.rpartition(".")
 

@@ -7,8 +7,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_type_hints
 
-from metatc2.config.values import Bounds, convert, describe, setting, show
+from metatc2.config.values import Bounds, convert, describe, setting, shown
 from metatc2.errors import InputError
+
+LARGEST = 1e36  # of a number that is a factor: float32 ends at 3e38, and Adam takes ten times its rate at first
+WIDEST = 2**15  # of a layer: one layer between two such widths takes 4 GiB
 
 InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
 AdjointName = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
@@ -48,12 +51,14 @@ class DataConfig(Section):
         "glyphs", "glyphs, digits, shapes, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
     )
     split: str = setting("meta-train", "which images of the source to learn from")
-    image_size: int | None = setting(None, "side of the square images in pixels; unset: the source's own", at_least=8)
+    image_size: int | None = setting(
+        None, "side of the square images in pixels; unset: the source's own", at_least=8, at_most=4096
+    )
     channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
     root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
     download: bool = setting(False, "whether torchvision may download the data set")
     stream: bool = setting(False, "whether image files stay on disk and are read when an episode needs them")
-    workers: int = setting(0, "threads that read image files; 0 reads in the main one", at_least=0)
+    workers: int = setting(0, "threads that read image files; 0 reads in the main one", at_least=0, at_most=1024)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class EpisodeConfig(Section):
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
     assign: Literal["random", "cluster", "domain"] = setting("random", "how images are dealt to tasks")
-    meta_batch: int = setting(4, "labelled tasks an episode", at_least=1)
+    meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
     way: int = setting(5, "classes of a labelled task", at_least=2)
     way_most: int | None = setting(
         None, "other end of a range that each episode draws its number of classes from", at_least=2
@@ -94,18 +99,22 @@ class ViewsConfig(Section):
     crop_scale: tuple[float, float] | None = setting(
         None, "smallest and largest share of the area kept by a crop", above=0, at_most=1
     )
-    crop_ratio: tuple[float, float] | None = setting(None, "smallest and largest width / height of a crop", above=0)
+    crop_ratio: tuple[float, float] | None = setting(
+        None, "smallest and largest width / height of a crop", at_least=0.01, at_most=100
+    )
     rotation: float | None = setting(None, "largest rotation, degrees", at_least=0, at_most=180)
     shear: float | None = setting(None, "largest shear, degrees", at_least=0, below=90)
     flip: float | None = setting(None, "probability of a left-right flip", at_least=0, at_most=1)
     jitter: float | None = setting(None, "probability of a colour jitter", at_least=0, at_most=1)
-    brightness: float | None = setting(None, "range of the brightness factor around 1", at_least=0)
-    contrast: float | None = setting(None, "range of the contrast factor around 1", at_least=0)
-    saturation: float | None = setting(None, "range of the saturation factor around 1", at_least=0)
+    brightness: float | None = setting(None, "range of the brightness factor around 1", at_least=0, at_most=100)
+    contrast: float | None = setting(None, "range of the contrast factor around 1", at_least=0, at_most=100)
+    saturation: float | None = setting(None, "range of the saturation factor around 1", at_least=0, at_most=100)
     hue: float | None = setting(None, "range of the hue shift, in turns", at_least=0, at_most=0.5)
     grayscale: float | None = setting(None, "probability of dropping the colours", at_least=0, at_most=1)
     blur: float | None = setting(None, "probability of a Gaussian blur", at_least=0, at_most=1)
-    blur_sigma: tuple[float, float] | None = setting(None, "smallest and largest sigma of the blur, pixels", above=0)
+    blur_sigma: tuple[float, float] | None = setting(
+        None, "smallest and largest sigma of the blur, pixels", above=0, at_most=100
+    )
     solarise: float | None = setting(None, "probability of solarising", at_least=0, at_most=1)
     solarise_threshold: float | None = setting(None, "pixels from here on are inverted", at_least=0, at_most=1)
     invert: float | None = setting(None, "probability of swapping ink and paper", at_least=0, at_most=1)
@@ -116,17 +125,19 @@ class EncoderConfig(Section):
     """The network that is kept."""
 
     name: str = setting("conv4", "conv4, resnet18, resnet34, resnet50 or timm:NAME")
-    width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1)
+    width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1, at_most=8192)
 
 
 @dataclass(frozen=True)
 class HeadConfig(Section):
     """The projector and predictor, dropped after pre-training."""
 
-    projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1)
-    projector_out: int = setting(128, "width of the projected embedding", at_least=1)
-    projector_layers: int = setting(2, "linear layers of the projector", at_least=1)
-    predictor_hidden: int = setting(128, "width of the predictor's hidden layer (BYOL, SimSiam)", at_least=1)
+    projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1, at_most=WIDEST)
+    projector_out: int = setting(128, "width of the projected embedding", at_least=1, at_most=WIDEST)
+    projector_layers: int = setting(2, "linear layers of the projector", at_least=1, at_most=64)
+    predictor_hidden: int = setting(
+        128, "width of the predictor's hidden layer (BYOL, SimSiam)", at_least=1, at_most=WIDEST
+    )
 
 
 @dataclass(frozen=True)
@@ -144,13 +155,15 @@ class LearnerConfig(Section):
 
     name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
     inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
-    inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0)
-    inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0)
-    test_steps: int | None = setting(None, "steps of the inner loop at test time; unset: as in training", at_least=0)
-    inner_clip: float = setting(0.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
+    inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
+    inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0, at_most=10**5)
+    test_steps: int | None = setting(
+        None, "steps of the inner loop at test time; unset: as in training", at_least=0, at_most=10**5
+    )
+    inner_clip: float = setting(0.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=LARGEST)
     adjoint: AdjointName | None = setting(None, "how the inner loop is differentiated")
-    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0)
-    samples: int = setting(64, "perturbations of the adjoint evolution", at_least=1)
+    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
+    samples: int = setting(64, "perturbations of the adjoint evolution", at_least=1, at_most=10**5)
     adapt: tuple[str, ...] = setting((), "patterns of the parameters that adapt; empty: the learner's choice")
     freeze: tuple[str, ...] = setting((), "patterns of the encoder's parameters (blocks.0.*) that are not trained")
     norm: Literal["batch", "support", "frozen"] = setting(
@@ -168,7 +181,10 @@ class CalibrationConfig(Section):
         "none", "tc2, one of its controls, or none"
     )
     factors: int | None = setting(
-        None, "rows K of the factor matrix V, fewer than the encoder's width; unset: three quarters of it", at_least=1
+        None,
+        "rows K of the factor matrix V, fewer than the encoder's width; unset: three quarters of it",
+        at_least=1,
+        at_most=WIDEST,
     )
     where: Literal["backbone", "projector"] = setting("backbone", "whose output is calibrated")
     form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
@@ -178,31 +194,38 @@ class CalibrationConfig(Section):
     standardise: bool = setting(True, "whether representations are standardised over the episode first")
     blend: float = setting(1.0, "final share of W V in the calibrated representation", at_least=0, at_most=1)
     blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
-    inner_steps: int = setting(3, "steps T of the inner loop", at_least=0)
+    inner_steps: int = setting(3, "steps T of the inner loop", at_least=0, at_most=10**5)
     inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
-    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0)
-    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0)
-    gamma: float = setting(0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0)
+    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0, ceiling=LARGEST)
+    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=LARGEST)
+    gamma: float = setting(
+        0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0, ceiling=LARGEST
+    )
     adjoint: Literal["unroll", "recompute", "truncated", "first-order"] = setting(
         "unroll", "how the inner loop is differentiated"
     )
-    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0)
+    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
     variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
-    sparsity: float = setting(0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0)
-    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0)
+    sparsity: float = setting(
+        0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0, ceiling=LARGEST
+    )
+    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0, ceiling=LARGEST)
     isotropy: float = setting(
         0.03,
         "weight of L_iso, in the objective's pull: use all factors equally, independently, in all views",
         at_least=0,
+        ceiling=LARGEST,
     )
     outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
     statistics: Literal["episode", "task"] = setting(
         "episode", "where the outer loss takes negatives and batch statistics from"
     )
     look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
-    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0)
-    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0)
-    hidden: int | None = setting(None, "hidden width of the weight network; unset: from the encoder", at_least=1)
+    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0, ceiling=LARGEST)
+    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0, ceiling=LARGEST)
+    hidden: int | None = setting(
+        None, "hidden width of the weight network; unset: from the encoder", at_least=1, ceiling=2**21
+    )
     ema: float = setting(0.99, "rate of the moving average of V used at test time", at_least=0, at_most=1)
 
 
@@ -212,16 +235,16 @@ class TrainerConfig(Section):
 
     steps: int = setting(600, "optimiser steps", at_least=1)
     optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimiser of the encoder")
-    lr: float = setting(2e-3, "peak learning rate", above=0)
-    weight_decay: float = setting(1e-4, "weight decay", at_least=0)
+    lr: float = setting(2e-3, "peak learning rate", above=0, ceiling=LARGEST)
+    weight_decay: float = setting(1e-4, "weight decay", at_least=0, ceiling=LARGEST)
     warmup: float = setting(0.05, "share of the steps in which the learning rate rises", at_least=0, at_most=1)
-    clip: float = setting(1.0, "largest gradient norm; 0 is off", at_least=0)
+    clip: float = setting(1.0, "largest gradient norm; 0 is off", at_least=0, ceiling=LARGEST)
     precision: Literal["32-true", "bf16-mixed"] = setting("32-true", "number format")
     accelerator: str = setting("auto", "auto, cpu, gpu or any accelerator that Lightning Fabric knows")
     seed: int = setting(0, "seed of every random number in the run", at_least=0, below=2**63)
     checkpoint_every: int = setting(200, "steps between checkpoints", at_least=1)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", at_least=1)
-    threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1)
+    threads: int | None = setting(None, "CPU threads; unset: torch's choice", at_least=1, at_most=1024)
     lengthened: tuple[int, ...] | None = setting(
         None, "lengths that the run had before --resume DIR --steps N made it longer; written there", at_least=1
     )
@@ -290,7 +313,7 @@ class Config:
         if self.description != "":
             convert(self.description, str, Bounds(), "description")
         if len(self.description.splitlines()) > 1:
-            raise InputError(f"description must be one line, found {show(self.description)}")
+            raise InputError(f"description must be one line, found {shown(self.description)}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ A folder holds ``config.json``, ``model.safetensors``, where there is one ``cali
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, flatten, merge, method_name
 from metatc2.errors import InputError, MissingPackage
 from metatc2.pretrained import Pretrained
+from metatc2.reading import read_json
 from metatc2.runs import load_run
 from metatc2.weights import encoder_from, read_tensors
+from metatc2.writing import json_text
 
 FORMAT = "metatc2"
 _FILES = ("config.json", "model.safetensors", "calibrator.safetensors")
@@ -48,7 +49,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
         for name, file in weights.items():
             write_atomically(folder / name, file.read_bytes())
         write_atomically(folder / "README.md", card.encode())
-        write_atomically(folder / "config.json", (json.dumps(content, indent=1) + "\n").encode())
+        write_atomically(folder / "config.json", json_text(content).encode())
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours") from error
     return folder
@@ -67,14 +68,12 @@ def from_pretrained(name: Path | str, *, download: bool = False) -> Pretrained:
     """
     folder = Path(name) if Path(name).is_dir() else _from_hub(str(name), download)
     file = folder / "config.json"
+    if not file.exists():
+        raise InputError(f"{folder} has no config.json; save an encoder there with: metatc2 export RUN {folder}")
     try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder} has no config.json; save an encoder there with: metatc2 export RUN {folder}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}); save or download the folder again") from error
+        content = read_json(file)
+    except InputError as error:
+        raise InputError(f"{error}; save or download the folder again") from error
     if not isinstance(content, dict) or content.get("model_type") != FORMAT:
         raise InputError(f"{file} was not written by metatc2; name a folder that save_pretrained wrote")
     tree = content.get("config")

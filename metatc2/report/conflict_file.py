@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
+from metatc2.reading import read_json
 from metatc2.report.figures.conflict import Conflict, is_finite
 from metatc2.run_folder import DIAGNOSIS
 
@@ -39,12 +39,12 @@ def read_conflict(folder: Path) -> list[Conflict] | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_bytes())["conflict"]
+        content = read_json(file)["conflict"]
         if content is None:
             return None
         named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
         found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in named]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is no diagnosis ({error!r}); run `metatc2 diagnose {folder}` again") from error
     return [measure for measure in found if is_finite(measure)]
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
-
 from metatc2.diagnostics import AgainstNull, Conflict, Diagnosis, FactorUse, FeatureSummary, Likeness
+from metatc2.terminal import Group, PlainTable, RenderableType
 
 Line = tuple[str, Callable[[FeatureSummary], str], str]
 
@@ -97,15 +93,9 @@ FEATURES: tuple[Line, ...] = (
 )
 
 
-def _new(title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.caption_justify = "left"
-    return table
-
-
-def _features(d: Diagnosis) -> Table:
+def _features(d: Diagnosis) -> PlainTable:
     of = f" of {d.images_of}" if d.images != d.images_of else ""
-    table = _new(f"Features of {d.images}{of} images, {escape(d.source)}:{escape(d.split)}")
+    table = PlainTable(f"Features of {d.images}{of} images, {d.source}:{d.split}")
     table.add_column("figure", no_wrap=True)
     for kind in d.features:
         table.add_column(kind, justify="right", no_wrap=True)
@@ -113,24 +103,24 @@ def _features(d: Diagnosis) -> Table:
     for name, value, reading in FEATURES:
         table.add_row(name, *[value(f) for f in d.features.values()], reading)
     said = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
-    table.caption = "\n".join(said) or None
+    table.say_below(said)
     return table
 
 
-def _cka(cka: Mapping[str, Likeness]) -> Table:
-    table = _new("Linear CKA of the encoder's features with")
+def _cka(cka: Mapping[str, Likeness]) -> PlainTable:
+    table = PlainTable("Linear CKA of the encoder's features with")
     table.add_column("features")
     for heading in ("CKA", "debiased"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("how to read it")
     for name, found in cka.items():
         values = _number(found.cka), _number(found.debiased)
-        table.add_row(escape(name), *values, "1: equal up to rotation and scale; 0 (debiased): unrelated.")
+        table.add_row(name, *values, "1: equal up to rotation and scale; 0 (debiased): unrelated.")
     return table
 
 
-def _factors(f: FactorUse) -> Table:
-    table = _new("Factors of the calibrator")
+def _factors(f: FactorUse) -> PlainTable:
+    table = PlainTable("Factors of the calibrator")
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("how to read it")
@@ -151,8 +141,8 @@ def _factors(f: FactorUse) -> Table:
     return table
 
 
-def _conflict(c: Conflict) -> Table:
-    table = _new(
+def _conflict(c: Conflict) -> PlainTable:
+    table = PlainTable(
         f"Task conflict: {c.tasks} tasks of {c.support} + {c.query} images, {c.episodes} episodes, steps of {c.lr:g}; "
         f"noise null: {c.resplits} re-splits"
     )
@@ -167,7 +157,7 @@ def _conflict(c: Conflict) -> Table:
         readings.setdefault(name.split(",")[0], reading)
         interval = f"{_number(found.null_low)} … {_number(found.null_high)}"
         values = _number(found.value), _number(found.null_mean), interval, _number(found.z, 2)
-        table.add_row(escape(name), *values, _verdict(found))
+        table.add_row(name, *values, _verdict(found))
 
     line("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
     line("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
@@ -178,9 +168,8 @@ def _conflict(c: Conflict) -> Table:
     line("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
     told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in readings.items()]
     if c.without_gradient:
-        told.append(f"Without gradient, left out: {escape(', '.join(c.without_gradient))}.")
-    table.caption = "\n".join(told)
-    table.caption_justify = "left"
+        told.append(f"Without gradient, left out: {', '.join(c.without_gradient)}.")
+    table.say_below(told)
     return table
 
 

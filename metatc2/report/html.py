@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +12,7 @@ from metatc2.report import sections
 from metatc2.report.figures import to_png
 from metatc2.report.folders import Method, read_methods
 from metatc2.report.page import Section, render
+from metatc2.writing import check_replaceable, csv_text
 
 
 def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> Path:
@@ -36,6 +35,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     """
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
+    check_replaceable(out, "--out")
     methods = read_methods(paths)
     made = build_sections(methods)
     files = _assets(made) if assets else {}
@@ -75,13 +75,7 @@ def _assets(made: Sequence[Section]) -> dict[str, bytes]:
     for section in made:
         for drawn in section.figures:
             files[f"{drawn.name}.png"] = to_png(drawn)
-            files[f"{drawn.name}.csv"] = _csv(drawn.columns, drawn.rows)
+            files[f"{drawn.name}.csv"] = csv_text(drawn.columns, drawn.rows).encode()
         if section.id == "transfer" and section.tables:
-            files["transfer.csv"] = _csv(section.tables[-1].columns, section.tables[-1].rows)
+            files["transfer.csv"] = csv_text(section.tables[-1].columns, section.tables[-1].rows).encode()
     return files
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows([columns, *rows])
-    return printable(content.getvalue()).encode()

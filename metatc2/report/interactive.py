@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.plain_text import visible
 from metatc2.report.figures import View
 from metatc2.report.figures.drawn import PALETTE
 from metatc2.report.figures.embedding_map import SHAPES
@@ -40,6 +41,8 @@ def map_data(
         images: uint8 ``(n, C, H, W)``.
     """
     sprite, tile, across = sprite_sheet(images)
+    # The page's script looks names up by what the page shows.
+    class_names, domains = [visible(name) for name in class_names], [visible(name) for name in domains]
     return MapData(
         width=_WIDTH,
         height=_HEIGHT,
@@ -56,7 +59,8 @@ def map_data(
             for i, c in enumerate(classes)
         ],
         views=[
-            {"encoder": view.encoder, "projection": view.projection, "xy": _placed(view.xy).tolist()} for view in views
+            {"encoder": visible(view.encoder), "projection": view.projection, "xy": _placed(view.xy).tolist()}
+            for view in views
         ],
         sprite=sprite,
         tile=tile,

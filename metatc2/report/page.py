@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from metatc2.plain_text import visible
 from metatc2.report.figures import Drawn, to_svg
 
 Cell = str | int | float
@@ -94,12 +95,18 @@ def render(title: str, sections: Sequence[Section], *, version: str) -> str:
         loader=PackageLoader("metatc2.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["svg"] = lambda drawn: Markup(to_svg(drawn))
     environment.filters["cell"] = cell
     return environment.get_template("template.html.j2").render(title=title, sections=sections, version=version)
+
+
+def _seen(value: Any) -> Any:
+    """What a template prints: characters of a name that would act, and those that UTF-8 lacks, as their escapes."""
+    return visible(value, keep_lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def cell(value: Cell) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.measure import Sources, find_targets
+from metatc2.plain_text import visible
 from metatc2.report.folders import Folder
 from metatc2.rows import unit_rows
 from metatc2.runs import Run
@@ -110,11 +111,11 @@ def draw_sample(store: ImageStore, split: str) -> Sample:
     chosen = torch.cat(picked)
     one_domain = len(store.domain_names) < 2
     return Sample(
-        target=f"{store.name}:{split}",
+        target=visible(f"{store.name}:{split}"),
         rows=chosen,
         labels=torch.repeat_interleave(torch.arange(len(picked)), torch.tensor([len(own) for own in picked])),
-        classes=tuple(store.class_names[label] for label in classes),
-        domains=() if one_domain else tuple(store.domain_names[d] for d in store.domains[chosen].tolist()),
+        classes=tuple(visible(store.class_names[label]) for label in classes),
+        domains=() if one_domain else tuple(visible(store.domain_names[d]) for d in store.domains[chosen].tolist()),
     )
 
 

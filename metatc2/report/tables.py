@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
-from rich.table import Table
-
 from metatc2.stages import OUTPUT
+from metatc2.terminal import Group, PlainTable
 from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
 from metatc2.transfer.estimates import Estimate
 
 
-def wide_console() -> Console:
-    """Standard output; where it is no terminal, 120 columns wide, so that tables in a log do not wrap."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
-
-
-def transfer_table(rows: Sequence[Row]) -> Table:
+def transfer_table(rows: Sequence[Row]) -> PlainTable:
     """One line a target, protocol and head; one column for each kind of features.
 
     Args:
@@ -27,7 +18,7 @@ def transfer_table(rows: Sequence[Row]) -> Table:
     """
     kinds = list(dict.fromkeys(row.features for row in rows))
     title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = PlainTable(title)
     for heading in ("target", "protocol", "head"):
         table.add_column(heading)
     for kind in kinds:
@@ -49,8 +40,7 @@ def transfer_table(rows: Sequence[Row]) -> Table:
             known = notes.setdefault(sentence, [])
             where = f"{row.target} {row.shot}-shot" if row.protocol == "few-shot" else row.target
             known += [where] if where not in known else []
-    table.caption = "\n".join(f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()) or None
-    table.caption_justify = "left"
+    table.say_below([f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()])
     return table
 
 
@@ -65,11 +55,11 @@ def matrix_tables(matrices: Sequence[Matrix]) -> Group:
     return Group(*[_matrix_table(matrix) for matrix in matrices])
 
 
-def _matrix_table(matrix: Matrix) -> Table:
+def _matrix_table(matrix: Matrix) -> PlainTable:
     drawn = f", {matrix.row.episodes} episodes" if matrix.row.episodes else ""
     over = " (± 95 % interval over seeds)" if any(cell.ci95 is not None for cell in matrix.cells.values()) else ""
     title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}{drawn}: result in %{over}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = PlainTable(title)
     table.add_column("source")
     for target in matrix.targets:
         table.add_column(target, justify="right")
@@ -83,10 +73,10 @@ def _percent(cell: Cell) -> str:
     return f"{100 * cell.mean:.1f}" + ("" if cell.ci95 is None else f"±{100 * cell.ci95:.1f}")
 
 
-def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> Table:
+def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> PlainTable:
     """Estimates of transfer, one line an encoder and target; below, how well they rank the encoders."""
     names = list(found[0].values)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = PlainTable()
     table.add_column("target")
     table.add_column("encoder")
     for heading in (*names, "measured, %"):
@@ -94,17 +84,17 @@ def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, s
     for e in sorted(found, key=lambda e: e.target):
         measured = "" if e.measured is None else f"{100 * e.measured:.1f}"
         table.add_row(e.target, e.encoder, *[f"{value:.3f}" for value in e.values.values()], measured)
-    table.caption = "Higher is better; compare within one target." + "".join(
-        f"\n{target}: {name} ranks {c.encoders} encoders with Kendall's τ {c.kendall:+.2f}, Spearman's ρ {c.spearman:+.2f}."
+    ranked = [
+        f"{target}: {name} ranks {c.encoders} encoders with Kendall's τ {c.kendall:+.2f}, Spearman's ρ {c.spearman:+.2f}."
         for (name, target), c in correlations.items()
-    )
-    table.caption_justify = "left"
+    ]
+    table.say_below(["Higher is better; compare within one target.", *ranked])
     return table
 
 
-def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> Table:
+def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable:
     title = f"{a} (A) against {b} (B), accuracy in %"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = PlainTable(title)
     for heading in ("target", "protocol", "head"):
         table.add_column(heading)
     for heading in ("A", "B", "A - B", "by seed", "d_z", "p"):
@@ -124,12 +114,12 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> Table:
             d.verdict,
         )
     over = dict.fromkeys(d.interval for d in differences)
-    table.caption = f"± 95 % interval over {' and '.join(over)}." + (
+    below = f"± 95 % interval over {' and '.join(over)}." + (
         " One seed says nothing about other seeds."
         if over.keys() - {"seeds"}
         else " d_z: mean over standard deviation of the seeds' differences; p: paired t-test, Holm's correction over targets."
     )
-    table.caption_justify = "left"
+    table.say_below([below])
     return table
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from metatc2.plain_text import visible
+
 # Colours that stay apart in grey print and for colour-blind readers (Okabe and Ito 2008), black first.
 PALETTE = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 FONT = 9  # points; 12 pixels on a screen
@@ -41,12 +43,12 @@ class Drawn:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib draws as it is: a name with dollar signs is no formula.
+    """Text that matplotlib draws as it is: a name with dollar signs is no formula, and nothing in it acts.
 
     >>> plain("a$b$")
     'a\\\\$b\\\\$'
     """
-    return text.replace("$", r"\$")
+    return visible(text, keep_lines=True).replace("$", r"\$")
 
 
 def shorten(text: str, length: int) -> str:
@@ -88,20 +90,24 @@ def to_svg(drawn: Drawn) -> str:
     svg = svg[svg.index("<svg") :]
     # A style inside one SVG would hold for the whole page; the page's own says the same.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    # matplotlib numbers its groups from one in every figure; in one page ids must differ.
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawn.name}-\1"', svg)
-    svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawn.name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{drawn.name}-\1)", svg)
+    # matplotlib numbers its groups from one in every figure; in one page ids must differ. Between tags are names as they are.
+    svg = re.sub(r"<[^>]*>", lambda tag: _renamed(tag[0], drawn.name), svg)
     width, height = (round(96 * inches) for inches in drawn.figure.get_size_inches())
     view = re.search(r'viewBox="[^"]+"', svg)
     assert view is not None  # matplotlib always writes one
-    attributes = f'role="img" width="{width}px" height="{height}px" aria-label="{escape(drawn.alt)}" {view[0]}'
+    attributes = f'role="img" width="{width}px" height="{height}px" aria-label="{escape(visible(drawn.alt))}" {view[0]}'
     return re.sub(
         r"<svg[^>]*>",
         lambda _: f'<svg {attributes} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">',
         svg,
         count=1,
     )
+
+
+def _renamed(tag: str, figure: str) -> str:
+    tag = re.sub(r'\bid="([^"]+)"', rf'id="{figure}-\1"', tag)
+    tag = re.sub(r'href="#([^"]+)"', rf'href="#{figure}-\1"', tag)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{figure}-\1)", tag)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def embedding_map(views: Sequence[View], classes: Sequence[int], class_names: Se
                 color=PALETTE[c % len(PALETTE)],
                 marker=SHAPES[c % len(SHAPES)],
                 linewidth=0,
-                label=plain(shorten(name, 20)),
+                label=_in_legend(plain(shorten(name, 20))),
             )
         axis.set_title(plain(f"{shorten(view.encoder, 30)}, {view.projection}"), fontsize=FONT)
         axis.set_xticks([])
@@ -74,3 +74,8 @@ def embedding_map(views: Sequence[View], classes: Sequence[int], class_names: Se
             for i, (x, y) in enumerate(view.xy)
         ],
     )
+
+
+def _in_legend(label: str) -> str:
+    # matplotlib leaves out of a legend what begins with an underscore; a space of no width before it is not seen.
+    return f"\u200b{label}" if label.startswith("_") else label

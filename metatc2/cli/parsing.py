@@ -1,0 +1,97 @@
+"""Words of the command line to a command that is ready to run; what is wrong with them as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from metatc2.cli.arguments import merge_repeated
+from metatc2.errors import InputError
+from metatc2.plain_text import brief
+
+_DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
+# Lines and corners of the boxes that tyro puts around what it says.
+_BOX = re.compile(r"[\u2500-\u257f+|]*[\u2500-\u257f][\u2500-\u257f+|]*")
+_ENDS = (
+    "For full helptext",
+    "Argument helptext",
+    "Got errors",
+    "Similar arguments",
+    "Perhaps you meant",
+    "Similar options",
+)
+
+
+class Parser:
+    """The sub-commands together.
+
+    Args:
+        commands: functions whose signature and docstring say what they take, in the order of ``--help``.
+    """
+
+    def __init__(self, commands: Sequence[Callable[..., None]]) -> None:
+        self.names = [command.__name__ for command in commands]
+        self.app = tyro.extras.SubcommandApp()
+        for command in commands:
+            self.app.command(_deferred(command))
+
+    def parse(self, words: Sequence[str]) -> Callable[[], None]:
+        """The command with its arguments, to be called.
+
+        Raises:
+            InputError: if the words do not make a command.
+            SystemExit: after ``--help`` has been printed.
+        """
+        _check(words)
+        said = io.StringIO()
+        try:
+            # Only what is wrong is said there; help goes to standard output.
+            with contextlib.redirect_stderr(said):
+                command: Callable[[], None] = self.app.cli(
+                    args=merge_repeated(words), prog="metatc2", description=_DESCRIPTION
+                )
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            raise InputError(self._sentence(said.getvalue(), words)) from None
+        return command
+
+    def _sentence(self, box: str, words: Sequence[str]) -> str:
+        lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()]
+        # The first line is the title of the box, and says less than what follows.
+        told = " ".join(line for line in lines[1:] if line)
+        for end in _ENDS:
+            told = told.partition(end)[0]
+        told = re.sub(r"\s+", " ", told).strip(" .:")
+        told = told.replace(" Available subcommands:", "; there are")
+        told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
+        command = next((word for word in words[:1] if word in self.names), None)
+        help_of = f"metatc2 {command} --help" if command else "metatc2 --help"
+        return f"{brief(told, 300) or 'the words of the command line cannot be read'}; see {help_of}"
+
+
+def _check(words: Sequence[str]) -> None:
+    for before, word in zip(("metatc2", *words), words, strict=False):
+        if not word:
+            raise InputError(
+                f"the word after {brief(before)} is empty (a variable of the shell that is not set?); give it a value or "
+                "leave both out"
+            )
+        if "\0" in word:
+            raise InputError(f"the word {brief(word)} holds a NUL character, which no name can; leave it out")
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Any]:
+    """The same to tyro, which calls it: what it returns is called when parsing is over."""
+
+    @functools.wraps(command)
+    def ready(*given: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(command, *given, **named)
+
+    return ready

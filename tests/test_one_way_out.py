@@ -1,0 +1,52 @@
+"""No module writes to a terminal, a CSV or a JSON file by a way of its own, so none can go around what makes text safe."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import metatc2
+
+PACKAGE = Path(metatc2.__file__).parent
+# What each module may use that no other may.
+ALLOWED = {
+    "terminal.py": {"rich"},
+    "progress.py": {"rich"},
+    "writing.py": {"csv.writer", "json.dumps"},
+    "reading.py": {"json.loads", "tomllib.loads"},
+}
+FORBIDDEN = {"print", "sys.stdout.write", "sys.stderr.write", "csv.writer", "csv.DictWriter", "rich"}
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def used(source: str) -> Iterator[str]:
+    """Names of what a module calls, dotted, and of the packages it imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_modules_made_for_it_write(module: str) -> None:
+    found = set(used((PACKAGE / module).read_text(encoding="utf-8")))
+    assert not found & FORBIDDEN - ALLOWED.get(module, set())
+
+
+def test_the_rule_sees_what_it_forbids() -> None:
+    source = "import rich.table\nfrom rich.console import Console\nprint(1)\nsys.stdout.write('a')\ncsv.writer(file)\n"
+    assert set(used(source)) >= {"rich", "print", "sys.stdout.write", "csv.writer"}
+
+
+def test_the_progress_bar_is_given_no_name() -> None:
+    """Columns of the bar read markup, so only text of ours may stand in them."""
+    source = ast.parse((PACKAGE / "progress.py").read_text(encoding="utf-8"))
+    columns = [n for n in ast.walk(source) if isinstance(n, ast.Call) and ast.unparse(n.func) == "TextColumn"]
+    assert columns
+    assert all(isinstance(column.args[0], ast.Constant) for column in columns)
