@@ -46,17 +46,19 @@ class Sources:
         download: let torchvision download what is missing.
         stream: read images from disk as they are needed.
         workers: that decode streamed images.
+        value_range: of images of more than 8 bits a pixel, see `metatc2.data.load`.
     """
 
     root: str | None = None
     download: bool = False
     stream: bool = False
     workers: int = 0
+    value_range: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, data: DataConfig) -> Sources:
         """Those of a run's ``[data]``."""
-        return cls(data.root, data.download, data.stream, data.workers)
+        return cls(data.root, data.download, data.stream, data.workers, data.value_range)
 
     def store(self, source: str, encoder: Pretrained) -> ImageStore:
         """A source with images as the encoder takes them.
@@ -72,6 +74,7 @@ class Sources:
             download=self.download,
             stream=self.stream,
             workers=self.workers,
+            value_range=self.value_range,
         )
 
 

@@ -25,6 +25,7 @@ def run(
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
+    value_range: tuple[float, float] | None = None,
     out: str | None = None,
 ) -> list[Row]:
     """Measure an encoder; see ``metatc2 transfer --help``.
@@ -33,7 +34,7 @@ def run(
         name: see `open_encoder`.
         changes: keys of ``[transfer]`` from the command line.
         assignments: ``transfer.KEY=VALUE``.
-        layer, config, image_size, root, download, stream, workers, out: see the command.
+        layer, config, image_size, root, download, stream, workers, value_range, out: see the command.
 
     Raises:
         InputError: if anything is wrong; nothing is written then.
@@ -48,7 +49,13 @@ def run(
     trained = read_config(own) if own.exists() else Config()
     settings, data = _settings(trained, assignments, changes), trained.data
     targets = settings.targets or ((data.source,) if own.exists() else ())
-    sources = Sources(root or data.root, download or data.download, stream or data.stream, workers or data.workers)
+    sources = Sources(
+        root or data.root,
+        download or data.download,
+        stream or data.stream,
+        workers or data.workers,
+        value_range or data.value_range,
+    )
     found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
     return measure(encoder, found, folder, settings)
 

@@ -30,6 +30,7 @@ def transfer(
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
+    value_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="BLACK WHITE")] = None,
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -64,6 +65,8 @@ def transfer(
         download: Allow downloads of data sets and weights.
         stream: Read image files from disk as they are needed, for targets larger than memory.
         workers: Threads that read them.
+        value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095; by default as in
+            the run.
         out: Folder of the results; by default the run folder.
         set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
         json: Write the rows of this call to a file too.
@@ -92,6 +95,7 @@ def transfer(
         download=download,
         stream=stream,
         workers=workers,
+        value_range=value_range,
         out=out,
     )
     wide_console().print(transfer_table(rows))

@@ -50,6 +50,10 @@ class DataConfig(Section):
     split: str = setting("meta-train", "which images of the source to learn from")
     image_size: int | None = setting(None, "side of the square images in pixels; unset: the source's own", at_least=8)
     channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
+    value_range: tuple[float, float] | None = setting(
+        None,
+        "values of black and white in image files of more than 8 bits a pixel, e.g. [0, 4095]; unset: the format's",
+    )
     root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
     download: bool = setting(False, "whether torchvision may download the data set")
     stream: bool = setting(False, "whether image files stay on disk and are read when an episode needs them")
