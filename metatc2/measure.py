@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.source_names import real_path, split_name
 from metatc2.transfer import (
     RANDOM_ENCODER,
     Row,
@@ -88,14 +89,17 @@ def find_targets(
     """
     if not names:
         raise InputError(f"transfer: no target for {encoder.name}; name one with --to SOURCE[:SPLIT], e.g. --to digits")
-    found: list[Target] = []
-    stores: dict[str, ImageStore] = {}
+    found: dict[tuple[str, str], Target] = {}
+    stores: dict[tuple[str, str], ImageStore] = {}
     for name in names:
         source, split = parse_target(name)
-        if source not in stores:
-            stores[source] = sources.store(source, encoder)
-        found += expand_targets(stores[source], split, seen=encoder.seen, allow_seen=allow_seen)
-    return found
+        kind, path = split_name(source)
+        place = kind, real_path(source) if path else ""  # one source, however often and in what spelling it is named
+        if place not in stores:
+            stores[place] = sources.store(source, encoder)
+        for target in expand_targets(stores[place], split, seen=encoder.seen, allow_seen=allow_seen):
+            found.setdefault((target.store.name, target.split), target)
+    return list(found.values())
 
 
 def measure(
@@ -159,9 +163,20 @@ def measure(
     measured = {row.key for row in rows}
     # Rows of an encoder that has been trained anew since do not belong to this folder any more.
     kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
+    # The same images by another spelling of their source are no second target.
+    again = {_but_for_the_name(row) for row in rows}
+    dropped = {row.key for row in kept if row.target_sha256 and _but_for_the_name(row) in again}
+    kept = [row for row in kept if row.key not in dropped]
+    known = {key: values for key, values in known.items() if key not in dropped}
     _write_identity(folder, encoder, sha256)
     write_results(path, kept + rows, known | accuracies)
     return rows
+
+
+def _but_for_the_name(row: Row) -> tuple[str, str]:
+    return replace(
+        row, target=split_name(row.target)[0] if split_name(row.target)[1] else row.target
+    ).key, row.target_sha256
 
 
 def _check_folder(folder: Path, encoder: Pretrained, sha256: str) -> None:

@@ -201,8 +201,7 @@ def _finish(trainer: EpisodicTrainer, config: Config, path: Path, store: ImageSt
         "fingerprint": fingerprint(config),
         "data": store.checksum(),
         "classes": len(store.class_names),
-        "source": store.name,
-        "class_names": json.dumps(sorted(SeenClasses.of(store, config.data.split).names), ensure_ascii=False),
+        **SeenClasses.of(store, config.data.split).to_facts(),
         "splits": json.dumps({name: len(rows) for name, rows in store.splits.items()}),
     }
     for name, module in trainer.learner.exports().items():

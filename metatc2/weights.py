@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def encoder_from(
         channels = int(facts.get("channels", config.data.channels or 0))
         image_size = int(facts.get("image_size", config.data.image_size or 0))
         compute: dict[str, float] = {key: float(facts[key]) for key in ("steps", "seconds") if key in facts}
-        classes = json.loads(facts["class_names"]) if "class_names" in facts else None
+        seen = SeenClasses.from_facts(facts, config.data.source)
     except ValueError as error:
         raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
     if channels not in (1, 3) or not image_size:
@@ -80,7 +79,7 @@ def encoder_from(
         calibrated=calibrated,
         learners=learners,
         source=f"{config.data.source}:{config.data.split}",
-        seen=None if classes is None else SeenClasses(facts.get("source", config.data.source), frozenset(classes)),
+        seen=seen,
         seed=config.trainer.seed,
         compute=compute,
     )

@@ -23,6 +23,7 @@ from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.data.torchvision_sets import SOURCES, load_torchvision
 from metatc2.errors import InputError, nearest
+from metatc2.source_names import split_name, tidy
 
 # Sources of image files whose name goes on with a path.
 PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
@@ -87,10 +88,12 @@ def load(
     if kind in PATH_LOADERS and colon:
         if not path:
             raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
+        path = split_name(tidy(source))[1]
         store = PATH_LOADERS[kind](path, image_size, stream=stream, workers=workers, value_range=limits)
     elif kind in _IN_MEMORY and colon:
         if not path:
             raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
+        path = split_name(tidy(source))[1]
         store = load_npz(path, image_size) if kind == "npz" else clips_store(path, image_size, value_range=limits)
     elif source == "glyphs":
         store = load_glyphs()
