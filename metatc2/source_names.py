@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def real_path(name: str) -> str:
     """
     path = split_name(name)[1]
     return os.path.realpath(os.path.expanduser(path)) if path else ""
+
+
+def place(name: str) -> str:
+    """Checksum of where a source of files lies, empty for others: it may be given away, which a path may not.
+
+    >>> len(place("folder:/")), place("digits")
+    (64, '')
+    """
+    path = real_path(name)
+    return hashlib.sha256(os.fsencode(path)).hexdigest() if path else ""
 
 
 def same_place(one: str, other: str) -> bool:

@@ -28,6 +28,7 @@ def image_digests(images: Images, rows: Tensor) -> Digests:
         images: uint8 ``(N, C, H, W)``.
         rows: int64 ``(n,)``.
 
+    >>> import torch
     >>> images = torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2)
     >>> len(set(image_digests(images, torch.tensor([0, 1, 0])).tolist())), image_digests(images[:1] * 0, torch.tensor([0]))
     (2, array([0], dtype=uint64))

@@ -11,7 +11,7 @@ import torch
 from metatc2.data.digests import ImageSample, image_digests
 from metatc2.data.listing import canonical
 from metatc2.data.store import ImageStore
-from metatc2.source_names import real_path, same_place, split_name, within
+from metatc2.source_names import place, real_path, same_place, split_name, within
 
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3
@@ -29,27 +29,33 @@ class SeenClasses:
     Args:
         source: name of the store as it was typed, e.g. ``"cifar10"`` or ``"folder:photos"``.
         names: of the classes.
-        path: real path of the source at the time; empty where it is none of files, or unknown.
+        place: checksum of the source's real path at the time; empty where it is none of files, or unknown.
         images: some or all of the images, as the encoder took them.
     """
 
     source: str
     names: frozenset[str]
-    path: str = ""
+    place: str = ""
     images: ImageSample = field(default_factory=ImageSample)
 
     @classmethod
     def of(cls, store: ImageStore, split: str) -> SeenClasses:
         """Those of one split of a store; reads its images once."""
         images = ImageSample.of(image_digests(store.images, store.rows(split)))
-        return cls(store.name, frozenset(class_names(store, split)), real_path(store.name), images)
+        return cls(store.name, frozenset(class_names(store, split)), place(store.name), images)
 
     def same_source(self, store: ImageStore) -> bool:
         """Whether a store is of the source that was pre-trained on, however it is spelled."""
         kind, path = split_name(self.source)
         if not path:
             return store.name == self.source
-        return split_name(store.name)[0] == kind and same_place(self._place, real_path(store.name))
+        if split_name(store.name)[0] != kind:
+            return False
+        if self.place == place(store.name):
+            return True
+        # The name still leads where it led: the file system may know the other one as a further spelling.
+        typed = real_path(self.source)
+        return self.place in ("", place(self.source)) and same_place(typed, real_path(store.name))
 
     def overlap(self, store: ImageStore, split: str) -> list[str]:
         """Names of the target's classes that were seen.
@@ -75,10 +81,10 @@ class SeenClasses:
     def to_facts(self) -> dict[str, str]:
         """What a file of weights keeps, as text of ASCII; see `from_facts`."""
         return {
-            # Safetensors keeps UTF-8 alone; where bytes of a path are none, `path` has them.
+            # Safetensors keeps UTF-8 alone, and bytes of a path may be none.
             "source": self.source.encode("utf-8", "backslashreplace").decode(),
             "class_names": json.dumps(sorted(self.names)),
-            "source_path": json.dumps(self.path),
+            "source_place": self.place,
             "seen_images": self.images.to_text(),
         }
 
@@ -87,31 +93,27 @@ class SeenClasses:
         """What a file of weights says; None where it names no classes.
 
         Args:
-            facts: see `to_facts`; older files lack the path and the images.
+            facts: see `to_facts`; older files lack the place and the images.
             source: where the file names none.
 
         Raises:
             ValueError: if they are damaged.
 
-        >>> seen = SeenClasses("folder:a", frozenset({"cat"}), "/data/a", ImageSample((7,)))
+        >>> seen = SeenClasses("folder:a", frozenset({"cat"}), place("folder:a"), ImageSample((7,)))
         >>> SeenClasses.from_facts(seen.to_facts(), "") == seen, SeenClasses.from_facts({}, "digits")
         (True, None)
         """
         if "class_names" not in facts:
             return None
-        names, path = json.loads(facts["class_names"]), json.loads(facts.get("source_path", '""'))
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not isinstance(path, str):
-            raise ValueError("class_names must be a list of words and source_path a word")
+        names = json.loads(facts["class_names"])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("class_names must be a list of words")
         images = ImageSample.from_text(facts.get("seen_images", ""))
-        return cls(facts.get("source", source), frozenset(names), path, images)
-
-    @property
-    def _place(self) -> str:
-        return self.path or real_path(self.source)
+        return cls(facts.get("source", source), frozenset(names), facts.get("source_place", ""), images)
 
     def _touches(self, store: ImageStore) -> bool:
-        place, other = self._place, real_path(store.name)
-        return bool(place and other) and (same_place(place, other) or within(place, other))
+        here, there = real_path(self.source), real_path(store.name)
+        return bool(here and there) and (same_place(here, there) or within(here, there))
 
     def _by_images(self, store: ImageStore, split: str) -> set[str]:
         """Classes with an image that was seen; other labels of one generator's images are another matter."""

@@ -16,7 +16,7 @@ from metatc2.config import Config, method_key, override
 from metatc2.data import ImageStore, load
 from metatc2.data.digests import ImageSample, image_digests
 from metatc2.errors import InputError
-from metatc2.source_names import same_place
+from metatc2.source_names import place, same_place
 from metatc2.transfer import SeenClasses, expand_targets
 
 from ..command_line import call
@@ -166,6 +166,12 @@ def test_another_folder_of_the_same_name_is_new(
     assert not expand_targets(store, "all", seen=seen)[0].classes_seen
 
 
+def test_what_was_recorded_elsewhere_is_not_what_the_name_means_here(seen: SeenClasses, tmp_path: Path) -> None:
+    """A run of another directory, whose `folder:photos` is not the one here."""
+    other = SeenClasses(seen.source, seen.names, place(f"folder:{tmp_path}/elsewhere/photos"))
+    assert not other.same_source(opened("folder:photos"))
+
+
 def test_a_file_system_that_ignores_case_is_asked(
     seen: SeenClasses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,13 +193,15 @@ def test_older_files_of_weights_are_compared_too(seen: SeenClasses) -> None:
 
 def test_facts_survive_their_writing(seen: SeenClasses) -> None:
     assert SeenClasses.from_facts(seen.to_facts(), "") == seen
-    odd = SeenClasses("folder:\udcff", frozenset({"\udcfe", "\u00e9"}), "/\udcff", ImageSample((1, 2**64 - 1)))
+    odd = SeenClasses(
+        "folder:\udcff", frozenset({"\udcfe", "\u00e9"}), place("folder:\udcff"), ImageSample((1, 2**64 - 1))
+    )
     facts = odd.to_facts()
-    assert all(value.isascii() or value.encode() for value in facts.values())
+    assert all(value.encode() for value in facts.values())  # safetensors keeps UTF-8 alone
     found = SeenClasses.from_facts(facts, "")
     assert found is not None
-    assert (found.names, found.path, found.images) == (odd.names, odd.path, odd.images)
-    for key, value in (("seen_images", "???"), ("seen_images", "AAAA"), ("class_names", "1"), ("source_path", "1")):
+    assert (found.names, found.place, found.images) == (odd.names, odd.place, odd.images)
+    for key, value in (("seen_images", "???"), ("seen_images", "AAAA"), ("class_names", "1")):
         with pytest.raises(ValueError, match=r"seen_images|class_names"):
             SeenClasses.from_facts({**facts, key: value}, "")
 
