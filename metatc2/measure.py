@@ -107,6 +107,8 @@ def measure(
     targets: Sequence[Target],
     folder: Path,
     settings: TransferConfig,
+    *,
+    fit: bool = False,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
 
@@ -116,6 +118,7 @@ def measure(
         folder: its ``transfer.json`` is made or added to; rows measured again are replaced. Features are kept in its
             ``features/`` for the next call.
         settings: protocols and how they are run.
+        fit: whether few-shot takes fewer classes and shots where a target has too few; the rows then say so.
 
     Returns:
         The rows of this call.
@@ -156,6 +159,7 @@ def measure(
         heads=settings.heads,
         fractions=settings.fractions,
         fine_tune_steps=settings.fine_tune_steps,
+        fit=fit,
         compute=encoder.compute,
         learners=encoder.learners,
         cache=folder / FEATURES,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -26,6 +27,7 @@ from metatc2.result_folders import compare, matrices
 from metatc2.run_folder import read_run_config
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, Row, SeenClasses
+from metatc2.transfer_offer import Offer, is_default, offer_transfer
 from metatc2.weights import encoder_from, read_tensors
 
 __all__ = ["Run", "compare", "default_folder", "load_run", "matrices", "pretrain", "resume", "transfer"]
@@ -40,6 +42,7 @@ class Run:
         config: what it was trained with.
         pretrained: its encoder, and what judging it takes.
         steps, seconds: training steps and time.
+        offer: what can be measured next, where the data were at hand.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class Run:
     pretrained: Pretrained
     steps: int
     seconds: float
+    offer: Offer = field(default_factory=Offer)
 
     @property
     def encoder(self) -> nn.Module:
@@ -105,8 +109,11 @@ def pretrain(config: Config, path: Path, *, store: ImageStore | None = None, sho
         hint = f"continue it with --resume {path}" if (path / "checkpoint").exists() else "remove it"
         raise InputError(f"{path} exists already; {hint}, or name another folder with --run")
     trainer, store = _trainer(config, path, store, show)
+    offer = offer_transfer(config, store)
+    if show and offer.problem:
+        _say(f"{offer.problem}; after training, {offer.next_step(path)}")
     write_config(config, path / "config.toml")
-    return _finish(trainer, config, path, store)
+    return replace(_finish(trainer, config, path, store), offer=offer)
 
 
 def resume(path: Path, *, show: bool = False) -> Run:
@@ -123,7 +130,7 @@ def resume(path: Path, *, show: bool = False) -> Run:
         )
     trainer, store = _trainer(config, path, None, show)
     trainer.resume()
-    return _finish(trainer, config, path, store)
+    return replace(_finish(trainer, config, path, store), offer=offer_transfer(config, store))
 
 
 def load_run(path: Path) -> Run:
@@ -174,7 +181,13 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
     names = tuple(targets) or asked.targets or (data.source,)
     sources = Sources.of(data)
     found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
-    return measure(run.pretrained, found, run.path, asked)
+    fit = is_default(asked) and not {"way", "shot"} & changes.keys()
+    return measure(run.pretrained, found, run.path, asked, fit=fit)
+
+
+def _say(words: str) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"metatc2: note: {words}", markup=False, highlight=False, emoji=False)
 
 
 def _trainer(config: Config, path: Path, store: ImageStore | None, show: bool) -> tuple[EpisodicTrainer, ImageStore]:

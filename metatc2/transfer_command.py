@@ -11,6 +11,7 @@ from metatc2.errors import InputError
 from metatc2.measure import Sources, find_targets, measure
 from metatc2.open_encoder import open_encoder
 from metatc2.transfer import Row
+from metatc2.transfer_offer import is_default
 
 
 def run(
@@ -57,7 +58,7 @@ def run(
         value_range or data.value_range,
     )
     found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
-    return measure(encoder, found, folder, settings)
+    return measure(encoder, found, folder, settings, fit=is_default(settings) and not {"way", "shot"} & changes.keys())
 
 
 def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, Any]) -> TransferConfig:

@@ -81,4 +81,4 @@ def pretrain(
         config = override(override(read_task(task), [default, *set]), assignments, where="command line")
         path = Path(run) if run else runs.default_folder(task, config)
         done = runs.pretrain(config, path, show=True)
-    console.print(f"[bold]{done.path}[/] holds the encoder; next: metatc2 transfer {done.path}", highlight=False)
+    console.print(f"[bold]{done.path}[/] holds the encoder; {done.offer.next_step(done.path)}", highlight=False)

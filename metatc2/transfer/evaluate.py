@@ -48,6 +48,7 @@ def evaluate(
     layer: str = OUTPUT,
     fractions: Sequence[float] = (0.01, 0.1),
     fine_tune_steps: int = 5000,
+    fit: bool = False,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -78,6 +79,7 @@ def evaluate(
         layer: which stage of the encoder the features come from; recorded.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
+        fit: see `Options`.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -107,18 +109,13 @@ def evaluate(
         temperature=temperature,
         fractions=fractions,
         fine_tune_steps=fine_tune_steps,
+        fit=fit,
     )
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
-        _refuse_one_class(target)
-        for protocol in protocols:
-            if target.store.name.startswith("clips:") and protocol != "clips":
-                raise InputError(
-                    f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
-                    "--protocol clips"
-                )
+        check_target(target, protocols)
         table = FeatureTable(target.store, {**encoders, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, options, learners or {}, device)
         sha256: dict[bytes, str] = {}
@@ -130,7 +127,18 @@ def evaluate(
     return rows, accuracies
 
 
-def _refuse_one_class(target: Target) -> None:
+def check_target(target: Target, protocols: Sequence[str]) -> None:
+    """What can be said of a target before anything is computed.
+
+    Raises:
+        InputError: if it holds one class, or clips where the protocol is not theirs.
+    """
+    for protocol in protocols:
+        if target.store.name.startswith("clips:") and protocol != "clips":
+            raise InputError(
+                f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
+                "--protocol clips"
+            )
     store = target.store
     classes = torch.unique(store.labels[store.rows(target.split)])
     if len(classes) < 2:

@@ -30,6 +30,8 @@ class Options:
         temperature: of the k-NN vote.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
+        fit: whether few-shot takes fewer classes and shots where a target has too few, which its rows then say; else that
+            is an error.
     """
 
     ways: Sequence[int] = (5,)
@@ -41,6 +43,7 @@ class Options:
     temperature: float = 0.1
     fractions: Sequence[float] = (0.01, 0.1)
     fine_tune_steps: int = 5000
+    fit: bool = False
 
     def __post_init__(self) -> None:
         if self.episodes < 2:
