@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from metatc2.build import build_fresh_encoder, build_learner
-from metatc2.config import Config, fingerprint
+from metatc2.config import Config, DataConfig, fingerprint
 from metatc2.errors import InputError
+from metatc2.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
 from metatc2.learners import TC2, LabelledLearner
 from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
+from metatc2.zoo import from_zoo
+
+_LONGEST = 200  # letters of a reason
 
 
 def encoder_from(
@@ -30,7 +37,8 @@ def encoder_from(
 
     Args:
         config: names the encoder; of the rest only what is there to record is used.
-        weights: safetensors.
+        weights: safetensors, or a file of ``torch.save`` (`TORCH_FILES`). Weights of others are taken from wherever they lie
+            in it and without what the encoder has not, which is said in a `ForeignWeights` warning.
         where: the configuration's file, for errors.
         name: for tables.
         calibrator, learner: further files; those that are not there are left out.
@@ -38,7 +46,12 @@ def encoder_from(
     Raises:
         InputError: if a file is damaged or does not fit the configuration.
     """
-    tensors, facts = read_tensors(weights)
+    tensors: Mapping[str, Any]
+    facts: dict[str, str] = {}
+    if weights.suffix in TORCH_FILES:
+        tensors = read_torch_file(weights)
+    else:
+        tensors, facts = read_tensors(weights)
     try:
         channels = int(facts.get("channels", config.data.channels or 0))
         image_size = int(facts.get("image_size", config.data.image_size or 0))
@@ -52,8 +65,12 @@ def encoder_from(
         )
     if "fingerprint" in facts and facts["fingerprint"] != fingerprint(config):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
-    encoder = build_fresh_encoder(config, channels, image_size)
-    _load_state(encoder, tensors, weights, where)
+    encoder = _architecture(config, channels, image_size, where)
+    untrained = _architecture(config, channels, image_size, where)
+    if "format" in facts:
+        _load_state(encoder, dict(tensors), weights, where)
+    else:
+        _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
     calibrated, learners = None, {}
     if calibrator is not None and calibrator.exists():
         built = build_learner(config, channels, image_size)
@@ -75,14 +92,42 @@ def encoder_from(
         encoder=encoder.eval(),
         channels=channels,
         image_size=image_size,
-        untrained=build_fresh_encoder(config, channels, image_size).eval(),
+        untrained=untrained.eval(),
         calibrated=calibrated,
         learners=learners,
-        source=f"{config.data.source}:{config.data.split}",
+        source=_source(config, facts),
         seen=seen,
         seed=config.trainer.seed,
         compute=compute,
     )
+
+
+def _architecture(config: Config, channels: int, image_size: int, where: Path) -> nn.Module:
+    """The untrained encoder, also one of torchvision's, which takes images as ImageNet's networks do."""
+    name = config.encoder.name
+    if not name.startswith("torchvision:"):
+        return build_fresh_encoder(config, channels, image_size)
+    if channels != 3 or config.encoder.width is not None:
+        raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
+    return from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size).encoder
+
+
+def _warn(weights: Path, config: Config, said: list[str]) -> None:
+    if said:
+        name = config.encoder.name
+        how = "as ImageNet's networks have it" if name.startswith("torchvision:") else "(x - 0.5) / 0.25"
+        warnings.warn(
+            f"{weights}: {'; '.join(said)}; images are normalized {how}, so compare that with how it was trained",
+            ForeignWeights,
+            stacklevel=4,
+        )
+
+
+def _source(config: Config, facts: Mapping[str, str]) -> str:
+    """What it was trained on; a source that nobody wrote down is unknown and not the default."""
+    if "format" not in facts and config.data.source == DataConfig().source:
+        return "unknown"
+    return f"{config.data.source}:{config.data.split}"
 
 
 def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
@@ -121,5 +166,7 @@ def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
+        # torch lists every key that it misses: some thousand characters of which the first tell all.
         reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
         raise InputError(f"{file} does not fit the encoder that {where} names: {reason}") from error

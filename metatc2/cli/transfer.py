@@ -48,8 +48,8 @@ def transfer(
         metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
 
     Args:
-        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors, torchvision:MODEL or timm:MODEL
-            (with :random at the end: untrained).
+        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
+            timm:MODEL (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
         protocol: Which protocols; by default those of the run's task, else few-shot.
         way: Classes an episode; one row each.
@@ -59,7 +59,7 @@ def transfer(
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
         layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
-        config: Configuration of FILE.safetensors; by default the config.toml beside it.
+        config: Configuration of FILE.safetensors or FILE.pth; by default the config.toml beside it.
         image_size: Of the images that torchvision's and timm's models get; by default that of their training.
         root: Where data sets lie; by default as in the run.
         download: Allow downloads of data sets and weights.

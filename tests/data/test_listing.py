@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import nn
 from torchvision.datasets import ImageFolder
 
 from metatc2.data import ImageStore, load, transfer_splits
 from metatc2.data.clips import load_clips
 from metatc2.data.folder import UnreadableImages
 from metatc2.data.listing import files_below
+from metatc2.transfer import SeenClasses, Target, evaluate
 
 CAFE = "caf\u00e9"
 
@@ -125,6 +127,16 @@ def test_names_that_are_no_text_are_read(tmp_path: Path, stream: bool) -> None:
         assert set(store.class_names) == {NO_TEXT, "b"}
         assert sorted(values(store)) == [7, 7, 8, 8]
         assert len(store.checksum()) == 64
+
+
+def test_names_that_are_no_text_are_measured(tmp_path: Path) -> None:
+    for kind in (NO_TEXT, "b"):
+        for i in range(3):
+            save(tmp_path / NO_TEXT / kind / f"{i}.png", i)
+    target = Target(load(f"folder:{tmp_path / NO_TEXT}", image_size=4), "all", f"folder:{NO_TEXT}:all")
+    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], ways=(2,), shots=(1,), episodes=2, heads=("cosine",))
+    assert rows[0].target == target.name
+    assert SeenClasses.of(target.store, "all").same_source(target.store)
 
 
 def test_domains_and_clips_that_are_no_text_are_read(tmp_path: Path) -> None:
