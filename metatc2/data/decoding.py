@@ -90,7 +90,8 @@ def _decoded(image: Image.Image, value_range: ValueRange | None) -> tuple[Tensor
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = torch.from_numpy(np.array(image.convert(mode)))
+    # Converting to its own mode would copy the image once more.
+    pixels = torch.from_numpy(np.array(image if image.mode == mode else image.convert(mode)))
     return (pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)), None
 
 

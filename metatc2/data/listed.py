@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def listed_store(
             f"{name}: {len(absent)} of {len(entries)} listed images are not there (first {absent[0]}); unpack the data set "
             "again, with its images where they were"
         )
-    check_disjoint(name, {part: [str(file) for file in files] for part, files in splits.items()})
+    # By real paths: a list may name one file in several ways, and links may be one image in two parts.
+    check_disjoint(name, {part: [os.path.realpath(file) for file in files] for part, files in splits.items()})
     number = {word: i for i, word in enumerate(classes)}
     paths, labels = [str(file) for file, _ in entries], [number[word] for _, word in entries]
     reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
