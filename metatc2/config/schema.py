@@ -52,7 +52,7 @@ class DataConfig(Section):
     channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
     value_range: tuple[float, float] | None = setting(
         None,
-        "values of black and white in image files of more than 8 bits a pixel, e.g. [0, 4095]; unset: the format's",
+        "values of black and white in images of more than 8 bits, e.g. [0, 4095]; unset: the format's",
     )
     root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
     download: bool = setting(False, "whether torchvision may download the data set")
