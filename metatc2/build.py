@@ -53,6 +53,7 @@ def build_data(config: Config) -> ImageStore:
         download=data.download,
         stream=data.stream,
         workers=data.workers,
+        value_range=data.value_range,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from metatc2.folder_lock import only_one
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
 from metatc2.reading import read_json
 from metatc2.run_folder import FEATURES, RESULTS
+from metatc2.source_names import real_path, split_name
 from metatc2.transfer import (
     RANDOM_ENCODER,
     FeaturesNotKept,
@@ -50,17 +51,19 @@ class Sources:
         download: let torchvision download what is missing.
         stream: read images from disk as they are needed.
         workers: that decode streamed images.
+        value_range: of images of more than 8 bits a pixel, see `metatc2.data.load`.
     """
 
     root: str | None = None
     download: bool = False
     stream: bool = False
     workers: int = 0
+    value_range: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, data: DataConfig) -> Sources:
         """Those of a run's ``[data]``."""
-        return cls(data.root, data.download, data.stream, data.workers)
+        return cls(data.root, data.download, data.stream, data.workers, data.value_range)
 
     def store(self, source: str, encoder: Pretrained) -> ImageStore:
         """A source with images as the encoder takes them.
@@ -76,6 +79,7 @@ class Sources:
             download=self.download,
             stream=self.stream,
             workers=self.workers,
+            value_range=self.value_range,
         )
 
 
@@ -89,14 +93,17 @@ def find_targets(
     """
     if not names:
         raise InputError(f"transfer: no target for {encoder.name}; name one with --to SOURCE[:SPLIT], e.g. --to digits")
-    found: list[Target] = []
-    stores: dict[str, ImageStore] = {}
+    found: dict[tuple[str, str], Target] = {}
+    stores: dict[tuple[str, str], ImageStore] = {}
     for name in names:
         source, split = parse_target(name)
-        if source not in stores:
-            stores[source] = sources.store(source, encoder)
-        found += expand_targets(stores[source], split, seen=encoder.seen, allow_seen=allow_seen)
-    return found
+        kind, path = split_name(source)
+        place = kind, real_path(source) if path else ""  # one source, however often and in what spelling it is named
+        if place not in stores:
+            stores[place] = sources.store(source, encoder)
+        for target in expand_targets(stores[place], split, seen=encoder.seen, allow_seen=allow_seen):
+            found.setdefault((target.store.name, target.split), target)
+    return list(found.values())
 
 
 def measure(
@@ -104,6 +111,8 @@ def measure(
     targets: Sequence[Target],
     folder: Path,
     settings: TransferConfig,
+    *,
+    fit: bool = False,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
 
@@ -113,6 +122,7 @@ def measure(
         folder: its ``transfer.json`` is made or added to; rows measured again are replaced. Features are kept in its
             ``features/`` for the next call.
         settings: protocols and how they are run.
+        fit: whether few-shot takes fewer classes and shots where a target has too few; the rows then say so.
 
     Returns:
         The rows of this call.
@@ -155,6 +165,7 @@ def measure(
         fine_tune_steps=settings.fine_tune_steps,
         # What was loaded is in eval mode because it was loaded, not because somebody froze it.
         fine_tune_in_train_mode=True,
+        fit=fit,
         compute=encoder.compute,
         learners=encoder.learners,
         cache=_cache(folder / FEATURES),
@@ -166,9 +177,19 @@ def measure(
         measured = {row.key for row in rows}
         # Rows of an encoder that has been trained anew since do not belong to this folder any more.
         kept = [row for row in kept if row.key not in measured and row.encoder_sha256 in ("", sha256)]
+        # The same images by another spelling of their source are no second target.
+        again = {_but_for_the_name(row) for row in rows}
+        dropped = {row.key for row in kept if row.target_sha256 and _but_for_the_name(row) in again}
+        kept = [row for row in kept if row.key not in dropped]
+        known = {key: values for key, values in known.items() if key not in dropped}
         _write_identity(folder, encoder, sha256)
         write_results(path, kept + rows, known | accuracies)
     return rows
+
+
+def _but_for_the_name(row: Row) -> tuple[str, str]:
+    kind, path = split_name(row.target)
+    return replace(row, target=kind if path else row.target).key, row.target_sha256
 
 
 def _earlier(path: Path) -> tuple[list[Row], dict[str, Tensor]]:

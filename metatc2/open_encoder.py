@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metatc2.config import read_config
 from metatc2.errors import InputError
+from metatc2.foreign_weights import TORCH_FILES
 from metatc2.pretrained import Pretrained
 from metatc2.runs import load_run
 from metatc2.weights import encoder_from
@@ -27,7 +28,10 @@ def open_encoder(
 
             * a run folder of ``metatc2 pretrain``,
             * a folder written by ``metatc2 export``, or ``hub:OWNER/NAME`` on the Hugging Face Hub,
-            * ``FILE.safetensors`` of weights, with `config` beside it,
+            * ``FILE.safetensors`` of weights, with `config` beside it, or a file of ``torch.save`` (``FILE.pth``, ``.pt``,
+              ``.ckpt``, ``.bin``, ``.tar``), of which no code is run. Its tensors may lie in tables and under prefixes, as
+              MoCo, DINO, lightly and solo-learn write them; heads are left out. There ``[encoder] name`` may also be
+              ``torchvision:MODEL``,
             * ``torchvision:MODEL`` or ``timm:MODEL``, and ``...:random`` for the untrained network.
         config: TOML file with ``[encoder]`` and, where the weights do not say it, ``data.channels`` and
             ``data.image_size``; by default the ``config.toml`` beside the weights.
@@ -45,15 +49,18 @@ def open_encoder(
     kind, colon, rest = name.partition(":")
     if image_size is not None and kind not in ZOOS:
         raise InputError(f"{name} takes images of the size it was trained on; image_size is for torchvision and timm")
-    if config is not None and not name.endswith(".safetensors"):
-        raise InputError(f"{name} brings its own configuration; a further one goes with FILE.safetensors alone")
+    weights = name.endswith((".safetensors", *TORCH_FILES)) and not path.is_dir()
+    if config is not None and not weights:
+        raise InputError(
+            f"{name} brings its own configuration; a further one goes with FILE.safetensors alone (or FILE.pth)"
+        )
     if kind in ZOOS and colon:
         return from_zoo(name, image_size=image_size, download=download)
     if kind == "hub" and colon:
         from metatc2.interop.hub import from_pretrained
 
         return from_pretrained(rest, download=download)
-    if name.endswith(".safetensors"):
+    if weights:
         where = config or path.parent / "config.toml"
         if not where.exists():
             raise InputError(
@@ -61,6 +68,9 @@ def open_encoder(
                 "data.channels and data.image_size"
             )
         return encoder_from(read_config(where), path, where=where, name=name)
+    if path.is_file():
+        endings = ", ".join((".safetensors", *TORCH_FILES))
+        raise InputError(f"{name} is a file, and weights end in {endings}; rename it, or name a run folder")
     if os.path.exists(path / "config.json") and not os.path.exists(path / "config.toml"):
         from metatc2.interop.hub import from_pretrained
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,11 @@ from metatc2.result_folders import compare, matrices
 from metatc2.run_folder import RunFolder, State, sources_from
 from metatc2.run_lengths import archive, at_every_length, lengthened
 from metatc2.run_name import default_folder
+from metatc2.terminal import fail
+from metatc2.threads import check_threads
 from metatc2.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, Row, SeenClasses
+from metatc2.transfer_offer import Offer, is_default, offer_transfer
 from metatc2.weights import encoder_from, read_tensors
 from metatc2.weights_header import encode_module, module_tensors
 
@@ -55,6 +58,7 @@ class Run:
         config: what it was trained with.
         pretrained: its encoder, and what judging it takes.
         steps, seconds: training steps and time.
+        offer: what can be measured next, where the data were at hand.
     """
 
     path: Path
@@ -62,6 +66,7 @@ class Run:
     pretrained: Pretrained
     steps: int
     seconds: float
+    offer: Offer = field(default_factory=Offer)
 
     @property
     def encoder(self) -> nn.Module:
@@ -123,12 +128,15 @@ def pretrain(
     folder.require_startable(config)
     trainer, store = _trainer(config, folder, store, show)
     _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
+    offer = offer_transfer(config, store)
+    if show and offer.problem:
+        fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
     with folder.owned():
         folder.require_startable(config)  # nobody was faster
         with writing(folder.config):
             write_config(config, folder.config)
         _finish(trainer, config, folder, store, stop)
-    return load_run(path)
+    return replace(load_run(path), offer=offer)
 
 
 def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Callable[[], bool] | None = None) -> Run:
@@ -169,7 +177,7 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
         if longer != config:
             archive(folder, config, longer)
         _finish(trainer, longer, folder, store, stop)
-    return load_run(path)
+    return replace(load_run(path), offer=offer_transfer(longer, store))
 
 
 def load_run(path: Path) -> Run:
@@ -218,13 +226,15 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
     sources = Sources.of(data)
     with sources_from(RunFolder(run.path), run.config):
         found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
-    return measure(run.pretrained, found, run.path, asked)
+    fit = is_default(asked) and not {"way", "shot"} & changes.keys()
+    return measure(run.pretrained, found, run.path, asked, fit=fit)
 
 
 def _trainer(
     config: Config, folder: RunFolder, store: ImageStore | None, show: bool
 ) -> tuple[EpisodicTrainer, ImageStore]:
     if config.trainer.threads:
+        check_threads(config.trainer.threads)
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
@@ -268,8 +278,7 @@ def _encoded(trainer: EpisodicTrainer, config: Config, store: ImageStore) -> dic
         "fingerprint": fingerprint(config),
         "data": store.checksum(),
         "classes": len(store.class_names),
-        "source": store.name,
-        "class_names": sorted(SeenClasses.of(store, config.data.split).names),
+        **SeenClasses.of(store, config.data.split).to_facts(),
         "splits": {name: len(rows) for name, rows in store.splits.items()},
     }
     files = {f"{name}.safetensors": encode_module(module, facts) for name, module in exports.items()}

@@ -13,6 +13,7 @@ from metatc2.measure import Sources, find_targets, measure
 from metatc2.open_encoder import open_encoder
 from metatc2.run_folder import RunFolder, sources_from
 from metatc2.transfer import Row
+from metatc2.transfer_offer import is_default
 
 
 def run(
@@ -27,6 +28,7 @@ def run(
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
+    value_range: tuple[float, float] | None = None,
     out: str | None = None,
 ) -> list[Row]:
     """Measure an encoder; see ``metatc2 transfer --help``.
@@ -35,7 +37,7 @@ def run(
         name: see `open_encoder`.
         changes: keys of ``[transfer]`` from the command line.
         assignments: ``transfer.KEY=VALUE``.
-        layer, config, image_size, root, download, stream, workers, out: see the command.
+        layer, config, image_size, root, download, stream, workers, value_range, out: see the command.
 
     Raises:
         InputError: if anything is wrong; nothing is written then.
@@ -50,10 +52,16 @@ def run(
     trained = read_config(own) if os.path.exists(own) else Config()
     settings, data = _settings(trained, assignments, changes), trained.data
     targets = settings.targets or ((data.source,) if os.path.exists(own) else ())
-    sources = Sources(root or data.root, download or data.download, stream or data.stream, workers or data.workers)
+    sources = Sources(
+        root or data.root,
+        download or data.download,
+        stream or data.stream,
+        workers or data.workers,
+        value_range or data.value_range,
+    )
     with sources_from(RunFolder(Path(name)), trained):
         found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
-    return measure(encoder, found, folder, settings)
+    return measure(encoder, found, folder, settings, fit=is_default(settings) and not {"way", "shot"} & changes.keys())
 
 
 def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, Any]) -> TransferConfig:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,13 +14,17 @@ from torch import Tensor, nn
 
 from metatc2.build import build_fresh_encoder, build_learner
 from metatc2.checkpoint import tensors_sha256
-from metatc2.config import Config, fingerprint
+from metatc2.config import Config, DataConfig, fingerprint
 from metatc2.errors import InputError
+from metatc2.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
 from metatc2.learners import TC2, LabelledLearner
 from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 from metatc2.weights_header import Header
+from metatc2.zoo import from_zoo
+
+_LONGEST = 200  # letters of a reason
 
 
 def encoder_from(
@@ -33,7 +40,8 @@ def encoder_from(
 
     Args:
         config: names the encoder; of the rest only what is there to record is used.
-        weights: safetensors.
+        weights: safetensors, or a file of ``torch.save`` (`TORCH_FILES`). Weights of others are taken from wherever they lie
+            in it and without what the encoder has not, which is said in a `ForeignWeights` warning.
         where: the configuration's file, for errors.
         name: for tables.
         calibrator, learner: further files; those that are not there are left out.
@@ -41,19 +49,33 @@ def encoder_from(
     Raises:
         InputError: if a file is damaged or does not fit the configuration.
     """
-    tensors, facts = read_tensors(weights)
-    header = Header.of(facts, tensors, weights)
+    tensors: Mapping[str, Any]
+    facts: dict[str, str] = {}
+    if weights.suffix in TORCH_FILES:
+        tensors = read_torch_file(weights)
+        header = Header()
+    else:
+        tensors, facts = read_tensors(weights)
+        header = Header.of(facts, tensors, weights)
     channels = config.data.channels or 0 if header.channels is None else header.channels
     image_size = config.data.image_size or 0 if header.image_size is None else header.image_size
     compute = {"steps": header.steps, "seconds": header.seconds}
+    try:
+        seen = SeenClasses.from_facts(facts, config.data.source)
+    except ValueError as error:
+        raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
     if channels not in (1, 3) or not image_size:
         raise InputError(
             f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
         )
     if header.fingerprint not in (None, fingerprint(config)):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
-    encoder = build_fresh_encoder(config, channels, image_size)
-    _load_state(encoder, tensors, weights, where)
+    encoder = _architecture(config, channels, image_size, where)
+    untrained = _architecture(config, channels, image_size, where)
+    if "format" in facts:
+        _load_state(encoder, dict(tensors), weights, where)
+    else:
+        _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
     calibrated, learners = None, {}
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size)
@@ -75,16 +97,42 @@ def encoder_from(
         encoder=encoder.eval(),
         channels=channels,
         image_size=image_size,
-        untrained=build_fresh_encoder(config, channels, image_size).eval(),
+        untrained=untrained.eval(),
         calibrated=calibrated,
         learners=learners,
-        source=f"{config.data.source}:{config.data.split}",
-        seen=None
-        if header.class_names is None
-        else SeenClasses(header.source or config.data.source, frozenset(header.class_names)),
+        source=_source(config, facts),
+        seen=seen,
         seed=config.trainer.seed,
         compute={key: float(value) for key, value in compute.items() if value is not None},
     )
+
+
+def _architecture(config: Config, channels: int, image_size: int, where: Path) -> nn.Module:
+    """The untrained encoder, also one of torchvision's, which takes images as ImageNet's networks do."""
+    name = config.encoder.name
+    if not name.startswith("torchvision:"):
+        return build_fresh_encoder(config, channels, image_size)
+    if channels != 3 or config.encoder.width is not None:
+        raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
+    return from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size).encoder
+
+
+def _warn(weights: Path, config: Config, said: list[str]) -> None:
+    if said:
+        name = config.encoder.name
+        how = "as ImageNet's networks have it" if name.startswith("torchvision:") else "(x - 0.5) / 0.25"
+        warnings.warn(
+            f"{weights}: {'; '.join(said)}; images are normalized {how}, so compare that with how it was trained",
+            ForeignWeights,
+            stacklevel=4,
+        )
+
+
+def _source(config: Config, facts: Mapping[str, str]) -> str:
+    """What it was trained on; a source that nobody wrote down is unknown and not the default."""
+    if "format" not in facts and config.data.source == DataConfig().source:
+        return "unknown"
+    return f"{config.data.source}:{config.data.split}"
 
 
 def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
@@ -133,5 +181,7 @@ def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
+        # torch lists every key that it misses: some thousand characters of which the first tell all.
         reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
         raise InputError(f"{file} does not fit the encoder that {where} names: {reason}") from error

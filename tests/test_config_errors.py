@@ -63,6 +63,7 @@ def message(*assignments: str) -> str:
 def test_defaults_are_those_agreed() -> None:
     tree = dataclasses.asdict(Config())
     tree["data"].pop("download")
+    assert tree["data"].pop("value_range") is None
     assert tree.pop("views") == {"recipe": "glyphs", **dict.fromkeys(VIEWS.split())}
     assert tree == {"description": "", **DEFAULTS}
 

@@ -101,7 +101,7 @@ def pretrain(
         except runs.TrainingStopped as stopped:
             fail(str(stopped), "stopped")
             raise SystemExit(stop.status) from stopped
-    say(bold(str(done.path)), f" holds the encoder; next: metatc2 transfer {done.path}")
+    say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

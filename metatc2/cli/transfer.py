@@ -31,6 +31,7 @@ def transfer(
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
+    value_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="BLACK WHITE")] = None,
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
@@ -48,8 +49,8 @@ def transfer(
         metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
 
     Args:
-        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors, torchvision:MODEL or timm:MODEL
-            (with :random at the end: untrained).
+        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
+            timm:MODEL (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
         protocol: Which protocols; by default those of the run's task, else few-shot.
         way: Classes an episode; one row each.
@@ -59,12 +60,14 @@ def transfer(
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
         layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
-        config: Configuration of FILE.safetensors; by default the config.toml beside it.
+        config: Configuration of FILE.safetensors or FILE.pth; by default the config.toml beside it.
         image_size: Of the images that torchvision's and timm's models get; by default that of their training.
         root: Where data sets lie; by default as in the run.
         download: Allow downloads of data sets and weights.
         stream: Read image files from disk as they are needed, for targets larger than memory.
         workers: Threads that read them.
+        value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095; by default as in
+            the run.
         out: Folder of the results; by default the run folder.
         set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
         json: Write the rows of this call to a file too.
@@ -93,6 +96,7 @@ def transfer(
         download=download,
         stream=stream,
         workers=workers,
+        value_range=value_range,
         out=out,
     )
     show(transfer_table(rows))

@@ -9,6 +9,7 @@ from typing import Any
 
 from metatc2.config.schema import Config, all_keys
 from metatc2.config.values import show
+from metatc2.source_names import tidy
 
 # What may differ between a checkpoint and the run that resumes it; so may [transfer] and the description.
 FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "threads")) | {
@@ -55,7 +56,10 @@ def method_key(config: Config) -> str:
     >>> method_key(Config()) == method_key(override(Config(), ["trainer.seed=7"]))
     True
     """
-    return _digest({name: value for name, value in _binding(config).items() if name != "trainer.seed"})
+    binding = _binding(config)
+    # What is spelled otherwise and is the same: seeds of one method must not be taken for two methods.
+    binding["data.source"] = tidy(str(binding["data.source"]))
+    return _digest({name: value for name, value in binding.items() if name != "trainer.seed"})
 
 
 def method_name(config: Config) -> str:

@@ -55,6 +55,10 @@ class DataConfig(Section):
         None, "side of the square images in pixels; unset: the source's own", at_least=8, at_most=4096
     )
     channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
+    value_range: tuple[float, float] | None = setting(
+        None,
+        "values of black and white in images of more than 8 bits, e.g. [0, 4095]; unset: the format's",
+    )
     root: str | None = setting(None, "folder that holds downloaded data sets; unset: the user's cache")
     download: bool = setting(False, "whether torchvision may download the data set")
     stream: bool = setting(False, "whether image files stay on disk and are read when an episode needs them")

@@ -1,6 +1,7 @@
 """Image sources: everything becomes an `ImageStore`."""
 
 from metatc2.data.conventions import TransferSplits, transfer_splits
+from metatc2.data.depths import DepthLost
 from metatc2.data.folder import UnreadableImages
 from metatc2.data.generative import GenerativeFactors
 from metatc2.data.shapes import load_shapes, shape_factors
@@ -9,6 +10,7 @@ from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 
 __all__ = [
+    "DepthLost",
     "GenerativeFactors",
     "ImageStore",
     "Images",

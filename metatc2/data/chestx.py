@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metatc2.data.decoding import ValueRange
 from metatc2.data.listed import folder_of, listed_store, read_list, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -13,7 +14,12 @@ _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
 def load_chestx(
-    path: str | Path, image_size: int | None = None, *, stream: bool = False, workers: int = 0
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    value_range: ValueRange | None = None,
 ) -> ImageStore:
     """Images with exactly one finding, which is one of `CLASSES`; the others are counted in the notes (``left_out``).
 
@@ -26,6 +32,7 @@ def load_chestx(
         image_size: side in pixels, 64 by default.
         stream: see `load`.
         workers: see `load`.
+        value_range: see `load`.
 
     Raises:
         InputError: if the table, one of the two lists or an image is missing or cannot be read.
@@ -52,5 +59,6 @@ def load_chestx(
         image_size=image_size,
         stream=stream,
         workers=workers,
+        value_range=value_range,
         notes={"left_out": len(table) - len(kept)},
     )

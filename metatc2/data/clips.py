@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metatc2.data.folder import ENDINGS, SIZE, UnreadableImages
-from metatc2.data.readers import read_image
-from metatc2.data.resize import join
+from metatc2.data.decoding import ValueRange
+from metatc2.data.folder import SIZE, UnreadableImages, left_out
+from metatc2.data.gather import gather
+from metatc2.data.listing import canonical, files_in, is_image, sub_folders
+from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 
 FRAMES = 8
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "validation": "val"}
-_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,13 @@ def sample_uniformly(count: int, frames: int) -> list[int]:
     return [(2 * i + 1) * count // (2 * frames) for i in range(frames)]
 
 
-def load_clips(path: str | Path, image_size: int | None = None, *, frames: int = FRAMES) -> Clips:
+def load_clips(
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    frames: int = FRAMES,
+    value_range: ValueRange | None = None,
+) -> Clips:
     """Clips of a folder: one sub-folder a class, in it one folder a clip, in it the frames as image files.
 
     Frames come in the natural order of their names (``frame2`` before ``frame10``). A folder that holds nothing but
@@ -80,6 +87,7 @@ def load_clips(path: str | Path, image_size: int | None = None, *, frames: int =
         path: the folder.
         image_size: side of the frames in pixels, 32 by default.
         frames: to take from each clip, evenly spaced; all of them where a clip has fewer.
+        value_range: see `load`.
 
     Raises:
         InputError: if there is no such folder, it holds fewer than two classes of clips, or `frames` is not positive.
@@ -91,33 +99,22 @@ def load_clips(path: str | Path, image_size: int | None = None, *, frames: int =
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
         raise InputError(f"{name}: {wrong}; give a folder that holds CLASS/CLIP/frame files")
-    pictures: list[Tensor] = []
+    clips = _find(root)
+    files: list[Path] = []
     owners: list[int] = []
-    kept: list[_Clip] = []
-    unreadable: list[str] = []
-    empty = 0
-    for clip in _find(root):
-        files = [file for file in clip.folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-        files = sorted((file for file in files if file.suffix.lower() in ENDINGS), key=_natural)
-        read = []
-        for i in sample_uniformly(len(files), frames):
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # Pillow's, on odd metadata
-                    read.append(read_image(files[i], image_size or SIZE)[None])
-            except Exception:  # Pillow raises a dozen kinds on damaged files
-                unreadable.append(str(files[i].relative_to(root)))
-        if not read:
-            empty += 1
-            continue
-        owners += [len(kept)] * len(read)
-        pictures += read
-        kept.append(clip)
-    if unreadable:
-        told = ", ".join(unreadable[:_NAMED]) + (", ..." if len(unreadable) > _NAMED else "")
-        warnings.warn(
-            f"{name}: {len(unreadable)} frames cannot be read and are left out: {told}", UnreadableImages, stacklevel=2
-        )
+    for i, clip in enumerate(clips):
+        own = sorted((file for file in files_in(clip.folder) if is_image(file)), key=_natural)
+        chosen = [own[k] for k in sample_uniformly(len(own), frames)]
+        files += chosen
+        owners += [i] * len(chosen)
+    reader = ImageFiles([str(file) for file in files], owners, image_size or SIZE, value_range)
+    read = gather(reader, name, skip=True)
+    if read.reasons:
+        bad = [str(files[row].relative_to(root)) for row in read.reasons]
+        warnings.warn(left_out(name, f"{len(bad)} frames", bad, read.reasons), UnreadableImages, stacklevel=2)
+    # Numbered anew: a clip may have lost all its frames.
+    present, clip_of = torch.unique(read.labels, return_inverse=True)
+    kept = [clips[i] for i in present.tolist()]
     classes = sorted({clip.class_name for clip in kept})
     if len(classes) < 2:
         found = f"clips of one class, {classes[0]!r}" if classes else "no clip with a frame in it"
@@ -129,23 +126,25 @@ def load_clips(path: str | Path, image_size: int | None = None, *, frames: int =
         parts.setdefault(clip.split, []).append(i)
     return Clips(
         name,
-        join(pictures),
-        torch.tensor(owners),
+        read.images[:],
+        clip_of,
         torch.tensor([classes.index(clip.class_name) for clip in kept]),
         tuple(classes),
-        tuple(clip.folder.relative_to(root).as_posix() for clip in kept),
+        tuple(canonical(clip.folder.relative_to(root).as_posix()) for clip in kept),
         {split: torch.tensor(rows) for split, rows in parts.items() if split},
-        {"frames_asked": frames, "unreadable": len(unreadable), "clips_left_out": empty},
+        {"frames_asked": frames, "unreadable": len(read.reasons), "clips_left_out": len(clips) - len(kept)},
     )
 
 
-def clips_store(path: str | Path, image_size: int | None = None) -> ImageStore:
+def clips_store(
+    path: str | Path, image_size: int | None = None, *, value_range: ValueRange | None = None
+) -> ImageStore:
     """`load_clips` as a store of frames, whose domains are the clips; see `metatc2.transfer.protocols` for how it is judged.
 
     Raises:
         InputError: see `load_clips`.
     """
-    clips = load_clips(path, image_size)
+    clips = load_clips(path, image_size, value_range=value_range)
     return ImageStore(
         clips.name,
         clips.frames,
@@ -165,13 +164,15 @@ def _find(root: Path) -> list[_Clip]:
     deep = inside and all(_SPLITS.get(d.name.lower()) and any(_folders(c) for c in _folders(d)) for d in inside)
     parts = [(_SPLITS[d.name.lower()], d) for d in inside] if deep else [("", root)]
     return [
-        _Clip(clip, kind.name, split) for split, part in parts for kind in _folders(part) for clip in _folders(kind)
+        _Clip(clip, canonical(kind.name), split)
+        for split, part in parts
+        for kind in _folders(part)
+        for clip in _folders(kind)
     ]
 
 
 def _folders(path: Path) -> list[Path]:
-    found = [d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX"))]
-    return sorted(found, key=_natural)
+    return sorted(sub_folders(path), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

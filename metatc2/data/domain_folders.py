@@ -7,23 +7,33 @@ from pathlib import Path
 
 import torch
 
-from metatc2.data.folder import ENDINGS, SIZE, UnreadableImages, sub_folders, visible
+from metatc2.data.decoding import ValueRange
+from metatc2.data.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.gather import gather
+from metatc2.data.listing import canonical, files_below, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
 
 def load_domains(
-    path: str | Path, image_size: int | None = None, *, stream: bool = False, workers: int = 0
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    value_range: ValueRange | None = None,
 ) -> ImageStore:
     """Images of ``DOMAIN/CLASS/`` folders; a class is its name, whatever the domain, and every domain is a split too.
+
+    Links to folders are followed and names compared as `load_folder` does.
 
     Args:
         path: the folder that holds the domains.
         image_size: side of the images in pixels, 32 by default.
         stream: leave the images on disk.
         workers: threads that read.
+        value_range: see `load`.
 
     Raises:
         InputError: if there is no such folder, or it holds fewer than two domains or two classes with images.
@@ -32,11 +42,11 @@ def load_domains(
     if not root.is_dir():
         raise InputError(f"{name}: no such folder; give one that holds DOMAIN/CLASS/image files")
     files = [
-        (file, domain.name, kind.name)
+        (file, canonical(domain.name), canonical(kind.name))
         for domain in sub_folders(root)
         for kind in sub_folders(domain)
-        for file in sorted(visible(kind.rglob("*"), root))
-        if file.suffix.lower() in ENDINGS
+        for file in files_below(kind)
+        if is_image(file)
     ]
     domains, classes = sorted({d for _, d, _ in files}), sorted({c for _, _, c in files})
     if len(domains) < 2 or len(classes) < 2:
@@ -44,13 +54,13 @@ def load_domains(
             f"{name}: found {len(domains)} domains and {len(classes)} classes with images; expected at least two of each, as "
             "DOMAIN/CLASS/image files (one sub-folder a class: folder:PATH)"
         )
-    reader = ImageFiles(
-        [str(file) for file, _, _ in files], [classes.index(c) for _, _, c in files], image_size or SIZE
-    )
+    paths, labels = [str(file) for file, _, _ in files], [classes.index(c) for _, _, c in files]
+    reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
     found = gather(reader, name, stream=stream, workers=workers, skip=True)
-    if lost := len(files) - len(found.rows):
+    if found.reasons:
+        bad = [str(files[row][0].relative_to(root)) for row in found.reasons]
         warnings.warn(
-            f"{name}: {lost} of {len(files)} images cannot be read and are left out", UnreadableImages, stacklevel=2
+            left_out(name, f"{len(bad)} of {len(files)} images", bad, found.reasons), UnreadableImages, stacklevel=2
         )
     owner = torch.tensor([domains.index(files[row][1]) for row in found.rows.tolist()])
     return ImageStore(
@@ -64,5 +74,5 @@ def load_domains(
             **meta_splits(found.labels, len(classes)),
             **{domain: (owner == i).nonzero().flatten() for i, domain in enumerate(domains) if domain != "all"},
         },
-        notes={"unreadable": lost},
+        notes={"unreadable": len(found.reasons)},
     )

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
+from metatc2.data.listing import canonical, files_below, files_in, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
 SIZE = 32  # pixels, unless the caller asks for another
-ENDINGS = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp", ".dib", ".ico"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
-)
 _OFFICIAL = {
     "train": "train",
     "training": "train",
@@ -48,14 +46,17 @@ def load_folder(
     stream: bool = False,
     workers: int = 0,
     name: str | None = None,
+    value_range: ValueRange | None = None,
 ) -> ImageStore:
     """Images of a folder with one sub-folder a class.
 
     A folder that holds nothing but ``train``, ``test`` or ``val``, each with the class folders inside, gets those as
-    splits. Shorter sides are resized and the centre is kept; EXIF orientation is honoured; hidden files are skipped.
-    The store's notes say how many image files could not be read (``unreadable``; the first ones by name in
-    ``unreadable_files``), how many files are no images or lie outside of a class folder (``ignored_files``), and which
-    class folders gave no image (``empty_classes``).
+    splits. Links to folders are followed, every real folder once a class. A class is its folder's name in Unicode's
+    composed form, so that folders whose names differ in how accents are written are one class.
+    Shorter sides are resized and the centre is kept; EXIF orientation is honoured; hidden files are skipped. The store's
+    notes say how many image files could not be read (``unreadable``; the first ones by name in ``unreadable_files``), how
+    many files are no images or lie outside of a class folder (``ignored_files``), and which class folders gave no image
+    (``empty_classes``).
 
     Args:
         path: the folder.
@@ -63,6 +64,7 @@ def load_folder(
         stream: leave the images on disk; the store is the same, and so is its checksum.
         workers: threads that read.
         name: of the store; by default ``folder:PATH``.
+        value_range: see `load`.
 
     Raises:
         InputError: if there is no such folder, or it holds fewer than two classes that can be read.
@@ -81,18 +83,14 @@ def load_folder(
         )
     number = {name: i for i, name in enumerate(names)}
     paths, numbers = [str(file.path) for file in files], [number[file.class_name] for file in files]
-    reader = ImageFiles(paths, numbers, image_size or SIZE)
+    reader = ImageFiles(paths, numbers, image_size or SIZE, value_range)
     found = gather(reader, name, stream=stream, workers=workers, skip=True)
-    read = set(found.rows.tolist())
     # Numbered anew: a class may have lost all its images.
     present, labels = torch.unique(found.labels, return_inverse=True)
     classes = [names[label] for label in present.tolist()]
-    bad = [str(file.path.relative_to(root)) for row, file in enumerate(files) if row not in read]
+    bad = [str(files[row].path.relative_to(root)) for row in found.reasons]
     if bad:
-        sentence = (
-            f"{name}: {len(bad)} of {len(files)} images cannot be read and are left out: "
-            f"{_first(bad, _NAMED_IN_WARNING)}"
-        )
+        sentence = left_out(name, f"{len(bad)} of {len(files)} images", bad, found.reasons)
         if len(classes) < 2:
             raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
         warnings.warn(sentence, UnreadableImages, stacklevel=3)
@@ -123,36 +121,30 @@ def _find(root: Path) -> tuple[list[_File], int, set[str]]:
     if len(parts) != len(inside) or "" in parts:
         parts = {"": root}
     files, classes = [], set()
-    ignored = _count(visible(root.iterdir(), root))
+    ignored = len(files_in(root))
     for split, folder in parts.items():
-        ignored += _count(visible(folder.iterdir(), root)) if split else 0
+        ignored += len(files_in(folder)) if split else 0
         for directory in sub_folders(folder):
-            classes.add(directory.name)
-            for file in sorted(visible(directory.rglob("*"), root)):
-                if file.suffix.lower() in ENDINGS:
-                    files.append(_File(file, directory.name, split))
-                else:
-                    ignored += 1
+            name = canonical(directory.name)
+            classes.add(name)
+            found = files_below(directory)
+            images = [file for file in found if is_image(file)]
+            files += [_File(file, name, split) for file in images]
+            ignored += len(found) - len(images)
     return files, ignored, classes
 
 
-def visible(paths: Iterable[Path], root: Path) -> Iterator[Path]:
-    """Files among the paths, links that lead nowhere included, without those that are hidden below `root`."""
-    for path in paths:
-        dangling = path.is_symlink() and not path.exists()  # an image that is named and cannot be read
-        if (path.is_file() or dangling) and not any(
-            part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts
-        ):
-            yield path
+def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int, str]) -> str:
+    """The sentence about images that cannot be read: the first ones by name, each with its reason.
 
-
-def sub_folders(path: Path) -> list[Path]:
-    """Folders in a folder by name, hidden ones left out."""
-    return sorted(d for d in path.iterdir() if d.is_dir() and not d.name.startswith((".", "__MACOSX")))
-
-
-def _count(paths: Iterator[Path]) -> int:
-    return sum(1 for _ in paths)
+    Args:
+        name: of the source.
+        how_many: they are, e.g. ``"3 of 80 images"``.
+        bad: names of those that cannot be read.
+        reasons: why, in the same order.
+    """
+    told = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
+    return f"{name}: {how_many} cannot be read and are left out: {_first(told, _NAMED_IN_WARNING)}"
 
 
 def _first(words: list[str], most: int) -> str:

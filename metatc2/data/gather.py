@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metatc2.data.readers import Reader
+from metatc2.data.decoding import Depth
+from metatc2.data.depths import warn_of_depths
+from metatc2.data.readers import DepthReader, Reader
 from metatc2.data.remembered import Facts, recall, remember
 from metatc2.data.resize import join
 from metatc2.data.streaming import Images, StreamedImages, worker_threads
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another
+_FACTS = ("channels", "labels", "digests", "depths", "reasons")
 
 
 class Unreadable(Exception):
@@ -38,12 +42,14 @@ class Gathered:
         labels: int64 ``(N,)``.
         rows: int64 ``(N,)``: rows of the reader that could be read.
         digests: SHA-256 of each image's pixels, uint8 ``(N, 32)``, if asked for.
+        reasons: by row of the reader: why it could not be read.
     """
 
     images: Images
     labels: Tensor
     rows: Tensor
     digests: Tensor
+    reasons: Mapping[int, str]
 
 
 def gather(
@@ -74,15 +80,17 @@ def gather(
     if not stream:
         kept: list[Tensor] = []
         whole = _look(reader, workers, skip, digests, kept)
+        warn_of_depths(name, reader, whole["depths"])
         none = torch.zeros(0, 1, reader.size, reader.size, dtype=torch.uint8)
         return _gathered(whole, join(kept) if kept else none)
     identity = reader.identity()
     key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
-    found = recall(key, ("channels", "labels", "digests")) if key else None
+    found = recall(key, _FACTS) if key else None
     if found is None or len(found["channels"]) != len(reader):
         found = _look(reader, workers, skip, digests, None)
         if key:
             remember(key, found)
+    warn_of_depths(name, reader, found["depths"])
     readable = torch.from_numpy(found["channels"].nonzero()[0])
     channels = max(1, int(found["channels"].max(initial=0)))
     return _gathered(
@@ -94,36 +102,52 @@ def _gathered(found: Facts, images: Images) -> Gathered:
     readable = found["channels"].nonzero()[0]
     labels, digests = (torch.from_numpy(found[part]) for part in ("labels", "digests"))
     rows = torch.from_numpy(readable)
-    return Gathered(images, labels[rows], rows, digests[rows] if len(digests) else digests)
+    unreadable = (found["channels"] == 0).nonzero()[0].tolist()
+    reasons = dict(zip(unreadable, found["reasons"].tolist(), strict=True))
+    return Gathered(images, labels[rows], rows, digests[rows] if len(digests) else digests, reasons)
 
 
 def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
-    """Channels (0: unreadable), labels and digests; pixels go to `kept`."""
+    """Channels (0: unreadable), labels, digests, depths and why images could not be read; pixels go to `kept`."""
     count = len(reader)
     channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
     checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
+    depths: list[tuple[float, ...]] = []
+    reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd metadata
-        for row, (pixels, label, reason) in enumerate(_in_order(reader, workers)):
+        for row, (pixels, label, depth, reason) in enumerate(_in_order(reader, workers)):
             if pixels is None:
                 if not skip:
                     raise Unreadable(row, reason)
+                reasons.append(reason)
                 continue
             channels[row], labels[row] = pixels.shape[0], label
+            if depth is not None:
+                depths.append((row, *depth))
             if digests:
                 checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
             if kept is not None:
                 kept.append(pixels[None])
-    return {"channels": channels, "labels": labels, "digests": checksums}
+    return {
+        "channels": channels,
+        "labels": labels,
+        "digests": checksums,
+        "depths": np.array(depths, dtype=np.float64).reshape(-1, 1 + len(Depth._fields)),
+        "reasons": np.array(reasons, dtype=np.str_),
+    }
 
 
-def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Tensor | None, int, str]]:
-    def read(row: int) -> tuple[Tensor | None, int, str]:
+def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Tensor | None, int, Depth | None, str]]:
+    def read(row: int) -> tuple[Tensor | None, int, Depth | None, str]:
         try:
-            pixels, label = reader.read(row)
-            return pixels, int(label), ""
+            if isinstance(reader, DepthReader):
+                pixels, label, depth = reader.look(row)
+            else:
+                (pixels, label), depth = reader.read(row), None
+            return pixels, int(label), depth, ""
         except Exception as error:  # Pillow raises a dozen kinds on damaged files
-            return None, -1, str(error)
+            return None, -1, None, reason_of(error)
 
     pool: ThreadPoolExecutor | nullcontext[None] = worker_threads(workers) if workers else nullcontext()
     with pool as threads:
@@ -131,3 +155,19 @@ def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Tensor | None, int
         for start in range(0, len(reader), each):
             rows = range(start, min(start + each, len(reader)))
             yield from map(read, rows) if threads is None else threads.map(read, rows)
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image could not be read, on one line; where Pillow's limit on sizes is the reason, what to do.
+
+    >>> reason_of(Image.DecompressionBombError("Image size (200000000 pixels) exceeds limit of 178956970 pixels, could be"))
+    'Image size (200000000 pixels) exceeds limit of 178956970 pixels: store it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnidentifiedImageError):
+        return "Pillow finds no image in it"
+    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"{words.partition(', could be')[0]}: store it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS"
+    return words

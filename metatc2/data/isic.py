@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metatc2.data.decoding import ValueRange
 from metatc2.data.listed import folder_of, listed_store, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -12,7 +13,14 @@ CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 _IMAGES, _TRUTH = "ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Training_GroundTruth"
 
 
-def load_isic(path: str | Path, image_size: int | None = None, *, stream: bool = False, workers: int = 0) -> ImageStore:
+def load_isic(
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    value_range: ValueRange | None = None,
+) -> ImageStore:
     """The 10 015 images of the training input, which alone has published labels beside it.
 
     The challenge averages the classes' recalls (Codella et al. 2019, arXiv 1902.03368), and so does the store's metric:
@@ -24,6 +32,7 @@ def load_isic(path: str | Path, image_size: int | None = None, *, stream: bool =
         image_size: side in pixels, 64 by default.
         stream: see `load`.
         workers: see `load`.
+        value_range: see `load`.
 
     Raises:
         InputError: if the table or an image is missing or cannot be read, or an image has not exactly one class.
@@ -49,5 +58,6 @@ def load_isic(path: str | Path, image_size: int | None = None, *, stream: bool =
         image_size=image_size,
         stream=stream,
         workers=workers,
+        value_range=value_range,
         metric="mean per class",
     )

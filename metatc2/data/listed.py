@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import Unreadable, gather
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
@@ -28,6 +30,7 @@ def listed_store(
     workers: int,
     metric: str = "accuracy",
     notes: dict[str, str | int] | None = None,
+    value_range: ValueRange | None = None,
 ) -> ImageStore:
     """A store of listed files; a benchmark is whole or not used, so one image that is missing is an error.
 
@@ -41,6 +44,7 @@ def listed_store(
         workers: see `load`.
         metric: see `ImageStore`.
         notes: see `ImageStore`.
+        value_range: see `load`.
 
     Raises:
         InputError: if there is no image, one cannot be read, or splits share one.
@@ -53,9 +57,11 @@ def listed_store(
             f"{name}: {len(absent)} of {len(entries)} listed images are not there (first {absent[0]}); unpack the data set "
             "again, with its images where they were"
         )
-    check_disjoint(name, {part: [str(file) for file in files] for part, files in splits.items()})
+    # By real paths: a list may name one file in several ways, and links may be one image in two parts.
+    check_disjoint(name, {part: [os.path.realpath(file) for file in files] for part, files in splits.items()})
     number = {word: i for i, word in enumerate(classes)}
-    reader = ImageFiles([str(file) for file, _ in entries], [number[word] for _, word in entries], image_size or SIZE)
+    paths, labels = [str(file) for file, _ in entries], [number[word] for _, word in entries]
+    reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
     try:
         found = gather(reader, name, stream=stream, workers=workers)
     except Unreadable as error:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metatc2.data.decoding import ValueRange
 from metatc2.data.listed import folder_of, listed_store, read_list
+from metatc2.data.listing import canonical
 from metatc2.data.store import ImageStore
 
 
 def load_mit67(
-    path: str | Path, image_size: int | None = None, *, stream: bool = False, workers: int = 0
+    path: str | Path,
+    image_size: int | None = None,
+    *,
+    stream: bool = False,
+    workers: int = 0,
+    value_range: ValueRange | None = None,
 ) -> ImageStore:
     """The images of the two published lists; the folder ``Images`` holds more, which no result is about.
 
@@ -19,6 +26,7 @@ def load_mit67(
         image_size: side in pixels, 64 by default.
         stream: see `load`.
         workers: see `load`.
+        value_range: see `load`.
 
     Raises:
         InputError: if a list or an image is missing, cannot be read, or is in both lists.
@@ -31,13 +39,14 @@ def load_mit67(
         for part, file in lists.items()
     }
     files = dict.fromkeys(file for held in splits.values() for file in held)
-    classes = sorted({file.parent.name for file in files})
+    classes = sorted({canonical(file.parent.name) for file in files})
     return listed_store(
         name,
-        [(file, file.parent.name) for file in files],
+        [(file, canonical(file.parent.name)) for file in files],
         classes=classes,
         splits=splits,
         image_size=image_size,
         stream=stream,
         workers=workers,
+        value_range=value_range,
     )

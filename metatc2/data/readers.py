@@ -8,13 +8,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from metatc2.data.resize import from_pillow, resize_square
+from metatc2.data.decoding import Depth, ValueRange, read_image
 
 
 class Reader(Protocol):
@@ -40,6 +38,15 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class DepthReader(Protocol):
+    """A reader that also tells what became of images of more than 8 bits a pixel."""
+
+    def look(self, row: int) -> tuple[Tensor, int, Depth | None]:
+        """As `Reader.read`, with the `Depth`."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """Image files and the label of each.
@@ -48,22 +55,30 @@ class ImageFiles:
         files: paths.
         labels: one a file.
         size: side of the images in pixels.
+        value_range: see `metatc2.data.decoding.from_pillow`.
     """
 
     files: Sequence[str]
     labels: Sequence[int]
     size: int
+    value_range: ValueRange | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
+    def look(self, row: int) -> tuple[Tensor, int, Depth | None]:
+        """Pixels, label and depth; see `DepthReader`."""
+        pixels, depth = read_image(self.files[row], self.size, self.value_range)
+        return pixels, self.labels[row], depth
+
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
-        return read_image(self.files[row], self.size), self.labels[row]
+        return self.look(row)[:2]
 
     def identity(self) -> str:
         """SHA-256 over labels, names, sizes and times of the files; see `Reader`."""
-        return files_identity(self.files, ("files", self.size, *self.labels))
+        about: tuple[object, ...] = ("files", self.size, *self.labels)
+        return files_identity(self.files, about if self.value_range is None else (*about, self.value_range))
 
 
 class Joined:
@@ -96,16 +111,6 @@ class Joined:
         """Those of all parts; see `Reader`."""
         parts = [reader.identity() for reader in self.readers]
         return " ".join(parts) if all(parts) else ""
-
-
-def read_image(file: str | Path, size: int) -> Tensor:
-    """One image file as uint8 ``(1 or 3, size, size)``; of a moving picture the first frame.
-
-    Raises:
-        OSError: or another of Pillow's errors, if it cannot be read to its end.
-    """
-    with Image.open(file) as opened:
-        return resize_square(from_pillow(ImageOps.exif_transpose(opened))[None], size)[0]
 
 
 def files_identity(files: Sequence[str], about: tuple[object, ...]) -> str:

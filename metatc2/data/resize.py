@@ -1,22 +1,24 @@
-"""Sizes, depths and colours: bring any image to the square uint8 tensors of a store."""
+"""Sizes and colours: bring any images to the square uint8 tensors of a store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 # ITU-R BT.601, what Pillow and torchvision use.
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 _CHUNK = 1 << 25  # numbers that are held as floats at a time: 128 MiB, whatever the size of an image
+_LONG = 8  # times the shorter side: of longer images only the centre is resized
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:
     """Shorter side to `size` (bilinear, antialiased), then the centre, as torchvision's ``Resize`` and ``CenterCrop``.
+
+    What the crop would take away is not computed where images are long, and a large image is resized in bands of rows, so
+    memory is bounded by the images themselves and by `size`, whatever their shape.
 
     Args:
         images: uint8 ``(N, C, H, W)``.
@@ -24,21 +26,60 @@ def resize_square(images: Tensor, size: int) -> Tensor:
 
     >>> resize_square(torch.zeros(2, 3, 10, 20, dtype=torch.uint8), 8).shape
     torch.Size([2, 3, 8, 8])
+    >>> resize_square(torch.zeros(1, 1, 1, 10**6, dtype=torch.uint8), 8).shape
+    torch.Size([1, 1, 8, 8])
     """
     height, width = images.shape[-2:]
     short = min(height, width)
     if short != size:
-        height, width = int(size * height / short), int(size * width / short)
-        parts = [
-            interpolate(part.float(), size=(height, width), mode="bilinear", antialias=True)
-            .round()
-            .clamp(0, 255)
-            .byte()
-            for part in _chunks(images)
-        ]
-        images = torch.cat(parts)
+        if max(height, width) > _LONG * short:
+            parts = [_centre_of_long(part, size) for part in _chunks(images)]
+        else:
+            shape = int(size * height / short), int(size * width / short)
+            parts = [_resized(part, shape) for part in _chunks(images)]
+        images = torch.cat([part.round().clamp(0, 255).byte() for part in parts])
+        height, width = images.shape[-2:]
     top, left = round((height - size) / 2), round((width - size) / 2)
     return images[..., top : top + size, left : left + size].contiguous()
+
+
+def _resized(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Float images of another shape: columns first, in bands of rows, then rows; the bits are those of doing all at once."""
+    each = max(1, _CHUNK // max(1, images[..., :1, :].numel()))
+    bands = torch.split(images, each, dim=2)
+    if len(bands) > 1:
+        images = torch.cat([_interpolated(band.float(), (band.shape[2], shape[1])) for band in bands], 2)
+    return _interpolated(images.float(), shape)
+
+
+def _interpolated(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    return interpolate(images, size=shape, mode="bilinear", antialias=True)
+
+
+def _centre_of_long(images: Tensor, size: int) -> Tensor:
+    """The centre alone, float ``(N, C, size, size)``, of images whose other side is many times as long."""
+    height, width = images.shape[-2:]
+    if height > width:
+        return _centre_of_long(images.transpose(2, 3), size).transpose(2, 3)
+    length = int(size * width / height)
+    start, weights = _weights(width, length, round((length - size) / 2), size)
+    columns = images[..., start : start + weights.shape[1]].float() @ weights.T
+    return _interpolated(columns, (size, size))
+
+
+def _weights(source: int, length: int, first: int, count: int) -> tuple[int, Tensor]:
+    """Where `count` pixels of a line resized from `source` to `length`, from `first` on, come from.
+
+    Returns:
+        The first source pixel, and the weights ``(count, source pixels)``: the triangle filter of `interpolate`.
+    """
+    scale = source / length
+    reach = max(scale, 1.0)
+    centres = (torch.arange(first, first + count, dtype=torch.float64) + 0.5) * scale
+    start = max(0, int(centres[0] - reach - 1))
+    pixels = torch.arange(start, min(source, int(centres[-1] + reach + 2)), dtype=torch.float64) + 0.5
+    weights = (1 - (pixels - centres[:, None]).abs() / reach).clamp(min=0)
+    return start, (weights / weights.sum(1, keepdim=True)).float()
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
@@ -73,31 +114,3 @@ def join(batches: Sequence[Tensor]) -> Tensor:
     """
     channels = max(batch.shape[1] for batch in batches)
     return torch.cat([to_channels(batch, channels) for batch in batches])
-
-
-def from_pillow(image: Image.Image) -> Tensor:
-    """An image of any mode as uint8 ``(1 or 3, H, W)``.
-
-    Transparency is laid on white. 16 bits a pixel are scaled to 8; 32-bit integers and floats do not say where white is,
-    so the smallest of 1 (floats only), 255 and 65535 that holds the brightest pixel is taken.
-
-    Raises:
-        OSError: or another of Pillow's errors, if the image cannot be read to its end.
-
-    >>> from_pillow(Image.new("RGBA", (5, 4))).shape
-    torch.Size([3, 4, 5])
-    """
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # Pillow's own conversion would clip at 255.
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        whites = {"I": (255.0, 65535.0), "F": (1.0, 255.0, 65535.0)}.get(image.mode, (65535.0,))
-        white = next((w for w in whites if values.max() <= w), 65535.0)
-        array = (values * (255 / white)).round().clip(0, 255).astype(np.uint8)
-    else:
-        mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        array = np.array(image.convert(mode))
-    pixels = torch.from_numpy(array)
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from metatc2.data.arrays import load_npz
 from metatc2.data.chestx import load_chestx
 from metatc2.data.clips import clips_store
 from metatc2.data.cropdisease import load_cropdisease
+from metatc2.data.depths import check_value_range
 from metatc2.data.digits import load_digits
 from metatc2.data.domain_folders import load_domains
 from metatc2.data.folder import load_folder
@@ -22,6 +23,7 @@ from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.data.torchvision_sets import SOURCES, load_torchvision
 from metatc2.errors import InputError, nearest
+from metatc2.source_names import split_name, tidy
 
 # Sources of image files whose name goes on with a path.
 PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
@@ -32,7 +34,7 @@ PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
     "isic": load_isic,
     "chestx": load_chestx,
 }
-_IN_MEMORY: dict[str, Callable[..., ImageStore]] = {"npz": load_npz, "clips": clips_store}
+_IN_MEMORY = ("npz", "clips")
 
 
 def known_sources() -> tuple[str, ...]:
@@ -50,6 +52,7 @@ def load(
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
+    value_range: Sequence[float] | None = None,
 ) -> ImageStore:
     """Load a source into memory, or open it to be streamed from disk.
 
@@ -65,6 +68,8 @@ def load(
         stream: leave image files on disk and read them when they are asked for (`StreamedImages`); the store is the same,
             and so is its checksum. Sources that are not image files (glyphs, digits, npz, CIFAR) are read all the same.
         workers: threads that read image files; 0 reads in the caller's.
+        value_range: values of black and white in image files of more than 8 bits a pixel, e.g. ``(0, 4095)`` for 12 bits
+            that are kept in 16; by default what the format says. Others are not changed by it.
 
     Raises:
         InputError: if there is no such source or it cannot be read.
@@ -78,15 +83,18 @@ def load(
         raise InputError(f"{source}: channels must be 1 or 3, got {channels}")
     if workers < 0:
         raise InputError(f"{source}: workers must be at least 0, got {workers}")
+    limits = check_value_range(source, value_range)
     kind, colon, path = source.partition(":")
     if kind in PATH_LOADERS and colon:
         if not path:
             raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
-        store = PATH_LOADERS[kind](path, image_size, stream=stream, workers=workers)
+        path = split_name(tidy(source))[1]
+        store = PATH_LOADERS[kind](path, image_size, stream=stream, workers=workers, value_range=limits)
     elif kind in _IN_MEMORY and colon:
         if not path:
             raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
-        store = _IN_MEMORY[kind](path, image_size)
+        path = split_name(tidy(source))[1]
+        store = load_npz(path, image_size) if kind == "npz" else clips_store(path, image_size, value_range=limits)
     elif source == "glyphs":
         store = load_glyphs()
     elif source == "digits":

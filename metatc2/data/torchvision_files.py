@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from metatc2.data.decoding import from_pillow
 from metatc2.data.readers import files_identity
-from metatc2.data.resize import from_pillow, resize_square
+from metatc2.data.resize import resize_square
 from metatc2.errors import InputError
 
 

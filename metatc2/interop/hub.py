@@ -39,7 +39,8 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
     facts: dict[str, Any] = read_tensors(run / "encoder.safetensors")[1]
-    content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": facts}
+    trained = {key: value for key, value in facts.items() if key != "seen_images"}  # 22 KB that nobody reads here
+    content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": trained}
     card = _card(loaded.config, facts)
     weights = {"model.safetensors": run / "encoder.safetensors"}
     if loaded.calibrator is not None:

@@ -18,7 +18,8 @@ from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
 from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
-from metatc2.transfer.targets import SeenClasses, Target, expand_targets, fingerprint, parse_target
+from metatc2.transfer.seen import SeenClasses
+from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
 
 __all__ = [
     "ADAPTED",

@@ -51,6 +51,7 @@ def evaluate(
     fractions: Sequence[float] = (0.01, 0.1),
     fine_tune_steps: int = 5000,
     fine_tune_in_train_mode: bool = False,
+    fit: bool = False,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -85,6 +86,7 @@ def evaluate(
         fine_tune_in_train_mode: fine-tuning leaves each part in the mode that it is in, so that BatchNorm in eval mode
             keeps its running statistics (the row then says so). True puts encoders that are wholly in eval mode, as loaded
             ones are, into train mode for it; a copy of them, as always.
+        fit: see `Options`.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -116,19 +118,14 @@ def evaluate(
         fractions=fractions,
         fine_tune_steps=fine_tune_steps,
         fine_tune_in_train_mode=fine_tune_in_train_mode,
+        fit=fit,
     )
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
-        _refuse_one_class(target)
-        for protocol in protocols:
-            if target.store.name.startswith("clips:") and protocol != "clips":
-                raise InputError(
-                    f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
-                    "--protocol clips"
-                )
+        check_target(target, protocols)
         table = FeatureTable(target.store, {**usable, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, options, learners or {}, device)
         sha256: dict[bytes, str] = {}
@@ -161,7 +158,18 @@ def _usable(encoder: nn.Module | FeatureFunction | None, name: str) -> nn.Module
     return checked
 
 
-def _refuse_one_class(target: Target) -> None:
+def check_target(target: Target, protocols: Sequence[str]) -> None:
+    """What can be said of a target before anything is computed.
+
+    Raises:
+        InputError: if it holds one class, or clips where the protocol is not theirs.
+    """
+    for protocol in protocols:
+        if target.store.name.startswith("clips:") and protocol != "clips":
+            raise InputError(
+                f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {protocol}; use "
+                "--protocol clips"
+            )
     store = target.store
     classes = torch.unique(store.labels[store.rows(target.split)])
     if len(classes) < 2:

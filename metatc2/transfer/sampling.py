@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +63,38 @@ def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = 
             "use a smaller --way or --shot, or another split"
         )
     return min(query, int(large.min()) - shot)
+
+
+def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dict[tuple[int, int], str]:
+    """Ways and shots that classes allow, none larger than was asked for, and what became of each in words.
+
+    Fewer classes where not enough are large enough; a shot that no two classes can give is left out.
+
+    Args:
+        labels: int64 ``(N,)``.
+        ways: classes an episode that were asked for.
+        shots: labelled samples a class that were asked for.
+
+    Returns:
+        by way and shot a note, empty where nothing was changed; no entry at all if two classes are too much for every shot.
+
+    >>> fit_shapes(torch.arange(3).repeat(4), (5,), (1, 5))
+    {(3, 1): '3-way instead of 5-way, since no more classes have 2 images; 5-shot left out, since no two classes have 6 images'}
+    """
+    counts = torch.unique(labels, return_counts=True)[1]
+    fitted: dict[tuple[int, int], str] = {}
+    for way in ways:
+        for shot in shots:
+            large = int((counts > shot).sum())
+            if min(way, large) < 2:
+                continue
+            note = (
+                f"{large}-way instead of {way}-way, since no more classes have {shot + 1} images" if large < way else ""
+            )
+            fitted.setdefault((min(way, large), shot), note)
+    lost = [shot for shot in dict.fromkeys(shots) if all(shape[1] != shot for shape in fitted)]
+    left_out = [f"{shot}-shot left out, since no two classes have {shot + 1} images" for shot in lost]
+    return {shape: "; ".join([note] * (note != "") + left_out) for shape, note in fitted.items()}
 
 
 def sample_episodes(

@@ -11,16 +11,14 @@ from torch import Tensor
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
+from metatc2.source_names import PATH_SOURCES
+from metatc2.transfer.seen import SeenClasses
 
-# Sources whose name goes on with a path, and the words that end such a name as a split.
-PATH_SOURCES = ("folder", "domains", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
+# Words that end the name of a source of files as a split.
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")
 
 # Splits of `shapes`; what else follows its name is the factors that label it.
 SHAPES_SPLITS = ("all", "train", "validation", "test", "held-out", "meta-train", "meta-validation", "meta-test")
-
-# Letters of a class name from which on it is a word, the same class in whatever source.
-_WORD = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,40 +71,6 @@ def parse_target(text: str) -> tuple[str, str | None]:
     return source, split or None
 
 
-@dataclass(frozen=True)
-class SeenClasses:
-    """Classes of the images that an encoder was pre-trained on.
-
-    Args:
-        source: name of the store, e.g. ``"cifar10"``.
-        names: of the classes.
-    """
-
-    source: str
-    names: frozenset[str]
-
-    @classmethod
-    def of(cls, store: ImageStore, split: str) -> SeenClasses:
-        """Those of one split of a store."""
-        return cls(store.name, frozenset(_class_names(store, split)))
-
-    def overlap(self, store: ImageStore, split: str) -> list[str]:
-        """Names of the target's classes that were seen.
-
-        In the same source names decide. In another one they do so if they are words (``cat`` in CIFAR-10 and STL-10): a
-        ``0`` of one source and a ``0`` of another need not be one class.
-
-        >>> toy = ImageStore("toy", torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.arange(2), class_names=("0", "Cat"))
-        >>> SeenClasses("other", frozenset({"0", "cat"})).overlap(toy, "all")
-        ['Cat']
-        """
-        names = _class_names(store, split)
-        if store.name == self.source:
-            return sorted(names & self.names)
-        seen = {name.casefold() for name in self.names}
-        return sorted(name for name in names if len(name) >= _WORD and name.casefold() in seen)
-
-
 def expand_targets(
     store: ImageStore, split: str | None = None, *, seen: SeenClasses | None = None, allow_seen: bool = False
 ) -> list[Target]:
@@ -131,7 +95,7 @@ def expand_targets(
     >>> [(t.name, t.classes_seen) for t in expand_targets(toy, "all", seen=seen, allow_seen=True)]
     [('toy:all', True)]
     """
-    same = seen is not None and seen.source == store.name
+    same = seen is not None and seen.same_source(store)
     if split is None:
         names = {*store.splits, *store.groups}
         split = "meta-test" if "meta-test" in names and (same or store.groups) else "all"
@@ -168,7 +132,3 @@ def fingerprint(store: ImageStore, rows: Tensor) -> str:
         digest.update(part.contiguous().numpy().data)
     digest.update(store.labels[rows].contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _class_names(store: ImageStore, split: str) -> set[str]:
-    return {store.class_names[label] for label in torch.unique(store.labels[store.rows(split)]).tolist()}

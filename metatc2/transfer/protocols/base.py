@@ -31,6 +31,8 @@ class Options:
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
         fine_tune_in_train_mode: whether an encoder that is wholly in eval mode is put into train mode to be fine-tuned.
+        fit: whether few-shot takes fewer classes and shots where a target has too few, which its rows then say; else that
+            is an error.
     """
 
     ways: Sequence[int] = (5,)
@@ -43,6 +45,7 @@ class Options:
     fractions: Sequence[float] = (0.01, 0.1)
     fine_tune_steps: int = 5000
     fine_tune_in_train_mode: bool = False
+    fit: bool = False
 
     def __post_init__(self) -> None:
         if self.episodes < 2:
@@ -104,4 +107,4 @@ def target_seed(*parts: object) -> int:
     2692315376
     """
     text = "|".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big")

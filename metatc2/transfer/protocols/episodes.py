@@ -11,7 +11,7 @@ from metatc2.errors import InputError
 from metatc2.transfer.adaptation import adapted_few_shot, policy_note, transductive
 from metatc2.transfer.few_shot import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
-from metatc2.transfer.sampling import sample_episodes
+from metatc2.transfer.sampling import fit_shapes, sample_episodes
 
 ADAPTED = "adapted"
 
@@ -31,12 +31,16 @@ def episodes_seed(target: str, way: int, shot: int) -> int:
 
 def episodes(subject: Subject) -> Iterator[Measured]:
     """One row for each way, shot, encoder and head."""
-    for way in dict.fromkeys(subject.options.ways):
-        for shot in dict.fromkeys(subject.options.shots):
-            yield from _one_shape(subject, way, shot)
+    options = subject.options
+    shapes = {(way, shot): "" for way in options.ways for shot in options.shots}
+    if options.fit:
+        labels = subject.labels(subject.target.store.rows(subject.target.split))
+        shapes = fit_shapes(labels, options.ways, options.shots) or shapes
+    for (way, shot), note in shapes.items():
+        yield from _one_shape(subject, way, shot, note)
 
 
-def _one_shape(subject: Subject, way: int, shot: int) -> Iterator[Measured]:
+def _one_shape(subject: Subject, way: int, shot: int, fitted: str) -> Iterator[Measured]:
     target, options = subject.target, subject.options
     rows = target.store.rows(target.split)
     seed = episodes_seed(target.name, way, shot)
@@ -50,7 +54,8 @@ def _one_shape(subject: Subject, way: int, shot: int) -> Iterator[Measured]:
         target=target.name,
     )
     given = drawn.query.shape[2]
-    notes = [f"{given} queries a class instead of {options.query}, the smallest class has no more"] * (
+    notes = [fitted] * (fitted != "")
+    notes += [f"{given} queries a class instead of {options.query}, the smallest class has no more"] * (
         given < options.query
     )
     notes += [f"classes with fewer than {shot + 1} images left out: {drawn.excluded}"] * (drawn.excluded > 0)

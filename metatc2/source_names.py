@@ -1,0 +1,72 @@
+"""Names of sources: their kind, the path that some go on with, and when two names are one place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+# Sources whose name goes on with a path.
+PATH_SOURCES = ("folder", "domains", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Kind and path; the path is empty where the source is none of files.
+
+    >>> split_name("folder:C:/birds"), split_name("shapes:hue"), split_name("digits")
+    (('folder', 'C:/birds'), ('shapes:hue', ''), ('digits', ''))
+    """
+    kind, _, path = name.partition(":")
+    return (kind, path) if kind in PATH_SOURCES and path else (name, "")
+
+
+def tidy(name: str) -> str:
+    """A name without what changes nothing in its path: ``./``, doubled and trailing slashes.
+
+    >>> tidy("folder:./photos//"), tidy("digits")
+    ('folder:photos', 'digits')
+    """
+    kind, path = split_name(name)
+    return f"{kind}:{Path(path)}" if path else name
+
+
+def real_path(name: str) -> str:
+    """Where a source of files lies, links and ``~`` resolved; empty for others.
+
+    >>> real_path("folder:/") == os.path.realpath("/"), real_path("digits")
+    (True, '')
+    """
+    path = split_name(name)[1]
+    return os.path.realpath(os.path.expanduser(path)) if path else ""
+
+
+def place(name: str) -> str:
+    """Checksum of where a source of files lies, empty for others: it may be given away, which a path may not.
+
+    >>> len(place("folder:/")), place("digits")
+    (64, '')
+    """
+    path = real_path(name)
+    return hashlib.sha256(os.fsencode(path)).hexdigest() if path else ""
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two real paths are one file or folder: also where a file system knows a name in several spellings.
+
+    >>> same_place("/nowhere/a", "/nowhere/b"), same_place("/", "/")
+    (False, True)
+    """
+    try:
+        return one == other or os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def within(one: str, other: str) -> bool:
+    """Whether one of two real paths lies inside the other.
+
+    >>> within("/data/photos", "/data"), within("/data", "/data/photos"), within("/data/a", "/data/ab")
+    (True, True, False)
+    """
+    first, second = os.path.join(one, ""), os.path.join(other, "")
+    return first.startswith(second) or second.startswith(first)

@@ -1,0 +1,170 @@
+"""What is found in class folders: links, cycles, and names that are written in several ways."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from torch import nn
+from torchvision.datasets import ImageFolder
+
+from metatc2.data import ImageStore, load, transfer_splits
+from metatc2.data.clips import load_clips
+from metatc2.data.folder import UnreadableImages
+from metatc2.data.listing import files_below
+from metatc2.transfer import SeenClasses, Target, evaluate
+
+CAFE = "caf\u00e9"
+
+
+def save(file: Path, value: int = 90) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), value).save(file)
+    return file
+
+
+def values(store: ImageStore) -> list[int]:
+    return store.images[:][:, 0, 0, 0].tolist()
+
+
+def linked(tmp_path: Path) -> Path:
+    """Two classes; most of their images are behind links to folders, one of them behind two."""
+    for kind, start in (("a", 0), ("b", 100)):
+        for i in range(4):
+            save(tmp_path / "elsewhere" / kind / "deep" / f"{i}.png", start + i)
+        save(tmp_path / "photos" / kind / "own.png", start + 9)
+        (tmp_path / "photos" / kind / "more").symlink_to(tmp_path / "elsewhere" / kind)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_links_to_folders_are_followed_as_torchvision_does(tmp_path: Path, stream: bool) -> None:
+    root = linked(tmp_path)
+    store = load(f"folder:{root}", image_size=8, stream=stream)
+    theirs = ImageFolder(root)
+    assert len(store) == len(theirs) == 10
+    pairs = sorted((image.getpixel((0, 0))[0], label) for image, label in theirs)
+    assert sorted(zip(values(store), store.labels.tolist(), strict=True)) == pairs
+    assert store.notes["ignored_files"] == 0
+
+
+def test_links_in_domain_folders_are_followed(tmp_path: Path) -> None:
+    root = tmp_path / "domains"
+    root.mkdir()
+    for name in ("first", "second"):
+        (root / name).symlink_to(linked(tmp_path / name))
+    assert len(load(f"domains:{root}")) == 20
+
+
+def test_a_cycle_of_links_ends_and_every_real_folder_counts_once(tmp_path: Path) -> None:
+    root = linked(tmp_path)
+    (root / "a" / "again").symlink_to(tmp_path / "elsewhere" / "a" / "deep")  # inside of one that is followed
+    (root / "a" / "self").symlink_to(root / "a")
+    (root / "a" / "up").symlink_to(tmp_path)  # around it: would bring the images of b
+    (root / "b" / "itself").symlink_to(root / "b" / "itself")  # leads nowhere and is called like no image
+    (tmp_path / "elsewhere" / "b" / "deep" / "back").symlink_to(tmp_path / "elsewhere" / "b")
+    store = load(f"folder:{root}", image_size=8)
+    assert sorted(values(store)) == [0, 1, 2, 3, 9, 100, 101, 102, 103, 109]
+
+
+def test_a_real_folder_keeps_its_own_name_whatever_links_to_it(tmp_path: Path) -> None:
+    save(tmp_path / "z" / "x.png")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    assert files_below(tmp_path) == [tmp_path / "z" / "x.png"]
+
+
+def composed_two_ways(root: Path) -> Path:
+    for form, split in (("NFC", "train"), ("NFD", "test")):
+        for name in (CAFE, "na\u00efve", "plain"):
+            for i in range(3):
+                save(root / split / unicodedata.normalize(form, name) / f"{i}.png")
+    return root
+
+
+def test_names_composed_differently_are_one_class(tmp_path: Path) -> None:
+    store = load(f"folder:{composed_two_ways(tmp_path)}")
+    assert store.class_names == (CAFE, "na\u00efve", "plain")
+    found = transfer_splits(store)
+    assert set(store.labels[found.test].tolist()) == set(store.labels[found.train].tolist()) == {0, 1, 2}
+
+
+def test_two_spellings_in_one_folder_are_merged(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        save(tmp_path / unicodedata.normalize(form, CAFE) / "x.png")
+    save(tmp_path / "tea" / "x.png")
+    store = load(f"folder:{tmp_path}")
+    assert (store.class_names, store.labels.tolist()) == ((CAFE, "tea"), [0, 0, 1])
+    assert store.notes["empty_classes"] == ""
+
+
+def test_domains_and_clips_compare_names_likewise(tmp_path: Path) -> None:
+    composed_two_ways(tmp_path / "domains")
+    store = load(f"domains:{tmp_path / 'domains'}")
+    assert len(store.class_names) == 3
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        for name in (CAFE, "plain"):
+            save(tmp_path / "clips" / split / unicodedata.normalize(form, name) / "one" / "0.png")
+    clips = load_clips(tmp_path / "clips")
+    assert clips.class_names == (CAFE, "plain")
+    assert clips.clip_names == tuple(unicodedata.normalize("NFC", name) for name in clips.clip_names)
+
+
+NO_TEXT = b"\xff\xe9".decode("utf-8", "surrogateescape")  # bytes of Latin-1: no UTF-8
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_names_that_are_no_text_are_read(tmp_path: Path, stream: bool) -> None:
+    root = tmp_path / f"photos{NO_TEXT}"
+    for i in range(2):
+        save(root / NO_TEXT / f"{i}.png", 7)
+        save(root / "b" / f"{NO_TEXT}{i}.png", 8)
+    (root / "b" / f"{NO_TEXT}.png").write_text("no image")
+    for _ in range(2):  # the second time from what was remembered
+        with pytest.warns(UnreadableImages, match="1 of 5 images cannot be read"):
+            store = load(f"folder:{root}", stream=stream)
+        assert set(store.class_names) == {NO_TEXT, "b"}
+        assert sorted(values(store)) == [7, 7, 8, 8]
+        assert len(store.checksum()) == 64
+
+
+def test_names_that_are_no_text_are_measured(tmp_path: Path) -> None:
+    for kind in (NO_TEXT, "b"):
+        for i in range(3):
+            save(tmp_path / NO_TEXT / kind / f"{i}.png", i)
+    target = Target(load(f"folder:{tmp_path / NO_TEXT}", image_size=4), "all", f"folder:{NO_TEXT}:all")
+    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], ways=(2,), shots=(1,), episodes=2, heads=("cosine",))
+    assert rows[0].target == target.name
+    assert SeenClasses.of(target.store, "all").same_source(target.store)
+
+
+def test_domains_and_clips_that_are_no_text_are_read(tmp_path: Path) -> None:
+    for domain in ("x", NO_TEXT):
+        for kind in ("a", NO_TEXT):
+            save(tmp_path / domain / kind / "0.png")
+    assert NO_TEXT in load(f"domains:{tmp_path}").domain_names
+    assert NO_TEXT in load_clips(tmp_path).class_names
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = linked(tmp_path)
+    usual = Path.iterdir
+
+    def refused(path: Path) -> object:
+        if path.name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(ValueError, match=r"folder .*deep cannot be listed \(Permission denied\)"):
+        load(f"folder:{root}")
+
+
+def test_the_order_is_that_of_the_paths(tmp_path: Path) -> None:
+    for name in ("b/1.png", "a.png", "b.png", "a/2.png"):
+        save(tmp_path / name)
+    (tmp_path / ".hidden").mkdir()
+    save(tmp_path / ".hidden" / "x.png")
+    found = [file.relative_to(tmp_path).as_posix() for file in files_below(tmp_path)]
+    assert found == ["a/2.png", "a.png", "b/1.png", "b.png"]
