@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from metatc2.errors import InputError, nearest
 from metatc2.inner.checkpointing import RefuseCheckpointing
 from metatc2.inner.compiled import refuse_compiled
-from metatc2.inner.graph import leaves_of
 from metatc2.inner.twice import exact
 from metatc2.kernels import batch_norm, channels_last, in_transform
+from metatc2.kernels.graph import leaves_of
 from metatc2.replacing import refuse_shared_memory, refuse_uninitialized, replaced
 
 #: A predicate on parameter names.

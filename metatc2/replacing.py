@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from metatc2.errors import InputError
+from metatc2.kernels.graph import leaves_of
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,25 @@ def refuse_shared_memory(module: nn.Module, what: str) -> None:
                 f"{what}: {one!r} and {other!r} share memory and are two variables to autograd; let one parameter stand in "
                 "both places (second.weight = first.weight), or clone one"
             )
+
+
+def refuse_outside_parameters(module: nn.Module, out: Tensor, what: str) -> None:
+    """Refuse a copy of a module that still computes with the parameters of the original.
+
+    Args:
+        module: the copy.
+        out: what it returned, with its graph.
+        what: whose argument it is, for the error.
+
+    Raises:
+        InputError: if `out` depends on a parameter that is none of the module's.
+    """
+    own = {id(p) for p in module.parameters()}
+    if out.requires_grad and any(id(leaf) not in own for leaf in leaves_of(out)):
+        raise InputError(
+            f"{what}: a copy of {type(module).__name__} still computes with parameters of the original, which it reaches by a "
+            "closure; let its forward use registered attributes"
+        )
 
 
 def _extent(tensor: Tensor) -> int:

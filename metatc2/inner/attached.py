@@ -11,9 +11,9 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.inner.descent import Descent, Given, Params, gradients_of
-from metatc2.inner.graph import leaves_of
 from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import in_transform
+from metatc2.kernels.graph import leaves_of
 
 Tensors = tuple[Tensor, ...]
 

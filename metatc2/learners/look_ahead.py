@@ -68,10 +68,7 @@ class LookAheadTC2(TC2):
     def _task_loss(self, theta: Params, *, images: Tensor, omega: Params) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
         z = self._standardised(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
-        target = None
-        if self.objective.momentum:
-            with torch.no_grad():
-                target = self._standardised(self._represent(self.target_encoder, self.target_projector, images))
+        target = self._target(images) if self.objective.momentum else None
         with full_precision(z):
             loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target))
         return loss

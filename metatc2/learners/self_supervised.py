@@ -15,6 +15,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.objectives import Embeddings, Objective
+from metatc2.replacing import refuse_outside_parameters
 
 Where = Literal["backbone", "projector"]
 
@@ -83,6 +84,7 @@ class SelfSupervised(Learner):
             self.target_projector = copy.deepcopy(projector).requires_grad_(False)
         # Running average of the objective's pull. A constant within an episode, so that derivatives stay exact.
         self.register_buffer("scale", torch.zeros(()))
+        self._copies_looked_at = False
         self._embeddings: Embeddings | None = None
         self._pull: Tensor | None = None
 
@@ -104,11 +106,17 @@ class SelfSupervised(Learner):
         images = episode.images
         self.objective.check(images.shape[1])
         raw = self._represent(self.encoder, self.projector, images)
-        target = None
-        if self.objective.momentum:
-            with torch.no_grad():
-                target = self._standardised(self._represent(self.target_encoder, self.target_projector, images))
+        target = self._target(images) if self.objective.momentum else None
         return Branches(raw, self._standardised(raw), target)
+
+    def _target(self, images: Tensor) -> Tensor:
+        # The first time with a graph: a copy that reached the encoder's own parameters would have one.
+        with torch.set_grad_enabled(not self._copies_looked_at):
+            z = self._represent(self.target_encoder, self.target_projector, images)
+        refuse_outside_parameters(self.target_encoder, z, "the momentum branch")
+        self._copies_looked_at = True
+        with torch.no_grad():
+            return self._standardised(z)
 
     def spread(self, z: Tensor, factors: Tensor | None = None) -> Tensor:
         """`metatc2.calibration.isotropy` of z in units of the objective's `pull` (in a first step, of its own), a scalar."""

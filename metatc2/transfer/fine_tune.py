@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.errors import InputError
 from metatc2.module_state import evaluation_mode
+from metatc2.replacing import refuse_outside_parameters
 from metatc2.transfer.encoding import check_encoder, encode, own_copy, place_of
 from metatc2.transfer.inputs import images_of, labels_of
 from metatc2.transfer.selection import choose, validation_loss
@@ -192,7 +193,7 @@ class _Recipe:
         names, classes = torch.unique(labels, return_inverse=True)
         draws = torch.Generator().manual_seed(self.seed)
         with _own_chance(self.seed, self.device):
-            model = self._copy(images[:1], len(names))
+            model = self._copy(images[:2], len(names))
             optimiser = torch.optim.SGD(
                 model.parameters(), lr=rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay
             )
@@ -217,10 +218,11 @@ class _Recipe:
                 parts.append(model(some.to(self.device).float() / 255).cpu())
         return torch.cat(parts)
 
-    def _copy(self, image: Tensor, classes: int) -> nn.Module:
+    def _copy(self, some: Tensor, classes: int) -> nn.Module:
         encoder = own_copy(self.encoder, "fine-tune: the encoder").to(self.device).float()
-        with evaluation_mode(encoder), torch.no_grad():
-            features = encode(encoder, image.to(self.device).float() / 255, "fine-tune: the encoder")
+        with evaluation_mode(encoder), torch.enable_grad():
+            features = encode(encoder, some.to(self.device).float() / 255, "fine-tune: the encoder")
+            refuse_outside_parameters(encoder, features, "fine-tune: the encoder")
         head = nn.Linear(features.shape[1], classes, device=self.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)

@@ -11,14 +11,19 @@ import torchopt
 from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator, calibrated
-from metatc2.diagnostics import task_loss
+from metatc2.data import ImageStore
+from metatc2.diagnostics import diagnose, task_loss
 from metatc2.encoders import feature_dim
+from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.functional import Functional, call
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
 from metatc2.learners.labelled import LabelledLearner
-from metatc2.objectives import SimCLR
+from metatc2.objectives import BYOL, SimCLR
+from metatc2.transfer import Target, evaluate, extract
+from metatc2.transfer.fine_tune import fine_tune
+from metatc2.views import Views
 from tests.learners.episodes import images
 from tests.modules.zoo import MODULES, build, shared_memory, snapshot
 
@@ -65,6 +70,23 @@ def adapts(net: nn.Module) -> None:
     module.adapt(torch.rand(6, 1, 4, 4, dtype=torch.float64), copies(module))
 
 
+def toy() -> ImageStore:
+    g = torch.Generator().manual_seed(0)
+    return ImageStore("toy", torch.randint(0, 256, (24, 1, 4, 4), generator=g).byte(), torch.arange(24) % 3)
+
+
+def is_fine_tuned(net: nn.Module) -> None:
+    store = toy()
+    sides = [part for start in (0, 12, 18) for part in (store.images[start:][:6], store.labels[start:][:6])]
+    few: dict[str, Any] = {"steps": 1, "batch": 6, "rates": (0.01,), "weight_decays": (0.0,)}
+    fine_tune(net, *sides, generator=torch.Generator().manual_seed(0), **few)
+
+
+def is_evaluated(net: nn.Module) -> None:
+    target = Target(toy(), "all", "toy")
+    evaluate({"encoder": net}, [target], protocols=("few-shot",), ways=(3,), shots=(1,), episodes=2)
+
+
 CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "functional": lambda net: Functional(net)(copies(net), task()[0]),
     "functional, frozen": lambda net: Functional(net, "frozen")(copies(net), task()[0]),
@@ -80,7 +102,13 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "width of the features": lambda net: feature_dim(net, 1, 4),
     "loss of one task": looks_at_one_task,
     "calibrator adapts": adapts,
+    "features": lambda net: extract(net, toy().images, batch=7),
+    "evaluated": is_evaluated,
+    "fine-tuned": is_fine_tuned,
+    "diagnosed": lambda net: diagnose(net, toy(), views=Views.none()),
 }
+#: A copy of this one computes with the parameters of the original.
+NOT_COPIED = "closure"
 #: Loss and gradient in training are what a forward of the module makes of them, and this one moves its weights.
 TRAINS = {"functional", "functional, frozen", "call", *(name for name in CALLS if "loss" in name), "calibrator adapts"}
 
@@ -91,8 +119,14 @@ def test_a_call_leaves_a_module_as_it_was(name: str) -> None:
         if name == MOVES_WEIGHTS and what in TRAINS - {"functional", "functional, frozen", "call"}:
             continue
         net = build(name)
+        if what == "fine-tuned" and name == NOT_COPIED:
+            net = net.float()
         before = snapshot(net)
-        run(net)
+        if what == "fine-tuned" and name == NOT_COPIED:
+            with pytest.raises(InputError, match="a copy of Custom still computes with parameters of the original"):
+                run(net)
+        else:
+            run(net)
         modes = what == "maml predicts in evaluation"  # `eval()` is the caller's
         after = snapshot(net.train() if modes and name != "frozen batch norm" else net)
         if not (modes and name == "frozen batch norm"):
@@ -206,6 +240,13 @@ def test_a_parameter_that_cannot_be_replaced_is_refused(make: Callable[[nn.Modul
     for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
         with pytest.raises(InputError, match=r"uses its parameter 'a\.weight' by a reference that is no registered"):
             use(make(Kept().double()))
+
+
+def test_a_momentum_branch_that_is_no_copy_is_refused() -> None:
+    learner = SelfSupervised(build(NOT_COPIED), BYOL(), projector=nn.Identity(), predictor=nn.Identity())
+    sides = [Samples(torch.rand(1, 4, 2, 1, 4, 4).double(), None, None, torch.zeros(1, 4, dtype=torch.int64))] * 2
+    with pytest.raises(InputError, match="the momentum branch: a copy of Custom still computes"):
+        learner(Episode(*sides))
 
 
 def test_names_that_do_not_exist_and_two_tensors_for_one_are_refused() -> None:
