@@ -70,6 +70,12 @@ class Functional:
             if isinstance(each, _BatchNorm) and not each.training and each.running_mean is not None
         )
 
+    @property
+    def follows_policy(self) -> bool:
+        """Whether there is batch normalisation, and not all of it is frozen whatever the policy says."""
+        norms = [each for each in self.module.modules() if isinstance(each, _BatchNorm)]
+        return self.normalises and len(self._frozen) < len(norms)
+
     def look(self, x: Tensor) -> None:
         """Try whether all that the module computes with can be replaced; one forward pass.
 

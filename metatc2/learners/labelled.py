@@ -199,7 +199,7 @@ class LabelledLearner(Learner):
     @property
     def transductive(self) -> bool:
         """Whether queries see each other through batch normalisation."""
-        return self.norm == "batch" and self._function.normalises
+        return self.norm == "batch" and self._function.follows_policy
 
     def end_step(self) -> None:
         """Move what a plain forward moves: running statistics, the vectors of spectral normalisation, counters.

@@ -45,7 +45,9 @@ def from_learn2learn(maml: Any, *, steps: int, **options: Any) -> MAML:
             "bare weights build the network, load strip_module(state_dict) into it and use metatc2.learners.maml.MAML"
         )
     adjoint = FirstOrder() if maml.first_order else Unroll()
-    return MAML(maml.module, InnerLoop(inner_optimizer("sgd", float(maml.lr)), steps, adjoint), **options)
+    learner = MAML(maml.module, InnerLoop(inner_optimizer("sgd", float(maml.lr)), steps, adjoint), **options)
+    learner.training = maml.training  # a whole in eval mode is evaluated; its norms are not frozen one by one
+    return learner
 
 
 def strip_module(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
