@@ -184,9 +184,9 @@ def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, s
             weight.view(-1)[i] -= shift
         return value
 
-    h = 1e-5
+    h = 1e-7  # so near that no ReLU and no maximum of a window changes sides: with 1e-5 some do
     for i in range(0, weight.numel(), 5):
-        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=2e-4, abs=1e-7)
+        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
