@@ -108,12 +108,16 @@ def test_a_naive_loop_finds_the_same() -> None:
         assert found.magnitude_similarity[block].value == pytest.approx(sum(alike) / 3, abs=1e-5)
 
 
-def test_tasks_that_oppose_each_other_stand_out_from_the_null() -> None:
+def test_tasks_that_oppose_each_other_stand_out_from_the_null(seed_offset: int) -> None:
     found = task_conflict(
-        regression, network(), cut(tasks_of("opposed", 0, tasks=2, samples=24), 12), generator=seeded()
+        regression,
+        network(seed_offset),
+        cut(tasks_of("opposed", seed_offset, tasks=2, samples=24), 12),
+        generator=seeded(seed_offset),
     )
     assert found.transferability.outside
-    assert found.transferability.value < 0 < found.transferability.null_mean
+    assert found.transferability.value < 0
+    assert abs(found.transferability.null_mean) < -found.transferability.value / 4  # tasks of both kinds mixed
     assert found.transferability.z is not None
     assert found.transferability.z < -5
     assert found.conflict_rate.value == 1
@@ -123,19 +127,19 @@ def test_tasks_that_oppose_each_other_stand_out_from_the_null() -> None:
     assert found.own_gain.value > 0
 
 
-def test_tasks_of_one_law_are_inside_the_null_as_often_as_promised() -> None:
+def test_tasks_of_one_law_are_inside_the_null_as_often_as_promised(seed_offset: int) -> None:
     runs = [
         task_conflict(regression, network(), cut(tasks_of("iid", seed, tasks=2, samples=8), 4), generator=seeded(seed))
-        for seed in range(24)
+        for seed in range(seed_offset, seed_offset + 24)
     ]
     outside = sum(run.transferability.outside for run in runs), sum(run.cosine["all"].outside for run in runs)
     assert max(outside) <= 4  # 24 times 5 % is 1.2
     assert 0.3 < sum(run.transferability.quantile for run in runs) / 24 < 0.7
 
 
-def test_the_null_deals_the_same_samples_anew() -> None:
+def test_the_null_deals_the_same_samples_anew(seed_offset: int) -> None:
     x = torch.arange(24.0).view(3, 8, 1)
-    episode, generator = cut(x, 3), seeded()
+    episode, generator = cut(x, 3), seeded(seed_offset)
     dealt = [torch.cat(_resplit(episode, generator), 1) for _ in range(50)]
     for deal in dealt:
         assert deal.shape == (3, 8, 1)
