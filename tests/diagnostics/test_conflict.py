@@ -109,21 +109,18 @@ def test_a_naive_loop_finds_the_same() -> None:
 
 
 def test_tasks_that_oppose_each_other_stand_out_from_the_null(seed_offset: int) -> None:
-    found = task_conflict(
-        regression,
-        network(seed_offset),
-        cut(tasks_of("opposed", seed_offset, tasks=2, samples=24), 12),
-        generator=seeded(seed_offset),
-    )
+    """Six episodes of one pair each: the cosine of a single pair of mixed tasks may be anything."""
+    episodes = [cut(tasks_of("opposed", seed_offset + i, tasks=2, samples=24), 12) for i in range(6)]
+    found = task_conflict(regression, network(), episodes, generator=seeded(seed_offset))
     assert found.transferability.outside
     assert found.transferability.value < 0
     assert abs(found.transferability.null_mean) < -found.transferability.value / 4  # tasks of both kinds mixed
     assert found.transferability.z is not None
     assert found.transferability.z < -5
-    assert found.conflict_rate.value == 1
-    assert found.cosine["all"].value < -0.8
+    assert found.conflict_rate.value > 0.8
+    assert found.cosine["all"].value < -0.5
     assert found.cosine["all"].outside
-    assert found.cosine["all"].null_mean > -0.5
+    assert abs(found.cosine["all"].null_mean) < 0.3
     assert found.own_gain.value > 0
 
 

@@ -51,7 +51,8 @@ def test_meta_gradient_is_equation_6(kind: str, norm: str) -> None:
     query = cross_entropy(learner.scores(phi, query_x[0], 3, x[0]), query_y[0])
     g = flat(torch.autograd.grad(query, leaves))
     expected = torch.linalg.solve(torch.eye(len(g), dtype=g.dtype) + hessian / strength, g)
-    torch.testing.assert_close(flat_gradient(learner, episode), expected, rtol=1e-5, atol=1e-7)
+    # The solver stops where the residual is 1e-6 of g: small entries are known to that much of the whole.
+    torch.testing.assert_close(flat_gradient(learner, episode), expected, rtol=1e-5, atol=1e-6 * float(g.norm()) + 1e-7)
     assert (expected - g).norm() > 0.02 * g.norm()  # first order would be seen
 
 

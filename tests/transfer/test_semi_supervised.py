@@ -50,7 +50,7 @@ def data(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def test_linear_equals_scikit_learn_on_the_fraction() -> None:
     train, y, validation, validation_labels, test, test_labels = parts = data()
-    values = (1e-2, 1.0, 100.0, 1e4)
+    values = (1e-2, 1.0, 100.0, 1e8)  # the last leaves the intercepts alone
     found = semi_supervised_linear(*parts, fraction=0.05, seed=2, l2=values)
     rows = label_fraction(y, 0.05, seed=2)
     assert torch.equal(found.rows, rows)
@@ -114,7 +114,7 @@ def test_fine_tuning_is_fine_tuning_on_the_fraction() -> None:
     assert torch.equal(found.correct, oracle.correct)
     assert found.chosen == {"learning_rate": oracle.learning_rate, "weight_decay": oracle.weight_decay}
     assert found.validation[0.1, 0.1] == float(oracle.validation[1, 1])
-    assert 0.7 < found.accuracy < 1
+    assert found.accuracy > 0.7
     assert torch.equal(encoder[1].weight, before)
 
 
