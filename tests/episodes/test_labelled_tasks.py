@@ -100,13 +100,13 @@ def test_classes_and_samples_are_uniform(replacement: bool, split: str, seed_off
     parts = [range(2, 5), range(5, 10)] if split == "both" and not replacement else [range(2, 10)]
     for place in range(2):
         counts = drawn[:, place].bincount(minlength=10)
-        assert all(stats.chisquare(counts[list(part)]).pvalue > 1e-3 for part in parts)
+        assert all(stats.chisquare(counts[list(part)]).pvalue > 1e-6 for part in parts)
     for side in ("support", "query"):
         index = torch.cat([getattr(e, side).index.flatten() for e in episodes])
         for label in range(2, 10):
             members = (store().labels == label).nonzero().flatten()
             counts = index.bincount(minlength=len(store()))[members]
-            assert stats.chisquare(counts).pvalue > 1e-3
+            assert stats.chisquare(counts).pvalue > 1e-6
 
 
 def test_a_group_is_never_mixed_and_all_its_members_come(seed_offset: int) -> None:
@@ -157,7 +157,7 @@ def test_an_epoch_of_a_group_visits_all_members_to_the_end(seed_offset: int) -> 
         assert int(high.sum()) == int((drawn < 5).all(1).sum()) == 2
         same += int(high[0] == high[1])
     # After the first task, three classes are left in its member and five in the other.
-    assert stats.binomtest(same, 600, 3 / 8).pvalue > 1e-3
+    assert stats.binomtest(same, 600, 3 / 8).pvalue > 1e-6
 
 
 def test_without_replacement_samples_come_round_too() -> None:
@@ -178,7 +178,7 @@ def test_variable_way_and_shot_are_shared_by_the_tasks_of_an_episode(seed_offset
         assert classes(episode).shape == (3, way)
         shapes.append((way - 2) * 3 + episode.support.labels.shape[1] // way - 1)
         assert episode.query.images.shape[:2] == (3, 2 * way)
-    assert stats.chisquare(torch.tensor(shapes).bincount(minlength=9)).pvalue > 1e-3
+    assert stats.chisquare(torch.tensor(shapes).bincount(minlength=9)).pvalue > 1e-6
 
 
 def test_views_are_recorded() -> None:
@@ -299,7 +299,7 @@ def test_decks_deal_every_card_once_in_uniform_order(seed_offset: int) -> None:
         assert hand.sort().values.tolist() == [0, 1, 2, 3]
         tops.append(int(hand[0]))
         assert sorted(decks.deal(torch.tensor([1]), 3, g)[0].tolist()) == [0, 1, 2]
-    assert stats.chisquare(torch.tensor(tops).bincount(minlength=4)).pvalue > 1e-3
+    assert stats.chisquare(torch.tensor(tops).bincount(minlength=4)).pvalue > 1e-6
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,11 @@ def test_amplitude_phase_and_inputs_are_uniform_in_their_ranges(seed_offset: int
         (x[:, 0], -3, 4),
         (x[:, -1], -3, 4),
     ):
-        assert stats.kstest(found.flatten(), "uniform", args=(low, high - low)).pvalue > 1e-3
+        assert stats.kstest(found.flatten(), "uniform", args=(low, high - low)).pvalue > 1e-6
     defaults = SinusoidTasks(tasks=3_000, seed=seed_offset)
     defaults.sample()
-    assert stats.kstest(defaults.amplitude.flatten(), "uniform", args=(0.1, 4.9)).pvalue > 1e-3
-    assert stats.kstest(defaults.phase.flatten(), "uniform", args=(0, math.pi)).pvalue > 1e-3
+    assert stats.kstest(defaults.amplitude.flatten(), "uniform", args=(0.1, 4.9)).pvalue > 1e-6
+    assert stats.kstest(defaults.phase.flatten(), "uniform", args=(0, math.pi)).pvalue > 1e-6
 
 
 def test_noise_is_normal_on_both_sides(seed_offset: int) -> None:
@@ -71,7 +71,7 @@ def test_noise_is_normal_on_both_sides(seed_offset: int) -> None:
     x, y = points(sampler.sample())
     error = y - sinusoid(sampler.amplitude, sampler.phase, x)
     for side in (error[:, :6], error[:, 6:]):
-        assert stats.kstest(side.flatten(), "norm", args=(0, 0.3)).pvalue > 1e-3
+        assert stats.kstest(side.flatten(), "norm", args=(0, 0.3)).pvalue > 1e-6
 
 
 def test_seed_rank_workers_and_state() -> None:

@@ -82,16 +82,16 @@ def test_training_learns_all_classes(seed_offset: int) -> None:
     data = store(seed=seed_offset)
     learner = probe(data.labels, seed=seed_offset).train()
     tasks = LabelledTasks(data, way=4, shot=2, query=2, tasks=3, seed=seed_offset)
-    optimiser = torch.optim.Adam(learner.parameters(), 3e-2)
+    optimiser = torch.optim.Adam(learner.parameters(), 1e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         optimiser.zero_grad()
         outcome = learner(tasks.sample())
         outcome.loss.backward()
         optimiser.step()
         losses.append(float(outcome.loss.detach()))
-    assert np.mean(losses[:3]) > 1.3
-    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+    assert np.mean(losses[:5]) > 1.3
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
 
 def test_prediction_is_scikit_learns_on_a_frozen_encoder() -> None:

@@ -48,7 +48,7 @@ def test_every_ordered_choice_is_equally_likely(size: int, k: int, seed_offset: 
     outcomes = dict.fromkeys(itertools.permutations(range(size), k), 0)
     for outcome in drawn.tolist():
         outcomes[tuple(outcome)] += 1  # a KeyError is a repeated or too large number
-    assert stats.chisquare(list(outcomes.values())).pvalue > 1e-3
+    assert stats.chisquare(list(outcomes.values())).pvalue > 1e-6
 
 
 def test_rows_of_different_sizes_do_not_disturb_each_other(seed_offset: int) -> None:
@@ -56,7 +56,7 @@ def test_rows_of_different_sizes_do_not_disturb_each_other(seed_offset: int) -> 
     drawn = sample_without_replacement(sizes, 3, generator(seed_offset + 2))
     for size in (3, 7):
         for place in range(3):
-            assert stats.chisquare(drawn[sizes == size][:, place].bincount(minlength=size)).pvalue > 1e-3
+            assert stats.chisquare(drawn[sizes == size][:, place].bincount(minlength=size)).pvalue > 1e-6
 
 
 def test_all_samples_of_a_target_are_reached_equally(seed_offset: int) -> None:
@@ -64,7 +64,7 @@ def test_all_samples_of_a_target_are_reached_equally(seed_offset: int) -> None:
     drawn = sample_episodes(labels, way=3, shot=2, query=4, episodes=8_000, generator=generator(seed_offset + 3))
     for side in (drawn.support, drawn.query):
         # Draws in one episode exclude each other, which makes counts more even than chance, never less.
-        assert stats.chisquare(side.flatten().bincount(minlength=60)).pvalue > 1e-3
+        assert stats.chisquare(side.flatten().bincount(minlength=60)).pvalue > 1e-6
 
 
 def test_cost_does_not_grow_with_the_class(seed_offset: int) -> None:
