@@ -232,7 +232,7 @@ def test_a_learn2learn_clone_adapts_and_leaves_the_averages() -> None:
 def test_the_loop_of_learn2learns_maml(seed_offset: int) -> None:
     l2l = require_learn2learn()
     encoder = module(three_steps(), seed=seed_offset)
-    maml = l2l.algorithms.MAML(nn.Sequential(encoder, nn.Linear(DIM, 2)).double(), lr=0.3)
+    maml = l2l.algorithms.MAML(nn.Sequential(encoder, nn.Linear(DIM, 2)).double(), lr=0.03)
     x, y = draw(8, 5, seed=seed_offset), torch.arange(8) % 2
     before = buffers(encoder)
     learner = maml.clone()
@@ -274,7 +274,7 @@ def test_without_gradients() -> None:
 
 
 def test_adaptation_is_gradient_descent_on_the_loss_of_the_support(seed_offset: int) -> None:
-    made, x = module(three_steps(), seed=seed_offset), draw(9, 5, seed=seed_offset)
+    made, x = module(InnerLoop(torchopt.sgd(0.03), steps=3), seed=seed_offset), draw(9, 5, seed=seed_offset)
     by_hand = copy.deepcopy(made)
     start = expected(by_hand, x)[3]
     for _ in range(3):
@@ -289,7 +289,7 @@ def test_adaptation_is_gradient_descent_on_the_loss_of_the_support(seed_offset: 
                         p.view(-1)[i] -= sign * 1e-6
         with torch.no_grad():
             for name, p in by_hand.calibrator.named_parameters():
-                p -= 0.3 * values[name]
+                p -= 0.03 * values[name]
     adapted = made.adapt(x)
     assert expected(by_hand, x)[3] < start
     assert set(adapted) == {f"calibrator.{name}" for name, _ in made.calibrator.named_parameters()}

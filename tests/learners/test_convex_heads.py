@@ -107,7 +107,7 @@ def test_r2d2_learns_its_own_numbers_and_keeps_the_ridge_positive(seed_offset: i
     learner = R2D2(encoder(seed=seed_offset), strength=1e-3, scale=1).double()
     assert float(learner.log_strength.detach().exp()) == pytest.approx(1e-3)
     assert any(learner.log_strength is p for group in learner.groups() for p in group.parameters)
-    optimiser, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=20.0), vectors(seed=seed_offset)
+    optimiser, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=1.0), vectors(seed=seed_offset)
     losses = []
     for _ in range(5):
         optimiser.zero_grad()
