@@ -108,5 +108,5 @@ def to_svg(drawn: Drawn) -> str:
 def _quiet() -> Iterator[None]:
     """A class name in a script that the font lacks is drawn as a box; the page has it as text besides."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # Matplotlib 3.8 words the rest otherwise
         yield
