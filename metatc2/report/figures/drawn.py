@@ -88,6 +88,8 @@ def to_svg(drawn: Drawn) -> str:
     svg = svg[svg.index("<svg") :]
     # A style inside one SVG would hold for the whole page; the page's own says the same.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    # Matplotlib before 3.11 names a picture by its content, so the same one twice has one id; nothing refers to it.
+    svg = re.sub(r'(<image\b[^>]*?)\sid="[^"]+"', r"\1", svg)
     # matplotlib numbers its groups from one in every figure; in one page ids must differ.
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{drawn.name}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{drawn.name}-\1"', svg)
