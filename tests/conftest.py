@@ -1,5 +1,25 @@
-"""One thread: the tensors of tests are too small to share, and times stay comparable."""
+"""One thread unless asked otherwise, and seeds that can be shifted.
 
+The tensors of tests are too small to share, and times stay comparable. What a test says about training or sampling must
+not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suite as if it had been written with others.
+"""
+
+from __future__ import annotations
+
+import pytest
 import torch
 
-torch.set_num_threads(1)
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed-offset", type=int, default=0, metavar="N", help="run tests of behavior with other seeds")
+    parser.addoption("--torch-threads", type=int, default=1, metavar="N", help="threads of torch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(config.getoption("--torch-threads"))
+
+
+@pytest.fixture(scope="session")
+def seed_offset(request: pytest.FixtureRequest) -> int:
+    """What is added to every seed of a test of behavior: 0, or a multiple of 100 000, beyond the seeds that tests count by."""
+    return 100_000 * int(request.config.getoption("--seed-offset"))

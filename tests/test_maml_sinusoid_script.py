@@ -21,10 +21,14 @@ def script() -> dict[str, Any]:
 
 
 def test_it_draws_and_prints_the_errors_of_both(
-    script: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seed_offset: int,
 ) -> None:
     out = tmp_path / "picture.png"
-    monkeypatch.setattr("sys.argv", [str(SCRIPT), "--steps", "400", "--out", str(out)])
+    monkeypatch.setattr("sys.argv", [str(SCRIPT), "--steps", "400", "--seed", str(seed_offset), "--out", str(out)])
     script["main"]()
     line = r"^(.+), (?:before|after (\d+)) .*: mean squared error ([\d.]+) ± "
     found = re.findall(line, capsys.readouterr().out, re.MULTILINE)

@@ -26,8 +26,8 @@ def recovery(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def generator(seed_offset: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_offset)
 
 
 @pytest.mark.parametrize("name", ["shape", "size", "hue"])

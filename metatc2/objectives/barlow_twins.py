@@ -40,6 +40,8 @@ def _standardised(z: Tensor, eps: float) -> Tensor:
 class BarlowTwins(Objective):
     """`redundancy` between the projections of two views.
 
+    The same as lightly's ``BarlowTwinsLoss(weight)``, whose default is 0.005 where the authors' code has 0.0051.
+
     Args:
         weight: λ, of the terms off the diagonal; the paper's 0.0051.
 

@@ -27,7 +27,10 @@ def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class BYOL(Objective):
-    """`normalised_distance` from each view's prediction to the other view's target, both directions added.
+    """`normalised_distance` from each view's prediction to the other view's target, both directions added, as in the paper.
+
+    Where libraries average the negative cosines of the two directions instead (lightly's ``NegativeCosineSimilarity`` in its
+    BYOL), the same loss is ``4 + 4·that``: the gradient is four times as large.
 
     >>> import torch
     >>> z = torch.randn(2, 4, 2, 8)

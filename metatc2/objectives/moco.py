@@ -48,6 +48,10 @@ class MoCo(Objective):
     only its filled part counts, so the first step has no negatives, a loss of 0 and no gradient. Of a step with more
     keys than the queue holds, the last ones stay.
 
+    On the same negatives it equals lightly's ``NTXentLoss(temperature, memory_bank_size=(queue, D))``, averaged over both
+    directions. lightly's queue differs: it starts full of random vectors, takes in the keys of the first direction before
+    it looks at the second, and drops those of a step that reach beyond its end.
+
     Args:
         queue: K, keys remembered; the paper's 65 536 is for ImageNet, 4 096 is usual for small images.
         temperature: τ; 0.2 as in MoCo v2 (arXiv 2003.04297).

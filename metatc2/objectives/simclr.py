@@ -35,6 +35,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
 class SimCLR(Objective):
     """`nt_xent` between the projections of two views.
 
+    The same as lightly's ``NTXentLoss(temperature)``.
+
     Args:
         temperature: τ; 0.5 is what the paper found best on CIFAR-10 (its appendix B.9), 0.1 on ImageNet.
 

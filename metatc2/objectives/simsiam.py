@@ -29,6 +29,8 @@ def negative_cosine(prediction: Tensor, projection: Tensor) -> Tensor:
 class SimSiam(Objective):
     """`negative_cosine` from each view's prediction to the other view's projection, both directions averaged (eq. 4).
 
+    The same as lightly's ``NegativeCosineSimilarity``, averaged over both directions.
+
     >>> import torch
     >>> z = torch.ones(2, 4, 2, 8)
     >>> round(SimSiam()(Embeddings(z, predictions=z)).item(), 4)

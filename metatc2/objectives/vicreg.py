@@ -70,7 +70,11 @@ def covariance(z: Tensor) -> Tensor:
 
 
 class VICReg(Objective):
-    """``λ s(z1, z2) + μ [v(z1) + v(z2)] + ν [c(z1) + c(z2)]``, equation 6 of the paper.
+    """``λ s(z1, z2) + μ [v(z1) + v(z2)] + ν [c(z1) + c(z2)]``, equation 6 and algorithm 1 of the paper.
+
+    The authors' code, and lightly's ``VICRegLoss`` after it, halve the bracket of μ: they average the variance terms of the
+    two views where the paper adds them. ``VICReg(λ, μ, ν)`` equals ``VICRegLoss(λ, 2μ, ν)``, so the weights 25, 25, 1 are
+    25, 50, 1 there, and ``VICReg(variance=12.5)`` is what that code trains with by default.
 
     Args:
         invariance: λ.

@@ -108,34 +108,35 @@ def test_a_naive_loop_finds_the_same() -> None:
         assert found.magnitude_similarity[block].value == pytest.approx(sum(alike) / 3, abs=1e-5)
 
 
-def test_tasks_that_oppose_each_other_stand_out_from_the_null() -> None:
-    found = task_conflict(
-        regression, network(), cut(tasks_of("opposed", 0, tasks=2, samples=24), 12), generator=seeded()
-    )
+def test_tasks_that_oppose_each_other_stand_out_from_the_null(seed_offset: int) -> None:
+    """Six episodes of one pair each: the cosine of a single pair of mixed tasks may be anything."""
+    episodes = [cut(tasks_of("opposed", seed_offset + i, tasks=2, samples=24), 12) for i in range(6)]
+    found = task_conflict(regression, network(), episodes, generator=seeded(seed_offset))
     assert found.transferability.outside
-    assert found.transferability.value < 0 < found.transferability.null_mean
+    assert found.transferability.value < 0
+    assert abs(found.transferability.null_mean) < -found.transferability.value / 4  # tasks of both kinds mixed
     assert found.transferability.z is not None
     assert found.transferability.z < -5
-    assert found.conflict_rate.value == 1
-    assert found.cosine["all"].value < -0.8
+    assert found.conflict_rate.value > 0.8
+    assert found.cosine["all"].value < -0.5
     assert found.cosine["all"].outside
-    assert found.cosine["all"].null_mean > -0.5
+    assert abs(found.cosine["all"].null_mean) < 0.3
     assert found.own_gain.value > 0
 
 
-def test_tasks_of_one_law_are_inside_the_null_as_often_as_promised() -> None:
+def test_tasks_of_one_law_are_inside_the_null_as_often_as_promised(seed_offset: int) -> None:
     runs = [
         task_conflict(regression, network(), cut(tasks_of("iid", seed, tasks=2, samples=8), 4), generator=seeded(seed))
-        for seed in range(24)
+        for seed in range(seed_offset, seed_offset + 24)
     ]
     outside = sum(run.transferability.outside for run in runs), sum(run.cosine["all"].outside for run in runs)
     assert max(outside) <= 4  # 24 times 5 % is 1.2
     assert 0.3 < sum(run.transferability.quantile for run in runs) / 24 < 0.7
 
 
-def test_the_null_deals_the_same_samples_anew() -> None:
+def test_the_null_deals_the_same_samples_anew(seed_offset: int) -> None:
     x = torch.arange(24.0).view(3, 8, 1)
-    episode, generator = cut(x, 3), seeded()
+    episode, generator = cut(x, 3), seeded(seed_offset)
     dealt = [torch.cat(_resplit(episode, generator), 1) for _ in range(50)]
     for deal in dealt:
         assert deal.shape == (3, 8, 1)

@@ -153,7 +153,7 @@ def test_disentanglement_and_completeness_restated() -> None:
     assert found.disentanglement == pytest.approx((np.array(by_code) * r.sum(1) / r.sum()).sum())
 
 
-def test_dci_of_codes_that_are_the_factors_of_a_rotation_and_of_noise() -> None:
+def test_dci_of_codes_that_are_the_factors_of_a_rotation_and_of_noise(seed_offset: int) -> None:
     factors = known(1500, "size", "x", "y")
     codes = factors.values - factors.values.mean(0)
     codes = codes / codes.std(0)
@@ -161,9 +161,9 @@ def test_dci_of_codes_that_are_the_factors_of_a_rotation_and_of_noise() -> None:
     def figures(found: DCI) -> tuple[float, float, float]:
         return found.disentanglement, float(found.completeness.mean()), float(found.informativeness.mean())
 
-    own = figures(dci(codes, factors, generator=generator(), trees=10))
-    turned = figures(dci(codes @ rotation(3), factors, generator=generator(), trees=10))
-    nothing = figures(dci(random(1500, 3), factors, generator=generator(), trees=10))
+    own = figures(dci(codes, factors, generator=generator(seed_offset), trees=10))
+    turned = figures(dci(codes @ rotation(3), factors, generator=generator(seed_offset), trees=10))
+    nothing = figures(dci(random(1500, 3, seed=seed_offset), factors, generator=generator(seed_offset), trees=10))
     assert min(own) > 0.97
     assert max(turned[:2]) < 0.6
     assert turned[2] > 0.8
@@ -268,13 +268,13 @@ def test_a_basis_that_made_the_features_is_matched() -> None:
 # Together, beside the placebo
 
 
-def test_recovery_beside_its_null() -> None:
+def test_recovery_beside_its_null(seed_offset: int) -> None:
     factors = known(400, "size", "x", "texture")
     codes = factors.values - factors.values.mean(0)
     codes = codes / codes.std(0)
     basis = rotation(5)[:3]
-    features = codes @ basis + 0.1 * random(400, 5)
-    found = factor_recovery(codes, factors, generator=generator(), basis=basis, features=features, trees=5)
+    features = codes @ basis + 0.1 * random(400, 5, seed=seed_offset)
+    found = factor_recovery(codes, factors, generator=generator(seed_offset), basis=basis, features=features, trees=5)
     assert found.cosine is not None
     assert found.cosine_by_direction is not None
     for figure in (found.mig, found.sap, found.cosine):
@@ -289,13 +289,20 @@ def test_recovery_beside_its_null() -> None:
     assert float(found.dci_null.informativeness.max()) < 0.1
 
 
-def test_noise_is_inside_its_null() -> None:
-    factors, codes = known(300), random(300, 4)
-    found = factor_recovery(codes, factors, generator=generator(), basis=random(4, 6), features=random(300, 6), trees=3)
+def test_noise_is_inside_its_null(seed_offset: int) -> None:
+    factors, codes = known(300), random(300, 4, seed=seed_offset)
+    found = factor_recovery(
+        codes,
+        factors,
+        generator=generator(seed_offset),
+        basis=random(4, 6, seed=seed_offset + 1),
+        features=random(300, 6, seed=seed_offset + 2),
+        trees=3,
+    )
     assert found.cosine is not None
     assert not (found.mig.outside and found.sap.outside and found.cosine.outside)
     assert [figure.p > 0.01 for figure in (found.mig, found.sap, found.cosine)] == [True] * 3
-    alone = factor_recovery(codes, factors, generator=generator(), trees=3)
+    alone = factor_recovery(codes, factors, generator=generator(seed_offset), trees=3)
     assert alone.cosine is alone.cosine_by_direction is None
 
 

@@ -62,17 +62,21 @@ def test_one_factor_in_use_and_one_that_is_double() -> None:
     assert double.orthogonality == pytest.approx(2 / 3)
 
 
-def test_groups_that_use_other_factors_stand_out_and_random_groups_do_not() -> None:
+def test_groups_that_use_other_factors_stand_out_and_random_groups_do_not(seed_offset: int) -> None:
     calibrator = trained(torch.eye(3, 6), control="random-projection")
     groups = torch.arange(90) % 3
     h = torch.zeros(90, 6)
-    h[torch.arange(90), groups] = 1 + random(90).abs()
-    apart = factor_use(calibrator, h, standardised=False, groups=groups * 7, generator=torch.Generator().manual_seed(0))
+    h[torch.arange(90), groups] = 1 + random(90, seed=seed_offset).abs()
+    apart = factor_use(
+        calibrator, h, standardised=False, groups=groups * 7, generator=torch.Generator().manual_seed(seed_offset)
+    )
     assert apart.between_groups is not None
     assert apart.between_groups.value == pytest.approx(1)
     assert apart.between_groups.outside
-    mixed = torch.randperm(90, generator=torch.Generator().manual_seed(1)) % 3
-    found = factor_use(calibrator, h, standardised=False, groups=mixed, generator=torch.Generator().manual_seed(0))
+    mixed = torch.randperm(90, generator=torch.Generator().manual_seed(seed_offset + 1)) % 3
+    found = factor_use(
+        calibrator, h, standardised=False, groups=mixed, generator=torch.Generator().manual_seed(seed_offset)
+    )
     assert found.between_groups is not None
     assert not found.between_groups.outside
     assert found.between_groups.null_mean > 0  # small groups differ by chance alone

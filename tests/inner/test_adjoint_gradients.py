@@ -172,10 +172,13 @@ def by_adjoint(
 
 
 def assert_near(got: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    """Each tensor within `tolerance` of its largest entry; entries that should be zero, of the largest of all."""
+    """Each tensor within `tolerance` of its largest entry; entries that should be zero, of the largest of all.
+
+    And whatever its size, within what differences of numbers near 1 over 2e-6 are rounded by.
+    """
     largest = max(float(e.abs().max()) for e in expected)
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
-        allowed = tolerance * max(float(b.abs().max()), 1e-3 * largest)
+        allowed = 1e-9 + tolerance * max(float(b.abs().max()), 1e-3 * largest)
         assert float((a - b).abs().max()) <= allowed, f"leaf {i}: {a} against {b}"
 
 
@@ -286,10 +289,12 @@ def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", ["linear", "curve", "pair"])
-def test_evolution_strategies_are_right_within_their_standard_error(name: str, optimizer: str) -> None:
+def test_evolution_strategies_are_right_within_their_standard_error(
+    name: str, optimizer: str, seed_offset: int
+) -> None:
     p = small_problem(name)
     samples = 400
-    adjoint = EvolutionStrategies(samples, sigma=0.01, generator=torch.Generator().manual_seed(2))
+    adjoint = EvolutionStrategies(samples, sigma=0.01, generator=torch.Generator().manual_seed(seed_offset + 2))
     adapted, got = by_adjoint(adjoint, p, OPTIMIZERS[optimizer](), steps=2)
     exact_end, exact = by_adjoint(Unroll(), p, OPTIMIZERS[optimizer](), steps=2)
     torch.testing.assert_close(adapted, exact_end, rtol=0, atol=0)
@@ -298,7 +303,7 @@ def test_evolution_strategies_are_right_within_their_standard_error(name: str, o
     a, b = (torch.cat([t.flatten() for t in side]) - direct(p, exact_end) for side in (got, exact))
     error = ((b.square().sum() + b.square()) / samples).sqrt()
     assert b.abs().max() > 0.05
-    assert ((a - b).abs() < 4 * error).all()
+    assert ((a - b).abs() < 5 * error).all()
 
 
 def small_problem(name: str) -> Problem:

@@ -99,8 +99,8 @@ def test_values_stay_as_they_are_in_the_default_dtype() -> None:
         assert found.images.flatten().tolist() == [0, 7, 200, 255]
 
 
-def test_every_class_and_sample_is_drawn_about_equally_often() -> None:
-    sampler = TasksetSampler(taskset(way=4, samples=3), shot=1, query=2, tasks=50)
+def test_every_class_and_sample_is_drawn_about_equally_often(seed_offset: int) -> None:
+    sampler = TasksetSampler(taskset(way=4, samples=3), shot=1, query=2, tasks=50, seed=seed_offset)
     classes, samples = told(torch.stack([e.squeeze(3) for e in episodes(sampler, 12)]))
     drawn = Counter(zip(classes.flatten().tolist(), samples.flatten().tolist(), strict=True))
     expected = 600 * 12 / (CLASSES * SAMPLES)
@@ -155,16 +155,16 @@ def test_a_saved_state_goes_on_in_another_process(num_tasks: int) -> None:
     assert later.drawn == 18
 
 
-def test_a_task_set_with_a_number_of_tasks_repeats_them() -> None:
-    sampler = TasksetSampler(taskset(num_tasks=4), shot=1, query=2, tasks=1)
+def test_a_task_set_with_a_number_of_tasks_repeats_them(seed_offset: int) -> None:
+    sampler = TasksetSampler(taskset(num_tasks=4), shot=1, query=2, tasks=1, seed=seed_offset)
     seen = Counter(e.numpy().tobytes() for e in episodes(sampler, 60))
     assert len(seen) == 4
     assert min(seen.values()) >= 5
 
 
-def network() -> nn.Module:
+def network(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh()), dim=8, way=3)
 
 
@@ -185,10 +185,10 @@ def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(p, resumed.learner.state_dict()[name]), name
 
 
-def test_the_trainer_learns_from_learn2learns_tasks() -> None:
+def test_the_trainer_learns_from_learn2learns_tasks(seed_offset: int) -> None:
     # Classes are told apart by one pixel, which MAML's features learn to see.
-    learner = MAML(network(), InnerLoop(inner_optimizer("sgd", 0.3), steps=3))
-    sampler = TasksetSampler(taskset(), shot=2, query=3, tasks=8)
+    learner = MAML(network(seed_offset), InnerLoop(inner_optimizer("sgd", 0.3), steps=3))
+    sampler = TasksetSampler(taskset(), shot=2, query=3, tasks=8, seed=seed_offset)
     options = TrainerOptions(steps=120, lr=0.03, log_every=1, accelerator="cpu")
     history = EpisodicTrainer(learner, sampler, options).fit()
     accuracy = [record["accuracy"] for record in history]

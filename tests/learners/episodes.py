@@ -38,9 +38,9 @@ def images(tasks: int = 3, way: int = 3, shot: int = 2, query: int = 3, *, size:
     return Episode(draw(shot), draw(query))
 
 
-def mlp(dim: int = 5, way: int = 3, width: int = 6) -> Classifier:
+def mlp(dim: int = 5, way: int = 3, width: int = 6, seed: int = 0) -> Classifier:
     """A smooth network in float64."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return Classifier(nn.Sequential(nn.Linear(dim, width), nn.Tanh()), width, way).double()
 
 

@@ -32,8 +32,8 @@ HEADS: dict[str, Make] = {
 }
 
 
-def encoder(width: int = 4) -> nn.Module:
-    torch.manual_seed(0)
+def encoder(width: int = 4, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, width)).double()
 
 
@@ -103,11 +103,11 @@ def test_r2d2_restated(width: int) -> None:
     )
 
 
-def test_r2d2_learns_its_own_numbers_and_keeps_the_ridge_positive() -> None:
-    learner = R2D2(encoder(), strength=1e-3, scale=1).double()
+def test_r2d2_learns_its_own_numbers_and_keeps_the_ridge_positive(seed_offset: int) -> None:
+    learner = R2D2(encoder(seed=seed_offset), strength=1e-3, scale=1).double()
     assert float(learner.log_strength.detach().exp()) == pytest.approx(1e-3)
     assert any(learner.log_strength is p for group in learner.groups() for p in group.parameters)
-    optimiser, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=20.0), vectors()
+    optimiser, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=1.0), vectors(seed=seed_offset)
     losses = []
     for _ in range(5):
         optimiser.zero_grad()
@@ -172,7 +172,7 @@ def test_logistic_gradient_is_that_of_the_minimum() -> None:
     torch.manual_seed(0)
     learner, episode = LogisticHead(nn.Sequential(nn.Linear(5, 3), nn.Tanh())).double(), vectors(tasks=2)
     found = flat_gradient(learner, episode)
-    torch.testing.assert_close(found, differences(learner, episode, 1e-5), rtol=2e-5, atol=2e-7)
+    torch.testing.assert_close(found, differences(learner, episode, 1e-5), rtol=1e-4, atol=2e-6)
     losses = []
     for x, y, query_x, query_y in tasks_of(episode):
         support, queries = (with_one(normalize(learner.network(t), dim=-1)) for t in (x, query_x))
@@ -182,7 +182,7 @@ def test_logistic_gradient_is_that_of_the_minimum() -> None:
             w = w - torch.autograd.grad(inner, w, create_graph=True)[0]
         losses.append(cross_entropy(learner.scale * queries @ w.T, query_y))
     expected = torch.autograd.grad(torch.stack(losses).mean(), list(learner.parameters()))
-    torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]), rtol=2e-5, atol=2e-7)
+    torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize(

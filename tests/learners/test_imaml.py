@@ -51,7 +51,8 @@ def test_meta_gradient_is_equation_6(kind: str, norm: str) -> None:
     query = cross_entropy(learner.scores(phi, query_x[0], 3, x[0]), query_y[0])
     g = flat(torch.autograd.grad(query, leaves))
     expected = torch.linalg.solve(torch.eye(len(g), dtype=g.dtype) + hessian / strength, g)
-    torch.testing.assert_close(flat_gradient(learner, episode), expected, rtol=1e-5, atol=1e-7)
+    # The solver stops where the residual is 1e-6 of g: small entries are known to that much of the whole.
+    torch.testing.assert_close(flat_gradient(learner, episode), expected, rtol=1e-5, atol=1e-6 * float(g.norm()) + 1e-7)
     assert (expected - g).norm() > 0.02 * g.norm()  # first order would be seen
 
 
@@ -73,10 +74,10 @@ def test_solvers_agree(solver: str) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7)
 
 
-def test_five_iterations_come_near() -> None:
-    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors()
-    exact = flat_gradient(iMAML(mlp(), inner, iterations=100), episode)
-    assert (flat_gradient(iMAML(mlp(), inner), episode) - exact).norm() < 0.02 * exact.norm()
+def test_five_iterations_come_near(seed_offset: int) -> None:
+    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors(seed=seed_offset)
+    exact = flat_gradient(iMAML(mlp(seed=seed_offset), inner, iterations=100), episode)
+    assert (flat_gradient(iMAML(mlp(seed=seed_offset), inner), episode) - exact).norm() < 0.02 * exact.norm()
 
 
 def test_a_strong_pull_leaves_the_task_where_it_started() -> None:
@@ -87,8 +88,8 @@ def test_a_strong_pull_leaves_the_task_where_it_started() -> None:
     torch.testing.assert_close(flat_gradient(learner, episode), flat_gradient(plain, episode), rtol=1e-3, atol=1e-5)
 
 
-def test_it_learns_and_predicts() -> None:
-    network, episode = mlp(), vectors(tasks=4)
+def test_it_learns_and_predicts(seed_offset: int) -> None:
+    network, episode = mlp(seed=seed_offset), vectors(tasks=4, seed=seed_offset)
     learner = iMAML(network, InnerLoop(MOMENTUM, steps=16))
     optimizer = torch.optim.Adam(learner.parameters(), 0.05)
     losses = []

@@ -23,16 +23,16 @@ from metatc2.learners import LinearProbe
 from .episodes import images, vectors
 
 
-def store(classes: int = 6, each: int = 8) -> ImageStore:
+def store(classes: int = 6, each: int = 8, seed: int = 0) -> ImageStore:
     """Classes of different brightness, in an order in which rows and classes have nothing to do with each other."""
-    g = torch.Generator().manual_seed(0)
+    g = torch.Generator().manual_seed(seed)
     labels = torch.arange(classes).repeat(each)[torch.randperm(classes * each, generator=g)]
     noise = torch.randint(0, 60, (len(labels), 1, 16, 16), generator=g)
     return ImageStore("toy", (noise + 30 * labels[:, None, None, None]).to(torch.uint8), labels)
 
 
-def probe(labels: Tensor, **options: Any) -> LinearProbe:
-    torch.manual_seed(0)
+def probe(labels: Tensor, seed: int = 0, **options: Any) -> LinearProbe:
+    torch.manual_seed(seed)
     return LinearProbe(Conv4(1, 4), 4, labels, **options)
 
 
@@ -78,20 +78,20 @@ def test_task_local_labels_mean_nothing_in_training() -> None:
     assert abs(float((moved(episode).loss - learner(episode).loss).detach())) > 1e-4
 
 
-def test_training_learns_all_classes() -> None:
-    data = store()
-    learner = probe(data.labels).train()
-    tasks = LabelledTasks(data, way=4, shot=2, query=2, tasks=3)
-    optimiser = torch.optim.Adam(learner.parameters(), 3e-2)
+def test_training_learns_all_classes(seed_offset: int) -> None:
+    data = store(seed=seed_offset)
+    learner = probe(data.labels, seed=seed_offset).train()
+    tasks = LabelledTasks(data, way=4, shot=2, query=2, tasks=3, seed=seed_offset)
+    optimiser = torch.optim.Adam(learner.parameters(), 1e-2)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         optimiser.zero_grad()
         outcome = learner(tasks.sample())
         outcome.loss.backward()
         optimiser.step()
         losses.append(float(outcome.loss.detach()))
-    assert np.mean(losses[:3]) > 1.3
-    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+    assert np.mean(losses[:5]) > 1.3
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
 
 
 def test_prediction_is_scikit_learns_on_a_frozen_encoder() -> None:

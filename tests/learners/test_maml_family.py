@@ -257,10 +257,10 @@ def test_regression_with_float_targets() -> None:
     assert learner.predict(x[0, :, 0], x[0, :, 0, 0].sin(), x[0, :, 0]).shape == (5,)
 
 
-def test_more_steps_at_test_time() -> None:
-    episode = vectors(tasks=1)
+def test_more_steps_at_test_time(seed_offset: int) -> None:
+    episode = vectors(tasks=1, seed=seed_offset)
     x, y = (t[0] for t in episode.support.labelled())
-    learner = MAML(mlp(), SGD, test_steps=20)
+    learner = MAML(mlp(seed=seed_offset), SGD, test_steps=20)
     few, many = (cross_entropy(learner.train(mode).predict(x, y, x), y) for mode in (True, False))
     assert many < few
 

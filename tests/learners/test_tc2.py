@@ -52,9 +52,9 @@ class Episodes:
         self.step = state["step"]
 
 
-def parts(objective: Objective, dim: int = 8) -> dict[str, Any]:
+def parts(objective: Objective, dim: int = 8, seed: int = 0) -> dict[str, Any]:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return {
             "encoder": Conv4(channels=1, width=dim),
             "objective": objective,
@@ -64,14 +64,19 @@ def parts(objective: Objective, dim: int = 8) -> dict[str, Any]:
 
 
 def tc2(
-    objective: Objective | None = None, steps: int = 2, kind: type[TC2] = TC2, adjoint: Any = None, **options: Any
+    objective: Objective | None = None,
+    steps: int = 2,
+    kind: type[TC2] = TC2,
+    adjoint: Any = None,
+    seed: int = 0,
+    **options: Any,
 ) -> TC2:
     names = ("form", "factor_network", "weights", "control")
     calibrator = {k: options.pop(k) for k in names if k in options}
     dim = 12 if options.get("where") == "projector" else 8
     return kind(
-        **parts(objective or SimCLR()),
-        calibrator=Calibrator(dim, 3, generator=torch.Generator().manual_seed(1), **calibrator),
+        **parts(objective or SimCLR(), seed=seed),
+        calibrator=Calibrator(dim, 3, generator=torch.Generator().manual_seed(seed + 1), **calibrator),
         inner=InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps, *([adjoint] if adjoint else [])),
         **options,
     )
@@ -184,9 +189,9 @@ def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, s
             weight.view(-1)[i] -= shift
         return value
 
-    h = 1e-5
+    h = 1e-7  # so near that no ReLU and no maximum of a window changes sides: with 1e-5 some do
     for i in range(0, weight.numel(), 5):
-        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=2e-4, abs=1e-7)
+        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
@@ -323,12 +328,37 @@ def test_pull_is_blind_to_what_does_not_act() -> None:
     assert pull(torch.tensor(-7.0), x.detach()).item() == 7  # nothing to pull at: its magnitude
 
 
-def test_training_with_isotropy_lowers_it() -> None:
-    ends = []
-    for isotropy in (0.0, 0.1):
-        options = TrainerOptions(steps=40, lr=1e-2, log_every=40)
-        ends.append(EpisodicTrainer(tc2(isotropy=isotropy), Episodes(2), options).fit()[-1]["isotropy"])
-    assert ends[1] < ends[0] - np.log(2)  # at least twice the effective number of shared factors
+class Brightness(Episodes):
+    """Views share an image's brightness, which nearly all of their variance is, and a pattern of 4 × 4 squares."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(1)
+        self.seed = seed
+
+    def sample(self) -> Episode:
+        self.step += 1
+        g = torch.Generator().manual_seed(self.seed + self.step)
+        bright, pattern, noise = (
+            torch.rand(1, 16, *shape, generator=g) for shape in ((1, 1, 1, 1), (1, 1, 4, 4), (2, 1, 16, 16))
+        )
+        pattern = pattern.repeat_interleave(4, -1).repeat_interleave(4, -2)
+        images, index = 0.9 * bright + 0.07 * pattern + 0.03 * noise, torch.arange(16)[None]
+        return Episode(*(Samples(images[:, s], None, None, index[:, s]) for s in (slice(8), slice(8, 16))))
+
+
+def test_training_with_isotropy_lowers_it(seed_offset: int) -> None:
+    """Without, the features spread about as unevenly as what the views share; the mean of three runs, far apart."""
+    options = TrainerOptions(steps=20, lr=1e-2, log_every=10)
+    ends = {
+        isotropy: np.mean(
+            [
+                EpisodicTrainer(tc2(isotropy=isotropy, seed=seed), Brightness(seed), options).fit()[-1]["isotropy"]
+                for seed in (seed_offset, seed_offset + 100, seed_offset + 200)
+            ]
+        )
+        for isotropy in (0.0, 0.3)
+    }
+    assert ends[0.3] < 0.6 * ends[0.0]
 
 
 def test_unknown_statistics() -> None:
@@ -348,10 +378,10 @@ def test_gamma_counts_in_units_of_the_average_magnitude() -> None:
     assert not torch.allclose(found[2], found[3])
 
 
-def test_inner_loop_lowers_the_support_loss_and_leaves_omega_alone() -> None:
-    learner = tc2(steps=20, gamma=0.0)
+def test_inner_loop_lowers_the_support_loss_and_leaves_omega_alone(seed_offset: int) -> None:
+    learner = tc2(steps=20, gamma=0.0, seed=seed_offset)
     before = copy.deepcopy(learner.calibrator.state_dict())
-    z = learner.branches(episode()).online[:, :4]
+    z = learner.branches(episode(seed=seed_offset)).online[:, :4]
     omega = dict(learner.calibrator.named_parameters())
     adapted = learner.adapt(omega, z, None)
     first, last = (learner.calibrator.loss(z, learner.calibrate(p, z)).item() for p in (omega, adapted))

@@ -126,7 +126,7 @@ def test_leave_one_out_equals_scikit_learn() -> None:
     assert torch.equal(clips.labels[found.nearest], torch.from_numpy(expected))
     assert torch.equal(found.correct, torch.from_numpy(expected == clips.labels.numpy()).double())
     assert (found.how, found.excluded, found.asked.tolist()) == ("leave one clip out", 0, list(range(24)))
-    assert 0.3 < found.accuracy < 1
+    assert len(found.correct.unique()) == 2  # some right, some wrong
     assert bool((found.nearest != found.asked).all())
 
 

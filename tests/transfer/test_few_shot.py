@@ -13,7 +13,7 @@ from metatc2.transfer import Episodes, few_shot, sample_episodes
 from metatc2.transfer import few_shot as function
 
 
-def data(way: int = 5, shot: int = 5, episodes: int = 200, width: int = 16) -> tuple[Tensor, Episodes]:
+def data(way: int = 5, shot: int = 5, episodes: int = 60, width: int = 16) -> tuple[Tensor, Episodes]:
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(400) % 20
     features = torch.randn(20, width, generator=g)[labels] + 1.5 * torch.randn(400, width, generator=g)

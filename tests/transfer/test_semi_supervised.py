@@ -30,19 +30,19 @@ def test_share_of_each_class() -> None:
     assert torch.equal(even[label_fraction(even, 0.1)].bincount(), even[torch.from_numpy(oracle)].bincount())
 
 
-def test_subset_follows_from_labels_fraction_and_seed() -> None:
+def test_subset_follows_from_labels_fraction_and_seed(seed_offset: int) -> None:
     labels = torch.arange(400) % 4
     assert torch.equal(label_fraction(labels, 0.1, seed=3), label_fraction(labels, 0.1, seed=3))
     assert not torch.equal(label_fraction(labels, 0.1, seed=3), label_fraction(labels, 0.1, seed=4))
     small, large = set(label_fraction(labels, 0.01).tolist()), set(label_fraction(labels, 0.1).tolist())
     assert small < large
     # Every image has the same chance, not the first of its class.
-    often = sum(label_fraction(labels, 0.25, seed=s).bincount(minlength=400) for s in range(200))
+    often = sum(label_fraction(labels, 0.25, seed=seed_offset + s).bincount(minlength=400) for s in range(200))
     assert 20 < int(often.min()) <= int(often.max()) < 85  # type: ignore[union-attr]
 
 
-def data() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    g = torch.Generator().manual_seed(0)
+def data(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
     labels = 3 * (torch.arange(900) % 3)
     features = 2 * torch.randn(3, 5, generator=g)[labels // 3] + 2 * torch.randn(900, 5, generator=g)
     return features[:600], labels[:600], features[600:700], labels[600:700], features[700:], labels[700:]
@@ -50,7 +50,7 @@ def data() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 def test_linear_equals_scikit_learn_on_the_fraction() -> None:
     train, y, validation, validation_labels, test, test_labels = parts = data()
-    values = (1e-2, 1.0, 100.0, 1e4)
+    values = (1e-2, 1.0, 100.0, 1e8)  # the last leaves the intercepts alone
     found = semi_supervised_linear(*parts, fraction=0.05, seed=2, l2=values)
     rows = label_fraction(y, 0.05, seed=2)
     assert torch.equal(found.rows, rows)
@@ -79,8 +79,8 @@ def test_only_the_fraction_and_validation_decide() -> None:
     assert (L2_GRID[0], L2_GRID[-1], FRACTIONS) == (pytest.approx(1e-6), pytest.approx(1e5), (0.01, 0.1))
 
 
-def test_more_labels_are_better() -> None:
-    parts = data()
+def test_more_labels_are_better(seed_offset: int) -> None:
+    parts = data(seed_offset)
     few, many = (semi_supervised_linear(*parts, fraction=f, l2=(1.0, 100.0)).accuracy for f in (0.005, 1.0))
     assert many > few + 0.05
 
@@ -115,7 +115,7 @@ def test_fine_tuning_is_fine_tuning_on_the_fraction() -> None:
     assert torch.equal(found.correct, oracle.correct)
     assert found.chosen == {"learning_rate": oracle.learning_rate, "weight_decay": oracle.weight_decay}
     assert found.validation[0.1, 0.1] == float(oracle.validation[1, 1])
-    assert 0.7 < found.accuracy < 1
+    assert found.accuracy > 0.7
     assert torch.equal(encoder[1].weight, before)
 
 

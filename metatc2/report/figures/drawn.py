@@ -90,6 +90,8 @@ def to_svg(drawn: Drawn) -> str:
     svg = svg[svg.index("<svg") :]
     # A style inside one SVG would hold for the whole page; the page's own says the same.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    # Matplotlib before 3.11 names a picture by its content, so the same one twice has one id; nothing refers to it.
+    svg = re.sub(r'(<image\b[^>]*?)\sid="[^"]+"', r"\1", svg)
     # matplotlib numbers its groups from one in every figure; in one page ids must differ. Between tags are names as they are.
     svg = re.sub(r"<[^>]*>", lambda tag: _renamed(tag[0], drawn.name), svg)
     width, height = (round(96 * inches) for inches in drawn.figure.get_size_inches())
@@ -114,5 +116,5 @@ def _renamed(tag: str, figure: str) -> str:
 def _quiet() -> Iterator[None]:
     """A class name in a script that the font lacks is drawn as a box; the page has it as text besides."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # Matplotlib 3.8 words the rest otherwise
         yield
