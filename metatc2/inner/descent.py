@@ -16,7 +16,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.inner import checkpointing, compiled
 from metatc2.inner.twice import differentiable_twice
-from metatc2.kernels import in_transform
+from metatc2.kernels import in_rehearsal, in_transform
 
 Params = dict[str, Tensor]
 Given = Tensor | Params
@@ -77,6 +77,8 @@ class Descent:
             gradients = {name: torch.where(g == 0, g.detach(), g) for name, g in gradients.items()}
         with _without_word_of_fallback() if in_transform() else nullcontext():
             updates, moved = self.optimizer.update(gradients, state, params=params, inplace=False)
+        if in_rehearsal():
+            _refuse_moving(updates, unused)
         if self.rates is not None:
             factors = self.rates(k)
             updates = {name: update * factors[name] for name, update in updates.items()}
@@ -105,6 +107,14 @@ def descend(
             values.append(value.detach())
     check_finite(values)
     return tuple(path if outer_graph else ({name: p.detach() for name, p in now.items()} for now in path))
+
+
+def _refuse_moving(updates: Params, unused: Collection[str]) -> None:
+    for name in (name for name in unused if bool((updates[name] != 0).any())):
+        raise InputError(
+            f"the inner loss does not reach {name!r}, and this inner optimiser would move it all the same (weight decay), which "
+            "under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (at_once=1)"
+        )
 
 
 def _state_kept(before: Any, after: Any, names: list[str], unused: Collection[str]) -> Any:

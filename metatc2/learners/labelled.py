@@ -19,6 +19,7 @@ from metatc2.heads import Classifier
 from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.attached import connected
 from metatc2.inner.descent import gradient
+from metatc2.kernels import rehearsal
 from metatc2.learners.base import Learner, Outcome
 from metatc2.module_state import modes_kept, unchanged
 
@@ -240,7 +241,7 @@ class LabelledLearner(Learner):
             if self.at_once > 1 and not self._looked_at_one:
                 # Under vmap Python cannot see that a loss depends on nothing, so one task is tried outside it.
                 self._looked_at_one = True
-                with torch.no_grad(), torch.random.fork_rng():
+                with torch.no_grad(), torch.random.fork_rng(), rehearsal():
                     self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
             if self.at_once == 1:
                 loss, scores = self._one(theta, x[0], y[0], query_x[0], query_y[0], way)

@@ -57,6 +57,7 @@ def test_it_is_refused_by_learners_that_adapt_less(make: Any) -> None:
         make(Checkpointed(WAYS["not reentrant"]).double())(vectors())
 
 
+@pytest.mark.filterwarnings("ignore:torch.utils.checkpoint:UserWarning")  # of older timm
 def test_timm_models_that_checkpoint_are_refused() -> None:
     net = timm.create_model("vit_tiny_patch16_224", img_size=16, patch_size=8, in_chans=1, num_classes=3, depth=1)
     learner = MAML(net.double(), InnerLoop(torchopt.sgd(0.1), 1))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torchopt
-from torch import Tensor
+from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import (
@@ -22,6 +22,8 @@ from metatc2.inner import (
     inner_optimizer,
 )
 from metatc2.inner.adjoints import Adjoint
+from metatc2.learners import MAML
+from tests.learners.episodes import vectors
 
 BATCHES = [torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.5]), torch.tensor([3.0, -2.0])]
 AGAIN: list[Adjoint] = [Recompute(), Implicit(proximal=1.0, warn_above=float("inf")), EvolutionStrategies(samples=2)]
@@ -107,3 +109,22 @@ def test_left_out_parameters_have_the_gradient_of_the_identity() -> None:
         loop = InnerLoop(clip_norm(1.0).chain(torchopt.adamw(0.1)), 3, adjoint)
         adapted = loop(lambda p: p["a"].square().sum(), start)
         assert torch.equal(torch.autograd.grad(adapted["b"].sum(), start["b"])[0], torch.ones(2))
+
+
+def test_under_vmap_a_decay_of_what_is_not_reached_is_refused() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.spare = nn.Linear(5, 3), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x)
+
+    for optimizer, refused in ((torchopt.adamw(0.1), True), (torchopt.adam(0.1), False)):
+        learner = MAML(Unused().double(), InnerLoop(optimizer, 2), at_once=2)
+        if refused:
+            with pytest.raises(InputError, match=r"does not reach 'network\.spare\.(weight|bias)'.*at_once=1"):
+                learner(vectors())
+        else:
+            learner(vectors()).loss.backward()
+        MAML(learner.network, InnerLoop(optimizer, 2))(vectors()).loss.backward()
