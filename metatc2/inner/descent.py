@@ -112,8 +112,8 @@ def descend(
 def _refuse_moving(updates: Params, unused: Collection[str]) -> None:
     for name in (name for name in unused if bool((updates[name] != 0).any())):
         raise InputError(
-            f"the inner loss does not reach {name!r}, and this inner optimiser would move it all the same (weight decay), which "
-            "under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (at_once=1)"
+            f"the inner loss does not reach {name!r}, and this inner optimiser would move it all the same (weight decay), "
+            "which under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (at_once=1)"
         )
 
 
