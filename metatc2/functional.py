@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.errors import InputError, nearest
-from metatc2.inner.checkpointing import RefuseCheckpointing
+from metatc2.inner.checkpointing import SENTENCE, RefuseCheckpointing
 from metatc2.inner.compiled import refuse_compiled
 from metatc2.inner.twice import exact
 from metatc2.kernels import batch_norm, channels_last, in_transform
-from metatc2.kernels.graph import leaves_of
-from metatc2.replacing import refuse_shared_memory, refuse_uninitialized, replaced
+from metatc2.kernels.graph import computes_by_own_functions, leaves_of
+from metatc2.kernels.reads import Reads
+from metatc2.module_state import unchanged
+from metatc2.replacing import refuse_scripted, refuse_shared_memory, refuse_uninitialized, replaced
 
 #: A predicate on parameter names.
 Predicate = Callable[[str], bool]
@@ -51,53 +53,82 @@ class Functional:
         if norm not in get_args(NormPolicy):
             raise InputError(f"unknown policy {norm!r} for batch normalisation; {nearest(norm, get_args(NormPolicy))}")
         refuse_compiled(module)
+        refuse_scripted(module, _WHAT)
         refuse_uninitialized(module, _WHAT)
         refuse_shared_memory(module, _WHAT)
         self.module, self.norm, self.part = module, norm, part
         called = module.get_submodule(part)
         self.normalises = any(isinstance(each, _BatchNorm) for each in called.modules())
         self.recurrent = any(isinstance(each, nn.RNNBase) for each in called.modules())
-        self._frozen: frozenset[str] = frozenset()
+        #: Of each layer of batch normalisation, whether it is frozen; empty where none is.
+        self.frozen: tuple[bool, ...] = ()
 
     def freeze(self) -> None:
         """From now on layers of batch normalisation that are in eval mode at this moment are frozen.
 
         They normalise by their running statistics whatever the policy says, also after the whole module goes to eval mode.
         """
-        self._frozen = frozenset(
-            f"{name}.running_mean".removeprefix(".")
-            for name, each in self.module.named_modules(remove_duplicate=False)
-            if isinstance(each, _BatchNorm) and not each.training and each.running_mean is not None
-        )
+        self.frozen = tuple(not norm.training and norm.running_mean is not None for norm in self.norms)
+
+    @property
+    def norms(self) -> list[Any]:
+        """The layers of batch normalisation in the module."""
+        return [part for part in self.module.modules() if isinstance(part, _BatchNorm)]
 
     @property
     def follows_policy(self) -> bool:
         """Whether there is batch normalisation, and not all of it is frozen whatever the policy says."""
-        norms = [each for each in self.module.modules() if isinstance(each, _BatchNorm)]
-        return self.normalises and len(self._frozen) < len(norms)
+        return self.normalises and not (self.frozen and all(self.frozen))
 
     def look(self, x: Tensor) -> None:
-        """Try whether all that the module computes with can be replaced; one forward pass.
+        """Try whether all that the module computes with can be replaced; one forward pass, which leaves it as it was.
 
         Args:
             x: input of the module.
 
         Raises:
-            InputError: if it uses a trainable parameter of its own that it was not given: one that it reaches by a plain list,
-                a closure or a default argument. The gradient would go to the wrong tensor.
+            InputError: if the module cannot take `x` or does not return a tensor ``(N, ...)``; if it reaches a parameter or
+                buffer of its own by a plain list, a closure or a default argument, so that it computes with what was to be
+                replaced; if it makes parameters in its forward; or if it uses some out of the graph's sight, as autograd
+                functions do that checkpoint activations.
         """
-        own = {id(p): name for name, p in self.module.named_parameters() if p.requires_grad}
-        params = {name: p.detach().clone().requires_grad_() for name, p in self.module.named_parameters()}
+        own: list[tuple[str, Tensor]] = list(self.module.named_parameters(remove_duplicate=False))
+        own += list(self.module.named_buffers(remove_duplicate=False))
+        params = {
+            name: p.detach().clone().requires_grad_(p.requires_grad) for name, p in self.module.named_parameters()
+        }
         devices = [x.device] if x.device.type == "cuda" else []
-        with torch.enable_grad(), torch.random.fork_rng(devices):
+        reads = Reads([*params.values(), *(t for _, t in own)])
+        with torch.enable_grad(), torch.random.fork_rng(devices), unchanged(self.module), reads:
+            out = self._tried(params, x)
+            made = len(list(self.module.parameters())) - len(params)
+        kind = type(self.module).__name__
+        if made:
+            raise InputError(f"{kind} makes parameters in its forward; call it once on a batch of its inputs first")
+        leaves = {id(leaf) for leaf in leaves_of(out)}
+        names = {id(t): name for name, t in own}
+        if outside := (leaves | reads.found) & names.keys():
+            raise InputError(
+                f"{kind} uses its parameter {names[min(outside)]!r} by a reference that is no registered attribute (a plain "
+                "list, a closure), so it cannot be adapted; use the attribute in forward"
+            )
+        hidden = reads.found & {id(p) for p in params.values() if p.requires_grad} - leaves
+        if hidden and computes_by_own_functions(out):
+            raise InputError(SENTENCE)
+
+    def _tried(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        kind = type(self.module).__name__
+        try:
             out: Any = self(params, x)
-        if isinstance(out, Tensor) and out.requires_grad:
-            for leaf in leaves_of(out):
-                if id(leaf) in own:
-                    raise InputError(
-                        f"{type(self.module).__name__} uses its parameter {own[id(leaf)]!r} by a reference that is no "
-                        "registered attribute (a plain list, a closure), so it cannot be adapted; use the attribute in forward"
-                    )
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise InputError(f"{kind} cannot take inputs {tuple(x.shape)}, {x.dtype}: {reason}") from error
+        if not isinstance(out, Tensor) or out.ndim == 0 or len(out) != len(x):
+            got = tuple(out.shape) if isinstance(out, Tensor) else f"a {type(out).__name__}"
+            raise InputError(f"{kind} must return a tensor with a row for each of {len(x)} inputs, got {got}")
+        return out
 
     def __call__(self, params: Mapping[str, Tensor], x: Tensor, support: Tensor | None = None) -> Tensor:
         """Output for `x`.
@@ -111,11 +142,23 @@ class Functional:
         inputs = channels_last(x if joined is None else torch.cat([joined, x]))
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         reference = len(inputs) if joined is None else len(joined)
-        frozen = {id(buffers[name]) for name in self._frozen if name in buffers}
+        frozen = self._frozen_means(buffers)
         watched = _Statistics(self.norm, len(inputs), reference, frozen) if self.normalises else RefuseCheckpointing()
         with watched, self._kernels(), replaced(self.module, {**buffers, **params}):
-            out: Tensor = self.module.get_submodule(self.part)(inputs)
+            called = self.module.get_submodule(self.part) if self.part else self.module
+            out: Tensor = called(inputs)
         return out if joined is None else out[len(joined) :]
+
+    def _frozen_means(self, buffers: Mapping[str, Tensor]) -> set[int]:
+        """Identities of the copies of frozen layers' running means."""
+        if not any(self.frozen):
+            return set()
+        own = {id(b): name for name, b in self.module.named_buffers()}
+        return {
+            id(buffers[own[id(norm.running_mean)]])
+            for norm, still in zip(self.norms, self.frozen, strict=True)
+            if still
+        }
 
     def _kernels(self) -> AbstractContextManager[Any]:
         # cuDNN's recurrent kernels have no second derivative; convolutions elsewhere keep cuDNN.
@@ -226,3 +269,12 @@ def select(module: nn.Module, which: str | Iterable[str] | Predicate, what: str 
             f"{what}: no trainable parameter matches {shown}; there are: {listed or 'none, all are frozen'}"
         )
     return found
+
+
+def inside(prefix: str, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, without it.
+
+    >>> list(inside("encoder.", {"encoder.weight": torch.zeros(1), "head.weight": torch.zeros(1)}))
+    ['weight']
+    """
+    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +72,33 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
         yield
 
 
+def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> Any:
+    """A deep copy, also where a part keeps a tensor that has a graph (hooks of spectral norm do): that is copied by its value.
+
+    Args:
+        module: any module.
+        memo: as of `copy.deepcopy`.
+
+    >>> hooked = torch.nn.utils.spectral_norm(nn.Linear(2, 2))
+    >>> _ = hooked(torch.ones(1, 2))
+    >>> copied(hooked).weight.requires_grad
+    False
+    """
+    known = {} if memo is None else memo
+    known |= graph_values(module)
+    return copy.deepcopy(module, known)
+
+
+def graph_values(module: nn.Module) -> dict[int, Tensor]:
+    """By their identity, copies of the values of tensors with a graph that parts keep in plain attributes."""
+    return {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+
+
 def _restore_modes(modes: list[tuple[nn.Module, bool]]) -> None:
     # A `train` of the module's own may do more than set the flag: adapters merge their weights in eval mode.
     for part, training in modes:
@@ -89,22 +118,25 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 @dataclass
 class _Slots:
-    """Which tensors a part holds under which names."""
+    """Which tensors and parts a part holds under which names."""
 
     part: nn.Module
     parameters: dict[str, nn.Parameter | None]
     buffers: dict[str, Tensor | None]
+    modules: dict[str, nn.Module | None]
 
     @classmethod
     def of(cls, part: nn.Module) -> _Slots:
-        return cls(part, dict(part._parameters), dict(part._buffers))
+        return cls(part, dict(part._parameters), dict(part._buffers), dict(part._modules))
 
     def restore(self) -> None:
-        for now, before in ((self.part._parameters, self.parameters), (self.part._buffers, self.buffers)):
+        held: tuple[dict[str, Any], ...] = (self.part._parameters, self.part._buffers, self.part._modules)
+        kept: tuple[dict[str, Any], ...] = (self.parameters, self.buffers, self.modules)
+        for now, before in zip(held, kept, strict=True):
             same = now.keys() == before.keys() and all(now[name] is before[name] for name in before)
             if not same:
                 now.clear()
-                now.update(before)  # type: ignore[arg-type]  # each with its own kind
+                now.update(before)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from metatc2.errors import InputError
 from metatc2.kernels.graph import leaves_of
@@ -78,6 +79,7 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
     found = places(module)
     by_tensor = _replacements(module, tensors)
     computed = [(part.__dict__, key, part.__dict__[key]) for part, key in derived(module)]
+    _forget_parametrized()
     try:
         for place in found:
             if id(place.tensor) in by_tensor:
@@ -88,6 +90,24 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
             place.put(place.tensor)
         for attributes, key, value in computed:
             attributes[key] = value
+        _forget_parametrized()
+
+
+def _forget_parametrized() -> None:
+    # Inside `torch.nn.utils.parametrize.cached()` weights are kept by module: those of other parameters.
+    parametrize._cache.clear()
+
+
+def refuse_scripted(module: nn.Module, what: str) -> None:
+    """Refuse what `torch.jit` made: its parameters are not Python's to replace.
+
+    Raises:
+        InputError: naming `what`.
+    """
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise InputError(
+            f"{what}: made by torch.jit, whose parameters cannot be replaced; pass the module it was made from"
+        )
 
 
 def refuse_uninitialized(module: nn.Module, what: str) -> None:
@@ -135,21 +155,22 @@ def refuse_shared_memory(module: nn.Module, what: str) -> None:
             )
 
 
-def refuse_outside_parameters(module: nn.Module, out: Tensor, what: str) -> None:
+def refuse_outside_parameters(copied: nn.Module, original: nn.Module, out: Tensor, what: str) -> None:
     """Refuse a copy of a module that still computes with the parameters of the original.
 
     Args:
-        module: the copy.
-        out: what it returned, with its graph.
+        copied, original: modules.
+        out: what the copy returned, with its graph.
         what: whose argument it is, for the error.
 
     Raises:
-        InputError: if `out` depends on a parameter that is none of the module's.
+        InputError: if `out` depends on a parameter of the original that is none of the copy's.
     """
-    own = {id(p) for p in module.parameters()}
-    if out.requires_grad and any(id(leaf) not in own for leaf in leaves_of(out)):
+    own, others = list(copied.parameters()), list(original.parameters())  # held: identities are of living objects
+    outside = {id(p) for p in others} - {id(p) for p in own}
+    if out.requires_grad and any(id(leaf) in outside for leaf in leaves_of(out)):
         raise InputError(
-            f"{what}: a copy of {type(module).__name__} still computes with parameters of the original, which it reaches by a "
+            f"{what}: a copy of {type(copied).__name__} still computes with parameters of the original, which it reaches by a "
             "closure; let its forward use registered attributes"
         )
 

@@ -8,11 +8,11 @@ import argparse
 import torch
 from lightly.loss import NTXentLoss
 from torch import nn
-from torch.func import functional_call
 
 from metatc2.calibration import Calibrator, calibrated
 from metatc2.data import load
 from metatc2.encoders import Conv4
+from metatc2.functional import call
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.transfer import evaluate, expand_targets
 from metatc2.views import Views
@@ -48,7 +48,7 @@ def main() -> None:
         if calibrates:
             # Adapt the calibrator on half of the pairs, judge all of them through it.
             adapted = module.adapt(torch.cat([two[:32, 0], two[:32, 1]]))
-            first, second = projector(functional_call(module, adapted, (images,))).chunk(2)
+            first, second = projector(call(module, adapted, images)).chunk(2)
             loss = criterion(first, second) + module.calibration_loss()
         else:
             first, second = projector(module(images)).chunk(2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
 from metatc2.calibration.pending import Pending
 from metatc2.errors import InputError
-from metatc2.functional import Functional, NormPolicy
+from metatc2.functional import Functional, NormPolicy, inside
 from metatc2.inner import InnerLoop, Params
 from metatc2.kernels import in_transform
 from metatc2.replacing import replaced
@@ -28,7 +28,7 @@ class CalibratedModule(nn.Module):
     (as in batch normalisation). In evaluation averages stand for them, and each image is calibrated by itself.
 
     The averages move in plain calls in training: with the module's own parameters, outside `torch.func` transforms. With
-    replaced parameters (`torch.func.functional_call`, a learn2learn clone) they stay as they are. Evaluated before the first
+    replaced parameters (`metatc2.functional.call`, a learn2learn clone) they stay as they are. Evaluated before the first
     such call (as by the sanity check of a Lightning trainer), a module uses what averages start from, see `Calibrator`, and a
     `NoAveragesWarning` says so once.
 
@@ -119,7 +119,7 @@ class CalibratedModule(nn.Module):
         """Parameters of the calibrator, by their names in this module, after the inner loop on L_tc2 of a support set.
 
         The encoder runs once; the loop works on its features, and is differentiable as its adjoint says. Queries are then
-        calibrated by ``functional_call(module, {**params, **adapted}, (queries,))``. Without an inner loop, or where no
+        calibrated by ``metatc2.functional.call(module, {**params, **adapted}, queries)``. Without an inner loop, or where no
         parameter of the calibrator is trainable, nothing adapts and the dictionary is empty.
 
         Args:
@@ -142,7 +142,7 @@ class CalibratedModule(nn.Module):
                 f"adapt: the module has no parameter {unknown[0]!r}; names are those of named_parameters(), such as "
                 f"{next(iter(own))!r}"
             )
-        encoder, omega = (_inside(part, own | (params or {})) for part in ("encoder.", "calibrator."))
+        encoder, omega = (inside(part, own | (params or {})) for part in ("encoder.", "calibrator."))
         if params is None:
             h = self.encoder(images)
         else:
@@ -251,21 +251,17 @@ def calibrated(
         InputError: if the encoder says (by an attribute ``dim``) that its width is another.
 
     >>> import torchopt
-    >>> from torch.func import functional_call
+    >>> from metatc2.functional import call
     >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 16))
     >>> module = calibrated(encoder, Calibrator(16, 4), inner=InnerLoop(torchopt.sgd(0.1), steps=3))
     >>> support, queries = torch.rand(10, 1, 8, 8), torch.rand(20, 1, 8, 8)
-    >>> features = functional_call(module, module.adapt(support), (queries,))
+    >>> features = call(module, module.adapt(support), queries)
     >>> loss = features.square().mean() + module.calibration_loss()   # your loss in place of the first
     >>> loss.backward()
     >>> features.shape, module.eval()(queries[:1]).shape
     (torch.Size([20, 16]), torch.Size([1, 16]))
     """
     return CalibratedModule(encoder, calibrator, inner=inner, standardise=standardise, blend=blend)
-
-
-def _inside(prefix: str, params: Params) -> Params:
-    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
 
 
 def _traced() -> bool:

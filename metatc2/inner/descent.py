@@ -227,7 +227,7 @@ def _gradients(
     if not value.requires_grad:
         raise InputError(
             "inner loss does not depend on the adapted parameters; compute it from the dictionary that it is given "
-            "(torch.func.functional_call) and not from the module's own parameters"
+            "(metatc2.functional.call) and not from the module's own parameters"
         )
     found = gradient(value, list(params.values()), create_graph=graph)
     if all(g is None for g in found):

@@ -76,6 +76,8 @@ class EvolutionStrategies(Adjoint):
             with torch.no_grad():
                 return descend(descent, start, rest, graph=lambda k: False)[-1]
 
+        if any(t.is_complex() for t in free.tensors):
+            raise InputError("EvolutionStrategies: complex numbers are not supported; use Unroll or Recompute")
         fixed: Tensors = detached(free.tensors)
         # A seed for this loop: a second backward pass through it gives the same gradient.
         device = self.generator.device if self.generator is not None else "cpu"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode
+from metatc2.module_state import graph_values
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def forward(self, episode: Episode) -> Outcome:
         """Loss and metrics of an episode."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy that shares nothing, also where a part keeps a tensor that has a graph."""
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        memo |= graph_values(self)
+        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return made
 
     def groups(self) -> list[ParameterGroup]:
         """Parameters by optimiser; by default all of them under the trainer's."""

@@ -14,15 +14,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from metatc2.calibration import CalibratedModule
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.functional import Functional, NormPolicy
+from metatc2.functional import Functional, NormPolicy, inside
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.attached import connected
 from metatc2.inner.descent import gradient
+from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import rehearsal
 from metatc2.learners.base import Learner, Outcome
 from metatc2.module_state import modes_kept, unchanged
 
+_FROZEN = "frozen_norms"
 Criterion = Callable[[Tensor, Tensor], Tensor]
 #: Scores ``(Q, way)`` (regression: predictions) for queries ``(Q, ...)``.
 Predictor = Callable[[Tensor], Tensor]
@@ -79,8 +81,13 @@ class LabelledLearner(Learner):
         self._function = Functional(network, norm)
         # Under the whole network's names: a head that is tied to the encoder may bear the name of the tensor they share.
         self._encoder = Functional(network, norm, part="encoder") if isinstance(network, Classifier) else self._function
-        self._looked = self._looked_at_one = False
+        self._looked: frozenset[bool] = frozenset()
+        self._looked_at_one = False
         self._seen: Tensor | None = None
+        if network.training:  # a network that is in eval mode as a whole is evaluated, not frozen
+            self._freeze()
+        self.register_state_dict_post_hook(_save_frozen)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_load_frozen)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
@@ -138,7 +145,24 @@ class LabelledLearner(Learner):
 
     def features(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
         """As `call`, for the encoder inside the network (the network itself where it has no head)."""
-        return self._encoder(inside("network.", theta), x, support)
+        return self._vectors(self._encoder(inside("network.", theta), x, support))
+
+    def vectors(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
+        """As `call`, for networks that are encoders and return ``(N, d)``.
+
+        Raises:
+            InputError: if the network returns something else.
+        """
+        return self._vectors(self.call(theta, x, support))
+
+    def _vectors(self, out: Tensor) -> Tensor:
+        if out.ndim != 2:
+            n = len(out)
+            raise InputError(
+                f"{type(self).__name__}: the encoder must map {n} inputs to features ({n}, d), got {tuple(out.shape)}; end it "
+                "with a pooling and nn.Flatten()"
+            )
+        return out
 
     def theta(self) -> Params:
         """The trainable parameters of this learner by name."""
@@ -193,8 +217,8 @@ class LabelledLearner(Learner):
         else:
             y, way = y.long(), way if way is not None else int(y.max()) + 1
             check_support(y, way, "predict")
-        self._look(x)
         with torch.no_grad(), unchanged(self):
+            self._look(x)
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
     @property
@@ -225,13 +249,19 @@ class LabelledLearner(Learner):
         return {"encoder": encoder.encoder if isinstance(encoder, CalibratedModule) else encoder, "learner": self}
 
     def _look(self, x: Tensor) -> None:
-        """Before adapted parameters are used: can they be (once), and which normalisation has the user frozen."""
+        """Before adapted parameters are used: can they be (once in each mode), and what has the user frozen."""
         if self.training:
-            self._function.freeze()
-            self._encoder.freeze()
-        if not self._looked:
+            self._freeze()
+        if self.training not in self._looked:
             self._function.look(x)
-            self._looked = True
+            self._looked = self._looked | {self.training}
+
+    def _freeze(self, flags: tuple[bool, ...] | None = None) -> None:
+        if flags is None:
+            self._function.freeze()
+        else:
+            self._function.frozen = flags
+        self._encoder.frozen = self._function.frozen
 
     def _chunk(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int, start: int
@@ -248,7 +278,7 @@ class LabelledLearner(Learner):
                 losses, scores = loss[None], scores[None]
             else:
                 several: Any = torch.func.vmap(self._one, in_dims=(None, 0, 0, 0, 0, None), randomness="different")
-                losses, scores = several(theta, x, y, query_x, query_y, way)
+                losses, scores = self._at_once(several, theta, x, y, query_x, query_y, way)
         except InnerLoopDiverged as error:
             raise InnerLoopDiverged(f"task {start} of the episode: {error}") from error
         except InputError as error:
@@ -260,6 +290,20 @@ class LabelledLearner(Learner):
                 "or clip the inner gradient"
             )
         return losses, scores
+
+    def _at_once(self, several: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        try:
+            with differentiable_twice():  # the fused kernels of attention have no rule for vmap either
+                found: tuple[Tensor, Tensor] = several(*arguments)
+        except (InnerLoopDiverged, InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise InputError(
+                f"{type(self.network).__name__} cannot run for several tasks in one call, under vmap ({reason}); take tasks "
+                "one by one (at_once=1)"
+            ) from error
+        return found
 
     def _one(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
@@ -274,11 +318,6 @@ class LabelledLearner(Learner):
             adapted = part.adapt(x, inside(prefix, theta), norm=self.norm)
             theta = {**theta, **{prefix + name: p for name, p in adapted.items()}}
         return theta
-
-
-def inside(prefix: str, params: Params) -> Params:
-    """The parameters whose names start with `prefix`, without it."""
-    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
 
 
 def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
@@ -301,6 +340,18 @@ def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
                 f"{_short(torch.unique(asked).tolist())}; draw both sides from the same classes"
             )
     return x, y, query_x, query_y, way
+
+
+def _save_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """What is frozen goes with the state, where anything is."""
+    if any(learner._function.frozen):
+        state[f"{prefix}{_FROZEN}"] = torch.tensor(learner._function.frozen, dtype=torch.uint8)
+
+
+def _load_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    flags = state.pop(f"{prefix}{_FROZEN}", None)
+    if flags is not None:
+        learner._freeze(tuple(bool(flag) for flag in flags.tolist()))
 
 
 def check_support(y: Tensor, way: int, what: str) -> None:

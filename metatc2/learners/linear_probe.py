@@ -69,21 +69,21 @@ class LinearProbe(LabelledLearner):
         """
         inputs, labels = zip(*(self._flat(side) for side in (episode.support, episode.query)), strict=True)
         batch = torch.cat(inputs)
-        scores = self.classifier(self.call(self.theta(), batch) if self.norm == "frozen" else self.network(batch))
+        scores = self.classifier(self.vectors(self.theta(), batch) if self.norm == "frozen" else self.network(batch))
         truth = torch.cat(labels)
         loss = cross_entropy(scores, truth) + self.calibration()
         return Outcome(loss, {"accuracy": (scores.detach().argmax(1) == truth).float().mean()})
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
-        features = self.call(theta, x)
+        features = self.vectors(theta, x)
 
         def loss(head: Params, features: Tensor) -> Tensor:
             return logistic_loss(head, features, y, self.l2)
 
         with full_precision(features):
             head = self.inner(loss, zero_head(features, way), features)
-        return lambda query: head_scores(head, self.call(theta, query, x))
+        return lambda query: head_scores(head, self.vectors(theta, query, x))
 
     def _flat(self, side: Samples) -> tuple[Tensor, Tensor]:
         if bool((side.index < 0).any()):

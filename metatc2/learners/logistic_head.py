@@ -59,7 +59,7 @@ class LogisticHead(LabelledLearner):
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
-        features = self.call(theta, x)
+        features = self.vectors(theta, x)
         steps = self.inner.steps if self.training or self.test_steps is None else self.test_steps
 
         def loss(head: Params, features: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ class LogisticHead(LabelledLearner):
         with torch.set_grad_enabled(torch.is_grad_enabled() and features.requires_grad), full_precision(features):
             head = dataclasses.replace(self.inner, steps=steps)(loss, zero_head(features, way), features)
         scale = theta.get("scale", self.scale)
-        return lambda query: scale * head_scores(head, self.call(theta, query, x))
+        return lambda query: scale * head_scores(head, self.vectors(theta, query, x))

@@ -42,11 +42,11 @@ class MatchingNet(LabelledLearner):
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
-        directions = normalize(self.call(theta, x), dim=-1)
+        directions = normalize(self.vectors(theta, x), dim=-1)
         own = members(y, way, directions).bool()
 
         def log_probabilities(query: Tensor) -> Tensor:
-            similar = self.temperature * normalize(self.call(theta, query, x), dim=-1) @ directions.T
+            similar = self.temperature * normalize(self.vectors(theta, query, x), dim=-1) @ directions.T
             attention = similar.log_softmax(-1)[..., None]  # (Q, n, 1)
             return torch.where(own, attention, float("-inf")).logsumexp(1)
 

@@ -48,13 +48,13 @@ class ProtoNet(LabelledLearner):
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
-        means = class_means(self.call(theta, x), y, way)
+        means = class_means(self.vectors(theta, x), y, way)
         if self.distance == "cosine":
             directions = normalize(means, dim=-1)
-            return lambda query: self.temperature * normalize(self.call(theta, query, x), dim=-1) @ directions.T
+            return lambda query: self.temperature * normalize(self.vectors(theta, query, x), dim=-1) @ directions.T
 
         def scores(query: Tensor) -> Tensor:
-            apart = self.call(theta, query, x)[:, None] - means
+            apart = self.vectors(theta, query, x)[:, None] - means
             return -self.temperature * apart.square().sum(-1)
 
         return scores

@@ -46,12 +46,12 @@ class R2D2(LabelledLearner):
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""
         own = {**dict(self.named_parameters()), **theta}
-        features = _with_one(self.call(theta, x))
+        features = _with_one(self.vectors(theta, x))
         with full_precision(features):
             weights = ridge(features, members(y, way, features), own["log_strength"].exp())
 
         def scores(query: Tensor) -> Tensor:
-            asked = _with_one(self.call(theta, query, x))
+            asked = _with_one(self.vectors(theta, query, x))
             with full_precision(asked):
                 return own["scale"] * (asked @ weights) + own["shift"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,6 +13,7 @@ from metatc2.calibration import isotropy, standardise
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
+from metatc2.module_state import copied
 from metatc2.objectives import Embeddings, Objective
 from metatc2.replacing import refuse_outside_parameters
 
@@ -80,8 +80,8 @@ class SelfSupervised(Learner):
         self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
         self.isotropy = isotropy
         if objective.momentum:
-            self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
-            self.target_projector = copy.deepcopy(projector).requires_grad_(False)
+            self.target_encoder = copied(encoder).requires_grad_(False)
+            self.target_projector = copied(projector).requires_grad_(False)
         # Running average of the objective's pull. A constant within an episode, so that derivatives stay exact.
         self.register_buffer("scale", torch.zeros(()))
         self._copies_looked_at = False
@@ -112,8 +112,8 @@ class SelfSupervised(Learner):
     def _target(self, images: Tensor) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
         with torch.set_grad_enabled(not self._copies_looked_at):
-            z = self._represent(self.target_encoder, self.target_projector, images)
-        refuse_outside_parameters(self.target_encoder, z, "the momentum branch")
+            z = self._represent(self.target_encoder, self.target_projector, images.detach())
+        refuse_outside_parameters(self.target_encoder, self.encoder, z, "the momentum branch")
         self._copies_looked_at = True
         with torch.no_grad():
             return self._standardised(z)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -13,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from metatc2.errors import InputError
 from metatc2.kernels import channels_last
+from metatc2.module_state import copied
 
 
 class ForwardFailed(InputError, RuntimeError):
@@ -45,15 +45,9 @@ def own_copy(module: nn.Module, name: str) -> nn.Module:
     """
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         module = module.module
-    # Some parts keep a computed weight beside the parameters (spectral norm); such a tensor is copied by its value.
-    memo: dict[int, Any] = {
-        id(value): value.detach().clone()
-        for part in module.modules()
-        for value in vars(part).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
     try:
-        return copy.deepcopy(module, memo)
+        made: nn.Module = copied(module)
+        return made
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise InputError(f"{name} cannot be copied, which fine-tuning needs: {_first_line(error)}") from error
 

@@ -222,7 +222,7 @@ class _Recipe:
         encoder = own_copy(self.encoder, "fine-tune: the encoder").to(self.device).float()
         with evaluation_mode(encoder), torch.enable_grad():
             features = encode(encoder, some.to(self.device).float() / 255, "fine-tune: the encoder")
-            refuse_outside_parameters(encoder, features, "fine-tune: the encoder")
+            refuse_outside_parameters(encoder, self.encoder, features, "fine-tune: the encoder")
         head = nn.Linear(features.shape[1], classes, device=self.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)

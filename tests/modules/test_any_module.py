@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from metatc2.transfer import Target, evaluate, extract
 from metatc2.transfer.fine_tune import fine_tune
 from metatc2.views import Views
 from tests.learners.episodes import images
-from tests.modules.zoo import MODULES, build, shared_memory, snapshot
+from tests.modules.zoo import MODULES, AuxiliaryLoss, build, mlp, shared_memory, snapshot
 
 WAY = 3
 MOVES_WEIGHTS = "weights moved in forward"
@@ -95,7 +96,7 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     "maml predicts in evaluation": lambda net: maml(net).eval().predict(*task()),
     "protonet predicts": lambda net: ProtoNet(net).predict(*task()),
     "maml's loss": lambda net: maml(net)(episode()),
-    "maml's loss, recomputed": lambda net: maml(net, Recompute())(episode()).loss.backward(),
+    "maml's loss, recomputed, backward": lambda net: maml(net, Recompute())(episode()).loss.backward(),
     "maml's loss, first order": lambda net: maml(net, FirstOrder())(episode()),
     "protonet's loss": lambda net: ProtoNet(net)(episode()),
     "a criterion fails": fails,
@@ -109,6 +110,8 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
 }
 #: A copy of this one computes with the parameters of the original.
 NOT_COPIED = "closure"
+#: vmap has no rule for these.
+NOT_UNDER_VMAP = {"recurrent"}
 #: Loss and gradient in training are what a forward of the module makes of them, and this one moves its weights.
 TRAINS = {"functional", "functional, frozen", "call", *(name for name in CALLS if "loss" in name), "calibrator adapts"}
 
@@ -127,10 +130,12 @@ def test_a_call_leaves_a_module_as_it_was(name: str) -> None:
                 run(net)
         else:
             run(net)
-        modes = what == "maml predicts in evaluation"  # `eval()` is the caller's
-        after = snapshot(net.train() if modes and name != "frozen batch norm" else net)
-        if not (modes and name == "frozen batch norm"):
-            assert after == before, f"{what} moved {[a[0] for a, b in zip(after, before, strict=True) if a != b]}"
+        after = snapshot(net)
+        if what == "maml predicts in evaluation":  # `eval()` is the caller's
+            before, after = ([part[:3] for part in each] for each in (before, after))
+        assert after == before, f"{what} moved {[a[0] for a, b in zip(after, before, strict=True) if a != b]}"
+        if "backward" not in what:
+            assert all(p.grad is None for p in net.parameters()), what
 
 
 def differentiable(name: str) -> nn.Module:
@@ -169,6 +174,26 @@ def test_gradients_are_those_of_central_differences(name: str) -> None:
                 for p, d in zip(params, direction, strict=True):
                     p.sub_(d, alpha=step)
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-9), what
+
+
+@pytest.mark.parametrize("adjoint", [Unroll(), FirstOrder()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS and "dropout" not in name])
+def test_tasks_in_one_call_have_the_gradient_of_tasks_one_by_one(name: str, adjoint: Any) -> None:
+    """Or are refused in one sentence: some parts of torch have no rule for vmap."""
+    found = []
+    for at_once in (1, 2):
+        learner = maml(differentiable(name), adjoint, at_once=at_once)
+        if at_once == 2 and name in NOT_UNDER_VMAP:
+            with pytest.raises(InputError, match=r"under vmap .*at_once=1"):
+                learner(episode())
+            return
+        loss = learner(episode()).loss
+        params = [p for p in learner.parameters() if p.requires_grad]
+        found.append(
+            [torch.zeros(()) if g is None else g for g in torch.autograd.grad(loss, params, allow_unused=True)]
+        )
+    for one, both in zip(*found, strict=True):
+        torch.testing.assert_close(both, one, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -240,6 +265,146 @@ def test_a_parameter_that_cannot_be_replaced_is_refused(make: Callable[[nn.Modul
     for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
         with pytest.raises(InputError, match=r"uses its parameter 'a\.weight' by a reference that is no registered"):
             use(make(Kept().double()))
+
+
+@pytest.mark.parametrize("make", [maml, lambda net: maml(net).eval(), ProtoNet])
+def test_a_buffer_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabelledLearner]) -> None:
+    net = mlp(AuxiliaryLoss()).double()
+    net[2].register_buffer("count", torch.zeros((), dtype=torch.float64))
+    kept = [net[2].count]
+    net[2].register_forward_hook(lambda m, args, out: out + kept[0].add_(1) * 0)
+    for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
+        with pytest.raises(InputError, match=r"uses its parameter '2\.count' by a reference"):
+            use(make(net))
+    assert float(kept[0]) == 0.0
+
+
+def test_it_is_looked_for_in_every_mode() -> None:
+    class InEvaluation(Kept):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(torch.tanh(self.a(x.flatten(1)))) if self.training else super().forward(x)
+
+    learner = maml(InEvaluation().double())
+    learner(episode())
+    with pytest.raises(InputError, match="by a reference that is no registered"):
+        learner.eval().predict(*task())
+
+
+def test_parameters_made_in_forward_are_refused() -> None:
+    class Late(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not hasattr(self, "layer"):
+                self.layer = nn.Linear(16, 5, dtype=x.dtype)
+            return self.layer(x.flatten(1))
+
+    net = Late()
+    with pytest.raises(InputError, match="makes parameters in its forward; call it once"):
+        ProtoNet(net).predict(*task())
+    assert not hasattr(net, "layer")
+    net(task()[0])
+    ProtoNet(net).predict(*task())
+
+
+class Recomputing(torch.autograd.Function):
+    """Checkpointing as Megatron and DeepSpeed have it."""
+
+    @staticmethod
+    def forward(ctx: Any, run: nn.Module, x: Tensor) -> Tensor:
+        ctx.run = run
+        ctx.save_for_backward(x)
+        with torch.no_grad():
+            return run(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            torch.autograd.backward(ctx.run(x), gradients)
+        return None, x.grad
+
+
+def test_checkpointing_by_a_function_of_ones_own_is_refused() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.body, self.head = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(Recomputing.apply(self.body, torch.tanh(self.stem(x.flatten(1)))))
+
+    net = Net().double()
+    for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
+        with pytest.raises(InputError, match="activation checkpointing"):
+            use(maml(net))
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", ["parametrized", "spectral norm as parametrization", "weight norm as parametrization"])
+def test_weights_that_torch_caches_are_those_of_the_call(name: str) -> None:
+    learner = maml(differentiable(name))
+    expected, loss = learner.predict(*task()), learner(episode()).loss
+    with torch.nn.utils.parametrize.cached():
+        learner.network(task()[0])
+        torch.testing.assert_close(learner.predict(*task()), expected)
+        torch.testing.assert_close(learner(episode()).loss, loss)
+
+
+@pytest.mark.parametrize("when", ["built", "trained", "copied", "loaded"])
+def test_a_frozen_norm_is_frozen_for_good(when: str) -> None:
+    learner = maml(build("frozen batch norm"))
+    expected = learner.predict(*task())
+    fresh = maml(build("frozen batch norm"))
+    if when == "trained":
+        fresh(episode())
+    elif when == "copied":
+        fresh = copy.deepcopy(fresh)
+    elif when == "loaded":
+        fresh = maml(build("batch norm"))
+        fresh.load_state_dict(learner.state_dict())
+    torch.testing.assert_close(fresh.eval().predict(*task()), expected)
+
+
+def test_what_a_network_gives_back_is_checked() -> None:
+    class Gives(nn.Module):
+        def __init__(self, make: Callable[[Tensor], Any]) -> None:
+            super().__init__()
+            self.layer, self.make = nn.Linear(16, 5).double(), make
+
+        def forward(self, x: Tensor) -> Any:
+            return self.make(self.layer(x.flatten(1)))
+
+    for make, got in ((lambda h: (h, h), "a tuple"), (lambda h: {"h": h}, "a dict"), (lambda h: h[:1], r"\(1, 5\)")):
+        for learner in (maml(Gives(make)), ProtoNet(Gives(make))):
+            with pytest.raises(InputError, match=f"must return a tensor with a row for each of 6 inputs, got {got}"):
+                learner.predict(*task())
+    with pytest.raises(InputError, match=r"must map 6 inputs to features \(6, d\), got \(6, 5, 1, 1\)"):
+        ProtoNet(Gives(lambda h: h[..., None, None])).predict(*task())
+    with pytest.raises(InputError, match=r"Sequential cannot take inputs \(6, 1, 4, 4\), torch.float64: .*dtype"):
+        maml(mlp()).predict(*task())
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+def test_what_torch_jit_made_is_refused() -> None:
+    with pytest.raises(InputError, match="made by torch.jit"):
+        maml(torch.jit.trace(mlp().double(), task()[0]))
+
+
+@pytest.mark.parametrize("name", ["spectral norm by hook", "weight norm by hook", "pruned", "auxiliary loss"])
+def test_learners_are_copied_after_a_forward(name: str) -> None:
+    learner = maml(build(name))
+    learner.network(task()[0])
+    made = copy.deepcopy(learner)
+    torch.testing.assert_close(made.predict(*task()), learner.predict(*task()))
+    SelfSupervised(learner.network, BYOL(), projector=nn.Identity(), predictor=nn.Identity())
+
+
+def test_images_with_a_graph_have_a_momentum_branch() -> None:
+    learner = SelfSupervised(build("plain"), BYOL(), projector=nn.Identity(), predictor=nn.Identity())
+    x = torch.rand(1, 4, 2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    side = Samples(x, None, None, torch.zeros(1, 4, dtype=torch.int64))
+    learner(Episode(side, side)).loss.backward()
+    assert x.grad is not None
 
 
 def test_a_momentum_branch_that_is_no_copy_is_refused() -> None:

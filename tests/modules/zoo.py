@@ -147,6 +147,11 @@ def attention() -> nn.Module:
     return Custom(run, a=nn.MultiheadAttention(4, 2, batch_first=True), b=nn.Linear(IN, OUT))
 
 
+def transformer() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    return Custom(lambda m, x: m.b(m.a(x.view(-1, 4, 4)).flatten(1)), a=layer, b=nn.Linear(IN, OUT))
+
+
 def hook_changes_output() -> nn.Module:
     net = mlp()
     net[1].register_forward_hook(lambda m, args, out: out * m.weight.mean())
@@ -269,6 +274,8 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "batch norm shared": lambda: mlp(*[nn.BatchNorm1d(8)] * 2),
     "layer norm": lambda: mlp(nn.LayerNorm(8)),
     "instance norm": lambda: nn.Sequential(nn.InstanceNorm2d(1, affine=True, track_running_stats=True), mlp()),
+    "group norm": lambda: mlp(nn.GroupNorm(2, 8)),
+    "transformer": transformer,
     "dropout": lambda: mlp(nn.Dropout(0.3)),
     "frozen part": frozen_part,
     "recurrent": recurrent,

@@ -46,7 +46,7 @@ def from_learn2learn(maml: Any, *, steps: int, **options: Any) -> MAML:
         )
     adjoint = FirstOrder() if maml.first_order else Unroll()
     learner = MAML(maml.module, InnerLoop(inner_optimizer("sgd", float(maml.lr)), steps, adjoint), **options)
-    learner.training = maml.training  # a whole in eval mode is evaluated; its norms are not frozen one by one
+    learner.training = maml.training
     return learner
 
 
