@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.inner import checkpointing, compiled
-from metatc2.inner.twice import differentiable_twice
+from metatc2.inner.twice import ExactOperations, math_attention
 from metatc2.kernels import in_rehearsal, in_transform
 
 Params = dict[str, Tensor]
@@ -97,7 +97,7 @@ def descend(
     # The inner loop needs gradients also where the caller evaluates without them (transfer, validation).
     outer_graph = torch.is_grad_enabled()
     path, values = [], []
-    with torch.enable_grad(), differentiable_twice():
+    with torch.enable_grad(), math_attention():
         current, state = trainable(params, connected=outer_graph), descent.begin(params)
         for k in range(descent.steps):
             current, state, value = descent.step(k, current, state, given, graph=outer_graph and graph(k))
@@ -218,9 +218,11 @@ def _gradients(
     """As `gradients_of`; None for parameters that the loss does not reach (under vmap, where nobody can tell, zero)."""
     if in_transform():
         # torch.autograd.grad does not see tensors under vmap; torch.func.grad does, and always keeps its graph.
-        functional, value = torch.func.grad_and_value(loss)(params)
+        with ExactOperations():
+            functional, value = torch.func.grad_and_value(loss)(params)
         return (functional if graph else {name: g.detach() for name, g in functional.items()}), value
-    value = loss(params)
+    with ExactOperations():
+        value = loss(params)
     if not isinstance(value, Tensor) or value.ndim != 0:
         got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"inner loss must be a scalar tensor, got {got}; take the mean over samples")

@@ -26,7 +26,7 @@ from metatc2.inner.descent import (
     descend,
     trainable,
 )
-from metatc2.inner.twice import differentiable_twice
+from metatc2.inner.twice import math_attention
 from metatc2.kernels import in_transform
 
 Inputs = tuple[Params, Any]
@@ -64,7 +64,7 @@ class Recompute(Adjoint):
             return descend(descent, params, given, graph=lambda k: False)
         tape = _Tape()
         path, values = [], []
-        with differentiable_twice():
+        with math_attention():
             current, state = trainable(params), descent.begin(params)
             for k in range(descent.steps):
                 step = _Step(descent, k, given, current, state, tape)
@@ -132,7 +132,7 @@ class _Step:
         saved: dict[int, Tensor] = {}
         # What is kept must not hold the graph of this run: its nodes hold the hooks, and those what is kept.
         hooks = saved_tensors_hooks(_keep(saved, Tensor.detach), saved.__getitem__)
-        with self._surroundings, differentiable_twice(), _LeaveStatisticsAlone(), hooks:
+        with self._surroundings, math_attention(), _LeaveStatisticsAlone(), hooks:
             try:
                 end, _, value = self._run(*_detached(self._start))
             except StopIteration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -22,8 +22,13 @@ def differentiable_twice() -> Iterator[None]:
     Attention takes its math kernel, since the fused ones have no second derivative. Operations that have a wrong one in torch
     2.6 to 2.14 are written out: weight normalisation on CPU, and under vmap layer and instance normalisation.
     """
-    with sdpa_kernel(SDPBackend.MATH), _Exact():
+    with math_attention(), ExactOperations():
         yield
+
+
+def math_attention() -> AbstractContextManager[Any]:
+    """The part of `differentiable_twice` that costs nothing for each operation."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def exact(function: Any) -> Any:
@@ -39,7 +44,9 @@ def exact(function: Any) -> Any:
     return function
 
 
-class _Exact(TorchFunctionMode):
+class ExactOperations(TorchFunctionMode):
+    """The other part of `differentiable_twice`; a microsecond an operation, so for the loss alone, not its optimiser."""
+
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
