@@ -121,9 +121,11 @@ def linear(
             # A class that only validation has gets no score that means anything.
             losses[i] = validation_loss(scores[:, fitted], fitted, choosing, per_class=per_class)
             weights[i] = one
-    chosen = choose(found[order], losses[order])
+    # Ascending, and each value once, as the rule for equals wants it.
+    ascending = sorted({grid[i]: i for i in order}.values(), key=lambda i: grid[i])
+    chosen = choose(found[ascending], losses[ascending])
     assert chosen is not None  # features are finite, and so is what is computed from them
-    best = order[chosen[0]]
+    best = ascending[chosen[0]]
 
     whole = torch.cat([train, validation])
     refit_axes = _Axes(whole)
