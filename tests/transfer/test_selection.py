@@ -159,7 +159,9 @@ def test_every_protocol_that_chooses_follows_the_rule(protocol: str) -> None:
     assert float(losses[flat]) <= float(losses[tied].min()) + 1e-4
 
 
-@pytest.mark.parametrize("grid", [(1e-6, 1e-5, 1e-4, 1e-3), (1e-3, 1e-4, 1e-5, 1e-6), (1e-4, 1e-6, 1e-3, 1e-5, 1e-6, 1e-6)])
+@pytest.mark.parametrize(
+    "grid", [(1e-6, 1e-5, 1e-4, 1e-3), (1e-3, 1e-4, 1e-5, 1e-6), (1e-4, 1e-6, 1e-3, 1e-5, 1e-6, 1e-6)]
+)
 def test_of_two_middle_values_the_weaker_is_taken_in_every_protocol(grid: tuple[float, ...]) -> None:
     """All values tie on far-apart classes: the order in which a grid is written, or a value named twice, decides nothing."""
     y = torch.arange(24) % 2
