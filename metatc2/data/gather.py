@@ -14,8 +14,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metatc2.data.decoding import Depth
-from metatc2.data.depths import warn_of_depths
+from metatc2.data.decoding import BINS, Depth
+from metatc2.data.depths import depth_row, warn_of_depths
 from metatc2.data.readers import DepthReader, Reader
 from metatc2.data.remembered import Facts, recall, remember
 from metatc2.data.resize import join
@@ -124,7 +124,7 @@ def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Te
                 continue
             channels[row], labels[row] = pixels.shape[0], label
             if depth is not None:
-                depths.append((row, *depth))
+                depths.append(depth_row(row, depth))
             if digests:
                 checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
             if kept is not None:
@@ -133,7 +133,7 @@ def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Te
         "channels": channels,
         "labels": labels,
         "digests": checksums,
-        "depths": np.array(depths, dtype=np.float64).reshape(-1, 1 + len(Depth._fields)),
+        "depths": np.array(depths, dtype=np.float64).reshape(-1, len(Depth._fields) + BINS),
         "reasons": np.array(reasons, dtype=np.str_),
     }
 
