@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from metatc2.data.originals import gray_digests, thinned, value_digest
 from metatc2.data.resize import resize_square
 
 ValueRange = tuple[float, float]
@@ -48,8 +49,22 @@ class Depth(NamedTuple):
 BINS = 16
 
 
-def read_image(file: str | Path, size: int, value_range: ValueRange | None = None) -> tuple[Tensor, Depth | None]:
-    """One image file as uint8 ``(1 or 3, size, size)``, and its `Depth`; of a moving picture the first frame.
+class Decoded(NamedTuple):
+    """An image as a store holds it, and what is known of the one that it was made from.
+
+    Args:
+        pixels: uint8 ``(1 or 3, size, size)``.
+        depth: see `Depth`; None for 8 bits a pixel.
+        original: digest of the image before it was resized, see `metatc2.data.originals`.
+    """
+
+    pixels: Tensor
+    depth: Depth | None
+    original: int
+
+
+def read_image(file: str | Path, size: int, value_range: ValueRange | None = None) -> Decoded:
+    """One image file, decoded and resized; of a moving picture the first frame.
 
     Args:
         file: of any format and mode that Pillow reads.
@@ -62,10 +77,26 @@ def read_image(file: str | Path, size: int, value_range: ValueRange | None = Non
     with Image.open(file) as opened:
         declared = declared_range(opened)
         image = ImageOps.exif_transpose(opened)
-    pixels, depth = _decoded(image, value_range or declared)
+    return decoded(image, size, value_range or declared, declared)
+
+
+def decoded(
+    image: Image.Image, size: int, value_range: ValueRange | None = None, declared: ValueRange | None = None
+) -> Decoded:
+    """An image of Pillow as `read_image` gives it.
+
+    Args:
+        image: as it is to be seen, its orientation applied.
+        size: see `read_image`.
+        value_range: see `from_pillow`.
+        declared: see `declared_range`.
+    """
+    pixels, depth = _decoded(image, value_range)
+    # Of more than 8 bits the values themselves count: what black and white are decides about the pixels.
+    original = _value_digest(image) if depth is not None else int(gray_digests(pixels[None])[0])
     if depth is None and declared is not None:
         depth = _colour_depth(pixels)
-    return resize_square(pixels[None], size)[0], depth
+    return Decoded(resize_square(pixels[None], size)[0], depth, original)
 
 
 def from_pillow(image: Image.Image, value_range: ValueRange | None = None) -> Tensor:
@@ -123,6 +154,12 @@ def _scaled(values: NDArray[np.float64], mode: str, value_range: ValueRange | No
     return array, Depth(black, white, darkest, brightest, float(levels), float(_levels(array)), float(unreal), shares)
 
 
+def _value_digest(image: Image.Image) -> int:
+    values = np.asarray(image, dtype=np.float64)
+    thin = thinned(torch.from_numpy(np.nan_to_num(values))).numpy()
+    return 0 if (thin == thin.flat[0]).all() else value_digest(thin, values.shape)
+
+
 def _levels(whole: NDArray[np.float64] | NDArray[np.uint8]) -> int:
     return int(np.count_nonzero(np.bincount(whole.ravel().astype(np.int64))))
 
@@ -161,7 +198,7 @@ def _wide_header(opened: Image.Image) -> bool:
 
 def _jpeg_2000_bits(opened: Image.Image) -> int:
     """Bits a sample of the first component: a byte of the codestream's segment SIZ; 8 where it is not found."""
-    file = opened.fp
+    file = getattr(opened, "fp", None)
     if file is None:
         return 8
     place = file.tell()

@@ -72,9 +72,8 @@ def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
         worst = poor & (kept == kept[poor].max())
         row = depths[worst][0]
         of = f" of {_number(row[5])}" if row[5] else ""
-        found.append(
-            f"{named(worst)} keeps {_number(row[6])}{of} gray {'level' if row[6] == 1 else 'levels'}, since {used.why(row[1], row[2])}"
-        )
+        gray = "gray level" if row[6] == 1 else "gray levels"
+        found.append(f"{named(worst)} keeps {_number(row[6])}{of} {gray}, since {used.why(row[1], row[2])}")
         if not levels[poor].all():
             cures.append("Pillow reads the upper 8 bits of colors alone, so store colors with 8 bits, scaled to them")
     # Half a gray level beyond is no loss: so far off may the shortest decimal number be.
