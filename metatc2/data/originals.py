@@ -14,7 +14,7 @@ from metatc2.data.resize import to_channels
 Digests = NDArray[np.uint64]
 
 # Of larger images each k-th pixel of each k-th row is taken, so that a photograph costs no more than a thumbnail.
-_SIDE = 128
+_SIDE = 64
 _CHUNK = 1 << 23  # bytes of images that are looked at together
 
 
@@ -38,7 +38,7 @@ def gray_digests(images: Tensor) -> Digests:
     """
     found: list[int] = []
     for part in torch.split(images, max(1, _CHUNK // max(1, images[:1].numel()))):
-        thin = to_channels(thinned(part), 1).contiguous()
+        thin = to_channels(thinned(part).contiguous(), 1)
         plain = (thin == thin[..., :1, :1]).flatten(1).all(1).tolist()
         for pixels, one_level in zip(thin.numpy(), plain, strict=True):
             found.append(0 if one_level else value_digest(pixels, images.shape[-2:]))

@@ -370,14 +370,18 @@ def test_weights_of_before_still_tell_images_at_their_own_size(seen: SeenClasses
 
 
 def test_luma_is_the_same_in_whatever_batch(tmp_path: Path) -> None:
-    images = torch.randint(0, 256, (50, 3, 31, 300), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.randint(0, 256, (50, 3, 31, 100), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     together = gray_digests(images)
     assert together.tolist() == [int(gray_digests(image[None])[0]) for image in images]
     assert together.tolist() == gray_digests(to_channels(images, 1)).tolist()
-    # More than one of two pixels is looked at, whatever the size: another image has another digest.
+    # Every pixel of a small image is looked at, and some of each part of a large one.
     changed = images.clone()
-    changed[:, :, ::2, ::2] += 1
+    changed[:, :, -1, -1] = 255 - changed[:, :, -1, -1]
     assert not np.isin(gray_digests(changed), together).any()
+    large = torch.randint(0, 256, (1, 1, 700, 1100), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    changed = large.clone()
+    changed[..., -20:, -20:] = 0
+    assert gray_digests(changed) != gray_digests(large)
 
 
 def test_originals_follow_the_images(tmp_path: Path) -> None:
