@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.resize import resize_square
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
@@ -40,14 +41,16 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
     # Numbered anew: classes without an image must not be dealt.
     present, dense = torch.unique(labels, return_inverse=True)
     dealt = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
+    size = image_size or min(images.shape[-2:])
     return ImageStore(
         name,
-        resize_square(images, image_size or min(images.shape[-2:])),
+        resize_square(images, size),
         labels,
         domains,
         class_names=class_names,
         domain_names=domain_names,
         splits={**dealt, **own},
+        originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
     )
 
 

@@ -15,6 +15,7 @@ from metatc2.data.decoding import ValueRange
 from metatc2.data.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, files_in, is_image, sub_folders
+from metatc2.data.originals import Digests, no_digests
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -36,6 +37,7 @@ class Clips:
         clip_names: one name a clip: its folder, from the source on.
         splits: named sets of clips, each an int64 vector: ``train``, ``test``, ``val`` where the folders have them.
         notes: facts worth recording with a result: ``frames_asked``, ``unreadable`` (frames), ``clips_left_out``.
+        originals: of the frames, see `ImageStore`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Clips:
     clip_names: tuple[str, ...]
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Mapping[str, str | int] = field(default_factory=dict)
+    originals: Digests = field(default_factory=no_digests)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,6 +136,7 @@ def load_clips(
         tuple(canonical(clip.folder.relative_to(root).as_posix()) for clip in kept),
         {split: torch.tensor(rows) for split, rows in parts.items() if split},
         {"frames_asked": frames, "unreadable": len(read.reasons), "clips_left_out": len(clips) - len(kept)},
+        read.originals,
     )
 
 
@@ -154,6 +158,7 @@ def clips_store(
         domain_names=clips.clip_names,
         splits={name: torch.isin(clips.clip, own).nonzero().flatten() for name, own in clips.splits.items()},
         notes=clips.notes,
+        originals=clips.originals,
     )
 
 

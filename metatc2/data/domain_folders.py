@@ -75,4 +75,5 @@ def load_domains(
             **{domain: (owner == i).nonzero().flatten() for i, domain in enumerate(domains) if domain != "all"},
         },
         notes={"unreadable": len(found.reasons)},
+        originals=found.originals,
     )

@@ -110,6 +110,7 @@ def load_folder(
             "ignored_files": ignored,
             "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
         },
+        originals=found.originals,
     )
 
 

@@ -14,15 +14,16 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metatc2.data.decoding import Depth
-from metatc2.data.depths import warn_of_depths
-from metatc2.data.readers import DepthReader, Reader
+from metatc2.data.decoding import BINS, Decoded, Depth
+from metatc2.data.depths import depth_row, warn_of_depths
+from metatc2.data.originals import Digests, no_digests
+from metatc2.data.readers import LookingReader, Reader
 from metatc2.data.remembered import Facts, recall, remember
 from metatc2.data.resize import join
 from metatc2.data.streaming import Images, StreamedImages, worker_threads
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another
-_FACTS = ("channels", "labels", "digests", "depths", "reasons")
+_FACTS = ("channels", "labels", "digests", "originals", "depths", "reasons")
 
 
 class Unreadable(Exception):
@@ -41,6 +42,7 @@ class Gathered:
         images: uint8 ``(N, C, size, size)``, grey if all are grey, else colour.
         labels: int64 ``(N,)``.
         rows: int64 ``(N,)``: rows of the reader that could be read.
+        originals: see `ImageStore`; 0 where the reader does not tell.
         digests: SHA-256 of each image's pixels, uint8 ``(N, 32)``, if asked for.
         reasons: by row of the reader: why it could not be read.
     """
@@ -48,6 +50,7 @@ class Gathered:
     images: Images
     labels: Tensor
     rows: Tensor
+    originals: Digests
     digests: Tensor
     reasons: Mapping[int, str]
 
@@ -104,27 +107,36 @@ def _gathered(found: Facts, images: Images) -> Gathered:
     rows = torch.from_numpy(readable)
     unreadable = (found["channels"] == 0).nonzero()[0].tolist()
     reasons = dict(zip(unreadable, found["reasons"].tolist(), strict=True))
-    return Gathered(images, labels[rows], rows, digests[rows] if len(digests) else digests, reasons)
+    return Gathered(
+        images,
+        labels[rows],
+        rows,
+        found["originals"][readable],
+        digests[rows] if len(digests) else digests,
+        reasons,
+    )
 
 
 def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
-    """Channels (0: unreadable), labels, digests, depths and why images could not be read; pixels go to `kept`."""
+    """Channels (0: unreadable), labels, digests, originals, depths and why images could not be read; pixels go to `kept`."""
     count = len(reader)
     channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
     checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
+    originals = no_digests(count)
     depths: list[tuple[float, ...]] = []
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd metadata
-        for row, (pixels, label, depth, reason) in enumerate(_in_order(reader, workers)):
-            if pixels is None:
+        for row, (image, label, reason) in enumerate(_in_order(reader, workers)):
+            if image is None:
                 if not skip:
                     raise Unreadable(row, reason)
                 reasons.append(reason)
                 continue
-            channels[row], labels[row] = pixels.shape[0], label
-            if depth is not None:
-                depths.append((row, *depth))
+            pixels = image.pixels
+            channels[row], labels[row], originals[row] = pixels.shape[0], label, image.original
+            if image.depth is not None:
+                depths.append(depth_row(row, image.depth))
             if digests:
                 checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
             if kept is not None:
@@ -133,21 +145,23 @@ def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Te
         "channels": channels,
         "labels": labels,
         "digests": checksums,
-        "depths": np.array(depths, dtype=np.float64).reshape(-1, 1 + len(Depth._fields)),
+        "originals": originals,
+        "depths": np.array(depths, dtype=np.float64).reshape(-1, len(Depth._fields) + BINS),
         "reasons": np.array(reasons, dtype=np.str_),
     }
 
 
-def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Tensor | None, int, Depth | None, str]]:
-    def read(row: int) -> tuple[Tensor | None, int, Depth | None, str]:
+def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Decoded | None, int, str]]:
+    def read(row: int) -> tuple[Decoded | None, int, str]:
         try:
-            if isinstance(reader, DepthReader):
-                pixels, label, depth = reader.look(row)
+            if isinstance(reader, LookingReader):
+                image, label = reader.look(row)
             else:
-                (pixels, label), depth = reader.read(row), None
-            return pixels, int(label), depth, ""
+                pixels, label = reader.read(row)
+                image = Decoded(pixels, None, 0)
+            return image, int(label), ""
         except Exception as error:  # Pillow raises a dozen kinds on damaged files
-            return None, -1, None, reason_of(error)
+            return None, -1, reason_of(error)
 
     pool: ThreadPoolExecutor | nullcontext[None] = worker_threads(workers) if workers else nullcontext()
     with pool as threads:

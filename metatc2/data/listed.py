@@ -83,6 +83,7 @@ def listed_store(
         },
         notes=notes or {},
         metric=metric,
+        originals=found.originals,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from metatc2.data.decoding import Depth, ValueRange, read_image
+from metatc2.data.decoding import Decoded, ValueRange, read_image
 
 
 class Reader(Protocol):
@@ -39,11 +39,11 @@ class Reader(Protocol):
 
 
 @runtime_checkable
-class DepthReader(Protocol):
-    """A reader that also tells what became of images of more than 8 bits a pixel."""
+class LookingReader(Protocol):
+    """A reader that also tells what an image was before it became pixels of a store."""
 
-    def look(self, row: int) -> tuple[Tensor, int, Depth | None]:
-        """As `Reader.read`, with the `Depth`."""
+    def look(self, row: int) -> tuple[Decoded, int]:
+        """As `Reader.read`, with what `Decoded` says beside the pixels."""
         ...
 
 
@@ -66,14 +66,14 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.files)
 
-    def look(self, row: int) -> tuple[Tensor, int, Depth | None]:
-        """Pixels, label and depth; see `DepthReader`."""
-        pixels, depth = read_image(self.files[row], self.size, self.value_range)
-        return pixels, self.labels[row], depth
+    def look(self, row: int) -> tuple[Decoded, int]:
+        """See `LookingReader`."""
+        return read_image(self.files[row], self.size, self.value_range), self.labels[row]
 
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
-        return self.look(row)[:2]
+        found, label = self.look(row)
+        return found.pixels, label
 
     def identity(self) -> str:
         """SHA-256 over labels, names, sizes and times of the files; see `Reader`."""

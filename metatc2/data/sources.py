@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from metatc2.data.arrays import load_npz
 from metatc2.data.chestx import load_chestx
 from metatc2.data.clips import clips_store
@@ -17,6 +19,7 @@ from metatc2.data.folder import load_folder
 from metatc2.data.glyphs import load_glyphs
 from metatc2.data.isic import load_isic
 from metatc2.data.mit67 import load_mit67
+from metatc2.data.originals import gray_digests
 from metatc2.data.resize import resize_square, to_channels
 from metatc2.data.shapes import LABELS, load_shapes
 from metatc2.data.store import ImageStore
@@ -116,4 +119,9 @@ def load(
     else:
         images = images if image_size in (None, store.image_size) else resize_square(images, image_size)
         images = images if channels is None else to_channels(images, channels)
-    return store if images is store.images else replace(store, images=images)
+    if images is store.images:
+        return store
+    originals = store.originals
+    if not len(originals) and isinstance(store.images, Tensor) and images.shape[-1] != store.image_size:
+        originals = gray_digests(store.images)
+    return replace(store, images=images, originals=originals)

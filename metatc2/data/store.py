@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metatc2.data.originals import Digests, no_digests
 from metatc2.data.remembered import recall, remember
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 from metatc2.errors import InputError, nearest
@@ -35,6 +36,9 @@ class ImageStore:
         notes: facts worth recording with a result, e.g. how many files could not be read.
         metric: what the data set's convention reports, one of `METRICS`: the share of images classified rightly, or that
             share in each class, averaged over classes.
+        originals: uint64 ``(N,)``: a digest of each image as it was before it was resized (see `metatc2.data.originals`), by
+            which images are told at any size; 0 where it is unknown, and none at all where nothing was resized. No part of
+            the checksum. Those of other than N images are dropped.
 
     Raises:
         InputError: if shapes, dtypes, the metric or the class-disjointness of the meta splits do not hold.
@@ -54,6 +58,7 @@ class ImageStore:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: Mapping[str, str | int] = field(default_factory=dict)
     metric: str = "accuracy"
+    originals: Digests = field(default_factory=no_digests)
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -80,6 +85,8 @@ class ImageStore:
         classes = int(self.labels.max()) + 1 if n else 0
         if not self.class_names:
             object.__setattr__(self, "class_names", tuple(str(c) for c in range(classes)))
+        if len(self.originals) not in (0, n):
+            object.__setattr__(self, "originals", no_digests())  # of the images that these were chosen from
         domains = int(self.domains.max()) + 1 if n else 0
         if not self.domain_names:
             object.__setattr__(self, "domain_names", tuple(str(d) for d in range(domains)))

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from metatc2.data.decoding import from_pillow
+from metatc2.data.decoding import Decoded, decoded
 from metatc2.data.readers import files_identity
-from metatc2.data.resize import resize_square
 from metatc2.errors import InputError
 
 
@@ -29,10 +28,15 @@ class TorchvisionImages:
     def __len__(self) -> int:
         return len(self.opened)
 
+    def look(self, row: int) -> tuple[Decoded, int]:
+        """See `LookingReader`."""
+        image, label = self.opened[row][:2]
+        return decoded(image, self.size), int(label)
+
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
-        image, label = self.opened[row][:2]
-        return resize_square(from_pillow(image)[None], self.size)[0], int(label)
+        found, label = self.look(row)
+        return found.pixels, label
 
     def identity(self) -> str:
         """Empty where torchvision does not tell which files it reads; see `Reader`."""

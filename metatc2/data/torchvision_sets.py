@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from metatc2.data.gather import Unreadable, gather
+from metatc2.data.originals import Digests, gray_digests, no_digests
 from metatc2.data.resize import join, resize_square
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
@@ -133,6 +134,7 @@ def load_torchvision(
         raise MissingPackage(f"{name} is read with {source.needs}; install it with: pip install {source.needs}")
     folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
     images: list[Images] = []
+    originals: list[Digests] = []
     labels: list[Tensor] = []
     names: list[str] = []
     parts: dict[str, Tensor] = {}
@@ -144,13 +146,14 @@ def load_torchvision(
             missing.append(part)
             continue
         files[part] = image_files(opened)
-        pixels, targets, part_names, rows = _contents(name, opened, image_size or source.size, stream, workers)
+        pixels, targets, part_names, rows, known = _contents(name, opened, image_size or source.size, stream, workers)
         if source.separate:
             targets = targets + len(names)
             names += part_names
         elif len(part_names) > len(names):
             names = part_names
         images.append(pixels)
+        originals.append(known)
         labels.append(targets)
         parts[part] = torch.arange(start, start + len(pixels))
         if source.lists is not None:
@@ -173,6 +176,7 @@ def load_torchvision(
         splits={**meta, **parts},
         notes={"missing_splits": ", ".join(missing)} if missing else {},
         metric=source.metric,
+        originals=np.concatenate(originals),
     )
 
 
@@ -224,8 +228,8 @@ def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, downloa
 
 def _contents(
     name: str, opened: Any, size: int, stream: bool, workers: int
-) -> tuple[Images, Tensor, list[str], Tensor]:
-    """Pixels, labels (-1: none), class names, and which row of the opened data set each image is."""
+) -> tuple[Images, Tensor, list[str], Tensor, Digests]:
+    """Pixels, labels (-1: none), class names, which row of the opened data set each image is, and originals."""
     pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
     if isinstance(pixels, Tensor | np.ndarray) and targets is not None:
         array = torch.as_tensor(pixels)
@@ -236,7 +240,8 @@ def _contents(
         images = resize_square(array, size)  # no copy of the whole before: STL-10 holds 2.8 GB
         labels = torch.as_tensor(np.asarray(targets)).long()
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the digit, then its writer and more
-        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels))
+        known = no_digests() if array.shape[-2:] == (size, size) else gray_digests(array)
+        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels)), known
     if not len(opened):
         raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
     ordered = SOURCES[name].unordered
@@ -249,11 +254,11 @@ def _contents(
         ) from error
     names = _names(opened, int(found.labels.max()) + 1)
     if not ordered:
-        return found.images, found.labels, names, found.rows
+        return found.images, found.labels, names, found.rows, found.originals
     order, labels = _order(found.labels, found.digests, names)
-    if isinstance(found.images, StreamedImages):
-        return found.images.select(order), labels, sorted(names), found.rows[order]
-    return found.images[order], labels, sorted(names), found.rows[order]
+    whole = found.images
+    sorted_images: Images = whole.select(order) if isinstance(whole, StreamedImages) else whole[order]
+    return sorted_images, labels, sorted(names), found.rows[order], found.originals[order.numpy()]
 
 
 def _together(parts: list[Images]) -> Images:

@@ -26,6 +26,7 @@ from metatc2.errors import InputError
 from metatc2.learners import Learner
 from metatc2.transfer.encoding import encode
 from metatc2.transfer.features import evaluation_mode, extract, finite
+from metatc2.transfer.numbers import whole
 from metatc2.views import Views
 
 ENCODER, CALIBRATED = "encoder", "calibrated"
@@ -138,10 +139,8 @@ def diagnose(
         raise InputError(
             "diagnose: task conflict needs both a learner and a sampler of its episodes; give both or neither"
         )
-    if max_images < 2 or batch < 1 or episodes < 1:
-        raise InputError(
-            f"diagnose: max_images must be at least 2, batch and episodes at least 1, got {max_images}, {batch} and {episodes}"
-        )
+    max_images, batch = whole(max_images, "diagnose: max_images", 2), whole(batch, "diagnose: batch", 1)
+    episodes, seed = whole(episodes, "diagnose: episodes", 1), whole(seed, "diagnose: seed")
     generator = torch.Generator().manual_seed(seed)
     available = store.rows(split)
     if len(available) < 2:

@@ -11,6 +11,7 @@ from torch import Tensor
 from metatc2.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from metatc2.episodes.draws import stream
 from metatc2.errors import InputError, nearest
+from metatc2.transfer.numbers import whole, wholes
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def corruption_robustness(
     for name in names:
         if name not in CORRUPTIONS:
             raise InputError(f"corruption robustness: unknown corruption {name!r}; {nearest(name, CORRUPTIONS)}")
-    levels = tuple(severities)
+    levels = wholes(severities, "corruption robustness: severities", 1)
     if not names or len(set(names)) < len(names):
         raise InputError(f"corruption robustness: name each corruption once, at least one, got {names}")
     if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(SEVERITIES):
@@ -103,8 +104,7 @@ def corruption_robustness(
             f"corruption robustness: images must be uint8 (N, C, H, W), not empty, with one label each, "
             f"got {images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}"
         )
-    if batch < 1 or seed < 0:
-        raise InputError(f"corruption robustness: batch must be at least 1 and seed at least 0, got {batch} and {seed}")
+    batch, seed = whole(batch, "corruption robustness: batch", 1), whole(seed, "corruption robustness: seed", 0)
 
     def judge(some: Tensor, truth: Tensor) -> Tensor:
         found = features(some)

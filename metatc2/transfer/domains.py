@@ -13,6 +13,7 @@ from metatc2.errors import InputError
 from metatc2.rows import unit_rows
 from metatc2.transfer.few_shot import few_shot
 from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.numbers import whole
 from metatc2.transfer.sampling import Episodes
 
 Judge = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -181,9 +182,10 @@ def domain_episodes(
     >>> drawn.query.shape, domains[drawn.query].unique().tolist(), domains[drawn.support].unique().tolist()
     (torch.Size([4, 2, 2]), [1], [0])
     """
-    for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1), ("episodes", episodes, 1)):
-        if value < least:
-            raise InputError(f"leave one domain out: {name} must be at least {least}, got {value}")
+    way, shot, query, episodes = (
+        whole(value, f"leave one domain out: {name}", least)
+        for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1), ("episodes", episodes, 1))
+    )
     bank, asked, missing = _sides(labels, domains, held_out, least=shot, way=way)
     classes = torch.unique(labels[asked])
     other, other_start, other_count = _by_class(labels, bank, classes)
@@ -225,8 +227,7 @@ def leave_one_domain_out_few_shot(
         InputError: as `leave_one_domain_out` and `domain_episodes`.
     """
     features, labels, domains, names = _checked(features, labels, domains, held_out)
-    if seed < 0:
-        raise InputError(f"leave one domain out: seed must be at least 0, got {seed}")
+    seed = whole(seed, "leave one domain out: seed", 0)
     correct, rows, excluded = [], [], []
     for name in names:
         generator = stream(seed, name)

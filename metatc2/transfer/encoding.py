@@ -111,6 +111,8 @@ def rows_from(out: Any, count: int, name: str) -> Tensor:
     metatc2.errors.InputError: the encoder must map (2, C, H, W) to a tensor (2, D), got a tuple of 2: (2, 3), (2, 5); wrap it
     in a module whose forward returns the one tensor that is meant
     """
+    if isinstance(out, Tensor) and not is_dense(out):
+        raise InputError(f"{name} must return a dense tensor, got {layout_of(out)}; call to_dense() in its forward")
     if isinstance(out, Tensor) and out.ndim == 2 and len(out) == count and out.shape[1]:
         if out.is_floating_point():
             return out
@@ -123,6 +125,20 @@ def rows_from(out: Any, count: int, name: str) -> Tensor:
     else:
         fix = "return a tensor"
     raise InputError(f"{name} must map ({count}, C, H, W) to a tensor ({count}, D), got {described(out)}; {fix}")
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor has an element for each index, in memory of its own.
+
+    >>> is_dense(torch.eye(2)), is_dense(torch.eye(2).to_sparse())
+    (True, False)
+    """
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def layout_of(tensor: Tensor) -> str:
+    """How a tensor is stored, for an error."""
+    return "a nested tensor" if tensor.is_nested else f"{tensor.dtype} {tensor.layout}"
 
 
 def described(out: Any) -> str:

@@ -17,6 +17,7 @@ from metatc2.transfer.encoding import check_encoder, rows_from
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.few_shot import HEADS
 from metatc2.transfer.intervals import mean_interval, stratified_half_width
+from metatc2.transfer.numbers import whole
 from metatc2.transfer.protocols import PROTOCOLS, Measured, Options, Subject
 from metatc2.transfer.results import Row
 from metatc2.transfer.targets import Target, fingerprint
@@ -120,6 +121,7 @@ def evaluate(
         fine_tune_in_train_mode=fine_tune_in_train_mode,
         fit=fit,
     )
+    seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
     rows: list[Row] = []
@@ -153,7 +155,8 @@ def _usable(encoder: nn.Module | FeatureFunction | None, name: str) -> nn.Module
     def checked(images: Tensor) -> Tensor:
         found: Any = encoder(images)
         found = torch.from_numpy(found) if isinstance(found, np.ndarray) else found
-        return rows_from(found, len(images), name).detach()
+        rows = rows_from(found, len(images), name).detach()
+        return rows.clone() if rows.is_inference() else rows
 
     return checked
 

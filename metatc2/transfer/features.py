@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metatc2.errors import InputError
 from metatc2.module_state import evaluation_mode
 from metatc2.transfer.encoding import check_encoder, encode, place_of
 from metatc2.transfer.inputs import finite, images_of
+from metatc2.transfer.numbers import whole
 
 __all__ = ["evaluation_mode", "extract", "finite", "raw_pixels"]
 
@@ -46,8 +46,7 @@ def extract(
     torch.Size([3, 4])
     """
     images = images_of(images, "features: images")
-    if batch < 1:
-        raise InputError(f"extract: batch must be at least 1, got {batch}")
+    batch = whole(batch, "extract: batch", 1)
     check_encoder(encoder, name)
     where = place_of(encoder, device, images.device)
     parts = []

@@ -18,6 +18,7 @@ from metatc2.module_state import evaluation_mode
 from metatc2.replacing import refuse_outside_parameters
 from metatc2.transfer.encoding import check_encoder, encode, own_copy, place_of
 from metatc2.transfer.inputs import images_of, labels_of
+from metatc2.transfer.numbers import reals, whole
 from metatc2.transfer.selection import choose, validation_loss
 from metatc2.views import Views
 
@@ -131,8 +132,9 @@ def fine_tune(
     (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(
         encoder, (train, train_labels), (validation, validation_labels), (test, test_labels)
     )
-    if steps < 1 or batch < 1:
-        raise InputError(f"fine-tune: steps and batch must be at least 1, got {steps} and {batch}")
+    steps, batch = whole(steps, "fine-tune: steps", 1), whole(batch, "fine-tune: batch", 1)
+    tried = tuple(sorted(set(reals(rates, "fine-tune: rates", above=0))))
+    decays = tuple(sorted(set(reals(weight_decays, "fine-tune: weight_decays", least=0))))
     for name, values, low in (("rates", rates, "above 0"), ("weight_decays", weight_decays, "at least 0")):
         if not values or not all(math.isfinite(v) and (v > 0 or (v == 0 and name != "rates")) for v in values):
             raise InputError(f"fine-tune: {name} must be numbers {low}, at least one, got {tuple(values)}")
@@ -144,7 +146,6 @@ def fine_tune(
     seed = int(torch.randint(2**62, (), generator=generator))
     run = _Recipe(encoder, steps, batch, views, batch_norm, where, seed)
 
-    tried, decays = tuple(sorted(set(rates))), tuple(sorted(set(weight_decays)))
     table, losses = torch.full((2, len(tried), len(decays)), math.nan, dtype=torch.float64)
     answers: dict[tuple[int, ...], Tensor] = {}
     names = torch.unique(train_labels)
@@ -220,8 +221,16 @@ class _Recipe:
 
     def _copy(self, some: Tensor, classes: int) -> nn.Module:
         encoder = own_copy(self.encoder, "fine-tune: the encoder").to(self.device).float()
+        # Weights that were made in inference mode have no gradients; copies of them made here have.
         with evaluation_mode(encoder), torch.enable_grad():
+            for parameter in encoder.parameters():
+                parameter.requires_grad_(parameter.is_floating_point())
             features = encode(encoder, some.to(self.device).float() / 255, "fine-tune: the encoder")
+            if not features.requires_grad:
+                raise InputError(
+                    "fine-tune: no gradient comes out of the encoder, so only the head would learn; take torch.no_grad, "
+                    "torch.inference_mode or detach out of its forward, or measure it by a protocol on features"
+                )
             refuse_outside_parameters(encoder, self.encoder, features, "fine-tune: the encoder")
         head = nn.Linear(features.shape[1], classes, device=self.device)
         nn.init.zeros_(head.weight)

@@ -11,6 +11,7 @@ from torch import Tensor
 from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError
 from metatc2.rows import for_computing
+from metatc2.transfer.encoding import is_dense, layout_of
 
 
 def feature_sides(sides: dict[str, Any]) -> list[Tensor]:
@@ -127,7 +128,12 @@ def finite(features: Tensor, name: str) -> Tensor:
 
 def _tensor(value: Any, name: str, wanted: str) -> Tensor:
     if isinstance(value, Tensor):
-        return value.detach()
+        if not is_dense(value):
+            raise InputError(
+                f"{name} must be a dense tensor, {wanted}, got {layout_of(value)}; convert it with to_dense()"
+            )
+        # What was computed in inference mode cannot take part in every computation; a copy can.
+        return value.detach().clone() if value.is_inference() else value.detach()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         try:
             return torch.from_numpy(np.ascontiguousarray(value))

@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.transfer.numbers import real
 
 
 def mean_interval(values: Tensor | Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,7 +32,7 @@ def mean_interval(values: Tensor | Sequence[float], *, confidence: float = 0.95)
             f"interval: a 95 % interval needs at least 2 values, got shape {tuple(x.shape)}; "
             "use more episodes, images or seeds"
         )
-    quantile = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1))
+    quantile = float(stats.t.ppf((1 + _confidence(confidence)) / 2, len(x) - 1))
     return float(x.mean()), quantile * float(x.std()) / len(x) ** 0.5
 
 
@@ -79,5 +80,9 @@ def stratified_half_width(values: Tensor, strata: Tensor, *, confidence: float =
         own = x[strata == stratum]
         groups += 1
         square += len(own) * float(own.var()) if len(own) > 1 else 0.0
-    quantile = float(stats.t.ppf((1 + confidence) / 2, max(n - groups, 1)))
+    quantile = float(stats.t.ppf((1 + _confidence(confidence)) / 2, max(n - groups, 1)))
     return float(quantile * square**0.5 / n)
+
+
+def _confidence(value: float) -> float:
+    return real(value, "interval: confidence", above=0, below=1, fix="; 95 % is 0.95")

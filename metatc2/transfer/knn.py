@@ -9,6 +9,7 @@ from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.rows import unit_rows
 from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.numbers import real, whole
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26
@@ -47,9 +48,7 @@ def knn(
         )
     bank_labels = labels_of(bank_labels, "k-NN bank_labels", len(bank))
     query_labels = labels_of(query_labels, "k-NN query_labels", len(queries))
-    if k < 1 or not temperature > 0:
-        raise InputError(f"k-NN: k must be at least 1 and temperature above 0, got k={k}, temperature={temperature}")
-    k = min(k, len(bank))
+    k, temperature = min(whole(k, "k-NN: k", 1), len(bank)), real(temperature, "k-NN: temperature", above=0)
     names, classes = torch.unique(bank_labels, return_inverse=True)
     unit, directions = unit_rows(bank), unit_rows(queries)
     chunk = max(1, _CHUNK_BYTES // (unit.element_size() * (len(bank) + 4 * k)))

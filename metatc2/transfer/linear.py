@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.numbers import real, reals, whole
 from metatc2.transfer.selection import choose, validation_loss
 from metatc2.transfer.softmax_regression import minimise
 
@@ -93,7 +94,9 @@ def linear(
     1.0
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
-    (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(sides, grid)
+    (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(sides)
+    grid = reals(grid, "linear: grid", above=0, fix="; use e.g. L2_GRID")
+    tolerance, steps = real(tolerance, "linear: tolerance", above=0), whole(steps, "linear: steps", 1)
     names = torch.unique(torch.cat([train_labels, validation_labels]))
     if not bool(torch.isin(test_labels, names).all()):
         raise InputError("linear: test has classes that train and validation lack; split each class over all three")
@@ -121,14 +124,16 @@ def linear(
             # A class that only validation has gets no score that means anything.
             losses[i] = validation_loss(scores[:, fitted], fitted, choosing, per_class=per_class)
             weights[i] = one
-    chosen = choose(found[order], losses[order])
+    # Ascending, and each value once, as the rule for equals wants it.
+    ascending = sorted({grid[i]: i for i in order}.values(), key=lambda i: grid[i])
+    chosen = choose(found[ascending], losses[ascending])
     assert chosen is not None  # features are finite, and so is what is computed from them
-    best = order[chosen[0]]
+    best = ascending[chosen[0]]
 
-    whole = torch.cat([train, validation])
-    refit_axes = _Axes(whole)
+    both = torch.cat([train, validation])
+    refit_axes = _Axes(both)
     w, met = minimise(
-        refit_axes.rotate(whole)[None],
+        refit_axes.rotate(both)[None],
         torch.cat([fitting, choosing])[None],
         len(names),
         torch.tensor([grid[best]], dtype=torch.float64, device=rows.device),
@@ -182,7 +187,7 @@ def _accuracy(right: Tensor, labels: Tensor, per_class: bool) -> float:
     return float((classes.bincount(weights=right.double()) / counts).mean())
 
 
-def _check(sides: Sequence[tuple[str, Tensor, Tensor]], grid: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+def _check(sides: Sequence[tuple[str, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """Features in one precision, and labels."""
     rows = feature_sides({f"linear: {name}": features for name, features, _ in sides})
     for (name, _, _), own in zip(sides, rows, strict=True):
@@ -193,6 +198,4 @@ def _check(sides: Sequence[tuple[str, Tensor, Tensor]], grid: Sequence[float]) -
     ]
     if len(torch.unique(labels[0])) < 2:
         raise InputError("linear: train has one class, and there is nothing to tell apart; name another target")
-    if not grid or not all(value > 0 for value in grid):
-        raise InputError(f"linear: grid must hold values above 0, got {list(grid)[:5]}; use e.g. L2_GRID")
     return list(zip(rows, labels, strict=True))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.numbers import real, reals, whole
 from metatc2.transfer.selection import choose, validation_loss
 
 # Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
@@ -105,14 +106,11 @@ def linear_sgd(
     train_labels = labels_of(train_labels, "linear-SGD: train_labels", len(train))
     validation_labels = labels_of(validation_labels, "linear-SGD: validation_labels", len(validation))
     test_labels = labels_of(test_labels, "linear-SGD: test_labels", len(test))
-    if epochs < 1 or batch < 1 or not rates or not all(0 < rate < math.inf for rate in rates) or weight_decay < 0:
-        raise InputError(
-            f"linear-SGD: epochs and batch must be at least 1, rates positive, weight_decay at least 0, "
-            f"got {epochs}, {batch}, {tuple(rates)} and {weight_decay}"
-        )
+    epochs, batch = whole(epochs, "linear-SGD: epochs", 1), whole(batch, "linear-SGD: batch", 1)
+    weight_decay = real(weight_decay, "linear-SGD: weight_decay", least=0)
     if schedule not in SCHEDULES:
         raise InputError(f"linear-SGD: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
-    tried = sorted(set(rates))
+    tried = sorted(set(reals(rates, "linear-SGD: rates", above=0)))
     options = _Options(epochs, batch, weight_decay, schedule, standardise)
     probe = _fit(train, train_labels, tried, options, generator)
     accuracies, losses = probe.judged(validation, validation_labels)

@@ -11,6 +11,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.rows import unit_rows
 from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.transfer.numbers import wholes
 
 # Similarities held at once, of which about four arrays live.
 _CHUNK_BYTES = 2**26
@@ -74,6 +75,7 @@ def retrieval(
     queries, gallery = feature_sides({"retrieval queries": queries, "retrieval gallery": gallery})
     query_labels = labels_of(query_labels, "retrieval query_labels", len(queries))
     gallery_labels = labels_of(gallery_labels, "retrieval gallery_labels", len(gallery))
+    ks = wholes(ks, "retrieval: ks", 1)
     _check(queries, gallery, ks, alone)
     asked = unit_rows(queries)
     shelf = asked if alone else unit_rows(gallery)
@@ -124,7 +126,7 @@ def _check(queries: Tensor, gallery: Tensor, ks: Sequence[int], alone: bool) -> 
             f"got {tuple(queries.shape)} and {tuple(gallery.shape)}"
         )
     most = len(gallery) - alone
-    if not ks or min(ks) < 1 or max(ks) > most:
+    if max(ks) > most:
         raise InputError(
             f"retrieval: ks must be from 1 to {most}, the images to rank, got {list(ks)}; name smaller ones"
         )

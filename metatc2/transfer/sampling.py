@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metatc2.episodes.draws import sample_without_replacement
 from metatc2.errors import InputError
+from metatc2.transfer.numbers import whole
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = 
     1
     """
     counts = torch.unique(labels, return_counts=True)[1]
-    for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1)):
-        if value < least:
-            raise InputError(f"few-shot on {target}: {name} must be at least {least}, got {value}")
+    way, shot, query = (
+        whole(value, f"few-shot on {target}: {name}", least)
+        for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1))
+    )
     large = counts[counts > shot]
     if len(large) < way:
         sizes = f"of {int(counts.min())} to {int(counts.max())} images" if len(counts) else "at all"
@@ -130,8 +132,8 @@ def sample_episodes(
     (torch.Size([7, 2, 1]), torch.Size([7, 2, 4]))
     """
     query = fit_query(labels, way, shot, query, target=target)
-    if episodes < 1:
-        raise InputError(f"few-shot on {target}: episodes must be at least 1, got {episodes}")
+    way, shot = whole(way, "way"), whole(shot, "shot")
+    episodes = whole(episodes, f"few-shot on {target}: episodes", 1)
     names, counts = torch.unique(labels, return_counts=True)
     by_class = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts

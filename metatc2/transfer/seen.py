@@ -6,15 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from metatc2.data.digests import ImageSample, image_digests
 from metatc2.data.listing import canonical
+from metatc2.data.originals import Digests
 from metatc2.data.store import ImageStore
 from metatc2.source_names import place, real_path, same_place, split_name, within
 
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3
+# What a file of weights calls the digests that size and channels do not change.
+_GRAY = "luma, before and after resizing"
 
 
 @dataclass(frozen=True)
@@ -24,13 +29,16 @@ class SeenClasses:
     How a source is typed decides nothing: sources of files are compared by their real paths (links, ``.``, ``..``, ``~`` and
     trailing slashes resolved, and by the file system's own word where it knows a name in several spellings). Where a source
     is another one, in another place or opened as another kind, images decide: a copy, an archive, a folder around or
-    inside the one of pre-training is recognized by the pixels that it shares with it.
+    inside the one of pre-training is recognized by the images that it shares with it, at whatever size and in whatever
+    number of channels either was loaded: compared are the pixels as they came from the files or arrays, before resizing, and
+    those that were learnt from. Files that were compressed or resized anew, to another size than that of pre-training, hold
+    other pixels and are not recognized.
 
     Args:
         source: name of the store as it was typed, e.g. ``"cifar10"`` or ``"folder:photos"``.
         names: of the classes.
         place: checksum of the source's real path at the time; empty where it is none of files, or unknown.
-        images: some or all of the images, as the encoder took them.
+        images: some or all of the images, as they were before they were resized and as the encoder took them.
     """
 
     source: str
@@ -41,7 +49,7 @@ class SeenClasses:
     @classmethod
     def of(cls, store: ImageStore, split: str) -> SeenClasses:
         """Those of one split of a store; reads its images once."""
-        images = ImageSample.of(image_digests(store.images, store.rows(split)))
+        images = ImageSample.of(*_digests(store, store.rows(split)))
         return cls(store.name, frozenset(class_names(store, split)), place(store.name), images)
 
     def same_source(self, store: ImageStore) -> bool:
@@ -86,6 +94,7 @@ class SeenClasses:
             "class_names": json.dumps(sorted(self.names)),
             "source_place": self.place,
             "seen_images": self.images.to_text(),
+            "seen_images_of": _GRAY if self.images.gray else "",
         }
 
     @classmethod
@@ -93,7 +102,8 @@ class SeenClasses:
         """What a file of weights says; None where it names no classes.
 
         Args:
-            facts: see `to_facts`; older files lack the place and the images.
+            facts: see `to_facts`; older files lack the place and the images, or know the latter at one size and number of
+                channels alone.
             source: where the file names none.
 
         Raises:
@@ -108,7 +118,8 @@ class SeenClasses:
         names = json.loads(facts["class_names"])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError("class_names must be a list of words")
-        images = ImageSample.from_text(facts.get("seen_images", ""))
+        gray = "seen_images" not in facts or facts.get("seen_images_of", "") == _GRAY
+        images = ImageSample.from_text(facts.get("seen_images", ""), gray=gray)
         return cls(facts.get("source", source), frozenset(names), facts.get("source_place", ""), images)
 
     def _touches(self, store: ImageStore) -> bool:
@@ -122,8 +133,15 @@ class SeenClasses:
         if generated or not self.images.digests:
             return set()
         rows = store.rows(split)
-        again = torch.from_numpy(self.images.among(image_digests(store.images, rows)))
+        known = _digests(store, rows) if self.images.gray else (image_digests(store.images, rows, gray=False),)
+        again = torch.from_numpy(np.logical_or.reduce([self.images.among(each) for each in known]))
         return {store.class_names[label] for label in store.labels[rows[again]].unique().tolist()}
+
+
+def _digests(store: ImageStore, rows: Tensor) -> tuple[Digests, ...]:
+    """Digests of images as they are, and as they were before they were resized, where that is something else."""
+    found = image_digests(store.images, rows)
+    return (found, store.originals[rows.numpy()]) if len(store.originals) else (found,)
 
 
 def class_names(store: ImageStore, split: str) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from metatc2.errors import InputError
 from metatc2.transfer.fine_tune import RATES, STEPS, WEIGHT_DECAYS, fine_tune
 from metatc2.transfer.inputs import feature_sides, images_of, labels_of
 from metatc2.transfer.linear import L2_GRID
+from metatc2.transfer.numbers import real, reals, whole
 from metatc2.transfer.selection import choose, validation_loss
 from metatc2.views import Views
 
@@ -78,11 +78,10 @@ def label_fraction(labels: Tensor, fraction: float, *, seed: int = 0) -> Tensor:
     [10, 4, 1]
     """
     labels = labels_of(labels, "semi-supervised: labels").cpu()
-    if not len(labels) or not 0 < fraction <= 1:
-        raise InputError(
-            f"semi-supervised: needs labels (N,) and a fraction above 0 and at most 1 (1 % is 0.01), "
-            f"got {tuple(labels.shape)} and {fraction}"
-        )
+    if not len(labels):
+        raise InputError("semi-supervised: needs labels (N,), at least one, got none")
+    fraction = real(fraction, "semi-supervised: fraction", above=0, most=1, fix="; 1 % is 0.01")
+    seed = whole(seed, "semi-supervised: seed", 0)
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     grouped = shuffled[labels[shuffled].argsort(stable=True)]
     counts = torch.unique_consecutive(labels[grouped], return_counts=True)[1]
@@ -139,14 +138,12 @@ def semi_supervised_linear(
     train_labels = labels_of(train_labels, "semi-supervised: train_labels", len(train))
     validation_labels = labels_of(validation_labels, "semi-supervised: validation_labels", len(validation)).cpu()
     test_labels = labels_of(test_labels, "semi-supervised: test_labels", len(test))
-    if not l2 or not all(0 < value < math.inf for value in l2):
-        raise InputError(f"semi-supervised: l2 must be positive numbers, at least one, got {tuple(l2)}")
     rows = label_fraction(train_labels, fraction, seed=seed)
     x, y = train[rows.to(train.device)].double().cpu().numpy(), train_labels.cpu()[rows].numpy()
     if len(np.unique(y)) < 2:
         raise InputError("semi-supervised: the training images are all of one class; give at least two classes")
     model = LogisticRegression(warm_start=True, max_iter=_ROUNDS, tol=1e-6)
-    values = sorted(set(l2))
+    values = sorted(set(reals(l2, "semi-supervised: l2", above=0)))
     names, predictions = torch.unique(train_labels.cpu()[rows]), {}
     accuracies, losses = torch.zeros(2, len(values), dtype=torch.float64)
     inputs, asked = validation.double().cpu().numpy(), test.double().cpu().numpy()

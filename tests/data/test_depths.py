@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from PIL import Image
 
 from metatc2.data import DepthLost, load
 from metatc2.data.clips import load_clips
-from metatc2.data.decoding import from_pillow
+from metatc2.data.decoding import declared_range, from_pillow
 from metatc2.errors import InputError
 
 RAMP = np.arange(4096).reshape(64, 64)
@@ -187,3 +189,151 @@ def test_a_range_that_is_none(limits: tuple[float, ...]) -> None:
 
 def test_the_range_changes_no_image_of_eight_bits() -> None:
     assert torch.equal(load("digits").images, load("digits", value_range=(0, 4095)).images)  # type: ignore[arg-type]
+
+
+def said(root: Path, **options: Any) -> str:
+    """What is said of a folder, in one warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(f"folder:{root}", image_size=64, **options)
+    assert len(caught) <= 1
+    assert all(warning.category is DepthLost for warning in caught)
+    return str(caught[0].message) if caught else ""
+
+
+def write_ppm(file: Path, values: NDArray[np.integer], white: int = 65535, kind: int = 6) -> None:
+    colors = np.repeat(values[..., None], 3, axis=2) if kind in (3, 6) else values
+    data = b" ".join(b"%d" % v for v in colors.ravel()) if kind == 3 else colors.astype(">u2").tobytes()
+    file.write_bytes(b"P%d 64 64 %d\n" % (kind, white) + data)
+
+
+def write_sgi(file: Path, values: NDArray[np.integer]) -> None:
+    head = struct.pack(">hBBHHHHII", 474, 0, 2, 3, 64, 64, 3, 0, 65535)
+    file.write_bytes(head.ljust(512, b"\0") + b"".join(values[::-1].astype(">u2").tobytes() for _ in range(3)))
+
+
+def write_jpeg_2000(file: Path, values: NDArray[np.integer]) -> None:
+    """Of 8 bits, then said to have 16 in each of three components: what was written in them is its upper part."""
+    Image.fromarray((values // 256).astype(np.uint8)).convert("RGB").save(file)
+    content = bytearray(file.read_bytes())
+    at = content.find(b"\xff\x4f\xff\x51")
+    for component in range(3):
+        content[at + 42 + 3 * component] = 15
+    file.write_bytes(content)
+
+
+WIDE_COLORS: dict[str, Callable[[Path, NDArray[np.integer]], None]] = {
+    "6.ppm": write_ppm,
+    "3.ppm": lambda file, values: write_ppm(file, values, kind=3),
+    "colors.png": lambda file, values: file.write_bytes(png_of_16_bit_colours(values)),
+}
+
+
+@pytest.mark.parametrize("format_", WIDE_COLORS)
+def test_wide_colors_of_every_format_are_said(tmp_path: Path, format_: str) -> None:
+    for name, values, words in (
+        (
+            "twelve bits",
+            RAMP,
+            r"keeps 1[67] gray levels, since 65535 is white and no value of the source is above [34]\d\d\d;",
+        ),
+        (
+            "bright",
+            RAMP + 57344,
+            r"keeps 1[67] gray levels, since 0 is black, 65535 is white and no value .* below 5\d+ or",
+        ),
+        ("seven bits", RAMP // 32, "keeps 1 gray level, since 65535 is white"),
+        ("all", RAMP * 16, ""),
+    ):
+        root = scans(tmp_path / name, lambda f, i, v=values: WIDE_COLORS[format_](f, v), format_)
+        found = said(root)
+        assert re.search(words, found) if words else not found, found
+        # Naming black and white gives nothing back that Pillow has thrown away.
+        assert not words or found.endswith("so store colors with 8 bits, scaled to them")
+
+
+def test_a_header_says_how_wide_colors_are(tmp_path: Path) -> None:
+    root = scans(tmp_path / "own white", lambda f, i: write_ppm(f, RAMP, 4095), "ppm")
+    assert not said(root)  # a header that names 4095 as the largest value
+    assert levels(root) in (255, 256)
+    wide = tmp_path / "wide.jp2"
+    write_jpeg_2000(wide, RAMP)
+    narrow = tmp_path / "narrow.jp2"
+    Image.fromarray(RAMP.astype(np.uint8)).convert("RGB").save(narrow)
+    write_sgi(tmp_path / "wide.sgi", RAMP)
+    for file, expected in ((wide, (0.0, 65535.0)), (narrow, None), (tmp_path / "wide.sgi", (0.0, 65535.0))):
+        with Image.open(file) as opened:
+            assert declared_range(opened) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "limits"),
+    [
+        (RAMP / 4095e3, r"keeps 1 of 4096 gray level, since 1 is white .* above 0\.001;", (0, 0.001)),
+        (
+            RAMP / 4095 * 0.02 + 0.5,
+            r"keeps \d of 4096 .* 0 is black, 1 is white and .* below 0\.5 or above 0\.52",
+            (0.5, 0.52),
+        ),
+        (RAMP + 30000.0, r"keeps 17 of 4096 .* below 30000 or above 34095", (30000, 34095)),
+        (-RAMP / 4095, r"keeps 1 of 4096 gray .* values below 0 .*has -1 to 0", (-1, 0)),
+        (RAMP * 1e-40, r"keeps 1 of 4096 gray level", None),
+        (RAMP / 4095, "", None),
+    ],
+    ids=["thousandths", "narrow", "large", "negative", "tiny", "full"],
+)
+def test_floats_that_lose_their_range_are_said(
+    tmp_path: Path, values: NDArray[np.floating], words: str, limits: tuple[float, float] | None
+) -> None:
+    root = scans(tmp_path, saved(values.astype(np.float32)), "tif")
+    found = said(root)
+    assert re.search(words, found) if words else not found, found
+    if limits:
+        named = re.search(r"value_range=\(([^)]*)\)", found)
+        assert named
+        low, high = map(float, named[1].split(","))
+        assert (low, high) == pytest.approx(limits, abs=0.02 * (limits[1] - limits[0]))
+        assert levels(root, value_range=(low, high)) > 240
+
+
+def test_narrow_ranges_of_whole_numbers_are_said_too(tmp_path: Path) -> None:
+    root = scans(tmp_path, saved((RAMP + 30000).astype(np.uint16)))
+    assert re.search(r"keeps 1[67] of 4096 .*below 30000 or above 34095.*value_range=\(30000, 34095\)", said(root))
+    assert levels(root, value_range=(30000, 34095)) == 256
+
+
+def test_values_that_are_no_numbers_are_said(tmp_path: Path) -> None:
+    values = (RAMP / 4095).astype(np.float32)
+    broken = values.copy()
+    broken[0, :3] = np.nan, np.inf, -np.inf
+    root = scans(tmp_path, lambda file, i: Image.fromarray((values, broken)[i]).save(file), "tif")
+    found = said(root)
+    assert re.search(
+        r"pixels that are NaN become black .*in 2 images, first .*a/1\.tif, which has 3\); give such", found
+    )
+    assert "value_range" not in found
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_few_bright_pixels_use_no_range(tmp_path: Path, every: bool, stream: bool) -> None:
+    def write(file: Path, i: int) -> None:
+        values = RAMP.astype(np.uint16)
+        if every or file.match("*/a/0.png"):
+            values[5, 5] = 65535
+        Image.fromarray(values).save(file)
+
+    found = said(scans(tmp_path, write), stream=stream)
+    assert re.search(r"keeps 18 of 4096 .*and fewer than 0\.5% of the pixels of the source are above 4095", found), (
+        found
+    )
+    assert "value_range=(0, 4095)" in found
+
+
+def test_bright_parts_of_an_image_use_the_range(tmp_path: Path) -> None:
+    """A tenth of one image of four: what is dark beside it has lost nothing."""
+    full = RAMP.astype(np.uint16)
+    bright = full.copy()
+    bright[:7] = 65535
+    root = scans(tmp_path, lambda f, i: Image.fromarray(bright if f.match("*/a/0.png") else full).save(f))
+    assert not said(root)

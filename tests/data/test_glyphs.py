@@ -167,7 +167,7 @@ def test_upper_and_lower_case_keep_their_sizes(store: ImageStore) -> None:
 
 
 def test_same_again_from_the_cache(store: ImageStore, glyph_cache: Path, small: list[int]) -> None:
-    (file,) = glyph_cache.iterdir()
+    (file,) = (file for file in glyph_cache.iterdir() if not file.name.startswith("facts-"))  # what streaming keeps
     before = file.stat()
     again = load("glyphs")
     assert small == []

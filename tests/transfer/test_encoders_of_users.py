@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.learners.labelled import check_support
-from metatc2.transfer import Target, evaluate, extract, raw_pixels
+from metatc2.transfer import Target, evaluate, extract, knn, raw_pixels
 from metatc2.transfer.fine_tune import fine_tune
+from metatc2.transfer.linear import linear
+from metatc2.transfer.linear_sgd import linear_sgd
 
 LABELS = torch.arange(60) % 3
 
@@ -207,3 +209,47 @@ def test_whole_number_targets_of_a_regression_have_their_own_sentence() -> None:
         check_support(torch.tensor([[0], [5], [5]]), 6, "task 0")
     with pytest.raises(InputError, match=r"task-local, 0 to 3 .* or give the targets of a regression"):
         check_support(torch.tensor([0, 0, 3, 3]), 4, "task 0")
+
+
+class WithoutGradients(nn.Module):
+    def __init__(self, how: Callable[[], Any]) -> None:
+        super().__init__()
+        self.linear, self.how = nn.Linear(64, 5), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.how():
+            return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize("how", [torch.inference_mode, torch.no_grad])
+def test_an_encoder_that_computes_without_gradients_is_measured_and_not_tuned(how: Callable[[], Any]) -> None:
+    net = WithoutGradients(how)
+    assert torch.equal(extract(net, images()), extract(nn.Sequential(nn.Flatten(), net.linear), images()))
+    for encoder in (net, lambda x: net(x.float() / 255)):
+        assert len(measured(encoder)) == 4
+    with pytest.raises(InputError, match=r"fine-tune: no gradient comes out of the encoder.*inference_mode"):
+        tuned(net)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("make", [Tensor.to_sparse, Tensor.to_sparse_csr, Tensor.to_mkldnn])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+def test_features_that_are_not_dense_are_refused(entry: str, make: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(
+        InputError, match=r"must return a dense tensor, got torch.float32 torch\._?(sparse|mkldnn).*to_dense"
+    ):
+        ENTRIES[entry](Returns(lambda z: make(z.detach())))
+
+
+def test_sparse_features_are_refused_by_protocols() -> None:
+    with pytest.raises(InputError, match="k-NN bank must be a dense tensor"):
+        knn(torch.eye(4).to_sparse(), torch.arange(4), torch.eye(4), torch.arange(4))
+
+
+def test_features_of_inference_mode_serve_every_protocol() -> None:
+    with torch.inference_mode():
+        z = torch.randn(60, 4)
+    sides = (z[:30], LABELS[:30], z[30:45], LABELS[30:45], z[45:], LABELS[45:])
+    assert len(linear(*sides, grid=(1.0,)).correct) == 15
+    assert len(linear_sgd(*sides, generator=torch.Generator(), epochs=1, rates=(0.1,)).correct) == 15
+    assert len(knn(*sides[:4])) == 15

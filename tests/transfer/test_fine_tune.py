@@ -223,7 +223,7 @@ def test_bad_input() -> None:
             run(network(), parts, **change)
     with pytest.raises(InputError, match="with parameters to train, got Flatten"):
         run(nn.Flatten(), parts)
-    with pytest.raises(InputError, match=r"got \(1, 4, 4, 4\)"):
+    with pytest.raises(InputError, match=r"got \(2, 4, 4, 4\)"):
         run(nn.Conv2d(1, 4, 3), parts)
     with pytest.raises(InputError, match="test images must be uint8"):
         run(network(), (*parts[:4], parts[4].float(), parts[5]))

@@ -81,7 +81,7 @@ def test_bad_input() -> None:
     bank, bank_labels, queries, query_labels = data()
     with pytest.raises(InputError, match="temperature"):
         knn(*data(), temperature=0.0)
-    with pytest.raises(InputError, match="k="):
+    with pytest.raises(InputError, match="k must be at least 1"):
         knn(*data(), k=0)
     with pytest.raises(InputError, match=r"\(B, D\)"):
         knn(bank, bank_labels, queries[:, :3], query_labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 from metatc2.config import Config, method_key, override
 from metatc2.data import ImageStore, load
 from metatc2.data.digests import ImageSample, image_digests
+from metatc2.data.originals import gray_digests
+from metatc2.data.resize import to_channels
 from metatc2.errors import InputError
 from metatc2.source_names import place, same_place
 from metatc2.transfer import SeenClasses, expand_targets
@@ -257,3 +260,135 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_spelling_makes_no_other_method() -> None:
     keys = {method_key(override(Config(), [f"data.source='{name}'"])) for name in ("folder:photos", "folder:./photos/")}
     assert len(keys) == 1
+
+
+def colors(root: Path, side: int = 10, seed: int = 0) -> Path:
+    generator = np.random.default_rng(seed)
+    for kind in range(4):
+        (root / str(kind)).mkdir(parents=True)
+        for i in range(3):
+            pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / str(kind) / f"{i}.png")
+    return root
+
+
+def archived(path: Path, size: int, channels: int | None = None) -> str:
+    store = load("folder:photos", image_size=size, channels=channels)
+    np.savez(path, images=store.images[:].numpy(), labels=store.labels.numpy())
+    return f"npz:{path}"
+
+
+def in_another_format(tmp_path: Path) -> str:
+    for file in (tmp_path / "photos").glob("*/*.png"):
+        (tmp_path / "bitmaps" / file.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(file).save((tmp_path / "bitmaps" / file.parent.name / file.stem).with_suffix(".bmp"))
+    return "folder:bitmaps"
+
+
+ELSEWHERE: dict[str, Callable[[Path], str]] = {
+    "copy": copied,
+    "moved": moved,
+    "hard links, other names": renamed_classes,
+    "clips": as_clips,
+    "domains": as_domains,
+    "another format": in_another_format,
+    "archive, own size": lambda tmp_path: archived(tmp_path / "x.npz", 10),
+    "archive, own size, gray": lambda tmp_path: archived(tmp_path / "x.npz", 10, 1),
+    "archive, size of the run": lambda tmp_path: archived(tmp_path / "x.npz", 16),
+    "archive, size of the run, gray": lambda tmp_path: archived(tmp_path / "x.npz", 16, 1),
+    "archive, size of the run, color": lambda tmp_path: archived(tmp_path / "x.npz", 16, 3),
+}
+
+
+@pytest.mark.parametrize("make", [photos, colors], ids=["gray", "color"])
+@pytest.mark.parametrize("elsewhere", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_images_are_recognized_at_another_size_and_in_other_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], elsewhere: Callable[[Path], str]
+) -> None:
+    make(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    run = load("folder:photos", image_size=16)
+    seen = SeenClasses.from_facts(SeenClasses.of(run, "meta-train").to_facts(), "")
+    assert seen is not None
+    count, source = len(seen.names), elsewhere(tmp_path)
+    for size in (16, 32, 7):
+        for channels in (1, 3):
+            store = load(source, image_size=size, channels=channels)
+            found = seen.overlap(store, "all")
+            assert found == ["all"] if source == "clips:films" else len(found) == count, (size, channels)
+    new = load(f"folder:{make(tmp_path / 'new', seed=9)}", image_size=32)  # type: ignore[call-arg]
+    assert seen.overlap(new, "all") == []
+
+
+def test_streamed_images_are_recognized_at_another_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    colors(tmp_path / "photos", side=300)
+    monkeypatch.chdir(tmp_path)
+    seen = SeenClasses.of(load("folder:photos", image_size=16, stream=True), "meta-train")
+    copied(tmp_path)
+    for _ in range(2):  # the second time from what was remembered
+        for stream in (True, False):
+            assert len(seen.overlap(load("folder:copy", image_size=32, stream=stream, channels=1), "all")) == 2
+
+
+def test_images_of_sixteen_bits_are_recognized_whatever_white_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    for kind in range(4):
+        (tmp_path / "photos" / str(kind)).mkdir(parents=True)
+        Image.fromarray(generator.integers(0, 65536, (10, 10), dtype=np.uint16)).save(tmp_path / f"photos/{kind}/0.png")
+    monkeypatch.chdir(tmp_path)
+    seen = SeenClasses.of(load("folder:photos", image_size=16), "all")
+    store = load(copied(tmp_path), image_size=32, value_range=(-10, 70000))
+    assert len(seen.overlap(store, "all")) == 4
+
+
+def test_arrays_are_recognized_by_what_they_were_before_resizing(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), dtype=np.uint8)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(12) % 4)
+    seen = SeenClasses.of(load(f"npz:{tmp_path}/a.npz", image_size=16), "meta-train")
+    for size in (None, 9, 32):
+        assert len(seen.overlap(load(f"npz:{tmp_path}/b.npz", image_size=size, channels=1), "all")) == 2
+    whole = load("glyphs")
+    assert not len(whole.originals)
+    small = load("glyphs", image_size=14)
+    np.savez(tmp_path / "glyphs.npz", images=whole.images[:500].numpy(), labels=whole.labels[:500].numpy())
+    store = load(f"npz:{tmp_path}/glyphs.npz", image_size=20)
+    assert len(SeenClasses.of(small, "all").overlap(store, "all")) > 0
+
+
+def test_weights_of_before_still_tell_images_at_their_own_size(seen: SeenClasses, tmp_path: Path) -> None:
+    run = opened("folder:photos")
+    old = ImageSample.of(image_digests(run.images, run.rows("meta-train"), gray=False))
+    facts = {**seen.to_facts(), "seen_images": old.to_text()}
+    del facts["seen_images_of"]
+    before = SeenClasses.from_facts(facts, "")
+    assert before is not None
+    assert len(before.overlap(opened(copied(tmp_path)), "all")) == 7
+    assert before.overlap(load("folder:copy", image_size=32, channels=1), "all") == []
+
+
+def test_luma_is_the_same_in_whatever_batch(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (50, 3, 31, 100), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    together = gray_digests(images)
+    assert together.tolist() == [int(gray_digests(image[None])[0]) for image in images]
+    assert together.tolist() == gray_digests(to_channels(images, 1)).tolist()
+    # Every pixel of a small image is looked at, and some of each part of a large one.
+    changed = images.clone()
+    changed[:, :, -1, -1] = 255 - changed[:, :, -1, -1]
+    assert not np.isin(gray_digests(changed), together).any()
+    large = torch.randint(0, 256, (1, 1, 700, 1100), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    changed = large.clone()
+    changed[..., -20:, -20:] = 0
+    assert gray_digests(changed) != gray_digests(large)
+
+
+def test_originals_follow_the_images(tmp_path: Path) -> None:
+    photos(tmp_path / "photos", classes=3, images=2)
+    store = load(f"folder:{tmp_path}/photos", image_size=16)
+    native = load(f"folder:{tmp_path}/photos", image_size=10)
+    assert store.originals.tolist() == gray_digests(native.images[:]).tolist()
+    assert store.checksum() == replace(store, originals=store.originals[:0]).checksum()
+    chosen = replace(store, images=store.images[:2], labels=store.labels[:2], domains=store.domains[:2], splits={})
+    assert not len(chosen.originals)

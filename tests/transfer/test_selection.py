@@ -157,3 +157,17 @@ def test_every_protocol_that_chooses_follows_the_rule(protocol: str) -> None:
     tied = accuracy == accuracy.max()
     assert int(tied.sum()) > 1
     assert float(losses[flat]) <= float(losses[tied].min()) + 1e-4
+
+
+@pytest.mark.parametrize(
+    "grid", [(1e-6, 1e-5, 1e-4, 1e-3), (1e-3, 1e-4, 1e-5, 1e-6), (1e-4, 1e-6, 1e-3, 1e-5, 1e-6, 1e-6)]
+)
+def test_of_two_middle_values_the_weaker_is_taken_in_every_protocol(grid: tuple[float, ...]) -> None:
+    """All values tie on far-apart classes: the order in which a grid is written, or a value named twice, decides nothing."""
+    y = torch.arange(24) % 2
+    x = 100 * (2.0 * y[:, None] - 1) + torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+    found = linear(x, y, x, y, x, y, grid=grid)
+    assert float(found.validation_loss.max()) < 1e-4
+    assert found.l2 == 1e-5
+    labelled = semi_supervised_linear(x, y, x, y, x, y, fraction=1.0, l2=grid)
+    assert labelled.chosen == {"l2": 1e-5}

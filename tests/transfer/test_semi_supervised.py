@@ -122,7 +122,7 @@ def test_fine_tuning_is_fine_tuning_on_the_fraction() -> None:
 def test_bad_input() -> None:
     parts = data()
     for fraction in (0.0, 1.5, float("nan")):
-        with pytest.raises(InputError, match="fraction above 0"):
+        with pytest.raises(InputError, match="fraction must be a finite number above 0 and at most 1"):
             semi_supervised_linear(*parts, fraction=fraction)
     with pytest.raises(InputError, match="l2"):
         semi_supervised_linear(*parts, fraction=0.1, l2=())

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metatc2.errors import InputError
 from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureTable
+from metatc2.transfer.numbers import real, reals, whole, wholes
 from metatc2.transfer.targets import Target
 
 
@@ -48,8 +48,18 @@ class Options:
     fit: bool = False
 
     def __post_init__(self) -> None:
-        if self.episodes < 2:
-            raise InputError(f"transfer: episodes must be at least 2 to give an interval, got {self.episodes}")
+        checked: dict[str, Any] = {
+            "ways": wholes(self.ways, "transfer: ways", 2),
+            "shots": wholes(self.shots, "transfer: shots", 1),
+            "query": whole(self.query, "transfer: query", 1),
+            "episodes": whole(self.episodes, "transfer: episodes", 2, fix="; fewer give no interval"),
+            "ks": wholes(self.ks, "transfer: ks", 1),
+            "temperature": real(self.temperature, "transfer: temperature", above=0),
+            "fractions": reals(self.fractions, "transfer: fractions", above=0, most=1, fix="; 1 % is 0.01"),
+            "fine_tune_steps": whole(self.fine_tune_steps, "transfer: fine_tune_steps", 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
