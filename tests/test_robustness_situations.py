@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ NAMES = [
     "tensors alive after 5 and after 50 steps",
 ]
 Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def only_what_is_made_here() -> Iterator[None]:
+    """Counting tensors takes long where thousands of other objects are alive."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
