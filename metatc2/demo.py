@@ -117,8 +117,8 @@ def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
         check_writable(run.path, "name a folder of yours with --folder")
         if not run.is_of_demo and run.state is not State.NEW:
             raise InputError(f"{run.path} was not made by this demo, which would replace it; {other}")
-        if run.strangers:
-            raise InputError(f"{run.path / run.strangers[0]} was not made by this demo; {other}")
+        if run.others:
+            raise InputError(f"{run.path / run.others[0]} was not made by this demo; {other}")
     for own in (whole, *runs):
         own.mark_as_demo()  # before anything is written: a demo that is cut can be made again
     for run in runs:

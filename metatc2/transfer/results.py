@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metatc2.errors import InputError, nearest
-from metatc2.files import json_bytes, printable, write_atomically, writing
+from metatc2.files import json_bytes, printable, read_file, write_atomically, writing
 from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
 
@@ -136,7 +136,7 @@ def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tens
         _accuracies(beside)
     content = json_bytes([dataclasses.asdict(row) for row in rows]) + b"\n"
     # First what is pointed at. It names the rows that it belongs to, and those that a cut between the two would leave.
-    earlier = path.read_bytes() if path.is_file() else b""
+    earlier = read_file(path) if path.is_file() else b""
     about = {"content": _CONTENT, "rows_sha256": _sha256(content), "earlier_sha256": _sha256(earlier)}
     tensors = {printable(key): accuracies[key].detach().cpu().contiguous().clone() for key in keys if key in accuracies}
     with writing(path):
@@ -152,7 +152,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     """
     fix = "delete it and run `metatc2 transfer` again"
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         found = json.loads(content)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
