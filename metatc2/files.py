@@ -78,7 +78,7 @@ def fill_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         try:
             for name, content in contents.items():
                 write_atomically(folder / name, content)
-        except OSError:
+        except (OSError, KeyboardInterrupt):
             for name in contents:
                 with suppress(OSError):
                     (folder / name).unlink(missing_ok=True)
@@ -253,7 +253,7 @@ def _folder_for(path: Path) -> Iterator[None]:
     try:
         make_folder(path.parent)
         yield
-    except OSError:
+    except (OSError, KeyboardInterrupt):
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()  # unless something is in it

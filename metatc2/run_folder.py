@@ -228,6 +228,18 @@ class RunFolder:
                 f"{self.path} has no {ENCODER} ({cut}): the run is not finished; metatc2 pretrain --resume {self.path}"
             )
 
+    def require_there(self) -> None:
+        """Refuse to go on where the folder was taken away; asked while it is owned, before something is written into it.
+
+        Raises:
+            InputError: if it is gone.
+        """
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path} is gone: the folder was moved or deleted while the run was writing to it; move it back and go on "
+                f"with metatc2 pretrain --resume {self.path}, or start the run again"
+            )
+
     def require_behind(self, step: int) -> None:
         """Refuse to train from a step where another training has left a later checkpoint; for `EpisodicTrainer`.
 
