@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ class Worker:
 
 def run_jobs(
     job: Callable[..., Result], given: Sequence[Sequence[Any]], workers: int, stop: Callable[[], bool]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of jobs as they come. However it ends, no worker is left.
 
     Args:
