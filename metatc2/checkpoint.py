@@ -26,6 +26,7 @@ from metatc2.files import (
     write_synced,
     writing,
 )
+from metatc2.reading import parse_json
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint", "tensors_sha256", "write_atomically"]
 
@@ -110,7 +111,7 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """
     fix = "delete it and start the run again, or restore it from a copy"
     try:
-        facts = json.loads(read_file(path / _FACTS))
+        facts = parse_json(read_file(path / _FACTS), _FACTS, finite=False)
         blob = read_file(path / _TENSORS)
         step, about, skeleton = _checked(facts, path)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -152,7 +153,7 @@ def _holds(final: Path, facts: Mapping[str, Any]) -> bool:
     if not final.exists():
         return False
     try:
-        found = json.loads(read_file(final / _FACTS))
+        found = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
         load_checkpoint(final)
         return bool(found["sha256"] == facts["sha256"] and found["about"] == facts["about"])
     except (InputError, OSError, ValueError, KeyError, TypeError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from metatc2.errors import InputError, cause_of
 
@@ -223,18 +221,6 @@ def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
             probe.write(bytes(4096))
             probe.flush()
             os.fsync(probe.fileno())
-
-
-def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
-    """JSON in UTF-8, with escapes only where there is text that UTF-8 cannot hold (names of files may be any bytes).
-
-    >>> json_bytes(["é"], indent=None).decode(), json_bytes([chr(0xDCFF)], indent=None)
-    ('["é"]', b'["\\\\udcff"]')
-    """
-    try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, allow_nan=False).encode()
 
 
 def printable(text: str) -> str:
