@@ -17,7 +17,16 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.files import printable, sync_folder, write_atomically, write_folder_atomically, write_synced, writing
+from metatc2.files import (
+    printable,
+    read_file,
+    sync_folder,
+    write_atomically,
+    write_folder_atomically,
+    write_synced,
+    writing,
+)
+from metatc2.reading import parse_json
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint", "tensors_sha256", "write_atomically"]
 
@@ -102,8 +111,8 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """
     fix = "delete it and start the run again, or restore it from a copy"
     try:
-        facts = json.loads((path / _FACTS).read_bytes())
-        blob = (path / _TENSORS).read_bytes()
+        facts = parse_json(read_file(path / _FACTS), _FACTS, finite=False)
+        blob = read_file(path / _TENSORS)
         step, about, skeleton = _checked(facts, path)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"checkpoint {path} cannot be read ({_words(error)}); {fix}") from error
@@ -144,7 +153,7 @@ def _holds(final: Path, facts: Mapping[str, Any]) -> bool:
     if not final.exists():
         return False
     try:
-        found = json.loads((final / _FACTS).read_bytes())
+        found = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
         load_checkpoint(final)
         return bool(found["sha256"] == facts["sha256"] and found["about"] == facts["about"])
     except (InputError, OSError, ValueError, KeyError, TypeError):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +34,7 @@ from metatc2.transfer import (
     mean_interval,
     read_results,
 )
+from metatc2.worker_pool import Stopped, run_jobs
 from metatc2.writing import json_text
 
 OBJECTIVES = {"simclr": "SimCLR", "barlow": "Barlow Twins"}
@@ -64,16 +64,20 @@ def demo_config(objective: str, calibration: str, seed: int, changes: Sequence[s
     return override(read_task("glyphs"), [*SETTINGS, *changes, *named], where="demo")
 
 
-def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> None:
+def run_demo(
+    folder: Path, *, seeds: int = 3, changes: Sequence[str] = (), stop: Callable[[], bool] | None = None
+) -> None:
     """Train, transfer, compare, draw.
 
     Args:
         folder: gets the runs, ``demo.json`` and ``demo.png``; an earlier demo there is replaced.
         seeds: seeds a method.
         changes: keys to set otherwise than the demo does, as with ``--set``.
+        stop: asked several times a second; once it says yes, every process ends after the step it is at.
 
     Raises:
-        InputError: if there is no seed.
+        InputError: if there is no seed, or something else than an earlier demo is in the folder.
+        TrainingStopped: if `stop` said so.
     """
     if seeds < 1:
         raise InputError(f"demo: --seeds must be at least 1, got {seeds}; 3 are the fewest that allow a verdict")
@@ -91,17 +95,21 @@ def run_demo(folder: Path, *, seeds: int = 3, changes: Sequence[str] = ()) -> No
     _make_room(folder, [RunFolder(path) for path in paths.values()])
     # One thread a process: small convolutions gain more from a second process than from a second thread.
     workers = max(1, min(len(jobs), torch.get_num_threads()))
-    context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
-        jobs_bar(console) as bar,
-    ):
-        task = bar.add_task("pre-train and transfer", total=len(jobs))
-        for done in as_completed([pool.submit(_job, *job, paths[job], changes) for job in jobs]):
-            note = done.result()
-            bar.advance(task)
-            if not console.is_terminal:
-                console.print(note)
+    asked = stop or (lambda: False)
+    asked()  # from here on a signal is a request
+    given = [(*job, paths[job], changes) for job in jobs]
+    try:
+        with closing(run_jobs(_job, given, workers, asked)) as notes, jobs_bar(console) as bar:
+            task = bar.add_task("pre-train and transfer", total=len(jobs))
+            for note in notes:
+                bar.advance(task)
+                if not console.is_terminal:
+                    console.print(note)
+    except Stopped as error:
+        raise runs.TrainingStopped(
+            f"the runs in {folder} are cut and the processes that trained them ended; to make them anew: metatc2 demo "
+            f"--folder {folder}"
+        ) from error
     _report(folder, paths, seeds, store, console)
     console.print(f"{time.perf_counter() - started:.0f} s in all")
 
@@ -117,8 +125,8 @@ def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
         check_writable(run.path, "name a folder of yours with --folder")
         if not run.is_of_demo and run.state is not State.NEW:
             raise InputError(f"{run.path} was not made by this demo, which would replace it; {other}")
-        if run.strangers:
-            raise InputError(f"{run.path / run.strangers[0]} was not made by this demo; {other}")
+        if run.others:
+            raise InputError(f"{run.path / run.others[0]} was not made by this demo; {other}")
     for own in (whole, *runs):
         own.mark_as_demo()  # before anything is written: a demo that is cut can be made again
     for run in runs:
@@ -126,11 +134,15 @@ def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
             run.remove_run()
 
 
-def _job(objective: str, calibration: str, seed: int, path: Path, changes: Sequence[str]) -> str:
+def _job(
+    objective: str, calibration: str, seed: int, path: Path, changes: Sequence[str], stop: Callable[[], bool]
+) -> str:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # alarms are in metrics.jsonl
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    run = runs.pretrain(demo_config(objective, calibration, seed, changes), path)
+    run = runs.pretrain(demo_config(objective, calibration, seed, changes), path, stop=stop)
+    if stop():
+        raise Stopped
     runs.transfer(run)
     return f"{OBJECTIVES[objective]}, {METHODS[calibration]}, seed {seed}: {run.seconds:.0f} s"
 

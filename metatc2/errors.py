@@ -15,6 +15,16 @@ class InputError(ValueError):
     """
 
 
+def cause_of(error: Exception) -> str:
+    """Why something failed, in the system's words where it has any; some errors have a number or a text alone, or nothing.
+
+    >>> cause_of(OSError(13, "Permission denied", "a.txt")), cause_of(OSError("no seek")), cause_of(OSError())
+    ('Permission denied', 'no seek', 'OSError')
+    """
+    system = error.strerror if isinstance(error, OSError) else None
+    return system or str(error) or type(error).__name__
+
+
 class MissingPackage(InputError, ImportError):
     """An optional package is asked for and not installed; the message says what to install."""
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, cause_of
 
 # `.NAME.PID.tmp`, written by process PID.
 _ASIDE = re.compile(r"\..+\.(\d{1,10})\.tmp", re.DOTALL)
@@ -27,15 +26,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: if it cannot be written; an earlier file of the name is then as it was.
     """
-    make_folder(path.parent)
-    aside = _aside(path)
-    try:
-        _write(aside, content)
-        os.replace(aside, path)
-        sync_folder(path.parent)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+    with _folder_for(path):
+        aside = _aside(path)
+        try:
+            _write(aside, content)
+            os.replace(aside, path)
+            sync_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 def write_folder_atomically(path: Path, fill: Callable[[Path], None]) -> None:
@@ -48,19 +47,40 @@ def write_folder_atomically(path: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    make_folder(path.parent)
-    aside = _aside(path)
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        os.mkdir(aside)
-        fill(aside)
-        sync_folder(aside)
-        if path.exists():
-            shutil.rmtree(path)
-        os.rename(aside, path)
-        sync_folder(path.parent)
-    finally:
+    with _folder_for(path):
+        aside = _aside(path)
         shutil.rmtree(aside, ignore_errors=True)
+        try:
+            os.mkdir(aside)
+            fill(aside)
+            sync_folder(aside)
+            if path.exists():
+                shutil.rmtree(path)
+            os.rename(aside, path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def fill_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files into a folder that is new or empty, in their order; where one cannot be written, all are taken away again.
+
+    Args:
+        folder: made if need be.
+        contents: of the files, by their names.
+
+    Raises:
+        OSError: if one cannot be written; the folder is then as it was.
+    """
+    with _folder_for(folder / "file"):
+        try:
+            for name, content in contents.items():
+                write_atomically(folder / name, content)
+        except (OSError, KeyboardInterrupt):
+            for name in contents:
+                with suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
+            raise
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -68,9 +88,41 @@ def write_synced(path: Path, content: bytes) -> None:
     _write(path, content)
 
 
+def check_regular(path: Path) -> None:
+    """A device or a pipe in the place of a file is refused before it is opened, which might wait for ever.
+
+    Called by whatever opens a file that a person named, or that lies in a folder that a person named. What is not there, or
+    is a folder, is left to the reader, which has words of its own for it.
+
+    Raises:
+        InputError: if it is neither a file nor a folder.
+
+    >>> check_regular(Path("/dev/null"))
+    Traceback (most recent call last):
+    metatc2.errors.InputError: /dev/null is a device or pipe; name a file
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a device or pipe; name a file")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file, which must be one.
+
+    Raises:
+        OSError: if it cannot be read.
+        InputError: if it is a device or a pipe.
+    """
+    check_regular(path)
+    return path.read_bytes()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, so that they stay when the power fails."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = _missing(path)
     path.mkdir(parents=True, exist_ok=True)
     for folder in reversed(missing):
         sync_folder(folder.parent)
@@ -123,11 +175,11 @@ def is_alive(process: int) -> bool:
 
 
 @contextmanager
-def writing(path: Path, cure: str = "name a folder of yours") -> Iterator[None]:
+def writing(path: Path | str, cure: str = "name a folder of yours") -> Iterator[None]:
     """Turns an error of the operating system inside the block into one sentence.
 
     Args:
-        path: what is being written.
+        path: what is being written, or the option and its value that name it.
         cure: end of the sentence where neither a full disk nor a wrong name is the reason.
 
     Raises:
@@ -141,7 +193,7 @@ def writing(path: Path, cure: str = "name a folder of yours") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}); {_cure(error, cure)}") from error
+        raise InputError(f"{path} cannot be written ({cause_of(error)}); {_cure(error, cure)}") from error
 
 
 @contextmanager
@@ -150,7 +202,7 @@ def reading(path: Path, cure: str = "see to it that you may read it") -> Iterato
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); {cure}") from error
+        raise InputError(f"{path} cannot be read ({cause_of(error)}); {cure}") from error
 
 
 def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
@@ -171,18 +223,6 @@ def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
             os.fsync(probe.fileno())
 
 
-def json_bytes(value: Any, *, indent: int | None = 1) -> bytes:
-    """JSON in UTF-8, with escapes only where there is text that UTF-8 cannot hold (names of files may be any bytes).
-
-    >>> json_bytes(["é"], indent=None).decode(), json_bytes([chr(0xDCFF)], indent=None)
-    ('["é"]', b'["\\\\udcff"]')
-    """
-    try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, allow_nan=False).encode()
-
-
 def printable(text: str) -> str:
     r"""Text that UTF-8 can hold: bytes of file names that are not text become ``\\udcXX``.
 
@@ -190,6 +230,25 @@ def printable(text: str) -> str:
     'a\\udcff'
     """
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def _folder_for(path: Path) -> Iterator[None]:
+    """Make the folder of a file for the block, and take it away again where the block could not write into it."""
+    missing = _missing(path.parent)
+    try:
+        make_folder(path.parent)
+        yield
+    except (OSError, KeyboardInterrupt):
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()  # unless something is in it
+        raise
+
+
+def _missing(path: Path) -> list[Path]:
+    """The folders of a path that are not there, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 def _aside(path: Path) -> Path:

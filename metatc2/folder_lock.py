@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from metatc2.files import is_alive, make_folder
+from metatc2.files import check_regular, is_alive, make_folder
 
 _TRIES, _PAUSE = 10, 0.02  # a process that only looks holds the lock for a moment
 
@@ -44,8 +44,10 @@ class FolderLock:
             None, or in words the process that holds it.
 
         Raises:
-            OSError: if the file cannot be made.
+            OSError: if the file cannot be made or written; the lock is then not held, and the file gone.
+            InputError: if something that is no file stands in its place.
         """
+        check_regular(self.file)
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE)
@@ -69,13 +71,16 @@ class FolderLock:
             with suppress(OSError):
                 self.file.unlink(missing_ok=True)
         finally:
-            self._opened.close()
+            # What could not be written to a full disk is tried again when the file is closed.
+            with suppress(OSError):
+                self._opened.close()
             self._opened = None
 
     def holder(self) -> str | None:
         """The process that holds it, in words; None if there is none, or it is this object."""
         if self.held:
             return None
+        check_regular(self.file)
         try:
             with self.file.open(encoding="utf-8", errors="replace") as opened:
                 free = _lock(opened, exclusive=False)
@@ -98,10 +103,14 @@ class FolderLock:
         return None
 
     def _keep(self, opened: IO[str]) -> None:
-        opened.truncate(0)
-        opened.write(json.dumps({"process": os.getpid(), "machine": platform.node()}))
-        opened.flush()
         self._opened = opened
+        try:
+            opened.truncate(0)
+            opened.write(json.dumps({"process": os.getpid(), "machine": platform.node()}))
+            opened.flush()
+        except OSError:
+            self.give_back()
+            raise
 
 
 @contextmanager

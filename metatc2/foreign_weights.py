@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metatc2.encoders import RESNETS, SMALL_IMAGE, ResNet
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 
 TORCH_FILES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 
@@ -55,6 +56,7 @@ def read_torch_file(file: Path) -> Mapping[str, Any]:
     Raises:
         InputError: if it cannot be read, or holds objects that would take code.
     """
+    check_regular(file)
     if not file.is_file():
         raise InputError(f"{file}: no such file; name a file of weights")
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from metatc2.checkpoint import tensors_sha256
 from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
@@ -18,7 +19,8 @@ from metatc2.files import check_writable, write_atomically, writing
 from metatc2.folder_lock import only_one
 from metatc2.pretrained import CALIBRATED, ENCODER, Pretrained
 from metatc2.reading import read_json
-from metatc2.run_folder import FEATURES, RESULTS
+from metatc2.run_files import CONFIG, FEATURES, IDENTITY, RESULTS
+from metatc2.run_folder import RunFolder
 from metatc2.source_names import real_path, split_name
 from metatc2.transfer import (
     RANDOM_ENCODER,
@@ -31,11 +33,10 @@ from metatc2.transfer import (
     read_results,
     write_results,
 )
+from metatc2.weights import read_tensors
 from metatc2.writing import json_text
 
 __all__ = ["IDENTITY", "RESULTS", "Sources", "UncheckedClasses", "find_targets", "measure", "read_identity"]
-
-IDENTITY = "encoder.json"
 
 
 class UncheckedClasses(UserWarning):
@@ -224,6 +225,16 @@ def _check_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
                 f"{folder} holds the results of {held['name']}, another encoder; name another folder for those of "
                 f"{encoder.name}"
             )
+    elif _is_run_of_another(folder, sha256):
+        raise InputError(
+            f"{folder} is the run folder of another encoder; name another folder for the results of {encoder.name}"
+        )
+
+
+def _is_run_of_another(folder: Path, sha256: str) -> bool:
+    """Whether rows of this encoder would take the place of those of a run's own."""
+    own = RunFolder(folder).encoder
+    return (folder / CONFIG).exists() and own.exists() and tensors_sha256(read_tensors(own)[0]) != sha256
 
 
 def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metatc2.files import reading, write_atomically, writing
+from metatc2.files import check_regular, read_file, reading, write_atomically, writing
 from metatc2.writing import json_text
 
 
@@ -39,6 +39,7 @@ def append_metrics(file: Path, record: Mapping[str, Any]) -> None:
     Raises:
         InputError: if it cannot be written.
     """
+    check_regular(file)
     with writing(file), file.open("ab") as opened:
         opened.write(json_text(record, indent=None).encode())
 
@@ -57,7 +58,7 @@ def cut_metrics(file: Path, step: int) -> list[dict[str, Any]]:
     kept = [(line, record) for line, record in _lines(file) if record["step"] <= step]
     content = b"".join(line + b"\n" for line, _ in kept)
     with reading(file):
-        changed = content != file.read_bytes()
+        changed = content != read_file(file)
     if changed:
         with writing(file):
             write_atomically(file, content)
@@ -68,7 +69,7 @@ def _lines(file: Path) -> list[tuple[bytes, dict[str, Any]]]:
     if not os.path.lexists(file):
         return []
     with reading(file):
-        lines = file.read_bytes().split(b"\n")
+        lines = read_file(file).split(b"\n")
     found, odd = [], []
     for number, line in enumerate(lines, 1):
         record = _record(line)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, cause_of
+from metatc2.files import check_regular
 from metatc2.plain_text import brief
 
 MOST_BYTES = 256 * 2**20  # what a text file of ours never comes near
@@ -25,6 +26,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: if it is not there, is no file, cannot be read, or is larger than 256 MiB.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -33,7 +35,7 @@ def read_bytes(path: Path) -> bytes:
     except IsADirectoryError:
         raise InputError(f"{path}: cannot be read, since it is a folder; name a file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({cause_of(error)})") from None
     except ValueError:  # a NUL character inside
         raise InputError(f"{brief(str(path))}: no name that a file can have") from None
     if len(content) > MOST_BYTES:

@@ -15,19 +15,45 @@ from metatc2.config.files import PATH_SOURCES
 from metatc2.errors import InputError
 from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, write_atomically, writing
 from metatc2.folder_lock import FolderLock
+from metatc2.run_files import (
+    ACCURACIES,
+    CALIBRATOR,
+    CHECKPOINT,
+    CONFIG,
+    DEMO,
+    DIAGNOSIS,
+    ENCODER,
+    FEATURES,
+    LEARNER,
+    LOCK,
+    METRICS,
+    OF_A_RUN,
+    RESULTS,
+    RESULTS_LOCK,
+    TRAINED,
+)
 
-CONFIG = "config.toml"
-METRICS = "metrics.jsonl"
-CHECKPOINT = "checkpoint"
-ENCODER, CALIBRATOR, LEARNER = "encoder.safetensors", "calibrator.safetensors", "learner.safetensors"
-RESULTS, ACCURACIES = "transfer.json", "transfer.safetensors"
-DIAGNOSIS = "diagnose.json"
-FEATURES = "features"
-LOCK, RESULTS_LOCK = ".lock", ".results.lock"
-DEMO = ".demo"
-# What belongs to one trained encoder; the rest to the training.
-TRAINED = (ENCODER, CALIBRATOR, LEARNER, RESULTS, ACCURACIES, DIAGNOSIS)
-_OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
+__all__ = [
+    "ACCURACIES",
+    "CALIBRATOR",
+    "CHECKPOINT",
+    "CONFIG",
+    "DEMO",
+    "DIAGNOSIS",
+    "ENCODER",
+    "FEATURES",
+    "LEARNER",
+    "LOCK",
+    "METRICS",
+    "RESULTS",
+    "RESULTS_LOCK",
+    "TRAINED",
+    "RunFolder",
+    "State",
+    "read_run_config",
+    "sources_from",
+]
+
 # What a run may have left behind before its config.toml, which comes first.
 _OF_NO_ACCOUNT = frozenset({LOCK, RESULTS_LOCK, DEMO})
 
@@ -202,6 +228,18 @@ class RunFolder:
                 f"{self.path} has no {ENCODER} ({cut}): the run is not finished; metatc2 pretrain --resume {self.path}"
             )
 
+    def require_there(self) -> None:
+        """Refuse to go on where the folder was taken away; asked while it is owned, before something is written into it.
+
+        Raises:
+            InputError: if it is gone.
+        """
+        if not self.path.is_dir():
+            raise InputError(
+                f"{self.path} is gone: the folder was moved or deleted while the run was writing to it; move it back and go on "
+                f"with metatc2 pretrain --resume {self.path}, or start the run again"
+            )
+
     def require_behind(self, step: int) -> None:
         """Refuse to train from a step where another training has left a later checkpoint; for `EpisodicTrainer`.
 
@@ -220,10 +258,10 @@ class RunFolder:
         return (self.path / DEMO).is_file()
 
     @property
-    def strangers(self) -> list[str]:
+    def others(self) -> list[str]:
         """Names of what lies in the folder and is not of a run."""
         names = [path.name for path in self.path.iterdir() if not is_leftover(path)] if self.path.is_dir() else []
-        return sorted(name for name in names if name not in _OF_A_RUN)
+        return sorted(name for name in names if name not in OF_A_RUN)
 
     def mark_as_demo(self) -> None:
         """Note that the demo makes it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metatc2.config import Config, write_config
 from metatc2.errors import InputError
-from metatc2.files import write_folder_atomically, write_synced, writing
+from metatc2.files import read_file, write_folder_atomically, write_synced, writing
 from metatc2.run_folder import CONFIG, ENCODER, TRAINED, RunFolder, State
 
 
@@ -66,7 +66,7 @@ def archive(folder: RunFolder, config: Config, longer: Config) -> None:
 
             def fill(aside: Path) -> None:
                 for name in (CONFIG, *present):
-                    write_synced(aside / name, (folder.path / name).read_bytes())
+                    write_synced(aside / name, read_file(folder.path / name))
                 if folder.metrics.exists():
                     shutil.copyfile(folder.metrics, aside / folder.metrics.name)
 

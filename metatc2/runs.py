@@ -239,7 +239,7 @@ def _trainer(
     store = store or build_data(config)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
-    # Dropout and the like draw from torch's own generator; seeded here, at the door, and saved in checkpoints.
+    # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)
     return EpisodicTrainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
@@ -257,9 +257,10 @@ def _finish(
     if trainer.step < config.trainer.steps:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
-            f"stopped at step {step_of(folder.latest)} of {config.trainer.steps}, which is saved; go on with: metatc2 pretrain "
-            f"--resume {folder.path}"
+            f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: metatc2 pretrain --resume "
+            f"{folder.path}"
         )
+    folder.require_there()
     for name, content in _encoded(trainer, config, store).items():
         with writing(folder.path / name, f"make room, then: metatc2 pretrain --resume {folder.path}"):
             write_atomically(folder.path / name, content)

@@ -8,15 +8,18 @@ from pathlib import Path
 from safetensors.torch import load
 from torch import Tensor
 
+from metatc2.files import read_file
+
 
 def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, and the facts in the header.
 
     Raises:
         OSError: if it cannot be read.
+        InputError: if it is a device or a pipe.
         SafetensorError: if it is damaged.
     """
-    blob = file.read_bytes()
+    blob = read_file(file)
     tensors = load(blob)  # checks the header
     length = int.from_bytes(blob[:8], "little")
     return tensors, dict(json.loads(blob[8 : 8 + length]).get("__metadata__", {}))

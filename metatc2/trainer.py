@@ -181,6 +181,7 @@ class EpisodicTrainer:
             raise InputError("EpisodicTrainer.save: there is no run folder; pass run=PATH to the trainer")
         assert self.folder is not None  # there is a run
         with self._owned():
+            self.folder.require_there()
             return save_checkpoint(self.folder.checkpoints, self.step, self._state(), self.about)
 
     def resume(self, *, accept: Sequence[dict[str, Any]] = ()) -> int:
@@ -325,6 +326,7 @@ class EpisodicTrainer:
             alarms = {**alarms, "collapse": sentence}
         self.history.append(record)
         if self.folder:
+            self.folder.require_there()
             append_metrics(self.folder.metrics, {**record, **({"alarms": alarms} if alarms else {})})
         for name in alarms.keys() - warned:
             warned.add(name)

@@ -16,6 +16,7 @@ from metatc2.build import build_fresh_encoder, build_learner
 from metatc2.checkpoint import tensors_sha256
 from metatc2.config import Config, DataConfig, fingerprint
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 from metatc2.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
 from metatc2.learners import TC2, LabelledLearner
 from metatc2.pretrained import CalibratedEncoder, Pretrained
@@ -158,6 +159,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: if it is not there or damaged.
     """
+    check_regular(file)
     if not file.is_file():
         raise InputError(f"{file}: no such file; name a file of weights in safetensors")
     try:

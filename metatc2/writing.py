@@ -13,6 +13,7 @@ from typing import Any
 
 from metatc2.errors import InputError
 from metatc2.plain_text import visible
+from metatc2.run_files import folder_of_file
 
 # What a spreadsheet takes for the start of a formula (OWASP, "CSV injection"), also in full width.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -27,19 +28,30 @@ def json_text(value: Any, *, indent: int | None = 1) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
 
 
-def check_replaceable(path: Path, flag: str) -> None:
-    """A file that is written aside and renamed takes the place of what is there, which must not be a device or a folder.
+def check_replaceable(path: Path, flag: str, endings: Sequence[str]) -> None:
+    """A file that is written aside and renamed takes the place of what is there; asked before the work whether it may.
+
+    It may not be a device or a folder, nor a file of a run, and what is there must be of the kind that is written: a page
+    takes the place of a page, never that of a picture or of weights.
 
     Args:
         path: the file to be written.
         flag: what named it, for the error.
+        endings: of files that may be replaced, e.g. ``(".json",)``.
 
     Raises:
-        InputError: if something else than a file is there.
+        InputError: if it may not.
     """
     if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device or pipe"
         raise InputError(f"{flag} {path}: is {kind}; name a file in a folder of yours")
+    if (folder := folder_of_file(path)) is not None:
+        raise InputError(f"{flag} {path}: is the name of a file that metatc2 keeps in {folder}; choose another name")
+    if os.path.lexists(path) and path.suffix.lower() not in endings:
+        raise InputError(
+            f"{flag} {path}: is there already, and only files that end in {' or '.join(endings)} are replaced; choose another "
+            "name, or delete it first"
+        )
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

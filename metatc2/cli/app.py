@@ -33,10 +33,18 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     demo,
 )
 PARSER = Parser(COMMANDS)
+# What is there after Ctrl-C, and how it goes on.
+_INTERRUPTED = {
+    "pretrain": "metatc2 pretrain --resume DIR goes on from the run's last checkpoint, where one was written (every "
+    "trainer.checkpoint_every steps)",
+    "transfer": "no row was written; features that were computed are kept for the next call",
+    "demo": "metatc2 demo makes its runs anew when it is called again",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted, 141 nobody reads the output."""
+    """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted,
+    141 nobody reads the output, 143 ended by SIGTERM."""
     warnings.showwarning = _show_warning
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
     for stderr in (False, True):
@@ -45,10 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PARSER.parse(sys.argv[1:] if arguments is None else arguments)()
         _flush()
     except KeyboardInterrupt:
-        say(
-            "metatc2: interrupted; metatc2 pretrain --resume DIR goes on from the run's last checkpoint, where one was written "
-            "(every trainer.checkpoint_every steps)"
-        )
+        say(f"metatc2: interrupted; {_after_interruption(sys.argv[1:] if arguments is None else arguments)}")
         sys.exit(130)
     except BrokenPipeError:
         _forget_output()
@@ -59,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         fail(ending.sentence, ending.how)
         sys.exit(ending.status)
+
+
+def _after_interruption(arguments: Sequence[str]) -> str:
+    return _INTERRUPTED.get(arguments[0] if arguments else "", "nothing was written; call it again")
 
 
 def _flush() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, cause_of
 from metatc2.memory import is_out_of_memory
 from metatc2.plain_text import brief
 
@@ -88,7 +88,7 @@ def _memory(error: Exception) -> str:
 
 def _system(error: Exception) -> str:
     assert isinstance(error, OSError)
-    reason = error.strerror or str(error) or type(error).__name__
+    reason = cause_of(error)
     # The text of some exceptions (ours, Pillow's, a network's) is a sentence of its own, without number and name.
     reason = reason[:1].lower() + reason[1:] if error.strerror else reason
     names = [brief(str(name), 120) for name in (error.filename, error.filename2) if name is not None]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from metatc2.cli.json_file import write_json
+from metatc2.cli.json_file import json_target, write_json
+from metatc2.run_files import DIAGNOSIS
 from metatc2.terminal import console, show
 
 
@@ -31,12 +32,14 @@ def compare(
         features: What to compare: encoder, calibrated, or adapted (learners on labelled tasks, adapted to each episode).
         json: Write the differences to a file too.
     """
+    target = json_target(json)
+
     from metatc2 import result_folders
     from metatc2.report import comparison_table
 
     found = result_folders.compare([Path(run) for run in runs], features=features)
     show(comparison_table(found))
-    write_json(json, [difference.to_json() for difference in found])
+    write_json(target, [difference.to_json() for difference in found])
 
 
 def matrix(
@@ -81,12 +84,14 @@ def estimate(
         allow_seen: Allow targets with classes of the pre-training images.
         json: Write the estimates to a file too.
     """
+    target = json_target(json)
+
     from metatc2 import estimate_command
     from metatc2.report import estimate_table
 
     found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
     show(estimate_table(found, correlations))
-    write_json(json, [e.to_json() for e in found])
+    write_json(target, [e.to_json() for e in found])
 
 
 def diagnose(
@@ -119,6 +124,8 @@ def diagnose(
         seed: Of all draws.
         json: Write the result to a further file.
     """
+    target = json_target(json, own=Path(run) / DIAGNOSIS)
+
     from metatc2 import diagnose_command
     from metatc2.report.diagnosis_table import diagnosis_table
 
@@ -126,4 +133,4 @@ def diagnose(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )
     console().print(diagnosis_table(found))
-    write_json(json, found.to_dict())
+    write_json(target, found.to_dict())

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli.stop_on_signal import ended_by_signal
 from metatc2.terminal import bold, say
 
 
@@ -58,7 +59,7 @@ def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", 
     """Pre-train on Latin letters with and without calibration, transfer to four scripts never seen, and draw it.
 
     SimCLR and Barlow Twins, each plain, with standardised features (the control) and with TC². Takes a few minutes on two
-    CPU cores.
+    CPU cores. Ctrl-C and SIGTERM end all processes after the step they are at (exit status 130 and 143).
 
     For example:
         metatc2 demo
@@ -69,4 +70,5 @@ def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", 
     """
     from metatc2.demo import run_demo
 
-    run_demo(Path(folder), seeds=seeds)
+    with ended_by_signal() as stop:
+        run_demo(Path(folder), seeds=seeds, stop=stop)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+from metatc2.terminal import fail
 
 _NOTES = {signal.SIGINT: "Ctrl-C again stops at once", signal.SIGTERM: "a second signal stops at once"}
 
@@ -64,3 +67,16 @@ class StopOnSignal:
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
+
+
+@contextmanager
+def ended_by_signal() -> Iterator[StopOnSignal]:
+    """For a command that trains: once it has stopped, say so in one sentence and end with the signal's exit status."""
+    from metatc2.runs import TrainingStopped  # takes a second that `metatc2 tasks` can do without
+
+    with StopOnSignal() as stop:
+        try:
+            yield stop
+        except TrainingStopped as stopped:
+            fail(str(stopped), "stopped")
+            raise SystemExit(stop.status) from stopped

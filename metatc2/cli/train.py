@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from metatc2.cli.stop_on_signal import StopOnSignal
+from metatc2.cli.stop_on_signal import ended_by_signal
 from metatc2.errors import InputError
-from metatc2.terminal import bold, fail, say
+from metatc2.terminal import bold, say
 from metatc2.threads import check_threads
 
 if TYPE_CHECKING:
@@ -95,12 +95,8 @@ def pretrain(
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
-    with StopOnSignal() as stop:
-        try:
-            done = begin(stop)
-        except runs.TrainingStopped as stopped:
-            fail(str(stopped), "stopped")
-            raise SystemExit(stop.status) from stopped
+    with ended_by_signal() as stop:
+        done = begin(stop)
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 

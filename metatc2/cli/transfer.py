@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from metatc2.cli.json_file import write_json
+from metatc2.cli.json_file import json_target, write_json
 from metatc2.config.schema import Protocol
 from metatc2.terminal import show
 
@@ -72,6 +72,8 @@ def transfer(
         set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
         json: Write the rows of this call to a file too.
     """
+    target = json_target(json)
+
     from metatc2 import transfer_command
     from metatc2.report import transfer_table
 
@@ -100,4 +102,4 @@ def transfer(
         out=out,
     )
     show(transfer_table(rows))
-    write_json(json, [asdict(row) for row in rows])
+    write_json(target, [asdict(row) for row in rows])

@@ -14,6 +14,7 @@ from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.resize import resize_square
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,6 +56,7 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
 
 
 def _read(name: str, file: Path) -> Arrays:
+    check_regular(file)
     try:
         with file.open("rb") as opened:
             content = np.load(opened, allow_pickle=False)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metatc2.data.originals import gray_digests, thinned, value_digest
 from metatc2.data.resize import resize_square
+from metatc2.files import check_regular
 
 ValueRange = tuple[float, float]
 
@@ -73,7 +74,9 @@ def read_image(file: str | Path, size: int, value_range: ValueRange | None = Non
 
     Raises:
         OSError: or another of Pillow's errors, if it cannot be read to its end.
+        InputError: if it is a device or a pipe.
     """
+    check_regular(Path(file))
     with Image.open(file) as opened:
         declared = declared_range(opened)
         image = ImageOps.exif_transpose(opened)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 
 SCRIPTS = ("latin", "greek", "cyrillic", "georgian", "armenian")
 FACES = (
@@ -226,6 +227,7 @@ def _checksum(arrays: Arrays) -> str:
 
 def _read_cache(file: Path) -> Arrays | None:
     try:
+        check_regular(file)
         # Opened here: NumPy leaves a damaged file open.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}

@@ -15,6 +15,7 @@ from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.torchvision_files import check_disjoint
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 
 SIZE = 64  # pixels, unless the caller asks for another
 
@@ -93,6 +94,7 @@ def read_list(name: str, file: Path) -> list[str]:
     Raises:
         InputError: if it is not there, is not text, or holds nothing.
     """
+    check_regular(file)
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError as error:

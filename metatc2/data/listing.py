@@ -6,7 +6,7 @@ import os
 import unicodedata
 from pathlib import Path
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, cause_of
 
 ENDINGS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp", ".dib", ".ico"),
@@ -94,5 +94,5 @@ def _entries(path: Path) -> list[Path]:
         return sorted(entry for entry in path.iterdir() if not entry.name.startswith(_HIDDEN))
     except OSError as error:
         raise InputError(
-            f"folder {path} cannot be listed ({error.strerror}); allow reading it, or take it out"
+            f"folder {path} cannot be listed ({cause_of(error)}); allow reading it, or take it out"
         ) from error

@@ -15,6 +15,8 @@ import PIL
 import torch
 from numpy.typing import NDArray
 
+from metatc2.files import read_file
+
 Facts = dict[str, NDArray[Any]]
 
 _VERSION = 3  # of what is kept; raise it when the meaning changes
@@ -46,7 +48,7 @@ def remember(key: str, facts: Mapping[str, Any]) -> None:
 def recall(key: str, names: tuple[str, ...]) -> Facts | None:
     """What was kept under a key; None where nothing is, or it is damaged."""
     try:
-        raw = _file(key).read_bytes()
+        raw = read_file(_file(key))
         if hashlib.sha256(raw[32:]).digest() != raw[:32]:
             return None
         with np.load(io.BytesIO(raw[32:]), allow_pickle=False) as content:

@@ -12,6 +12,7 @@ from torch import Tensor
 from metatc2.data.decoding import Decoded, decoded
 from metatc2.data.readers import files_identity
 from metatc2.errors import InputError
+from metatc2.files import check_regular
 
 
 class TorchvisionImages:
@@ -126,6 +127,7 @@ def sun397_partition(opened: Any) -> dict[str, list[str]]:
             raise InputError(f"sun397: {list_file} is not there, although its partner is; unpack Partitions.zip again")
     parts = {}
     for part, list_file in lists.items():
+        check_regular(list_file)
         lines = [line.strip() for line in list_file.read_text(encoding="utf-8").splitlines()]
         parts[part] = [str(root / line.lstrip("/")) for line in lines if line]
         if absent := [file for file in parts[part] if file not in known]:

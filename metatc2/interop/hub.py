@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from metatc2.checkpoint import write_atomically
 from metatc2.config import Config, flatten, merge, method_name
 from metatc2.errors import InputError, MissingPackage
+from metatc2.files import fill_folder, read_file, writing
 from metatc2.pretrained import Pretrained
 from metatc2.reading import read_json
 from metatc2.runs import load_run
@@ -32,7 +32,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
         `folder`.
 
     Raises:
-        InputError: if the run is not finished, or the folder is in use.
+        InputError: if the run is not finished, or the folder is in use or cannot be written; it is then as it was.
     """
     run, folder = Path(run), Path(folder)
     loaded = load_run(run)
@@ -46,14 +46,11 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     weights = {"model.safetensors": run / "encoder.safetensors"}
     if loaded.calibrator is not None:
         weights["calibrator.safetensors"] = run / "calibrator.safetensors"
+    files = {name: read_file(file) for name, file in weights.items()}
     # config.json comes last: a folder that was cut while it was written is not taken for a whole one.
-    try:
-        for name, file in weights.items():
-            write_atomically(folder / name, file.read_bytes())
-        write_atomically(folder / "README.md", card.encode())
-        write_atomically(folder / "config.json", json_text(content).encode())
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours") from error
+    files |= {"README.md": card.encode(), "config.json": json_text(content).encode()}
+    with writing(folder):
+        fill_folder(folder, files)
     return folder
 
 

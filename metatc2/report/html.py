@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from metatc2.errors import InputError
-from metatc2.files import printable, write_atomically
+from metatc2.files import printable, write_atomically, writing
 from metatc2.report import sections
 from metatc2.report.figures import to_png
 from metatc2.report.folders import Method, read_methods
@@ -35,20 +35,16 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     """
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
-    check_replaceable(out, "--out")
+    check_replaceable(out, "--out", (".html", ".htm"))
     methods = read_methods(paths)
     made = build_sections(methods)
     files = _assets(made) if assets else {}
     page = render(title(methods), made, version=version("metatc2"))
     folder = out.with_name(f"{out.stem}_assets")
-    try:
+    with writing(f"--out {out}", "name a file in a folder of yours"):
         for name, content in files.items():
             write_atomically(folder / name, content)
         write_atomically(out, printable(page).encode())
-    except OSError as error:
-        raise InputError(
-            f"--out {out}: cannot be written ({error.strerror}); name a file in a folder of yours"
-        ) from error
     return out
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from metatc2.checkpoint import tensors_sha256
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
+from metatc2.errors import cause_of
 from metatc2.files import write_atomically
 from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer.features import extract, finite, raw_pixels
@@ -107,7 +108,7 @@ class FeatureTable:
         except OSError as error:
             self.cache = None  # one warning is enough
             warnings.warn(
-                f"{file.parent} cannot be written ({error.strerror or error}); features are computed and not kept, so the next "
+                f"{file.parent} cannot be written ({cause_of(error)}); features are computed and not kept, so the next "
                 "call computes them again",
                 FeaturesNotKept,
                 stacklevel=4,

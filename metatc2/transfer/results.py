@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metatc2.errors import InputError, nearest
-from metatc2.files import json_bytes, printable, write_atomically, writing
+from metatc2.errors import InputError, cause_of, nearest
+from metatc2.files import printable, read_file, write_atomically, writing
+from metatc2.reading import parse_json
 from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
+from metatc2.writing import json_text
 
 _CONTENT = "metatc2 accuracies"
 _LARGEST = 2**63  # of whole numbers; what is larger was not measured
@@ -134,9 +135,9 @@ def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tens
     beside = _beside(path)
     if beside.exists():
         _accuracies(beside)
-    content = json_bytes([dataclasses.asdict(row) for row in rows]) + b"\n"
+    content = json_text([dataclasses.asdict(row) for row in rows]).encode()
     # First what is pointed at. It names the rows that it belongs to, and those that a cut between the two would leave.
-    earlier = path.read_bytes() if path.is_file() else b""
+    earlier = read_file(path) if path.is_file() else b""
     about = {"content": _CONTENT, "rows_sha256": _sha256(content), "earlier_sha256": _sha256(earlier)}
     tensors = {printable(key): accuracies[key].detach().cpu().contiguous().clone() for key in keys if key in accuracies}
     with writing(path):
@@ -152,13 +153,12 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     """
     fix = "delete it and run `metatc2 transfer` again"
     try:
-        content = path.read_bytes()
-        found = json.loads(content)
+        content = read_file(path)
+        found = parse_json(content, "it", finite=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        words = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise InputError(f"{path} cannot be read as JSON ({words}); {fix}") from error
+    except (OSError, InputError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({cause_of(error)}); {fix}") from error
     if not isinstance(found, list):
         raise InputError(f"{path} must hold a list of result rows, got {type(found).__name__}; {fix}")
     rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(found)]

@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("metatc2.report.html.build_sections", lambda methods: [])  # not what is tested
     (tmp_path / "file").write_text("here")
-    with pytest.raises(InputError, match=r"--out .*file/page\.html: cannot be written \(.*\); name a file"):
+    with pytest.raises(InputError, match=r"--out .*file/page\.html cannot be written \(.*\); name a file"):
         write_report(folders[:1], tmp_path / "file" / "page.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "here"
