@@ -15,6 +15,7 @@ from metatc2.config.files import PATH_SOURCES
 from metatc2.errors import InputError
 from metatc2.files import check_writable, is_leftover, make_folder, reading, remove_leftovers, write_atomically, writing
 from metatc2.folder_lock import FolderLock
+from metatc2.suggest import command
 
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
@@ -161,18 +162,21 @@ class RunFolder:
         if state is State.TRAINER:
             raise InputError(f"{self.path} exists already and was written by EpisodicTrainer; move it, {other}")
         if state is State.CUT:
-            raise InputError(f"{self.path} exists already; continue it with --resume {self.path}, {other}")
+            raise InputError(
+                f"{self.path} exists already; continue it with `{command('pretrain', '--resume', self.path)}`, {other}"
+            )
         if state is State.FINISHED:
             raise InputError(
-                f"{self.path} exists already and is finished; metatc2 transfer {self.path} measures it, metatc2 pretrain "
-                f"--resume {self.path} --steps N trains it longer, {other}"
+                f"{self.path} exists already and is finished; `{command('transfer', self.path)}` measures it, "
+                f"`{command('pretrain', '--resume', self.path, '--steps', 'N')}` trains it longer, {other}"
             )
         if state is State.BEGUN:
             begun = read_config(self.config)
             if fingerprint(begun) != fingerprint(config):
                 raise InputError(
                     f"{self.path} exists already, begun with another configuration ({'; '.join(differences(begun, config))}) "
-                    f"and without a checkpoint; start that one again with --resume {self.path}, delete the folder, {other}"
+                    f"and without a checkpoint; start that one again with `{command('pretrain', '--resume', self.path)}`, "
+                    f"delete the folder, {other}"
                 )
         check_writable(self.path, "name a folder of yours with --run")
 
@@ -199,7 +203,8 @@ class RunFolder:
             step = 0 if state is State.BEGUN or self.latest is None else step_of(self.latest)
             cut = f"cut at step {step}" if step else "cut before its first checkpoint"
             raise InputError(
-                f"{self.path} has no {ENCODER} ({cut}): the run is not finished; metatc2 pretrain --resume {self.path}"
+                f"{self.path} has no {ENCODER} ({cut}): the run is not finished; "
+                f"{command('pretrain', '--resume', self.path)}"
             )
 
     def require_behind(self, step: int) -> None:
@@ -248,7 +253,7 @@ class RunFolder:
         if state is State.RUNNING:
             return self._busy(self._lock.holder() or "another process")
         if state is State.NEW:
-            make = f"metatc2 pretrain TASK --run {self.path}"
+            make = command("pretrain", "TASK", "--run", self.path)
             return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: {make}"
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
@@ -258,8 +263,8 @@ class RunFolder:
                 f'weights with metatc2.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
             )
         return (
-            f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: metatc2 "
-            "pretrain TASK --run DIR"
+            f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: "
+            f"{command('pretrain', 'TASK', '--run', 'DIR')}"
         )
 
 

@@ -14,6 +14,7 @@ import tyro
 from metatc2.cli.arguments import merge_repeated
 from metatc2.errors import InputError
 from metatc2.plain_text import brief
+from metatc2.suggest import command as suggested
 
 _DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
 # Lines and corners of the boxes that tyro puts around what it says.
@@ -72,7 +73,7 @@ class Parser:
         told = told.replace(" Available subcommands:", "; there are")
         told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
         command = next((word for word in words[:1] if word in self.names), None)
-        help_of = f"metatc2 {command} --help" if command else "metatc2 --help"
+        help_of = suggested(command, "--help") if command else suggested("--help")
         return f"{brief(told, 300) or 'the words of the command line cannot be read'}; see {help_of}"
 
 

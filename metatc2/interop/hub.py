@@ -14,6 +14,7 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.pretrained import Pretrained
 from metatc2.reading import read_json
 from metatc2.runs import load_run
+from metatc2.suggest import command
 from metatc2.weights import encoder_from, read_tensors
 from metatc2.writing import json_text
 
@@ -70,7 +71,7 @@ def from_pretrained(name: Path | str, *, download: bool = False) -> Pretrained:
     folder = Path(name) if Path(name).is_dir() else _from_hub(str(name), download)
     file = folder / "config.json"
     if not file.exists():
-        raise InputError(f"{folder} has no config.json; save an encoder there with: metatc2 export RUN {folder}")
+        raise InputError(f"{folder} has no config.json; save an encoder there with: {command('export', 'RUN', folder)}")
     try:
         content = read_json(file)
     except InputError as error:

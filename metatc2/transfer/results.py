@@ -19,6 +19,7 @@ from metatc2.errors import InputError, nearest
 from metatc2.files import json_bytes, printable, write_atomically, writing
 from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
+from metatc2.suggest import command
 
 _CONTENT = "metatc2 accuracies"
 _LARGEST = 2**63  # of whole numbers; what is larger was not measured
@@ -155,7 +156,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
         content = path.read_bytes()
         found = json.loads(content)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
+        raise InputError(f"{path}: no such file; make it with: {command('transfer', path.parent)}") from error
     except (OSError, ValueError, RecursionError) as error:
         words = "nested too deeply" if isinstance(error, RecursionError) else error
         raise InputError(f"{path} cannot be read as JSON ({words}); {fix}") from error
