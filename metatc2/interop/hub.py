@@ -68,6 +68,8 @@ def from_pretrained(name: Path | str, *, download: bool = False) -> Pretrained:
         InputError: if there is no such folder, it is not one of ours, or its files do not belong together.
         MissingPackage: if the Hub is needed and ``huggingface_hub`` is not installed.
     """
+    if not str(name).strip():
+        raise InputError("hub: names no encoder; write hub:OWNER/NAME")
     folder = Path(name) if Path(name).is_dir() else _from_hub(str(name), download)
     file = folder / "config.json"
     if not file.exists():
