@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metatc2.build import build_learner, build_sampler, build_views
 from metatc2.checkpoint import load_checkpoint
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
+from metatc2.episodes import LabelledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.files import check_writable, printable, write_atomically, writing
 from metatc2.learners import SelfSupervised
@@ -78,7 +80,7 @@ def run(
         blend=found.config.calibration.blend,
         against=others,
         learner=learner,
-        sampler=None if learner is None else build_sampler(found.config, trained_on or _own(found)),
+        sampler=None if learner is None else _sampler(found, learner, trained_on or _own(found)),
         episodes=episodes,
         resplits=resplits,
         max_images=max_images,
@@ -95,6 +97,28 @@ def _size(name: str, found: Run) -> int | None:
 
 def _own(found: Run) -> ImageStore:
     return Sources.of(found.config.data).store(found.config.data.source, found.pretrained)
+
+
+def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> SplitBatch | LabelledTasks:
+    """Episodes as in training; where a side of a task is too small for a loss of its own, of larger tasks, or fewer ones.
+
+    Raises:
+        InputError: if there are too few images for two tasks.
+    """
+    episode, least = found.config.episode, learner.objective.min_samples
+    task = episode.batch // episode.tasks
+    support = round(episode.support * task)
+    if min(support, task - support) >= least:
+        return build_sampler(found.config, store)
+    images = len(store.rows(found.config.data.split))
+    tasks = min(episode.tasks, images // (2 * least)) if episode.tasks > 1 else 1
+    if tasks < 2:
+        raise InputError(
+            f"diagnose: task conflict needs 2 tasks or more, each of {2 * least} images, and {found.path} was trained on "
+            f"{images} images in episode.tasks = {episode.tasks}; train on more images, in 2 tasks or more"
+        )
+    larger = replace(episode, tasks=tasks, batch=2 * least * tasks, support=0.5)
+    return build_sampler(replace(found.config, episode=larger), store)
 
 
 def _learner(found: Run) -> SelfSupervised | None:

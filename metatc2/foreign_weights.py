@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import pickle
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from metatc2.encoders import RESNETS, SMALL_IMAGE, ResNet
 from metatc2.errors import InputError
 from metatc2.files import check_regular
+from metatc2.pickled import beginning, is_whole_pickle
 
 TORCH_FILES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 
@@ -61,21 +64,29 @@ def read_torch_file(file: Path) -> Mapping[str, Any]:
         raise InputError(f"{file}: no such file; name a file of weights")
     try:
         # Many training scripts keep their arguments beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on the version of a pickle
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zipfile and torch raise a dozen kinds on damaged files
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise InputError(
-                f"{file} holds Python objects that only running code could restore, which is not done; where you trust it, "
-                "save its tensors alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
-            ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{file} is damaged or was not written by torch.save ({reason}); get it again") from error
+        raise InputError(_refusal(file, error)) from error
     if isinstance(content, Tensor) or not isinstance(content, Mapping):
         raise InputError(
             f"{file} holds a {type(content).__name__} and no table of tensors; save a state_dict() instead"
         )
     return content
+
+
+def _refusal(file: Path, error: Exception) -> str:
+    """Why torch could not read a file: told from its bytes, since torch says of many damaged ones that they hold objects."""
+    if isinstance(error, pickle.UnpicklingError) and is_whole_pickle(file):
+        return (
+            f"{file} holds Python objects, which only running code from the file could restore; that is not done. Get its "
+            "state_dict, best as safetensors; only if you trust whoever made the file, since this runs any code in it, save "
+            "its tensors alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+        )
+    said = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError | OSError) else ""
+    reason = beginning(file) or said or "what is in it does not fit together"
+    return f"{file} is damaged or was not written by torch.save ({reason}); get it again"
 
 
 def load_foreign(network: nn.Module, content: Mapping[str, Any], file: Path, where: Path, name: str) -> list[str]:

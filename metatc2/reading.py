@@ -14,10 +14,15 @@ from metatc2.files import check_regular
 from metatc2.plain_text import brief
 
 MOST_BYTES = 256 * 2**20  # what a text file of ours never comes near
+MOST_TOML = 2**20  # bytes of settings, written by hand
+MOST_PARTS = 32  # of a dotted key; the parser takes time of the square of their number
 DEEPEST = "brackets nested too deeply"
 LONGEST = "a number of too many digits"
 
 Parsed = TypeVar("Parsed")
+# A bare or quoted part; an unclosed quote takes the rest of its line, so that no letter is looked at twice.
+_PART = r"""(?:[\w-]++|"(?:[^"\\]|\\.)*+(?:"|$)|'[^']*+(?:'|$))"""
+_KEY = re.compile(rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -67,9 +72,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read, or is malformed; with its name and line.
     """
-    text = text_of(read_bytes(path), str(path))
+    content = read_bytes(path)
+    if len(content) > MOST_TOML:
+        raise InputError(f"{path}: larger than {MOST_TOML // 2**20} MiB, so not a file of settings; name another one")
+    text = text_of(content, str(path))
     try:
-        return bounded(lambda: tomllib.loads(text))
+        return parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = int(at[1]) if at else len(text.splitlines())
@@ -77,6 +85,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}, line {line}: malformed TOML: {reason}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text, in a time that its length bounds.
+
+    Raises:
+        InputError: brackets nested or keys dotted too deeply, or a number of too many digits.
+        tomllib.TOMLDecodeError: if it is malformed.
+
+    >>> parse_toml("a.b = 1")
+    {'a': {'b': 1}}
+    """
+    for number, line in enumerate(text.splitlines(), 1):
+        if any(len(re.findall(_PART, key)) > MOST_PARTS for key in _KEY.findall(line) if key.count(".") >= MOST_PARTS):
+            raise InputError(f"line {number}: a key of more than {MOST_PARTS} parts; keys of settings have two")
+    return bounded(lambda: tomllib.loads(text))
 
 
 def read_json(path: Path) -> Any:

@@ -32,6 +32,7 @@ from metatc2.run_files import (
     RESULTS_LOCK,
     TRAINED,
 )
+from metatc2.suggest import command
 
 __all__ = [
     "ACCURACIES",
@@ -187,18 +188,21 @@ class RunFolder:
         if state is State.TRAINER:
             raise InputError(f"{self.path} exists already and was written by EpisodicTrainer; move it, {other}")
         if state is State.CUT:
-            raise InputError(f"{self.path} exists already; continue it with --resume {self.path}, {other}")
+            raise InputError(
+                f"{self.path} exists already; continue it with `{command('pretrain', '--resume', self.path)}`, {other}"
+            )
         if state is State.FINISHED:
             raise InputError(
-                f"{self.path} exists already and is finished; metatc2 transfer {self.path} measures it, metatc2 pretrain "
-                f"--resume {self.path} --steps N trains it longer, {other}"
+                f"{self.path} exists already and is finished; `{command('transfer', self.path)}` measures it, "
+                f"`{command('pretrain', '--resume', self.path, '--steps', 'N')}` trains it longer, {other}"
             )
         if state is State.BEGUN:
             begun = read_config(self.config)
             if fingerprint(begun) != fingerprint(config):
                 raise InputError(
                     f"{self.path} exists already, begun with another configuration ({'; '.join(differences(begun, config))}) "
-                    f"and without a checkpoint; start that one again with --resume {self.path}, delete the folder, {other}"
+                    f"and without a checkpoint; start that one again with `{command('pretrain', '--resume', self.path)}`, "
+                    f"delete the folder, {other}"
                 )
         check_writable(self.path, "name a folder of yours with --run")
 
@@ -225,7 +229,8 @@ class RunFolder:
             step = 0 if state is State.BEGUN or self.latest is None else step_of(self.latest)
             cut = f"cut at step {step}" if step else "cut before its first checkpoint"
             raise InputError(
-                f"{self.path} has no {ENCODER} ({cut}): the run is not finished; metatc2 pretrain --resume {self.path}"
+                f"{self.path} has no {ENCODER} ({cut}): the run is not finished; "
+                f"{command('pretrain', '--resume', self.path)}"
             )
 
     def require_there(self) -> None:
@@ -237,7 +242,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise InputError(
                 f"{self.path} is gone: the folder was moved or deleted while the run was writing to it; move it back and go on "
-                f"with metatc2 pretrain --resume {self.path}, or start the run again"
+                f"with {command('pretrain', '--resume', self.path)}, or start the run again"
             )
 
     def require_behind(self, step: int) -> None:
@@ -286,7 +291,7 @@ class RunFolder:
         if state is State.RUNNING:
             return self._busy(self._lock.holder() or "another process")
         if state is State.NEW:
-            make = f"metatc2 pretrain TASK --run {self.path}"
+            make = command("pretrain", "TASK", "--run", self.path)
             return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: {make}"
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
@@ -296,8 +301,8 @@ class RunFolder:
                 f'weights with metatc2.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
             )
         return (
-            f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: metatc2 "
-            "pretrain TASK --run DIR"
+            f"{self.path} is not a run folder (it has other files and no {CONFIG}); make one in a new folder with: "
+            f"{command('pretrain', 'TASK', '--run', 'DIR')}"
         )
 
 

@@ -24,6 +24,7 @@ from metatc2.result_folders import compare, matrices
 from metatc2.run_folder import RunFolder, State, sources_from
 from metatc2.run_lengths import archive, at_every_length, lengthened
 from metatc2.run_name import default_folder
+from metatc2.suggest import command
 from metatc2.terminal import fail
 from metatc2.threads import check_threads
 from metatc2.trainer import EpisodicTrainer
@@ -257,12 +258,12 @@ def _finish(
     if trainer.step < config.trainer.steps:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
-            f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: metatc2 pretrain --resume "
-            f"{folder.path}"
+            f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
+            f"{command('pretrain', '--resume', folder.path)}"
         )
     folder.require_there()
     for name, content in _encoded(trainer, config, store).items():
-        with writing(folder.path / name, f"make room, then: metatc2 pretrain --resume {folder.path}"):
+        with writing(folder.path / name, f"make room, then: {command('pretrain', '--resume', folder.path)}"):
             write_atomically(folder.path / name, content)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from metatc2.config import Config, TransferConfig
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.source_names import place, real_path, split_name
+from metatc2.suggest import SOURCE, command
 from metatc2.transfer import SeenClasses, Target, expand_targets, parse_target
 from metatc2.transfer.evaluate import check_target
 from metatc2.transfer.protocols.parts import parts
@@ -36,10 +36,9 @@ class Offer:
         >>> Offer().next_step(Path("my run")), Offer(None).next_step(Path("r"))
         ("next: metatc2 transfer 'my run'", 'name data to judge it on: metatc2 transfer r --to SOURCE[:SPLIT]')
         """
-        command = f"metatc2 transfer {shlex.quote(str(path))}"
         if self.words is None:
-            return f"name data to judge it on: {command} --to SOURCE[:SPLIT]"
-        return "next: " + " ".join([command, *map(shlex.quote, self.words)])
+            return f"name data to judge it on: {command('transfer', path, '--to', SOURCE)}"
+        return f"next: {command('transfer', path, *self.words)}"
 
 
 def is_default(settings: TransferConfig) -> bool:

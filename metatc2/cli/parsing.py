@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
+import inspect
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -14,10 +16,11 @@ import tyro
 from metatc2.cli.arguments import merge_repeated
 from metatc2.errors import InputError
 from metatc2.plain_text import brief
+from metatc2.suggest import command as suggested
 
 _DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
-# Lines and corners of the boxes that tyro puts around what it says.
-_BOX = re.compile(r"[\u2500-\u257f+|]*[\u2500-\u257f][\u2500-\u257f+|]*")
+# Lines and corners of the boxes that tyro puts around what it says: drawn ones, and those for a terminal in ASCII.
+_BOX = re.compile(r"[\u2500-\u257f]+|^\s*[+|]|[+|]\s*$|(?<![^\s+|])-{3,}(?![^\s+|])")
 _ENDS = (
     "For full helptext",
     "Argument helptext",
@@ -37,6 +40,7 @@ class Parser:
 
     def __init__(self, commands: Sequence[Callable[..., None]]) -> None:
         self.names = [command.__name__ for command in commands]
+        self.options = {command.__name__: _options(command) for command in commands}
         self.app = tyro.extras.SubcommandApp()
         for command in commands:
             self.app.command(_deferred(command))
@@ -72,8 +76,26 @@ class Parser:
         told = told.replace(" Available subcommands:", "; there are")
         told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
         command = next((word for word in words[:1] if word in self.names), None)
-        help_of = f"metatc2 {command} --help" if command else "metatc2 --help"
+        if command is not None and (unknown := self._unknown(command, words[1:])):
+            # Said first: tyro may complain of a missing word instead, which an option took for its value.
+            own = self.options[command]
+            close = difflib.get_close_matches(unknown[2:], [option[2:] for option in own], n=1)
+            there = f"did you mean --{close[0]}?" if close else f"{command} has {', '.join(own) or 'none'}"
+            told = f"unknown option {brief(unknown)}; {there}"
+        help_of = suggested(command, "--help") if command else suggested("--help")
         return f"{brief(told, 300) or 'the words of the command line cannot be read'}; see {help_of}"
+
+    def _unknown(self, command: str, words: Sequence[str]) -> str:
+        """The first option that the command does not have."""
+        known = {*self.options[command], "--help"}
+        named = [word.partition("=")[0] for word in words if word.startswith("--")]
+        plain = (name.replace("_", "-").replace("--no-", "--", 1) for name in named)
+        return next((name for name, option in zip(named, plain, strict=True) if not {name, option} & known), "")
+
+
+def _options(command: Callable[..., None]) -> list[str]:
+    parameters = inspect.signature(command).parameters.values()
+    return [f"--{p.name.replace('_', '-')}" for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def _check(words: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from metatc2.cli.stop_on_signal import ended_by_signal
+from metatc2.suggest import SOURCE, command
 from metatc2.terminal import bold, say
 
 
@@ -52,7 +53,7 @@ def export(
     from metatc2.interop.hub import save_pretrained
 
     save_pretrained(run, folder)
-    say(bold(folder), f": metatc2 transfer {folder} --to SOURCE --out DIR judges it")
+    say(bold(folder), f": {command('transfer', Path(folder), '--to', SOURCE, '--out', 'DIR')} judges it")
 
 
 def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:

@@ -12,7 +12,7 @@ from metatc2.config.schema import Config, all_keys, sections
 from metatc2.config.values import is_optional, shown
 from metatc2.errors import InputError
 from metatc2.plain_text import brief
-from metatc2.reading import bounded
+from metatc2.reading import bounded, parse_toml
 
 LONGEST = 2**16  # characters of a value on the command line
 
@@ -130,7 +130,7 @@ def _text(text: str) -> Any:
 
 def _toml(text: str) -> Any:
     try:
-        parsed = bounded(lambda: tomllib.loads(f"value = {text}"))
+        parsed = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         parsed = {}
     if parsed.keys() == {"value"}:

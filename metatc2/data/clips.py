@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from metatc2.data.class_folders import ClassFolders
 from metatc2.data.decoding import ValueRange
 from metatc2.data.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.gather import gather
@@ -102,7 +103,7 @@ def load_clips(
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
         raise InputError(f"{name}: {wrong}; give a folder that holds CLASS/CLIP/frame files")
-    clips = _find(root)
+    clips = _find(name, root)
     files: list[Path] = []
     owners: list[int] = []
     for i, clip in enumerate(clips):
@@ -162,17 +163,19 @@ def clips_store(
     )
 
 
-def _find(root: Path) -> list[_Clip]:
+def _find(name: str, root: Path) -> list[_Clip]:
     """Every clip folder with its class and split, in the order of their paths."""
     inside = _folders(root)
     # A folder `train` is a split if there are folders two below it, classes and clips; else it is a class called so.
     deep = inside and all(_SPLITS.get(d.name.lower()) and any(_folders(c) for c in _folders(d)) for d in inside)
     parts = [(_SPLITS[d.name.lower()], d) for d in inside] if deep else [("", root)]
+    kinds = [(split, canonical(kind.name), kind) for split, part in parts for kind in _folders(part)]
+    together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
     return [
-        _Clip(clip, canonical(kind.name), split)
-        for split, part in parts
-        for kind in _folders(part)
+        _Clip(clip, class_name, split)
+        for split, class_name, kind in kinds
         for clip in _folders(kind)
+        if not clip.is_symlink() or together.follows(class_name, kind, clip)
     ]
 
 

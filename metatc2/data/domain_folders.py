@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from metatc2.data.class_folders import ClassFolders
 from metatc2.data.decoding import ValueRange
 from metatc2.data.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.gather import gather
-from metatc2.data.listing import canonical, files_below, is_image, sub_folders
+from metatc2.data.listing import canonical, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
@@ -41,11 +42,12 @@ def load_domains(
     name, root = f"domains:{path}", Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"{name}: no such folder; give one that holds DOMAIN/CLASS/image files")
+    kinds = [(domain, canonical(kind.name), kind) for domain in sub_folders(root) for kind in sub_folders(domain)]
+    together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
     files = [
-        (file, canonical(domain.name), canonical(kind.name))
-        for domain in sub_folders(root)
-        for kind in sub_folders(domain)
-        for file in files_below(kind)
+        (file, canonical(domain.name), class_name)
+        for domain, class_name, kind in kinds
+        for file in together.files(class_name, kind)
         if is_image(file)
     ]
     domains, classes = sorted({d for _, d, _ in files}), sorted({c for _, _, c in files})

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
+from metatc2.data.class_folders import ClassFolders
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
-from metatc2.data.listing import canonical, files_below, files_in, is_image, sub_folders
+from metatc2.data.listing import canonical, files_in, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
@@ -51,7 +52,8 @@ def load_folder(
     """Images of a folder with one sub-folder a class.
 
     A folder that holds nothing but ``train``, ``test`` or ``val``, each with the class folders inside, gets those as
-    splits. Links to folders are followed, every real folder once a class. A class is its folder's name in Unicode's
+    splits. Links to folders are followed, every real folder once a class, unless they would mix classes (`ClassFolders`).
+    A class is its folder's name in Unicode's
     composed form, so that folders whose names differ in how accents are written are one class.
     Shorter sides are resized and the centre is kept; EXIF orientation is honoured; hidden files are skipped. The store's
     notes say how many image files could not be read (``unreadable``; the first ones by name in ``unreadable_files``), how
@@ -74,7 +76,7 @@ def load_folder(
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
         raise InputError(f"{name}: {wrong}; give a folder that holds one sub-folder of images a class")
-    files, ignored, folders = _find(root)
+    files, ignored, folders = _find(name, root)
     names = sorted({file.class_name for file in files})
     if len(names) < 2:
         there = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
@@ -114,25 +116,23 @@ def load_folder(
     )
 
 
-def _find(root: Path) -> tuple[list[_File], int, set[str]]:
+def _find(name: str, root: Path) -> tuple[list[_File], int, set[str]]:
     """Image files, the number of other ones, and the names of all class folders."""
     inside = sub_folders(root)
     parts = {_OFFICIAL.get(d.name.lower(), ""): d for d in inside if sub_folders(d)}
     # A folder `train` beside class folders is a class that is called so.
     if len(parts) != len(inside) or "" in parts:
         parts = {"": root}
-    files, classes = [], set()
-    ignored = len(files_in(root))
-    for split, folder in parts.items():
-        ignored += len(files_in(folder)) if split else 0
-        for directory in sub_folders(folder):
-            name = canonical(directory.name)
-            classes.add(name)
-            found = files_below(directory)
-            images = [file for file in found if is_image(file)]
-            files += [_File(file, name, split) for file in images]
-            ignored += len(found) - len(images)
-    return files, ignored, classes
+    ignored = len(files_in(root)) + sum(len(files_in(folder)) for split, folder in parts.items() if split)
+    kinds = [(split, canonical(kind.name), kind) for split, folder in parts.items() for kind in sub_folders(folder)]
+    together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
+    files = []
+    for split, class_name, kind in kinds:
+        found = together.files(class_name, kind)
+        images = [file for file in found if is_image(file)]
+        files += [_File(file, class_name, split) for file in images]
+        ignored += len(found) - len(images)
+    return files, ignored, {class_name for _, class_name, _ in kinds}
 
 
 def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int, str]) -> str:

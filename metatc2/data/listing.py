@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from metatc2.errors import InputError, cause_of
@@ -13,6 +14,9 @@ ENDINGS = (
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx"),
 )
 _HIDDEN = (".", "__MACOSX")
+_SYSTEM = ("/proc", "/sys", "/dev")  # no files of anybody's, and links there lead round through everything
+_SHARED_MEMORY = "/dev/shm"
+MOST_FOLDERS = 100_000  # below one class; ImageNet has a thousand in all
 
 
 def canonical(name: str) -> str:
@@ -42,14 +46,18 @@ def files_in(path: Path) -> list[Path]:
     return [entry for entry in _entries(path) if _is_file(entry)]
 
 
-def files_below(path: Path) -> list[Path]:
+def files_below(path: Path, follows: Callable[[Path], bool] = lambda link: True) -> list[Path]:
     """Files in a folder and in all folders below it, in the order of their paths; hidden ones left out.
 
     Links to folders are followed, as torchvision's ``ImageFolder`` does. Every real folder is listed once, under its own
     name rather than a link's, and a link that leads back to a folder around it is not followed.
 
+    Args:
+        path: the folder.
+        follows: whether a link to a folder is followed at all.
+
     Raises:
-        InputError: if a folder cannot be listed.
+        InputError: if a folder cannot be listed, or there are more than `MOST_FOLDERS`.
     """
     listed = {os.path.realpath(path)}
     links: list[Path] = []
@@ -58,7 +66,7 @@ def files_below(path: Path) -> list[Path]:
         link = links.pop(0)
         real = os.path.realpath(link)
         back = os.path.join(os.path.realpath(link.parent), "").startswith(os.path.join(real, ""))
-        if real not in listed and not back:
+        if real not in listed and not back and follows(link):
             listed.add(real)
             files += _walk(link, listed, links)
     return sorted(files)
@@ -74,6 +82,10 @@ def _walk(path: Path, listed: set[str], links: list[Path]) -> list[Path]:
     files: list[Path] = []
     folders = [path]
     while folders:
+        if len(listed) > MOST_FOLDERS:
+            raise InputError(
+                f"folder {path} has more than {MOST_FOLDERS} folders below it, links followed; name the folder of images itself"
+            )
         for entry in _entries(folders.pop()):
             if not os.path.isdir(entry):
                 files += [entry] * _is_file(entry)
@@ -90,6 +102,10 @@ def _is_file(path: Path) -> bool:
 
 
 def _entries(path: Path) -> list[Path]:
+    real = Path(os.path.realpath(path))
+    if any(real.is_relative_to(system) for system in _SYSTEM) and not real.is_relative_to(_SHARED_MEMORY):
+        where = "" if str(path) == str(real) else f" (it leads to {real})"
+        raise InputError(f"folder {path} belongs to the operating system{where} and holds no data; name another folder")
     try:
         return sorted(entry for entry in path.iterdir() if not entry.name.startswith(_HIDDEN))
     except OSError as error:

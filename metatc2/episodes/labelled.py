@@ -105,9 +105,9 @@ class LabelledTasks(TaskSource):
 
     def _too_few(self, split: str, counts: Tensor, large: int) -> str:
         way, shot = self.way[1], self.shot[1]
-        ways_out = [f"way to {large}"] if large >= 2 else []
+        ways_out = [f"way (episode.way) to {large}"] if large >= 2 else []
         if len(counts) >= way and (reachable := int(counts.sort().values[-way])) >= 2:
-            ways_out.append(f"shot + query to {reachable}")
+            ways_out.append(f"shot + query (episode.shot, episode.query) to {reachable}")
         return (
             f"LabelledTasks: {large} of the {len(counts)} classes of {split} have the {shot + self.query} images that "
             f"shot {shot} and query {self.query} take, and way {way} needs {way}; "

@@ -17,6 +17,8 @@ from metatc2.episodes.types import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.views import Views
 
+_TASK = 4  # images of the smallest task that is worth suggesting: two on each side
+
 Assign = Literal["random", "cluster", "domain"]
 
 
@@ -68,10 +70,7 @@ class SplitBatch:
                 f"SplitBatch: batch {batch} is not divisible by tasks {tasks}; {_near_batch(batch, tasks)}"
             )
         if len(self.rows) < batch:
-            raise InputError(
-                f"SplitBatch: {store.name}:{split} has {len(self.rows)} images, fewer than a batch of {batch}; "
-                f"use episode.batch = {max(tasks, len(self.rows) // tasks * tasks)} or less"
-            )
+            raise InputError(_too_few(f"{store.name}:{split}", len(self.rows), tasks, batch))
         samples = batch // tasks
         self.support = round(support * samples)
         if not 0 < support < 1 or not 0 < self.support < samples:
@@ -147,6 +146,17 @@ class SplitBatch:
 
 def _average_pixels(images: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images, 7).flatten(1)
+
+
+def _too_few(where: str, images: int, tasks: int, batch: int) -> str:
+    """Settings that go together: a task needs an image on each of its two sides, and a loss two images on its support."""
+    told = f"SplitBatch: {where} has {images} images, fewer than a batch of {batch}"
+    fitting = min(tasks, images // _TASK)
+    if fitting < 1:
+        return f"{told}; at least {_TASK} are needed, so use another split or source"
+    if fitting == tasks:
+        return f"{told}; set episode.batch = {images // tasks * tasks}"
+    return f"{told}; set episode.tasks = {fitting} and episode.batch = {images // fitting * fitting}"
 
 
 def _near_batch(batch: int, tasks: int) -> str:

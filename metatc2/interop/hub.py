@@ -14,6 +14,7 @@ from metatc2.files import fill_folder, read_file, writing
 from metatc2.pretrained import Pretrained
 from metatc2.reading import read_json
 from metatc2.runs import load_run
+from metatc2.suggest import command
 from metatc2.weights import encoder_from, read_tensors
 from metatc2.writing import json_text
 
@@ -65,10 +66,12 @@ def from_pretrained(name: Path | str, *, download: bool = False) -> Pretrained:
         InputError: if there is no such folder, it is not one of ours, or its files do not belong together.
         MissingPackage: if the Hub is needed and ``huggingface_hub`` is not installed.
     """
+    if not str(name).strip():
+        raise InputError("hub: names no encoder; write hub:OWNER/NAME")
     folder = Path(name) if Path(name).is_dir() else _from_hub(str(name), download)
     file = folder / "config.json"
     if not file.exists():
-        raise InputError(f"{folder} has no config.json; save an encoder there with: metatc2 export RUN {folder}")
+        raise InputError(f"{folder} has no config.json; save an encoder there with: {command('export', 'RUN', folder)}")
     try:
         content = read_json(file)
     except InputError as error:

@@ -10,6 +10,7 @@ from metatc2.errors import InputError
 from metatc2.reading import read_json
 from metatc2.report.figures.conflict import Conflict, is_finite
 from metatc2.run_folder import DIAGNOSIS
+from metatc2.suggest import command
 
 _NUMBERS = ("value", "null_mean", "null_low", "null_high")
 _WORDS = {
@@ -45,7 +46,7 @@ def read_conflict(folder: Path) -> list[Conflict] | None:
         named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
         found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in named]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise InputError(f"{file} is no diagnosis ({error!r}); run `metatc2 diagnose {folder}` again") from error
+        raise InputError(f"{file} is no diagnosis ({error!r}); run `{command('diagnose', folder)}` again") from error
     return [measure for measure in found if is_finite(measure)]
 
 

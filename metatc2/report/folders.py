@@ -13,6 +13,7 @@ from metatc2.metrics_file import read_metrics
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.figures.conflict import Conflict
 from metatc2.run_folder import METRICS, RESULTS, read_run_config
+from metatc2.suggest import command
 from metatc2.transfer import Row, read_results
 
 
@@ -86,12 +87,19 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
     ]
 
 
-def lacking(folders: Sequence[Folder], what: str, command: str) -> list[str]:
-    """A sentence about what some run folders lack and how to get it; none if there is no such folder."""
+def lacking(folders: Sequence[Folder], what: str, *words: str) -> list[str]:
+    """A sentence about what some run folders lack and how to get it; none if there is no such folder.
+
+    Args:
+        folders: run folders.
+        what: they lack.
+        words: the sub-command that makes it, and what stands before the folder.
+    """
     paths = [str(folder.path) for folder in folders]
     if not paths:
         return []
-    how = f"Run: {command} {paths[0]}" if len(paths) == 1 else f"Run for each of them: {command} DIR"
+    one = len(paths) == 1
+    how = f"Run: {command(*words, folders[0].path)}" if one else f"Run for each of them: {command(*words, 'DIR')}"
     return [f"{what}: {', '.join(paths)}. {how}"]
 
 

@@ -19,6 +19,7 @@ from metatc2.files import printable, read_file, write_atomically, writing
 from metatc2.reading import parse_json
 from metatc2.safetensors_file import read_safetensors
 from metatc2.stages import OUTPUT
+from metatc2.suggest import command
 from metatc2.writing import json_text
 
 _CONTENT = "metatc2 accuracies"
@@ -156,7 +157,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
         content = read_file(path)
         found = parse_json(content, "it", finite=False)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; make it with: metatc2 transfer {path.parent}") from error
+        raise InputError(f"{path}: no such file; make it with: {command('transfer', path.parent)}") from error
     except (OSError, InputError) as error:
         raise InputError(f"{path} cannot be read as JSON ({cause_of(error)}); {fix}") from error
     if not isinstance(found, list):

@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 from torchvision.datasets import ImageFolder
@@ -14,6 +15,7 @@ from metatc2.data import ImageStore, load, transfer_splits
 from metatc2.data.clips import load_clips
 from metatc2.data.folder import UnreadableImages
 from metatc2.data.listing import files_below
+from metatc2.errors import InputError
 from metatc2.transfer import SeenClasses, Target, evaluate
 
 CAFE = "caf\u00e9"
@@ -168,3 +170,74 @@ def test_the_order_is_that_of_the_paths(tmp_path: Path) -> None:
     save(tmp_path / ".hidden" / "x.png")
     found = [file.relative_to(tmp_path).as_posix() for file in files_below(tmp_path)]
     assert found == ["a/2.png", "a.png", "b/1.png", "b.png"]
+
+
+def two_classes(root: Path) -> Path:
+    for kind in ("a", "b"):
+        save(root / kind / "x" / "1.png")
+    return root
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("target", ["..", "../.."])
+def test_a_class_folder_that_leads_to_the_source_is_refused(tmp_path: Path, target: str, deep: bool) -> None:
+    root = two_classes(tmp_path / "photos" / "train" if deep else tmp_path / "photos")
+    (root / "all").symlink_to((root / "a" / target).resolve())
+    with pytest.raises(InputError, match=r"the class folder \S*all is a link to \S+, which holds all classes"):
+        load(f"folder:{root}", image_size=8)
+
+
+@pytest.mark.parametrize("source", ["folder", "clips"])
+@pytest.mark.parametrize("target", ["b", "b/x", "outer"])
+def test_a_link_into_another_class_is_refused(tmp_path: Path, target: str, source: str) -> None:
+    root = two_classes(tmp_path / "photos")
+    save(tmp_path / "pool" / "outer" / "c" / "x" / "1.png")
+    (root / "c").symlink_to(tmp_path / "pool" / "outer" / "c")
+    (root / "a" / "more").symlink_to(tmp_path / "pool" / "outer" if target == "outer" else root / target)
+    with pytest.raises(InputError, match=r"a/more of class 'a' and \S+ of class '[bc]' share images through a link"):
+        load(f"{source}:{root}", image_size=8)
+
+
+def test_two_names_of_one_folder_are_refused_as_two_classes(tmp_path: Path) -> None:
+    root = two_classes(tmp_path / "photos")
+    (root / "c").symlink_to(root / "b")
+    with pytest.raises(InputError, match="would give them two labels; take the link out"):
+        load(f"folder:{root}", image_size=8)
+
+
+def test_a_link_reached_through_a_link_does_not_bring_all_classes(tmp_path: Path) -> None:
+    root = two_classes(tmp_path / "photos")
+    save(tmp_path / "elsewhere" / "2.png")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    store = load(f"folder:{root}", image_size=8)
+    assert torch.bincount(store.labels).tolist() == [2, 1]
+
+
+def test_domains_do_not_mix_classes_through_links(tmp_path: Path) -> None:
+    for domain in ("ink", "pen"):
+        two_classes(tmp_path / "photos" / domain)
+    (tmp_path / "photos" / "pen" / "a" / "more").symlink_to(tmp_path / "photos" / "ink" / "b")
+    with pytest.raises(InputError, match="share images through a link"):
+        load(f"domains:{tmp_path / 'photos'}", image_size=8)
+
+
+@pytest.mark.parametrize("source", ["folder", "domains", "clips"])
+def test_folders_of_the_operating_system_are_refused(source: str) -> None:
+    with pytest.raises(InputError, match="belongs to the operating system"):
+        load(f"{source}:/proc/self")
+
+
+def test_a_link_to_the_operating_system_is_refused(tmp_path: Path) -> None:
+    root = two_classes(tmp_path / "photos")
+    (root / "a" / "more").symlink_to("/proc/self")
+    with pytest.raises(InputError, match=r"a/more belongs to the operating system \(it leads to /proc/"):
+        load(f"folder:{root}", image_size=8)
+
+
+def test_a_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metatc2.data.listing.MOST_FOLDERS", 5)
+    for i in range(6):
+        (tmp_path / f"{i}").mkdir()
+    with pytest.raises(InputError, match="has more than 5 folders below it"):
+        files_below(tmp_path)

@@ -305,11 +305,20 @@ def test_decks_deal_every_card_once_in_uniform_order(seed_offset: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"way": 11}, "10 of the 10 classes of uneven:all have the 3 images .* way 11 needs 11; lower way to 10$"),
-        ({"way": 5, "shot": 5, "query": 4}, "4 of the 10 .* the 9 images .* lower way to 4 or shot . query to 8$"),
+        (
+            {"way": 11},
+            "10 of the 10 classes of uneven:all have the 3 images .* way 11 needs 11; lower way .episode.way. to 10$",
+        ),
+        (
+            {"way": 5, "shot": 5, "query": 4},
+            "4 of the 10 .* the 9 images .* lower way .episode.way. to 4 or shot . query .* to 8$",
+        ),
         ({"way": 5, "query": 2, "shot": (1, 7)}, "4 of the 10 .* the 9 images that shot 7"),
-        ({"way": (2, 6), "split": "both"}, "5 of the 5 classes of uneven:low have .* way 6 needs 6; lower way to 5$"),
-        ({"query": 30}, "0 of the 10 classes .* lower shot . query to 10$"),
+        (
+            {"way": (2, 6), "split": "both"},
+            "5 of the 5 classes of uneven:low have .* way 6 needs 6; lower way .episode.way. to 5$",
+        ),
+        ({"query": 30}, "0 of the 10 classes .* lower shot . query .* to 10$"),
         ({"split": "hgh"}, "did you mean 'high'"),
         ({"way": 1}, "way must be a whole number from 2 on or a pair .* got 1"),
         ({"way": (4, 3)}, r"way must be .* got \(4, 3\)"),

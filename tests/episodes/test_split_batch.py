@@ -105,7 +105,7 @@ def test_tasks_by_domain_hold_neighbouring_domains_in_random_order() -> None:
     ("options", "message"),
     [
         ({"tasks": 3, "batch": 20}, "not divisible by tasks 3; the nearest valid batch is 21"),
-        ({"tasks": 2, "batch": 60}, "fewer than a batch of 60; use episode.batch = 40"),
+        ({"tasks": 2, "batch": 60}, "fewer than a batch of 60; set episode.batch = 40"),
         ({"tasks": 10, "batch": 10}, "both sides need at least one"),
         ({"tasks": 2, "batch": 20, "support": 1.0}, "both sides need at least one"),
         ({"tasks": 2, "batch": 20, "assign": "randm"}, "did you mean 'random'"),

@@ -26,5 +26,5 @@ def task_conflict(methods: Sequence[Method]) -> Section:
             "Any split of a batch shows some conflict between its parts. What counts is conflict beyond that of random splits."
         ],
         figures=[conflict(found)] if found else [],
-        missing=lacking(undiagnosed, "No task conflict measured", "metatc2 diagnose"),
+        missing=lacking(undiagnosed, "No task conflict measured", "diagnose"),
     )

@@ -19,9 +19,7 @@ def curves(methods: Sequence[Method]) -> Section:
     """Loss of every method over the steps that all its seeds have logged."""
     silent = [folder for method in methods for folder in method.folders if not folder.metrics]
     finished = [folder for folder in silent if RunFolder(folder.path).state is State.FINISHED]
-    missing = lacking(
-        [f for f in silent if f not in finished], "No records of the training", "metatc2 pretrain --resume"
-    )
+    missing = lacking([f for f in silent if f not in finished], "No records of the training", "pretrain", "--resume")
     if finished:
         paths = ", ".join(str(folder.path) for folder in finished)
         missing.append(

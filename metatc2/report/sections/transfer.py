@@ -65,7 +65,7 @@ def transfer_results(methods: Sequence[Method]) -> Section:
 def not_measured(methods: Sequence[Method]) -> list[str]:
     """Which run folders have no result, and what makes one."""
     unmeasured = [folder for method in methods for folder in method.folders if not folder.rows]
-    return lacking(unmeasured, "Not measured yet", "metatc2 transfer")
+    return lacking(unmeasured, "Not measured yet", "transfer")
 
 
 def column_name(method: Method, methods: Sequence[Method], row: Row) -> str:
