@@ -23,6 +23,7 @@ from metatc2.metrics_file import read_metrics
 from metatc2.progress import jobs_bar
 from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure
 from metatc2.run_folder import RESULTS, RunFolder, State
+from metatc2.suggest import command
 from metatc2.terminal import PlainConsole, PlainTable, wide_console
 from metatc2.transfer import (
     MEAN_TARGET,
@@ -107,8 +108,8 @@ def run_demo(
                     console.print(note)
     except Stopped as error:
         raise runs.TrainingStopped(
-            f"the runs in {folder} are cut and the processes that trained them ended; to make them anew: metatc2 demo "
-            f"--folder {folder}"
+            f"the runs in {folder} are cut and the processes that trained them ended; to make them anew: "
+            f"{command('demo', '--folder', folder)}"
         ) from error
     _report(folder, paths, seeds, store, console)
     console.print(f"{time.perf_counter() - started:.0f} s in all")

@@ -46,7 +46,7 @@ def check_replaceable(path: Path, flag: str, endings: Sequence[str]) -> None:
         kind = "a folder" if path.is_dir() else "a device or pipe"
         raise InputError(f"{flag} {path}: is {kind}; name a file in a folder of yours")
     if (folder := folder_of_file(path)) is not None:
-        raise InputError(f"{flag} {path}: is the name of a file that metatc2 keeps in {folder}; choose another name")
+        raise InputError(f"{flag} {path}: is the name of a file that is kept in {folder}; choose another name")
     if os.path.lexists(path) and path.suffix.lower() not in endings:
         raise InputError(
             f"{flag} {path}: is there already, and only files that end in {' or '.join(endings)} are replaced; choose another "

@@ -76,7 +76,7 @@ def test_a_file_of_a_run_is_never_replaced(command: str, run: Path, capsys: pyte
         assert call(*commands(run)[command], str(exported / name)) == 2, name
     assert contents(run) == before
     assert contents(exported) == kept
-    assert "is the name of a file that metatc2 keeps in" in " ".join(capsys.readouterr().err.split())
+    assert "is the name of a file that is kept in" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("command", ["report", "transfer", "estimate", "compare", "diagnose"])
