@@ -40,3 +40,10 @@ def test_a_sentence_has_no_boxes_and_names_what_is_wrong(
     assert not set(sentence) & set("─│╭╰+")
     assert "---" not in sentence
     assert " | " not in sentence
+
+
+@pytest.mark.parametrize("words", [["--calibration", "None"], ["--calibration=None"], ["--adjoint", "None"]])
+def test_none_of_python_is_no_value(words: list[str]) -> None:
+    """It would mean the default, which for calibration is the opposite of ``none``."""
+    with pytest.raises(InputError, match="None: no such value; leave"):
+        PARSER.parse(["pretrain", "glyphs", *words])

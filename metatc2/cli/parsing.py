@@ -7,6 +7,7 @@ import difflib
 import functools
 import inspect
 import io
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -107,6 +108,13 @@ def _check(words: Sequence[str]) -> None:
             )
         if "\0" in word:
             raise InputError(f"the word {brief(word)} holds a NUL character, which no name can; leave it out")
+    for flag, word in itertools.pairwise(words):
+        # tyro takes it for Python's None, that is for the default: of --calibration that would be TC² in place of none.
+        if flag.startswith("--") and "=" not in flag and word == "None":
+            raise InputError(f"{flag} None: no such value; leave {flag} out for its default, or see `metatc2 --help`")
+    for word in words:
+        if word.startswith("--") and word.endswith("=None"):
+            raise InputError(f"{word}: no such value; leave it out for its default, or see `metatc2 --help`")
 
 
 def _deferred(command: Callable[..., None]) -> Callable[..., Any]:

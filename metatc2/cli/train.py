@@ -108,5 +108,13 @@ def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
 
 def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run:
     from metatc2 import runs
+    from metatc2.run_folder import RunFolder, State
 
-    return runs.resume(path, steps=steps, show=True, stop=stop)
+    folder = RunFolder(path)
+    length = folder.read_config().trainer.steps if folder.state is State.FINISHED else None
+    done = runs.resume(path, steps=steps, show=True, stop=stop)
+    if length == done.steps:
+        say(f"{path} had all its {length} steps already; --steps N trains it longer")
+    elif length is not None:
+        say(f"the encoder of {length} steps, and what was measured with it, is in {path / f'at-{length}'}")
+    return done
