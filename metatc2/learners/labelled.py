@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,11 +17,12 @@ from metatc2.errors import InputError
 from metatc2.functional import Functional, NormPolicy, inside
 from metatc2.heads import Classifier
 from metatc2.inner import InnerLoopDiverged, Params
-from metatc2.inner.attached import connected
 from metatc2.inner.descent import gradient
 from metatc2.inner.twice import differentiable_twice
 from metatc2.kernels import rehearsal
 from metatc2.learners.base import Learner, Outcome
+from metatc2.learners.carry import carry
+from metatc2.learners.sides import check_support, sides
 from metatc2.module_state import modes_kept, unchanged
 
 _FROZEN = "frozen_norms"
@@ -320,28 +321,6 @@ class LabelledLearner(Learner):
         return theta
 
 
-def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Support inputs and labels, query inputs and labels (tasks first), and the number of classes (0 in regression).
-
-    Raises:
-        InputError: if there are no labels, or a task's labels are not 0 to way − 1 with all of them in its support.
-    """
-    x, y = episode.support.labelled()
-    query_x, query_y = episode.query.labelled()
-    if y.is_floating_point():
-        return x, y, query_x, query_y, 0
-    y, query_y = y.long(), query_y.long()
-    way = int(y.max()) + 1
-    for task, (own, asked) in enumerate(zip(y, query_y, strict=True)):
-        check_support(own, way, f"task {task} of the episode")
-        if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < way:
-            raise InputError(
-                f"task {task} of the episode: query labels must be among those of its support, 0 to {way - 1}, got "
-                f"{_short(torch.unique(asked).tolist())}; draw both sides from the same classes"
-            )
-    return x, y, query_x, query_y, way
-
-
 def _save_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, metadata: Any) -> None:
     """What is frozen goes with the state, where anything is."""
     if any(learner._function.frozen):
@@ -352,62 +331,3 @@ def _load_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, *
     flags = state.pop(f"{prefix}{_FROZEN}", None)
     if flags is not None:
         learner._freeze(tuple(bool(flag) for flag in flags.tolist()))
-
-
-def check_support(y: Tensor, way: int, what: str) -> None:
-    """Labels ``(n,)`` of a support are 0 to way − 1.
-
-    Raises:
-        InputError: if not, or a class is missing.
-    """
-    classes = torch.unique(y).tolist()
-    if classes != list(range(way)):
-        if y.ndim > 1 or len(classes) == len(y) > 3:
-            raise InputError(
-                f"{what}: whole numbers are taken for class labels, and {_short(classes)} of shape {tuple(y.shape)} are none; "
-                "give the targets of a regression as floating point (targets.float())"
-            )
-        raise InputError(
-            f"{what}: support labels must be task-local, 0 to {way - 1} with each class present, got {_short(classes)}; "
-            "renumber the classes of each task (LabelledTasks does), or give the targets of a regression as floating point"
-        )
-
-
-def carry(value: Tensor, params: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
-    """A scalar equal to `value` whose gradient for `params` is `gradients`; for others, and where none is given, zero.
-
-    Raises:
-        InputError: where that gradient is differentiated again.
-
-    >>> w = torch.tensor(1.0, requires_grad=True)
-    >>> loss = carry(torch.tensor(5.0), {"w": w}, {"w": torch.tensor(3.0)})
-    >>> loss.backward(); loss.item(), w.grad.item()
-    (5.0, 3.0)
-    """
-    if not torch.is_grad_enabled():
-        return value
-    names = list(gradients)
-    result: Tensor = _Carry.apply(value, [gradients[n] for n in names], *(params[n] for n in names))
-    return result
-
-
-class _Carry(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *params: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        ctx.save_for_backward(*params)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
-        found = connected(
-            lambda: tuple(slope * g for g in ctx.gradients),
-            (slope, *ctx.saved_tensors),
-            "the gradient of a learner on labelled tasks is taken task by task and cannot be differentiated again; "
-            "differentiate task_loss instead",
-        )
-        return None, None, *found
-
-
-def _short(values: list[Any]) -> str:
-    return str(values if len(values) <= 8 else [*values[:8], "..."]).replace("'", "")

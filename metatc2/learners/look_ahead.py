@@ -13,7 +13,7 @@ from metatc2.functional import call
 from metatc2.inner import InnerLoop, Params, inner_optimizer
 from metatc2.inner.descent import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
-from metatc2.learners.labelled import carry
+from metatc2.learners.carry import carry
 from metatc2.learners.tc2 import TC2
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.learners.labelled import check_support
+from metatc2.learners.sides import check_support
 from metatc2.transfer import Target, evaluate, extract, knn, raw_pixels
 from metatc2.transfer.fine_tune import fine_tune
 from metatc2.transfer.linear import linear
