@@ -24,7 +24,8 @@ def run(
 
     Args:
         names: see `open_encoder`; results are looked for where the name is a run folder.
-        targets: ``SOURCE[:SPLIT]``; by default those of the first run's task.
+        targets: ``SOURCE[:SPLIT]``; by default those of the first run's task, or where it names none what the run learned
+            from.
         allow_seen: whether targets may hold classes of the pre-training images.
 
     Returns:
@@ -33,8 +34,9 @@ def run(
     Raises:
         InputError: if an encoder or a target cannot be had.
     """
-    config = read_config(Path(names[0]) / "config.toml") if (Path(names[0]) / "config.toml").exists() else Config()
-    wanted = tuple(targets) or config.transfer.targets
+    own = (Path(names[0]) / "config.toml").exists()
+    config = read_config(Path(names[0]) / "config.toml") if own else Config()
+    wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())
     sources = Sources.of(config.data)
     found: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []

@@ -50,6 +50,8 @@ def open_encoder(
     if image_size is not None and kind not in ZOOS:
         raise InputError(f"{name} takes images of the size it was trained on; image_size is for torchvision and timm")
     weights = name.endswith((".safetensors", *TORCH_FILES)) and not path.is_dir()
+    if config is not None and path.is_dir() and not (path / "config.toml").exists():
+        raise InputError(f"{name} is a folder, and a configuration goes with a file of weights; name the file in it")
     if config is not None and not weights:
         raise InputError(
             f"{name} brings its own configuration; a further one goes with FILE.safetensors alone (or FILE.pth)"

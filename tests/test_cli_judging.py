@@ -46,6 +46,14 @@ def test_matrix(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert call("matrix", "tc2", "--features", "adapted") == 2
 
 
+def test_an_estimate_is_on_what_the_run_learned_from_unless_told_otherwise(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs)
+    assert call("estimate", "none") == 0
+    assert "digits:" in capsys.readouterr().out
+
+
 def test_estimate(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
