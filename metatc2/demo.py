@@ -116,7 +116,7 @@ def run_demo(
 
 
 def _make_room(folder: Path, runs: Sequence[RunFolder]) -> None:
-    """Remove the runs of an earlier demo, which are marked as its own; nothing is removed if anything is somebody else's."""
+    """Remove the runs of an earlier demo, which are marked as its own; nothing is removed if anything was not made by it."""
     other = "move it, or name another folder with --folder"
     whole = RunFolder(folder)
     for name in ("demo.json", "demo.png"):

@@ -164,7 +164,7 @@ def measure(
         heads=settings.heads,
         fractions=settings.fractions,
         fine_tune_steps=settings.fine_tune_steps,
-        # What was loaded is in eval mode because it was loaded, not because somebody froze it.
+        # What was loaded is in eval mode because it was loaded, not because its owner froze it.
         fine_tune_in_train_mode=True,
         fit=fit,
         compute=encoder.compute,

@@ -133,7 +133,7 @@ def pretrain(
     if show and offer.problem:
         fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
     with folder.owned():
-        folder.require_startable(config)  # nobody was faster
+        folder.require_startable(config)  # no other process was faster
         with writing(folder.config):
             write_config(config, folder.config)
         _finish(trainer, config, folder, store, stop)

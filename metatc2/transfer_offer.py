@@ -42,7 +42,7 @@ class Offer:
 
 
 def is_default(settings: TransferConfig) -> bool:
-    """Whether nobody asked for other numbers of classes and images: then they are fitted to a target that has too few."""
+    """Whether no other numbers of classes and images were asked for: then they are fitted to a target that has too few."""
     usual = TransferConfig()
     return (settings.way, settings.shot) == (usual.way, usual.shot)
 

@@ -1,4 +1,4 @@
-"""Losses of forwards that nobody has read yet."""
+"""Losses of forwards that were not read yet."""
 
 from __future__ import annotations
 

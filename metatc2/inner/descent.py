@@ -215,7 +215,7 @@ def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: boo
 def _gradients(
     loss: Callable[[Params], Tensor], params: Params, *, graph: bool
 ) -> tuple[dict[str, Tensor | None], Tensor]:
-    """As `gradients_of`; None for parameters that the loss does not reach (under vmap, where nobody can tell, zero)."""
+    """As `gradients_of`; None for parameters that the loss does not reach (under vmap, where that cannot be told, zero)."""
     if in_transform():
         # torch.autograd.grad does not see tensors under vmap; torch.func.grad does, and always keeps its graph.
         with ExactOperations():
