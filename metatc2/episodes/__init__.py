@@ -3,6 +3,16 @@
 from metatc2.episodes.labelled import LabelledTasks
 from metatc2.episodes.sinusoid import SinusoidTasks
 from metatc2.episodes.split_batch import Assign, SplitBatch
-from metatc2.episodes.types import Episode, FromIterable, Sampler, Samples
+from metatc2.episodes.types import Episode, FromIterable, Sampler, Samples, TaskIdentity
 
-__all__ = ["Assign", "Episode", "FromIterable", "LabelledTasks", "Sampler", "Samples", "SinusoidTasks", "SplitBatch"]
+__all__ = [
+    "Assign",
+    "Episode",
+    "FromIterable",
+    "LabelledTasks",
+    "Sampler",
+    "Samples",
+    "SinusoidTasks",
+    "SplitBatch",
+    "TaskIdentity",
+]

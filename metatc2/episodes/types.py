@@ -53,18 +53,44 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class TaskIdentity:
+    """What the tasks of an episode are, for learners that are told: the controls of those that find it out themselves.
+
+    Args:
+        kinds: ``(tasks,)``, int64: the kind of each task, from 0; the same number in every episode for the same kind.
+        names: of the kinds; ``kinds`` points into them.
+        conditions: ``(tasks, P)``, float: each task described by numbers (which factors it keeps, how strong its views are).
+    """
+
+    kinds: Tensor
+    names: tuple[str, ...]
+    conditions: Tensor
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> TaskIdentity:
+        """The same identities with `f` applied to every tensor."""
+        return TaskIdentity(f(self.kinds), self.names, f(self.conditions))
+
+
+@dataclass(frozen=True)
 class Episode:
-    """Tasks with a support side, to adapt on, and a query side, to judge on."""
+    """Tasks with a support side, to adapt on, and a query side, to judge on.
+
+    Args:
+        support, query: of every task.
+        identity: what the tasks are, where the sampler knows; no learner looks at it but those that are told by design.
+    """
 
     support: Samples
     query: Samples
+    identity: TaskIdentity | None = None
 
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device."""
-        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)))
+        identity = None if self.identity is None else self.identity.map(lambda t: t.to(device))
+        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)), identity)
 
     def merged(self) -> Episode:
-        """The same samples as one single task."""
+        """The same samples as one single task, which has no identity."""
         return Episode(*(side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query)))
 
     @property
