@@ -16,6 +16,7 @@ from metatc2.calibration.losses import (
     sparsity,
 )
 from metatc2.calibration.plug_in import CalibratedModule, NoAveragesWarning, calibrated
+from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.calibration.weights import WeightNetwork
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Calibrator",
     "FactorNetwork",
     "NoAveragesWarning",
+    "TaskCalibrator",
     "WeightNetwork",
     "calibrated",
     "grouping",

@@ -17,6 +17,7 @@ SIZE = 32  # pixels
 COUNT = 20_000
 BINS = 8  # classes that a continuous factor is cut into
 _FEWEST = 10  # images a class, on average
+_PARTS = ("train", "validation", "test")
 _SHARES = (0.5, 0.25)  # of the classes in meta-train and in meta-validation
 
 
@@ -80,11 +81,38 @@ def shape_factors(count: int = COUNT, seed: int = 0) -> GenerativeFactors:
     return draw_factors(count, torch.Generator().manual_seed(seed))
 
 
+def in_part(split: str) -> Tensor:
+    """Combinations of shape and texture in a part of the data, int64 ``(combinations, 2)``, shape first.
+
+    Args:
+        split: ``"all"``, ``"train"``, ``"validation"``, ``"test"``, or the latter three with ``meta-`` before them.
+
+    Raises:
+        InputError: if it is another.
+
+    >>> len(in_part("all")), len(in_part("meta-train")), len(in_part("test"))
+    (96, 48, 24)
+    """
+    every = torch.cartesian_prod(torch.arange(len(LISTS["shape"])), torch.arange(len(LISTS["texture"])))
+    if split == "all":
+        return every
+    name = split.removeprefix("meta-")
+    if name not in _PARTS:
+        known = ("all", *_PARTS, *(f"meta-{part}" for part in _PARTS))
+        raise InputError(f"shapes: {split!r} is no part that factors can be drawn for; {nearest(split, known)}")
+    return every[_part_of(every[:, 0], every[:, 1]) == _PARTS.index(name)]
+
+
+def _part_of(shape: Tensor, texture: Tensor) -> Tensor:
+    """Which part. Along a diagonal of the table of shapes and textures all is one part, so each row has them all."""
+    return torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])[(shape + texture) % len(LISTS["texture"])]
+
+
 def _parts(known: GenerativeFactors) -> dict[str, Tensor]:
-    """Rows of each part. Along a diagonal of the table of shapes and textures all is one part, so each row has them all."""
+    """Rows of each part."""
     shape, texture = (known.values[:, FACTORS.index(name)].long() for name in ("shape", "texture"))
-    part = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])[(shape + texture) % len(LISTS["texture"])]
-    return {name: (part == i).nonzero().flatten() for i, name in enumerate(("train", "validation", "test"))}
+    part = _part_of(shape, texture)
+    return {name: (part == i).nonzero().flatten() for i, name in enumerate(_PARTS)}
 
 
 def _named(labels: str) -> list[str]:

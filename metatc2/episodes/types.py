@@ -91,7 +91,8 @@ class Episode:
 
     def merged(self) -> Episode:
         """The same samples as one single task, which has no identity."""
-        return Episode(*(side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query)))
+        support, query = (side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query))
+        return Episode(support, query)
 
     @property
     def images(self) -> Tensor:

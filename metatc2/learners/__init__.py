@@ -17,6 +17,7 @@ from metatc2.learners.r2d2 import R2D2
 from metatc2.learners.registry import LEARNERS, Entry, Settings, build_labelled
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
+from metatc2.learners.task_tc2 import TaskTC2
 from metatc2.learners.tc2 import TC2
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Reptile",
     "SelfSupervised",
     "Settings",
+    "TaskTC2",
     "build_labelled",
     "iMAML",
 ]

@@ -1,0 +1,177 @@
+"""TC² whose weights each task adapts on its own support; no task is told what it is."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.calibration.task_weights import TaskCalibrator
+from metatc2.episodes import Episode
+from metatc2.errors import InputError, nearest
+from metatc2.inner import InnerLoop, Params
+from metatc2.learners.base import Outcome, ParameterGroup, full_precision
+from metatc2.learners.self_supervised import SelfSupervised, Where
+from metatc2.objectives import Embeddings, Objective
+
+JudgedOn = Literal["whole", "query", "others"]
+
+
+class TaskTC2(SelfSupervised):
+    """Task conflict calibration with per-task adaptation (Guo et al., arXiv 2511.13787; our reading).
+
+    Inner loop, all tasks at once: from a shared start, T steps of each task i on ``γ L_ssl(support_i calibrated) + λ_s L_w``
+    for its own weights m_i, with learned rates. Outer loop: encoder, heads, factors V, the start and the rates step on
+    ``mean_i L_ssl(task i under m_i)`` through the inner loop, plus what V answers for. The factors are shared, so tasks that
+    disagree keep different factors of one representation in place of throwing away whatever any of them throws away.
+
+    Args:
+        encoder, objective, projector, predictor, where, momentum, standardise: as in `SelfSupervised`.
+        calibrator: factors and weights.
+        inner: how the weights adapt, at rate 1 (the learned rates multiply it); its steps T may be 0.
+        gamma: γ.
+        outer_on: the outer loss judges the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
+            the ``"others"`` under its weights (transferability as the paper words it).
+        lr: Adam's learning rate of the start and the rates.
+
+    Raises:
+        InputError: if a name is unknown.
+    """
+
+    sensitivity: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        objective: Objective,
+        *,
+        projector: nn.Module,
+        calibrator: TaskCalibrator,
+        inner: InnerLoop,
+        predictor: nn.Module | None = None,
+        gamma: float = 1.0,
+        standardise: bool = False,
+        where: Where = "backbone",
+        outer_on: JudgedOn = "whole",
+        momentum: float = 0.99,
+        lr: float = 2e-2,
+    ) -> None:
+        super().__init__(
+            encoder,
+            objective,
+            projector=projector,
+            predictor=predictor,
+            per_task=True,
+            standardise=standardise,
+            where=where,
+            momentum=momentum,
+        )
+        if outer_on not in get_args(JudgedOn):
+            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(JudgedOn))}")
+        self.calibrator, self.inner, self.gamma, self.outer_on = calibrator, inner, gamma, outer_on
+        self.calibrator_lr = lr
+        # Of the first episode, kept from then on: a start of the rates that fits the objective, which they go on from.
+        self.register_buffer("sensitivity", torch.zeros(()))
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Outer loss of an episode, differentiable through the inner loop."""
+        branches = self.branches(episode)
+        support = episode.support.index.shape[1]
+        z, target = branches.online, branches.target
+        if self.inner.steps:
+            self.objective.check(support)
+        with full_precision(z):
+            adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
+            ssl = self._judged(z, target, adapted, support)
+            own = self.calibrator.loss(z)
+        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
+        return Outcome(ssl + own, metrics, branches.raw.detach())
+
+    def adapt(self, z: Tensor, target: Tensor | None = None) -> Params:
+        """Weights of every task after its inner loop, by name with a leading axis of tasks.
+
+        Args:
+            z: support side of the representation, ``(tasks, samples, views, d)``.
+            target: the same of the momentum branch.
+        """
+        start = self.calibrator.start(len(z))
+        if not self.inner.steps:
+            return start
+        unit = self._unit(start, z, target)
+
+        def loss(weights: Params) -> Tensor:
+            return self._support_losses(weights, z, target).sum() / unit
+
+        return self.inner(loss, start, rates=self.calibrator.rates)
+
+    def calibrate(self, z: Tensor, adapted: Params) -> Tensor:
+        """z̃, see `TaskCalibrator`."""
+        calibrated: Tensor = self.calibrator(z, adapted)
+        return calibrated
+
+    def groups(self) -> list[ParameterGroup]:
+        """Encoder and heads; V, under the same optimiser but clipped by itself; start and rates under an Adam of their own."""
+        basis = self.calibrator.basis
+        own = {id(p): p for p in self.calibrator.parameters()}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+        small = [p for p in own.values() if p is not basis]
+        return [
+            ParameterGroup("encoder", rest),
+            ParameterGroup("factors", [basis]),
+            ParameterGroup("weights", small, lr=self.calibrator_lr),
+        ]
+
+    def exports(self) -> dict[str, nn.Module]:
+        """The encoder, and the calibrator where it works on the encoder's output."""
+        return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
+
+    def _support_losses(self, weights: Params, z: Tensor, target: Tensor | None) -> Tensor:
+        losses = self.gamma * self.objective.per_task(self._embedded(z, target, weights))
+        return losses + self.calibrator.sparsity(weights) if self.calibrator.lambda_sparsity else losses
+
+    def _embedded(self, z: Tensor, target: Tensor | None, weights: Params) -> Embeddings:
+        """Heads on each task's samples under its weights."""
+        if target is not None:
+            with torch.no_grad():  # momentum targets are weighed alike
+                target = self.calibrate(target, weights)
+        return self.embed(self.calibrate(z, weights), target)
+
+    def _judged(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
+        start = support if self.outer_on == "query" else 0
+        own, own_target = z[:, start:], None if target is None else target[:, start:]
+        embeddings = self._embedded(own, own_target, adapted)
+        self._embeddings = embeddings.detach()
+        judged = self.objective.per_task(embeddings)
+        if self.outer_on == "others" and len(z) > 1:
+            query, query_target = z[:, support:], None if target is None else target[:, support:]
+            far = []
+            for shift in range(1, len(z)):
+                rolled = {name: p.roll(shift, 0) for name, p in adapted.items()}
+                far.append(self.objective.per_task(self._embedded(query, query_target, rolled)))
+            judged = judged + torch.stack(far).mean(0)
+        return judged.mean()
+
+    def _unit(self, start: Params, z: Tensor, target: Tensor | None) -> Tensor:
+        """Root mean square of the first inner gradient of the gates in the first episode: the unit of all inner losses.
+
+        Rates are then in units of the gates whatever the objective.
+        """
+        if bool(self.sensitivity):
+            return self.sensitivity
+        still = {name: p.detach().requires_grad_() for name, p in start.items()}
+        with torch.enable_grad():
+            value = self._support_losses(still, z.detach(), target).sum()
+        (gradient,) = torch.autograd.grad(value, [still["gates"]])
+        unit = gradient.square().mean().sqrt().clamp_min(1e-12)
+        if self.training:
+            self.sensitivity.copy_(unit)
+        return unit
+
+    def _watched(self, adapted: Params) -> dict[str, Tensor]:
+        weights = 2 * adapted["gates"].detach().sigmoid()
+        return {
+            "weight_spread": weights.std(0).mean() if len(weights) > 1 else weights.new_zeros(()),
+            "small_weights": (weights < 0.2).float().mean(),
+            "rate": self.calibrator.log_rate.detach().exp().mean(),
+        }
