@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
+from metatc2.calibration import calibrated
 from metatc2.config import CalibrationConfig, Config
 from metatc2.data import ImageStore, load
+from metatc2.data.shapes import is_rendered
 from metatc2.encoders import build_encoder, feature_dim
-from metatc2.episodes import LabelledTasks, SplitBatch
+from metatc2.episodes import FactorTasks, LabelledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.functional import select
 from metatc2.heads import Predictor, Projector
-from metatc2.inner import (
-    Adjoint,
-    EvolutionStrategies,
-    FirstOrder,
-    Implicit,
-    InnerLoop,
-    Recompute,
-    Truncated,
-    Unroll,
-    inner_optimizer,
-)
 from metatc2.learners import (
-    TC2,
     LabelledLearner,
     Learner,
-    LookAheadTC2,
     SelfSupervised,
     Settings,
     build_labelled,
 )
 from metatc2.objectives import Objective, build_objective
+from metatc2.objectives.regularizers import build_regularizer
 from metatc2.trainer import TrainerOptions
 from metatc2.views import Views
+
+AnySampler = SplitBatch | FactorTasks | LabelledTasks
 
 
 def build_data(config: Config) -> ImageStore:
@@ -73,7 +64,7 @@ def build_views(config: Config, image_size: int) -> Views:
     return dataclasses.replace(recipe, size=image_size, **overrides)
 
 
-def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> SplitBatch | LabelledTasks:
+def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> AnySampler:
     """The task sampler of ``[episode]`` on the pre-training split: labelled tasks where the learner needs them."""
     episode = config.episode
     if config.learner.name != "ssl":
@@ -89,6 +80,8 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
             seed=config.trainer.seed,
             device=device,
         )
+    if episode.tasks_differ_by == "factor":
+        return _factor_tasks(config, store, device)
     return SplitBatch(
         store,
         build_views(config, store.image_size),
@@ -96,6 +89,25 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
         batch=episode.batch,
         support=episode.support,
         assign=episode.assign,
+        split=config.data.split,
+        seed=config.trainer.seed,
+        device=device,
+    )
+
+
+def _factor_tasks(config: Config, store: ImageStore, device: torch.device | str) -> FactorTasks:
+    episode = config.episode
+    if not is_rendered(store):
+        raise InputError(
+            f"episode.tasks_differ_by = 'factor' renders objects from their factors, which {store.name} has not; use "
+            "data.source = 'shapes', or tasks that differ by views or domain"
+        )
+    return FactorTasks(
+        episode.level,
+        tasks=episode.tasks,
+        batch=episode.batch,
+        support=episode.support,
+        image_size=store.image_size,
         split=config.data.split,
         seed=config.trainer.seed,
         device=device,
@@ -138,7 +150,7 @@ def build_learner(
 def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSupervised:
     objective = build_objective(config.objective.name, **config.objective.options)
     _check_sizes(config, objective)
-    head = config.head
+    head, c = config.head, config.calibration
     with torch.random.fork_rng():
         # Heads start alike under every calibration: their seed depends on nothing else.
         torch.manual_seed(config.trainer.seed + 1)
@@ -150,43 +162,20 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
             norm_out=objective.normalised_projector,
         )
         predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
-    c = config.calibration
-    if c.name != "tc2":
-        return SelfSupervised(
-            encoder,
-            objective,
-            projector=projector,
-            predictor=predictor,
-            per_task=c.name == "tasks",
-            standardise=c.name in ("standardise", "decorrelate"),
-            where=c.where,
-            momentum=config.objective.momentum,
-            isotropy=c.isotropy if c.name == "decorrelate" else 0.0,
-        )
-    options: dict[str, Any] = {
+    asked = config.regularizer
+    common: dict[str, Any] = {
         "projector": projector,
         "predictor": predictor,
-        "calibrator": _calibrator(config, dim if c.where == "backbone" else head.projector_out),
-        "inner": _calibration_loop(config),
-        "gamma": c.gamma,
-        "blend": c.blend,
-        "blend_warmup": c.blend_warmup,
-        "standardise": c.standardise,
         "where": c.where,
-        "outer_on": c.outer_on,
-        "statistics": c.statistics,
         "momentum": config.objective.momentum,
-        "isotropy": c.isotropy,
-        "lr": c.lr,
+        "regularizer": None if asked.name == "none" else build_regularizer(asked.name),
+        "weight": asked.weight,
     }
-    if c.look_ahead and c.control == "random-projection":
-        raise InputError(
-            "calibration.look_ahead judges what the calibrator has learned, and calibration.control = 'random-projection' "
-            "learns nothing; leave one of them out"
+    if c.name != "tc2":
+        return SelfSupervised(
+            encoder, objective, per_task=c.name == "tasks", standardise=c.name == "standardise", **common
         )
-    if c.look_ahead:
-        return LookAheadTC2(encoder, objective, look_ahead_lr=c.look_ahead_lr, **options)
-    return TC2(encoder, objective, **options)
+    return build_tc2(config, encoder, objective, dim if c.where == "backbone" else head.projector_out, common)
 
 
 def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | None) -> LabelledLearner:
@@ -197,9 +186,9 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
     if c.name == "tc2":
         encoder = calibrated(
             encoder,
-            _calibrator(config, dim),
-            inner=_calibration_loop(config),
-            standardise=c.standardise,
+            shared_calibrator(config, dim),
+            inner=calibration_loop(config, "shared"),
+            standardise=c.settled("shared")["standardise"],
             blend=c.blend,
         )
     elif c.name != "none":
@@ -208,7 +197,12 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             "or tc2"
         )
     usual = CalibrationConfig()
-    for key in ("where", "look_ahead", "lr", "isotropy", "statistics"):
+    if config.regularizer.name != "none":
+        raise InputError(
+            f"learner {chosen.name!r} has labelled tasks, where a regularizer of the representation is not added; use "
+            "--regularize none"
+        )
+    for key in ("where", "look_ahead", "lr", "statistics"):
         if c.name == "tc2" and getattr(c, key) != getattr(usual, key):
             raise InputError(
                 f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
@@ -222,7 +216,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
         steps=chosen.inner_steps,
         clip=chosen.inner_clip,
         test_steps=chosen.test_steps,
-        adjoint=None if chosen.adjoint is None else _adjoint(chosen.adjoint, chosen.last_steps, chosen.samples),
+        adjoint=None if chosen.adjoint is None else build_adjoint(chosen.adjoint, chosen.last_steps, chosen.samples),
         adapt=chosen.adapt,
         norm=chosen.norm,
         at_once=chosen.at_once,
@@ -232,42 +226,6 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
     with torch.random.fork_rng():
         torch.manual_seed(config.trainer.seed + 1)
         return build_labelled(chosen.name, encoder, settings)
-
-
-def _calibrator(config: Config, dim: int) -> Calibrator:
-    c = config.calibration
-    return Calibrator(
-        dim,
-        c.factors or max(1, 3 * dim // 4),
-        form=c.form,
-        factor_network=c.factor_network,
-        weights=c.weights,
-        hidden=c.hidden,
-        control=c.control,
-        orthogonality=c.orthogonality,
-        sparsity=c.sparsity,
-        ema=c.ema,
-        variant=c.variant,
-        generator=torch.Generator().manual_seed(config.trainer.seed + 2),
-    )
-
-
-def _calibration_loop(config: Config) -> InnerLoop:
-    c = config.calibration
-    rule = inner_optimizer(c.inner_optimizer, c.inner_lr, clip=c.inner_clip)
-    return InnerLoop(rule, c.inner_steps, _adjoint(c.adjoint, c.last_steps))
-
-
-def _adjoint(name: str, last_steps: int, samples: int = 64) -> Adjoint:
-    made: dict[str, Callable[[], Adjoint]] = {
-        "unroll": Unroll,
-        "recompute": Recompute,
-        "truncated": lambda: Truncated(last_steps),
-        "first-order": FirstOrder,
-        "implicit": lambda: Implicit(proximal=2.0),
-        "evolution": lambda: EvolutionStrategies(samples),
-    }
-    return made[name]()
 
 
 def _range(low: int, high: int | None) -> int | tuple[int, int]:
@@ -283,11 +241,12 @@ def build_trainer_options(config: Config) -> TrainerOptions:
 def _check_sizes(config: Config, objective: Objective) -> None:
     """A task too small for its objective is found before anything is written."""
     c, episode = config.calibration, config.episode
+    settled = c.settled()
     task = episode.batch // episode.tasks
     support = round(episode.support * task)
-    if c.name == "tc2" and (c.look_ahead or (c.gamma and c.inner_steps)):
+    if c.name == "tc2" and (c.look_ahead or (settled["gamma"] and c.inner_steps)):
         smallest, where = min(support, task - support) if c.look_ahead else support, "support side"
-    elif c.name == "tc2" and c.outer_on == "query" and c.statistics == "task":
+    elif c.name == "tc2" and c.outer_on != "whole" and settled["statistics"] == "task":
         smallest, where = task - support, "query side"
     elif c.name in ("tc2", "tasks"):
         smallest, where = task, "task"

@@ -76,7 +76,7 @@ def run(
         split or "all",
         views=build_views(found.config, found.image_size),
         calibrator=found.calibrator,
-        standardised=found.config.calibration.standardise,
+        standardised=found.config.calibration.settled("shared")["standardise"],
         blend=found.config.calibration.blend,
         against=others,
         learner=learner,

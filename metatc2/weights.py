@@ -85,7 +85,7 @@ def encoder_from(
             calibrated = CalibratedEncoder(
                 encoder,
                 built.calibrator,
-                standardised=config.calibration.standardise,
+                standardised=built.standardise,
                 blend=config.calibration.blend,
             ).eval()
     if learner is not None and config.learner.name != "ssl":

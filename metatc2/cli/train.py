@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from metatc2 import runs
     from metatc2.config import Config
 
-Calibration = Literal["none", "standardise", "tasks", "decorrelate", "tc2"]
+Calibration = Literal["none", "standardise", "tasks", "tc2"]
+Regularizer = Literal["none", "isotropy", "sigreg", "visreg"]
 Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
 
 
@@ -28,6 +29,7 @@ def pretrain(
     *,
     objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     calibration: Calibration | None = None,
+    regularize: Regularizer | None = None,
     learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     adjoint: Adjoint | None = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -50,9 +52,11 @@ def pretrain(
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
-        objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
-        calibration: none (plain objective), standardise, tasks and decorrelate (controls), or tc2, the default. The
-            control of equal compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal compute
+            is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        regularize: What is asked of the representation beside the objective, whatever calibrates it: none, isotropy, sigreg or
+            visreg; by default none.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated; by default the learner's choice.
         steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
@@ -68,7 +72,7 @@ def pretrain(
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
-        others = (task, objective, calibration, learner, adjoint, seed, run, encoder, *set)
+        others = (task, objective, calibration, regularize, learner, adjoint, seed, run, encoder, *set)
         if any(value is not None for value in others):
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
@@ -83,6 +87,7 @@ def pretrain(
         given = {
             "objective.name": objective,
             "calibration.name": calibration,
+            "regularizer.name": regularize,
             "learner.name": learner,
             "learner.adjoint" if labelled else "calibration.adjoint": adjoint,
             "trainer.steps": steps,

@@ -4,17 +4,16 @@ A `Config` is a frozen dataclass of sections. Every key has a type, a range, a d
 `all_keys`; whatever is wrong is an `InputError` that names the file, the key, what was found and what is expected.
 """
 
+from metatc2.config.calibration import CalibrationConfig, RegularizerConfig
 from metatc2.config.files import list_tasks, read_config, read_task, task_folder, write_config
 from metatc2.config.identity import differences, fingerprint, flatten, method_key, method_name
 from metatc2.config.merge import merge, override
 from metatc2.config.schema import (
-    CalibrationConfig,
     Config,
     DataConfig,
     EncoderConfig,
     EpisodeConfig,
     HeadConfig,
-    Key,
     LearnerConfig,
     ObjectiveConfig,
     TrainerConfig,
@@ -22,6 +21,7 @@ from metatc2.config.schema import (
     ViewsConfig,
     all_keys,
 )
+from metatc2.config.section import Key
 
 __all__ = [
     "CalibrationConfig",
@@ -33,6 +33,7 @@ __all__ = [
     "Key",
     "LearnerConfig",
     "ObjectiveConfig",
+    "RegularizerConfig",
     "TrainerConfig",
     "TransferConfig",
     "ViewsConfig",

@@ -63,7 +63,7 @@ def method_key(config: Config) -> str:
 
 
 def method_name(config: Config) -> str:
-    """A short label: the objective (or learner on labelled tasks), the calibration, and its placebo where one is on.
+    """A short label: the objective (or learner on labelled tasks), calibration with its placebo, and regularizer.
 
     >>> from metatc2.config.merge import override
     >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))
@@ -71,10 +71,14 @@ def method_name(config: Config) -> str:
     """
     calibration = config.calibration
     base = config.objective.name if config.learner.name == "ssl" else config.learner.name
-    if calibration.name == "none":
-        return base
-    placebo = f"({calibration.control})" if calibration.name == "tc2" and calibration.control != "none" else ""
-    return f"{base}+{calibration.name}{placebo}"
+    parts = [base]
+    if calibration.name != "none":
+        shared = calibration.name == "tc2" and calibration.adapt == "shared"
+        marks = ["shared"] * shared + [calibration.control] * (shared and calibration.control != "none")
+        parts.append(calibration.name + (f"({', '.join(marks)})" if marks else ""))
+    if config.regularizer.name != "none":
+        parts.append(config.regularizer.name)
+    return "+".join(parts)
 
 
 def differences(checkpoint: Config, now: Config) -> list[str]:

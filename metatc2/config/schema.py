@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Literal, get_type_hints
 
-from metatc2.config.values import Bounds, convert, describe, setting, shown
+from metatc2.config.calibration import CalibrationConfig, RegularizerConfig
+from metatc2.config.section import LARGEST, WIDEST, AdjointName, InnerOptimizerName, Key, Section, section_keys
+from metatc2.config.values import Bounds, convert, setting, shown
 from metatc2.errors import InputError
 
-LARGEST = 1e36  # of a number that is a factor: float32 ends at 3e38, and Adam takes ten times its rate at first
-WIDEST = 2**15  # of a layer: one layer between two such widths takes 4 GiB
-
-InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
-AdjointName = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
 LearnerName = Literal[
     "ssl",
     "maml",
@@ -31,16 +28,6 @@ LearnerName = Literal[
     "logistic",
     "linear-probe",
 ]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A TOML section; its values are checked and made canonical whenever one is constructed."""
-
-    def __post_init__(self) -> None:
-        for key in section_keys(type(self)):
-            value = convert(getattr(self, key.field), key.hint, key.bounds, key.name)
-            object.__setattr__(self, key.field, value)
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,19 @@ class EpisodeConfig(Section):
     tasks: int = setting(4, "tasks that a batch is cut into", at_least=1)
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
-    assign: Literal["random", "cluster", "domain"] = setting("random", "how images are dealt to tasks")
+    assign: Literal["random", "cluster", "domain"] = setting(
+        "random", "how images are dealt to tasks that differ by nothing: at random, similar or of one domain together"
+    )
+    tasks_differ_by: Literal["nothing", "views", "domain", "factor"] = setting(
+        "nothing", "what makes each task another: its views, the domain of its images, the factors that a pair shares"
+    )
+    recipes: Literal["drawn", "one", "all-but-one"] = setting(
+        "drawn",
+        "where tasks differ by views: families of augmentations drawn for each task, one of them, or all but one",
+    )
+    level: Literal["same", "one-more", "contradiction", "per-sample"] = setting(
+        "one-more", "where tasks differ by a factor of `shapes`: which notions of the same they have"
+    )
     meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
     way: int = setting(5, "classes of a labelled task", at_least=2)
     way_most: int | None = setting(
@@ -178,62 +177,6 @@ class LearnerConfig(Section):
 
 
 @dataclass(frozen=True)
-class CalibrationConfig(Section):
-    """Task conflict calibration and its controls; the name never stands in a task file."""
-
-    name: Literal["none", "standardise", "tasks", "decorrelate", "tc2"] = setting(
-        "none", "tc2, one of its controls, or none"
-    )
-    factors: int | None = setting(
-        None,
-        "rows K of the factor matrix V, fewer than the encoder's width; unset: three quarters of it",
-        at_least=1,
-        at_most=WIDEST,
-    )
-    where: Literal["backbone", "projector"] = setting("backbone", "whose output is calibrated")
-    form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
-    factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
-    weights: Literal["sample", "task"] = setting("sample", "weights of each sample, or their mean over the task")
-    control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
-    standardise: bool = setting(True, "whether representations are standardised over the episode first")
-    blend: float = setting(1.0, "final share of W V in the calibrated representation", at_least=0, at_most=1)
-    blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
-    inner_steps: int = setting(3, "steps T of the inner loop", at_least=0, at_most=10**5)
-    inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
-    inner_lr: float = setting(0.1, "learning rate of the inner loop", above=0, ceiling=LARGEST)
-    inner_clip: float = setting(1.0, "largest gradient norm in the inner loop; 0 is off", at_least=0, ceiling=LARGEST)
-    gamma: float = setting(
-        0.0, "weight of the objective in the inner loop; 0 leaves it to L_tc2", at_least=0, ceiling=LARGEST
-    )
-    adjoint: Literal["unroll", "recompute", "truncated", "first-order"] = setting(
-        "unroll", "how the inner loop is differentiated"
-    )
-    last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
-    variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
-    sparsity: float = setting(
-        0.05, "weight of |W|; no effect below 0.01, collapse from 0.25", at_least=0, ceiling=LARGEST
-    )
-    orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0, ceiling=LARGEST)
-    isotropy: float = setting(
-        0.03,
-        "weight of L_iso, in the objective's pull: use all factors equally, independently, in all views",
-        at_least=0,
-        ceiling=LARGEST,
-    )
-    outer_on: Literal["whole", "query"] = setting("whole", "images that the outer loss is taken on")
-    statistics: Literal["episode", "task"] = setting(
-        "episode", "where the outer loss takes negatives and batch statistics from"
-    )
-    look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
-    look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0, ceiling=LARGEST)
-    lr: float = setting(1e-3, "Adam's learning rate for the calibrator's own parameters", above=0, ceiling=LARGEST)
-    hidden: int | None = setting(
-        None, "hidden width of the weight network; unset: from the encoder", at_least=1, ceiling=2**21
-    )
-    ema: float = setting(0.99, "rate of the moving average of V used at test time", at_least=0, at_most=1)
-
-
-@dataclass(frozen=True)
 class TrainerConfig(Section):
     """The outer loop."""
 
@@ -309,6 +252,7 @@ class Config:
     head: HeadConfig = field(default_factory=HeadConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    regularizer: RegularizerConfig = field(default_factory=RegularizerConfig)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
@@ -318,38 +262,6 @@ class Config:
             convert(self.description, str, Bounds(), "description")
         if len(self.description.splitlines()) > 1:
             raise InputError(f"description must be one line, found {shown(self.description)}")
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key of the configuration: its dotted name, its type and range, its default and its documentation."""
-
-    name: str
-    field: str
-    hint: Any
-    bounds: Bounds
-    default: Any
-    doc: str
-
-    @property
-    def expected(self) -> str:
-        """What the key accepts, in words."""
-        return describe(self.hint, self.bounds)
-
-
-def section_keys(section: type[Section]) -> tuple[Key, ...]:
-    """The keys of one section, in order.
-
-    >>> [key.name for key in section_keys(EncoderConfig)]
-    ['encoder.name', 'encoder.width']
-    """
-    hints = get_type_hints(section)
-    prefix = section.__name__.removesuffix("Config").lower()
-    keys = []
-    for f in fields(section):
-        default = f.default if f.default_factory is MISSING else f.default_factory()
-        keys.append(Key(f"{prefix}.{f.name}", f.name, hints[f.name], f.metadata["bounds"], default, f.metadata["doc"]))
-    return tuple(keys)
 
 
 @cache

@@ -81,6 +81,11 @@ def shape_factors(count: int = COUNT, seed: int = 0) -> GenerativeFactors:
     return draw_factors(count, torch.Generator().manual_seed(seed))
 
 
+def is_rendered(store: ImageStore) -> bool:
+    """Whether a store holds images of `load_shapes`, under any labels."""
+    return store.name.partition(":")[0] == "shapes" and store.notes.get("factors") == ", ".join(FACTORS)
+
+
 def in_part(split: str) -> Tensor:
     """Combinations of shape and texture in a part of the data, int64 ``(combinations, 2)``, shape first.
 

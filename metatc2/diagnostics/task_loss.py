@@ -14,7 +14,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.functional import call
 from metatc2.inner import Params
-from metatc2.learners import TC2, Learner, SelfSupervised
+from metatc2.learners import Learner, SelfSupervised
 from metatc2.learners.base import full_precision
 from metatc2.module_state import modes_kept
 
@@ -26,11 +26,12 @@ Norm = Literal["batch", "running"]
 def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch") -> tuple[TaskLoss, Params]:
     """Objective of a self-supervised learner on one task, and the parameters of its encoder, which it is a function of.
 
-    Heads, calibrator and momentum branch stay as they are. The calibrator works under its present parameters ω, without inner
-    steps, as in `LookAheadTC2`; negatives, batch statistics and standardisation stay within the task. Dropout is off.
+    Heads, calibrator and momentum branch stay as they are. A shared calibrator works under its present parameters ω, without
+    inner steps, as in `LookAheadTC2`; weights of each task's own adapt on the task's samples first. Negatives, batch statistics
+    and standardisation stay within the task. Dropout is off.
 
     Args:
-        learner: `SelfSupervised`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left alone.
+        learner: `SelfSupervised`, `TaskTC2`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left alone.
         calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
         norm: what batch normalisation in the encoder normalises by: the task's own samples (``"batch"``), or the running
             statistics (``"running"``).
@@ -82,12 +83,8 @@ class _OneTask(nn.Module):
         branches = learner.branches(_as_episode(images))
         z, target = branches.online, branches.target
         with full_precision(z):
-            if isinstance(learner, TC2) and self.calibrated:
-                made = learner.calibrate(learner.omega(), z)
-                z = made.features
-                if target is not None:  # momentum targets are calibrated by the same factors
-                    with torch.no_grad():
-                        target = learner.calibrate(learner.omega(), target, made.factors).features
+            if self.calibrated:
+                z, target = learner.judged(z, target)
             value: Tensor = learner.objective(learner.embed(z, target))
         return value
 

@@ -21,7 +21,7 @@ class LookAheadTC2(TC2):
     """TC² whose ω is judged by transfer between tasks, the scheme of the sibling papers; several times the cost.
 
     For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, judged by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
-    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω) + λ_i L_iso`` as in `TC2` without inner steps.
+    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `TC2` without inner steps.
 
     Args:
         look_ahead_lr: α.

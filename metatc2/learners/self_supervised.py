@@ -9,12 +9,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import isotropy, standardise
-from metatc2.episodes import Episode
+from metatc2.calibration import standardise
+from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.module_state import copied
 from metatc2.objectives import Embeddings, Objective
+from metatc2.objectives.regularizers import Regularizer
 from metatc2.replacing import refuse_outside_parameters
 
 Where = Literal["backbone", "projector"]
@@ -28,11 +29,13 @@ class Branches:
         raw: ``(tasks, samples, views, d)`` where z lives, before standardisation.
         online: z, with gradient.
         target: z of the momentum branch, without; None unless the objective has one.
+        identity: what the tasks are, for projectors that are told.
     """
 
     raw: Tensor
     online: Tensor
     target: Tensor | None
+    identity: TaskIdentity | None = None
 
 
 class SelfSupervised(Learner):
@@ -41,15 +44,17 @@ class SelfSupervised(Learner):
     Args:
         encoder: images ``(N, C, H, W)`` → ``(N, d)``.
         objective: any `Objective`.
-        projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training.
+        projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One that has ``told = True``
+            is called with the episode's `TaskIdentity` too, and what its ``penalty()`` returns is added to the loss.
         predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
         standardise: standardise z over the episode (the control "standardised features").
         where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
         momentum: decay of the momentum branch, for objectives that have one.
-        isotropy: λ_i, weight of `metatc2.calibration.isotropy` of z (the control "decorrelate"), in units of the objective's
-            `pull`: objectives differ in it by a factor of fifty.
+        regularizer: what is asked of z besides, see `metatc2.objectives.regularizers`.
+        weight: of the regularizer, in units of the objective's `pull`: objectives differ in it by a factor of fifty. By default
+            the regularizer's own.
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, or a name is unknown.
@@ -68,7 +73,8 @@ class SelfSupervised(Learner):
         standardise: bool = False,
         where: Where = "backbone",
         momentum: float = 0.99,
-        isotropy: float = 0.0,
+        regularizer: Regularizer | None = None,
+        weight: float | None = None,
     ) -> None:
         super().__init__()
         if objective.predictor and predictor is None:
@@ -78,7 +84,9 @@ class SelfSupervised(Learner):
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
         self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
-        self.isotropy = isotropy
+        self.regularizer = regularizer
+        self.weight = 0.0 if regularizer is None else regularizer.weight if weight is None else weight
+        self.step = 0
         if objective.momentum:
             self.target_encoder = copied(encoder).requires_grad_(False)
             self.target_projector = copied(projector).requires_grad_(False)
@@ -89,17 +97,23 @@ class SelfSupervised(Learner):
         self._pull: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
-        """Mean objective over the tasks, and λ_i times `spread`."""
-        branches = self.branches(episode if self.per_task else episode.merged())
+        """Mean objective over the tasks, and what is asked of z besides."""
+        branches = self.branches(self.episode_seen(episode))
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target)
+            embeddings = self.embed(branches.online, branches.target, branches.identity)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = ssl
-            if self.isotropy:
+            loss = ssl + self.penalty()
+            metrics = {"ssl": ssl.detach()}
+            if self.weight:
                 self._pull = pull(ssl, branches.online)
-                loss = ssl + self.isotropy * self.spread(branches.online)
-        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+                asked = self.regularize(branches.online)
+                loss, metrics["regularizer"] = loss + asked, asked.detach()
+        return Outcome(loss, metrics, branches.raw.detach())
+
+    def episode_seen(self, episode: Episode) -> Episode:
+        """The episode as the objective judges it: its tasks one by one, or as one."""
+        return episode if self.per_task else episode.merged()
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
@@ -107,7 +121,7 @@ class SelfSupervised(Learner):
         self.objective.check(images.shape[1])
         raw = self._represent(self.encoder, self.projector, images)
         target = self._target(images) if self.objective.momentum else None
-        return Branches(raw, self._standardised(raw), target)
+        return Branches(raw, self._standardised(raw), target, episode.identity)
 
     def _target(self, images: Tensor) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
@@ -118,23 +132,63 @@ class SelfSupervised(Learner):
         with torch.no_grad():
             return self._standardised(z)
 
-    def spread(self, z: Tensor, factors: Tensor | None = None) -> Tensor:
-        """`metatc2.calibration.isotropy` of z in units of the objective's `pull` (in a first step, of its own), a scalar."""
-        return isotropy(z, factors) * (self.scale if bool(self.scale) or self._pull is None else self._pull)
+    def regularize(self, z: Tensor) -> Tensor:
+        """The regularizer of z times its weight, in units of the objective's `pull` (in a first step, of its own), a scalar.
 
-    def embed(self, z: Tensor, target: Tensor | None) -> Embeddings:
-        """The heads that come after z.
+        Args:
+            z: ``(tasks, samples, views, d)``.
+        """
+        assert self.regularizer is not None  # there is a weight
+        seen = standardise(z) if self.regularizer.standardized and not self.standardise else z
+        scale = self.scale if bool(self.scale) or self._pull is None else self._pull
+        value: Tensor = self.regularizer(seen, self.step)
+        return self.weight * scale * value
+
+    def penalty(self) -> Tensor | float:
+        """What a projector that is told asks of its own parameters; 0 of others."""
+        asks = getattr(self.projector, "penalty", None)
+        return 0.0 if asks is None else asks()
+
+    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Representations as the objective judges them, for measures of conflict: here as they are.
 
         Args:
             z: ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
         """
-        projections = z if self.where == "projector" else self.projector(z)
+        return z, target
+
+    def begin_step(self, step: int, steps: int) -> None:
+        """Regularizers draw their directions from the step."""
+        self.step = step
+
+    def embed(self, z: Tensor, target: Tensor | None, identity: TaskIdentity | None = None) -> Embeddings:
+        """The heads that come after z.
+
+        Args:
+            z: ``(tasks, samples, views, d)``.
+            target: the same of the momentum branch.
+            identity: what the tasks are.
+
+        Raises:
+            InputError: if the projector is told the task and the episode does not say.
+        """
+        projections = z if self.where == "projector" else self._project(self.projector, z, identity)
         predictions = self.predictor(projections) if self.objective.predictor and self.predictor else None
         if target is not None and self.where == "backbone":
             with torch.no_grad():
-                target = self.target_projector(target)
+                target = self._project(self.target_projector, target, identity)
         return Embeddings(projections, predictions, target)
+
+    def _project(self, projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> Tensor:
+        if not getattr(projector, "told", False):
+            return projector(z)  # type: ignore[no-any-return]
+        if identity is None:
+            raise InputError(
+                f"{type(projector).__name__} is told what each task is, and these episodes do not say; use a sampler whose "
+                "tasks differ (episode.tasks_differ_by = views, domain or factor)"
+            )
+        return projector(z, identity)  # type: ignore[no-any-return]
 
     def end_step(self) -> None:
         """Move the momentum branch and the objective's queue."""

@@ -12,10 +12,12 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised, Where
+from metatc2.learners.self_supervised import SelfSupervised, Where, pull
 from metatc2.objectives import Embeddings, Objective
+from metatc2.objectives.regularizers import Regularizer
 
 JudgedOn = Literal["whole", "query", "others"]
+Statistics = Literal["episode", "task"]
 
 
 class TaskTC2(SelfSupervised):
@@ -33,6 +35,8 @@ class TaskTC2(SelfSupervised):
         gamma: γ.
         outer_on: the outer loss judges the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
             the ``"others"`` under its weights (transferability as the paper words it).
+        statistics: the outer loss takes its negatives and batch statistics from each ``"task"`` or the whole ``"episode"``.
+        regularizer, weight: as in `SelfSupervised`.
         lr: Adam's learning rate of the start and the rates.
 
     Raises:
@@ -54,7 +58,10 @@ class TaskTC2(SelfSupervised):
         standardise: bool = False,
         where: Where = "backbone",
         outer_on: JudgedOn = "whole",
+        statistics: Statistics = "task",
         momentum: float = 0.99,
+        regularizer: Regularizer | None = None,
+        weight: float | None = None,
         lr: float = 2e-2,
     ) -> None:
         super().__init__(
@@ -66,10 +73,15 @@ class TaskTC2(SelfSupervised):
             standardise=standardise,
             where=where,
             momentum=momentum,
+            regularizer=regularizer,
+            weight=weight,
         )
+        if statistics not in get_args(Statistics):
+            raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
         if outer_on not in get_args(JudgedOn):
             raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(JudgedOn))}")
-        self.calibrator, self.inner, self.gamma, self.outer_on = calibrator, inner, gamma, outer_on
+        self.calibrator, self.inner, self.gamma = calibrator, inner, gamma
+        self.outer_on, self.statistics = outer_on, statistics
         self.calibrator_lr = lr
         # Of the first episode, kept from then on: a start of the rates that fits the objective, which they go on from.
         self.register_buffer("sensitivity", torch.zeros(()))
@@ -83,10 +95,15 @@ class TaskTC2(SelfSupervised):
             self.objective.check(support)
         with full_precision(z):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
-            ssl = self._judged(z, target, adapted, support)
+            ssl = self._judged_loss(z, target, adapted, support)
             own = self.calibrator.loss(z)
-        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
-        return Outcome(ssl + own, metrics, branches.raw.detach())
+            loss = ssl + own
+            metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
+            if self.weight:
+                self._pull = pull(ssl, z)
+                asked = self.regularize(z)
+                loss, metrics["regularizer"] = loss + asked, asked.detach()
+        return Outcome(loss, metrics, branches.raw.detach())
 
     def adapt(self, z: Tensor, target: Tensor | None = None) -> Params:
         """Weights of every task after its inner loop, by name with a leading axis of tasks.
@@ -110,6 +127,14 @@ class TaskTC2(SelfSupervised):
         calibrated: Tensor = self.calibrator(z, adapted)
         return calibrated
 
+    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """z̃ under the weights that each task adapts on these very samples."""
+        adapted = self.adapt(z, target)
+        if target is not None:
+            with torch.no_grad():
+                target = self.calibrate(target, adapted)
+        return self.calibrate(z, adapted), target
+
     def groups(self) -> list[ParameterGroup]:
         """Encoder and heads; V, under the same optimiser but clipped by itself; start and rates under an Adam of their own."""
         basis = self.calibrator.basis
@@ -130,27 +155,31 @@ class TaskTC2(SelfSupervised):
         losses = self.gamma * self.objective.per_task(self._embedded(z, target, weights))
         return losses + self.calibrator.sparsity(weights) if self.calibrator.lambda_sparsity else losses
 
-    def _embedded(self, z: Tensor, target: Tensor | None, weights: Params) -> Embeddings:
+    def _embedded(self, z: Tensor, target: Tensor | None, weights: Params, *, merged: bool = False) -> Embeddings:
         """Heads on each task's samples under its weights."""
+        features = self.calibrate(z, weights)
         if target is not None:
             with torch.no_grad():  # momentum targets are weighed alike
                 target = self.calibrate(target, weights)
-        return self.embed(self.calibrate(z, weights), target)
+        if merged:
+            features = features.flatten(0, 1)[None]
+            target = target if target is None else target.flatten(0, 1)[None]
+        return self.embed(features, target)
 
-    def _judged(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
+    def _judged_loss(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
         start = support if self.outer_on == "query" else 0
-        own, own_target = z[:, start:], None if target is None else target[:, start:]
-        embeddings = self._embedded(own, own_target, adapted)
+        own_target = None if target is None else target[:, start:]
+        embeddings = self._embedded(z[:, start:], own_target, adapted, merged=self.statistics == "episode")
         self._embeddings = embeddings.detach()
-        judged = self.objective.per_task(embeddings)
+        loss: Tensor = self.objective(embeddings)
         if self.outer_on == "others" and len(z) > 1:
             query, query_target = z[:, support:], None if target is None else target[:, support:]
             far = []
             for shift in range(1, len(z)):
                 rolled = {name: p.roll(shift, 0) for name, p in adapted.items()}
-                far.append(self.objective.per_task(self._embedded(query, query_target, rolled)))
-            judged = judged + torch.stack(far).mean(0)
-        return judged.mean()
+                far.append(self.objective(self._embedded(query, query_target, rolled)))
+            loss = loss + torch.stack(far).mean()
+        return loss
 
     def _unit(self, start: Params, z: Tensor, target: Tensor | None) -> Tensor:
         """Root mean square of the first inner gradient of the gates in the first episode: the unit of all inner losses.

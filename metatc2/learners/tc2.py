@@ -1,4 +1,4 @@
-"""TC²: calibrate the representation in an inner loop, step the encoder through it."""
+"""TC² with one calibrator that all tasks share: adapt it in an inner loop, step the encoder through it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branches, SelfSupervised, Where, pull
 from metatc2.objectives import Embeddings, Objective
+from metatc2.objectives.regularizers import Regularizer
 from metatc2.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
@@ -25,9 +26,9 @@ class TC2(SelfSupervised):
     """Task conflict calibration (Guo et al., arXiv 2511.13787), bi-level; shapes and defaults are our reading.
 
     Inner loop: ω' = T steps on ``L_tc2(support) + γ L_ssl(calibrated support)`` from ω, the calibrator's parameters.
-    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω') + λ_i L_iso`` through the inner loop; ω steps on the former
-    plus ``L_tc2(ω)``. L_iso is the `isotropy` of z along the adapted factors: it asks the encoder to use the shared factors
-    equally and independently. The encoder runs once; the inner loop works on its features.
+    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω')`` through the inner loop; ω steps on the same plus
+    ``L_tc2(ω)``. The encoder runs once; the inner loop works on its features. A regularizer sees the codes ``z Vᵀ`` of the
+    adapted factors, which no gradient of it reaches.
 
     By its defaults the cut into tasks only decides which images are support: the calibration losses are means over samples,
     factors are pooled over the episode, and the objective judges the episode as a whole. Tasks act on more where γ > 0, where
@@ -41,7 +42,7 @@ class TC2(SelfSupervised):
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
         standardise: standardise z over the episode.
-        isotropy: λ_i, in units of the objective's `pull`; 0 leaves the encoder to the objective alone.
+        regularizer, weight: as in `SelfSupervised`.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
         statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
             one task is held against all others, or stays within each ``"task"``. The inner loop's always do.
@@ -68,7 +69,8 @@ class TC2(SelfSupervised):
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
         momentum: float = 0.99,
-        isotropy: float = 0.03,
+        regularizer: Regularizer | None = None,
+        weight: float | None = None,
         lr: float = 1e-3,
     ) -> None:
         super().__init__(
@@ -80,7 +82,8 @@ class TC2(SelfSupervised):
             standardise=standardise,
             where=where,
             momentum=momentum,
-            isotropy=isotropy,
+            regularizer=regularizer,
+            weight=weight,
         )
         if outer_on not in get_args(OuterOn):
             raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
@@ -129,7 +132,7 @@ class TC2(SelfSupervised):
         return self.inner(loss, omega)
 
     def outcome(self, adapted: Params, omega: Params, branches: Branches, start: int) -> Outcome:
-        """Outer loss: the objective under ω' on the samples from `start` on, ``L_tc2(ω)``, and λ_i times `spread` of all."""
+        """Outer loss: the objective under ω' on the samples from `start` on, ``L_tc2(ω)``, and the regularizer of all codes."""
         z, target = branches.online, branches.target
         calibrated = self.calibrate(adapted, z)
         judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
@@ -141,10 +144,10 @@ class TC2(SelfSupervised):
         self._embeddings = embeddings.detach()
         self._seen = branches.raw.detach(), calibrated.factors.detach()
         loss = ssl + own
-        if self.isotropy or self.gamma:
+        if self.weight or self.gamma:
             self._pull = pull(ssl, judged.features)
-        if self.isotropy:
-            loss = loss + self.isotropy * self.spread(z, calibrated.factors)
+        if self.weight:
+            loss = loss + self.regularize(z @ calibrated.factors.detach().mT)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
         return Outcome(loss, metrics, branches.raw.detach())
 
@@ -154,8 +157,17 @@ class TC2(SelfSupervised):
             result: Calibrated = self.calibrator(z, self.blend, factors)
         return result
 
+    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """z̃ under the present ω, without inner steps; momentum targets are calibrated by the same factors."""
+        made = self.calibrate(self.omega(), z)
+        if target is not None:
+            with torch.no_grad():
+                target = self.calibrate(self.omega(), target, made.factors).features
+        return made.features, target
+
     def begin_step(self, step: int, steps: int) -> None:
         """The blend a grows linearly over the first steps."""
+        super().begin_step(step, steps)
         self.progress = step / steps
         rise = self.blend_warmup * steps
         self.blend = self.final_blend * (min(1.0, step / rise) if rise else 1.0)

@@ -24,8 +24,8 @@ def in_words(config: Config) -> list[str]:
     ...     print(sentence)
     The encoder conv4 was pre-trained on glyphs, split meta-train, with SimCLR on views of the recipe glyphs: 600 steps of
     256 images, each batch cut into 4 tasks, with AdamW at a peak learning rate of 0.002.
-    TC² calibrates the encoder's output: factors for three quarters of its width, weights by sample, 3 inner steps of sgd,
-    differentiated by unroll.
+    TC² calibrates the encoder's output: factors for three quarters of its width that all tasks share, one weight a factor that
+    each task adapts by 3 inner steps of sgd, differentiated by unroll.
     """
     trainer, encoder = config.trainer, config.encoder
     width = f" of width {encoder.width}" if encoder.width else ""
@@ -34,7 +34,7 @@ def in_words(config: Config) -> list[str]:
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
         f"with {_method(config)}, with {optimiser} at a peak learning rate of {trainer.lr:g}.",
-        _calibration(config),
+        " ".join([_calibration(config), *_regularizer(config)]),
     ]
 
 
@@ -60,8 +60,23 @@ def _method(config: Config) -> str:
     objective = NAMES.get(config.objective.name, config.objective.name)
     # The plain objective sees its batch whole, whatever the task file says.
     cut = config.calibration.name in ("tasks", "tc2")
-    tasks = f", each batch cut into {episode.tasks} tasks" if cut and episode.tasks > 1 else ""
-    return f"{objective} on views of the recipe {config.views.recipe}: {steps} steps of {episode.batch} images{tasks}"
+    differ = {
+        "nothing": "",
+        "views": f" that differ in their views ({episode.recipes})",
+        "domain": ", each of one domain",
+        "factor": f" that differ in what a pair shares ({episode.level})",
+    }[episode.tasks_differ_by]
+    tasks = f", each batch cut into {episode.tasks} tasks{differ}" if cut and episode.tasks > 1 else ""
+    seen = "rendered pairs" if episode.tasks_differ_by == "factor" else f"views of the recipe {config.views.recipe}"
+    return f"{objective} on {seen}: {steps} steps of {episode.batch} images{tasks}"
+
+
+def _regularizer(config: Config) -> list[str]:
+    r = config.regularizer
+    if r.name == "none":
+        return []
+    weight = "its own weight" if r.weight is None else f"weight {r.weight:g}"
+    return [f"The regularizer {r.name} of the representation is added with {weight}."]
 
 
 def _calibration(config: Config) -> str:
@@ -70,15 +85,20 @@ def _calibration(config: Config) -> str:
         return "Nothing is calibrated."
     if c.name == "standardise":
         return "Representations are standardised over the episode and not calibrated: a control."
-    if c.name == "decorrelate":
-        return f"Representations are decorrelated with weight {c.isotropy:g}, without factors: a control."
     if c.name == "tasks":
         return "Batches are cut into tasks and nothing is calibrated: a control."
     where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
     factors = f"{c.factors} factors" if c.factors else "factors for three quarters of its width"
+    steps = (
+        f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}"
+    )
+    weights = c.settled()["weights"]
+    if c.adapt == "task":
+        of = "one weight a factor" if weights == "task" else "weights by sample"
+        return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
     told = (
-        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where}: {factors}, weights by {c.weights}, "
-        f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}."
+        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where} by one calibrator for all tasks: {factors}, weights "
+        f"by {weights}, {steps}."
     )
     placebos = {
         "shuffle": "weights are shuffled between samples",
