@@ -50,7 +50,7 @@ def pretrain(
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
-        objective: simclr, moco, byol, simsiam, barlow or vicreg; by default simclr.
+        objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
         calibration: none (plain objective), standardise, tasks and decorrelate (controls), or tc2, the default. The
             control of equal compute is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
