@@ -8,7 +8,6 @@ from metatc2.calibration.factors import FactorNetwork
 from metatc2.calibration.losses import (
     grouping,
     hoyer,
-    isotropy,
     orthogonality,
     overlap,
     reconstruction,
@@ -18,6 +17,7 @@ from metatc2.calibration.losses import (
 from metatc2.calibration.plug_in import CalibratedModule, NoAveragesWarning, calibrated
 from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.calibration.weights import WeightNetwork
+from metatc2.objectives.regularizers.isotropy import isotropy
 
 __all__ = [
     "Calibrated",

@@ -7,9 +7,12 @@ from metatc2.objectives.collapse import collapsed, rank_summary, rankme
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
 from metatc2.objectives.registry import OBJECTIVES, build_objective
+from metatc2.objectives.sigreg import LeJEPA, epps_pulley, sigreg
 from metatc2.objectives.simclr import SimCLR, nt_xent
 from metatc2.objectives.simsiam import SimSiam, negative_cosine
+from metatc2.objectives.sketched import directions, view_spread
 from metatc2.objectives.vicreg import VICReg, covariance, invariance, variance
+from metatc2.objectives.visreg import VISReg, center_loss, scale_loss, shape_loss
 
 __all__ = [
     "BYOL",
@@ -17,14 +20,19 @@ __all__ = [
     "BarlowTwins",
     "Custom",
     "Embeddings",
+    "LeJEPA",
     "MoCo",
     "Objective",
     "SimCLR",
     "SimSiam",
     "VICReg",
+    "VISReg",
     "build_objective",
+    "center_loss",
     "collapsed",
     "covariance",
+    "directions",
+    "epps_pulley",
     "info_nce",
     "invariance",
     "negative_cosine",
@@ -34,5 +42,9 @@ __all__ = [
     "rank_summary",
     "rankme",
     "redundancy",
+    "scale_loss",
+    "shape_loss",
+    "sigreg",
     "variance",
+    "view_spread",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
-from metatc2.objectives.numerics import upcast
+from metatc2.objectives.numerics import standardised, upcast
 
 
 def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5) -> Tensor:
@@ -26,15 +26,10 @@ def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5
     (0.0, 8.0)
     """
     with upcast(z1, z2) as (z1, z2):
-        correlation = _standardised(z1, eps).mT @ _standardised(z2, eps) / z1.shape[-2]
+        correlation = standardised(z1, eps).mT @ standardised(z2, eps) / z1.shape[-2]
         same = correlation.diagonal(dim1=-2, dim2=-1)
         different = correlation - same.diag_embed()
         return (1 - same).square().sum(-1) + weight * different.square().sum((-2, -1))
-
-
-def _standardised(z: Tensor, eps: float) -> Tensor:
-    centred = z - z.mean(-2, keepdim=True)
-    return centred * (centred.square().mean(-2, keepdim=True) + eps).rsqrt()
 
 
 class BarlowTwins(Objective):

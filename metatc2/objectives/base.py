@@ -133,3 +133,14 @@ def not_negative(value: float, option: str, objective: str) -> float:
     if not value >= 0:
         raise InputError(f"{objective}: {option} must be at least 0, found {value}")
     return value
+
+
+def fraction(value: float, option: str, objective: str) -> float:
+    """`value`, when it is from 0 to 1.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not 0 <= value <= 1:
+        raise InputError(f"{objective}: {option} must be from 0 to 1, found {value}")
+    return value

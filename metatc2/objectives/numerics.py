@@ -1,4 +1,4 @@
-"""Two numerical habits that every objective shares: full precision, and unit vectors that never give NaN."""
+"""Numerical habits that objectives share: full precision, and unit vectors and unit variances that never give NaN."""
 
 from __future__ import annotations
 
@@ -37,3 +37,18 @@ def unit(z: Tensor) -> Tensor:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     return z * z.square().sum(-1, keepdim=True).clamp_min(SHORTEST**2).rsqrt()
+
+
+def standardised(z: Tensor, eps: float = 1e-5) -> Tensor:
+    """Zero mean and unit variance (by 1/n) of every dimension over the samples; a dimension without variance is 0.
+
+    Args:
+        z: ``(..., n, D)``.
+        eps: added to the variance.
+
+    >>> standardised(torch.tensor([[1.0, 2.0], [5.0, 2.0]]), eps=0.0625).round(decimals=2)  # a NaN would stand here for 0
+    tensor([[-0.9900,  0.0000],
+            [ 0.9900,  0.0000]])
+    """
+    centred = z - z.mean(-2, keepdim=True)
+    return centred * (centred.square().mean(-2, keepdim=True) + eps).rsqrt()

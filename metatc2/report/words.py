@@ -13,6 +13,8 @@ NAMES = {
     "simsiam": "SimSiam",
     "barlow": "Barlow Twins",
     "vicreg": "VICReg",
+    "lejepa": "LeJEPA",
+    "visreg": "VISReg",
 }
 
 

@@ -15,7 +15,6 @@ from metatc2.heads import Predictor, Projector
 from metatc2.learners import SelfSupervised
 from metatc2.objectives import (
     BYOL,
-    OBJECTIVES,
     BarlowTwins,
     Embeddings,
     MoCo,
@@ -34,6 +33,8 @@ Oracle = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 SHAPES = [(1, 2, 3), (2, 7, 4), (3, 16, 5), (2, 5, 33)]  # tasks, samples, D
 QUEUE = 24
+# lightly 1.6 has no LeJEPA and no VISReg; test_sigreg.py and test_visreg.py have oracles of their own.
+SHARED = ("simclr", "moco", "byol", "simsiam", "barlow", "vicreg")
 
 
 def draw(tasks: int, samples: int, dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +121,7 @@ def outcome(value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> list[Te
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", SHARED)
 def test_objective_is_that_of_lightly(name: str, shape: tuple[int, int, int], seed_offset: int) -> None:
     for number, (objective, oracle) in enumerate(cases(shape[-1])[name]):
         inputs = draw(*shape, seed_offset + number)

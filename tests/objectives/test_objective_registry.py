@@ -7,17 +7,22 @@ from typing import Any
 import pytest
 
 from metatc2.errors import InputError
-from metatc2.objectives import OBJECTIVES, BarlowTwins, MoCo, SimCLR, VICReg, build_objective
+from metatc2.objectives import OBJECTIVES, BarlowTwins, LeJEPA, MoCo, SimCLR, VICReg, VISReg, build_objective
 
 
 def test_every_name_builds_its_own_class_with_defaults() -> None:
     assert [build_objective(name).name for name in OBJECTIVES] == list(OBJECTIVES)
-    assert set(OBJECTIVES) == {"simclr", "moco", "byol", "simsiam", "barlow", "vicreg"}
+    assert set(OBJECTIVES) == {"simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "lejepa", "visreg"}
     barlow, vicreg = build_objective("barlow"), build_objective("vicreg")
     assert isinstance(barlow, BarlowTwins)
     assert isinstance(vicreg, VICReg)
     assert barlow.weight == 0.0051
     assert (vicreg.invariance, vicreg.variance, vicreg.covariance) == (25, 25, 1)
+    lejepa, visreg = build_objective("lejepa"), build_objective("visreg")
+    assert isinstance(lejepa, LeJEPA)
+    assert isinstance(visreg, VISReg)
+    assert (lejepa.weight, lejepa.slices, lejepa.seed) == (0.05, 256, 0)
+    assert (visreg.weight, visreg.scale, visreg.shape, visreg.center, visreg.slices) == (0.6, 1, 1, 1, 256)
 
 
 def test_options_reach_the_class() -> None:
@@ -40,6 +45,12 @@ def test_options_reach_the_class() -> None:
         ("moco", {"queue": float("inf")}, "moco: queue must be a whole number, found inf"),
         ("moco", {"queue": -4}, "moco: queue must be above 0, found -4"),
         ("barlow", {"weight": -1}, "barlow: weight must be at least 0, found -1"),
+        ("lejepa", {"weight": 1.5}, "lejepa: weight must be from 0 to 1, found 1.5"),
+        ("lejepa", {"weight": float("nan")}, "lejepa: weight must be from 0 to 1, found nan"),
+        ("lejepa", {"slices": 2.5}, "lejepa: slices must be a whole number, found 2.5"),
+        ("lejepa", {"slices": 0}, "lejepa: slices must be above 0, found 0"),
+        ("lejepa", {"seed": -1}, "lejepa: seed must be at least 0, found -1"),
+        ("visreg", {"shape": -1}, "visreg: shape must be at least 0, found -1"),
         ("vicreg", {"covariance": -1}, "vicreg: covariance must be at least 0, found -1"),
     ],
 )
