@@ -128,6 +128,7 @@ def test_following_the_sentence_about_a_small_domain_leads_to_an_episode(fewest:
     if fewest < 4:
         assert "at least 4 are needed, so leave this domain out or use another split" in str(caught.value)
         return
-    found = {key: int(value) for key, value in re.findall(r"episode\.(\w+) = (\d+)", str(caught.value))}
-    episode = DomainTasks(store, Views.none(), **{"tasks": tasks, **found}).sample()
+    found = dict(re.findall(r"episode\.(\w+) = (\d+)", str(caught.value)))
+    tasks, batch = int(found.get("tasks", tasks)), int(found["batch"])
+    episode = DomainTasks(store, Views.none(), tasks=tasks, batch=batch).sample()
     assert min(episode.support.images.shape[1], episode.query.images.shape[1]) >= 2
