@@ -9,7 +9,10 @@ import pytest
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tasks-that-differ.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-PRINTED = {"RecipeTasks": ["colour [1.0, 0.0, 0.0, 0.0]", "(4, 4, 2, 3, 32, 32)"], "DomainTasks": ["background ", "True"]}
+PRINTED = {
+    "RecipeTasks": ["colour [1.0, 0.0, 0.0, 0.0]", "(4, 4, 2, 3, 32, 32)"],
+    "DomainTasks": ["background ", "True"],
+}
 
 
 @pytest.mark.parametrize("sampler", PRINTED)
