@@ -221,7 +221,7 @@ def trained(one: Cell, path: Path) -> str:
     facts |= conflict(*task_loss(_learner(run), calibrated=False), evaluation_episodes(run.config, store, "all"))
     rows = [rows_for(features, known, facts)]
     if run.calibrator is not None:
-        standardised = run.config.calibration.standardise
+        standardised = run.config.calibration.settled()["standardise"]
         rows.append({"codes": WEIGHTS, **facts, **of_weights(run.calibrator, features, standardised, known)})
     return _keep(one, path, rows)
 

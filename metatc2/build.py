@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from metatc2.config import CalibrationConfig, Config
 from metatc2.data import ImageStore, load
 from metatc2.data.shapes import is_rendered
 from metatc2.encoders import build_encoder, feature_dim
-from metatc2.episodes import FactorTasks, LabelledTasks, SplitBatch
+from metatc2.episodes import DomainTasks, FactorTasks, LabelledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.functional import select
 from metatc2.heads import Predictor, Projector
@@ -29,8 +30,9 @@ from metatc2.objectives import Objective, build_objective
 from metatc2.objectives.regularizers import build_regularizer
 from metatc2.trainer import TrainerOptions
 from metatc2.views import Views
+from metatc2.views.families import BASE
 
-AnySampler = SplitBatch | FactorTasks | LabelledTasks
+AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabelledTasks
 
 
 def build_data(config: Config) -> ImageStore:
@@ -80,38 +82,32 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
             seed=config.trainer.seed,
             device=device,
         )
-    if episode.tasks_differ_by == "factor":
-        return _factor_tasks(config, store, device)
-    return SplitBatch(
-        store,
-        build_views(config, store.image_size),
-        tasks=episode.tasks,
-        batch=episode.batch,
-        support=episode.support,
-        assign=episode.assign,
-        split=config.data.split,
-        seed=config.trainer.seed,
-        device=device,
-    )
-
-
-def _factor_tasks(config: Config, store: ImageStore, device: torch.device | str) -> FactorTasks:
-    episode = config.episode
-    if not is_rendered(store):
+    if episode.tasks_differ_by != "nothing" and episode.assign != "random":
         raise InputError(
-            f"episode.tasks_differ_by = 'factor' renders objects from their factors, which {store.name} has not; use "
-            "data.source = 'shapes', or tasks that differ by views or domain"
+            f"episode.assign = {episode.assign!r} deals images to tasks that differ by nothing, and here they differ by "
+            f"{episode.tasks_differ_by}; leave one of them out"
         )
-    return FactorTasks(
-        episode.level,
-        tasks=episode.tasks,
-        batch=episode.batch,
-        support=episode.support,
-        image_size=store.image_size,
-        split=config.data.split,
-        seed=config.trainer.seed,
-        device=device,
-    )
+    common: dict[str, Any] = {
+        "tasks": episode.tasks,
+        "batch": episode.batch,
+        "support": episode.support,
+        "split": config.data.split,
+        "seed": config.trainer.seed,
+        "device": device,
+    }
+    if episode.tasks_differ_by == "factor":
+        if not is_rendered(store):
+            raise InputError(
+                f"episode.tasks_differ_by = 'factor' renders objects from their factors, which {store.name} has not; use "
+                "data.source = 'shapes', or tasks that differ by views or domain"
+            )
+        return FactorTasks(episode.level, image_size=store.image_size, **common)
+    if episode.tasks_differ_by == "views":
+        return RecipeTasks(store, replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
+    views = build_views(config, store.image_size)
+    if episode.tasks_differ_by == "domain":
+        return DomainTasks(store, views, **common)
+    return SplitBatch(store, views, assign=episode.assign, **common)
 
 
 def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Module:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metatc2.build import build_learner, build_sampler, build_views
+from metatc2.build import AnySampler, build_learner, build_sampler, build_views
 from metatc2.checkpoint import load_checkpoint
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
-from metatc2.episodes import LabelledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.files import check_writable, printable, write_atomically, writing
 from metatc2.learners import SelfSupervised
@@ -99,7 +98,7 @@ def _own(found: Run) -> ImageStore:
     return Sources.of(found.config.data).store(found.config.data.source, found.pretrained)
 
 
-def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> SplitBatch | LabelledTasks:
+def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> AnySampler:
     """Episodes as in training; where a side of a task is too small for a loss of its own, of larger tasks, or fewer ones.
 
     Raises:

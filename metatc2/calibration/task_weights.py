@@ -77,7 +77,8 @@ class TaskCalibrator(nn.Module):
         self.log_rate = nn.Parameter(torch.full((factors,), math.log(rate)))
         if weights == "sample":
             self.mixing = nn.Parameter(torch.zeros(factors, factors))
-            self.log_rate_mixing = nn.Parameter(torch.full((factors,), math.log(rate)))
+            # A logit is a sum over K codes: at the rate of the gates it would move K times as far.
+            self.log_rate_mixing = nn.Parameter(torch.full((factors,), math.log(rate / factors)))
 
     def no_weight_decay(self) -> set[str]:
         """Decay would pull rates towards 1 and weights towards equality."""

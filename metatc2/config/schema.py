@@ -60,7 +60,7 @@ class EpisodeConfig(Section):
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
     assign: Literal["random", "cluster", "domain"] = setting(
-        "random", "how images are dealt to tasks that differ by nothing: at random, similar or of one domain together"
+        "random", "how images are dealt to tasks that differ by nothing: at random, similar or of near domains together"
     )
     tasks_differ_by: Literal["nothing", "views", "domain", "factor"] = setting(
         "nothing", "what makes each task another: its views, the domain of its images, the factors that a pair shares"
@@ -69,7 +69,7 @@ class EpisodeConfig(Section):
         "drawn",
         "where tasks differ by views: families of augmentations drawn for each task, one of them, or all but one",
     )
-    level: Literal["same", "one-more", "contradiction", "per-sample"] = setting(
+    level: Literal["same", "one-more", "contradiction", "per-sample", "per-sample-hue"] = setting(
         "one-more", "where tasks differ by a factor of `shapes`: which notions of the same they have"
     )
     meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
@@ -147,7 +147,7 @@ class HeadConfig(Section):
 class ObjectiveConfig(Section):
     """The self-supervised loss; its name never stands in a task file."""
 
-    name: str = setting("simclr", "simclr, moco, byol, simsiam, barlow or vicreg")
+    name: str = setting("simclr", "simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg")
     options: Mapping[str, float] = setting(dict, "the objective's own settings, such as temperature")
     momentum: float = setting(0.99, "rate of the target network's moving average", at_least=0, at_most=1)
 

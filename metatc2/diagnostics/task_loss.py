@@ -31,7 +31,8 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
     and standardisation stay within the task. Dropout is off.
 
     Args:
-        learner: `SelfSupervised`, `TaskTC2`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left alone.
+        learner: `SelfSupervised`, `TaskTC2`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left
+            alone.
         calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
         norm: what batch normalisation in the encoder normalises by: the task's own samples (``"batch"``), or the running
             statistics (``"running"``).

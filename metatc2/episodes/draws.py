@@ -124,7 +124,7 @@ class Decks:
         if state["cards"].shape != self._cards.shape or state["left"].shape != self.left.shape:
             raise InputError(
                 f"the saved order is of {len(state['cards'])} items in {len(state['left'])} groups and here there are "
-                f"{len(self._cards)} in {len(self.left)}; resume on the same data with the same way, shot and query"
+                f"{len(self._cards)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
             )
         self._cards, self.left = state["cards"].clone(), state["left"].clone()
 
@@ -136,6 +136,18 @@ def stream(*numbers: int) -> torch.Generator:
     tensor(False)
     """
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
+def deal_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:
+    """The kind of each task, int64 ``(tasks,)``, by permutations of all kinds one after the other.
+
+    No kind comes twice before all have come, and over many draws every task has every kind equally often.
+
+    >>> deal_evenly(3, 6, torch.Generator().manual_seed(0)).bincount().tolist()
+    [2, 2, 2]
+    """
+    rounds = -(-tasks // kinds)
+    return torch.cat([torch.randperm(kinds, generator=generator) for _ in range(rounds)])[:tasks]
 
 
 def sample_without_replacement(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from metatc2.data.rendering import FACTORS, LISTS, RANGES, render
 from metatc2.data.shapes import in_part
+from metatc2.episodes.draws import deal_evenly
+from metatc2.episodes.epochs import Cut
 from metatc2.episodes.types import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError, nearest
 
@@ -35,6 +37,15 @@ class Notion:
 
 _OBJECT = ("shape", "texture")
 
+
+def _by_half(factor: str) -> tuple[Notion, Notion]:
+    """Kinds that differ in which half of the shapes a factor is shared by."""
+    return (
+        Notion(f"{factor} of the first shapes", _OBJECT, (0, _HALF - 1, factor)),
+        Notion(f"{factor} of the last shapes", _OBJECT, (_HALF, len(LISTS["shape"]) - 1, factor)),
+    )
+
+
 #: Kinds of tasks by level. A level's tasks are dealt its kinds evenly.
 LEVELS: dict[str, tuple[Notion, ...]] = {
     "same": (Notion("object", _OBJECT),),
@@ -46,10 +57,8 @@ LEVELS: dict[str, tuple[Notion, ...]] = {
         Notion("lighting", (*_OBJECT, "lighting")),
     ),
     "contradiction": tuple(Notion(name, (name,)) for name in ("hue", "shape", "texture", "background")),
-    "per-sample": (
-        Notion("orientation of the first shapes", _OBJECT, (0, _HALF - 1, "orientation")),
-        Notion("orientation of the last shapes", _OBJECT, (_HALF, len(LISTS["shape"]) - 1, "orientation")),
-    ),
+    "per-sample": _by_half("orientation"),
+    "per-sample-hue": _by_half("hue"),
 }
 
 
@@ -64,6 +73,7 @@ class FactorTasks:
       negative in another.
     * ``"per-sample"``: pairs share shape and texture; in one kind of task the orientation of one half of the shapes too, in
       the other kind that of the other half. One mask for all samples of a task cannot say so.
+    * ``"per-sample-hue"``: the same with hue, which is easier to read from an image than the orientation of round things.
 
     Images are rendered anew for every episode, from the combinations of shape and texture that the split holds: an encoder
     that learned from ``meta-train`` has seen none of ``meta-test``.
@@ -101,19 +111,9 @@ class FactorTasks:
     ) -> None:
         if level not in LEVELS:
             raise InputError(f"FactorTasks: unknown level {level!r}; {nearest(level, LEVELS)}")
-        if tasks < 1 or batch % tasks or batch < 2 * tasks:
-            raise InputError(
-                f"FactorTasks: batch {batch} cannot be cut into {tasks} equal tasks of at least 2 pairs; the nearest valid "
-                f"batch is {max(2, round(batch / max(tasks, 1))) * max(tasks, 1)}"
-            )
-        samples = batch // tasks
-        self.support = round(support * samples)
-        if not 0 < support < 1 or not 0 < self.support < samples:
-            raise InputError(
-                f"FactorTasks: a support share of {support} cuts a task of {samples} pairs into {self.support} and "
-                f"{samples - self.support}; both sides need at least one"
-            )
+        self.cut = Cut("FactorTasks", tasks, batch, support)
         self.level, self.tasks, self.batch, self.image_size = level, tasks, batch, image_size
+        self.names = tuple(notion.name for notion in LEVELS[level])
         self.device = torch.device(device)
         self.pairs = in_part(split)
         self.generator = torch.Generator().manual_seed(seed)
@@ -121,16 +121,16 @@ class FactorTasks:
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, pairs, 2, 3, H, W)`` on the sampler's device."""
         notions = LEVELS[self.level]
-        kinds = self._dealt(len(notions))
+        kinds = deal_evenly(len(notions), self.tasks, self.generator)
         values = self.draw(kinds)
         rendered = render(values.flatten(0, -2), self.image_size).to(self.device).float() / 255
         images = rendered.unflatten(0, values.shape[:-1])
         whole = Samples(images, None, None, torch.full(images.shape[:2], -1))
         conditions = torch.stack([_condition(notion) for notion in notions])[kinds]
         return Episode(
-            whole.map(lambda t: t[:, : self.support]),
-            whole.map(lambda t: t[:, self.support :]),
-            TaskIdentity(kinds, tuple(n.name for n in notions), conditions),
+            whole.map(lambda t: t[:, : self.cut.support]),
+            whole.map(lambda t: t[:, self.cut.support :]),
+            TaskIdentity(kinds.to(self.device), self.names, conditions.to(self.device)),
         )
 
     def draw(self, kinds: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class FactorTasks:
                 column = FACTORS.index(name)
                 those = own & (first[:, _SHAPE] >= low) & (first[:, _SHAPE] <= high)
                 second[those, column] = first[those, column]
-        return torch.stack([first, second], 1).unflatten(0, (self.tasks, samples))
+        return torch.stack([first, second], 1).view(self.tasks, samples, 2, len(FACTORS))
 
     def __iter__(self) -> Iterator[Episode]:
         while True:
@@ -169,11 +169,6 @@ class FactorTasks:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the saved episode."""
         self.generator.set_state(state["generator"])
-
-    def _dealt(self, kinds: int) -> Tensor:
-        """Kinds of the tasks: permutations one after another, so that each comes as often as any other."""
-        rounds = -(-self.tasks // kinds)
-        return torch.cat([torch.randperm(kinds, generator=self.generator) for _ in range(rounds)])[: self.tasks]
 
     def _free(self, count: int) -> Tensor:
         """Factors drawn freely, shape and texture among the pairs of the split; float64 ``(count, factors)``."""

@@ -12,12 +12,10 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
-from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.types import Episode, Samples
+from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
+from metatc2.episodes.types import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.views import Views
-
-_TASK = 4  # images of the smallest task that is worth suggesting: two on each side
 
 Assign = Literal["random", "cluster", "domain"]
 
@@ -64,38 +62,23 @@ class SplitBatch:
         device: torch.device | str = "cpu",
         embed: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.rows = store.rows(split)
-        if tasks < 1 or batch % tasks:
-            raise InputError(
-                f"SplitBatch: batch {batch} is not divisible by tasks {tasks}; {_near_batch(batch, tasks)}"
-            )
-        if len(self.rows) < batch:
-            raise InputError(_too_few(f"{store.name}:{split}", len(self.rows), tasks, batch))
-        samples = batch // tasks
-        self.support = round(support * samples)
-        if not 0 < support < 1 or not 0 < self.support < samples:
-            raise InputError(
-                f"SplitBatch: a support share of {support} cuts a task of {samples} images into {self.support} and "
-                f"{samples - self.support}; both sides need at least one"
-            )
+        self.cut = Cut("SplitBatch", tasks, batch, support)
+        rows = store.rows(split)
+        self.cut.check_enough(f"{store.name}:{split}", len(rows))
         if assign not in get_args(Assign):
             raise InputError(f"SplitBatch: unknown assign {assign!r}; {nearest(assign, get_args(Assign))}")
-        if assign == "domain" and len(store.domains[self.rows].unique()) < 2:
+        if assign == "domain" and len(store.domains[rows].unique()) < 2:
             raise InputError(
                 f"SplitBatch: {store.name}:{split} has a single domain, so tasks cannot be cut by it; use assign 'random'"
             )
-        self.store, self.views, self.tasks, self.batch, self.assign = store, views, tasks, batch, assign
+        self.store, self.views, self.assign = store, views, assign
         self.device, self.embed = torch.device(device), embed or _average_pixels
         self.generator = torch.Generator().manual_seed(seed)
-        self.order, self.position = self.rows[:0], 0
+        self.epochs = EpochOrder(rows, batch)
 
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)`` on the sampler's device."""
-        if self.position + self.batch > len(self.order):
-            self.order = self.rows[torch.randperm(len(self.rows), generator=self.generator)]
-            self.position = 0
-        rows = self.order[self.position : self.position + self.batch]
-        self.position += self.batch
+        rows = self.epochs.next(self.generator)
         images = self.store.images[rows]
         if self.assign == "cluster":
             order = self._cluster(images)
@@ -105,12 +88,8 @@ class SplitBatch:
             order = self.store.domains[rows].argsort(stable=True)
             rows, images = rows[order], images[order]
         made, descriptors = self.views(images.to(self.device), self.generator, views=2)
-        self._look_ahead()
-        whole = Samples(made, None, descriptors, rows).map(lambda t: t.unflatten(0, (self.tasks, -1)))
-        return Episode(
-            whole.map(lambda t: t[:, : self.support]),
-            whole.map(lambda t: t[:, self.support :]),
-        )
+        read_ahead(self.store, self.epochs.coming())
+        return Episode(*self.cut.sides(made, descriptors, rows))
 
     def __iter__(self) -> Iterator[Episode]:
         while True:
@@ -118,26 +97,20 @@ class SplitBatch:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, order of the epoch and position in it."""
-        return {"generator": self.generator.get_state(), "order": self.order, "position": self.position}
+        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue in the middle of the saved epoch."""
         self.generator.set_state(state["generator"])
-        self.order, self.position = state["order"], int(state["position"])
-
-    def _look_ahead(self) -> None:
-        """Streamed images of the next episode are read while this one is learned from; the order is drawn already."""
-        coming = self.order[self.position : self.position + self.batch]
-        if isinstance(self.store.images, StreamedImages) and len(coming) == self.batch:
-            self.store.images.prefetch(coming)
+        self.epochs.load_state_dict(state)
 
     def _cluster(self, images: Tensor) -> Tensor:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""
         features = self.embed(images.to(self.device).float() / 255).detach().float().cpu().flatten(1).numpy()
         seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
-        centres = KMeans(self.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
+        centres = KMeans(self.cut.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
         distance = ((features[:, None] - centres[None]) ** 2).sum(-1)
-        seats = np.repeat(distance, self.batch // self.tasks, axis=1)
+        seats = np.repeat(distance, self.cut.samples, axis=1)
         _, seat = linear_sum_assignment(seats)
         order = torch.from_numpy(np.argsort(seat, kind="stable"))
         # The assignment leaves the samples of a task in batch order, which is random; support and query need no shuffle.
@@ -146,20 +119,3 @@ class SplitBatch:
 
 def _average_pixels(images: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(images, 7).flatten(1)
-
-
-def _too_few(where: str, images: int, tasks: int, batch: int) -> str:
-    """Settings that go together: a task needs an image on each of its two sides, and a loss two images on its support."""
-    told = f"SplitBatch: {where} has {images} images, fewer than a batch of {batch}"
-    fitting = min(tasks, images // _TASK)
-    if fitting < 1:
-        return f"{told}; at least {_TASK} are needed, so use another split or source"
-    if fitting == tasks:
-        return f"{told}; set episode.batch = {images // tasks * tasks}"
-    return f"{told}; set episode.tasks = {fitting} and episode.batch = {images // fitting * fitting}"
-
-
-def _near_batch(batch: int, tasks: int) -> str:
-    if tasks < 1:
-        return "tasks must be at least 1"
-    return f"the nearest valid batch is {max(1, round(batch / tasks)) * tasks}"

@@ -171,16 +171,38 @@ class Views:
         check_shape(images)
         if views < 1:
             raise InputError(f"Views: expected views from 1 on, got {views}")
-        descriptors = self.sample(len(images) * views, generator).cpu()
+        return self.make(images, self.sample(len(images) * views, generator).unflatten(0, (len(images), views)))
+
+    def make(self, images: Tensor, descriptors: Tensor) -> tuple[Tensor, Tensor]:
+        """Make several views of every image from descriptors, and complete these: what a call does after drawing them.
+
+        Args:
+            images: ``(N, 1 or 3, H, W)``, uint8 or float in [0, 1].
+            descriptors: float ``(N, views, P)``, on any device, as `sample` draws them.
+
+        Returns:
+            views, float32 ``(N, views, C, size, size)`` in [0, 1], and descriptors, ``(N, views, P)``, with `color_diff`
+            measured and without what does nothing on grey images, both on the images' device.
+
+        Raises:
+            InputError: if shapes, dtypes or values do not fit.
+        """
+        check_shape(images)
+        if descriptors.ndim != 3 or len(descriptors) != len(images):
+            raise InputError(
+                f"Views.make: descriptors of {len(images)} images must have shape ({len(images)}, views, {DESCRIPTOR_SIZE}), "
+                f"got {tuple(descriptors.shape)}"
+            )
+        shape = descriptors.shape[:2]
+        descriptors = descriptors.flatten(0, 1).to("cpu", copy=True)
         if images.shape[1] == 1:
             # What does nothing on a grey image is not said to have been applied.
             descriptors[:, DESCRIPTOR["color"]][:, 2:] = 0
             descriptors[:, DESCRIPTOR["grayscale"]] = 0
-        made, difference = self._make(images.repeat_interleave(views, 0), descriptors)
+        made, difference = self._make(images.repeat_interleave(shape[1], 0), descriptors)
         descriptors = descriptors.to(images.device)
         descriptors[:, DESCRIPTOR["color_diff"]] = difference
-        shape = (len(images), views)
-        return made.view(*shape, *made.shape[1:]), descriptors.view(*shape, DESCRIPTOR_SIZE)
+        return made.unflatten(0, shape), descriptors.unflatten(0, shape)
 
     @torch.no_grad()
     def _make(self, images: Tensor, descriptors: Tensor) -> tuple[Tensor, Tensor]:

@@ -50,6 +50,22 @@ def test_every_row_once_an_epoch_in_a_new_order() -> None:
     assert not torch.equal(first, second)
 
 
+def test_episodes_are_the_same_as_ever() -> None:
+    """Runs that are resumed or repeated meet the episodes of their seed: the order of the epoch, then views, no more."""
+    sampler = SplitBatch(store(), Views.glyphs(), tasks=2, batch=16, support=0.25, seed=3)
+    g = torch.Generator().manual_seed(3)
+    for _ in range(2):
+        order = torch.randperm(40, generator=g)
+        for batch in (order[:16], order[16:32]):
+            images, descriptors = Views.glyphs()(store().images[batch], g)
+            episode = sampler.sample()
+            assert torch.equal(rows(episode).flatten(), batch)
+            assert torch.equal(episode.images.flatten(0, 1), images)
+            assert episode.query.descriptors is not None
+            assert torch.equal(episode.query.descriptors, descriptors.unflatten(0, (2, 8))[:, 2:])
+    assert sampler.state_dict().keys() == {"generator", "order", "position"}
+
+
 def test_split_is_respected() -> None:
     sampler = SplitBatch(store(), Views.none(), tasks=2, batch=10, split="half")
     assert all((rows(sampler.sample()) % 2 == 0).all() for _ in range(5))

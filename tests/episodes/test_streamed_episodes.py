@@ -1,5 +1,6 @@
 """Episodes of streamed images are those of the same images in memory, bit for bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from metatc2.build import build_data, build_sampler
 from metatc2.config import Config, override
 from metatc2.data import ImageStore, load
-from metatc2.episodes import Episode, LabelledTasks, Sampler, SplitBatch
+from metatc2.episodes import DomainTasks, Episode, LabelledTasks, RecipeTasks, Sampler, SplitBatch
 from metatc2.views import Views
 
 
@@ -35,6 +36,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def make(kind: str, store: ImageStore) -> Sampler:
     if kind in ("random", "cluster"):
         return SplitBatch(store, Views.natural(), tasks=2, batch=12, assign=kind, seed=3)  # type: ignore[arg-type]
+    if kind == "recipes":
+        return RecipeTasks(store, tasks=2, batch=12, seed=3)
+    if kind == "domains":
+        by_class = replace(store, domains=store.labels, domain_names=store.class_names)
+        return DomainTasks(by_class, Views.natural(), tasks=2, batch=12, seed=3)
     return LabelledTasks(
         store,
         way=(2, 4),
@@ -49,15 +55,22 @@ def make(kind: str, store: ImageStore) -> Sampler:
 
 def equal(one: Episode, other: Episode) -> bool:
     sides = ((one.support, other.support), (one.query, other.query))
-    return all(
+    return same_identity(one, other) and all(
         mine is theirs is None or (mine is not None and theirs is not None and torch.equal(mine, theirs))
         for a, b in sides
         for mine, theirs in zip(vars(a).values(), vars(b).values(), strict=True)
     )
 
 
+def same_identity(one: Episode, other: Episode) -> bool:
+    if one.identity is None or other.identity is None:
+        return one.identity is other.identity
+    told = (one.identity.kinds, other.identity.kinds), (one.identity.conditions, other.identity.conditions)
+    return all(torch.equal(mine, theirs) for mine, theirs in told)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["random", "cluster", "tasks", "views", "decks"])
+@pytest.mark.parametrize("kind", ["random", "cluster", "recipes", "domains", "tasks", "views", "decks"])
 def test_same_episodes(root: Path, kind: str, workers: int) -> None:
     held = make(kind, load(f"folder:{root}", image_size=16))
     streamed = make(kind, load(f"folder:{root}", image_size=16, stream=True, workers=workers))
@@ -82,7 +95,7 @@ def test_images_lie_at_their_index(root: Path, kind: str, stream: bool) -> None:
     torch.testing.assert_close(episode.images[:, :, 0], store.images[index].float() / 255)
 
 
-@pytest.mark.parametrize("kind", ["random", "tasks", "decks"])
+@pytest.mark.parametrize("kind", ["random", "recipes", "domains", "tasks", "decks"])
 def test_the_next_episode_is_read_ahead(root: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows of the next episode, and no others: of two epochs' worth, an image is read once for each use."""
     store = load(f"folder:{root}", image_size=16, stream=True, workers=2)

@@ -29,7 +29,9 @@ def episode(seed: int = 0, dtype: torch.dtype = torch.float64) -> Episode:
     return Episode(whole.map(lambda t: t[:, :SUPPORT]), whole.map(lambda t: t[:, SUPPORT:]))
 
 
-def learner(objective: str = "simclr", *, steps: int = 3, weights: str = "task", seed: int = 0, **options: object) -> TaskTC2:
+def learner(
+    objective: str = "simclr", *, steps: int = 3, weights: str = "task", seed: int = 0, **options: object
+) -> TaskTC2:
     torch.manual_seed(seed)
     smooth: Callable[[], nn.Module] = nn.GELU
     made = build_objective(objective)
@@ -78,7 +80,9 @@ def test_each_task_by_itself_gives_the_same_loss(weights: str) -> None:
         mixing = calibrator.mixing if weights == "sample" else None
         for _ in range(3):
             adapting = [gates] if mixing is None else [gates, mixing]
-            gradients = torch.autograd.grad(one_task(model, z[:SUPPORT], gates, mixing) / unit, adapting, create_graph=True)
+            gradients = torch.autograd.grad(
+                one_task(model, z[:SUPPORT], gates, mixing) / unit, adapting, create_graph=True
+            )
             gates = gates - calibrator.log_rate.exp() * gradients[0]
             if mixing is not None:
                 mixing = mixing - calibrator.log_rate_mixing.exp() * gradients[1]
@@ -92,7 +96,7 @@ def test_each_task_by_itself_gives_the_same_loss(weights: str) -> None:
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("objective", ["simclr", "barlow", "vicreg", "simsiam"])
+@pytest.mark.parametrize("objective", ["simclr", "barlow", "vicreg"])
 def test_gradient_is_exact_through_the_inner_loop(objective: str) -> None:
     model, given = learner(objective), episode()
     model(given)  # settles the unit of the inner loss
@@ -181,7 +185,7 @@ def test_rates_are_in_units_of_the_gates_for_any_objective() -> None:
             model.calibrator.log_rate.fill_(0.0)
         z = model.encoder(episode().support.images)
         moved = model.adapt(z)["gates"] - model.calibrator.gates
-        moves[objective] = float(moved.square().mean().sqrt())
+        moves[objective] = float(moved.detach().square().mean().sqrt())
     assert all(size == pytest.approx(1.0) for size in moves.values()), moves
 
 
@@ -192,13 +196,13 @@ class Conflicting:
         self.generator = torch.Generator().manual_seed(seed)
 
     def sample(self) -> Episode:
-        a, b = (torch.randn(3, 32, 4, 3, generator=self.generator) for _ in range(2))
+        a, b = (torch.randn(3, 16, 4, 3, generator=self.generator) for _ in range(2))
         for kind in range(3):
             b[kind, :, kind] = a[kind, :, kind]
         b[:, :, 3] = a[:, :, 3]
         x = torch.stack([a, b], 2).flatten(-2)
-        whole = Samples(x, None, None, torch.zeros(3, 32, dtype=torch.int64))
-        return Episode(whole.map(lambda t: t[:, :16]), whole.map(lambda t: t[:, 16:]))
+        whole = Samples(x, None, None, torch.zeros(3, 16, dtype=torch.int64))
+        return Episode(whole.map(lambda t: t[:, :8]), whole.map(lambda t: t[:, 8:]))
 
 
 def explained(encoder: nn.Module, seed: int = 9) -> Tensor:
@@ -224,9 +228,9 @@ def test_what_only_some_tasks_share_is_kept_where_tasks_adapt(seed: int) -> None
             calibrator=TaskCalibrator(12, 11, generator=torch.Generator().manual_seed(seed)),
             inner=InnerLoop(torchopt.sgd(1.0), steps=steps),
         )
-        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         sampler = Conflicting(seed)
-        for _ in range(250):
+        for _ in range(150):
             optimizer.zero_grad()
             model(sampler.sample()).loss.backward()
             optimizer.step()

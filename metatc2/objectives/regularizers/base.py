@@ -28,6 +28,8 @@ class Regularizer(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    # Whether a learner gives it the representation standardized over the episode.
+    standardized: ClassVar[bool] = False
     # By default; not yet tuned, in no regularizer.
     weight: ClassVar[float] = 0.03
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.numerics import upcast
-from metatc2.objectives.regularizers.base import Regularizer, over_episode
+from metatc2.objectives.regularizers.base import Regularizer
 
 _UNSHARED = 0.1  # how much variance that views do not share counts
 
@@ -30,7 +30,7 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
         z: ``(..., samples, views, d)``, of all tasks. With one view all variance is shared.
         factors: V ``(K, d)``, orthonormal rows; no gradient flows into them, for the encoder is calibrated to the factors and
             not the factors to the encoder: principal axes would satisfy half of the loss and change nothing. Without factors
-            V is the identity, and the loss decorrelates the representation itself (the control "decorrelate").
+            V is the identity, and the loss decorrelates the representation itself .
 
     >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> alike = corners[:, None].expand(4, 2, 2)                        # two causes, the same in both views
@@ -57,15 +57,16 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
 
 
 class Isotropy(Regularizer):
-    """`isotropy` of the representation, standardized over the episode; nothing in it is random.
+    """`isotropy` of the representation, which learners standardize over the episode first; nothing in it is random.
 
     >>> Isotropy()(torch.ones(2, 4, 2, 8), step=0).isfinite()
     tensor(True)
     """
 
     name = "isotropy"
+    standardized = True
 
     def forward(self, z: Tensor, step: int) -> Tensor:
         """Of the representation ``(tasks, samples, views, d)``: a scalar, at best 0."""
         with upcast(z) as (z,):
-            return isotropy(over_episode(z))
+            return isotropy(z)
