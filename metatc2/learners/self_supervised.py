@@ -45,7 +45,7 @@ class SelfSupervised(Learner):
         encoder: images ``(N, C, H, W)`` → ``(N, d)``.
         objective: any `Objective`.
         projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One that has
-            ``told = True`` is called with the episode's `TaskIdentity` too; what its ``penalty()`` returns is added to the loss.
+            ``told = True`` is called with the episode's `TaskIdentity` too; its ``penalty()`` is added to the loss.
         predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
