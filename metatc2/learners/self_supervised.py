@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from metatc2.calibration import isotropy, standardise
-from metatc2.episodes import Episode
+from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.module_state import copied
@@ -41,7 +41,8 @@ class SelfSupervised(Learner):
     Args:
         encoder: images ``(N, C, H, W)`` → ``(N, d)``.
         objective: any `Objective`.
-        projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training.
+        projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One with ``told = True``
+            is called with z and the episode's identity, and its ``penalty()`` is added to the loss.
         predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
@@ -52,7 +53,9 @@ class SelfSupervised(Learner):
             `pull`: objectives differ in it by a factor of fifty.
 
     Raises:
-        InputError: if the objective asks for a predictor and none is given, or a name is unknown.
+        InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
+            would not be: z is the projector's output, or all tasks are one. In use: if the episode does not say what its tasks
+            are.
     """
 
     scale: Tensor
@@ -75,6 +78,11 @@ class SelfSupervised(Learner):
             raise InputError(f"{type(objective).__name__} needs a predictor; pass predictor=Predictor(dim, hidden)")
         if where not in get_args(Where):
             raise InputError(f"unknown place {where!r} for z; {nearest(where, get_args(Where))}")
+        if is_told(projector) and not (per_task and where == "backbone"):
+            raise InputError(
+                f"{type(projector).__name__} is told what each task is, so tasks must be kept apart and z be the encoder's "
+                "output; use per_task=True and where='backbone'"
+            )
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
         self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
@@ -89,17 +97,28 @@ class SelfSupervised(Learner):
         self._pull: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
-        """Mean objective over the tasks, and λ_i times `spread`."""
+        """Mean objective over the tasks, λ_i times `spread`, and the projector's penalty where it has one."""
         branches = self.branches(episode if self.per_task else episode.merged())
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target)
+            embeddings = self.embed(branches.online, branches.target, episode.identity)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = ssl
-            if self.isotropy:
-                self._pull = pull(ssl, branches.online)
-                loss = ssl + self.isotropy * self.spread(branches.online)
+            loss = self.regularised(ssl, ssl, branches.online)
         return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+
+    def regularised(self, loss: Tensor, ssl: Tensor, z: Tensor) -> Tensor:
+        """`loss`, λ_i times `spread`, and the projector's penalty where it has one.
+
+        Args:
+            loss: what is minimised.
+            ssl: the objective, of which the `pull` is taken.
+            z: ``(tasks, samples, views, d)``.
+        """
+        if self.isotropy:
+            self._pull = pull(ssl, z)
+            loss = loss + self.isotropy * self.spread(z)
+        penalty: Any = getattr(self.projector, "penalty", None)
+        return loss if penalty is None else loss + penalty()
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
@@ -122,18 +141,19 @@ class SelfSupervised(Learner):
         """`metatc2.calibration.isotropy` of z in units of the objective's `pull` (in a first step, of its own), a scalar."""
         return isotropy(z, factors) * (self.scale if bool(self.scale) or self._pull is None else self._pull)
 
-    def embed(self, z: Tensor, target: Tensor | None) -> Embeddings:
+    def embed(self, z: Tensor, target: Tensor | None, identity: TaskIdentity | None = None) -> Embeddings:
         """The heads that come after z.
 
         Args:
             z: ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
+            identity: what the tasks are, for a projector that is told.
         """
-        projections = z if self.where == "projector" else self.projector(z)
+        projections = z if self.where == "projector" else project(self.projector, z, identity)
         predictions = self.predictor(projections) if self.objective.predictor and self.predictor else None
         if target is not None and self.where == "backbone":
             with torch.no_grad():
-                target = self.target_projector(target)
+                target = project(self.target_projector, target, identity)
         return Embeddings(projections, predictions, target)
 
     def end_step(self) -> None:
@@ -164,6 +184,29 @@ class SelfSupervised(Learner):
 
     def _standardised(self, h: Tensor) -> Tensor:
         return standardise(h) if self.standardise else h
+
+
+def is_told(projector: nn.Module) -> bool:
+    """Whether a projector is called with the identity of the tasks."""
+    return bool(getattr(projector, "told", False))
+
+
+def project(projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> Tensor:
+    """What a projector makes of z, ``(tasks, samples, views, d)``; one that is told gets the identity of the tasks.
+
+    Raises:
+        InputError: if it is told and there is none.
+    """
+    if not is_told(projector):
+        projections: Tensor = projector(z)
+        return projections
+    if identity is None:
+        raise InputError(
+            f"{type(projector).__name__} is told what each task is and the episode does not say it; use a sampler whose "
+            "episodes have an identity"
+        )
+    told: Tensor = projector(z, identity)
+    return told
 
 
 def pull(objective: Tensor, features: Tensor) -> Tensor:
