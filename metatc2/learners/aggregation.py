@@ -34,8 +34,8 @@ def pcgrad(gradients: Tensor) -> Tensor:
     The order of the others is drawn from torch's own generator, whose state checkpoints hold. The sum of the paper is divided
     by the number of tasks, so that it is the mean where no two gradients oppose.
 
-    >>> pcgrad(torch.tensor([[1.0, 0.0], [-1.0, 2.0]])).round(decimals=4).tolist()
-    [0.4, 1.2]
+    >>> pcgrad(torch.tensor([[1.0, 0.0], [-1.0, 2.0]])).round(decimals=2)
+    tensor([0.4000, 1.2000])
     """
     return _aggregator("PCGrad")(gradients) / len(gradients)
 
@@ -43,8 +43,8 @@ def pcgrad(gradients: Tensor) -> Tensor:
 def upgrad(gradients: Tensor) -> Tensor:
     """UPGrad (Quinton and Rey 2024, arXiv 2406.16232): each gradient projected to where no task loses, then the mean.
 
-    >>> upgrad(torch.tensor([[1.0, 0.0], [-1.0, 2.0]])).round(decimals=4).tolist()
-    [0.4, 1.2]
+    >>> upgrad(torch.tensor([[1.0, 0.0], [-1.0, 2.0]])).round(decimals=2)
+    tensor([0.4000, 1.2000])
     """
     return _aggregator("UPGrad")(gradients)
 
@@ -67,7 +67,8 @@ def nash_mtl(gradients: Tensor) -> Tensor:
     kept = gradients[some] / size[some].mean()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_NOT_PARAMETRIZED, category=UserWarning)
-        return _aggregator("NashMTL", n_tasks=len(kept))(kept)
+        direction: Tensor = _aggregator("NashMTL", n_tasks=len(kept))(kept)
+    return direction
 
 
 AGGREGATORS: dict[str, Aggregate] = {"mean": mean, "nash-mtl": nash_mtl, "pcgrad": pcgrad, "upgrad": upgrad}
