@@ -100,6 +100,9 @@ def test_two_tasks_of_a_kind_count_as_their_mean() -> None:
     own(x, torch.tensor([1, 0, 1]))
     torch.testing.assert_close(own.running_mean[1], 0.1 * (x[0].mean(0) + x[2].mean(0)) / 2)
     torch.testing.assert_close(own.running_mean[0], 0.1 * x[1].mean(0))
+    before = own.running_mean.clone()
+    own(x, torch.tensor([1, 0, 1]))
+    torch.testing.assert_close(own.running_mean, 1.9 * before)
 
 
 @pytest.mark.parametrize("layer", ["hidden", "output"])
@@ -280,6 +283,15 @@ def test_learner_tells_projectors(name: str, objective: str) -> None:
             learner.end_step()
         losses.append(values)
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+def test_targets_are_those_of_their_own_kind() -> None:
+    learner = SelfSupervised(body(), **heads("byol"), projector=told("heads"), per_task=True)
+    shaken(learner.target_projector)
+    who = identity([1, 0, 2])
+    found = learner.embed(z(3), z(3, seed=1), who)
+    assert torch.equal(found.targets, learner.target_projector(z(3, seed=1), who))
+    assert torch.equal(found.projections, learner.projector(z(3), who))
 
 
 def test_penalty_joins_the_loss() -> None:
