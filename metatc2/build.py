@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metatc2.build_told import build_projector, build_rival, kinds_in
 from metatc2.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
 from metatc2.calibration import calibrated
 from metatc2.config import CalibrationConfig, Config
@@ -18,7 +19,7 @@ from metatc2.encoders import build_encoder, feature_dim
 from metatc2.episodes import DomainTasks, FactorTasks, LabelledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.functional import select
-from metatc2.heads import Predictor, Projector
+from metatc2.heads import Predictor
 from metatc2.learners import (
     LabelledLearner,
     Learner,
@@ -28,6 +29,7 @@ from metatc2.learners import (
 )
 from metatc2.objectives import Objective, build_objective
 from metatc2.objectives.regularizers import build_regularizer
+from metatc2.told import SeparateEncoders
 from metatc2.trainer import TrainerOptions
 from metatc2.views import Views
 from metatc2.views.families import BASE
@@ -114,7 +116,11 @@ def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Mo
     """The encoder as it is before pre-training: the same for every method and seed pair, and the control "random"."""
     with torch.random.fork_rng():
         torch.manual_seed(config.trainer.seed)
-        return build_encoder(config.encoder.name, channels=channels, image_size=image_size, width=config.encoder.width)
+        e = config.encoder
+        if e.one_a_kind:
+            made = range(kinds_in(config))
+            return SeparateEncoders([build_encoder(e.name, channels, image_size, e.width) for _ in made])
+        return build_encoder(e.name, channels=channels, image_size=image_size, width=e.width)
 
 
 def build_learner(
@@ -150,13 +156,7 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     with torch.random.fork_rng():
         # Heads start alike under every calibration: their seed depends on nothing else.
         torch.manual_seed(config.trainer.seed + 1)
-        projector = Projector(
-            dim,
-            head.projector_hidden,
-            head.projector_out,
-            layers=head.projector_layers,
-            norm_out=objective.normalised_projector,
-        )
+        projector = build_projector(config, dim, objective)
         predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
     asked = config.regularizer
     common: dict[str, Any] = {
@@ -167,6 +167,9 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         "regularizer": None if asked.name == "none" else build_regularizer(asked.name),
         "weight": asked.weight,
     }
+    rival = build_rival(config, encoder, objective, common)
+    if rival is not None:
+        return rival
     if c.name != "tc2":
         return SelfSupervised(
             encoder, objective, per_task=c.name == "tasks", standardise=c.name == "standardise", **common

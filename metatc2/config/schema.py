@@ -72,6 +72,9 @@ class EpisodeConfig(Section):
     level: Literal["same", "one-more", "contradiction", "per-sample", "per-sample-hue"] = setting(
         "one-more", "where tasks differ by a factor of `shapes`: which notions of the same they have"
     )
+    kinds: int | None = setting(
+        None, "how many domains there are, for controls that are told; other tasks that differ say it themselves", at_least=1
+    )
     meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
     way: int = setting(5, "classes of a labelled task", at_least=2)
     way_most: int | None = setting(
@@ -129,6 +132,9 @@ class EncoderConfig(Section):
 
     name: str = setting("conv4", "conv4, resnet18, resnet34, resnet50 or timm:NAME")
     width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1, at_most=8192)
+    one_a_kind: bool = setting(
+        False, "an encoder for each kind of task, features concatenated: the control that is told and shares nothing"
+    )
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,9 @@ class HeadConfig(Section):
 
     projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1, at_most=WIDEST)
     projector_out: int = setting(128, "width of the projected embedding", at_least=1, at_most=WIDEST)
+    told: str | None = setting(
+        None, "a projector that is told what each task is, a control: heads, film, mask-sigmoid, ...; unset: it is not told"
+    )
     projector_layers: int = setting(2, "linear layers of the projector", at_least=1, at_most=64)
     predictor_hidden: int = setting(
         128, "width of the predictor's hidden layer (BYOL, SimSiam)", at_least=1, at_most=WIDEST
@@ -157,6 +166,9 @@ class LearnerConfig(Section):
     """What is made of an episode; the name never stands in a task file. What is unset is the learner's own choice."""
 
     name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
+    aggregate: str | None = setting(
+        None, "how gradients of the tasks are combined: pcgrad, nash-mtl, upgrad, mean, uncertainty; unset: their mean"
+    )
     inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
     inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
     inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0, at_most=10**5)

@@ -17,8 +17,11 @@ from metatc2.learners.r2d2 import R2D2
 from metatc2.learners.registry import LEARNERS, Entry, Settings, build_labelled
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
+from metatc2.learners.separate import SeparateLearner
+from metatc2.learners.surgery import GradientSurgery
 from metatc2.learners.task_tc2 import TaskTC2
 from metatc2.learners.tc2 import TC2
+from metatc2.learners.uncertainty import UncertaintyWeighting
 
 __all__ = [
     "ANIL",
@@ -28,6 +31,7 @@ __all__ = [
     "R2D2",
     "TC2",
     "Entry",
+    "GradientSurgery",
     "LabelledLearner",
     "Learner",
     "LinearProbe",
@@ -41,7 +45,9 @@ __all__ = [
     "ProtoNet",
     "Reptile",
     "SelfSupervised",
+    "SeparateLearner",
     "Settings",
+    "UncertaintyWeighting",
     "TaskTC2",
     "build_labelled",
     "iMAML",

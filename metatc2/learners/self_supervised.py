@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,11 @@ class Branches:
         raw: ``(tasks, samples, views, d)`` where z lives, before standardisation.
         online: z, with gradient.
         target: z of the momentum branch, without; None unless the objective has one.
-        identity: what the tasks are, for projectors that are told.
     """
 
     raw: Tensor
     online: Tensor
     target: Tensor | None
-    identity: TaskIdentity | None = None
 
 
 class SelfSupervised(Learner):
@@ -57,7 +55,9 @@ class SelfSupervised(Learner):
             the regularizer's own.
 
     Raises:
-        InputError: if the objective asks for a predictor and none is given, or a name is unknown.
+        InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
+            would not be: z is the projector's output, or all tasks are one. In use: if the episode does not say what its tasks
+            are.
     """
 
     scale: Tensor
@@ -81,6 +81,11 @@ class SelfSupervised(Learner):
             raise InputError(f"{type(objective).__name__} needs a predictor; pass predictor=Predictor(dim, hidden)")
         if where not in get_args(Where):
             raise InputError(f"unknown place {where!r} for z; {nearest(where, get_args(Where))}")
+        if is_told(projector) and not (per_task and where == "backbone"):
+            raise InputError(
+                f"{type(projector).__name__} is told what each task is, so tasks must be kept apart and z be the encoder's "
+                "output; use per_task=True and where='backbone'"
+            )
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
         self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
@@ -98,22 +103,28 @@ class SelfSupervised(Learner):
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks, and what is asked of z besides."""
-        branches = self.branches(self.episode_seen(episode))
+        seen = episode if self.per_task else episode.merged()
+        branches = self.branches(seen)
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target, branches.identity)
+            embeddings = self.embed(branches.online, branches.target, seen.identity)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = ssl + self.penalty()
-            metrics = {"ssl": ssl.detach()}
-            if self.weight:
-                self._pull = pull(ssl, branches.online)
-                asked = self.regularize(branches.online)
-                loss, metrics["regularizer"] = loss + asked, asked.detach()
-        return Outcome(loss, metrics, branches.raw.detach())
+            loss = self.regularised(ssl, ssl, branches.online)
+        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
 
-    def episode_seen(self, episode: Episode) -> Episode:
-        """The episode as the objective judges it: its tasks one by one, or as one."""
-        return episode if self.per_task else episode.merged()
+    def regularised(self, loss: Tensor, ssl: Tensor, z: Tensor) -> Tensor:
+        """`loss`, the regularizer of z times its weight, and the projector's penalty where it has one.
+
+        Args:
+            loss: what is minimised.
+            ssl: the objective, of which the `pull` is taken.
+            z: ``(tasks, samples, views, d)``.
+        """
+        if self.weight:
+            self._pull = pull(ssl, z)
+            loss = loss + self.regularize(z)
+        penalty: Any = getattr(self.projector, "penalty", None)
+        return loss if penalty is None else loss + penalty()
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
@@ -121,7 +132,7 @@ class SelfSupervised(Learner):
         self.objective.check(images.shape[1])
         raw = self._represent(self.encoder, self.projector, images)
         target = self._target(images) if self.objective.momentum else None
-        return Branches(raw, self._standardised(raw), target, episode.identity)
+        return Branches(raw, self._standardised(raw), target)
 
     def _target(self, images: Tensor) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
@@ -143,11 +154,6 @@ class SelfSupervised(Learner):
         scale = self.scale if bool(self.scale) or self._pull is None else self._pull
         value: Tensor = self.regularizer(seen, self.step)
         return self.weight * scale * value
-
-    def penalty(self) -> Tensor | float:
-        """What a projector that is told asks of its own parameters; 0 of others."""
-        asks = getattr(self.projector, "penalty", None)
-        return 0.0 if asks is None else asks()
 
     def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Representations as the objective judges them, for measures of conflict: here as they are.
@@ -173,22 +179,12 @@ class SelfSupervised(Learner):
         Raises:
             InputError: if the projector is told the task and the episode does not say.
         """
-        projections = z if self.where == "projector" else self._project(self.projector, z, identity)
+        projections = z if self.where == "projector" else project(self.projector, z, identity)
         predictions = self.predictor(projections) if self.objective.predictor and self.predictor else None
         if target is not None and self.where == "backbone":
             with torch.no_grad():
-                target = self._project(self.target_projector, target, identity)
+                target = project(self.target_projector, target, identity)
         return Embeddings(projections, predictions, target)
-
-    def _project(self, projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> Tensor:
-        if not getattr(projector, "told", False):
-            return projector(z)  # type: ignore[no-any-return]
-        if identity is None:
-            raise InputError(
-                f"{type(projector).__name__} is told what each task is, and these episodes do not say; use a sampler whose "
-                "tasks differ (episode.tasks_differ_by = views, domain or factor)"
-            )
-        return projector(z, identity)  # type: ignore[no-any-return]
 
     def end_step(self) -> None:
         """Move the momentum branch and the objective's queue."""
@@ -218,6 +214,29 @@ class SelfSupervised(Learner):
 
     def _standardised(self, h: Tensor) -> Tensor:
         return standardise(h) if self.standardise else h
+
+
+def is_told(projector: nn.Module) -> bool:
+    """Whether a projector is called with the identity of the tasks."""
+    return bool(getattr(projector, "told", False))
+
+
+def project(projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> Tensor:
+    """What a projector makes of z, ``(tasks, samples, views, d)``; one that is told gets the identity of the tasks.
+
+    Raises:
+        InputError: if it is told and there is none.
+    """
+    if not is_told(projector):
+        projections: Tensor = projector(z)
+        return projections
+    if identity is None:
+        raise InputError(
+            f"{type(projector).__name__} is told what each task is, and the episode does not say; use a sampler whose tasks "
+            "differ (episode.tasks_differ_by = views, domain or factor)"
+        )
+    told: Tensor = projector(z, identity)
+    return told
 
 
 def pull(objective: Tensor, features: Tensor) -> Tensor:

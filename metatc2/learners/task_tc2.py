@@ -12,7 +12,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised, Where, pull
+from metatc2.learners.self_supervised import SelfSupervised, Where
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
 
@@ -97,12 +97,8 @@ class TaskTC2(SelfSupervised):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
             ssl = self._judged_loss(z, target, adapted, support)
             own = self.calibrator.loss(z)
-            loss = ssl + own
-            metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
-            if self.weight:
-                self._pull = pull(ssl, z)
-                asked = self.regularize(z)
-                loss, metrics["regularizer"] = loss + asked, asked.detach()
+            loss = self.regularised(ssl + own, ssl, z)
+        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
         return Outcome(loss, metrics, branches.raw.detach())
 
     def adapt(self, z: Tensor, target: Tensor | None = None) -> Params:

@@ -26,7 +26,18 @@ from metatc2.inner import (
     Unroll,
     inner_optimizer,
 )
-from metatc2.learners import LEARNERS, MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, build_labelled
+from metatc2.learners import (
+    LEARNERS,
+    MAML,
+    TC2,
+    GradientSurgery,
+    Learner,
+    LookAheadTC2,
+    SelfSupervised,
+    Settings,
+    build_labelled,
+)
+from metatc2.learners.aggregation import AGGREGATORS
 from metatc2.objectives import OBJECTIVES, build_objective
 from tests.learners.episodes import vectors
 
@@ -112,6 +123,13 @@ def ssl(kind: type[SelfSupervised], objective: str, **options: Any) -> Learner:
 def test_self_supervised_learners(objective: str) -> None:
     torch.manual_seed(0)
     assert grown(ssl(SelfSupervised, objective), pairs()) == 0
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_gradient_surgery(name: str) -> None:
+    pytest.importorskip("torchjd")
+    torch.manual_seed(0)
+    assert grown(ssl(GradientSurgery, "byol", aggregator=name), pairs()) == 0
 
 
 @pytest.mark.parametrize("kind", [TC2, LookAheadTC2])

@@ -1,0 +1,31 @@
+"""Projectors that are told which kind of task a sample is from: the rivals of those that find it out themselves.
+
+A module here has the class attribute ``told = True`` and is called ``projector(z, identity)`` by `SelfSupervised`, with z
+``(tasks, samples, views, d)`` and the episode's `TaskIdentity`. Like all projectors they are dropped after pre-training.
+"""
+
+from metatc2.told.base import ToldProjector
+from metatc2.told.conditioned import ConditionedProjector
+from metatc2.told.fixed_masks import FixedMasks
+from metatc2.told.heads import TaskHeads
+from metatc2.told.masks import LearnedMasks
+from metatc2.told.random_masks import random_masks
+from metatc2.told.reader import TrunkAndHeads
+from metatc2.told.registry import TOLD, ToldSettings, build_told
+from metatc2.told.separate import SeparateEncoders
+from metatc2.told.split import split_masks
+
+__all__ = [
+    "TOLD",
+    "ConditionedProjector",
+    "FixedMasks",
+    "LearnedMasks",
+    "SeparateEncoders",
+    "TaskHeads",
+    "ToldProjector",
+    "ToldSettings",
+    "TrunkAndHeads",
+    "build_told",
+    "random_masks",
+    "split_masks",
+]
