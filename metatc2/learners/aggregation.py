@@ -62,7 +62,8 @@ def nash_mtl(gradients: Tensor) -> Tensor:
     size = gradients.norm(dim=1)
     some = size > 0
     if int(some.sum()) < 2:
-        return gradients.sum(0) / size.sum().clamp_min(torch.finfo(size.dtype).tiny)
+        only: Tensor = gradients.sum(0) / size.sum().clamp_min(torch.finfo(size.dtype).tiny)
+        return only
     # Of usual size the gradients are near the solver's start; its result has the same direction and length.
     kept = gradients[some] / size[some].mean()
     with warnings.catch_warnings():
