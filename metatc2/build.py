@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metatc2.build_told import build_projector, build_rival, kinds_in
 from metatc2.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
+from metatc2.build_told import build_projector, build_rival, kinds_in
 from metatc2.calibration import calibrated
 from metatc2.config import CalibrationConfig, Config
 from metatc2.data import ImageStore, load
@@ -119,7 +119,9 @@ def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Mo
         e = config.encoder
         if e.one_a_kind:
             made = range(kinds_in(config))
-            return SeparateEncoders([build_encoder(e.name, channels, image_size, e.width) for _ in made])
+            return SeparateEncoders(
+                [build_encoder(e.name, channels=channels, image_size=image_size, width=e.width) for _ in made]
+            )
         return build_encoder(e.name, channels=channels, image_size=image_size, width=e.width)
 
 

@@ -64,7 +64,6 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
         kinds=kinds_in(config),
         conditions=conditions[episode.tasks_differ_by],
         factors=config.calibration.factors,
-        statistics="task",
         generator=torch.Generator().manual_seed(config.trainer.seed + 2),
         **options,
     )
@@ -73,7 +72,7 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
 def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module:
     """The projector of ``[head]``, told or not."""
     head = config.head
-    options = {"layers": head.projector_layers, "norm_out": objective.normalised_projector}
+    options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalised_projector}
     if config.encoder.one_a_kind:
         return build_told("heads", told_settings(config, dim // kinds_in(config), options))
     if head.told is not None:

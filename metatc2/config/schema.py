@@ -73,7 +73,9 @@ class EpisodeConfig(Section):
         "one-more", "where tasks differ by a factor of `shapes`: which notions of the same they have"
     )
     kinds: int | None = setting(
-        None, "how many domains there are, for controls that are told; other tasks that differ say it themselves", at_least=1
+        None,
+        "how many domains there are, for controls that are told; other tasks that differ say it themselves",
+        at_least=1,
     )
     meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
     way: int = setting(5, "classes of a labelled task", at_least=2)
@@ -144,7 +146,8 @@ class HeadConfig(Section):
     projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1, at_most=WIDEST)
     projector_out: int = setting(128, "width of the projected embedding", at_least=1, at_most=WIDEST)
     told: str | None = setting(
-        None, "a projector that is told what each task is, a control: heads, film, mask-sigmoid, ...; unset: it is not told"
+        None,
+        "a projector that is told what each task is, a control: heads, film, mask-sigmoid, ...; unset: it is not told",
     )
     projector_layers: int = setting(2, "linear layers of the projector", at_least=1, at_most=64)
     predictor_hidden: int = setting(

@@ -47,8 +47,8 @@ __all__ = [
     "SelfSupervised",
     "SeparateLearner",
     "Settings",
-    "UncertaintyWeighting",
     "TaskTC2",
+    "UncertaintyWeighting",
     "build_labelled",
     "iMAML",
 ]
