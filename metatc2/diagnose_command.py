@@ -36,8 +36,9 @@ def run(
 ) -> Diagnosis:
     """Diagnose a run and write ``diagnose.json`` into its folder.
 
-    Task conflict is that of the trained learner, heads included, from the run's last checkpoint; it is left out for learners
-    on labelled tasks, whose tasks have no self-supervised loss.
+    Task conflict and gradient agreement are those of the trained learner, heads included, from the run's last checkpoint;
+    they are left out for learners on labelled tasks, whose tasks have no self-supervised loss. What the features tell of
+    known factors is measured where the source knows them (``shapes``).
 
     Args:
         path: run folder.

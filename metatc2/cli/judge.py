@@ -108,7 +108,8 @@ def diagnose(
 ) -> None:
     """Diagnose a run: spectra, alignment, uniformity, collapse, CKA, use of the factors, task conflict against its null.
 
-    Writes DIR/diagnose.json, which `metatc2 report` draws.
+    On shapes, whose images are rendered, it also says which of their factors the features tell. Writes DIR/diagnose.json,
+    which `metatc2 report` draws.
 
     For example:
         metatc2 diagnose runs/tc2
@@ -118,7 +119,7 @@ def diagnose(
         run: Run folder.
         on: Whose images are looked at; by default those the run was trained on.
         against: Further encoders whose features are compared with this one's (CKA); ENCODER@LAYER for an inner stage.
-        episodes: Episodes that task conflict is measured on.
+        episodes: Episodes that task conflict and gradient agreement are measured on; more make both sharper.
         resplits: Random re-splits of each episode for the noise null; at least 39, for a 95 % interval.
         max_images: Images looked at, at most.
         seed: Of all draws.

@@ -66,6 +66,7 @@ def load_shapes(
         # A group makes `meta-test` the split that is meant when none is named, also after pre-training on other labels.
         groups={"held-out": ("validation", "test")},
         notes={"factors": ", ".join(FACTORS), "seed": seed},
+        factors=known,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metatc2.data.generative import GenerativeFactors
 from metatc2.data.originals import Digests, no_digests
 from metatc2.data.remembered import recall, remember
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
@@ -39,6 +40,8 @@ class ImageStore:
         originals: uint64 ``(N,)``: a digest of each image as it was before it was resized (see `metatc2.data.originals`), by
             which images are told at any size; 0 where it is unknown, and none at all where nothing was resized. No part of
             the checksum. Those of other than N images are dropped.
+        factors: what the images were made from, row by row, where that is known because they were rendered. No part of the
+            checksum. Those of other than N images are dropped.
 
     Raises:
         InputError: if shapes, dtypes, the metric or the class-disjointness of the meta splits do not hold.
@@ -59,6 +62,7 @@ class ImageStore:
     notes: Mapping[str, str | int] = field(default_factory=dict)
     metric: str = "accuracy"
     originals: Digests = field(default_factory=no_digests)
+    factors: GenerativeFactors | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -87,6 +91,8 @@ class ImageStore:
             object.__setattr__(self, "class_names", tuple(str(c) for c in range(classes)))
         if len(self.originals) not in (0, n):
             object.__setattr__(self, "originals", no_digests())  # of the images that these were chosen from
+        if self.factors is not None and len(self.factors) != n:
+            object.__setattr__(self, "factors", None)
         domains = int(self.domains.max()) + 1 if n else 0
         if not self.domain_names:
             object.__setattr__(self, "domain_names", tuple(str(d) for d in range(domains)))

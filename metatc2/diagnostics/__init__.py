@@ -3,12 +3,15 @@
 `diagnose` collects them; each is a function of features, or of a loss, by itself.
 """
 
+from metatc2.diagnostics.agreement import Agreement, PairAgreement, gradient_agreement
 from metatc2.diagnostics.alignment import alignment, uniformity
 from metatc2.diagnostics.cka import linear_cka, minibatch_cka
 from metatc2.diagnostics.coding_rate import coding_rate, rate_reduction
 from metatc2.diagnostics.collapse import Collapse, collapse, deviations
-from metatc2.diagnostics.conflict import Conflict, task_conflict
+from metatc2.diagnostics.conflict import Conflict, PairGain, task_conflict
+from metatc2.diagnostics.delta_p import delta_p
 from metatc2.diagnostics.diagnose import Diagnosis, Likeness, diagnose
+from metatc2.diagnostics.factor_matrix import FactorMatrix, FactorProbe, factor_matrix, probe_factors
 from metatc2.diagnostics.factors import FactorUse, factor_use, usage_information
 from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
 from metatc2.diagnostics.gradients import blocks, cosines, grams, magnitude_similarity, task_gradients
@@ -28,12 +31,17 @@ from metatc2.diagnostics.task_loss import TaskLoss, task_loss
 
 __all__ = [
     "AgainstNull",
+    "Agreement",
     "Collapse",
     "Conflict",
     "Diagnosis",
+    "FactorMatrix",
+    "FactorProbe",
     "FactorUse",
     "FeatureSummary",
     "Likeness",
+    "PairAgreement",
+    "PairGain",
     "PowerLaw",
     "TaskLoss",
     "against_null",
@@ -43,17 +51,21 @@ __all__ = [
     "collapse",
     "conflict_rate",
     "cosines",
+    "delta_p",
     "deviations",
     "diagnose",
     "effective_rank",
     "entropy_rank",
+    "factor_matrix",
     "factor_use",
+    "gradient_agreement",
     "grams",
     "linear_cka",
     "magnitude_similarity",
     "minibatch_cka",
     "nesum",
     "power_law",
+    "probe_factors",
     "rankme",
     "rate_reduction",
     "singular_values",

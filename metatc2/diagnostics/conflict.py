@@ -8,13 +8,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metatc2.diagnostics.deals import deal_anew, enough, sizes
 from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
 from metatc2.diagnostics.gradients import ALL, blocks, cosines, grams, magnitude_similarity, task_gradients
+from metatc2.diagnostics.kinds import Kinds, kinds_of, mean_by_kind
 from metatc2.diagnostics.null import FEWEST, AgainstNull, against_null
 from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import Params
+
+_WHAT = "task conflict"
+
+
+@dataclass(frozen=True)
+class PairGain:
+    """Transfer between two kinds of tasks.
+
+    Args:
+        step: kind of the task that the step is on.
+        judged: kind of the task whose loss is judged; of the same kind where both names are one.
+        gain: mean gain, above 0 where the step helps.
+    """
+
+    step: str
+    judged: str
+    gain: AgainstNull
 
 
 @dataclass(frozen=True)
@@ -29,11 +48,14 @@ class Conflict:
         cosine_below_zero: by block, share of cosines below 0.
         magnitude_similarity: by block, see `metatc2.diagnostics.magnitude_similarity`.
         without_gradient: blocks left out, because the gradient of a task is exactly zero there.
-        gains: G, ``(M, M)``, mean over the episodes; row: the task that the step was on.
+        gains: G, mean over the episodes; row: the task that the step was on. ``(K, K)`` by kind where episodes say of what
+            kinds their tasks are (`Episode.identity`), NaN for kinds that no episode holds together; else ``(M, M)`` by place.
         tasks, support, query: sizes of an episode.
         episodes: how many.
         resplits: draws of the null.
         lr: length α of the step.
+        kinds: names of the rows of `gains`.
+        pairs: every entry of `gains` beside its null, where episodes say the kinds; else none, as places mean nothing.
     """
 
     transferability: AgainstNull
@@ -50,6 +72,8 @@ class Conflict:
     episodes: int
     resplits: int
     lr: float
+    kinds: tuple[str, ...] = ()
+    pairs: tuple[PairGain, ...] = ()
 
 
 def task_conflict(
@@ -82,7 +106,8 @@ def task_conflict(
         pattern: see `blocks`.
 
     Raises:
-        InputError: if there is one task alone, sizes differ, a loss is not finite, or a whole gradient is zero.
+        InputError: if there is one task alone, sizes or names of kinds differ, a loss is not finite, or a whole gradient is
+            zero.
 
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
@@ -96,7 +121,8 @@ def task_conflict(
     (1.0, -1.0, True)
     """
     found = [episodes] if isinstance(episodes, Episode) else list(episodes)
-    tasks, support, query = _sizes(found)
+    tasks, support, query = sizes(found, _WHAT)
+    kinds = kinds_of(found, _WHAT)
     groups = blocks(list(params), pattern)
     gains, observed, silent = [], [], set[str]()
     for episode in found:
@@ -111,12 +137,14 @@ def task_conflict(
         )
     kept = [name for name in (ALL, *groups) if name not in silent]
     figures = _average([_figures(*measured, kept) for measured in observed])
-    draws = []
-    for _ in range(_enough(resplits)):
-        again = [_resplit(episode, generator) for episode in found]
-        draws.append(_average([_figures(*_measure(loss, params, s, q, groups, lr), kept) for s, q in again]))
+    draws, dealt_gains = [], []
+    for _ in range(enough(resplits, _WHAT)):
+        again = [deal_anew(episode, generator) for episode in found]
+        dealt = [_measure(loss, params, s, q, groups, lr) for s, q in again]
+        draws.append(_average([_figures(*measured, kept) for measured in dealt]))
+        dealt_gains.append(mean_by_kind([matrix for matrix, _ in dealt], kinds))
     beside = {name: against_null(value, [draw[name] for draw in draws]) for name, value in figures.items()}
-    mean_gains = torch.stack(gains).mean(0)
+    mean_gains = mean_by_kind(gains, kinds)
     return Conflict(
         transferability=beside["T", ALL],
         conflict_rate=beside["C", ALL],
@@ -132,6 +160,8 @@ def task_conflict(
         episodes=len(found),
         resplits=resplits,
         lr=lr,
+        kinds=kinds.names,
+        pairs=_pairs(mean_gains, dealt_gains, kinds) if kinds.known else (),
     )
 
 
@@ -159,37 +189,14 @@ def _figures(gains: Tensor, products: Mapping[str, Tensor], kept: Sequence[str])
     return found
 
 
+def _pairs(gains: Tensor, dealt: Sequence[Tensor], kinds: Kinds) -> tuple[PairGain, ...]:
+    null = torch.stack(list(dealt))
+    seen = gains.isfinite().nonzero().tolist()
+    return tuple(
+        PairGain(kinds.names[i], kinds.names[j], against_null(float(gains[i, j]), null[:, i, j].tolist()))
+        for i, j in seen
+    )
+
+
 def _average(parts: Sequence[Figures]) -> Figures:
     return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
-
-
-def _resplit(episode: Episode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    images = episode.images
-    order = torch.randperm(images.shape[0] * images.shape[1], generator=generator, device=generator.device)
-    again = images.flatten(0, 1)[order.to(images.device)].unflatten(0, images.shape[:2])
-    support = episode.support.images.shape[1]
-    return again[:, :support], again[:, support:]
-
-
-def _sizes(episodes: Sequence[Episode]) -> tuple[int, int, int]:
-    sizes = {(*e.support.images.shape[:2], *e.query.images.shape[:2]) for e in episodes}
-    if len(sizes) != 1:
-        raise InputError(
-            f"task conflict: needs at least one episode, and all of the same sizes; got sizes {sorted(sizes)} (tasks and "
-            "support, tasks and query)"
-        )
-    tasks, support, _, query = sizes.pop()
-    if tasks < 2 or query < 1:
-        raise InputError(
-            f"task conflict: needs at least 2 tasks with a query side, got {tasks} with {query} queries each; set "
-            "episode.tasks to 2 or more"
-        )
-    return tasks, support, query
-
-
-def _enough(resplits: int) -> int:
-    if resplits < FEWEST:
-        raise InputError(
-            f"task conflict: resplits must be at least {FEWEST}, which give a 95 % interval, got {resplits}"
-        )
-    return resplits

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator
+from metatc2.data.generative import GenerativeFactors
 from metatc2.data.store import ImageStore
+from metatc2.diagnostics.agreement import Agreement, gradient_agreement
 from metatc2.diagnostics.cka import linear_cka
 from metatc2.diagnostics.conflict import Conflict, task_conflict
+from metatc2.diagnostics.factor_matrix import LEAST, FactorMatrix, probe_factors
 from metatc2.diagnostics.factors import FactorUse, factor_use
 from metatc2.diagnostics.null import FEWEST
 from metatc2.diagnostics.summary import FeatureSummary, summarise
@@ -58,6 +61,10 @@ class Diagnosis:
         cka: likeness of the encoder's features with those of the other kind, and of every encoder it was compared with.
         factors: use of the calibrator's factors, classes as groups; None without calibrator.
         conflict: between tasks; None without learner.
+        agreement: of the tasks' expected gradients, on the same episodes; None without learner.
+        known_factors: by kind of features, what they tell of the factors that the images were made from: probes are fit to
+            three quarters of the images looked at and tested on the rest. None where the store does not know the factors
+            (`ImageStore.factors`), or there are too few images.
     """
 
     source: str
@@ -69,6 +76,8 @@ class Diagnosis:
     cka: Mapping[str, Likeness]
     factors: FactorUse | None = None
     conflict: Conflict | None = None
+    agreement: Agreement | None = None
+    known_factors: Mapping[str, FactorMatrix] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries, lists, numbers and strings; None for NaN."""
@@ -101,7 +110,7 @@ def diagnose(
     batch: int = 512,
     device: torch.device | str | None = None,
 ) -> Diagnosis:
-    """Diagnose an encoder: spectra, alignment, uniformity, collapse, likeness to others, factors, task conflict.
+    """Diagnose an encoder: spectra, alignment, uniformity, collapse, likeness to others, factors, task conflict, known factors.
 
     The encoder is frozen in eval mode, and all modules are left as they were. The same seed gives the same figures.
 
@@ -114,7 +123,7 @@ def diagnose(
         standardised: whether training standardised the representation.
         blend: a of the calibrated features.
         against: encoders by name, on the same images; only CKA is computed of them.
-        learner: as it was trained, heads included; with it, task conflict is measured.
+        learner: as it was trained, heads included; with it, task conflict and gradient agreement are measured.
         sampler: cuts the episodes that task conflict is measured on; needed with `learner`.
         episodes: how many of them.
         resplits: draws of the noise null, at least 39.
@@ -159,6 +168,9 @@ def diagnose(
     others = {name: z[0] for name, z in kinds.items() if name != ENCODER}
     for name, module in (against or {}).items():
         others[name] = _features(module, store, rows, batch, _place(module, device), name)
+    # After everything else that draws from the generator, in this order: figures of older versions stay what they were.
+    conflict, agreement = _tasks(learner, sampler, episodes, generator, resplits, lr, blocks)
+    known = _known(store, rows, {name: z[0] for name, z in kinds.items()}, generator)
     return Diagnosis(
         source=store.name,
         split=split,
@@ -168,7 +180,9 @@ def diagnose(
         features={name: summarise(*z) for name, z in kinds.items()},
         cka={name: _likeness(features, z) for name, z in others.items()},
         factors=factors,
-        conflict=_conflict(learner, sampler, episodes, generator, resplits, lr, blocks),
+        conflict=conflict,
+        agreement=agreement,
+        known_factors=known,
     )
 
 
@@ -227,7 +241,7 @@ def _likeness(features: Tensor, other: Tensor) -> Likeness:
     return Likeness(linear_cka(features, other), debiased)
 
 
-def _conflict(
+def _tasks(
     learner: Learner | None,
     sampler: Sampler | None,
     episodes: int,
@@ -235,13 +249,51 @@ def _conflict(
     resplits: int,
     lr: float,
     pattern: str | None,
-) -> Conflict | None:
+) -> tuple[Conflict | None, Agreement | None]:
     if learner is None or sampler is None:
-        return None
+        return None, None
     loss, parameters = task_loss(learner)
     where = next(iter(parameters.values())).device
     drawn = [sampler.sample().to(where) for _ in range(episodes)]
-    return task_conflict(loss, parameters, drawn, generator=generator, resplits=resplits, lr=lr, pattern=pattern)
+    conflict = task_conflict(loss, parameters, drawn, generator=generator, resplits=resplits, lr=lr, pattern=pattern)
+    return conflict, gradient_agreement(
+        loss, parameters, drawn, generator=generator, resplits=resplits, pattern=pattern
+    )
+
+
+def _known(
+    store: ImageStore, rows: Tensor, features: Mapping[str, Tensor], generator: torch.Generator
+) -> Mapping[str, FactorMatrix] | None:
+    """Features of one image each of `rows`, all probed on the same images."""
+    held = len(rows) // 4
+    if store.factors is None or len(rows) - held < LEAST:
+        return None
+    order = torch.randperm(len(rows), generator=generator)
+    train, test = order[held:], order[:held]
+    table = _varying(store.factors.take(rows), train, test)
+    if table is None:
+        return None
+    seed = int(torch.randint(2**31, (), generator=generator))
+    return {
+        name: probe_factors(
+            z[train],
+            table.values[train],
+            z[test],
+            table.values[test],
+            table.names,
+            table.kinds,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for name, z in features.items()
+    }
+
+
+def _varying(table: GenerativeFactors, *sides: Tensor) -> GenerativeFactors | None:
+    """The factors that vary on every side; a split may hold one shape alone."""
+    values = table.values
+    ranges = torch.stack([values[rows].amax(0) - values[rows].amin(0) for rows in sides])
+    names = [name for name, varies in zip(table.names, (ranges > 0).all(0).tolist(), strict=True) if varies]
+    return table.select(*names) if names else None
 
 
 def _plain(value: Any) -> Any:

@@ -100,16 +100,21 @@ def _children(names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def grams(gradients: Params, groups: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+def grams(gradients: Params, groups: Mapping[str, Sequence[str]], others: Params | None = None) -> dict[str, Tensor]:
     """Inner products of the tasks' gradients, float64 ``(M, M)`` a block, and of all parameters under ``"all"``.
+
+    Args:
+        gradients: by name ``(M, *shape)``, the rows.
+        groups: parameters by block.
+        others: gradients of the columns, e.g. of other samples of the same tasks; by default `gradients`.
 
     >>> grams({"a": torch.eye(2), "b": torch.ones(2, 1)}, {"a": ["a"]})["all"].tolist()
     [[2.0, 1.0], [1.0, 2.0]]
     """
     single = {}
     for name, gradient in gradients.items():
-        flat = gradient.flatten(1).double()
-        single[name] = flat @ flat.mT
+        columns = gradient if others is None else others[name]
+        single[name] = gradient.flatten(1).double() @ columns.flatten(1).double().mT
     found = {block: torch.stack([single[name] for name in names]).sum(0) for block, names in groups.items()}
     return {ALL: torch.stack(list(single.values())).sum(0), **found}
 

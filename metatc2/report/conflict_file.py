@@ -21,6 +21,12 @@ _WORDS = {
     "cosine_below_zero": "share of cosines below 0",
     "magnitude_similarity": "likeness of gradient lengths",
 }
+# Of `metatc2.diagnostics.Agreement`, which diagnoses of older versions lack.
+_AGREEMENT = {
+    "ratio": "gradient agreement (1: tasks share their expected gradient; below 0 they oppose)",
+    "difference": "difference of tasks' expected gradients (0: none)",
+    "signal": "signal in a gradient (0: all of it is noise)",
+}
 
 
 def read_conflict(folder: Path) -> list[Conflict] | None:
@@ -34,17 +40,20 @@ def read_conflict(folder: Path) -> list[Conflict] | None:
 
     Raises:
         InputError: if the file is damaged. ``conflict`` is a list of ``{"name", "value", "null_mean", "null_low",
-            "null_high"}``, or these numbers by name (`metatc2.diagnostics.Conflict`), or null.
+            "null_high"}``, or these numbers by name (`metatc2.diagnostics.Conflict`), or null; ``agreement``, which may be
+            missing, is the latter (`metatc2.diagnostics.Agreement`).
     """
     file = folder / DIAGNOSIS
     if not file.exists():
         return None
     try:
-        content = read_json(file)["conflict"]
+        record = read_json(file)
+        content = record["conflict"]
         if content is None:
             return None
         named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
-        found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in named]
+        both = [*named, *_agreement(record.get("agreement") or {})]
+        found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in both]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is no diagnosis ({error!r}); run `{command('diagnose', folder)}` again") from error
     return [measure for measure in found if is_finite(measure)]
@@ -61,3 +70,15 @@ def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             # Cosines are the figure of a block; of the others the whole says enough.
             if key == "cosine" or block == "all":
                 yield f"{words}, {'all parameters' if block == 'all' else block}", measure
+    for pair in content.get("pairs", ()):
+        yield f"gain of {pair['judged']} by a step on {pair['step']}", pair["gain"]
+
+
+def _agreement(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The ratio of every block that has one, and of all parameters the rest."""
+    for key, words in _AGREEMENT.items():
+        for block, measure in content.get(key, {}).items():
+            if measure is not None and (key == "ratio" or block == "all"):
+                yield f"{words}, {'all parameters' if block == 'all' else block}", measure
+    for pair in content.get("pairs", ()):
+        yield f"difference of expected gradients, {pair['first']} and {pair['second']}", pair["difference"]

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from metatc2.diagnostics import AgainstNull, Conflict, Diagnosis, FactorUse, FeatureSummary, Likeness
+from metatc2.diagnostics import (
+    AgainstNull,
+    Agreement,
+    Conflict,
+    Diagnosis,
+    FactorMatrix,
+    FactorUse,
+    FeatureSummary,
+    Likeness,
+)
 from metatc2.terminal import Group, PlainTable, RenderableType
 
 Line = tuple[str, Callable[[FeatureSummary], str], str]
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> Group:
-    """Tables of features, likeness, factors and task conflict; those that were not measured are left out.
+    """Tables of all parts of a diagnosis; those that were not measured are left out.
 
     Args:
         diagnosis: as `metatc2.diagnostics.diagnose` returns it.
@@ -22,8 +31,12 @@ def diagnosis_table(diagnosis: Diagnosis) -> Group:
         parts.append(_cka(diagnosis.cka))
     if diagnosis.factors is not None:
         parts.append(_factors(diagnosis.factors))
+    if diagnosis.known_factors:
+        parts.append(_known_factors(diagnosis.known_factors))
     if diagnosis.conflict is not None:
         parts.append(_conflict(diagnosis.conflict))
+    if diagnosis.agreement is not None:
+        parts.append(_agreement(diagnosis.agreement))
     return Group(*parts)
 
 
@@ -141,36 +154,101 @@ def _factors(f: FactorUse) -> PlainTable:
     return table
 
 
+def _known_factors(found: Mapping[str, FactorMatrix]) -> PlainTable:
+    first = next(iter(found.values()))
+    table = PlainTable(f"Known factors: linear probes fit to {first.train} images, tested on {first.test}; all in %")
+    table.add_column("factor", no_wrap=True)
+    for heading in ("measure", "chance"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for kind in found:
+        table.add_column(kind, justify="right", no_wrap=True)
+        table.add_column("selectivity", justify="right", no_wrap=True)
+    for name, probe in first.factors.items():
+        measure = "accuracy" if probe.kind == "categorical" else "R²"
+        values = [f"{100 * x:.1f}" for m in found.values() for x in _value(m, name)]
+        table.add_row(name, measure, f"{100 * probe.chance:.1f}", *values)
+    table.add_row("mean", "", "", *[f"{100 * x:.1f}" for m in found.values() for x in (m.mean, m.mean_selectivity)])
+    table.say_below(
+        ["100: told exactly; selectivity: the value less that of probes of shuffled labels; near 0: not told."]
+    )
+    return table
+
+
+def _value(matrix: FactorMatrix, name: str) -> tuple[float, float]:
+    return matrix.factors[name].value, matrix.factors[name].selectivity
+
+
 def _conflict(c: Conflict) -> PlainTable:
-    table = PlainTable(
+    lines = _Lines(
         f"Task conflict: {c.tasks} tasks of {c.support} + {c.query} images, {c.episodes} episodes, steps of {c.lr:g}; "
         f"noise null: {c.resplits} re-splits"
     )
-    table.add_column("figure", no_wrap=True)
-    for heading in ("value", "null", "null, 95 %", "z"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("noise?", no_wrap=True)
-    # Sentences stand below: beside six columns of numbers a terminal leaves them no room.
-    readings: dict[str, str] = {}
+    lines.add("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
+    lines.add("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
+    lines.add("own gain", c.own_gain, "Below 0: the step is too long to judge by.")
+    for block, found in c.cosine.items():
+        lines.add(f"cosine, {block}", found, "Below 0: gradients of tasks oppose.")
+    lines.add("cosines below 0", c.cosine_below_zero["all"], "Share of pairs that oppose.")
+    lines.add("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
+    for pair in c.pairs:
+        lines.add(
+            f"gain, {pair.step} → {pair.judged}", pair.gain, "Below 0: a step on the first kind harms the second."
+        )
+    return lines.table(c.without_gradient)
 
-    def line(name: str, found: AgainstNull, reading: str) -> None:
-        readings.setdefault(name.split(",")[0], reading)
+
+def _agreement(a: Agreement) -> PlainTable:
+    lines = _Lines(
+        f"Gradient agreement: two independent batches a task, of {a.support} and {a.query} images, {a.episodes} episodes; "
+        f"noise null: {a.resplits} re-deals"
+    )
+    for block, found in a.ratio.items():
+        reading = "1: tasks share their expected gradient; below 0: they oppose."
+        if found is None:
+            lines.empty(f"agreement, {block}", reading, "no signal")
+        else:
+            lines.add(f"agreement, {block}", found, reading)
+    lines.add("difference", a.difference["all"], "Above its null: tasks' expected gradients differ.")
+    lines.add("within a task", a.within["all"], "Not above 0: no signal, more images or episodes are needed.")
+    lines.add("between tasks", a.between["all"], "The same product of two different tasks.")
+    lines.add("signal", a.signal["all"], "Share of a gradient's squared length that is no noise.")
+    for pair in a.pairs:
+        reading = "Above its null: the expected gradients of these kinds differ."
+        lines.add(f"difference, {pair.first} | {pair.second}", pair.difference, reading)
+    return lines.table(a.without_gradient)
+
+
+class _Lines:
+    """A table of figures beside their nulls."""
+
+    def __init__(self, title: str) -> None:
+        self.rows = PlainTable(title)
+        self.rows.add_column("figure", no_wrap=True)
+        for heading in ("value", "null", "null, 95 %", "z"):
+            self.rows.add_column(heading, justify="right", no_wrap=True)
+        self.rows.add_column("noise?", no_wrap=True)
+        # Sentences stand below: beside six columns of numbers a terminal leaves them no room.
+        self.readings: dict[str, str] = {}
+
+    def add(self, name: str, found: AgainstNull, reading: str) -> None:
+        """A figure; `reading` is told once of all names that are alike up to a comma."""
+        self.readings.setdefault(name.split(",")[0], reading)
         interval = f"{_number(found.null_low)} … {_number(found.null_high)}"
         values = _number(found.value), _number(found.null_mean), interval, _number(found.z, 2)
-        table.add_row(name, *values, _verdict(found))
+        self.rows.add_row(name, *values, _verdict(found))
 
-    line("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
-    line("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
-    line("own gain", c.own_gain, "Below 0: the step is too long to judge by.")
-    for block, found in c.cosine.items():
-        line(f"cosine, {block}", found, "Below 0: gradients of tasks oppose.")
-    line("cosines below 0", c.cosine_below_zero["all"], "Share of pairs that oppose.")
-    line("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
-    told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in readings.items()]
-    if c.without_gradient:
-        told.append(f"Without gradient, left out: {', '.join(c.without_gradient)}.")
-    table.say_below(told)
-    return table
+    def empty(self, name: str, reading: str, why: str) -> None:
+        """A figure that could not be formed."""
+        self.readings.setdefault(name.split(",")[0], reading)
+        self.rows.add_row(name, "–", "–", "–", "–", why)
+
+    def table(self, without_gradient: Sequence[str]) -> PlainTable:
+        """All lines, and how to read them."""
+        told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in self.readings.items()]
+        if without_gradient:
+            told.append(f"Without gradient, left out: {', '.join(without_gradient)}.")
+        self.rows.say_below(told)
+        return self.rows
 
 
 def _verdict(found: AgainstNull) -> str:

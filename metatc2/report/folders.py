@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from metatc2.config import Config, method_key, method_name
 from metatc2.errors import InputError
 from metatc2.metrics_file import read_metrics
 from metatc2.report.conflict_file import read_conflict
+from metatc2.report.factor_file import Known, read_known_factors
 from metatc2.report.figures.conflict import Conflict
 from metatc2.run_folder import METRICS, RESULTS, read_run_config
 from metatc2.suggest import command
@@ -27,6 +28,7 @@ class Folder:
         metrics: records of ``metrics.jsonl``, in order.
         rows: of ``transfer.json``; None where the transfer was not measured yet.
         conflict: of ``diagnose.json``; None where there is none.
+        known_factors: of ``diagnose.json``; empty where there are none.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Folder:
     metrics: Sequence[dict[str, Any]]
     rows: Sequence[Row] | None
     conflict: Sequence[Conflict] | None
+    known_factors: Known = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -116,4 +119,5 @@ def read_folder(path: Path) -> Folder:
         read_metrics(path / METRICS),
         read_results(results)[0] if results.exists() else None,
         read_conflict(path),
+        read_known_factors(path),
     )

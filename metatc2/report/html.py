@@ -57,6 +57,7 @@ def build_sections(methods: Sequence[Method]) -> list[Section]:
         sections.comparison(methods),
         sections.transfer_matrix(methods),
         sections.task_conflict(methods),
+        *sections.known_factors(methods),
         *sections.images(methods),
     ]
 

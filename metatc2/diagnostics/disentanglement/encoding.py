@@ -21,11 +21,22 @@ def columns(values: Tensor, kind: str) -> Tensor:
     >>> columns(torch.tensor([0.0, 0.5]), "circular").round(decimals=3).abs().tolist()
     [[1.0, 0.0], [1.0, 0.0]]
     """
+    made = uncentred_columns(values, kind, values.unique())
+    return made - made.mean(0)
+
+
+def uncentred_columns(values: Tensor, kind: str, categories: Tensor) -> Tensor:
+    """As `columns`, not centred, so that two sets of images have the same columns.
+
+    Args:
+        values: ``(N,)``.
+        kind: see `GenerativeFactors.kinds`.
+        categories: one column each; of a categorical factor alone.
+
+    >>> uncentred_columns(torch.tensor([5.0, 3.0]), "categorical", torch.tensor([3.0, 4.0])).tolist()
+    [[0.0, 0.0], [1.0, 0.0]]
+    """
     if kind == "circular":
         turn = 2 * math.pi * values.double()
-        made = torch.stack([turn.cos(), turn.sin()], 1)
-    elif kind == "categorical":
-        made = (values[:, None] == values.unique()).double()
-    else:
-        made = values.double()[:, None]
-    return made - made.mean(0)
+        return torch.stack([turn.cos(), turn.sin()], 1)
+    return (values[:, None] == categories).double() if kind == "categorical" else values.double()[:, None]

@@ -5,7 +5,17 @@ from metatc2.report.sections.configuration import configuration
 from metatc2.report.sections.conflict import task_conflict
 from metatc2.report.sections.curves import curves
 from metatc2.report.sections.images import images
+from metatc2.report.sections.known_factors import known_factors
 from metatc2.report.sections.matrix import transfer_matrix
 from metatc2.report.sections.transfer import transfer_results
 
-__all__ = ["comparison", "configuration", "curves", "images", "task_conflict", "transfer_matrix", "transfer_results"]
+__all__ = [
+    "comparison",
+    "configuration",
+    "curves",
+    "images",
+    "known_factors",
+    "task_conflict",
+    "transfer_matrix",
+    "transfer_results",
+]
