@@ -164,7 +164,7 @@ def quiet() -> None:
 def _make(cell: Cell, path: Path) -> str:
     quiet()
     try:
-        run = _trained(cell)
+        run = trained_run(cell)
     except TrainingDiverged as error:
         (path / "diverged").write_text(cell.stamp)
         return f"diverged: {error}"
@@ -179,7 +179,8 @@ def _make(cell: Cell, path: Path) -> str:
     return f"{run.seconds:.0f} s; {shown}"
 
 
-def _trained(cell: Cell) -> runs.Run:
+def trained_run(cell: Cell) -> runs.Run:
+    """The run of a cell: loaded, resumed where it was cut, or made."""
     written = cell.path / "config.toml"
     if not written.exists() or identity(read_config(written)) != identity(cell.config):
         shutil.rmtree(cell.path, ignore_errors=True)  # of other settings, or killed while it began

@@ -1,0 +1,430 @@
+"""Where tasks really conflict: TC² told nothing, beside controls that are told and controls that are not.
+
+python benchmarks/conflict.py --part main --seeds 5                     # levels × arms with SimCLR; resumes
+python benchmarks/conflict.py --part objectives --seeds 3               # the one-more level under other objectives
+python benchmarks/conflict.py --part capacity --seeds 3                 # widths of the encoder
+python benchmarks/conflict.py --part rates                              # the search of learning rates, on validation images
+python benchmarks/conflict.py --collect --figure benchmarks/results/conflict.png
+
+Each cell is a run folder below --runs and one JSON file beside it: what linear probes read of nine known factors in the
+features of the plain encoder. Probes are fit on images of combinations of shape and texture that pre-training has not seen,
+and tested on further ones; learning rates were searched alike for every arm, where test images take no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from cells import Cell, identity, in_parallel, paired, quiet, trained_run
+from common import positive, write
+from matplotlib import pyplot as plt
+
+from metatc2.data.rendering import FACTORS
+from metatc2.data.shapes import load_shapes
+from metatc2.diagnostics import delta_p, factor_matrix
+from metatc2.trainer import TrainingDiverged
+
+matplotlib.use("Agg")
+RESULTS = Path(__file__).resolve().parent / "results" / "conflict.json"
+ENOUGH = 3  # seeds that an interval is shown from
+IMAGES = 2500  # images that probes are fit on, and tested on
+PROBES = 7  # seed of the probes' own draws
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared.
+
+    Args:
+        settings: keys that make it.
+        told: whether it is given what each task is.
+        main: whether all levels and seeds are asked of it; the others are run at the one-more level.
+    """
+
+    settings: tuple[str, ...]
+    told: bool = False
+    main: bool = False
+
+
+def _tasks(*more: str) -> tuple[str, ...]:
+    return ("calibration.name=tasks", *more)
+
+
+def _tc2(*more: str) -> tuple[str, ...]:
+    return ("calibration.name=tc2", *more)
+
+
+ARMS: dict[str, Arm] = {
+    "TC²": Arm(_tc2(), main=True),
+    "TC², weights by sample": Arm(_tc2("calibration.weights=sample"), main=True),
+    "one head": Arm(_tasks(), main=True),
+    "isotropy": Arm(_tasks("regularizer.name=isotropy"), main=True),
+    "SIGReg": Arm(_tasks("regularizer.name=sigreg"), main=True),
+    "VISReg": Arm(_tasks("regularizer.name=visreg"), main=True),
+    "PCGrad": Arm(_tasks("learner.aggregate=pcgrad"), main=True),
+    "a mask a task": Arm(_tasks("head.told=mask-sigmoid"), told=True, main=True),
+    "a head a task": Arm(_tasks("head.told=heads"), told=True, main=True),
+    "separate encoders": Arm(_tasks("encoder.one_a_kind=true"), told=True),
+    "TC² without inner steps": Arm(_tc2("calibration.inner_steps=0")),
+    "TC², first order": Arm(_tc2("calibration.adjoint=first-order")),
+    "TC² + isotropy": Arm(_tc2("regularizer.name=isotropy")),
+    "TC², judged on the others too": Arm(_tc2("calibration.outer_on=others")),
+    "TC², judged on the query": Arm(_tc2("calibration.outer_on=query")),
+    "TC², sparsity 0.1": Arm(_tc2("calibration.sparsity=0.1")),
+    "TC², reconstruction 1": Arm(_tc2("calibration.reconstruction=1")),
+    "shared TC²": Arm(_tc2("calibration.adapt=shared")),
+    "one head, negatives of all tasks": Arm(("calibration.name=none",)),
+    "UPGrad": Arm(_tasks("learner.aggregate=upgrad")),
+    "Nash-MTL": Arm(_tasks("learner.aggregate=nash-mtl")),
+    "uncertainty weights": Arm(_tasks("learner.aggregate=uncertainty"), told=True),
+    "concatenate": Arm(_tasks("head.told=concatenate"), told=True),
+    "FiLM": Arm(_tasks("head.told=film"), told=True),
+    "a sparse mask a task": Arm(_tasks("head.told=mask-sparse"), told=True),
+    "split dimensions": Arm(_tasks("head.told=split"), told=True),
+    "random masks": Arm(_tasks("head.told=random-masks"), told=True),
+}
+MAIN = tuple(name for name, arm in ARMS.items() if arm.main)
+LEVELS = ("one-more", "contradiction", "per-sample", "same")
+#: What single-task encoders learn from, for Δp: levels have kinds, and a kind alone is a level of one notion.
+OBJECTIVES = {
+    "simclr": ("objective.options={temperature=0.2}",),
+    "moco": ("objective.options={temperature=0.2}", "objective.momentum=0.98"),
+    "byol": ("objective.momentum=0.95",),
+    "barlow": (),
+    "vicreg": (),
+    "lejepa": (),
+    "visreg": (),
+}
+WIDTHS = (8, 16, 32, 64)
+WIDTH = 32
+RATES = ("0.002", "0.004")
+SEARCH_SEED = 100
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where in the study a cell stands."""
+
+    level: str
+    objective: str
+    arm: str
+    width: int
+    seed: int
+    lr: str
+    judged: str = "test"
+
+    def cell(self, folder: Path) -> Cell:
+        """Its run."""
+        words = (self.level, self.objective, self.arm, f"w{self.width}", f"lr{self.lr}", f"s{self.seed}")
+        name = "-".join(word.replace(" ", "-").replace(",", "").replace("²", "2").replace("+", "and") for word in words)
+        width = self.width
+        if self.arm == "separate encoders":  # of together as many parameters
+            width = max(4, round(width / math.sqrt(_KINDS[self.level])))
+        settings = (
+            "data.image_size=28",
+            "episode.tasks_differ_by=factor",
+            f"episode.level={self.level}",
+            "episode.tasks=4",
+            f"objective.name={self.objective}",
+            *OBJECTIVES[self.objective],
+            f"encoder.width={width}",
+            f"trainer.lr={self.lr}",
+            f"trainer.seed={self.seed}",
+            *ARMS[self.arm].settings,
+        )
+        return Cell(folder / name, "shapes", settings, ())
+
+
+_KINDS = {"one-more": 5, "contradiction": 4, "per-sample": 2, "per-sample-hue": 2, "same": 1}
+
+
+def measure(cell: Cell, path: Path) -> str:
+    """Train a cell and probe it; its row to `path`."""
+    quiet()
+    try:
+        run = trained_run(cell)
+    except TrainingDiverged as error:
+        path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
+        return f"diverged: {error}"
+    store = load_shapes(image_size=run.image_size)
+    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds}
+    # Both parts are apart from pre-training; the search looks at the first alone.
+    first, last = (store.rows(part)[:IMAGES] for part in ("validation", "test"))
+    half = len(first) // 2
+    for name, fit, tested in (("validation", first[:half], first[half:]), ("test", first, last)):
+        probes = factor_matrix(run.encoder, store, fit, tested, generator=torch.Generator().manual_seed(PROBES))
+        found[name] = {
+            "mean": probes.mean,
+            "factors": probes.values(),
+            "selectivity": {factor: p.selectivity for factor, p in probes.factors.items()},
+        }
+    path.write_text(json.dumps(found))
+    return f"{run.seconds:.0f} s; mean of nine factors {100 * found['test']['mean']:.1f}"
+
+
+def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
+    """What a part of the study asks for, seed by seed, so that a study that is cut is balanced.
+
+    Args:
+        part: ``"rates"``, ``"main"``, ``"more"``, ``"objectives"`` or ``"capacity"``.
+        seeds: how many.
+        rates: learning rate by arm, from the search.
+    """
+
+    def at(level: str, arm: str, seed: int, objective: str = "simclr", width: int = WIDTH) -> Point:
+        return Point(level, objective, arm, width, seed, rates.get(arm, RATES[0]))
+
+    if part == "rates":
+        return [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in MAIN for lr in RATES]
+    every = range(seeds)
+    if part == "main":
+        null = ("TC²", "TC², weights by sample", "one head", "isotropy", "a head a task")
+        null_free = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null[:4]]
+        return [at(level, arm, seed) for seed in every for level, arm in null_free]
+    if part == "more":
+        return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN]
+    arms = ("TC²", "one head", "isotropy", "a mask a task", "a head a task")
+    if part == "objectives":
+        others = [name for name in OBJECTIVES if name != "simclr"]
+        return [at("one-more", arm, seed, objective) for seed in every for objective in others for arm in arms]
+    return [at("one-more", arm, seed, width=width) for seed in every for width in WIDTHS for arm in ("TC²", "one head")]
+
+
+def searched(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The learning rate of each arm that was best on validation images."""
+    own = [row for row in rows if row["seed"] == SEARCH_SEED]
+    arms = dict.fromkeys(row["arm"] for row in own)
+    return {arm: max((r for r in own if r["arm"] == arm), key=lambda r: r["validation"]["mean"])["lr"] for arm in arms}
+
+
+def gather(folder: Path) -> list[dict[str, Any]]:
+    """Rows of all cells that are done, whatever was asked for."""
+    rows = []
+    every: dict[Path, Point] = {}
+    for part in ("rates", "main", "more", "objectives", "capacity"):
+        for chosen in ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES)):
+            for point in points(part, 10, chosen):
+                every[point.cell(folder).path] = point
+    for path, point in every.items():
+        file = path.with_name(f"{path.name}.json")
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text())
+        if found.pop("identity") != identity(point.cell(folder).config):
+            continue
+        at = {key: getattr(point, key) for key in ("level", "objective", "arm", "width", "seed", "lr")}
+        rows.append({**at, **_rounded(found)})
+    return rows
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def select(rows: Sequence[Mapping[str, Any]], **at: Any) -> dict[int, Mapping[str, Any]]:
+    """Rows of one point by seed, at the arm's own learning rate; those of the search are left out."""
+    rates = searched(rows)
+    return {
+        r["seed"]: r
+        for r in rows
+        if all(r[key] == value for key, value in at.items())
+        and r["seed"] != SEARCH_SEED
+        and "test" in r
+        and r["lr"] == rates.get(r["arm"], RATES[0])
+    }
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """TC² less every other arm, over the seeds that both have."""
+    found = []
+    settings = dict.fromkeys((r["level"], r["objective"], r["width"]) for r in rows)
+    for level, objective, width in settings:
+        at = {"level": level, "objective": objective, "width": width}
+        for subject in ("TC²", "TC², weights by sample"):
+            own = select(rows, arm=subject, **at)
+            for arm in ARMS:
+                other = select(rows, arm=arm, **at)
+                seeds = sorted(own.keys() & other.keys())
+                if arm == subject or not seeds:
+                    continue
+                values = [own[s]["test"]["mean"] - other[s]["test"]["mean"] for s in seeds]
+                found.append({**at, "subject": subject, "against": arm, **paired(values, seeds)})
+    return found
+
+
+def signed(row: Mapping[str, Any]) -> str:
+    """A difference in points with its interval, bold where that excludes zero."""
+    if row["ci95"] is None or len(row["seeds"]) < ENOUGH:
+        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
+    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
+    return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
+
+
+def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
+    """One level: each arm's mean and factors, and TC² less it."""
+    runs = [r for r in rows if "arm" in r]
+    gaps = {(r["subject"], r["against"]): r for r in rows if "against" in r and _at(r, level)}
+    lines = [
+        f"| {level} | told | mean | TC² − arm | {' | '.join(FACTORS)} | time | seeds |",
+        "|---|---|---|---|" + "---|" * (len(FACTORS) + 2),
+    ]
+    base = select(runs, level=level, objective="simclr", width=WIDTH, arm="one head")
+    pace = np.median([r["seconds"] for r in base.values()]) if base else math.nan
+    for arm in ARMS:
+        own = select(runs, level=level, objective="simclr", width=WIDTH, arm=arm)
+        if not own:
+            continue
+        means = [100 * r["test"]["mean"] for r in own.values()]
+        factors = [100 * float(np.mean([r["test"]["factors"][f] for r in own.values()])) for f in FACTORS]
+        gap = gaps.get(("TC²", arm))
+        seconds = np.median([r["seconds"] for r in own.values()])
+        lines.append(
+            f"| {arm} | {'yes' if ARMS[arm].told else ''} | {np.mean(means):.1f} | {signed(gap) if gap else '–'} | "
+            f"{' | '.join(f'{value:.0f}' for value in factors)} | {seconds / pace:.2f} × | {len(own)} |"
+        )
+    return "\n".join(lines)
+
+
+def _at(row: Mapping[str, Any], level: str, objective: str = "simclr", width: int = WIDTH) -> bool:
+    return (row["level"], row["objective"], row["width"]) == (level, objective, width)
+
+
+def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The one-more level under each objective."""
+    runs = [r for r in rows if "arm" in r]
+    arms = ("TC²", "one head", "isotropy", "a mask a task", "a head a task")
+    gaps = {(r["objective"], r["against"]): r for r in rows if r.get("subject") == "TC²" and _gap_at(r)}
+    gaps_of = " | ".join(f"TC² − {arm}" for arm in arms[1:])
+    lines = [
+        f"| one-more | {' | '.join(arms)} | {gaps_of} | seeds |",
+        "|---|" + "---|" * (len(arms) + 5),
+    ]
+    for objective in OBJECTIVES:
+        own = {arm: select(runs, level="one-more", objective=objective, width=WIDTH, arm=arm) for arm in arms}
+        if not own["TC²"]:
+            continue
+        means = [
+            f"{100 * np.mean([r['test']['mean'] for r in own[arm].values()]):.1f}" if own[arm] else "–" for arm in arms
+        ]
+        shown = [signed(gaps[objective, arm]) if (objective, arm) in gaps else "–" for arm in arms[1:]]
+        lines.append(f"| {objective} | {' | '.join(means)} | {' | '.join(shown)} | {len(own['TC²'])} |")
+    return "\n".join(lines)
+
+
+def _gap_at(row: Mapping[str, Any]) -> bool:
+    return bool(row["level"] == "one-more" and row["width"] == WIDTH)
+
+
+def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The one-more level by width of the encoder."""
+    runs = [r for r in rows if "arm" in r]
+    lines = ["| width of Conv-4 | TC² | one head | TC² − one head | seeds |", "|---|---|---|---|---|"]
+    for width in WIDTHS:
+        gap = next(
+            (
+                r
+                for r in rows
+                if r.get("subject") == "TC²" and r["against"] == "one head" and _at(r, "one-more", width=width)
+            ),
+            None,
+        )
+        if gap is None:
+            continue
+        means = [
+            100
+            * np.mean(
+                [
+                    r["test"]["mean"]
+                    for r in select(runs, level="one-more", objective="simclr", width=width, arm=a).values()
+                ]
+            )
+            for a in ("TC²", "one head")
+        ]
+        lines.append(f"| {width} | {means[0]:.1f} | {means[1]:.1f} | {signed(gap)} | {len(gap['seeds'])} |")
+    return "\n".join(lines)
+
+
+def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Δp of each arm against separate encoders, over the factors that those tell at all, in percent."""
+    runs = [r for r in rows if "arm" in r]
+    alone = select(runs, level="one-more", objective="simclr", width=WIDTH, arm="separate encoders")
+    if not alone:
+        return {}
+    single = {f: float(np.mean([r["test"]["factors"][f] for r in alone.values()])) for f in FACTORS}
+    kept = [f for f in FACTORS if single[f] > 0.1]
+    found = {}
+    for arm in ARMS:
+        own = select(runs, level="one-more", objective="simclr", width=WIDTH, arm=arm)
+        if own:
+            means = [float(np.mean([r["test"]["factors"][f] for r in own.values()])) for f in kept]
+            found[arm] = delta_p(means, [single[f] for f in kept])
+    return found
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Means by level and arm with their seeds."""
+    runs = [r for r in rows if "arm" in r]
+    shown = [level for level in LEVELS if select(runs, level=level, objective="simclr", width=WIDTH, arm="TC²")]
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 3.6), sharey=True, constrained_layout=True)
+    for panel, level in zip(np.atleast_1d(axes), shown, strict=True):
+        for place, arm in enumerate(reversed(MAIN)):
+            own = select(runs, level=level, objective="simclr", width=WIDTH, arm=arm)
+            values = [100 * r["test"]["mean"] for r in own.values()]
+            if not values:
+                continue
+            colour = "#c1272d" if arm.startswith("TC²") else "#3477b5" if ARMS[arm].told else "#707070"
+            panel.barh(place, np.mean(values), color=colour, alpha=0.35)
+            panel.plot(values, [place] * len(values), "o", color=colour, markersize=3)
+        panel.set_yticks(range(len(MAIN)), [f"{a} (told)" if ARMS[a].told else a for a in reversed(MAIN)], fontsize=8)
+        panel.set_title(level, fontsize=9)
+        panel.set_xlabel("mean of nine factor probes, %", fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.set_xlim(left=20)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Make the cells that are asked for, gather all that are done, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("rates", "main", "more", "objectives", "capacity"), default="main")
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/conflict"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, help="PNG file of the means by level")
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    given = parser.parse_args()
+    if not given.collect:
+        rates = searched(gather(given.runs))
+        wanted = {}
+        for point in points(given.part, given.seeds, rates):
+            cell = point.cell(given.runs)
+            file = cell.path.with_name(f"{cell.path.name}.json")
+            asked = point.level in given.levels and point.arm in given.arms
+            if asked and not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
+                wanted[file] = cell
+        given.runs.mkdir(parents=True, exist_ok=True)
+        in_parallel(measure, wanted, workers=given.workers)
+    rows = gather(given.runs)
+    write(given.json, [*rows, *differences(rows)])
+    if given.figure:
+        draw(rows, given.figure)
+
+
+if __name__ == "__main__":
+    main()
