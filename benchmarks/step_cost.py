@@ -42,13 +42,14 @@ class Case:
 
 
 CASES = (
+    Case("conv4", 64, 3, 28, 128, 41),
     Case("conv4", 64, 1, 28, 256, 41),
     Case("resnet18", 64, 3, 32, 128, 13),
 )
 
 
-def trainer(case: Case, inner_steps: int, precision: str) -> EpisodicTrainer:
-    """A trainer for one side of the comparison; `PLAIN` inner steps is the plain objective."""
+def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -> EpisodicTrainer:
+    """A trainer for one side of the comparison; `PLAIN` inner steps is the plain objective, within each task as TC² has it."""
     config = override(
         Config(),
         [
@@ -57,8 +58,9 @@ def trainer(case: Case, inner_steps: int, precision: str) -> EpisodicTrainer:
             f"episode.batch={case.batch}",
             f"trainer.precision={precision}",
             "trainer.steps=1000",
-            "calibration.blend_warmup=0.0",
-            "calibration.name=" + ("none" if inner_steps == PLAIN else "tc2"),
+            f"calibration.adapt={adapt}",
+            *(["calibration.blend_warmup=0.0"] if adapt == "shared" else []),
+            "calibration.name=" + (("tasks" if adapt == "task" else "none") if inner_steps == PLAIN else "tc2"),
             f"calibration.inner_steps={inner_steps}",
         ],
     )
@@ -90,10 +92,10 @@ def episode(case: Case, tasks: int = 4) -> Episode:
     )
 
 
-def times(case: Case, inner_steps: list[int], precision: str) -> dict[int, list[float]]:
+def times(case: Case, inner_steps: list[int], precision: str, adapt: str) -> dict[int, list[float]]:
     """Seconds of each step, round by round; the order within a round is random."""
     data = episode(case)
-    sides = {t: trainer(case, t, precision) for t in [PLAIN, *inner_steps]}
+    sides = {t: trainer(case, t, precision, adapt) for t in [PLAIN, *inner_steps]}
     found: dict[int, list[float]] = {t: [] for t in sides}
     for side in sides.values():
         side.train_step(0, data)
@@ -107,15 +109,15 @@ def times(case: Case, inner_steps: list[int], precision: str) -> dict[int, list[
     return found
 
 
-def peak_memory(case: Case, inner_steps: int, precision: str) -> int:
+def peak_memory(case: Case, inner_steps: int, precision: str, adapt: str) -> int:
     """Bytes by which three steps raise the peak of a fresh process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_peak, (case, inner_steps, precision))
+        return pool.apply(_peak, (case, inner_steps, precision, adapt))
 
 
-def _peak(case: Case, inner_steps: int, precision: str) -> int:
-    data, side = episode(case), trainer(case, inner_steps, precision)
+def _peak(case: Case, inner_steps: int, precision: str, adapt: str) -> int:
+    data, side = episode(case), trainer(case, inner_steps, precision, adapt)
     before = resident("VmRSS")
     for i in range(3):
         side.train_step(i, data)
@@ -127,9 +129,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the result")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
+    parser.add_argument("--adapt", choices=["task", "shared"], default="task", help="what the inner loop adapts")
     parser.add_argument("--inner-steps", type=int, nargs="+", default=[1, 3, 10])
     parser.add_argument(
-        "--only", choices=[case.encoder for case in CASES], help="measure this one; other rows of the file stay"
+        "--only", choices=sorted({case.encoder for case in CASES}), help="measure this one; other rows of the file stay"
     )
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
@@ -138,8 +141,8 @@ def main() -> None:
     for case in CASES:
         if arguments.only not in (None, case.encoder):
             continue
-        found = times(case, arguments.inner_steps, arguments.precision)
-        plain_memory = peak_memory(case, PLAIN, arguments.precision)
+        found = times(case, arguments.inner_steps, arguments.precision, arguments.adapt)
+        plain_memory = peak_memory(case, PLAIN, arguments.precision, arguments.adapt)
         for t in arguments.inner_steps:
             ratios = sorted(a / b for a, b in zip(found[t], found[PLAIN], strict=True))
             quarter = len(ratios) // 4
@@ -151,6 +154,7 @@ def main() -> None:
                     "batch": case.batch,
                     "tasks": 4,
                     "precision": arguments.precision,
+                    "adapt": arguments.adapt,
                     "inner_steps": t,
                     "adjoint": "unroll",
                     "ratio": round(statistics.median(ratios), 4),
@@ -158,7 +162,7 @@ def main() -> None:
                     "rounds": case.rounds,
                     "seconds": round(statistics.median(found[t]), 5),
                     "plain_seconds": round(statistics.median(found[PLAIN]), 5),
-                    "memory_ratio": round(peak_memory(case, t, arguments.precision) / plain_memory, 4),
+                    "memory_ratio": round(peak_memory(case, t, arguments.precision, arguments.adapt) / plain_memory, 4),
                     "plain_memory_mb": round(plain_memory / 1e6, 1),
                 }
             )

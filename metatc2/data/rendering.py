@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -80,12 +81,8 @@ def render(factors: Tensor, image_size: int) -> Tensor:
     values = dict(zip(FACTORS, factors.detach().cpu().double().unbind(1), strict=True))
     _check(values)
     images = torch.empty(len(factors), 3, image_size, image_size, dtype=torch.uint8)
-    kind = values["shape"] * len(TEXTURES) + values["texture"]
-    for number in kind.unique().tolist():
-        shape, texture = divmod(int(number), len(TEXTURES))
-        for rows in (kind == number).nonzero().flatten().split(_BATCH):
-            own = {name: column[rows] for name, column in values.items()}
-            images[rows] = _draw(own, LISTS["shape"][shape], LISTS["texture"][texture], image_size)
+    for rows in torch.arange(len(factors)).split(_BATCH):
+        images[rows] = _draw({name: column[rows] for name, column in values.items()}, image_size)
     return images
 
 
@@ -102,8 +99,17 @@ def _check(values: dict[str, Tensor]) -> None:
             )
 
 
-def _draw(factor: dict[str, Tensor], shape: str, texture: str, side: int) -> Tensor:
-    """Images of one shape and texture, uint8 ``(n, 3, side, side)``."""
+def _by_kind(kinds: Tensor, functions: Sequence[Callable[..., Tensor]], *given: Tensor) -> Tensor:
+    """What the function of its kind makes of each row."""
+    made = torch.empty_like(given[0])
+    for kind in kinds.unique().tolist():
+        rows = (kinds == kind).nonzero().flatten()
+        made[rows] = functions[int(kind)](*(t[rows] for t in given))
+    return made
+
+
+def _draw(factor: dict[str, Tensor], side: int) -> Tensor:
+    """Images, uint8 ``(n, 3, side, side)``."""
 
     def number(value: Tensor) -> Tensor:
         return value.float()[:, None, None]
@@ -117,7 +123,7 @@ def _draw(factor: dict[str, Tensor], shape: str, texture: str, side: int) -> Ten
     right, above = (across - number(factor["x"])) / radius, (up - number(factor["y"])) / radius
     u, v = right * cosine + above * sine, above * cosine - right * sine
     pixel = 2 / side / radius
-    distance = OUTLINES[shape](u, v)
+    distance = _by_kind(factor["shape"], tuple(OUTLINES.values()), u, v)
 
     # A surface that falls towards the border, lit from one side (Lambert's cosine law).
     down, along = torch.gradient(distance, dim=(1, 2))
@@ -127,7 +133,7 @@ def _draw(factor: dict[str, Tensor], shape: str, texture: str, side: int) -> Ten
     shade = 0.62 + 0.5 * (facing.clamp(0, 1) - _ELEVATION) + 0.18 * (right * from_x + above * from_y) + 0.2
     ground = 1 + 0.45 * (across * from_x + up * from_y)
 
-    mark = TEXTURES[texture](u, v, -distance, pixel)[:, None]
+    mark = _by_kind(factor["texture"], tuple(TEXTURES.values()), u, v, -distance, pixel)[:, None]
     first = _colour(factor["hue"], saturation=0.85, value=1.0)
     second = 0.25 * first + 0.75  # towards white
     surface = (first + (second - first) * mark) * shade[:, None]

@@ -1,0 +1,424 @@
+"""Photographs: what calibrating tasks is worth where no factor is known. CIFAR-10 to learn from, others to transfer to.
+
+python benchmarks/photographs.py --data FOLDER --part search          # the plain recipe, on held-out training images
+python benchmarks/photographs.py --data FOLDER --part main --seeds 3  # tasks that differ by nothing and by views; resumes
+python benchmarks/photographs.py --collect --figure benchmarks/results/photographs.png
+
+FOLDER holds ``cifar10/{train,test}/CLASS``, ``caltech101/CLASS`` and ``pacs/DOMAIN/CLASS``, unpacked. Figures are of JPEG at
+32 px. Pre-training sees no label; classes that CIFAR-10 has are left out of Caltech-101 and PACS, and rows of CIFAR-10 itself
+are marked as seen. Three further targets need what common views throw away: how far an image was turned, how its hue was
+shifted, and in which of PACS' four styles it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from cells import Cell, identity, in_parallel, paired, quiet, trained_run
+from common import positive, refuse, write
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from metatc2 import runs
+from metatc2.data import load
+from metatc2.trainer import TrainingDiverged
+from metatc2.views import colour
+
+matplotlib.use("Agg")
+RESULTS = Path(__file__).resolve().parent / "results" / "photographs.json"
+SIZE, ENOUGH = 32, 3
+STEPS = 500
+# Classes that CIFAR-10 has too, or nearly.
+SEEN_IN_CALTECH = tuple(
+    ["airplanes", "car_side", "ferry", "ketch", "schooner", "Leopards", "wild_cat", "cougar_body", "cougar_face", "dalmatian", "emu", "flamingo", "flamingo_head", "ibis", "pigeon", "rooster"]
+)
+NEW_IN_PACS = ("elephant", "giraffe", "guitar", "house", "person")
+MOST_A_CLASS = 40
+
+#: Target, protocol, and what it is for.
+TARGETS: dict[str, tuple[str, str]] = {
+    "cifar10": ("knn", "its own classes, 20 neighbours"),
+    "caltech101": ("few-shot", "85 other classes, 5-way 5-shot"),
+    "pacs": ("few-shot", "5 other classes in 4 styles, 5-way 5-shot"),
+    "rotation": ("linear", "turned by 0, 90, 180 or 270 degrees"),
+    "hue": ("linear", "hue shifted by 0, 1/4, 1/2 or 3/4 turn"),
+    "style": ("linear", "photo, art, cartoon or sketch"),
+}
+USUAL = ("cifar10", "caltech101", "pacs")
+THROWN_AWAY = ("rotation", "hue", "style")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared.
+
+    Args:
+        settings: keys that make it.
+        tasks: how tasks differ: ``"nothing"`` or ``"views"``.
+        told: whether it is given what each task is.
+    """
+
+    settings: tuple[str, ...]
+    tasks: str = "nothing"
+    told: bool = False
+
+
+ISOTROPY = "regularizer.name=isotropy"
+ARMS: dict[str, Arm] = {
+    "plain": Arm(("calibration.name=none",)),
+    "plain + isotropy": Arm(("calibration.name=none", ISOTROPY)),
+    "plain + SIGReg": Arm(("calibration.name=none", "regularizer.name=sigreg")),
+    "plain + VISReg": Arm(("calibration.name=none", "regularizer.name=visreg")),
+    "tasks": Arm(("calibration.name=tasks",)),
+    "tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY)),
+    "TC²": Arm(("calibration.name=tc2",)),
+    "TC² + isotropy": Arm(("calibration.name=tc2", ISOTROPY)),
+    "views: plain": Arm(("calibration.name=none",), "views"),
+    "views: tasks": Arm(("calibration.name=tasks",), "views"),
+    "views: tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY), "views"),
+    "views: TC²": Arm(("calibration.name=tc2",), "views"),
+    "views: TC² + isotropy": Arm(("calibration.name=tc2", ISOTROPY), "views"),
+    "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
+}
+SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
+OBJECTIVES = {"simclr": (), "byol": ("objective.momentum=0.95",), "barlow": ()}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where in the study a cell stands."""
+
+    objective: str
+    arm: str
+    seed: int
+    lr: str = "0.002"
+    temperature: str = "0.2"
+
+    def cell(self, folder: Path, data: Path) -> Cell:
+        """Its run."""
+        words = (self.objective, self.arm, f"lr{self.lr}", f"t{self.temperature}", f"s{self.seed}")
+        name = "-".join(words)
+        for old, new in ((" ", "-"), (":", ""), ("²", "2"), ("+", "and"), ("(", ""), (")", "")):
+            name = name.replace(old, new)
+        arm = ARMS[self.arm]
+        options = (f"objective.options={{temperature={self.temperature}}}",) if self.objective == "simclr" else ()
+        settings = (
+            f"data.source=npz:{data / 'learn.npz'}",
+            "data.split=train",
+            f"data.image_size={SIZE}",
+            "encoder.name=conv4",
+            "encoder.width=32",
+            "episode.batch=128",
+            "episode.tasks=4",
+            f"episode.tasks_differ_by={arm.tasks}",
+            f"trainer.steps={STEPS}",
+            "trainer.optimizer=adamw",
+            "trainer.weight_decay=1e-4",
+            "trainer.checkpoint_every=250",
+            f"objective.name={self.objective}",
+            *options,
+            *OBJECTIVES[self.objective],
+            f"trainer.lr={self.lr}",
+            f"trainer.seed={self.seed}",
+            *arm.settings,
+        )
+        return Cell(folder / name, "cifar10", settings, ())
+
+
+def prepare(data: Path, made: Path) -> None:
+    """The archives that the study reads, from the folders of images; what is there stays."""
+    made.mkdir(parents=True, exist_ok=True)
+    if not (made / "style.npz").exists():
+        if not (data / "cifar10").is_dir():
+            refuse(f"{data} has no folder cifar10; give the folder that the three sets were unpacked into with --data")
+        cifar = load(f"folder:{data / 'cifar10'}", image_size=SIZE)
+        train, test = cifar.rows("train"), cifar.rows("test")
+        mixed = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
+        _save(made / "learn.npz", cifar.images[mixed[10_000:]], cifar.labels[mixed[10_000:]], "train")
+        # Held-out training images choose the recipe.
+        held = mixed[:10_000]
+        _save(made / "held-out.npz", cifar.images[held], cifar.labels[held], ["train"] * 7_000 + ["test"] * 3_000)
+        few = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(1))]
+        both = torch.cat([mixed[10_000:20_000], few[:5_000]])
+        _save(made / "cifar10.npz", cifar.images[both], cifar.labels[both], ["train"] * 10_000 + ["test"] * 5_000)
+        probed = few[5_000:8_000]
+        split = ["train"] * 2_000 + ["test"] * 1_000
+        quarter = torch.arange(3_000) % 4
+        turned = torch.stack(
+            [image.rot90(int(k), (1, 2)) for image, k in zip(cifar.images[probed], quarter, strict=True)]
+        )
+        _save(made / "rotation.npz", turned, quarter, split)
+        _save(made / "hue.npz", _shifted(cifar.images[probed], quarter), quarter, split)
+        caltech = load(f"folder:{data / 'caltech101'}", image_size=SIZE)
+        new = [i for i, name in enumerate(caltech.class_names) if name not in SEEN_IN_CALTECH]
+        rows = _capped(caltech.labels, new)
+        _save(made / "caltech101.npz", caltech.images[rows], caltech.labels[rows], "test")
+        pacs = load(f"domains:{data / 'pacs'}", image_size=SIZE)
+        new = [pacs.class_names.index(name) for name in NEW_IN_PACS]
+        rows = torch.cat([r for c in new for d in range(4) for r in [_of(pacs.labels, pacs.domains, c, d)[:100]]])
+        _save(made / "pacs.npz", pacs.images[rows], pacs.labels[rows], "test")
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))]
+        cut = round(2 / 3 * len(order))
+        words = ["train"] * cut + ["test"] * (len(order) - cut)
+        _save(made / "style.npz", pacs.images[order], pacs.domains[order], words)
+
+
+def _save(file: Path, images: Tensor, labels: Tensor, split: str | Sequence[str]) -> None:
+    words = [split] * len(images) if isinstance(split, str) else list(split)
+    aside = file.with_name(f"aside-{file.name}")
+    np.savez(aside, images=images.numpy(), labels=labels.numpy(), split=np.array(words))
+    aside.replace(file)
+
+
+def _shifted(images: Tensor, quarter: Tensor) -> Tensor:
+    found = images.float() / 255
+    one = torch.ones(len(images))
+    turns = quarter.float() / 4
+    return (colour.jitter(found, one, one, one, (turns + 0.5) % 1 - 0.5).clamp(0, 1) * 255).round().byte()
+
+
+def _capped(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    return torch.cat([(labels == c).nonzero().flatten()[:MOST_A_CLASS] for c in classes])
+
+
+def _of(labels: Tensor, domains: Tensor, label: int, domain: int) -> Tensor:
+    return ((labels == label) & (domains == domain)).nonzero().flatten()
+
+
+def measure(cell: Cell, path: Path) -> str:
+    """Train a cell and transfer it; its row to `path`."""
+    quiet()
+    try:
+        run = trained_run(cell)
+    except TrainingDiverged as error:
+        path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
+        return f"diverged: {error}"
+    data = Path(cell.config.data.source.removeprefix("npz:")).parent
+    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds, "accuracy": {}, "controls": {}}
+    for target, (protocol, _) in {**TARGETS, "held-out": ("knn", "")}.items():
+        options: dict[str, Any] = (
+            {"way": (5,), "shot": (5,), "episodes": 600, "query": 15} if protocol == "few-shot" else {}
+        )
+        rows = runs.transfer(
+            run,
+            targets=(f"npz:{data / target}.npz",),
+            protocols=(protocol,),
+            allow_seen=True,
+            heads=("cosine",),
+            **options,
+        )
+        for row in rows:
+            if row.features == "encoder":
+                found["accuracy"][target] = row.mean
+            elif row.features != "calibrated":
+                found["controls"].setdefault(target, {})[row.features] = row.mean
+    path.write_text(json.dumps(found))
+    shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in found["accuracy"].items())
+    return f"{run.seconds:.0f} s; {shown}"
+
+
+def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
+    """What a part of the study asks for, seed by seed."""
+    if part == "search":
+        return [Point("simclr", "plain", 100, lr, temperature) for lr, temperature in SEARCH]
+    objectives = ("simclr",) if part == "main" else tuple(name for name in OBJECTIVES if name != "simclr")
+    arms = tuple(ARMS) if part == "main" else ("tasks", "TC²", "views: tasks", "views: TC²")
+    return [Point(o, arm, seed, *recipe) for seed in range(seeds) for o in objectives for arm in arms]
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Learning rate and temperature that were best for the plain objective on held-out training images."""
+    own = [r for r in rows if r.get("seed") == 100]
+    if not own:
+        return SEARCH[0]
+    chosen = max(own, key=lambda r: r["accuracy"]["held-out"])
+    return chosen["lr"], chosen["temperature"]
+
+
+def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
+    """Rows of all cells that are done."""
+    every = points("search", 1, SEARCH[0])
+    for recipe in SEARCH:
+        every += points("main", 10, recipe) + points("objectives", 10, recipe)
+    rows = []
+    for point in every:
+        cell = point.cell(folder, data)
+        file = cell.path.with_name(f"{cell.path.name}.json")
+        if file.exists() and (found := json.loads(file.read_text())).pop("identity") == identity(cell.config):
+            at = {key: getattr(point, key) for key in ("objective", "arm", "seed", "lr", "temperature")}
+            rows.append({**at, **_rounded(found)})
+    return rows
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def select(rows: Sequence[Mapping[str, Any]], arm: str, objective: str = "simclr") -> dict[int, Mapping[str, Any]]:
+    """Rows of an arm by seed; those of the search are left out."""
+    return {
+        r["seed"]: r
+        for r in rows
+        if r.get("arm") == arm and r["objective"] == objective and r["seed"] != 100 and "accuracy" in r
+    }
+
+
+def score(row: Mapping[str, Any], targets: Sequence[str]) -> float:
+    """Mean accuracy over targets."""
+    return float(np.mean([row["accuracy"][target] for target in targets]))
+
+
+GROUPS = {"usual": USUAL, "thrown away": THROWN_AWAY}
+# The main effect of TC² is over both regularizers; each of them alone stands beside.
+PAIRS = {
+    "tasks that differ by nothing": (("TC²", "tasks"), ("TC² + isotropy", "tasks + isotropy")),
+    "tasks that differ by views": (
+        ("views: TC²", "views: tasks"),
+        ("views: TC² + isotropy", "views: tasks + isotropy"),
+    ),
+}
+
+
+def effects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Effects of TC² in the 2 × 2 design and against the best plain recipe, over the seeds that both have."""
+    found = []
+    for objective in OBJECTIVES:
+        contrasts: dict[str, list[tuple[str, str]]] = {}
+        for tasks, pairs in PAIRS.items():
+            contrasts |= {f"{tasks}: {a} − {b}": [(a, b)] for a, b in pairs}
+            contrasts[f"{tasks}: main effect of TC²"] = list(pairs)
+            contrasts[f"{tasks}: main effect of isotropy"] = [
+                (pairs[1][0], pairs[0][0]),
+                (pairs[1][1], pairs[0][1]),
+            ]
+        contrasts |= {f"{a} − plain": [(a, "plain")] for a in ARMS if a != "plain"}
+        contrasts |= {
+            f"{a} − plain + isotropy": [(a, "plain + isotropy")] for a in ("TC²", "views: TC²", "views: TC² + isotropy")
+        }
+        for name, pairs_of in contrasts.items():
+            sides = [(select(rows, a, objective), select(rows, b, objective)) for a, b in pairs_of]
+            seeds = sorted(set.intersection(*(set(side) for both in sides for side in both)))
+            if not seeds:
+                continue
+            for group, targets in {**GROUPS, **{t: (t,) for t in TARGETS}}.items():
+                values = [
+                    float(np.mean([score(a[s], targets) - score(b[s], targets) for a, b in sides])) for s in seeds
+                ]
+                found.append({"contrast": name, "objective": objective, "targets": group, **paired(values, seeds)})
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
+    """Each arm on each target."""
+    lines = [
+        f"| {objective} | told | {' | '.join(TARGETS)} | usual | thrown away | seeds |",
+        "|---|---|" + "---|" * (len(TARGETS) + 3),
+    ]
+    for arm in ARMS:
+        own = list(select(rows, arm, objective).values())
+        if own:
+            means = [f"{100 * np.mean([score(r, (t,)) for r in own]):.1f}" for t in TARGETS]
+            groups = [f"{100 * np.mean([score(r, targets) for r in own]):.1f}" for targets in GROUPS.values()]
+            told = "yes" if ARMS[arm].told else ""
+            lines.append(f"| {arm} | {told} | {' | '.join([*means, *groups])} | {len(own)} |")
+    controls = [r["controls"] for r in rows if r.get("controls")]
+    for name in ("random encoder", "raw pixels"):
+        cells = [
+            f"{100 * np.mean([c[t][name] for c in controls if name in c.get(t, {})]):.1f}"
+            if any(name in c.get(t, {}) for c in controls)
+            else "–"
+            for t in TARGETS
+        ]
+        lines.append(f"| {name} | | {' | '.join(cells)} | – | – | – |")
+    return "\n".join(lines)
+
+
+def effects_table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
+    """Effects, in points, with their intervals."""
+    own = [r for r in rows if r.get("objective") == objective and "contrast" in r]
+    lines = [
+        f"| {objective} | usual | thrown away | {' | '.join(TARGETS)} | seeds |",
+        "|---|" + "---|" * (len(TARGETS) + 3),
+    ]
+    for name in dict.fromkeys(r["contrast"] for r in own):
+        by = {r["targets"]: r for r in own if r["contrast"] == name}
+        cells = " | ".join(signed(by[t]) for t in (*GROUPS, *TARGETS))
+        lines.append(f"| {name} | {cells} | {len(by['usual']['seeds'])} |")
+    return "\n".join(lines)
+
+
+def signed(row: Mapping[str, Any]) -> str:
+    """A difference in points with its interval, bold where that excludes zero."""
+    if row["ci95"] is None or len(row["seeds"]) < ENOUGH:
+        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
+    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
+    return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Usual targets against those that need what views throw away, one mark an arm."""
+    figure, panel = plt.subplots(figsize=(6.4, 4.8), constrained_layout=True)
+    for arm in ARMS:
+        own = list(select(rows, arm).values())
+        if not own:
+            continue
+        x, y = ([100 * score(r, targets) for r in own] for targets in (USUAL, THROWN_AWAY))
+        colour_ = "#c1272d" if "TC²" in arm else "#3477b5" if ARMS[arm].told else "#707070"
+        panel.errorbar(
+            np.mean(x),
+            np.mean(y),
+            np.std(y),
+            np.std(x),
+            "s" if ARMS[arm].tasks == "views" else "o",
+            color=colour_,
+            markersize=5,
+        )
+        panel.annotate(arm, (np.mean(x), np.mean(y)), fontsize=7, xytext=(4, 3), textcoords="offset points")
+    panel.set_xlabel("usual targets, mean accuracy, %")
+    panel.set_ylabel("targets that need what views throw away, %")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Make the cells that are asked for, gather all that are done, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10, caltech101 and pacs")
+    parser.add_argument("--part", choices=("search", "main", "objectives"), default="main")
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, help="PNG file")
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    given = parser.parse_args()
+    made = (given.runs / "archives").resolve()
+    if not given.collect:
+        prepare(given.data, made)
+        recipe = best(gather(given.runs, made))
+        wanted = {}
+        for point in points(given.part, given.seeds, recipe):
+            cell = point.cell(given.runs, made)
+            file = cell.path.with_name(f"{cell.path.name}.json")
+            if not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
+                wanted[file] = cell
+        in_parallel(measure, wanted, workers=given.workers)
+    rows = gather(given.runs, made)
+    write(given.json, [*rows, *effects(rows)])
+    if given.figure:
+        draw(rows, given.figure)
+
+
+if __name__ == "__main__":
+    main()
