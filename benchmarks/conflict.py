@@ -73,6 +73,10 @@ ARMS: dict[str, Arm] = {
     "PCGrad": Arm(_tasks("learner.aggregate=pcgrad"), main=True),
     "a mask a task": Arm(_tasks("head.told=mask-sigmoid"), told=True, main=True),
     "a head a task": Arm(_tasks("head.told=heads"), told=True, main=True),
+    # Weights of the regularizers were searched as learning rates were: 0.03 is their own.
+    "isotropy, weight 0.3": Arm(_tasks("regularizer.name=isotropy", "regularizer.weight=0.3")),
+    "SIGReg, weight 0.3": Arm(_tasks("regularizer.name=sigreg", "regularizer.weight=0.3")),
+    "VISReg, weight 0.3": Arm(_tasks("regularizer.name=visreg", "regularizer.weight=0.3")),
     "separate encoders": Arm(_tasks("encoder.one_a_kind=true"), told=True),
     "TC² without inner steps": Arm(_tc2("calibration.inner_steps=0")),
     "TC², first order": Arm(_tc2("calibration.adjoint=first-order")),

@@ -1,0 +1,234 @@
+"""Is there conflict between tasks, and does it grow as capacity shrinks? Each figure beside its noise null.
+
+python benchmarks/conflict_measures.py --seeds 5                        # levels and widths; resumes
+python benchmarks/conflict_measures.py --collect --figure benchmarks/results/conflict_measures.png
+
+The encoder has learned one objective for all tasks for 100 steps (at the end of a training all gradients are near zero). Then
+gradients of two independent batches a task are compared, and steps on one task are judged by the others; the null deals the
+same samples anew to tasks. TC² is measured too: its tasks adapt their weights first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from cells import Cell, identity, in_parallel, quiet, trained_run
+from common import positive, write
+from matplotlib import pyplot as plt
+
+from metatc2.build import build_learner
+from metatc2.checkpoint import latest_checkpoint, load_checkpoint
+from metatc2.diagnostics import AgainstNull, gradient_agreement, task_conflict, task_loss
+from metatc2.episodes import Episode, FactorTasks
+
+matplotlib.use("Agg")
+RESULTS = Path(__file__).resolve().parent / "results" / "conflict_measures.json"
+STEPS, EPISODES, RESPLITS = 100, 4, 39
+LEVELS = ("same", "one-more", "contradiction", "per-sample")
+WIDTHS = (8, 16, 32, 64)
+WIDTH = 32
+MOST_ADAPTED = 3
+ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2",)}
+FIGURES = ("ratio", "difference", "C", "T", "cosine")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where in the study a cell stands."""
+
+    level: str
+    arm: str
+    width: int
+    seed: int
+
+    def cell(self, folder: Path) -> Cell:
+        """Its run."""
+        name = f"{self.level}-{self.arm.replace(' ', '-').replace('²', '2')}-w{self.width}-s{self.seed}"
+        settings = (
+            "data.image_size=28",
+            "episode.tasks_differ_by=factor",
+            f"episode.level={self.level}",
+            "episode.tasks=4",
+            "objective.options={temperature=0.2}",
+            f"encoder.width={self.width}",
+            f"trainer.steps={STEPS}",
+            f"trainer.seed={self.seed}",
+            *ARMS[self.arm],
+        )
+        return Cell(folder / name, "shapes", settings, ())
+
+
+def measure(cell: Cell, path: Path) -> str:
+    """Train a cell and measure conflict; its row to `path`."""
+    quiet()
+    run = trained_run(cell)
+    learner = build_learner(run.config, run.channels, run.image_size)
+    checkpoint = latest_checkpoint(run.path / "checkpoint")
+    assert checkpoint is not None  # a finished cell has one
+    learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
+    level = run.config.episode.level
+    sampler = FactorTasks(level, tasks=4, batch=128, image_size=run.image_size, split="meta-train", seed=999)
+    episodes = [sampler.sample() for _ in range(EPISODES)]
+    if level == "same":  # one kind: tasks are told apart by their place
+        episodes = [replace(episode, identity=None) for episode in episodes]
+    loss, params = task_loss(learner)
+    generator = torch.Generator().manual_seed(1)
+    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds}
+    agreement = gradient_agreement(loss, params, episodes, generator=generator, resplits=RESPLITS)
+    conflict = task_conflict(loss, params, _fewer(episodes), generator=generator, resplits=RESPLITS)
+    ratio = agreement.ratio["all"]
+    found |= {
+        "ratio": None if ratio is None else _shown(ratio),
+        "difference": _shown(agreement.difference["all"], 1 / agreement.within["all"].value),
+        "within": agreement.within["all"].value,
+        "signal": agreement.signal["all"].value,
+        "ratio_by_block": {name: None if r is None else r.value for name, r in agreement.ratio.items()},
+        "C": _shown(conflict.conflict_rate),
+        "T": _shown(conflict.transferability),
+        "cosine": _shown(conflict.cosine["all"]),
+        "own_gain": conflict.own_gain.value,
+        "kinds": list(conflict.kinds),
+        "gains": [list(row) for row in conflict.gains],
+    }
+    path.write_text(json.dumps(found))
+    return f"agreement {ratio.value if ratio else float('nan'):.2f}, C {conflict.conflict_rate.value:.2f}"
+
+
+def _fewer(episodes: Sequence[Episode]) -> list[Episode]:
+    return list(episodes[: EPISODES // 4])  # M² losses an episode and draw
+
+
+def _shown(figure: AgainstNull, scale: float = 1.0) -> dict[str, Any]:
+    return {
+        "value": scale * figure.value,
+        "null": scale * figure.null_mean,
+        "low": scale * figure.null_low,
+        "high": scale * figure.null_high,
+        "outside": figure.outside,
+        "p": figure.p,
+    }
+
+
+def points(seeds: int) -> list[Point]:
+    """Seed by seed: all levels at one width, then the other widths."""
+    every = []
+    for seed in range(seeds):
+        every += [Point(level, "one head", WIDTH, seed) for level in LEVELS]
+        every += [
+            Point(level, "one head", w, seed) for level in ("one-more", "contradiction") for w in WIDTHS if w != WIDTH
+        ]
+        # Tasks that adapt before every gradient take ten times as long.
+        every += [Point(level, "TC²", WIDTH, seed) for level in LEVELS[:3] if seed < MOST_ADAPTED]
+    return every
+
+
+def gather(folder: Path) -> list[dict[str, Any]]:
+    """Rows of all cells that are done."""
+    rows = []
+    for point in points(10):
+        cell = point.cell(folder)
+        file = cell.path.with_name(f"{cell.path.name}.json")
+        if file.exists() and (found := json.loads(file.read_text())).pop("identity") == identity(cell.config):
+            rows.append(
+                {"level": point.level, "arm": point.arm, "width": point.width, "seed": point.seed, **_rounded(found)}
+            )
+    return rows
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each figure: mean over seeds, in brackets that of its null, and in how many runs it is outside the null's 95 %."""
+    lines = [
+        "| level | arm | width | agreement | 1 − agreement | C | T, 10⁻³ | cosine within a batch | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for level, arm, width in sorted(
+        {(r["level"], r["arm"], r["width"]) for r in rows},
+        key=lambda k: (LEVELS.index(k[0]), list(ARMS).index(k[1]), k[2]),
+    ):
+        own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, width)]
+        cells = []
+        for name, scale in (("ratio", 1), ("difference", 1), ("C", 1), ("T", 1000), ("cosine", 1)):
+            found = [r[name] for r in own if r[name] is not None]
+            if not found:
+                cells.append("–")
+                continue
+            value, null = (scale * float(np.mean([f[key] for f in found])) for key in ("value", "null"))
+            outside = sum(bool(f["outside"]) for f in found)
+            cells.append(f"{value:.2f} ({null:.2f}) {outside}/{len(found)}")
+        lines.append(f"| {level} | {arm} | {width} | {' | '.join(cells)} | {len(own)} |")
+    return "\n".join(lines)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Disagreement by level, and by width of the encoder."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), constrained_layout=True)
+    for place, level in enumerate(LEVELS):
+        for arm, colour, shift in (("one head", "#707070", -0.12), ("TC²", "#c1272d", 0.12)):
+            own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, WIDTH)]
+            values = [r["difference"]["value"] for r in own]
+            left.plot(
+                [place + shift] * len(values), values, "o", color=colour, markersize=4, label=arm if not place else None
+            )
+            if own:
+                band = [float(np.mean([r["difference"][key] for r in own])) for key in ("low", "high")]
+                left.plot([place + shift] * 2, band, color="#bbbbbb", linewidth=5, zorder=0)
+    left.set_xticks(range(len(LEVELS)), LEVELS, fontsize=8)
+    left.set_ylabel("1 − agreement of gradients")
+    left.legend(frameon=False, fontsize=8)
+    for level, colour in (("one-more", "#3477b5"), ("contradiction", "#d98a1f")):
+        own = [r for r in rows if r["level"] == level and r["arm"] == "one head"]
+        widths = sorted({r["width"] for r in own})
+        means = [float(np.mean([r["difference"]["value"] for r in own if r["width"] == w])) for w in widths]
+        right.plot(widths, means, marker="o", color=colour, label=level)
+        right.plot([r["width"] for r in own], [r["difference"]["value"] for r in own], ".", color=colour, alpha=0.5)
+    right.set_xscale("log", base=2)
+    right.set_xlabel("width of Conv-4")
+    right.legend(frameon=False, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Make the cells that are asked for, gather all that are done, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=positive, default=5)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/conflict-measures"))
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, help="PNG file")
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    given = parser.parse_args()
+    if not given.collect:
+        given.runs.mkdir(parents=True, exist_ok=True)
+        wanted = {}
+        for point in points(given.seeds):
+            cell = point.cell(given.runs)
+            file = cell.path.with_name(f"{cell.path.name}.json")
+            if not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
+                wanted[file] = cell
+        in_parallel(measure, wanted, workers=given.workers)
+    rows = gather(given.runs)
+    write(given.json, rows)
+    if given.figure:
+        draw(rows, given.figure)
+
+
+if __name__ == "__main__":
+    main()
