@@ -97,7 +97,7 @@ ARMS: dict[str, Arm] = {
     "random masks": Arm(_tasks("head.told=random-masks"), told=True),
 }
 MAIN = tuple(name for name, arm in ARMS.items() if arm.main)
-LEVELS = ("one-more", "contradiction", "per-sample", "same")
+LEVELS = ("one-more", "contradiction", "per-sample-hue", "per-sample", "same")
 #: What single-task encoders learn from, for Δp: levels have kinds, and a kind alone is a level of one notion.
 OBJECTIVES = {
     "simclr": ("objective.options={temperature=0.2}",),
