@@ -63,8 +63,10 @@ def _tc2(*more: str) -> tuple[str, ...]:
     return ("calibration.name=tc2", *more)
 
 
+WIDTH = 32
 ARMS: dict[str, Arm] = {
     "TC²": Arm(_tc2(), main=True),
+    "TC², linear weights": Arm(_tc2("calibration.weights=linear"), main=True),
     "TC², weights by sample": Arm(_tc2("calibration.weights=sample"), main=True),
     "one head": Arm(_tasks(), main=True),
     "isotropy": Arm(_tasks("regularizer.name=isotropy"), main=True),
@@ -83,6 +85,10 @@ ARMS: dict[str, Arm] = {
     "TC² + isotropy": Arm(_tc2("regularizer.name=isotropy")),
     "TC², judged on the others too": Arm(_tc2("calibration.outer_on=others")),
     "TC², judged on the query": Arm(_tc2("calibration.outer_on=query")),
+    "TC², rate 3": Arm(_tc2("calibration.inner_lr=3")),
+    "TC², linear weights, rate 3": Arm(_tc2("calibration.weights=linear", "calibration.inner_lr=3")),
+    "TC², T = 5": Arm(_tc2("calibration.inner_steps=5")),
+    "TC², as many factors as go": Arm(_tc2(f"calibration.factors={WIDTH - 1}")),
     "TC², sparsity 0.1": Arm(_tc2("calibration.sparsity=0.1")),
     "TC², reconstruction 1": Arm(_tc2("calibration.reconstruction=1")),
     "shared TC²": Arm(_tc2("calibration.adapt=shared")),
@@ -96,6 +102,7 @@ ARMS: dict[str, Arm] = {
     "split dimensions": Arm(_tasks("head.told=split"), told=True),
     "random masks": Arm(_tasks("head.told=random-masks"), told=True),
 }
+SUBJECTS = ("TC²", "TC², linear weights", "TC², weights by sample")
 MAIN = tuple(name for name, arm in ARMS.items() if arm.main)
 LEVELS = ("one-more", "contradiction", "per-sample-hue", "per-sample", "same")
 #: What single-task encoders learn from, for Δp: levels have kinds, and a kind alone is a level of one notion.
@@ -109,7 +116,8 @@ OBJECTIVES = {
     "visreg": (),
 }
 WIDTHS = (8, 16, 32, 64)
-WIDTH = 32
+#: Searched beside the main arms.
+SEARCHED = ("TC², rate 3", "TC², linear weights, rate 3")
 RATES = ("0.002", "0.004")
 SEARCH_SEED = 100
 
@@ -188,11 +196,11 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
         return Point(level, objective, arm, width, seed, rates.get(arm, RATES[0]))
 
     if part == "rates":
-        return [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in MAIN for lr in RATES]
+        return [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in (*MAIN, *SEARCHED) for lr in RATES]
     every = range(seeds)
     if part == "main":
-        null = ("TC²", "TC², weights by sample", "one head", "isotropy", "a head a task")
-        null_free = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null[:4]]
+        null = ("TC²", "TC², linear weights", "TC², weights by sample", "one head", "isotropy")
+        null_free = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
         return [at(level, arm, seed) for seed in every for level, arm in null_free]
     if part == "more":
         return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN]
@@ -255,7 +263,7 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     settings = dict.fromkeys((r["level"], r["objective"], r["width"]) for r in rows)
     for level, objective, width in settings:
         at = {"level": level, "objective": objective, "width": width}
-        for subject in ("TC²", "TC², weights by sample"):
+        for subject in SUBJECTS:
             own = select(rows, arm=subject, **at)
             for arm in ARMS:
                 other = select(rows, arm=arm, **at)

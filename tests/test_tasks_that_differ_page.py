@@ -12,6 +12,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 PRINTED = {
     "RecipeTasks": ["colour [1.0, 0.0, 0.0, 0.0]", "(4, 4, 2, 3, 32, 32)"],
     "DomainTasks": ["background ", "True"],
+    "FactorTasks": ["hue", "nothing more"],
 }
 
 

@@ -12,7 +12,7 @@ from metatc2.calibration.losses import orthogonality, reconstruction
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
 
-WeightScope = Literal["task", "sample"]
+WeightScope = Literal["task", "sample", "linear"]
 
 
 class TaskCalibrator(nn.Module):
@@ -23,7 +23,9 @@ class TaskCalibrator(nn.Module):
 
     * ``"task"``: ``m_i`` ``(K,)``, one weight a factor for all samples of task i;
     * ``"sample"``: ``m_i + ĉ_j B_i`` with ``B_i`` ``(K, K)`` and ``ĉ_j`` the code of sample j, scaled to mean square 1: the
-      weights differ between samples of a task, in a way that the task adapts.
+      weights differ between samples of a task, in a way that the task adapts;
+    * ``"linear"``: ``c ⊙ 2σ(m_i) + c B_i``: a linear weight network of each task's own, ``W_j = f_i(z_j) Vᵀ``, in which a
+      weight depends on all codes of its sample.
 
     m starts at 0 (all weights 1) and B at 0, both meta-learned, as are the rates of adaptation, one a factor (Meta-SGD, Li et
     al. 2017, arXiv 1707.09835). Shapes, form and defaults are our reading: the paper's are not known.
@@ -75,7 +77,7 @@ class TaskCalibrator(nn.Module):
         self.basis = nn.Parameter(basis)
         self.gates = nn.Parameter(torch.zeros(factors))
         self.log_rate = nn.Parameter(torch.full((factors,), math.log(rate)))
-        if weights == "sample":
+        if weights != "task":
             self.mixing = nn.Parameter(torch.zeros(factors, factors))
             # A logit is a sum over K codes: at the rate of the gates it would move K times as far.
             self.log_rate_mixing = nn.Parameter(torch.full((factors,), math.log(rate / factors)))
@@ -90,13 +92,13 @@ class TaskCalibrator(nn.Module):
 
     def start(self, tasks: int) -> Params:
         """What adaptation starts from: by name, with a leading axis of tasks."""
-        own = {"gates": self.gates} | ({"mixing": self.mixing} if self.weights == "sample" else {})
+        own = {"gates": self.gates} | ({"mixing": self.mixing} if self.weights != "task" else {})
         return {name: p.expand(tasks, *p.shape) for name, p in own.items()}
 
     def rates(self, step: int) -> Params:
         """Learned factors of the updates, the same in every step; see `InnerLoop`."""
         own = {"gates": self.log_rate.exp()}
-        if self.weights == "sample":
+        if self.weights != "task":
             # One a factor that is weighted: a column of B.
             own["mixing"] = self.log_rate_mixing.exp()
         return own
@@ -123,7 +125,10 @@ class TaskCalibrator(nn.Module):
         """
         factors = self.factors()
         codes = z @ factors.mT
-        return (codes * self.weights_of(codes, adapted)) @ factors
+        weighed = codes * self.weights_of(codes, adapted)
+        if self.weights == "linear":
+            weighed = weighed + (codes.flatten(1, 2) @ adapted["mixing"]).view_as(codes)
+        return weighed @ factors
 
     def loss(self, z: Tensor) -> Tensor:
         """What V answers for: ``λ_r L_rec + λ_o L_orth``, a scalar. Weights are left out: to weigh a factor less is no error.

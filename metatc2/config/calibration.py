@@ -66,8 +66,8 @@ class CalibrationConfig(Section):
     where: Literal["backbone", "projector"] = setting("backbone", "whose output is calibrated")
     form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
     factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
-    weights: Literal["sample", "task"] | None = setting(
-        None, "weights of each sample, or one for all samples of a task; unset: task, with adapt = shared sample"
+    weights: Literal["sample", "task", "linear"] | None = setting(
+        None, "one weight a factor, weights of each sample, or a linear map; unset: task, with adapt = shared sample"
     )
     control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
     standardise: bool | None = setting(
