@@ -45,7 +45,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": trained}
     card = _card(loaded.config, facts)
     weights = {"model.safetensors": run / "encoder.safetensors"}
-    if loaded.calibrator is not None:
+    if loaded.calibrator is not None or loaded.pretrained.adapts is not None:
         weights["calibrator.safetensors"] = run / "calibrator.safetensors"
     files = {name: read_file(file) for name, file in weights.items()}
     # config.json comes last: a folder that was cut while it was written is not taken for a whole one.
