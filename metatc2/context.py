@@ -15,7 +15,7 @@ from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners import TaskTC2
 from metatc2.learners.base import full_precision
-from metatc2.module_state import evaluation_mode
+from metatc2.module_state import copied, evaluation_mode
 from metatc2.transfer import extract
 
 
@@ -57,7 +57,7 @@ def adapt_to_pairs(learner: TaskTC2, pairs: Pairs) -> ContextEncoder:
     training.
 
     Args:
-        learner: left as it is; encoder and calibrator are shared with what is returned.
+        learner: left as it is; what is returned has copies of its encoder and calibrator.
         pairs: with images as the encoder takes them.
 
     Returns:
@@ -74,7 +74,8 @@ def adapt_to_pairs(learner: TaskTC2, pairs: Pairs) -> ContextEncoder:
     sides = [extract(encoder, flat).unflatten(0, (len(pairs), 2))[None].to(like) for encoder in encoders]
     with evaluation_mode(learner), torch.no_grad(), full_precision(like):
         adapted = learner.adapt(*sides)
-    return ContextEncoder(learner.encoder, learner.calibrator, adapted).eval()
+    # Of its own: eval mode, and whatever the learner is trained on to, are nobody else's.
+    return ContextEncoder(copied(learner.encoder), copied(learner.calibrator), adapted).eval()
 
 
 def _check(learner: TaskTC2, pairs: Pairs) -> None:

@@ -150,7 +150,7 @@ def _in_list(file: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
     for number, line in named:
         where = f"{file}, line {number}"
         try:
-            (cells,) = csv.reader([line.strip("\r")], delimiter="\t" if "\t" in line else ",", strict=True)
+            (cells,) = csv.reader([line.strip("\r")], delimiter="\t" if "\t" in line else ",", skipinitialspace=True)
         except (csv.Error, ValueError) as error:
             raise InputError(f"{where}: malformed ({error}); write two paths, separated by a comma or a tab") from None
         first, *second = (cell.strip() for cell in cells)

@@ -1,6 +1,7 @@
 """Encoders as folders of the Hugging Face Hub: `save_pretrained`, `from_pretrained`, local first.
 
-A folder holds ``config.json``, ``model.safetensors``, where there is one ``calibrator.safetensors``, and a model card.
+A folder holds ``config.json``, ``model.safetensors``, where there is one ``calibrator.safetensors``, and a model card. Of TC²
+with weights of each task's own the latter has all that `Pretrained.with_context` needs.
 """
 
 from __future__ import annotations
