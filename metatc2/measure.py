@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from metatc2.checkpoint import tensors_sha256
 from metatc2.config import DataConfig, TransferConfig
 from metatc2.data import ImageStore, load
+from metatc2.data.pairs import Pairs, read_pairs
 from metatc2.errors import InputError
 from metatc2.files import check_writable, write_atomically, writing
 from metatc2.folder_lock import only_one
@@ -83,6 +84,20 @@ class Sources:
             value_range=self.value_range,
         )
 
+    def pairs(self, path: str | Path, encoder: Pretrained) -> Pairs:
+        """Pairs of images as the encoder takes them, see `read_pairs`.
+
+        Raises:
+            InputError: if they cannot be read.
+        """
+        return read_pairs(
+            path,
+            image_size=encoder.image_size,
+            channels=encoder.channels,
+            value_range=self.value_range,
+            workers=self.workers,
+        )
+
 
 def find_targets(
     encoder: Pretrained, names: Sequence[str], sources: Sources, *, allow_seen: bool = False
@@ -120,7 +135,8 @@ def measure(
     Args:
         encoder: see `metatc2.open_encoder`.
         targets: see `find_targets`.
-        folder: its ``transfer.json`` is made or added to; rows measured again are replaced. Features are kept in its
+        folder: its ``transfer.json`` is made or added to; rows measured again are replaced, and rows of features that were
+            adapted to other pairs stay. Features are kept in its
             ``features/`` for the next call.
         settings: protocols and how they are run.
         fit: whether few-shot takes fewer classes and shots where a target has too few; the rows then say so.
@@ -156,6 +172,7 @@ def measure(
         source=encoder.source,
         encoder_sha256=sha256,
         layer=encoder.layer,
+        contexts={} if encoder.context is None else {CALIBRATED: encoder.context},
         protocols=settings.protocols,
         ways=settings.way,
         shots=settings.shot,

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator
 from metatc2.checkpoint import tensors_sha256
+from metatc2.context import adapt_to_pairs
+from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
+from metatc2.learners import TaskTC2
 from metatc2.stages import OUTPUT, AtStage, at_stage
 from metatc2.transfer import Adapts, SeenClasses
 
@@ -27,13 +30,16 @@ class Pretrained:
         channels: of the images it takes.
         image_size: of the images it takes, in pixels.
         untrained: the same architecture as it was before training, the control "random encoder"; None where unknown.
-        calibrated: encoder and calibrator at test time; None where there is no calibrator.
+        calibrated: encoder and calibrator at test time; None where there is no calibrator, or where its weights adapt to a
+            task and no pairs were given, see `with_context`.
         learners: learners that adapt to every few-shot episode, by the name their rows get.
         source: what it was trained on, for the record.
         seen: classes of the training images, where known.
         seed: of training.
         compute: what training cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
         layer: which stage of the encoder is judged, see `with_layer`.
+        adapts: the learner whose weights adapt to pairs, with this encoder; None of others.
+        context: pairs that `calibrated` was adapted to.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Pretrained:
     seed: int = 0
     compute: Mapping[str, float] = field(default_factory=dict)
     layer: str = OUTPUT
+    adapts: TaskTC2 | None = None
+    context: Pairs | None = None
 
     @property
     def sha256(self) -> str:
@@ -71,7 +79,33 @@ class Pretrained:
             calibrated=None,
             learners={},
             layer=layer,
+            adapts=None,
+            context=None,
         )
+
+    def with_context(self, pairs: Pairs | Tensor, name: str = "pairs") -> Pretrained:
+        """With features ``calibrated`` for what pairs say is the same, see `metatc2.context.adapt_to_pairs`.
+
+        Args:
+            pairs: see `metatc2.data.pairs`; or ``(pairs, 2, C, H, W)`` in [0, 1], resized as the images of a source are.
+            name: of a tensor, for results.
+
+        Raises:
+            InputError: if there are no weights that adapt, or the pairs are too few or no images.
+        """
+        if self.layer != OUTPUT:
+            raise InputError(
+                f"{self.name}: pairs calibrate the encoder's output, and its stage {self.layer} was asked for; leave out the "
+                "layer, or the context"
+            )
+        if self.adapts is None:
+            raise InputError(
+                f"{self.name} was trained without weights of each task's own on the encoder's output, which is what pairs "
+                "calibrate; pre-train with --calibration tc2"
+            )
+        if isinstance(pairs, Tensor):
+            pairs = Pairs.of(pairs, image_size=self.image_size, channels=self.channels, name=name)
+        return replace(self, calibrated=adapt_to_pairs(self.adapts, pairs), context=pairs)
 
     def features(self, kind: str) -> nn.Module:
         """The encoder, or encoder and calibrator, by the name that stands in ``Row.features``.
@@ -83,6 +117,10 @@ class Pretrained:
             return self.encoder
         if kind != CALIBRATED:
             raise InputError(f"features must be {ENCODER!r} or {CALIBRATED!r}, got {kind!r}")
+        if self.calibrated is None and self.adapts is not None:
+            raise InputError(
+                f"{self.name} is calibrated for pairs that are given to it; call with_context(pairs) first"
+            )
         if self.calibrated is None:
             raise InputError(f"{self.name} has no calibrator: only TC² on the encoder's output saves one")
         return self.calibrated

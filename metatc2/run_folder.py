@@ -108,7 +108,7 @@ class RunFolder:
 
     @property
     def calibrator(self) -> Path:
-        """Of TC² where it works on the encoder's output."""
+        """Of TC² where it works on the encoder's output; with weights of each task's own, all that adapts them."""
         return self.path / CALIBRATOR
 
     @property

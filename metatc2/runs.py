@@ -15,6 +15,7 @@ from metatc2.calibration import Calibrator
 from metatc2.checkpoint import step_of, tensors_sha256
 from metatc2.config import Config, fingerprint, write_config
 from metatc2.data import ImageStore
+from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.files import write_atomically, writing
 from metatc2.learners import LabelledLearner
@@ -76,7 +77,7 @@ class Run:
 
     @property
     def calibrator(self) -> Calibrator | None:
-        """Of TC² where it works on the encoder's output; None otherwise."""
+        """The one that all tasks share, of TC² where it works on the encoder's output; None otherwise."""
         calibrated = self.pretrained.calibrated
         return calibrated.calibrator if isinstance(calibrated, CalibratedEncoder) else None
 
@@ -204,7 +205,14 @@ def load_run(path: Path) -> Run:
     return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
 
 
-def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False, **changes: Any) -> list[Row]:
+def transfer(
+    run: Run,
+    *,
+    targets: Sequence[str] = (),
+    allow_seen: bool = False,
+    context: Path | str | Pairs | None = None,
+    **changes: Any,
+) -> list[Row]:
     """Measure a run's encoder, its calibrated features, a random encoder and raw pixels; add the rows to the run folder.
 
     A learner on labelled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
@@ -214,21 +222,25 @@ def transfer(run: Run, *, targets: Sequence[str] = (), allow_seen: bool = False,
         run: see `load_run`.
         targets: ``"SOURCE[:SPLIT]"``; by default those of the run's ``[transfer]``.
         allow_seen: whether targets may hold classes of the pre-training images.
+        context: pairs of images that count as the same, or where they lie (see `metatc2.data.pairs.read_pairs`): the features
+            adapted to them are measured as calibrated ones.
         changes: keys of ``[transfer]`` that differ from the run's: protocols, way, shot, query, episodes, heads.
 
     Returns:
         The rows of this call. ``transfer.json`` also keeps earlier rows that were not measured again.
 
     Raises:
-        InputError: if a target cannot be had or is too small.
+        InputError: if a target cannot be had or is too small, or the context cannot be read or used.
     """
     data, asked = run.config.data, replace(run.config.transfer, **changes)
     names = tuple(targets) or asked.targets or (data.source,)
-    sources = Sources.of(data)
+    sources, encoder = Sources.of(data), run.pretrained
+    if context is not None:
+        encoder = encoder.with_context(context if isinstance(context, Pairs) else sources.pairs(context, encoder))
     with sources_from(RunFolder(run.path), run.config):
-        found = find_targets(run.pretrained, names, sources, allow_seen=allow_seen or asked.allow_seen)
+        found = find_targets(encoder, names, sources, allow_seen=allow_seen or asked.allow_seen)
     fit = is_default(asked) and not {"way", "shot"} & changes.keys()
-    return measure(run.pretrained, found, run.path, asked, fit=fit)
+    return measure(encoder, found, run.path, asked, fit=fit)
 
 
 def _trainer(

@@ -22,6 +22,7 @@ def run(
     *,
     assignments: Sequence[str] = (),
     layer: str = "output",
+    context: str | None = None,
     config: str | None = None,
     image_size: int | None = None,
     root: str | None = None,
@@ -37,7 +38,7 @@ def run(
         name: see `open_encoder`.
         changes: keys of ``[transfer]`` from the command line.
         assignments: ``transfer.KEY=VALUE``.
-        layer, config, image_size, root, download, stream, workers, value_range, out: see the command.
+        layer, context, config, image_size, root, download, stream, workers, value_range, out: see the command.
 
     Raises:
         InputError: if anything is wrong; nothing is written then.
@@ -59,6 +60,8 @@ def run(
         workers or data.workers,
         value_range or data.value_range,
     )
+    if context is not None:
+        encoder = encoder.with_context(sources.pairs(context, encoder))
     with sources_from(RunFolder(Path(name)), trained):
         found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
     return measure(encoder, found, folder, settings, fit=is_default(settings) and not {"way", "shot"} & changes.keys())

@@ -18,7 +18,7 @@ from metatc2.config import Config, DataConfig, fingerprint
 from metatc2.errors import InputError
 from metatc2.files import check_regular
 from metatc2.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
-from metatc2.learners import TC2, LabelledLearner
+from metatc2.learners import TC2, LabelledLearner, TaskTC2
 from metatc2.pretrained import CalibratedEncoder, Pretrained
 from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
@@ -77,9 +77,11 @@ def encoder_from(
         _load_state(encoder, dict(tensors), weights, where)
     else:
         _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
-    calibrated, learners = None, {}
+    calibrated, adapts, learners = None, None, {}
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
-        built = build_learner(config, channels, image_size)
+        built = build_learner(config, channels, image_size, encoder)
+        if isinstance(built, TaskTC2):
+            adapts = _adapting(built, _read_beside(calibrator, header), calibrator, where)
         if isinstance(built, TC2):
             _load_state(built.calibrator, _read_beside(calibrator, header), calibrator, where)
             calibrated = CalibratedEncoder(
@@ -100,12 +102,26 @@ def encoder_from(
         image_size=image_size,
         untrained=untrained.eval(),
         calibrated=calibrated,
+        adapts=adapts,
         learners=learners,
         source=_source(config, facts),
         seen=seen,
         seed=config.trainer.seed,
         compute={key: float(value) for key, value in compute.items() if value is not None},
     )
+
+
+def _adapting(learner: TaskTC2, tensors: dict[str, Tensor], file: Path, where: Path) -> TaskTC2 | None:
+    """The learner as it was trained, but for a momentum branch, which is that of the last step's encoder and projector.
+
+    None where the file holds the calibrator alone, as the first versions wrote it.
+    """
+    if learner.where != "backbone" or "sensitivity" not in tensors:
+        return None
+    _load_state(learner.adaptation(), tensors, file, where)
+    if learner.objective.momentum:
+        learner.target_projector.load_state_dict(learner.projector.state_dict())
+    return learner.eval()
 
 
 def _architecture(config: Config, channels: int, image_size: int, where: Path) -> nn.Module:

@@ -24,6 +24,7 @@ def transfer(
     episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     head: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     layer: str = "output",
+    context: Annotated[str | None, tyro.conf.arg(metavar="PAIRS")] = None,
     allow_seen: bool = False,
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
@@ -46,6 +47,7 @@ def transfer(
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
         metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
         metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
+        metatc2 transfer runs/tc2 --context pairs --to folder:photos
         metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
 
     Args:
@@ -59,6 +61,8 @@ def transfer(
         episodes: Episodes a row.
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
         layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
+        context: Pairs of images that count as the same here: a folder whose sub-folders hold two images each, or a text
+            file with two paths a line. Features calibrated for them are measured too (per-task TC²).
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
         config: Configuration of FILE.safetensors or FILE.pth; by default the config.toml beside it.
         image_size: Of the images that torchvision's and timm's models get; by default that of their training.
@@ -92,6 +96,7 @@ def transfer(
         {key: value for key, value in changes.items() if value not in ((), None)},
         assignments=set,
         layer=layer,
+        context=context,
         config=config,
         image_size=image_size,
         root=root,

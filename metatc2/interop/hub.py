@@ -1,6 +1,7 @@
 """Encoders as folders of the Hugging Face Hub: `save_pretrained`, `from_pretrained`, local first.
 
-A folder holds ``config.json``, ``model.safetensors``, where there is one ``calibrator.safetensors``, and a model card.
+A folder holds ``config.json``, ``model.safetensors``, where there is one ``calibrator.safetensors``, and a model card. Of TC²
+with weights of each task's own the latter has all that `Pretrained.with_context` needs.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": trained}
     card = _card(loaded.config, facts)
     weights = {"model.safetensors": run / "encoder.safetensors"}
-    if loaded.calibrator is not None:
+    if loaded.calibrator is not None or loaded.pretrained.adapts is not None:
         weights["calibrator.safetensors"] = run / "calibrator.safetensors"
     files = {name: read_file(file) for name, file in weights.items()}
     # config.json comes last: a folder that was cut while it was written is not taken for a whole one.

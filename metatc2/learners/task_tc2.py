@@ -11,6 +11,7 @@ from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
+from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import SelfSupervised, Where
 from metatc2.objectives import Embeddings, Objective
@@ -143,9 +144,19 @@ class TaskTC2(SelfSupervised):
             ParameterGroup("weights", small, lr=self.calibrator_lr),
         ]
 
+    def adaptation(self) -> Adaptation:
+        """What adapting to new samples takes beside the encoder; its parts are the learner's own."""
+        return Adaptation(
+            calibrator=self.calibrator,
+            projector=self.projector,
+            predictor=self.predictor,
+            objective=self.objective,
+            sensitivity=self.sensitivity,
+        )
+
     def exports(self) -> dict[str, nn.Module]:
-        """The encoder, and the calibrator where it works on the encoder's output."""
-        return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
+        """The encoder, and what adapts where that works on the encoder's output."""
+        return super().exports() | ({"calibrator": self.adaptation()} if self.where == "backbone" else {})
 
     def _support_losses(self, weights: Params, z: Tensor, target: Tensor | None) -> Tensor:
         losses = self.gamma * self.objective.per_task(self._embedded(z, target, weights))

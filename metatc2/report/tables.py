@@ -16,7 +16,7 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
     Args:
         rows: of one run, as `metatc2.runs.transfer` returns them.
     """
-    kinds = list(dict.fromkeys(row.features for row in rows))
+    kinds = list(dict.fromkeys(row.features_words for row in rows))
     title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"
     table = PlainTable(title)
     for heading in ("target", "protocol", "head"):
@@ -26,7 +26,7 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
         table.add_column(kind, justify="right", min_width=10)
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
-        lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features] = (
+        lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features_words] = (
             f"{100 * row.mean:.1f}±{100 * row.ci95:.1f}"
         )
     for (target, protocol, head), by_kind in lines.items():
@@ -58,7 +58,8 @@ def matrix_tables(matrices: Sequence[Matrix]) -> Group:
 def _matrix_table(matrix: Matrix) -> PlainTable:
     drawn = f", {matrix.row.episodes} episodes" if matrix.row.episodes else ""
     over = " (± 95 % interval over seeds)" if any(cell.ci95 is not None for cell in matrix.cells.values()) else ""
-    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}{drawn}: result in %{over}"
+    features = f", {matrix.row.features_words}" if matrix.row.context_words else ""
+    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}{drawn}{features}: result in %{over}"
     table = PlainTable(title)
     table.add_column("source")
     for target in matrix.targets:
@@ -103,7 +104,7 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable
     for d in differences:
         table.add_row(
             d.target,
-            protocol_name(d),
+            f"{protocol_name(d)}, {d.context}" if d.context else protocol_name(d),
             f"k={d.k}" if d.k else d.head,
             f"{100 * d.mean_a:.1f}",
             f"{100 * d.mean_b:.1f}",

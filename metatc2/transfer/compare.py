@@ -25,7 +25,10 @@ _SEEDS_FOR_A_VERDICT = 3
 _LEVEL = 0.05
 
 # What names a measurement, how many draws it was asked to make, and what must then be equal.
-_MEASURED = ("protocol", "target", "split", "way", "shot", "head", "features", "k_asked", "layer", "metric", "setting")
+_MEASURED = (
+    *("protocol", "target", "split", "way", "shot", "head", "features", "k_asked", "layer", "metric", "setting"),
+    "context_sha256",
+)
 _DRAWN = ("episodes", "query_asked")
 _SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature", "inductive")
 
@@ -79,6 +82,8 @@ class Difference:
         p_holm: `p` adjusted by Holm's method over the targets of the same measurement; in a mean over targets it is `p`.
         verdict: ``"better"`` or ``"worse"`` (A than B) only with 3 seeds or more and ``p_holm < 0.05`` (with one target, an
             interval without zero), else ``"not distinguishable"``; ``"one seed: no verdict"``.
+        metric, setting, layer: as in `Row`.
+        context: pairs that the features were adapted to, in words.
     """
 
     a: str
@@ -106,6 +111,7 @@ class Difference:
     metric: str = "accuracy"
     setting: str = ""
     layer: str = OUTPUT
+    context: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds; an infinite effect is null."""
@@ -177,9 +183,12 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
                 f"{', '.join(protocols[1]) or 'nothing'}, which cannot be compared; run `metatc2 transfer` on both with "
                 "the same --protocol"
             )
+        adapted = any(row.context_sha256 for run in (*a.values(), *b.values()) for row in run.rows)
         raise InputError(
             f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
             "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
+            + ", and the same --context"
+            * adapted
         )
     for by_seed in pairs.values():
         sides = [side for p in by_seed.values() for side in ((p.a_run, p.a), (p.b_run, p.b))]
@@ -191,7 +200,7 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
         row = next(iter(by_seed.values())).a
         way = row.way if row.protocol == "few-shot" else 0
         same = (row.protocol, way, row.shot, row.head, row.k_asked, row.episodes, row.query_asked)
-        groups[(*same, row.metric, row.setting, row.layer)].append(by_seed)
+        groups[(*same, row.metric, row.setting, row.layer, row.context_sha256)].append(by_seed)
     found = [
         difference for group in groups.values() for difference in _corrected([_difference([one]) for one in group])
     ]
@@ -323,6 +332,7 @@ def _difference(group: Sequence[Mapping[int, _Pair]]) -> Difference:
         metric=row.metric,
         setting=row.setting,
         layer=row.layer,
+        context=row.context_words,
     )
 
 

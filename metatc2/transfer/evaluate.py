@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError, nearest
 from metatc2.stages import OUTPUT
 from metatc2.transfer.adaptation import Adapts
@@ -49,6 +50,7 @@ def evaluate(
     learners: Mapping[str, Adapts] | None = None,
     cache: Path | None = None,
     layer: str = OUTPUT,
+    contexts: Mapping[str, Pairs] | None = None,
     fractions: Sequence[float] = (0.01, 0.1),
     fine_tune_steps: int = 5000,
     fine_tune_in_train_mode: bool = False,
@@ -82,6 +84,7 @@ def evaluate(
             few-shot episode, in eval mode; they meet the same episodes, and their rows have the head ``"adapted"``.
         cache: folder that keeps the features of modules for the next call; see `FeatureTable`.
         layer: which stage of the encoder the features come from; recorded.
+        contexts: by what stands in `Row.features`: pairs that those features were adapted to; recorded.
         fractions: shares of the labels, semi-supervised.
         fine_tune_steps: of each fine-tuning.
         fine_tune_in_train_mode: fine-tuning leaves each part in the mode that it is in, so that BatchNorm in eval mode
@@ -124,6 +127,10 @@ def evaluate(
     seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
+    told = {
+        name: {"context": pairs.name, "context_pairs": len(pairs), "context_sha256": pairs.sha256}
+        for name, pairs in (contexts or {}).items()
+    }
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
@@ -133,7 +140,8 @@ def evaluate(
         sha256: dict[bytes, str] = {}
         for protocol in dict.fromkeys(protocols):
             for measured in PROTOCOLS[protocol](subject):
-                row = _row(measured, target, sha256, trained, {"source": source, "seed": seed, "layer": layer})
+                common = {"source": source, "seed": seed, "layer": layer, **told.get(measured.facts["features"], {})}
+                row = _row(measured, target, sha256, trained, common)
                 rows.append(row)
                 accuracies[row.key] = measured.values
     return rows, accuracies

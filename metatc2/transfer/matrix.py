@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metatc2.errors import InputError
@@ -70,12 +70,18 @@ def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list
                 row.features, f"{RANDOM_ENCODER} of {run.method}"
             )
             groups[tuple(getattr(row, name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
-    found = [_matrix(group) for group in groups.values() if any(row.features == features for _, _, row in group)]
+    found = [_matrix(part) for group in groups.values() for part in _by_context(group, features)]
     if not found:
         raise InputError(
             f"matrix: no result of features {features!r}; run `metatc2 transfer` on the runs with the same --to"
         )
     return found
+
+
+def _by_context(group: Sequence[tuple[str, int, Row]], features: str) -> Iterator[list[tuple[str, int, Row]]]:
+    """The rows of each set of pairs that features were adapted to (of most, none), each beside the controls."""
+    for context in dict.fromkeys(row.context_sha256 for _, _, row in group if row.features == features):
+        yield [one for one in group if one[2].features != features or one[2].context_sha256 == context]
 
 
 def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
@@ -94,7 +100,9 @@ def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
     controls = [source for control in (RANDOM_ENCODER, RAW_PIXELS) for source, kind in kinds.items() if kind == control]
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
     cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
-    return Matrix(group[0][2], (*own, *controls), targets, cells)
+    # Of a control only where it stands alone: what the features were adapted to is said of the others.
+    told = next((row for _, _, row in group if row.context_sha256), group[0][2])
+    return Matrix(told, (*own, *controls), targets, cells)
 
 
 def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str, int, Row]]:

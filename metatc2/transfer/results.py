@@ -62,6 +62,9 @@ class Row:
         setting: what else tells the row apart, e.g. ``"10 % of the labels"`` or ``"fog, severity 3"``.
         chosen: hyper-parameters, see `selection`.
         note: what differs from what was asked for, as a sentence.
+        context: pairs that the features were adapted to, as they were named; empty where to none.
+        context_pairs: how many.
+        context_sha256: over their images.
 
     Raises:
         InputError: if `mean` or `ci95` is not a fraction.
@@ -98,6 +101,9 @@ class Row:
     setting: str = ""
     chosen: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    context: str = ""
+    context_pairs: int = 0
+    context_sha256: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mean <= 1 or not (math.isfinite(self.ci95) and self.ci95 >= 0):
@@ -114,7 +120,19 @@ class Row:
         # Named where they are not what most rows have, so that keys of older files stay as they were.
         parts += [self.metric] * (self.metric != "accuracy") + [self.setting] * (self.setting != "")
         parts += [f"layer {self.layer}"] * (self.layer != OUTPUT)
+        parts += [f"context {self.context_sha256[:16]}"] * (self.context_sha256 != "")
         return "|".join(parts)
+
+    @property
+    def context_words(self) -> str:
+        """The pairs that the features were adapted to: how many, from where, and the start of their checksum; else empty."""
+        known = bool(self.context_sha256)
+        return f"{self.context_pairs} pairs of {self.context}, {self.context_sha256[:6]}" if known else ""
+
+    @property
+    def features_words(self) -> str:
+        """`features`, and the pairs that they were adapted to."""
+        return f"{self.features} ({self.context_words})" if self.context_words else self.features
 
 
 def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tensor]) -> None:

@@ -79,7 +79,7 @@ def column_name(method: Method, methods: Sequence[Method], row: Row) -> str:
     if row.features == RANDOM_ENCODER:
         kinds = {(m.config.encoder, m.config.data.image_size, m.config.data.channels) for m in methods}
         return RANDOM_ENCODER if len(kinds) == 1 else f"{RANDOM_ENCODER} ({method.name})"
-    return f"{method.name}: {row.features}"
+    return f"{method.name}: {row.features_words}"
 
 
 def every_row(methods: Sequence[Method]) -> TextTable:
@@ -91,7 +91,7 @@ def every_row(methods: Sequence[Method]) -> TextTable:
 
 
 def _numbers(run: str, row: Row) -> tuple[Cell, ...]:
-    what = (run, row.target, measure_words(row), row.head, row.features, row.seed)
+    what = (run, row.target, measure_words(row), row.head, row.features_words, row.seed)
     figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", row.query, row.episodes)
     return (*what, *figures, row.selection, row.inductive, row.classes_seen, row.note)
 
