@@ -102,6 +102,7 @@ ARMS: dict[str, Arm] = {
     "split dimensions": Arm(_tasks("head.told=split"), told=True),
     "random masks": Arm(_tasks("head.told=random-masks"), told=True),
 }
+SUBJECT = "TC², linear weights"
 SUBJECTS = ("TC²", "TC², linear weights", "TC², weights by sample")
 MAIN = tuple(name for name, arm in ARMS.items() if arm.main)
 LEVELS = ("one-more", "contradiction", "per-sample-hue", "per-sample", "same")
@@ -204,11 +205,13 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
         return [at(level, arm, seed) for seed in every for level, arm in null_free]
     if part == "more":
         return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN]
-    arms = ("TC²", "one head", "isotropy", "a mask a task", "a head a task")
+    arms = (SUBJECT, "one head", "isotropy", "a mask a task", "a head a task")
     if part == "objectives":
         others = [name for name in OBJECTIVES if name != "simclr"]
         return [at("one-more", arm, seed, objective) for seed in every for objective in others for arm in arms]
-    return [at("one-more", arm, seed, width=width) for seed in every for width in WIDTHS for arm in ("TC²", "one head")]
+    return [
+        at("one-more", arm, seed, width=width) for seed in every for width in WIDTHS for arm in (SUBJECT, "one head")
+    ]
 
 
 def searched(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -299,7 +302,7 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
             continue
         means = [100 * r["test"]["mean"] for r in own.values()]
         factors = [100 * float(np.mean([r["test"]["factors"][f] for r in own.values()])) for f in FACTORS]
-        gap = gaps.get(("TC²", arm))
+        gap = gaps.get((SUBJECT, arm))
         seconds = np.median([r["seconds"] for r in own.values()])
         lines.append(
             f"| {arm} | {'yes' if ARMS[arm].told else ''} | {np.mean(means):.1f} | {signed(gap) if gap else '–'} | "
@@ -315,8 +318,8 @@ def _at(row: Mapping[str, Any], level: str, objective: str = "simclr", width: in
 def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The one-more level under each objective."""
     runs = [r for r in rows if "arm" in r]
-    arms = ("TC²", "one head", "isotropy", "a mask a task", "a head a task")
-    gaps = {(r["objective"], r["against"]): r for r in rows if r.get("subject") == "TC²" and _gap_at(r)}
+    arms = (SUBJECT, "one head", "isotropy", "a mask a task", "a head a task")
+    gaps = {(r["objective"], r["against"]): r for r in rows if r.get("subject") == SUBJECT and _gap_at(r)}
     gaps_of = " | ".join(f"TC² − {arm}" for arm in arms[1:])
     lines = [
         f"| one-more | {' | '.join(arms)} | {gaps_of} | seeds |",
@@ -324,7 +327,7 @@ def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for objective in OBJECTIVES:
         own = {arm: select(runs, level="one-more", objective=objective, width=WIDTH, arm=arm) for arm in arms}
-        if not own["TC²"]:
+        if not own[SUBJECT]:
             continue
         means = [
             f"{100 * np.mean([r['test']['mean'] for r in own[arm].values()]):.1f}" if own[arm] else "–" for arm in arms
@@ -347,7 +350,7 @@ def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
             (
                 r
                 for r in rows
-                if r.get("subject") == "TC²" and r["against"] == "one head" and _at(r, "one-more", width=width)
+                if r.get("subject") == SUBJECT and r["against"] == "one head" and _at(r, "one-more", width=width)
             ),
             None,
         )
@@ -361,7 +364,7 @@ def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
                     for r in select(runs, level="one-more", objective="simclr", width=width, arm=a).values()
                 ]
             )
-            for a in ("TC²", "one head")
+            for a in (SUBJECT, "one head")
         ]
         lines.append(f"| {width} | {means[0]:.1f} | {means[1]:.1f} | {signed(gap)} | {len(gap['seeds'])} |")
     return "\n".join(lines)
@@ -387,7 +390,7 @@ def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Means by level and arm with their seeds."""
     runs = [r for r in rows if "arm" in r]
-    shown = [level for level in LEVELS if select(runs, level=level, objective="simclr", width=WIDTH, arm="TC²")]
+    shown = [level for level in LEVELS if select(runs, level=level, objective="simclr", width=WIDTH, arm=SUBJECT)]
     figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 3.6), sharey=True, constrained_layout=True)
     for panel, level in zip(np.atleast_1d(axes), shown, strict=True):
         for place, arm in enumerate(reversed(MAIN)):

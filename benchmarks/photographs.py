@@ -89,6 +89,7 @@ class Arm:
 
 
 ISOTROPY = "regularizer.name=isotropy"
+TC2 = ("calibration.name=tc2", "calibration.weights=linear")
 ARMS: dict[str, Arm] = {
     "plain": Arm(("calibration.name=none",)),
     "plain + isotropy": Arm(("calibration.name=none", ISOTROPY)),
@@ -96,13 +97,13 @@ ARMS: dict[str, Arm] = {
     "plain + VISReg": Arm(("calibration.name=none", "regularizer.name=visreg")),
     "tasks": Arm(("calibration.name=tasks",)),
     "tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY)),
-    "TC²": Arm(("calibration.name=tc2",)),
-    "TC² + isotropy": Arm(("calibration.name=tc2", ISOTROPY)),
+    "TC²": Arm(TC2),
+    "TC² + isotropy": Arm((*TC2, ISOTROPY)),
     "views: plain": Arm(("calibration.name=none",), "views"),
     "views: tasks": Arm(("calibration.name=tasks",), "views"),
     "views: tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY), "views"),
-    "views: TC²": Arm(("calibration.name=tc2",), "views"),
-    "views: TC² + isotropy": Arm(("calibration.name=tc2", ISOTROPY), "views"),
+    "views: TC²": Arm(TC2, "views"),
+    "views: TC² + isotropy": Arm((*TC2, ISOTROPY), "views"),
     "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
 }
 SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
