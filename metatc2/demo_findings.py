@@ -150,12 +150,12 @@ def headline(found: Mapping[str, Sequence[Difference]]) -> str:
     return "\n".join(lines)
 
 
-def pairs_by_kind(image_size: int, pairs: int = 5, level: str = "one-more") -> dict[str, Tensor]:
-    """Positive pairs of every kind of task, by what they share: float ``(pairs, 2, 3, H, W)`` in [0, 1].
+def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:
+    r"""Positive pairs of every kind of task, by what they share: float ``(pairs, 2, 3, H, W)`` in [0, 1].
 
     >>> found = pairs_by_kind(16, pairs=2)
     >>> list(found)[:2], found["shape, texture"].shape
-    (['shape, texture', 'shape, texture, hue'], torch.Size([2, 2, 3, 16, 16]))
+    (['shape, texture', 'shape, texture\n+ hue'], torch.Size([2, 2, 3, 16, 16]))
     """
     notions = LEVELS[level]
     sampler = FactorTasks(
@@ -164,7 +164,13 @@ def pairs_by_kind(image_size: int, pairs: int = 5, level: str = "one-more") -> d
     episode = sampler.sample()
     assert episode.identity is not None  # of these tasks it is known
     kinds = episode.identity.kinds.tolist()
-    return {", ".join(notion.keeps): episode.images[kinds.index(kind)] for kind, notion in enumerate(notions)}
+    shared = [name for name in notions[0].keeps if all(name in notion.keeps for notion in notions)]
+    found = {}
+    for kind, notion in enumerate(notions):
+        more = [name for name in notion.keeps if name not in shared]
+        label = ", ".join(shared) + ("\n+ " + ", ".join(more)) * bool(more)
+        found[label] = episode.images[kinds.index(kind)]
+    return found
 
 
 def _one(rows: Sequence[Row], target: str, features: str) -> Row:

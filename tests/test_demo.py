@@ -59,10 +59,10 @@ def test_methods_of_a_seed_see_the_same_images_and_differ_in_nothing_but_the_met
 
 def test_pairs_share_what_their_label_says() -> None:
     found = pairs_by_kind(28, pairs=12)
-    assert [label.split(", ")[2:] for label in found] == [[], ["hue"], ["orientation"], ["x", "y"], ["lighting"]]
+    assert [label.partition("+ ")[2] for label in found] == ["", "hue", "orientation", "x, y", "lighting"]
     # The hue of an object's brightest color, from the pixels: pairs that share it are nearer than others.
     apart = {label: _hue_distance(images) for label, images in found.items()}
-    assert apart["shape, texture, hue"] < 0.5 * min(value for label, value in apart.items() if "hue" not in label)
+    assert apart["shape, texture\n+ hue"] < 0.5 * min(value for label, value in apart.items() if "hue" not in label)
 
 
 def _hue_distance(pairs: torch.Tensor) -> float:

@@ -76,9 +76,7 @@ def demo_figure(
 
 
 def _draw_pairs(figure: Any, pairs: Mapping[str, Tensor]) -> None:
-    figure.suptitle(
-        "1  What goes in: pairs of images; a task is known by what its pairs share, and is not told", **_TITLE
-    )
+    figure.suptitle("1  What goes in: pairs of images, by what the pairs of a task share", **_TITLE)
     axes = np.atleast_1d(figure.subplots(len(pairs), 1))
     for axis, (shared, images) in zip(axes, pairs.items(), strict=True):
         gap = np.ones((images.shape[-2], max(2, images.shape[-1] // 5), 3))
@@ -86,7 +84,7 @@ def _draw_pairs(figure: Any, pairs: Mapping[str, Tensor]) -> None:
         for pair in images.permute(0, 1, 3, 4, 2).numpy():
             strip += [pair[0], pair[1], gap]
         axis.imshow(np.concatenate(strip[:-1], axis=1), vmin=0, vmax=1, aspect="equal")
-        axis.set_ylabel(shared, rotation=0, ha="right", va="center", fontsize=9)
+        axis.set_ylabel(shared, rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
         axis.set_xticks([])
         axis.set_yticks([])
         for spine in axis.spines.values():
