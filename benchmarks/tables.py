@@ -69,8 +69,9 @@ def few_shot_speed(rows: list[dict[str, Any]]) -> str:
 
 def demo(rows: list[dict[str, Any]]) -> str:
     """Accuracy on tasks that disagree, and paired differences of TC² from each control."""
+    over = " and ".join(dict.fromkeys(r["interval"] for r in rows if "control" not in r))
     lines = [
-        "| target | raw pixels | random encoder | other | TC² | TC² − other ± 95 % over seeds | by seed | TC² is |",
+        f"| target | raw pixels | random encoder | other | TC² | TC² − other ± 95 % over {over} | by seed | TC² is |",
         "|---|---|---|---|---|---|---|---|",
     ]
     controls = {(r["control"], r["target"]): f"{100 * r['mean']:.1f}" for r in rows if "control" in r}

@@ -78,8 +78,8 @@ class Demo:
         return comparison_table([d for found in self.differences.values() for d in found])
 
     def headline(self) -> str:
-        """See `headline`."""
-        return headline(self.differences)
+        """See `headline` and `untrained`."""
+        return f"{headline(self.differences)}\n{untrained(self.accuracies())}"
 
     def accuracies(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Mean over seeds and half its interval, by method (controls first), then by target and, last, ``"mean"``."""
@@ -148,6 +148,23 @@ def headline(found: Mapping[str, Sequence[Difference]]) -> str:
         parts += [f"{d.verdict} on their mean {_points(d)}" for d in differences if d.target == MEAN_TARGET]
         lines.append(f"Against {METHODS[method]}, in points: {'; '.join(parts)}.")
     return "\n".join(lines)
+
+
+def untrained(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """Where TC² is no higher than what needs no training, in one sentence.
+
+    Args:
+        accuracies: see `Demo.accuracies`.
+    """
+    parts = []
+    for target in TARGETS.values():
+        name = max((RAW_PIXELS, RANDOM_ENCODER), key=lambda control: accuracies[control][target][0])
+        least, ours = accuracies[name][target][0], accuracies[METHODS["tc2"]][target][0]
+        if least >= ours:
+            parts.append(f"{target} ({name} {100 * least:.1f} %, TC² {100 * ours:.1f} %)")
+    if not parts:
+        return "Raw pixels and a random encoder are below TC² on every target."
+    return f"What needs no training is at or above TC² on {', '.join(parts)}; below it elsewhere."
 
 
 def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from PIL import Image
 from metatc2.build import build_data, build_sampler
 from metatc2.config import CalibrationConfig, RegularizerConfig
 from metatc2.demo import demo_config, run_demo
-from metatc2.demo_findings import METHODS, TARGETS, headline, pairs_by_kind
+from metatc2.demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
 from metatc2.errors import InputError
 from metatc2.transfer import MEAN_TARGET, Difference, read_results
 
@@ -45,6 +45,18 @@ def test_headline_says_what_was_measured_whichever_way_it_fell() -> None:
         "(-4.0 ± 1.0); not distinguishable on their mean (+2.0 ± 3.0)."
     )
     assert lines[2] == "Against isotropy, in points: one seed: no verdict on hue (+10.0 ± 2.0)."
+
+
+def test_headline_says_where_no_training_is_needed() -> None:
+    accuracies = {
+        name: dict.fromkeys((*TARGETS.values(), "mean"), (value, 0.0))
+        for name, value in (("raw pixels", 0.3), ("random encoder", 0.2), ("TC²", 0.4))
+    }
+    assert untrained(accuracies) == "Raw pixels and a random encoder are below TC² on every target."
+    accuracies["random encoder"]["lighting"] = (0.55, 0.0)
+    assert "at or above TC² on lighting (random encoder 55.0 %, TC² 40.0 %); below it elsewhere" in untrained(
+        accuracies
+    )
 
 
 def test_methods_of_a_seed_see_the_same_images_and_differ_in_nothing_but_the_method() -> None:
