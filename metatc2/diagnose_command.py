@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metatc2.build import AnySampler, build_learner, build_sampler, build_views
-from metatc2.checkpoint import load_checkpoint
+from metatc2.build import AnySampler, build_sampler, build_views
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.errors import InputError
@@ -18,6 +17,7 @@ from metatc2.open_encoder import open_encoder
 from metatc2.run_folder import DIAGNOSIS, RunFolder, sources_from
 from metatc2.runs import Run, load_run
 from metatc2.stages import OUTPUT
+from metatc2.trained_learner import trained_learner
 from metatc2.transfer import parse_target
 from metatc2.zoo import ZOOS
 
@@ -68,7 +68,7 @@ def run(
                 f"{found.channels} × {found.image_size} × {found.image_size}; compare encoders of the same images"
             )
         others[name] = other.encoder
-    learner = _learner(found)
+    learner = trained_learner(found)
     trained_on = store if source == data.source else None
     diagnosis = diagnose(
         found.encoder,
@@ -119,19 +119,3 @@ def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> AnySampl
         )
     larger = replace(episode, tasks=tasks, batch=2 * least * tasks, support=0.5)
     return build_sampler(replace(found.config, episode=larger), store)
-
-
-def _learner(found: Run) -> SelfSupervised | None:
-    """The learner as it was trained; None on labelled tasks, or where no checkpoint is left."""
-    checkpoint = RunFolder(found.path).latest
-    if found.config.learner.name != "ssl" or checkpoint is None:
-        return None
-    learner = build_learner(found.config, found.channels, found.image_size)
-    assert isinstance(learner, SelfSupervised)  # what "ssl" builds
-    try:
-        learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise InputError(
-            f"{checkpoint} does not fit the learner of {found.path}/config.toml; train the run again"
-        ) from error
-    return learner

@@ -2,65 +2,111 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from metatc2.demo import METHODS, OBJECTIVES, headline, run_demo
+from metatc2.build import build_data, build_sampler
+from metatc2.config import CalibrationConfig, RegularizerConfig
+from metatc2.demo import demo_config, run_demo
+from metatc2.demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
 from metatc2.errors import InputError
-from metatc2.transfer import MEAN_TARGET, Difference
+from metatc2.transfer import MEAN_TARGET, Difference, read_results
+
+HUE, SHARED = "shapes:hue:test", "shapes:meta-test"
 
 
-def difference(value: float, half: float, verdict: str) -> Difference:
+def difference(target: str, value: float, half: float, verdict: str) -> Difference:
     return Difference(
-        a="tc2",
-        b="plain",
-        protocol="few-shot",
-        target=MEAN_TARGET,
-        split="",
-        way=20,
-        shot=1,
-        head="cosine",
-        features="encoder",
-        k=None,
-        targets=4,
-        seeds=(0, 1, 2),
-        per_seed=(value,) * 3,
-        mean_a=0.5 + value,
-        mean_b=0.5,
-        difference=value,
-        ci95=half,
-        interval="seeds",
-        verdict=verdict,
-    )
+        a="tc2", b="plain", protocol="few-shot", target=target, split="", way=5, shot=5, head="cosine", features="encoder",
+        k=None, targets=4, seeds=(0, 1, 2), per_seed=(value,) * 3, mean_a=0.5 + value, mean_b=0.5, difference=value,
+        ci95=half, interval="seeds", verdict=verdict,
+    )  # fmt: skip
 
 
 def test_headline_says_what_was_measured_whichever_way_it_fell() -> None:
     found = {
-        ("simclr", "none"): [difference(0.02, 0.01, "better")],
-        ("simclr", "standardise"): [difference(-0.02, 0.01, "worse")],
-        ("barlow", "none"): [difference(0.02, 0.03, "not distinguishable")],
-        ("barlow", "standardise"): [difference(0.02, 0.03, "one seed: no verdict")],
+        "plain": [
+            difference(SHARED, -0.04, 0.01, "worse"),
+            difference(HUE, 0.1, 0.02, "better"),
+            difference("shapes:x:test", 0.03, 0.01, "better"),
+            difference(MEAN_TARGET, 0.02, 0.03, "not distinguishable"),
+        ],
+        "isotropy": [difference(HUE, 0.1, 0.02, "one seed: no verdict")],
     }
     lines = headline(found).splitlines()
-    assert "better than plain (+2.0 ± 1.0 points), worse than standardised (-2.0 ± 1.0 points)" in lines[1]
-    assert "not distinguishable from plain (+2.0 ± 3.0 points), one seed: no verdict against standardised" in lines[2]
+    assert lines[1] == (
+        "Against plain, in points: better on hue (+10.0 ± 2.0) and position across (+3.0 ± 1.0); worse on shape and texture "
+        "(-4.0 ± 1.0); not distinguishable on their mean (+2.0 ± 3.0)."
+    )
+    assert lines[2] == "Against isotropy, in points: one seed: no verdict on hue (+10.0 ± 2.0)."
+
+
+def test_headline_says_where_no_training_is_needed() -> None:
+    accuracies = {
+        name: dict.fromkeys((*TARGETS.values(), "mean"), (value, 0.0))
+        for name, value in (("raw pixels", 0.3), ("random encoder", 0.2), ("TC²", 0.4))
+    }
+    assert untrained(accuracies) == "Raw pixels and a random encoder are below TC² on every target."
+    accuracies["random encoder"]["lighting"] = (0.55, 0.0)
+    assert "at or above TC² on lighting (random encoder 55.0 %, TC² 40.0 %); below it elsewhere" in untrained(
+        accuracies
+    )
+
+
+def test_methods_of_a_seed_see_the_same_images_and_differ_in_nothing_but_the_method() -> None:
+    configs = [demo_config(method, 1, ["data.image_size=8"]) for method in METHODS]
+    store = build_data(configs[0])
+    first, *others = [build_sampler(config, store).sample().images for config in configs]
+    assert all(torch.equal(first, other) for other in others)
+    assert len({(c.calibration.name, c.regularizer.name) for c in configs}) == 3
+    bare = [replace(c, calibration=CalibrationConfig(), regularizer=RegularizerConfig()) for c in configs]
+    assert bare[0] == bare[1] == bare[2]
+
+
+def test_pairs_share_what_their_label_says() -> None:
+    found = pairs_by_kind(28, pairs=12)
+    assert [label.partition("+ ")[2] for label in found] == ["", "hue", "orientation", "x, y", "lighting"]
+    # The hue of an object's brightest color, from the pixels: pairs that share it are nearer than others.
+    apart = {label: _hue_distance(images) for label, images in found.items()}
+    assert apart["shape, texture\n+ hue"] < 0.5 * min(value for label, value in apart.items() if "hue" not in label)
+
+
+def _hue_distance(pairs: torch.Tensor) -> float:
+    """Mean distance on the circle of the hues of two objects, each the hue of its bright pixels' mean color."""
+    hues = [[_hue(image) for image in pair] for pair in pairs]
+    return sum(min(abs(a - b), 1 - abs(a - b)) for a, b in hues) / len(hues)
+
+
+def _hue(image: torch.Tensor) -> float:
+    bright = image.amax(0) > 0.55  # the ground is darker
+    return colorsys.rgb_to_hsv(*image[:, bright].mean(1).tolist())[0]
 
 
 def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = ("trainer.steps=2", "trainer.log_every=1", "transfer.episodes=5", "episode.batch=32", "encoder.width=24")
+    changes = (
+        "trainer.steps=2", "trainer.log_every=1", "transfer.episodes=5", "episode.batch=32", "encoder.width=16",
+        "data.image_size=16",
+    )  # fmt: skip
     run_demo(tmp_path, seeds=2, changes=changes)
     printed = capsys.readouterr().out
-    assert "raw pixels" in printed
-    assert "random encoder" in printed
-    assert all(f"{o}, {m}" in printed for o in OBJECTIVES.values() for m in METHODS.values())
-    rows = json.loads((tmp_path / "demo.json").read_text())
-    assert {(d["a"], d["b"]) for d in rows} == {
-        (f"{o}+tc2", o + other) for o in OBJECTIVES for other in ("", "+standardise")
+    assert all(
+        f" {name} " in printed for name in ("raw pixels", "random encoder", *METHODS.values(), *TARGETS.values())
+    )
+    found = json.loads((tmp_path / "demo.json").read_text())
+    assert {(d["a"], d["b"]) for d in found} == {
+        ("simclr+tc2", "simclr+tasks"),
+        ("simclr+tc2", "simclr+tasks+isotropy"),
     }
-    assert all(len(d["per_seed"]) == 2 for d in rows)
+    assert [d["target"] for d in found] == [*TARGETS, MEAN_TARGET] * 2
+    assert all(len(d["per_seed"]) == 2 for d in found)
+    # Targets are of images that were not pre-trained on, so nothing is refused or marked.
+    assert not any(row.classes_seen for row in read_results(tmp_path / "tc2-s0" / "transfer.json")[0])
     with Image.open(tmp_path / "demo.png") as picture:
         assert picture.size[0] > 1000
         assert len(picture.convert("RGB").getcolors(2**24) or []) > 500

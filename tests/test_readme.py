@@ -41,7 +41,7 @@ def test_tables_are_those_of_the_results() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of the peers that some of them import
 def test_every_benchmark_says_how_to_run_it(capsys: pytest.CaptureFixture[str]) -> None:
-    benchmarks = ("step_cost", "few_shot_speed", "glyphs_demo", "glyphs_fewshot", "episodes_speed", "adjoint_memory")
+    benchmarks = ("step_cost", "few_shot_speed", "demo", "glyphs_fewshot", "episodes_speed", "adjoint_memory")
     studies = ("recipes", "evidence", "spectrum", "ablation", "mechanism", "recovery")
     for name in (*benchmarks, *studies, "gradient_parity", "robustness"):
         script = ROOT / "benchmarks" / f"{name}.py"

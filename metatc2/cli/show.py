@@ -57,10 +57,10 @@ def export(
 
 
 def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:
-    """Pre-train on Latin letters with and without calibration, transfer to four scripts never seen, and draw it.
+    """Pre-train on tasks that disagree, with and without TC², transfer to what they share and what one of them keeps, draw it.
 
-    SimCLR and Barlow Twins, each plain, with standardised features (the control) and with TC². Takes a few minutes on two
-    CPU cores. Ctrl-C and SIGTERM end all processes after the step they are at (exit status 130 and 143).
+    SimCLR on rendered objects: plain, with isotropy (the control) and with TC², which is not told what the tasks are. Takes a
+    few minutes on two CPU cores. Ctrl-C and SIGTERM end all processes after the step they are at (exit status 130 and 143).
 
     For example:
         metatc2 demo

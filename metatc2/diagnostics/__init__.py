@@ -27,6 +27,7 @@ from metatc2.diagnostics.spectra import (
     variances,
 )
 from metatc2.diagnostics.summary import FeatureSummary, summarise
+from metatc2.diagnostics.task_choices import TaskChoices, task_choices
 from metatc2.diagnostics.task_loss import TaskLoss, task_loss
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "PairAgreement",
     "PairGain",
     "PowerLaw",
+    "TaskChoices",
     "TaskLoss",
     "against_null",
     "alignment",
@@ -70,6 +72,7 @@ __all__ = [
     "rate_reduction",
     "singular_values",
     "summarise",
+    "task_choices",
     "task_conflict",
     "task_gradients",
     "task_loss",

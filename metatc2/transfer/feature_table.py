@@ -19,7 +19,7 @@ from metatc2.errors import cause_of
 from metatc2.files import write_atomically
 from metatc2.safetensors_file import read_safetensors
 from metatc2.transfer.features import extract, finite, raw_pixels
-from metatc2.transfer.targets import fingerprint
+from metatc2.transfer.targets import image_fingerprint
 
 FeatureFunction = Callable[[Tensor], Tensor]
 Encoder = nn.Module | FeatureFunction | None
@@ -93,7 +93,7 @@ class FeatureTable:
             return self._run(name, rows)
         if name not in self._checksums:
             self._checksums[name] = module_sha256(encoder)
-        key = hashlib.sha256(f"{self._checksums[name]} {fingerprint(self.store, rows)}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self._checksums[name]} {image_fingerprint(self.store, rows)}".encode()).hexdigest()
         file = self.cache / f"{key[:32]}.safetensors"
         features = _read(file, key, len(rows))
         if features is None:

@@ -11,6 +11,7 @@ import torch
 from metatc2 import diagnose_command
 from metatc2.diagnostics.task_loss import task_loss
 from metatc2.runs import load_run
+from metatc2.trained_learner import trained_learner
 
 from ..command_line import call
 
@@ -24,7 +25,7 @@ def test_tasks_of_two_images_are_diagnosed_on_larger_ones(tmp_path: Path) -> Non
     words = [f"npz:{tmp_path / 'few.npz'}", "--calibration", "none", "--encoder", "conv4", "--steps", "1", "--run", run]
     assert call("pretrain", *words, "--set", *sizes) == 0
     found = load_run(Path(run))
-    learner = diagnose_command._learner(found)
+    learner = trained_learner(found)
     assert learner is not None
     episode = diagnose_command._sampler(found, learner, diagnose_command._own(found)).sample()
     assert episode.support.images.shape[:2] == episode.query.images.shape[:2] == (4, 2)

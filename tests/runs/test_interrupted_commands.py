@@ -35,7 +35,7 @@ def test_a_demo_that_is_stopped_says_so_and_can_be_made_again(
     def in_this_process(job: Any, given: Any, workers: int, stop: Callable[[], bool]) -> Iterator[str]:
         begun.append(len(given))
         assert not stop()
-        (given[0][3] / "config.toml").write_text("")  # as a run that was cut leaves it
+        (given[0][2] / "config.toml").write_text("")  # as a run that was cut leaves it
         os.kill(os.getpid(), number)
         if stop():
             raise Stopped
@@ -47,7 +47,7 @@ def test_a_demo_that_is_stopped_says_so_and_can_be_made_again(
         said = " ".join(capsys.readouterr().err.split())
         assert "metatc2: stopped: the runs in" in said
         assert "to make them anew: metatc2 demo --folder" in said
-    assert begun == [6, 6]
+    assert begun == [3, 3]
 
 
 def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Pa
 
     threads = torch.get_num_threads()
     with warnings.catch_warnings(), pytest.raises(runs.TrainingStopped, match="step 2 of 3 is saved"):
-        demo._job("simclr", "none", 0, tmp_path / "run", SMALL, stop)
+        demo._job("plain", 0, tmp_path / "run", SMALL, stop)
     torch.set_num_threads(threads)
     assert RunFolder(tmp_path / "run").state is State.CUT
 

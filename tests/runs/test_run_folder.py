@@ -295,7 +295,7 @@ def test_a_relative_source_says_where_it_is_looked_for(
 
 def test_the_demo_removes_nothing_but_its_own(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "mine"
-    shutil.copytree(run, folder / "simclr-none-s0")
+    shutil.copytree(run, folder / "plain-s0")
     before = sorted(folder.rglob("*"))
     assert "was not made by this demo" in refused(run_demo, folder, seeds=1)
     assert sorted(folder.rglob("*")) == before
@@ -307,7 +307,7 @@ def test_the_demo_removes_nothing_but_its_own(run: Path, tmp_path: Path, monkeyp
     from metatc2 import demo
 
     (folder / "demo.png").unlink()
-    own = RunFolder(folder / "simclr-none-s0")
+    own = RunFolder(folder / "plain-s0")
     demo._make_room(folder, [own])
     assert own.is_of_demo
     assert own.state is State.NEW
