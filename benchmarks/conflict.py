@@ -27,7 +27,9 @@ import torch
 from cells import Cell, identity, in_parallel, paired, quiet, trained_run
 from common import positive, write
 from matplotlib import pyplot as plt
+from torch import nn
 
+from metatc2.build import build_fresh_encoder
 from metatc2.data.rendering import FACTORS
 from metatc2.data.shapes import load_shapes
 from metatc2.diagnostics import delta_p, factor_matrix
@@ -168,20 +170,38 @@ def measure(cell: Cell, path: Path) -> str:
     except TrainingDiverged as error:
         path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
         return f"diverged: {error}"
-    store = load_shapes(image_size=run.image_size)
-    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds}
+    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds, **probed(run.encoder)}
+    path.write_text(json.dumps(found))
+    return f"{run.seconds:.0f} s; mean of nine factors {100 * found['test']['mean']:.1f}"
+
+
+def probed(encoder: nn.Module) -> dict[str, Any]:
+    """What linear probes read of the factors in an encoder's features, for the search and for the test."""
+    store = load_shapes(image_size=28)
+    found = {}
     # Both parts are apart from pre-training; the search looks at the first alone.
     first, last = (store.rows(part)[:IMAGES] for part in ("validation", "test"))
     half = len(first) // 2
     for name, fit, tested in (("validation", first[:half], first[half:]), ("test", first, last)):
-        probes = factor_matrix(run.encoder, store, fit, tested, generator=torch.Generator().manual_seed(PROBES))
+        probes = factor_matrix(encoder, store, fit, tested, generator=torch.Generator().manual_seed(PROBES))
         found[name] = {
             "mean": probes.mean,
             "factors": probes.values(),
             "selectivity": {factor: p.selectivity for factor, p in probes.factors.items()},
         }
-    path.write_text(json.dumps(found))
-    return f"{run.seconds:.0f} s; mean of nine factors {100 * found['test']['mean']:.1f}"
+    return found
+
+
+def untrained(folder: Path, seeds: int) -> None:
+    """The same of encoders before any step, and of pixels; to ``controls.json``."""
+    quiet()
+    rows: list[dict[str, Any]] = [{"control": "raw pixels", "seed": 0, **probed(nn.Flatten())}]
+    for seed in range(seeds):
+        encoder = build_fresh_encoder(
+            Point("one-more", "simclr", "one head", WIDTH, seed, RATES[0]).cell(folder).config, 3, 28
+        )
+        rows.append({"control": "random encoder", "seed": seed, **probed(encoder)})
+    (folder / "controls.json").write_text(json.dumps(rows))
 
 
 def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
@@ -216,7 +236,7 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
 
 def searched(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The learning rate of each arm that was best on validation images."""
-    own = [row for row in rows if row["seed"] == SEARCH_SEED]
+    own = [row for row in rows if row["seed"] == SEARCH_SEED and "arm" in row]
     arms = dict.fromkeys(row["arm"] for row in own)
     return {arm: max((r for r in own if r["arm"] == arm), key=lambda r: r["validation"]["mean"])["lr"] for arm in arms}
 
@@ -238,10 +258,13 @@ def gather(folder: Path) -> list[dict[str, Any]]:
             continue
         at = {key: getattr(point, key) for key in ("level", "objective", "arm", "width", "seed", "lr")}
         rows.append({**at, **_rounded(found)})
-    return rows
+    controls = folder / "controls.json"
+    return rows + (_rounded(json.loads(controls.read_text())) if controls.exists() else [])
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return round(value, 4) if isinstance(value, float) else value
@@ -263,6 +286,7 @@ def select(rows: Sequence[Mapping[str, Any]], **at: Any) -> dict[int, Mapping[st
 def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """TC² less every other arm, over the seeds that both have."""
     found = []
+    rows = [r for r in rows if "arm" in r]
     settings = dict.fromkeys((r["level"], r["objective"], r["width"]) for r in rows)
     for level, objective, width in settings:
         at = {"level": level, "objective": objective, "width": width}
@@ -290,6 +314,7 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
     """One level: each arm's mean and factors, and TC² less it."""
     runs = [r for r in rows if "arm" in r]
     gaps = {(r["subject"], r["against"]): r for r in rows if "against" in r and _at(r, level)}
+    controls = [r for r in rows if "control" in r]
     lines = [
         f"| {level} | told | mean | TC² − arm | {' | '.join(FACTORS)} | time | seeds |",
         "|---|---|---|---|" + "---|" * (len(FACTORS) + 2),
@@ -307,6 +332,13 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
         lines.append(
             f"| {arm} | {'yes' if ARMS[arm].told else ''} | {np.mean(means):.1f} | {signed(gap) if gap else '–'} | "
             f"{' | '.join(f'{value:.0f}' for value in factors)} | {seconds / pace:.2f} × | {len(own)} |"
+        )
+    for name in dict.fromkeys(r["control"] for r in controls):
+        of = [r["test"] for r in controls if r["control"] == name]
+        factors = [100 * float(np.mean([t["factors"][f] for t in of])) for f in FACTORS]
+        mean = 100 * np.mean([t["mean"] for t in of])
+        lines.append(
+            f"| {name} | | {mean:.1f} | – | {' | '.join(f'{value:.0f}' for value in factors)} | – | {len(of)} |"
         )
     return "\n".join(lines)
 
@@ -414,7 +446,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("rates", "main", "more", "objectives", "capacity"), default="main")
+    parser.add_argument(
+        "--part", choices=("controls", "rates", "main", "more", "objectives", "capacity"), default="main"
+    )
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=positive, default=5)
@@ -424,7 +458,9 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="PNG file of the means by level")
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
-    if not given.collect:
+    if given.part == "controls" and not given.collect:
+        untrained(given.runs, given.seeds)
+    elif not given.collect:
         rates = searched(gather(given.runs))
         wanted = {}
         for point in points(given.part, given.seeds, rates):
