@@ -2,8 +2,8 @@
 
     python benchmarks/glyphs_demo.py --json benchmarks/results/glyphs_demo.json
 
-Rows are paired differences of TC² against the plain objective and against standardised features, on scripts never seen,
-over seeds; beside them the accuracy of a random encoder and of raw pixels.
+Rows are paired differences between the demo's methods, on scripts never seen, over seeds; beside them the accuracy of a random
+encoder and of raw pixels.
 """
 
 from __future__ import annotations

@@ -128,7 +128,12 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
     assert isinstance(usual, TC2)
     assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (0.0, "episode", "whole", True)
     assert (usual.calibrator.form, usual.calibrator_lr) == ("add", 1e-3)
-    chosen = ["calibration.gamma=0.5", "calibration.statistics=task", "calibration.outer_on=query", "calibration.lr=0.5"]
+    chosen = [
+        "calibration.gamma=0.5",
+        "calibration.statistics=task",
+        "calibration.outer_on=query",
+        "calibration.lr=0.5",
+    ]
     made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardise=false", *chosen), 1, 28)
     assert isinstance(made, TC2)
     assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "task", "query", False)
@@ -204,7 +209,13 @@ def test_view_overrides() -> None:
         ((*TASK, "episode.batch=8", "episode.tasks=4"), "support side has 1"),
         ((*SHARED, "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"), "support side has 1"),
         (
-            (*SHARED, "episode.batch=8", "episode.tasks=4", "calibration.statistics=task", "calibration.outer_on=query"),
+            (
+                *SHARED,
+                "episode.batch=8",
+                "episode.tasks=4",
+                "calibration.statistics=task",
+                "calibration.outer_on=query",
+            ),
             "query side has 1",
         ),
         ((*TASK, "calibration.factors=24"), "24 and the representation has 24"),

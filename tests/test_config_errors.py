@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from metatc2.config import CalibrationConfig, Config, EpisodeConfig, TransferConfig, all_keys, merge, method_name, override
+from metatc2.config import (
+    CalibrationConfig,
+    Config,
+    EpisodeConfig,
+    TransferConfig,
+    all_keys,
+    merge,
+    method_name,
+    override,
+)
 from metatc2.errors import InputError
 
 VIEWS = """crop_scale crop_ratio rotation shear flip jitter brightness contrast saturation hue grayscale blur blur_sigma
@@ -92,7 +101,14 @@ def test_what_is_unset_is_settled_by_what_adapts(adapt: str) -> None:
 
 def test_settings_of_the_shared_calibrator_are_told_where_tasks_adapt() -> None:
     given = {"form": "gate", "factor_network": "fixed", "control": "shuffle", "blend": 0.5, "blend_warmup": 0.0}
-    given |= {"inner_clip": 1.0, "variant": "metacrl", "look_ahead": True, "look_ahead_lr": 0.1, "hidden": 4, "ema": 0.9}
+    given |= {
+        "inner_clip": 1.0,
+        "variant": "metacrl",
+        "look_ahead": True,
+        "look_ahead_lr": 0.1,
+        "hidden": 4,
+        "ema": 0.9,
+    }
     for key, value in given.items():
         CalibrationConfig(name="tc2", adapt="shared", **{key: value}).settled()  # type: ignore[arg-type]
         with pytest.raises(InputError, match=rf"calibration\.{key} belongs to the calibrator.*adapt = 'shared'"):
@@ -104,8 +120,12 @@ def test_former_names_say_what_to_write_now() -> None:
     assert "isotropy is a regularizer of its own now: write --calibration standardise --regularize isotropy" in said
     for text in (message("calibration.isotropy=0.1"), message("calibration.isotropy.x=1")):
         assert "there is no key 'calibration.isotropy" in text
-        assert "write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as regularizer.weight" in text
-    with pytest.raises(InputError, match=r"old/config\.toml: there is no key 'calibration\.isotropy' any more; isotropy is"):
+        assert (
+            "write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as regularizer.weight" in text
+        )
+    with pytest.raises(
+        InputError, match=r"old/config\.toml: there is no key 'calibration\.isotropy' any more; isotropy is"
+    ):
         merge(Config(), {"calibration": {"name": "tc2", "isotropy": 0.03}}, "old/config.toml")
 
 
@@ -273,9 +293,15 @@ def test_sections_built_in_python_are_checked_and_made_canonical() -> None:
         (["objective.name=barlow", "calibration.name=tasks"], "barlow+tasks"),
         (["calibration.name=tc2"], "simclr+tc2"),
         (["calibration.name=tc2", "calibration.adapt=shared"], "simclr+tc2(shared)"),
-        (["calibration.name=tc2", "calibration.adapt=shared", "calibration.control=shuffle"], "simclr+tc2(shared, shuffle)"),
+        (
+            ["calibration.name=tc2", "calibration.adapt=shared", "calibration.control=shuffle"],
+            "simclr+tc2(shared, shuffle)",
+        ),
         (["calibration.name=standardise", "regularizer.name=isotropy"], "simclr+standardise+isotropy"),
-        (["calibration.name=tc2", "calibration.adapt=shared", "regularizer.name=isotropy"], "simclr+tc2(shared)+isotropy"),
+        (
+            ["calibration.name=tc2", "calibration.adapt=shared", "regularizer.name=isotropy"],
+            "simclr+tc2(shared)+isotropy",
+        ),
     ],
 )
 def test_method_name(assignments: list[str], name: str) -> None:
