@@ -1,4 +1,4 @@
-"""Every switch of shared TC² + isotropy, one at a time, on held-out classes of the source: no target of the evidence is touched.
+"""Every switch of shared TC² + isotropy, one at a time, on held-out classes of the source and on no target of the evidence.
 
 python benchmarks/ablation.py --figures benchmarks/results/ablation     # all; hours on two cores, resumed when called again
 python benchmarks/ablation.py --switches gamma form --objectives simclr --seeds 2

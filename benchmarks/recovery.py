@@ -327,7 +327,7 @@ def main() -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Differences of shared TC² + isotropy from other arms, and rank correlations across trained runs, of each kind of codes."""
+    """Differences of shared TC² + isotropy from other arms, rank correlations across trained runs, of each kind of codes."""
     found = []
     for codes in (FEATURES, WEIGHTS):
         own = [row for row in rows if row["codes"] == codes]
