@@ -1,4 +1,4 @@
-"""Every switch of TC², one at a time, judged on held-out classes of the source: no target of the evidence is touched.
+"""Every switch of shared TC² + isotropy, one at a time, on held-out classes of the source and on no target of the evidence.
 
 python benchmarks/ablation.py --figures benchmarks/results/ablation     # all; hours on two cores, resumed when called again
 python benchmarks/ablation.py --switches gamma form --objectives simclr --seeds 2
@@ -34,10 +34,14 @@ JUDGED = {
     "digits": Judged(("digits:meta-validation",), (2,)),
 }
 DEFAULT = "default"
-C = "calibration."
+C, R = "calibration.", "regularizer."
 # By switch: what it is, the default's value, then what is tried in its place.
 SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
-    "isotropy": ("isotropy λ_i", "0.03", {v: (f"{C}isotropy={v}",) for v in ("0", "0.003", "0.01", "0.1")}),
+    "isotropy": (
+        "isotropy λ_i",
+        "0.03",
+        {"0": (f"{R}name=none",), **{v: (f"{R}weight={v}",) for v in ("0.003", "0.01", "0.1")}},
+    ),
     "form": ("form", "add", {v: (f"{C}form={v}",) for v in ("blend", "gate")}),
     "blend": ("blend a", "1", {v: (f"{C}blend={v}",) for v in ("0", "0.5")}),
     "place": ("place", "backbone", {"projector": (f"{C}where=projector",)}),
@@ -89,7 +93,7 @@ def cell(
 ) -> Cell:
     """One run: the default where nothing is set."""
     short = "-".join(word.removeprefix(C).replace("=", "-") for word in settings) or DEFAULT
-    base = evidence.cell(folder, source, objective, "tc2", seed, recipe)
+    base = evidence.cell(folder, source, objective, evidence.OURS, seed, recipe)
     path = folder / f"{source}-{objective}-{short}-s{seed}"
     return Cell(path, base.task, (*base.settings, *settings), (JUDGED[source],))
 

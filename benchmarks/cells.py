@@ -21,6 +21,7 @@ from common import KEEP_MEMORY, refuse
 
 from metatc2 import runs
 from metatc2.config import Config, override, read_config, read_task
+from metatc2.errors import InputError
 from metatc2.trainer import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
 
@@ -114,9 +115,8 @@ def identity(config: Config) -> str:
     facts = asdict(config)
     del facts["description"], facts["transfer"]
     own = facts["calibration"]
-    acting = {"decorrelate": ("name", "where", "isotropy")}.get(own["name"], ("name", "where"))
-    if own["name"] != "tc2":
-        facts["calibration"] = {key: own[key] for key in acting}
+    if own["name"] != "tc2":  # its other keys act on nothing; the regularizer's act on every arm
+        facts["calibration"] = {key: own[key] for key in ("name", "where")}
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -181,8 +181,7 @@ def _make(cell: Cell, path: Path) -> str:
 
 def trained_run(cell: Cell) -> runs.Run:
     """The run of a cell: loaded, resumed where it was cut, or made."""
-    written = cell.path / "config.toml"
-    if not written.exists() or identity(read_config(written)) != identity(cell.config):
+    if _identity_of(cell.path / "config.toml") != identity(cell.config):
         shutil.rmtree(cell.path, ignore_errors=True)  # of other settings, or killed while it began
     if (cell.path / "encoder.safetensors").exists():
         return runs.load_run(cell.path)
@@ -190,6 +189,14 @@ def trained_run(cell: Cell) -> runs.Run:
         return runs.resume(cell.path)
     shutil.rmtree(cell.path, ignore_errors=True)
     return runs.pretrain(cell.config, cell.path)
+
+
+def _identity_of(written: Path) -> str | None:
+    """Of a configuration that was written; None where there is none, or one with keys that are no more."""
+    try:
+        return identity(read_config(written)) if written.exists() else None
+    except InputError:
+        return None
 
 
 def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:

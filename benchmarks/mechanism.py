@@ -1,7 +1,7 @@
 """Why would calibration help? Conflict between tasks, rank and factor use over training, and whether they tell transfer.
 
 python benchmarks/mechanism.py --figure benchmarks/results/mechanism.png     # resumed when called again
-python benchmarks/mechanism.py --objectives simclr --arms plain tc2 --seeds 1
+python benchmarks/mechanism.py --objectives simclr --arms plain shared+isotropy --seeds 1
 python benchmarks/mechanism.py --collect
 
 Cells are those of `evidence.py` on glyphs, stopped at shares of their steps and measured on images of held-out Latin letters.
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from cells import Cell, identity, in_parallel, paired, quiet, seeds_in
 from common import positive, write
-from evidence import ARMS, OBJECTIVES, cell, signed
+from evidence import ARMS, OBJECTIVES, OURS, cell, signed, titled
 from recipes import TARGET, best
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
@@ -61,7 +61,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
 
 RESULTS = Path(__file__).resolve().parent / "results" / "mechanism.json"
-STUDIED = ("tc2", "plain", "tasks", "decorrelate", "random projection")
+STUDIED = (OURS, "plain", "tasks", "isotropy", "random projection")
 SHARES = (0.0, 1 / 6, 1 / 3, 2 / 3, 1.0)
 SPLIT = TARGET.partition(":")[2]
 EPISODES, TASKS, BATCH = 5, 4, 128
@@ -207,7 +207,7 @@ def read(path: Path, one: Cell) -> list[dict[str, Any]] | None:
 
 
 def differences(final: Sequence[Mapping[str, Any]], names: Sequence[str] = (*CAUSES, OUTCOME)) -> list[dict[str, Any]]:
-    """TC² less each other arm, over the seeds that both have.
+    """Shared TC² + isotropy less each other arm, over the seeds that both have.
 
     Args:
         final: one row a run, with objective, arm, seed and the figures named.
@@ -215,10 +215,10 @@ def differences(final: Sequence[Mapping[str, Any]], names: Sequence[str] = (*CAU
     """
     by = {(r["objective"], r["arm"], r["seed"]): r for r in final}
     found = []
-    for objective, arm in dict.fromkeys((o, a) for o, a, _ in by if a != "tc2"):
-        seeds = sorted(s for o, a, s in by if (o, a) == (objective, arm) and (objective, "tc2", s) in by)
+    for objective, arm in dict.fromkeys((o, a) for o, a, _ in by if a != OURS):
+        seeds = sorted(s for o, a, s in by if (o, a) == (objective, arm) and (objective, OURS, s) in by)
         for name in names if seeds else ():
-            values = [by[objective, "tc2", s][name] - by[objective, arm, s][name] for s in seeds]
+            values = [by[objective, OURS, s][name] - by[objective, arm, s][name] for s in seeds]
             found.append({"objective": objective, "against": arm, "figure": name, **paired(values, seeds)})
     return found
 
@@ -264,7 +264,7 @@ def _ranks(pairs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Figures at the end of training by objective and arm, means over seeds; TC²'s paired differences from the other arms."""
+    """Figures at the end of training by objective and arm, means over seeds."""
     names = {"C": "C (null)", "T": "T (null), 10⁻³", "cosine_all": "gradient cosine (null)"}
     lines = [
         f"| end of training | arm | {' | '.join(names.values())} | effective rank | factors used | accuracy | seeds |",
@@ -283,14 +283,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         used = f"{100 * mean('factors_used'):.0f} %" if own[0].get("factors_used") is not None else "–"
         lines.append(
-            f"| {NAMES[objective]} | {'TC²' if arm == 'tc2' else arm} | {conflicts} | {mean('effective_rank'):.1f} | {used} "
+            f"| {NAMES[objective]} | {titled(arm)} | {conflicts} | {mean('effective_rank'):.1f} | {used} "
             f"| {mean(OUTCOME, 100):.1f} | {len(own)} |"
         )
     return "\n".join(lines)
 
 
 def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """TC² less every other arm at the end of training."""
+    """Shared TC² + isotropy less every other arm at the end of training."""
     shown = {
         "C_excess": ("C − null", 1, 2),
         "T_excess": ("T − null, 10⁻³", 1e3, 1),
@@ -299,7 +299,7 @@ def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
         OUTCOME: ("accuracy, points", 100, 1),
     }
     lines = [
-        f"| TC² − arm | arm | {' | '.join(title for title, _, _ in shown.values())} |",
+        f"| {titled(OURS)} less | this arm | {' | '.join(title for title, _, _ in shown.values())} |",
         "|---|---|" + "---|" * len(shown),
     ]
     found = [r for r in rows if "against" in r]
@@ -357,13 +357,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     marker="o",
                     markersize=3,
                     color=COLOURS[arm],
-                    label="TC²" if arm == "tc2" else arm,
+                    label=titled(arm),
                 )
                 low, high = [min(v) for v in values], [max(v) for v in values]
                 panel.fill_between(steps, low, high, color=COLOURS[arm], alpha=0.15, linewidth=0)
             if name in ("T_excess", "C_excess", "cosine_all"):
                 panel.axhline(0, color="grey", linewidth=0.8)
-            panel.set_title(f"{NAMES[objective]}: {title}", fontsize=9)
+            panel.set_title(f"{NAMES[objective]}: {title}", fontsize=8)
             panel.tick_params(labelsize=8)
             panel.set_xlabel("step", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()

@@ -1,13 +1,13 @@
-"""Does calibration find the causes? Generative factors of rendered objects against TC²'s factors and weights.
+"""Does calibration find the causes? Generative factors of rendered objects against factors and weights of shared TC².
 
 python benchmarks/recovery.py                               # resumed when called again; trains what `evidence.py` has not
-python benchmarks/recovery.py --objectives simclr --arms tc2 plain --seeds 1
+python benchmarks/recovery.py --objectives simclr --arms shared+isotropy plain --seeds 1
 python benchmarks/recovery.py --collect
 
 Runs are those of `evidence.py` on `shapes`, in the same folders. Images are drawn anew, from factors that are independent of
 each other (among the images of a split of `shapes`, shape and texture are not), none of them a pre-training image. Asked is:
 
-* do codes recover the factors? MIG, SAP and DCI of the weights W at test time (TC² arms) and of the encoder's features (all
+* do codes recover the factors? MIG, SAP and DCI of the weights W at test time (arms of TC²) and of the encoder's features (all
   arms), and the best-match cosine of V, each beside the same under permuted factors;
 * does the encoder hold them at all? R² of a ridge regression on its features, on images that it was not fitted on;
 * do weights select? Tasks whose images share the value of one factor while the others vary: the share of the variance between
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from cells import Cell, identity, in_parallel, make, mean_over, quiet, rows_of, seeds_in
 from common import positive, write
-from evidence import OBJECTIVES, cell
+from evidence import OBJECTIVES, OURS, cell, titled
 from mechanism import conflict, correlations, differences, evaluation_episodes, read
 from recipes import best
 from sklearn.linear_model import RidgeCV
@@ -57,7 +57,7 @@ from metatc2.transfer.features import extract
 RESULTS = Path(__file__).resolve().parent / "results" / "recovery.json"
 SOURCE, TARGET = "shapes", "shapes:meta-test"
 UNTRAINED = "random encoder"
-STUDIED = ("tc2", "random projection", "plain", "decorrelate", UNTRAINED)
+STUDIED = (OURS, "random projection", "plain", "isotropy", UNTRAINED)
 IMAGES, SEED = 2000, 1  # the store of pre-training is drawn from seed 0
 DRAWS, TREES = 39, 10  # 39 draws are the fewest that give a 95 % interval
 BINS, IN_TASK, TASKS_EACH = 8, 16, 8
@@ -274,7 +274,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             return f"{np.mean([r[name] for r in of]):.2f}{null}"
 
         names = ("mig", "sap", "disentanglement", "completeness", "cosine", "linear_r2", "selection")
-        title = f"{NAMES[objective]} | {'TC²' if arm == 'tc2' else arm} | {codes}"
+        title = f"{NAMES[objective]} | {titled(arm)} | {codes}"
         lines.append(f"| {title} | {' | '.join(map(shown, names))} | {len(found)} |")
     return "\n".join(lines)
 
@@ -327,7 +327,7 @@ def main() -> None:
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Differences of TC² from the other arms, and rank correlations across trained runs, of each kind of codes."""
+    """Differences of shared TC² + isotropy from other arms, rank correlations across trained runs, of each kind of codes."""
     found = []
     for codes in (FEATURES, WEIGHTS):
         own = [row for row in rows if row["codes"] == codes]
@@ -335,7 +335,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         of_runs = [row for row in own if row["arm"] != UNTRAINED]
         measured = [name for name in (*COMPARED, "cosine") if of_runs and all(name in row for row in of_runs)]
         against = differences(of_runs, measured) + differences(
-            [row for row in own if row["arm"] in ("tc2", UNTRAINED)], names
+            [row for row in own if row["arm"] in (OURS, UNTRAINED)], names
         )
         causes = (*CAUSES, "cosine") if codes == WEIGHTS else CAUSES
         found += [{"codes": codes, **row} for row in [*against, *correlations(of_runs, causes, OUTCOMES)]]

@@ -7,8 +7,8 @@ The features of a finished encoder are changed by a linear map fitted on views o
 of the source (`meta-validation`): standardised (mean 0 and variance 1 of every dimension), whitened, and whitened with every
 canonical direction weighted by its correlation between two views of an image (Hotelling 1936), so that what views do not share
 is left out. Where whitening adds much, an encoder uses some of its factors far more than others; where it takes points away,
-the small directions hold noise. The classes are none of a headline of `evidence.py`; on letters and shapes settings of TC² were
-chosen on them, and those of digits are among the ten digits that its runs on letters are also judged on.
+the small directions hold noise. The classes are none of a headline of `evidence.py`; on letters and shapes settings of shared
+TC² were chosen on them, and those of digits are among the ten digits that its runs on letters are also judged on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from cells import Cell, paired, quiet
 from common import positive, write
-from evidence import ARMS, OBJECTIVES, SHORT, SOURCES, cell, signed
+from evidence import ARMS, OBJECTIVES, OURS, SHORT, SOURCES, cell, signed, titled
 from recipes import best
 from torch import Tensor
 
@@ -99,15 +99,15 @@ def measure(one: Cell) -> dict[str, Any]:
 
 
 def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """TC², its features as they are, less the plain arm with each change, over the seeds that both have."""
+    """Shared TC² + isotropy, its features as they are, less the plain arm with each change, over the seeds that both have."""
     by = {(r["source"], r["objective"], r["arm"], r["seed"]): r for r in rows}
     found = []
     for source, objective in dict.fromkeys((r["source"], r["objective"]) for r in rows):
-        seeds = sorted(s for so, o, arm, s in by if (so, o, arm) == (source, objective, "tc2"))
+        seeds = sorted(s for so, o, arm, s in by if (so, o, arm) == (source, objective, OURS))
         seeds = [s for s in seeds if (source, objective, "plain", s) in by]
         for change in CHANGES if seeds else ():
-            tc2, plain = ([by[source, objective, arm, s] for s in seeds] for arm in ("tc2", "plain"))
-            values = [a["features"] - b[change] for a, b in zip(tc2, plain, strict=True)]
+            ours, plain = ([by[source, objective, arm, s] for s in seeds] for arm in (OURS, "plain"))
+            values = [a["features"] - b[change] for a, b in zip(ours, plain, strict=True)]
             found.append({"source": source, "objective": objective, "against": change, **paired(values, seeds)})
     return found
 
@@ -127,15 +127,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
         changes = " | ".join(f"{100 * mean(name):.1f}" for name in CHANGES)
         title = f"{source}, {NAMES[objective]}, {own[0]['way']}-way"
-        name = "TC²" if arm == "tc2" else arm
-        lines.append(f"| {title} | {name} | {changes} | {mean('participation_ratio'):.0f} | {len(own)} |")
+        lines.append(f"| {title} | {titled(arm)} | {changes} | {mean('participation_ratio'):.0f} | {len(own)} |")
     return "\n".join(lines)
 
 
 def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """TC² as it is less plain with each change."""
+    """Shared TC² + isotropy as it is less plain with each change."""
     lines = [
-        f"| TC² as it is, less plain | {' | '.join(CHANGES.values())} |",
+        f"| {titled(OURS)} as it is, less plain | {' | '.join(CHANGES.values())} |",
         "|---|" + "---|" * len(CHANGES),
     ]
     found = {(r["source"], r["objective"], r["against"]): r for r in rows if "against" in r}
@@ -150,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=list(SHORT))
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["plain", "tc2"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["plain", OURS])
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"), help="run folders of evidence.py")
     parser.add_argument("--json", type=Path, default=RESULTS)

@@ -13,18 +13,27 @@ from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.heads import TaskNorm
 from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
-from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
+from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
 from metatc2.objectives import OBJECTIVES
+from metatc2.objectives.regularizers import Isotropy
+
+# Both kinds of TC²: weights that each task adapts, and one calibrator for all.
+TASK, SHARED = ("calibration.name=tc2",), ("calibration.name=tc2", "calibration.adapt=shared")
+ISOTROPY = ("regularizer.name=isotropy",)
 
 
 def config(*assignments: str) -> Config:
     return override(read_task("digits"), ["encoder.width=24", "episode.batch=32", *assignments])
 
 
-@pytest.mark.parametrize("other", ["standardise", "tasks", "decorrelate", "tc2"])
+@pytest.mark.parametrize(
+    "other",
+    [("calibration.name=standardise",), ("calibration.name=tasks",), ISOTROPY, TASK, SHARED, (*SHARED, *ISOTROPY)],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("objective", ["simclr", "byol"])
-def test_methods_of_a_seed_meet_the_same_episodes_from_the_same_start(other: str, objective: str) -> None:
-    one, two = (config(f"calibration.name={name}", f"objective.name={objective}") for name in ("none", other))
+def test_methods_of_a_seed_meet_the_same_episodes_from_the_same_start(other: tuple[str, ...], objective: str) -> None:
+    one, two = (config(f"objective.name={objective}", *words) for words in ((), other))
     store = load("digits")
     first, second = build_sampler(one, store), build_sampler(two, store)
     for _ in range(3):
@@ -38,9 +47,10 @@ def test_methods_of_a_seed_meet_the_same_episodes_from_the_same_start(other: str
     assert not torch.equal(next(seeded.encoder.parameters()), next(plain.encoder.parameters()))
 
 
-def test_building_leaves_the_global_generator_alone() -> None:
+@pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])
+def test_building_leaves_the_global_generator_alone(tc2: tuple[str, ...]) -> None:
     before = torch.get_rng_state()
-    build_learner(config("calibration.name=tc2"), 1, 28)
+    build_learner(config(*tc2), 1, 28)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -52,20 +62,36 @@ def test_simsiams_projector_ends_in_a_norm_and_no_other() -> None:
 
 
 def test_every_calibration_has_its_learner() -> None:
-    names = ("none", "standardise", "tasks", "decorrelate")
-    made = [build_learner(config(f"calibration.name={name}", "calibration.isotropy=0.3"), 1, 28) for name in names]
+    names = ("none", "standardise", "tasks")
+    made = [build_learner(config(f"calibration.name={name}"), 1, 28) for name in names]
     assert all(type(learner) is SelfSupervised for learner in made)
-    assert [learner.per_task for learner in made] == [False, False, True, False]
-    assert [learner.standardise for learner in made] == [False, True, False, True]
-    assert [learner.isotropy for learner in made] == [0.0, 0.0, 0.0, 0.3]
-    assert type(build_learner(config("calibration.name=tc2"), 1, 28)) is TC2
-    assert type(build_learner(config("calibration.name=tc2", "calibration.look_ahead=true"), 1, 28)) is LookAheadTC2
+    assert [learner.per_task for learner in made] == [False, False, True]
+    assert [learner.standardise for learner in made] == [False, True, False]
+    assert type(build_learner(config(*TASK), 1, 28)) is TaskTC2
+    assert type(build_learner(config(*SHARED), 1, 28)) is TC2
+    assert type(build_learner(config(*SHARED, "calibration.look_ahead=true"), 1, 28)) is LookAheadTC2
 
 
-def test_adjoint_of_the_calibration_by_name() -> None:
+@pytest.mark.parametrize("calibration", ["none", "standardise", "tasks", "tc2", "shared"])
+def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_named(calibration: str) -> None:
+    words = SHARED if calibration == "shared" else (f"calibration.name={calibration}",)
+    without, usual, weighed = (
+        build_learner(config(*words, *more), 1, 28)
+        for more in (("regularizer.weight=0.3",), ISOTROPY, (*ISOTROPY, "regularizer.weight=0.3"))
+    )
+    assert isinstance(without, SelfSupervised)
+    assert isinstance(usual, SelfSupervised)
+    assert isinstance(weighed, SelfSupervised)
+    assert (without.regularizer, without.weight) == (None, 0.0)
+    assert isinstance(usual.regularizer, Isotropy)
+    assert (usual.weight, weighed.weight) == (Isotropy.weight, 0.3)
+
+
+@pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])
+def test_adjoint_of_the_calibration_by_name(tc2: tuple[str, ...]) -> None:
     def adjoint(*assignments: str) -> Adjoint:
-        learner = build_learner(config("calibration.name=tc2", *assignments), 1, 28)
-        assert isinstance(learner, TC2)
+        learner = build_learner(config(*tc2, *assignments), 1, 28)
+        assert isinstance(learner, (TC2, TaskTC2))
         return learner.inner.adjoint
 
     assert adjoint() == Unroll()
@@ -81,12 +107,12 @@ def episode(*assignments: str) -> Episode:
     return sampler.sample()
 
 
-def test_decorrelate_from_configuration_to_loss() -> None:
+def test_isotropy_from_configuration_to_loss() -> None:
     """The plain objective of the standardised batch, and the isotropy of it in units of the objective's pull."""
     data = episode()
     control, standardised = (
-        build_learner(config(f"calibration.name={name}", "calibration.isotropy=0.3"), 1, 28)
-        for name in ("decorrelate", "standardise")
+        build_learner(config("calibration.name=standardise", *more), 1, 28)
+        for more in ((*ISOTROPY, "regularizer.weight=0.3"), ())
     )
     ssl = standardised(data).loss.item()
     spread = isotropy(standardise(standardised.branches(data.merged()).raw)).item()
@@ -98,13 +124,38 @@ def test_decorrelate_from_configuration_to_loss() -> None:
 
 
 def test_settings_of_the_outer_loss_reach_tc2() -> None:
-    usual = build_learner(config("calibration.name=tc2"), 1, 28)
+    usual = build_learner(config(*SHARED), 1, 28)
     assert isinstance(usual, TC2)
-    assert (usual.gamma, usual.isotropy, usual.statistics, usual.calibrator.form) == (0.0, 0.03, "episode", "add")
-    chosen = ["calibration.gamma=0.5", "calibration.isotropy=0.2", "calibration.statistics=task"]
-    made = build_learner(config("calibration.name=tc2", "calibration.form=gate", *chosen), 1, 28)
+    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (0.0, "episode", "whole", True)
+    assert (usual.calibrator.form, usual.calibrator_lr) == ("add", 1e-3)
+    chosen = [
+        "calibration.gamma=0.5",
+        "calibration.statistics=task",
+        "calibration.outer_on=query",
+        "calibration.lr=0.5",
+    ]
+    made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardise=false", *chosen), 1, 28)
     assert isinstance(made, TC2)
-    assert (made.gamma, made.isotropy, made.statistics, made.calibrator.form) == (0.5, 0.2, "task", "gate")
+    assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "task", "query", False)
+    assert (made.calibrator.form, made.calibrator_lr) == ("gate", 0.5)
+
+
+def test_settings_of_the_outer_loss_reach_tc2_whose_tasks_adapt() -> None:
+    usual = build_learner(config(*TASK), 1, 28)
+    assert isinstance(usual, TaskTC2)
+    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (1.0, "task", "whole", False)
+    assert (usual.calibrator.weights, usual.calibrator_lr) == ("task", 2e-2)
+    assert usual.calibrator.log_rate.exp().tolist() == pytest.approx([1.0] * 18)
+    chosen = ["gamma=0.5", "statistics=episode", "outer_on=others", "standardise=true", "lr=0.5", "inner_lr=0.2"]
+    weighed = ["weights=sample", "sparsity=0.1", "orthogonality=0.2", "reconstruction=0.3"]
+    made = build_learner(config(*TASK, *(f"calibration.{word}" for word in (*chosen, *weighed))), 1, 28)
+    assert isinstance(made, TaskTC2)
+    assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "episode", "others", True)
+    calibrator = made.calibrator
+    assert (calibrator.weights, made.calibrator_lr) == ("sample", 0.5)
+    assert calibrator.log_rate.exp().tolist() == pytest.approx([0.2] * 18)
+    assert calibrator.lambda_sparsity == 0.1
+    assert (calibrator.lambda_orthogonality, calibrator.lambda_reconstruction) == (0.2, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -117,24 +168,30 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
         (("learner.name=protonet",), 18, 24),
     ],
 )
+@pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])
 def test_factors_are_three_quarters_of_the_width_unless_set(
-    assignments: tuple[str, ...], factors: int, dim: int
+    tc2: tuple[str, ...], assignments: tuple[str, ...], factors: int, dim: int
 ) -> None:
-    learner = build_learner(config("calibration.name=tc2", *assignments), 1, 28)
-    calibrator = learner.calibrator if isinstance(learner, TC2) else learner.network.calibrator
-    assert calibrator.average_factors.shape == (factors, dim)
+    learner = build_learner(config(*tc2, *assignments), 1, 28)
+    if isinstance(learner, TaskTC2):
+        shape = learner.calibrator.factors().shape
+    else:  # in a learner on labelled tasks it sits on the encoder, and is always shared
+        calibrator = learner.calibrator if isinstance(learner, TC2) else learner.network.calibrator
+        shape = calibrator.average_factors.shape
+    assert shape == (factors, dim)
 
 
 def test_tasks_may_be_small_where_the_outer_loss_sees_the_episode() -> None:
-    small = ["calibration.name=tc2", "episode.batch=8", "episode.tasks=4", "calibration.outer_on=query"]
+    small = [*SHARED, "episode.batch=8", "episode.tasks=4", "calibration.outer_on=query"]
     loss = build_learner(config(*small), 1, 28)(episode(*small)).loss
     assert loss.isfinite()
     loss.backward()
 
 
-def test_an_encoder_of_ones_own() -> None:
+@pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])
+def test_an_encoder_of_ones_own(tc2: tuple[str, ...]) -> None:
     own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 20))
-    learner = build_learner(config("calibration.name=tc2"), 1, 28, encoder=own)
+    learner = build_learner(config(*tc2), 1, 28, encoder=own)
     assert learner.encoder is own
     outcome = learner(episode())
     outcome.loss.backward()
@@ -149,10 +206,11 @@ def test_view_overrides() -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (("calibration.name=tc2", "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"), "support side has 1"),
+        ((*TASK, "episode.batch=8", "episode.tasks=4"), "support side has 1"),
+        ((*SHARED, "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"), "support side has 1"),
         (
             (
-                "calibration.name=tc2",
+                *SHARED,
                 "episode.batch=8",
                 "episode.tasks=4",
                 "calibration.statistics=task",
@@ -160,20 +218,21 @@ def test_view_overrides() -> None:
             ),
             "query side has 1",
         ),
-        (("calibration.name=tc2", "calibration.factors=24"), "24 and the representation has 24"),
+        ((*TASK, "calibration.factors=24"), "24 and the representation has 24"),
+        ((*SHARED, "calibration.factors=24"), "24 and the representation has 24"),
+        ((*TASK, "learner.name=maml", *ISOTROPY), "learner 'maml' has labelled tasks, where a regularizer"),
+        (("learner.name=maml", *ISOTROPY), "is not added; use --regularize none"),
         (
-            ("calibration.name=tc2", "learner.name=maml", "calibration.isotropy=0.5"),
-            "learner 'maml' has no use for calibration.isotropy",
-        ),
-        (
-            ("calibration.name=tc2", "learner.name=maml", "calibration.statistics=task"),
+            (*TASK, "learner.name=maml", "calibration.statistics=task"),
             "learner 'maml' has no use for calibration.statistics",
         ),
         (
-            ("calibration.name=tc2", "calibration.look_ahead=true", "calibration.control=random-projection"),
+            (*SHARED, "calibration.look_ahead=true", "calibration.control=random-projection"),
             "learns nothing; leave one of them out",
         ),
-        (("calibration.name=decorrelate", "learner.name=maml"), "calibration 'decorrelate' means nothing"),
+        ((*SHARED, "calibration.outer_on=others"), "use calibration.look_ahead = true"),
+        ((*TASK, "calibration.form=gate"), "calibration.form belongs to the calibrator that all tasks share"),
+        (("calibration.name=standardise", "learner.name=maml"), "calibration 'standardise' means nothing"),
         (("objective.options.temprature=1",), "did you mean 'temperature'"),
     ],
 )

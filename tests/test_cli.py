@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from metatc2.runs import load_run
 
@@ -33,7 +34,7 @@ TO = ["--to", "digits", "--episodes", "20", "--shot", "1"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods × two seeds, pre-trained and transferred on scikit-learn's digits."""
+    """Two methods × two seeds, and TC² with one calibrator for all, pre-trained and transferred on scikit-learn's digits."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -43,14 +44,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 words = ["digits", "--calibration", calibration, "--seed", seed, "--steps", "4", "--run", run]
                 assert call("pretrain", *words, "--set", *SMALL) == 0
                 assert call("transfer", run, *TO) == 0
+        words = ["digits", "--calibration", "tc2", "--steps", "4", "--run", "shared-0"]
+        assert call("pretrain", *words, "--set", *SMALL, "calibration.adapt=shared") == 0
+        assert call("transfer", "shared-0", *TO) == 0
     return folder
 
 
-def test_run_folder_holds_what_is_promised(runs: Path) -> None:
-    run = runs / "tc2-0"
-    assert {"config.toml", "metrics.jsonl", "encoder.safetensors", "transfer.json", "checkpoint"} <= {
-        p.name for p in run.iterdir()
-    }
+@pytest.mark.parametrize(("name", "also"), [("tc2-0", set()), ("shared-0", {"calibrated"})])
+def test_run_folder_holds_what_is_promised(runs: Path, name: str, also: set[str]) -> None:
+    run = runs / name
+    assert {
+        "calibrator.safetensors",
+        "config.toml",
+        "metrics.jsonl",
+        "encoder.safetensors",
+        "transfer.json",
+        "checkpoint",
+    } <= {p.name for p in run.iterdir()}
     config = tomllib.loads((run / "config.toml").read_text())
     assert config["objective"]["name"] == "simclr"
     assert config["calibration"]["name"] == "tc2"
@@ -73,7 +83,7 @@ def test_run_folder_holds_what_is_promised(runs: Path) -> None:
         "inductive",
     ]
     assert all(set(wanted) <= set(row) for row in rows)
-    assert {row["features"] for row in rows} == {"encoder", "calibrated", "random encoder", "raw pixels"}
+    assert {row["features"] for row in rows} >= {"encoder", "random encoder", "raw pixels"} | also
     assert all(row["episodes"] == 20 and row["shot"] == 1 and row["inductive"] for row in rows)
     # The random encoder is this run's own before its first step: it must not have been trained.
     other = json.loads((runs / "none-0" / "transfer.json").read_text())
@@ -162,10 +172,17 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     named = [tomllib.loads((tmp_path / run / "config.toml").read_text()) for run in ("a", "b")]
     assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
     # K is left to the encoder's width, here 8: six factors.
-    assert call(*words, "c", "--calibration", "decorrelate", "--set", "encoder.width=8", "episode.batch=32") == 0
-    assert call(*words, "d", "--set", "encoder.width=8", "episode.batch=32") == 0
-    assert load_run(Path("c")).config.calibration.name == "decorrelate"
-    assert load_run(Path("d")).calibrator.average_factors.shape == (6, 8)  # type: ignore[union-attr]
+    small = ["--set", "encoder.width=8", "episode.batch=32"]
+    assert call(*words, "c", "--calibration", "standardise", "--regularize", "isotropy", *small) == 0
+    assert call(*words, "d", *small) == 0
+    assert call(*words, "e", "--regularize", "sigreg", *small, "calibration.adapt=shared") == 0
+    control, own, shared = (load_run(Path(run)) for run in ("c", "d", "e"))
+    assert (control.config.calibration.name, control.config.regularizer.name) == ("standardise", "isotropy")
+    assert (own.config.calibration.adapt, own.config.regularizer.name) == ("task", "none")
+    with safe_open(Path("d") / "calibrator.safetensors", framework="pt") as kept:
+        assert (own.path, kept.get_tensor("basis").shape) == (Path("d"), (6, 8))
+    assert shared.config.regularizer.name == "sigreg"
+    assert shared.calibrator.average_factors.shape == (6, 8)  # type: ignore[union-attr]
 
 
 def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +219,20 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["digits", "--set", "episode.batch=8", "episode.tasks=4", "calibration.gamma=1"],
             "simclr needs at least 2 samples",
         ),
-        (["digits", "--set", "encoder.width=16", "calibration.factors=16"], "calibration.factors = 4 or a wider"),
+        (["digits", "--set", "encoder.width=16", "calibration.factors=16"], "calibration.factors = 12 or a wider"),
+        (
+            ["digits", "--set", "encoder.width=16", "calibration.factors=16", "calibration.adapt=shared"],
+            "calibration.factors = 4 or a wider",
+        ),
+        (["digits", "--calibration", "decorrelate"], "write --calibration standardise --regularize isotropy"),
+        (["digits", "--set", "calibration.name=decorrelate"], "write --calibration standardise --regularize isotropy"),
+        (
+            ["digits", "--set", "calibration.isotropy=0.1"],
+            "write regularizer.name = 'isotropy' (--regularize isotropy)",
+        ),
+        (["digits", "--set", "calibration.form=gate"], "set calibration.adapt = 'shared'"),
+        (["digits", "--regularize", "isotropi"], "isotropi"),
+        (["digits", "--learner", "maml", "--regularize", "isotropy"], "use --regularize none"),
         (["digits", "--set", "trainer.lr=fast"], "trainer.lr"),
         (["digits", "--set", "trainer.lr=-1"], "trainer.lr"),
         (["digits", "--set", "data.source=nowhere"], "unknown source 'nowhere'"),
@@ -287,7 +317,7 @@ def test_targets_and_runs_that_do_not_fit(
 @pytest.mark.parametrize("file", ["encoder.safetensors", "calibrator.safetensors", "config.toml", "transfer.json"])
 def test_truncated_files(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str) -> None:
     run = tmp_path / "run"
-    shutil.copytree(runs / "tc2-0", run)
+    shutil.copytree(runs / ("shared-0" if file.startswith("calibrator") else "tc2-0"), run)
     content = (run / file).read_bytes()
     (run / file).write_bytes(content[: len(content) // 2])
     assert file.split(".")[0] in error(capsys, "transfer", str(run), *TO)
@@ -300,6 +330,22 @@ def test_a_changed_config_is_noticed(runs: Path, tmp_path: Path, capsys: pytest.
     config.write_text(config.read_text().replace("inner_steps = 3", "inner_steps = 2"))
     assert "another configuration" in error(capsys, "transfer", str(run))
     assert "another configuration" in error(capsys, "pretrain", "--resume", str(run))
+
+
+def test_a_run_of_former_keys_is_told_in_one_sentence(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "tc2-0", run)
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("[calibration]", "[calibration]\nisotropy = 0.03"))
+    page = str(tmp_path / "page.html")
+    calls = [["transfer", str(run)], ["pretrain", "--resume", str(run)], ["report", str(run), "--out", page]]
+    calls += [["diagnose", str(run)], ["export", str(run), str(tmp_path / "out")], ["compare", str(run), str(run)]]
+    for words in calls:
+        assert "there is no key 'calibration.isotropy' any more; isotropy is a regularizer" in error(capsys, *words), (
+            words
+        )
 
 
 def test_unwritable_json(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

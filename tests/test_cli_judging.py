@@ -19,7 +19,7 @@ TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TC² and plain, one seed each, on scikit-learn's digits."""
+    """TC², with weights of each task's own and with one calibrator for all, and plain, on scikit-learn's digits."""
     folder = tmp_path_factory.mktemp("judging")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -27,6 +27,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             words = ["digits", "--calibration", calibration, "--steps", "3", "--run", calibration]
             assert call("pretrain", *words, "--set", *SMALL) == 0
             assert call("transfer", calibration, *TO) == 0
+        words = ["digits", "--calibration", "tc2", "--steps", "3", "--run", "shared"]
+        assert call("pretrain", *words, "--set", *SMALL, "calibration.adapt=shared") == 0
+        assert call("transfer", "shared", *TO) == 0
     return folder
 
 
@@ -70,16 +73,20 @@ def test_diagnose_then_report(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(runs)
-    assert call("diagnose", "tc2", "--against", "none", "tc2@blocks.1", "--max-images", "100", "--episodes", "1") == 0
+    few = ["--max-images", "100", "--episodes", "1"]
+    assert call("diagnose", "tc2", "--against", "none", *few) == 0
+    assert "T, transferability" in " ".join(capsys.readouterr().out.split())
+    assert call("diagnose", "shared", "--against", "none", "shared@blocks.1", *few) == 0
     told = " ".join(capsys.readouterr().out.split())  # titles are broken where their table ends
     for words in ("RankMe", "T, transferability", "noise null: 39 re-splits", "Factors of the calibrator", "none"):
         assert words in told
-    found = json.loads((runs / "tc2" / "diagnose.json").read_text())
+    found = json.loads((runs / "shared" / "diagnose.json").read_text())
     assert found["conflict"]["resplits"] == 39
-    assert found["cka"].keys() == {"calibrated", "none", "tc2@blocks.1"}
-    assert call("report", "tc2", "none", "--out", str(tmp_path / "page.html"), "--assets") == 0
+    assert found["cka"].keys() == {"calibrated", "none", "shared@blocks.1"}
+    assert call("report", "tc2", "shared", "none", "--out", str(tmp_path / "page.html"), "--assets") == 0
     page = (tmp_path / "page.html").read_text()
     assert "simclr+tc2 against simclr" in page
+    assert "simclr+tc2(shared)" in page
     assert (tmp_path / "page_assets" / "task-conflict.csv").exists()
     assert call("report", "nowhere", "--out", str(tmp_path / "no.html")) == 2
     assert not (tmp_path / "no.html").exists()

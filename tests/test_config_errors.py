@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from metatc2.config import Config, EpisodeConfig, TransferConfig, all_keys, merge, method_name, override
+from metatc2.config import (
+    CalibrationConfig,
+    Config,
+    EpisodeConfig,
+    TransferConfig,
+    all_keys,
+    merge,
+    method_name,
+    override,
+)
 from metatc2.errors import InputError
 
 VIEWS = """crop_scale crop_ratio rotation shear flip jitter brightness contrast saturation hue grayscale blur blur_sigma
@@ -20,6 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "episode": {
         **{"tasks": 4, "batch": 256, "support": 0.5, "assign": "random"},
+        **{"tasks_differ_by": "nothing", "recipes": "drawn", "level": "one-more"},
         **{"meta_batch": 4, "way": 5, "way_most": None, "shot": 1, "shot_most": None, "query": 15},
         **{"replacement": True, "augment": False},
     },
@@ -27,13 +37,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "head": {"projector_hidden": 256, "projector_out": 128, "projector_layers": 2, "predictor_hidden": 128},
     "objective": {"name": "simclr", "options": {}, "momentum": 0.99},
     "calibration": {
-        **{"name": "none", "factors": None, "where": "backbone", "form": "add", "factor_network": "pooled"},
-        **{"weights": "sample", "control": "none", "standardise": True, "blend": 1.0, "blend_warmup": 0.1},
-        **{"inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
-        **{"adjoint": "unroll", "sparsity": 0.05, "orthogonality": 1.0, "outer_on": "whole", "look_ahead": False},
-        **{"look_ahead_lr": 0.05, "lr": 1e-3, "hidden": None, "ema": 0.99},
-        **{"variant": "tc2", "isotropy": 0.03, "statistics": "episode", "last_steps": 1},
+        **{"name": "none", "adapt": "task", "factors": None, "where": "backbone", "form": "add"},
+        **{"factor_network": "pooled", "weights": None, "control": "none", "standardise": None, "blend": 1.0},
+        **{"blend_warmup": 0.1, "inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": None, "inner_clip": None},
+        **{"gamma": None, "adjoint": "unroll", "sparsity": None, "reconstruction": 0.0, "orthogonality": 1.0},
+        **{"outer_on": "whole", "look_ahead": False, "look_ahead_lr": 0.05, "lr": None, "hidden": None, "ema": 0.99},
+        **{"variant": "tc2", "statistics": None, "last_steps": 1},
     },
+    "regularizer": {"name": "none", "weight": None},
     "learner": {
         **{"name": "ssl", "inner_optimizer": None, "inner_lr": None, "inner_steps": None, "test_steps": None},
         **{"inner_clip": 0.0, "adjoint": None, "last_steps": 1, "samples": 64, "adapt": (), "freeze": ()},
@@ -47,6 +58,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "transfer": {
         **{"targets": (), "way": (5,), "shot": (1, 5), "query": 15, "episodes": 600, "protocols": ("few-shot",)},
         **{"heads": ("cosine", "euclidean"), "fractions": (0.01, 0.1), "fine_tune_steps": 5000, "allow_seen": False},
+    },
+}
+
+# What is unset, as each kind of TC² has it.
+SETTLED: dict[str, dict[str, Any]] = {
+    "task": {
+        **{"weights": "task", "standardise": False, "inner_lr": 1.0, "inner_clip": 0.0, "gamma": 1.0, "sparsity": 0.0},
+        **{"statistics": "task", "lr": 2e-2},
+    },
+    "shared": {
+        **{"weights": "sample", "standardise": True, "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
+        **{"sparsity": 0.05, "statistics": "episode", "lr": 1e-3},
     },
 }
 
@@ -66,6 +89,44 @@ def test_defaults_are_those_agreed() -> None:
     assert tree["data"].pop("value_range") is None
     assert tree.pop("views") == {"recipe": "glyphs", **dict.fromkeys(VIEWS.split())}
     assert tree == {"description": "", **DEFAULTS}
+
+
+@pytest.mark.parametrize("adapt", ["task", "shared"])
+def test_what_is_unset_is_settled_by_what_adapts(adapt: str) -> None:
+    settled = CalibrationConfig(name="tc2", adapt=adapt).settled()  # type: ignore[arg-type]
+    assert settled == {**DEFAULTS["calibration"], "name": "tc2", "adapt": adapt, **SETTLED[adapt]}
+    given = CalibrationConfig(name="tc2", adapt=adapt, gamma=0.3, standardise=False)  # type: ignore[arg-type]
+    assert (given.settled()["gamma"], given.settled()["standardise"]) == (0.3, False)
+
+
+def test_settings_of_the_shared_calibrator_are_told_where_tasks_adapt() -> None:
+    given = {"form": "gate", "factor_network": "fixed", "control": "shuffle", "blend": 0.5, "blend_warmup": 0.0}
+    given |= {
+        "inner_clip": 1.0,
+        "variant": "metacrl",
+        "look_ahead": True,
+        "look_ahead_lr": 0.1,
+        "hidden": 4,
+        "ema": 0.9,
+    }
+    for key, value in given.items():
+        CalibrationConfig(name="tc2", adapt="shared", **{key: value}).settled()  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=rf"calibration\.{key} belongs to the calibrator.*adapt = 'shared'"):
+            CalibrationConfig(name="tc2", **{key: value}).settled()  # type: ignore[arg-type]
+
+
+def test_former_names_say_what_to_write_now() -> None:
+    said = message("calibration.name=decorrelate")
+    assert "isotropy is a regularizer of its own now: write --calibration standardise --regularize isotropy" in said
+    for text in (message("calibration.isotropy=0.1"), message("calibration.isotropy.x=1")):
+        assert "there is no key 'calibration.isotropy" in text
+        assert (
+            "write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as regularizer.weight" in text
+        )
+    with pytest.raises(
+        InputError, match=r"old/config\.toml: there is no key 'calibration\.isotropy' any more; isotropy is"
+    ):
+        merge(Config(), {"calibration": {"name": "tc2", "isotropy": 0.03}}, "old/config.toml")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +155,7 @@ def test_unknown_key_names_the_nearest_of_all_sections(key: str, meant: str | No
 
 def test_unknown_key_nowhere_near_lists_the_sections() -> None:
     assert (
-        "sections: data, episode, views, encoder, head, objective, calibration, learner, trainer, transfer"
+        "sections: data, episode, views, encoder, head, objective, calibration, regularizer, learner, trainer, transfer"
         in message("zzz=1")
     )
 
@@ -231,7 +292,16 @@ def test_sections_built_in_python_are_checked_and_made_canonical() -> None:
         ([], "simclr"),
         (["objective.name=barlow", "calibration.name=tasks"], "barlow+tasks"),
         (["calibration.name=tc2"], "simclr+tc2"),
-        (["calibration.name=tc2", "calibration.control=shuffle"], "simclr+tc2(shuffle)"),
+        (["calibration.name=tc2", "calibration.adapt=shared"], "simclr+tc2(shared)"),
+        (
+            ["calibration.name=tc2", "calibration.adapt=shared", "calibration.control=shuffle"],
+            "simclr+tc2(shared, shuffle)",
+        ),
+        (["calibration.name=standardise", "regularizer.name=isotropy"], "simclr+standardise+isotropy"),
+        (
+            ["calibration.name=tc2", "calibration.adapt=shared", "regularizer.name=isotropy"],
+            "simclr+tc2(shared)+isotropy",
+        ),
     ],
 )
 def test_method_name(assignments: list[str], name: str) -> None:

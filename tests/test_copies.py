@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
 from metatc2.data import ImageStore
 from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, LabelledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
@@ -39,9 +39,10 @@ from metatc2.inner import (
     inner_optimizer,
     picklable,
 )
-from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, build_labelled
+from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, TaskTC2, build_labelled
 from metatc2.learners.registry import LEARNERS
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
+from metatc2.objectives.regularizers import Isotropy
 from metatc2.views import Views
 
 Copy = Callable[[Any], Any]
@@ -200,21 +201,25 @@ def test_chains_of_what_can_be_pickled(again: Copy) -> None:
 
 @every_way
 @pytest.mark.parametrize(
-    ("kind", "objective"), [*product(("plain", "tc2"), OBJECTIVES), ("look-ahead", "simclr"), ("look-ahead", "moco")]
+    ("kind", "objective"),
+    [*product(("plain", "task", "shared"), OBJECTIVES), ("look-ahead", "simclr"), ("look-ahead", "moco")],
 )
 def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> None:
     loss = build_objective(objective)
     parts: dict[str, Any] = {
         "projector": Projector(4, 6, 4, norm_out=loss.normalised_projector),
         "predictor": Predictor(4, 4) if loss.predictor else None,
-        "isotropy": 0.1,
+        "regularizer": Isotropy(),
     }
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
     if kind == "plain":
         learner: Learner = SelfSupervised(encoder, loss, **parts)
+    elif kind == "task":
+        own = TaskCalibrator(4, 2, weights="sample")
+        learner = TaskTC2(encoder, loss, calibrator=own, inner=InnerLoop(inner_optimizer("sgd", 1.0), 1), **parts)
     else:
         inner = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
-        make: Any = TC2 if kind == "tc2" else LookAheadTC2
+        make: Any = TC2 if kind == "shared" else LookAheadTC2
         learner = make(encoder, loss, calibrator=Calibrator(4, 2), inner=inner, gamma=1.0, **parts)
     assert_independent(learner, again, split_episode())
 
@@ -299,3 +304,9 @@ def test_a_learner_keeps_no_graph_between_its_forward_and_the_end_of_the_step() 
     assert learner._embeddings.projections.grad_fn is None
     assert learner._seen is not None
     assert all(t.grad_fn is None for t in learner._seen)
+    own = partial(TaskTC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
+    adapting = own(objective=build_objective("simclr"), calibrator=TaskCalibrator(4, 2), inner=inner)
+    adapting(split_episode())
+    assert adapting._embeddings is not None
+    assert adapting._embeddings.projections.grad_fn is None
+    assert adapting.sensitivity.grad_fn is None

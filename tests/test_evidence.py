@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import mechanism
 import recipes
 import recovery
 from cells import Cell, Judged, _make, identity, mean_over, rows_of, seeds_in
-from evidence import ARMS, OBJECTIVES, SCRIPTS, SOURCES, cell, differences, table
+from evidence import ARMS, OBJECTIVES, OURS, SCRIPTS, SOURCES, cell, differences, table, titled
 from recipes import GRID, best
 
 from metatc2.config import override
@@ -29,10 +30,15 @@ def one(arm: str, *settings: str) -> Cell:
 
 
 def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
-    assert identity(one("plain").config) == identity(one("plain", "calibration.isotropy=3").config)
-    assert identity(one("tc2").config) != identity(one("tc2", "calibration.isotropy=3").config)
-    assert identity(one("decorrelate").config) != identity(one("decorrelate", "calibration.isotropy=3").config)
-    assert identity(one("decorrelate").config) == identity(one("decorrelate", "calibration.gamma=1").config)
+    for arm in ("plain", "tasks", "standardise", "isotropy"):
+        assert identity(one(arm).config) == identity(one(arm, "calibration.gamma=3").config)
+        assert identity(one(arm).config) == identity(one(arm, "calibration.adapt=shared").config)
+        assert identity(one(arm).config) != identity(one(arm, "calibration.where=projector").config)
+    assert identity(one(OURS).config) != identity(one(OURS, "calibration.gamma=3").config)
+    assert identity(one(OURS).config) != identity(one(OURS, "calibration.adapt=task").config)
+    for arm in ARMS:  # whatever calibrates
+        assert identity(one(arm).config) != identity(one(arm, "regularizer.name=sigreg").config)
+    assert identity(one("isotropy").config) != identity(one("isotropy", "regularizer.weight=0.5").config)
     assert identity(one("plain").config) != identity(one("plain", "trainer.lr=0.5").config)
     assert identity(one("plain").config) == identity(one("plain", "transfer.episodes=7").config)
 
@@ -44,6 +50,16 @@ def test_every_cell_has_a_valid_configuration_of_its_own(source: str, objective:
     assert len({identity(c.config) for c in made}) == len({c.path for c in made}) == len(ARMS)
     assert {c.config.trainer.seed for c in made} == {3}
     assert {c.config.objective.name for c in made} == {objective}
+
+
+def test_arms_say_what_calibrates_and_what_else_is_asked() -> None:
+    made = {arm: one(arm).config for arm in ARMS}
+    asked = [arm for arm, c in made.items() if c.regularizer.name == "isotropy"]
+    assert asked == [OURS, "random projection", "shuffled weights", "isotropy"]
+    of_tc2 = {arm: c.calibration.adapt for arm, c in made.items() if c.calibration.name == "tc2"}
+    assert of_tc2 == {OURS: "shared", "random projection": "shared", "shuffled weights": "shared"}
+    assert made["isotropy"].calibration.name == "standardise"
+    assert (titled(OURS), titled("isotropy")) == ("shared TC² + isotropy", "isotropy")
 
 
 def test_no_target_of_the_evidence_is_searched_on() -> None:
@@ -85,14 +101,14 @@ def measured(mean: float) -> list[Any]:
 
 
 def test_differences_pair_the_seeds_that_both_arms_have() -> None:
-    done = {("glyphs", "simclr", "tc2", s): measured(0.7 + 0.01 * s) for s in range(4)}
+    done = {("glyphs", "simclr", OURS, s): measured(0.7 + 0.01 * s) for s in range(4)}
     done |= {("glyphs", "simclr", "plain", s): measured(0.6 + 0.02 * s) for s in (2, 0, 1)}
     done |= {("glyphs", "simclr", "calibrated", s): measured(0.8) for s in range(4)}
     found = next(d for d in differences(done, "glyphs", 0, "simclr") if d["shot"] == 1)
     assert (found["against"], sorted(found["seeds"])) == ("plain", [0, 1, 2])
     assert found["difference"] == pytest.approx(0.09)  # 0.10, 0.09, 0.08
     assert found["ci95"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
-    assert found["tc2_calibrated_features"] == pytest.approx(0.815)
+    assert found["ours_calibrated_features"] == pytest.approx(0.815)
     text = table([found])
     assert "| SimCLR | 63.5 ± 2.0 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
     assert "**" not in table([{**found, "difference": 0.01}])
@@ -153,6 +169,13 @@ def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_p
     assert len(rows_of(again)) == 2  # 1 and 5 shots
     assert (again.path / "encoder.safetensors").read_bytes() == before  # not trained again
     assert seeds_in(tmp_path) == [3]
+    # A folder of keys that are no more is made anew.
+    (again.path / "judged").unlink()
+    written = again.path / "config.toml"
+    written.write_text(written.read_text().replace("[calibration]", "[calibration]\nisotropy = 0.03"))
+    _make(again, again.path)
+    assert again.done
+    assert "isotropy" not in tomllib.loads(written.read_text())["calibration"]
 
 
 @pytest.mark.parametrize("study", [evidence, ablation, mechanism, recovery], ids=lambda study: study.__name__)

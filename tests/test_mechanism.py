@@ -96,9 +96,15 @@ def test_a_resplit_deals_the_same_images(mechanism: Any) -> None:
 
 
 def test_differences_are_paired_by_seed(mechanism: Any) -> None:
-    values = {("tc2", 0): 3.0, ("tc2", 1): 5.0, ("plain", 1): 1.0, ("plain", 0): 2.0, ("tasks", 7): 0.0}
+    values = {
+        ("shared+isotropy", 0): 3.0,
+        ("shared+isotropy", 1): 5.0,
+        ("plain", 1): 1.0,
+        ("plain", 0): 2.0,
+        ("tasks", 7): 0.0,
+    }
     rows = [{"objective": "simclr", "arm": a, "seed": s, "x": v} for (a, s), v in values.items()]
-    (found,) = mechanism.differences(rows, ["x"])  # "tasks" shares no seed with TC²
+    (found,) = mechanism.differences(rows, ["x"])  # "tasks" shares no seed with ours
     assert (found["against"], found["seeds"], found["per_seed"]) == ("plain", [0, 1], [1.0, 4.0])
     assert found["difference"] == 2.5
     # Half a Student interval of two values: t₀.₉₇₅ with one degree of freedom times half their distance.
@@ -122,21 +128,24 @@ def test_correlations_within_objectives_forget_their_offsets(mechanism: Any) -> 
 
 def test_tables_show_the_end_of_training_and_its_differences(mechanism: Any) -> None:
     names = ("C", "T", "cosine_all")
-    level = {"tc2": 0.2, "plain": 0.3}
+    level = {"shared+isotropy": 0.2, "plain": 0.3}
     rows: list[dict[str, Any]] = [
         {
             **{"objective": "byol", "arm": arm, "seed": seed, "share": share, "effective_rank": 20.0},
             **{key: level[arm] + 0.01 * seed for n in names for key in (n, f"{n}_excess")},
             **{f"{n}_null": 0.1 for n in names},
             "accuracy": 0.7 * share,
-            "factors_used": 0.5 if arm == "tc2" else None,
+            "factors_used": 0.5 if arm == "shared+isotropy" else None,
         }
         for arm in level
         for seed in range(3)
         for share in (0.5, 1)
     ]
     text = mechanism.table(rows).splitlines()
-    assert text[2] == "| BYOL | TC² | 0.21 (0.10) | 210.0 (100.0) | 0.21 (0.10) | 20.0 | 50 % | 70.0 | 3 |"
+    assert (
+        text[2]
+        == "| BYOL | shared TC² + isotropy | 0.21 (0.10) | 210.0 (100.0) | 0.21 (0.10) | 20.0 | 50 % | 70.0 | 3 |"
+    )
     assert text[3].startswith("| BYOL | plain | 0.31 (0.10) |")
     assert "| 20.0 | – | 70.0 |" in text[3]
     different = mechanism.differences([r for r in rows if r["share"] == 1])
@@ -155,20 +164,26 @@ def toy() -> ImageStore:
 
 def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(mechanism: Any) -> None:
     store, found = toy(), {}
-    for calibration in ("tc2", "standardise"):
-        config: Config = override(Config(), [*SETTINGS, f"calibration.name={calibration}"])
+    arms = {
+        "shared": ("calibration.name=tc2", "calibration.adapt=shared"),
+        "standardise": ("calibration.name=standardise",),
+    }
+    arms |= {"task": ("calibration.name=tc2",), "plain": ("calibration.name=none",)}
+    for arm, settings in arms.items():
+        config: Config = override(Config(), [*SETTINGS, *settings])
         learner = build_learner(config, 1, 28).train()
         assert isinstance(learner, SelfSupervised)
         before = {name: value.clone() for name, value in learner.state_dict().items()}
         random = torch.get_rng_state()
         episodes = mechanism.evaluation_episodes(config, store, "meta-validation", 2)
-        found[calibration] = mechanism.measure(learner, config, store, episodes)
+        found[arm] = mechanism.measure(learner, config, store, episodes)
         assert torch.equal(torch.get_rng_state(), random)
         assert all(module.training for module in learner.modules())
         assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
     # Before training TC² differs from its control by its calibrator alone, which the loss leaves out.
-    ours, control = found["tc2"], found["standardise"]
-    assert ours["C"] == control["C"] > 0
-    assert all(ours[name] == pytest.approx(value) for name, value in control.items())
-    assert 0 <= ours["accuracy"] <= 1 < ours["effective_rank"]
+    ours, control = found["shared"], found["standardise"]
+    for method, its_control in ((ours, control), (found["task"], found["plain"])):
+        assert method["C"] == its_control["C"] > 0
+        assert all(method[name] == pytest.approx(value) for name, value in its_control.items())
+        assert 0 <= method["accuracy"] <= 1 < method["effective_rank"]
     assert ours.keys() - control.keys() == {"usage_entropy", "factors_used", "unexplained"}

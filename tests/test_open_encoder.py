@@ -28,7 +28,13 @@ from .command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
 
-SMALL = ["encoder.width=8", "episode.batch=32", "calibration.factors=4", "trainer.log_every=100"]
+SMALL = [
+    "encoder.width=8",
+    "episode.batch=32",
+    "calibration.factors=4",
+    "calibration.adapt=shared",  # whose features at test time are measured too
+    "trainer.log_every=100",
+]
 ENCODER_TOML = '[data]\nsource = "elsewhere"\nchannels = 3\nimage_size = 32\n[encoder]\nname = "conv4"\nwidth = 8\n'
 
 

@@ -95,10 +95,10 @@ def test_selection_is_found_where_codes_select(recovery: Any, generator: torch.G
 
 
 def test_the_table_shows_means_beside_their_nulls(recovery: Any) -> None:
-    facts = {"objective": "simclr", "arm": "tc2", "codes": "weights", "codes_number": 8, "selection": 0.5}
+    facts = {"objective": "simclr", "arm": "shared+isotropy", "codes": "weights", "codes_number": 8, "selection": 0.5}
     scores = dict.fromkeys(("mig", "sap", "disentanglement", "completeness", "cosine"), 0.2)
     nulls = {f"{name}_null": 0.05 for name in scores}
     rows = [{**facts, **scores, **nulls, "seed": 0}, {**facts, **scores, **nulls, "seed": 1, "mig": 0.4}]
     line = recovery.table([*rows, {"cause": "mig", "spearman": 0.1}]).splitlines()[-1]
-    both = "0.20 (0.05)"
-    assert line == f"| SimCLR | TC² | weights | 0.30 (0.05) | {both} | {both} | {both} | {both} | – | 0.50 | 2 |"
+    others = " | ".join(4 * ["0.20 (0.05)"])
+    assert line == f"| SimCLR | shared TC² + isotropy | weights | 0.30 (0.05) | {others} | – | 0.50 | 2 |"

@@ -65,7 +65,7 @@ def test_from_a_run_folder_to_the_tables(tmp_path: Path, monkeypatch: pytest.Mon
     shown = [f"{100 * row['features'] - 5:.1f}", *(f"{100 * row[name]:.1f}" for name in list(spectrum.CHANGES)[1:])]
     assert twice.startswith(f"| digits, SimCLR, {row['way']}-way | plain | {' | '.join(shown)} |")
     assert twice.endswith("| 2 |")
-    ours = {**row, "arm": "tc2", "features": row["features"] + 0.05}
+    ours = {**row, "arm": "shared+isotropy", "features": row["features"] + 0.05}
     against = spectrum.differences([row, ours, {**ours, "seed": 1}])
     assert [r["seeds"] for r in against] == [[0]] * 4
     assert spectrum.differences_table(against).splitlines()[-1].startswith("| digits, SimCLR | +5.0 (1) |")

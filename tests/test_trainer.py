@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import nn
 
-from metatc2.calibration import Calibrator
+from metatc2.calibration import Calibrator, TaskCalibrator
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from metatc2.data.store import ImageStore
 from metatc2.encoders import Conv4
@@ -19,9 +19,9 @@ from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.heads import Predictor, Projector
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import Learner, Outcome, SelfSupervised
-from metatc2.learners.tc2 import TC2
+from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, TaskTC2
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
+from metatc2.objectives.regularizers import Isotropy, SIGReg
 from metatc2.trainer import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
 from metatc2.views import Views
 
@@ -36,7 +36,9 @@ def sampler(seed: int = 0) -> SplitBatch:
     return SplitBatch(store, Views.glyphs(), tasks=2, batch=16, seed=seed)
 
 
-def learner(objective: Objective, seed: int = 0, calibrated: bool = True, **options: Any) -> SelfSupervised:
+def learner(
+    objective: Objective, seed: int = 0, calibrated: Literal["no", "task", "shared"] = "shared", **options: Any
+) -> SelfSupervised:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         common: dict[str, Any] = {
@@ -45,12 +47,16 @@ def learner(objective: Objective, seed: int = 0, calibrated: bool = True, **opti
             "projector": Projector(8, 16, 12),
             "predictor": Predictor(12, 16) if objective.predictor else None,
         }
-    if not calibrated:
+    generator = torch.Generator().manual_seed(seed)
+    if calibrated == "no":
         return SelfSupervised(**common, **options)
+    if calibrated == "task":
+        own = TaskCalibrator(8, 3, weights="sample", generator=generator)
+        return TaskTC2(**common, **options, calibrator=own, inner=InnerLoop(inner_optimizer("adam", 1.0), 2))
     return TC2(
         **common,
         **options,
-        calibrator=Calibrator(8, 3, generator=torch.Generator().manual_seed(seed)),
+        calibrator=Calibrator(8, 3, generator=generator),
         inner=InnerLoop(inner_optimizer("adam", 0.01), 2),
     )
 
@@ -64,8 +70,10 @@ OPTIONS = TrainerOptions(steps=9, checkpoint_every=4, log_every=2)
     [
         (4, {}),
         (7, {}),
-        (7, {"gamma": 1.0, "isotropy": 0.5}),
-        (4, {"calibrated": False, "standardise": True, "isotropy": 0.5}),
+        (7, {"gamma": 1.0, "regularizer": Isotropy(), "weight": 0.5}),
+        (4, {"calibrated": "no", "standardise": True, "regularizer": Isotropy(), "weight": 0.5}),
+        (4, {"calibrated": "task"}),
+        (7, {"calibrated": "task", "outer_on": "others", "regularizer": SIGReg(slices=8), "weight": 0.5}),
     ],
     ids=str,
 )
@@ -78,8 +86,10 @@ def test_cut_and_resumed_ends_in_the_same_bits(
     # Other seeds: everything that matters must come from the checkpoint.
     again = EpisodicTrainer(learner(make(), seed=9, **options), sampler(seed=9), OPTIONS, run=tmp_path / "cut")
     assert again.resume() == 4
-    # The average magnitude of the objective too, which both isotropy and γ are measured by.
-    assert again.learner.scale.item() > 0
+    # The average magnitude of the objective too, which regularizers and the shared calibrator's γ are measured by, and the
+    # unit of each task's own inner loss.
+    assert bool(again.learner.scale.item() > 0) == bool(options.keys() & {"gamma", "regularizer"})
+    assert "sensitivity" not in dict(again.learner.named_buffers()) or again.learner.sensitivity.item() > 0
     again.fit()
     for name, tensor in whole.learner.state_dict().items():
         assert torch.equal(tensor, again.learner.state_dict()[name]), name
@@ -94,7 +104,7 @@ def test_cut_and_resumed_ends_in_the_same_bits(
 
 def test_dropout_resumes_too(tmp_path: Path) -> None:
     def build() -> SelfSupervised:
-        made = learner(SimCLR(), calibrated=False)
+        made = learner(SimCLR(), calibrated="no")
         made.projector = nn.Sequential(nn.Dropout(0.5), made.projector)
         return made
 

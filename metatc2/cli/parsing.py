@@ -15,6 +15,7 @@ from typing import Any
 import tyro
 
 from metatc2.cli.arguments import merge_repeated
+from metatc2.config.former import former_value
 from metatc2.errors import InputError
 from metatc2.plain_text import brief
 from metatc2.suggest import command as suggested
@@ -112,6 +113,10 @@ def _check(words: Sequence[str]) -> None:
         # tyro takes it for Python's None, that is for the default: of --calibration that would be TC² in place of none.
         if flag.startswith("--") and "=" not in flag and word == "None":
             raise InputError(f"{flag} None: no such value; leave {flag} out for its default, or see `metatc2 --help`")
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == "--calibration" and (now := former_value("calibration.name", value if equals else following)):
+            raise InputError(f"{flag} {value if equals else following}: no such value any more; {now}")
     for word in words:
         if word.startswith("--") and word.endswith("=None"):
             raise InputError(f"{word}: no such value; leave it out for its default, or see `metatc2 --help`")

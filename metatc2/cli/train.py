@@ -53,8 +53,9 @@ def pretrain(
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
         objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
-        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default. The control of equal compute
-            is none with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default: weights that each task
+            adapts, or with --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none
+            with more --steps. Learners on labelled tasks take tc2 or none, their default.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, isotropy, sigreg or
             visreg; by default none.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).

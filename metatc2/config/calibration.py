@@ -55,7 +55,7 @@ class CalibrationConfig(Section):
 
     name: Literal["none", "standardise", "tasks", "tc2"] = setting("none", "tc2, one of its controls, or none")
     adapt: Literal["task", "shared"] = setting(
-        "task", "what the inner loop adapts: weights of each task's own, or one calibrator for all tasks of an episode"
+        "task", "what the inner loop adapts: weights of each task's own, or one calibrator for all tasks"
     )
     factors: int | None = setting(
         None,
@@ -91,7 +91,7 @@ class CalibrationConfig(Section):
     )
     gamma: float | None = setting(
         None,
-        "weight of the objective in the inner loop; unset: 1, with adapt = shared 0, which leaves it to L_tc2",
+        "weight of the objective in the inner loop; unset: 1, with adapt = shared 0 (L_tc2 alone)",
         at_least=0,
         ceiling=LARGEST,
     )
@@ -109,17 +109,17 @@ class CalibrationConfig(Section):
     orthogonality: float = setting(1.0, "weight of |V Vᵀ − I|²", at_least=0, ceiling=LARGEST)
     outer_on: Literal["whole", "query", "others"] = setting(
         "whole",
-        "images that the outer loss is taken on; others: the whole task, and the query sides of the other tasks",
+        "images that the outer loss is taken on; others: the whole task, and queries of the other tasks",
     )
     statistics: Literal["episode", "task"] | None = setting(
         None,
-        "where the outer loss takes negatives and batch statistics from; unset: the task, with adapt = shared the episode",
+        "where negatives and batch statistics come from; unset: the task, with adapt = shared the episode",
     )
     look_ahead: bool = setting(False, "adapt the encoder on one task and judge on the others (5 to 6 times the cost)")
     look_ahead_lr: float = setting(0.05, "learning rate of the look-ahead step", above=0, ceiling=LARGEST)
     lr: float | None = setting(
         None,
-        "Adam's learning rate for what adaptation starts from; unset: 0.02, with adapt = shared 0.001 for the calibrator",
+        "Adam's rate for what adaptation starts from; unset: 0.02, with adapt = shared 0.001",
         above=0,
         ceiling=LARGEST,
     )

@@ -17,7 +17,13 @@ from metatc2.files import write_atomically
 from metatc2.reading import read_toml
 
 PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
-METHOD_KEYS = ("objective.name", "calibration.name", "learner.name")
+# And the option of the command line that names each.
+METHOD_KEYS = {
+    "objective.name": "--objective",
+    "calibration.name": "--calibration",
+    "regularizer.name": "--regularize",
+    "learner.name": "--learner",
+}
 
 
 def task_folder() -> Path:
@@ -101,11 +107,11 @@ def write_config(config: Config, path: str | Path) -> None:
 
 def _read_task_file(path: Path) -> Config:
     tree = read_toml(path)
-    for key in METHOD_KEYS:
+    for key, option in METHOD_KEYS.items():
         section, field = key.split(".")
         if isinstance(tree.get(section), Mapping) and field in tree[section]:
             raise InputError(
                 f"{path}: {key} stands in a task file; a method is never named there, so that every method runs on the "
-                f"same task: delete the line and give --{section} {tree[section][field]} on the command line"
+                f"same task: delete the line and give {option} {tree[section][field]} on the command line"
             )
     return merge(Config(), tree, str(path))

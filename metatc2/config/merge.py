@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_origin
 
+from metatc2.config.former import former_key, former_value
 from metatc2.config.schema import Config, all_keys, sections
 from metatc2.config.values import is_optional, shown
 from metatc2.errors import InputError
@@ -56,6 +57,8 @@ def _section_values(config: Config, name: str, table: Mapping[str, Any], where: 
         key = all_keys().get(f"{name}.{field}")
         if key is None:
             raise unknown_key(f"{name}.{field}", where)
+        if now := former_value(key.name, value):
+            raise InputError(f"{where}: {key.name} cannot be {shown(value)} any more; {now}")
         joined = get_origin(key.hint) is Mapping and isinstance(value, Mapping)
         values[field] = {**getattr(getattr(config, name), field), **value} if joined else value
     return values
@@ -141,7 +144,7 @@ def _toml(text: str) -> Any:
 
 
 def unknown_key(name: str, where: str) -> InputError:
-    """The error for a key that does not exist; it names the nearest one among all sections.
+    """The error for a key that does not exist; it says what stands for a former one, or names the nearest of all sections.
 
     >>> print(unknown_key("tasks", "my.toml"))
     my.toml: unknown key 'tasks'; did you mean 'episode.tasks'?
@@ -149,6 +152,8 @@ def unknown_key(name: str, where: str) -> InputError:
     # A key has two parts; what follows (an option, a slip) says nothing about which key was meant.
     name = brief(name)
     written = ".".join(name.split(".")[:2])
+    if now := former_key(written):
+        return InputError(f"{where}: there is no key {name!r} any more; {now}")
     section, _, leaf = written.rpartition(".")
 
     def likeness(known: str) -> float:

@@ -60,14 +60,14 @@ class EpisodeConfig(Section):
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
     assign: Literal["random", "cluster", "domain"] = setting(
-        "random", "how images are dealt to tasks that differ by nothing: at random, similar or of near domains together"
+        "random", "how images are dealt to tasks that differ by nothing: random, similar or near domains together"
     )
     tasks_differ_by: Literal["nothing", "views", "domain", "factor"] = setting(
         "nothing", "what makes each task another: its views, the domain of its images, the factors that a pair shares"
     )
     recipes: Literal["drawn", "one", "all-but-one"] = setting(
         "drawn",
-        "where tasks differ by views: families of augmentations drawn for each task, one of them, or all but one",
+        "where tasks differ by views: augmentations drawn for each task, one family, or all but one",
     )
     level: Literal["same", "one-more", "contradiction", "per-sample", "per-sample-hue"] = setting(
         "one-more", "where tasks differ by a factor of `shapes`: which notions of the same they have"
@@ -251,8 +251,8 @@ class Config:
         InputError: if the description is not one line (each section checks itself).
 
     >>> Config(episode=EpisodeConfig(tasks=2)).episode
-    EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random', meta_batch=4, way=5, way_most=None, shot=1,
-    shot_most=None, query=15, replacement=True, augment=False)
+    EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random', tasks_differ_by='nothing', recipes='drawn',
+    level='one-more', meta_batch=4, way=5, way_most=None, shot=1, shot_most=None, query=15, replacement=True, augment=False)
     >>> EpisodeConfig(tasks=3)
     Traceback (most recent call last):
     metatc2.errors.InputError: episode.batch = 256 cannot be cut into episode.tasks = 3 equal tasks of at least 2

@@ -94,8 +94,10 @@ def _calibration(config: Config) -> str:
     steps = (
         f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}"
     )
-    weights = c.settled()["weights"]
-    if c.adapt == "task":
+    # On labelled tasks the calibrator sits on the encoder, and is always shared.
+    adapt = c.adapt if config.learner.name == "ssl" else "shared"
+    weights = c.settled(adapt)["weights"]
+    if adapt == "task":
         of = "one weight a factor" if weights == "task" else "weights by sample"
         return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
     told = (

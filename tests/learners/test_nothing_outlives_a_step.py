@@ -12,7 +12,7 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
 from metatc2.episodes import Episode, Samples
 from metatc2.heads import Classifier, Predictor, Projector
 from metatc2.inner import (
@@ -35,10 +35,12 @@ from metatc2.learners import (
     LookAheadTC2,
     SelfSupervised,
     Settings,
+    TaskTC2,
     build_labelled,
 )
 from metatc2.learners.aggregation import AGGREGATORS
 from metatc2.objectives import OBJECTIVES, build_objective
+from metatc2.objectives.regularizers import Isotropy
 from tests.learners.episodes import vectors
 
 ADJOINTS: dict[str, Adjoint] = {
@@ -116,7 +118,7 @@ def pairs() -> Episode:
 def ssl(kind: type[SelfSupervised], objective: str, **options: Any) -> Learner:
     made = build_objective(objective)
     predictor = Predictor(6, 4) if made.predictor else None
-    return kind(body(), made, projector=Projector(4, 6, 6), predictor=predictor, isotropy=0.1, **options)
+    return kind(body(), made, projector=Projector(4, 6, 6), predictor=predictor, regularizer=Isotropy(), **options)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -138,6 +140,15 @@ def test_tc2(kind: type[TC2], adjoint: str) -> None:
     torch.manual_seed(0)
     inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
     learner = ssl(kind, "byol", calibrator=Calibrator(4, 2), inner=inner, gamma=0.5)
+    assert grown(learner, pairs()) == 0
+
+
+@pytest.mark.parametrize("weights", ["task", "sample"])
+@pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first order"])
+def test_tc2_whose_tasks_adapt(weights: Any, adjoint: str) -> None:
+    torch.manual_seed(0)
+    inner = InnerLoop(torchopt.sgd(1.0), steps=2, adjoint=ADJOINTS[adjoint])
+    learner = ssl(TaskTC2, "byol", calibrator=TaskCalibrator(4, 2, weights=weights), inner=inner, outer_on="others")
     assert grown(learner, pairs()) == 0
 
 

@@ -1,4 +1,4 @@
-"""TC²: identity with the baseline, one encoder pass a step, exact gradients through the inner loop, every switch."""
+"""TC² with one calibrator for all: identity with the baseline, one encoder pass a step, exact gradients, every switch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
 from metatc2.learners.self_supervised import pull
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
+from metatc2.objectives.regularizers import Isotropy
 from metatc2.trainer import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
@@ -50,6 +51,11 @@ class Episodes:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
+
+
+def isotropy(weight: float) -> dict[str, Any]:
+    """Arguments of a learner that is asked for isotropy."""
+    return {"regularizer": Isotropy(), "weight": weight}
 
 
 def parts(objective: Objective, dim: int = 8, seed: int = 0) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def tc2(
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
 def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
     plain = SelfSupervised(**parts(make()))
-    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False, isotropy=0.0)
+    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False)
     options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
     first = EpisodicTrainer(plain, Episodes(1), options).fit()
     second = EpisodicTrainer(calibrated, Episodes(1), options).fit()
@@ -93,8 +99,8 @@ def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, calibrated.state_dict()[name]), name
     # The control can fail: with a blend, the runs part.
-    for change in ({"blend": 0.5, "blend_warmup": 0.0}, {"isotropy": 0.5}):
-        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardise": False, "isotropy": 0.0, **change})
+    for change in ({"blend": 0.5, "blend_warmup": 0.0}, isotropy(0.5)):
+        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardise": False, **change})
         third = EpisodicTrainer(other, Episodes(1), options).fit()
         assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
 
@@ -168,7 +174,7 @@ def isotropy_of(z: Tensor, factors: Tensor | None = None) -> float:
 @pytest.mark.parametrize("statistics", ["episode", "task"])
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, statistics: str) -> None:
-    learner, data = in_double(steps=3, gamma=gamma, isotropy=0.7, statistics=statistics), doubles()
+    learner, data = in_double(steps=3, gamma=gamma, statistics=statistics, **isotropy(0.7)), doubles()
     learner.scale.fill_(1.3)  # of earlier steps
     weight = next(p for p in learner.encoder.parameters() if p.ndim == 4)
     gradient = torch.autograd.grad(learner(data).loss, weight)[0].flatten()
@@ -218,7 +224,7 @@ def nt_xent(projections: Tensor, temperature: float = 0.5) -> float:
 @pytest.mark.parametrize("statistics", ["episode", "task"])
 def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> None:
     """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the running average of SimCLR's pull on them."""
-    learner, scale = in_double(gamma=1.0, isotropy=0.7, statistics=statistics, outer_on=outer_on), 0.0
+    learner, scale = in_double(gamma=1.0, statistics=statistics, outer_on=outer_on, **isotropy(0.7)), 0.0
     for step in range(3):
         data = doubles(tasks=3, seed=step)
         z = learner.branches(data).online
@@ -244,7 +250,7 @@ def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> N
 
 
 def test_isotropy_asks_the_encoder_and_neither_heads_nor_calibrator() -> None:
-    with_it, without = (in_double(gamma=1.0, isotropy=i) for i in (0.7, 0.0))
+    with_it, without = (in_double(gamma=1.0, **asked) for asked in (isotropy(0.7), {}))
     for learner in (with_it, without):
         learner(doubles()).loss.backward()
     moved = {
@@ -261,7 +267,7 @@ def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> Non
     options, found = TrainerOptions(steps=4, lr=1e-2, log_every=1), []
     for statistics in ("episode", "task"):
         plain = SelfSupervised(**parts(make()), per_task=statistics == "task")
-        uncalibrated = tc2(make(), steps=0, blend=0.0, standardise=False, isotropy=0.0, statistics=statistics)
+        uncalibrated = tc2(make(), steps=0, blend=0.0, standardise=False, statistics=statistics)
         runs = [EpisodicTrainer(learner, Episodes(2), options).fit() for learner in (plain, uncalibrated)]
         first, second = ([float(r["ssl"]) for r in run] for run in runs)
         # Merging takes the samples in another order, which rounds differently.
@@ -274,7 +280,7 @@ def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> Non
     ("acts", "options"),
     [
         (False, {}),
-        (False, {"factor_network": "parameter", "isotropy": 0.3}),
+        (False, {"factor_network": "parameter", **isotropy(0.3)}),
         (True, {"gamma": 1.0}),
         (True, {"statistics": "task"}),
         (True, {"weights": "task"}),
@@ -310,7 +316,7 @@ def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
 
 
 def test_isotropy_without_factors_for_the_plain_objective() -> None:
-    learner = SelfSupervised(**parts(SimCLR()), standardise=True, isotropy=0.3)
+    learner = SelfSupervised(**parts(SimCLR()), standardise=True, **isotropy(0.3))
     for step in range(2):
         outcome = learner(episode(seed=step))
         ssl = outcome.metrics["ssl"].item()
@@ -350,13 +356,13 @@ def test_training_with_isotropy_lowers_it(seed_offset: int) -> None:
     """Without, the features spread about as unevenly as what the views share; the mean of three runs, far apart."""
     options = TrainerOptions(steps=20, lr=1e-2, log_every=10)
     ends = {
-        isotropy: np.mean(
+        weight: np.mean(
             [
-                EpisodicTrainer(tc2(isotropy=isotropy, seed=seed), Brightness(seed), options).fit()[-1]["isotropy"]
+                EpisodicTrainer(tc2(seed=seed, **isotropy(weight)), Brightness(seed), options).fit()[-1]["isotropy"]
                 for seed in (seed_offset, seed_offset + 100, seed_offset + 200)
             ]
         )
-        for isotropy in (0.0, 0.3)
+        for weight in (0.0, 0.3)
     }
     assert ends[0.3] < 0.6 * ends[0.0]
 
@@ -412,7 +418,7 @@ def test_the_calibrator_is_meta_learned() -> None:
         {"control": "random-projection"},
         {"where": "projector"},
         {"outer_on": "query"},
-        {"isotropy": 0.0},
+        isotropy(0.3),
         {"standardise": False},
         {"gamma": 1.0},
         {"steps": 0},

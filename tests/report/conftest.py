@@ -16,7 +16,7 @@ SETTINGS = {
     "data": {"image_size": 16},
     "encoder": {"width": 8},
     "episode": {"batch": 16},
-    "calibration": {"factors": 4},
+    "calibration": {"factors": 4, "adapt": "shared"},  # whose features at test time have factors and weights
     "trainer": {"steps": 4, "log_every": 1, "warmup": 0.25},
     "transfer": {
         "targets": ["digits:meta-test", "digits:meta-validation"],

@@ -59,7 +59,10 @@ def test_what_compare_refuses_stands_in_its_section(folders: list[Path], copy: P
 
 def test_methods_are_grouped_and_ordered(folders: list[Path]) -> None:
     methods = read_methods([folders[4], folders[2], folders[0], folders[3], folders[2]])
-    assert [(m.name, [f.seed for f in m.folders]) for m in methods] == [("simclr", [0, 1]), ("simclr+tc2", [0, 2])]
+    assert [(m.name, [f.seed for f in m.folders]) for m in methods] == [
+        ("simclr", [0, 1]),
+        ("simclr+tc2(shared)", [0, 2]),
+    ]
 
 
 def test_lines_of_a_log_that_are_no_records_are_passed_over(copy: Path) -> None:

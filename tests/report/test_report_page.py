@@ -187,8 +187,8 @@ def test_the_transfer_table_is_the_mean_and_interval_over_seeds_of_the_files(tre
     found = tables(by_id(tree, "transfer"))
     headings, lines = next(found[caption] for caption in found if caption.startswith("Accuracy in %"))
     assert headings[1:] == [
-        "simclr+tc2: encoder",
-        "simclr+tc2: calibrated",
+        "simclr+tc2(shared): encoder",
+        "simclr+tc2(shared): calibrated",
         "simclr: encoder",
         "random encoder",
         "raw pixels",
@@ -198,8 +198,8 @@ def test_the_transfer_table_is_the_mean_and_interval_over_seeds_of_the_files(tre
         target = next(t for t in ("digits:meta-test", "digits:meta-validation") if line[0].startswith(t))
         assert "2-way 1-shot, cosine, 8 episodes" in line[0]
         for heading, cell in zip(headings[1:], line[1:], strict=True):
-            method, _, features = heading.partition(": ") if ":" in heading else ("simclr+tc2", "", heading)
-            which = [f for f in folders if f.name.startswith("tc2" if method == "simclr+tc2" else "none")]
+            method, _, features = heading.partition(": ") if ":" in heading else ("simclr+tc2(shared)", "", heading)
+            which = [f for f in folders if f.name.startswith("tc2" if method == "simclr+tc2(shared)" else "none")]
             measured = [r for f in which for r in rows[f] if (r["target"], r["features"]) == (target, features)]
             means = [100 * r["mean"] for r in measured]
             text = f"{statistics.fmean(means):.1f} ± {statistics.fmean(100 * r['ci95'] for r in measured):.1f}"
@@ -252,7 +252,7 @@ def test_the_map_holds_a_thumbnail_of_every_image_on_it(tree: Node) -> None:
     assert n == 180  # three classes of meta-test, 60 images each
     assert len(by_id(tree, "map").all("use")) == n
     views = [(view["encoder"], view["projection"]) for view in data["views"]]
-    assert {("simclr+tc2, seed 0", "PCA"), ("simclr, seed 0", "t-SNE")} <= set(views)
+    assert {("simclr+tc2(shared), seed 0", "PCA"), ("simclr, seed 0", "t-SNE")} <= set(views)
     for view in data["views"]:
         assert len(view["xy"]) == n
         assert all(0 <= x <= data["width"] and 0 <= y <= data["height"] for x, y in view["xy"])

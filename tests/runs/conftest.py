@@ -17,7 +17,7 @@ SETTINGS = {
     "data": {"image_size": 16, "split": "all"},
     "encoder": {"name": "conv4", "width": 8},
     "episode": {"batch": 8, "tasks": 2},
-    "calibration": {"factors": 3, "inner_steps": 1},
+    "calibration": {"factors": 3, "inner_steps": 1, "adapt": "shared"},  # so that its calibrator is read at test time
     "views": {"recipe": "none"},
     "trainer": {"steps": 3, "checkpoint_every": 1, "log_every": 1},
     "transfer": {"way": [2], "shot": [1], "query": 2, "episodes": 3, "heads": ["cosine"], "allow_seen": True},

@@ -15,9 +15,9 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
     """``log(K ‖C‖²_F / s²)``: 0 when samples use all factors equally, independently, and alike in all their views.
 
     C is the covariance of the codes ``z Vᵀ`` over all samples and views, and s the variance that views of a sample share, the
-    trace of the covariance between two of them. `orthogonality` keeps the factors apart as directions; this keeps them apart as
-    *causes*: independent factors vary independently over the samples. It is the one part of calibration that asks something
-    of the encoder.
+    trace of the covariance between two of them. `metatc2.calibration.orthogonality` keeps factors apart as directions; this
+    keeps them apart as *causes*: independent factors vary independently over the samples. It is no part of calibration: it asks
+    something of the encoder, whatever calibrates it.
 
     ``(s / ‖C‖_F)²`` is the participation ratio ``tr(C)² / ‖C‖²_F``, an effective number of factors, of which only shared
     variance counts: a direction that the views do not share is noise, and is asked to be small, where whitening would have it
@@ -30,7 +30,7 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
         z: ``(..., samples, views, d)``, of all tasks. With one view all variance is shared.
         factors: V ``(K, d)``, orthonormal rows; no gradient flows into them, for the encoder is calibrated to the factors and
             not the factors to the encoder: principal axes would satisfy half of the loss and change nothing. Without factors
-            V is the identity, and the loss decorrelates the representation itself .
+            V is the identity, and the loss is of the representation itself.
 
     >>> corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> alike = corners[:, None].expand(4, 2, 2)                        # two causes, the same in both views

@@ -1,0 +1,33 @@
+"""Keys and values of earlier configurations, and what is written in their place now."""
+
+from __future__ import annotations
+
+ISOTROPY = "isotropy is a regularizer of its own"
+# By dotted key.
+FORMER_KEYS = {
+    "calibration.isotropy": f"{ISOTROPY} now: write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as "
+    "regularizer.weight; the TC² that had it is calibration.adapt = 'shared'",
+}
+# By dotted key and value.
+FORMER_VALUES = {
+    ("calibration.name", "decorrelate"): f"{ISOTROPY} now: write --calibration standardise --regularize isotropy "
+    "(calibration.name = 'standardise', regularizer.name = 'isotropy')",
+}
+
+
+def former_key(name: str) -> str | None:
+    """What to write in place of a key that there was; None of any other.
+
+    >>> former_key("calibration.isotropy").partition(":")[0]
+    'isotropy is a regularizer of its own now'
+    """
+    return FORMER_KEYS.get(name)
+
+
+def former_value(name: str, value: object) -> str | None:
+    """What to write in place of a value that a key could have; None of any other.
+
+    >>> former_value("calibration.name", "decorrelate")[:36], former_value("calibration.name", "tc2")
+    ('isotropy is a regularizer of its own', None)
+    """
+    return FORMER_VALUES.get((name, value)) if isinstance(value, str) else None
