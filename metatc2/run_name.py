@@ -12,7 +12,7 @@ LONGEST = 120  # bytes of a folder's name: file systems take 255, encrypted ones
 
 
 def default_folder(task: str, config: Config) -> Path:
-    """``runs/TASK-METHOD-CALIBRATION-sSEED`` (method: objective or learner), next to where the command is run.
+    """``runs/TASK-METHOD-CALIBRATION[-REGULARIZER]-sSEED`` (method: objective or learner), next to where the command is run.
 
     Of the task, letters, digits, dots and dashes are taken over. A long one is cut at its front, since paths differ at
     their end, and told apart from others by eight digits of its checksum.
@@ -23,7 +23,8 @@ def default_folder(task: str, config: Config) -> Path:
     True
     """
     method = config.objective.name if config.learner.name == "ssl" else config.learner.name
-    end = _safe(f"{method}-{config.calibration.name}-s{config.trainer.seed}")
+    asked = "" if config.regularizer.name == "none" else f"-{config.regularizer.name}"
+    end = _safe(f"{method}-{config.calibration.name}{asked}-s{config.trainer.seed}")
     stem = _safe(Path(task).stem if task.endswith(".toml") else task) or "run"
     room = LONGEST - len(end.encode()) - 1
     if len(stem.encode()) > room:

@@ -144,7 +144,7 @@ def test_settings_of_the_outer_loss_reach_tc2_whose_tasks_adapt() -> None:
     usual = build_learner(config(*TASK), 1, 28)
     assert isinstance(usual, TaskTC2)
     assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (1.0, "task", "whole", False)
-    assert (usual.calibrator.weights, usual.calibrator_lr) == ("task", 2e-2)
+    assert (usual.calibrator.weights, usual.calibrator_lr) == ("linear", 2e-2)
     assert usual.calibrator.log_rate.exp().tolist() == pytest.approx([1.0] * 18)
     chosen = ["gamma=0.5", "statistics=episode", "outer_on=others", "standardise=true", "lr=0.5", "inner_lr=0.2"]
     weighed = ["weights=sample", "sparsity=0.1", "orthogonality=0.2", "reconstruction=0.3"]

@@ -174,9 +174,12 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     # K is left to the encoder's width, here 8: six factors.
     small = ["--set", "encoder.width=8", "episode.batch=32"]
     assert call(*words, "c", "--calibration", "standardise", "--regularize", "isotropy", *small) == 0
-    assert call(*words, "d", *small) == 0
+    assert call(*words, "d", "--calibration", "tc2", *small) == 0
+    assert call(*words, "usual", *small) == 0
     assert call(*words, "e", "--regularize", "sigreg", *small, "calibration.adapt=shared") == 0
-    control, own, shared = (load_run(Path(run)) for run in ("c", "d", "e"))
+    control, own, shared, usual = (load_run(Path(run)) for run in ("c", "d", "e", "usual"))
+    # Where the command says nothing, what helps where tasks do not differ.
+    assert (usual.config.calibration.name, usual.config.regularizer.name) == ("none", "isotropy")
     assert (control.config.calibration.name, control.config.regularizer.name) == ("standardise", "isotropy")
     assert (own.config.calibration.adapt, own.config.regularizer.name) == ("task", "none")
     with safe_open(Path("d") / "calibrator.safetensors", framework="pt") as kept:

@@ -29,12 +29,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "episode": {
         **{"tasks": 4, "batch": 256, "support": 0.5, "assign": "random"},
-        **{"tasks_differ_by": "nothing", "recipes": "drawn", "level": "one-more"},
+        **{"tasks_differ_by": "nothing", "recipes": "drawn", "level": "one-more", "kinds": None},
         **{"meta_batch": 4, "way": 5, "way_most": None, "shot": 1, "shot_most": None, "query": 15},
         **{"replacement": True, "augment": False},
     },
-    "encoder": {"name": "conv4", "width": None},
-    "head": {"projector_hidden": 256, "projector_out": 128, "projector_layers": 2, "predictor_hidden": 128},
+    "encoder": {"name": "conv4", "width": None, "one_a_kind": False},
+    "head": {
+        **{"projector_hidden": 256, "projector_out": 128, "told": None, "projector_layers": 2, "predictor_hidden": 128}
+    },
     "objective": {"name": "simclr", "options": {}, "momentum": 0.99},
     "calibration": {
         **{"name": "none", "adapt": "task", "factors": None, "where": "backbone", "form": "add"},
@@ -46,6 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "regularizer": {"name": "none", "weight": None},
     "learner": {
+        **{"aggregate": None},
         **{"name": "ssl", "inner_optimizer": None, "inner_lr": None, "inner_steps": None, "test_steps": None},
         **{"inner_clip": 0.0, "adjoint": None, "last_steps": 1, "samples": 64, "adapt": (), "freeze": ()},
         **{"norm": "batch", "at_once": 1, "shared_head": False},
@@ -64,7 +67,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 # What is unset, as each kind of TC² has it.
 SETTLED: dict[str, dict[str, Any]] = {
     "task": {
-        **{"weights": "task", "standardise": False, "inner_lr": 1.0, "inner_clip": 0.0, "gamma": 1.0, "sparsity": 0.0},
+        **{
+            "weights": "linear",
+            "standardise": False,
+            "inner_lr": 1.0,
+            "inner_clip": 0.0,
+            "gamma": 1.0,
+            "sparsity": 0.0,
+        },
         **{"statistics": "task", "lr": 2e-2},
     },
     "shared": {

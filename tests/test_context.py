@@ -18,7 +18,6 @@ from metatc2.calibration import TaskCalibrator
 from metatc2.context import ContextEncoder, adapt_to_pairs
 from metatc2.data import ImageStore, load
 from metatc2.data.pairs import MOST_PAIRS, Pairs, read_pairs
-from metatc2.diagnose_command import _learner
 from metatc2.errors import InputError
 from metatc2.heads import Predictor, Projector
 from metatc2.inner import InnerLoop
@@ -29,6 +28,7 @@ from metatc2.objectives import build_objective
 from metatc2.report.folders import read_methods
 from metatc2.report.sections import transfer_results
 from metatc2.runs import load_run, transfer
+from metatc2.trained_learner import trained_learner
 from metatc2.transfer import Run, Target, compare, evaluate, read_results, transfer_matrices
 
 from .command_line import call
@@ -211,7 +211,7 @@ def test_a_loaded_run_adapts_as_the_learner_that_was_trained(
     path = pretrained(tmp_path / "run", *options, objective=objective)
     assert call("export", str(path), str(tmp_path / "hub")) == 0
     found = load_run(path)
-    trained = _learner(found)
+    trained = trained_learner(found)
     assert isinstance(trained, TaskTC2)
     assert trained.sensitivity > 0
     if trained.objective.momentum:  # a file holds none: the online branch stands for it

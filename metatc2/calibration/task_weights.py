@@ -52,7 +52,7 @@ class TaskCalibrator(nn.Module):
         dim: int,
         factors: int,
         *,
-        weights: WeightScope = "task",
+        weights: WeightScope = "linear",
         rate: float = 1.0,
         orthogonality: float = 1.0,
         sparsity: float = 0.0,

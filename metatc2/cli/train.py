@@ -53,17 +53,18 @@ def pretrain(
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
         objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
-        calibration: none (plain objective), standardise and tasks (controls), or tc2, the default: weights that each task
-            adapts, or with --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none
-            with more --steps. Learners on labelled tasks take tc2 or none, their default.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2: weights that each task adapts, or with
+            --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
+            --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
+            Learners on labelled tasks take tc2 or none.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, isotropy, sigreg or
-            visreg; by default none.
+            visreg.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated; by default the learner's choice.
         steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
             those of the old length, later ones follow the learning rates of a run of the new length.
         seed: Seed of everything random; by default 0.
-        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION-sSEED.
+        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
         encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
@@ -96,14 +97,25 @@ def pretrain(
             "encoder.name": encoder,
         }
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
-        default = f"calibration.name={'none' if labelled else 'tc2'}"
-        config = override(override(read_task(task), [default, *set]), assignments, where="command line")
+        usual = [] if labelled else _usual(calibration, regularize, set)
+        config = override(override(read_task(task), [*usual, *set]), assignments, where="command line")
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
     with ended_by_signal() as stop:
         done = begin(stop)
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
+
+
+def _usual(calibration: str | None, regularize: str | None, assignments: tuple[str, ...]) -> list[str]:
+    """What an objective is trained with where the command does not say."""
+    set_keys = {word.partition("=")[0].strip() for word in assignments}
+    if calibration is None and any(key.startswith("calibration.") for key in set_keys):
+        return ["calibration.name=tc2"]  # its settings are given
+    told = {"head.told", "learner.aggregate", "encoder.one_a_kind"} & set_keys
+    named = any(key.startswith("regularizer.") for key in set_keys)
+    # What helps where tasks do not differ; see docs/evidence.md.
+    return [] if calibration is not None or regularize is not None or named or told else ["regularizer.name=isotropy"]
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

@@ -13,7 +13,7 @@ from metatc2.errors import InputError
 # What is unset means another thing where each task has weights of its own and where all share one calibrator.
 _UNSET: Mapping[str, Mapping[str, Any]] = {
     "task": {
-        "weights": "task",
+        "weights": "linear",
         "standardise": False,
         "inner_lr": 1.0,
         "inner_clip": 0.0,
@@ -67,7 +67,7 @@ class CalibrationConfig(Section):
     form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
     factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
     weights: Literal["sample", "task", "linear"] | None = setting(
-        None, "one weight a factor, weights of each sample, or a linear map; unset: task, with adapt = shared sample"
+        None, "one weight a factor, weights of each sample, or a linear map; unset: linear, with adapt = shared sample"
     )
     control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
     standardise: bool | None = setting(

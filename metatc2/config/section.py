@@ -46,7 +46,7 @@ def section_keys(section: type[Section]) -> tuple[Key, ...]:
 
     >>> from metatc2.config.schema import EncoderConfig
     >>> [key.name for key in section_keys(EncoderConfig)]
-    ['encoder.name', 'encoder.width']
+    ['encoder.name', 'encoder.width', 'encoder.one_a_kind']
     """
     hints = get_type_hints(section)
     prefix = section.__name__.removesuffix("Config").lower()

@@ -26,8 +26,8 @@ def in_words(config: Config) -> list[str]:
     ...     print(sentence)
     The encoder conv4 was pre-trained on glyphs, split meta-train, with SimCLR on views of the recipe glyphs: 600 steps of
     256 images, each batch cut into 4 tasks, with AdamW at a peak learning rate of 0.002.
-    TC² calibrates the encoder's output: factors for three quarters of its width that all tasks share, one weight a factor that
-    each task adapts by 3 inner steps of sgd, differentiated by unroll.
+    TC² calibrates the encoder's output: factors for three quarters of its width that all tasks share, a linear weight
+    network that each task adapts by 3 inner steps of sgd, differentiated by unroll.
     """
     trainer, encoder = config.trainer, config.encoder
     width = f" of width {encoder.width}" if encoder.width else ""
@@ -98,7 +98,9 @@ def _calibration(config: Config) -> str:
     adapt = c.adapt if config.learner.name == "ssl" else "shared"
     weights = c.settled(adapt)["weights"]
     if adapt == "task":
-        of = "one weight a factor" if weights == "task" else "weights by sample"
+        of = {"task": "one weight a factor", "sample": "weights by sample", "linear": "a linear weight network"}[
+            weights
+        ]
         return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
     told = (
         f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where} by one calibrator for all tasks: {factors}, weights "
