@@ -183,7 +183,7 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     assert (control.config.calibration.name, control.config.regularizer.name) == ("standardise", "isotropy")
     assert (own.config.calibration.adapt, own.config.regularizer.name) == ("task", "none")
     with safe_open(Path("d") / "calibrator.safetensors", framework="pt") as kept:
-        assert (own.path, kept.get_tensor("basis").shape) == (Path("d"), (6, 8))
+        assert (own.path, kept.get_tensor("calibrator.basis").shape) == (Path("d"), (6, 8))
     assert shared.config.regularizer.name == "sigreg"
     assert shared.calibrator.average_factors.shape == (6, 8)  # type: ignore[union-attr]
 

@@ -252,7 +252,8 @@ class Config:
 
     >>> Config(episode=EpisodeConfig(tasks=2)).episode
     EpisodeConfig(tasks=2, batch=256, support=0.5, assign='random', tasks_differ_by='nothing', recipes='drawn',
-    level='one-more', kinds=None, meta_batch=4, way=5, way_most=None, shot=1, shot_most=None, query=15, replacement=True, augment=False)
+    level='one-more', kinds=None, meta_batch=4, way=5, way_most=None, shot=1, shot_most=None, query=15, replacement=True,
+    augment=False)
     >>> EpisodeConfig(tasks=3)
     Traceback (most recent call last):
     metatc2.errors.InputError: episode.batch = 256 cannot be cut into episode.tasks = 3 equal tasks of at least 2
