@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
 import metatc2.calibration
 from metatc2.errors import InputError
-from metatc2.objectives import center_loss, scale_loss, shape_loss, sigreg
+from metatc2.learners import SelfSupervised
+from metatc2.objectives import SimCLR, center_loss, scale_loss, shape_loss, sigreg
 from metatc2.objectives.regularizers import REGULARIZERS, Isotropy, ScaleShape, SIGReg, build_regularizer, isotropy
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +36,33 @@ def standard(z: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(rows)).view(z.shape)
 
 
-def test_isotropy_is_that_of_calibration_on_standardized_features() -> None:
+def test_isotropy_is_that_of_what_it_is_given_which_learners_standardize() -> None:
     z = draw()
     assert metatc2.calibration.isotropy is isotropy
-    torch.testing.assert_close(Isotropy()(z, 0), isotropy(standard(z)), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(Isotropy()(z, 0), isotropy(metatc2.calibration.standardise(z)))
+    assert Isotropy()(z, 0) == isotropy(z)
+    assert {name: build_regularizer(name).standardized for name in REGULARIZERS} == {
+        "isotropy": True,
+        "sigreg": False,
+        "visreg": False,
+    }
+    for standardise in (False, True):
+        learner = SelfSupervised(
+            nn.Identity(),
+            SimCLR(),
+            projector=nn.Identity(),
+            standardise=standardise,
+            regularizer=Isotropy(),
+            weight=0.5,
+        )
+        learner.scale.fill_(2.0)
+        seen = metatc2.calibration.standardise(z) if standardise else z  # as `branches` has it
+        expected = isotropy(standard(z))
+        torch.testing.assert_close(learner.regularize(seen), expected, rtol=1e-3, atol=1e-3)
+        learner.regularizer = SIGReg(slices=8)
+        assert learner.regularize(seen) == SIGReg(slices=8)(seen, 0)
     assert Isotropy()(z, 0) == Isotropy()(z, 9)  # nothing is random
-    assert Isotropy()(draw(samples=500), 0) < Isotropy()(draw(samples=500)[..., :1].expand(-1, -1, -1, 4), 0) - 1
+    many = standard(draw(samples=500))
+    assert Isotropy()(many, 0) < Isotropy()(many[..., :1].expand(-1, -1, -1, 4), 0) - 1
 
 
 def test_sigreg_is_the_statistic_of_each_view_over_n() -> None:

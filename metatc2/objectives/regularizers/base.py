@@ -56,7 +56,7 @@ def over_episode(z: Tensor) -> Tensor:
     >>> over_episode(torch.rand(2, 3, 2, 4)).square().mean().round().item()
     1.0
     """
-    flat = standardised(_checked(z).flatten(0, 2))
+    flat = standardised(checked(z).flatten(0, 2))
     back: Tensor = flat.unflatten(0, z.shape[:3])
     return back
 
@@ -77,10 +77,15 @@ def by_view(z: Tensor) -> Tensor:
     >>> by_view(torch.zeros(3, 8, 2, 4)).shape
     torch.Size([2, 24, 4])
     """
-    return _checked(z).flatten(0, 1).transpose(0, 1)
+    return checked(z).flatten(0, 1).transpose(0, 1)
 
 
-def _checked(z: Tensor) -> Tensor:
+def checked(z: Tensor) -> Tensor:
+    """The representation, if it is of shape ``(tasks, samples, views, d)``.
+
+    Raises:
+        InputError: if the shape is another.
+    """
     if z.ndim != 4:
         raise InputError(f"a representation must be of shape (tasks, samples, views, d), found {tuple(z.shape)}")
     return z

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.numerics import upcast
-from metatc2.objectives.regularizers.base import Regularizer
+from metatc2.objectives.regularizers.base import Regularizer, checked
 
 _UNSHARED = 0.1  # how much variance that views do not share counts
 
@@ -68,5 +68,5 @@ class Isotropy(Regularizer):
 
     def forward(self, z: Tensor, step: int) -> Tensor:
         """Of the representation ``(tasks, samples, views, d)``: a scalar, at best 0."""
-        with upcast(z) as (z,):
+        with upcast(checked(z)) as (z,):
             return isotropy(z)
