@@ -163,3 +163,11 @@ class RegularizerConfig(Section):
     weight: float | None = setting(
         None, "its weight, in the objective's pull; unset: the regularizer's own", at_least=0, ceiling=LARGEST
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name == "none" and self.weight is not None:
+            raise InputError(
+                f"regularizer.weight is {self.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg or "
+                "visreg), or leave the weight out"
+            )
