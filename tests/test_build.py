@@ -77,7 +77,7 @@ def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_na
     words = SHARED if calibration == "shared" else (f"calibration.name={calibration}",)
     without, usual, weighed = (
         build_learner(config(*words, *more), 1, 28)
-        for more in (("regularizer.weight=0.3",), ISOTROPY, (*ISOTROPY, "regularizer.weight=0.3"))
+        for more in ((), ISOTROPY, (*ISOTROPY, "regularizer.weight=0.3"))
     )
     assert isinstance(without, SelfSupervised)
     assert isinstance(usual, SelfSupervised)
@@ -85,6 +85,8 @@ def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_na
     assert (without.regularizer, without.weight) == (None, 0.0)
     assert isinstance(usual.regularizer, Isotropy)
     assert (usual.weight, weighed.weight) == (Isotropy.weight, 0.3)
+    with pytest.raises(InputError, match="there is no regularizer; name one"):
+        config(*words, "regularizer.weight=0.3")
 
 
 @pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])

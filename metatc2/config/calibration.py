@@ -168,6 +168,6 @@ class RegularizerConfig(Section):
         super().__post_init__()
         if self.name == "none" and self.weight is not None:
             raise InputError(
-                f"regularizer.weight is {self.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg or "
-                "visreg), or leave the weight out"
+                f"regularizer.weight is {self.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg "
+                "or visreg), or leave the weight out"
             )
