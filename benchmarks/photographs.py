@@ -25,11 +25,13 @@ import torch
 from cells import Cell, identity, in_parallel, paired, quiet, trained_run
 from common import positive, refuse, write
 from matplotlib import pyplot as plt
-from torch import Tensor
+from torch import Tensor, nn
 
-from metatc2 import runs
+from metatc2.build import build_fresh_encoder
 from metatc2.data import load
+from metatc2.diagnostics import probe_factors
 from metatc2.trainer import TrainingDiverged
+from metatc2.transfer import extract, few_shot, knn, sample_episodes
 from metatc2.views import colour
 
 matplotlib.use("Agg")
@@ -65,9 +67,9 @@ TARGETS: dict[str, tuple[str, str]] = {
     "cifar10": ("knn", "its own classes, 20 neighbours"),
     "caltech101": ("few-shot", "85 other classes, 5-way 5-shot"),
     "pacs": ("few-shot", "5 other classes in 4 styles, 5-way 5-shot"),
-    "rotation": ("linear", "turned by 0, 90, 180 or 270 degrees"),
-    "hue": ("linear", "hue shifted by 0, 1/4, 1/2 or 3/4 turn"),
-    "style": ("linear", "photo, art, cartoon or sketch"),
+    "rotation": ("probe", "turned by 0, 90, 180 or 270 degrees"),
+    "hue": ("probe", "hue shifted by 0, 1/4, 1/2 or 3/4 turn"),
+    "style": ("probe", "photo, art, cartoon or sketch"),
 }
 USUAL = ("cifar10", "caltech101", "pacs")
 THROWN_AWAY = ("rotation", "hue", "style")
@@ -220,31 +222,61 @@ def measure(cell: Cell, path: Path) -> str:
         path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
         return f"diverged: {error}"
     data = Path(cell.config.data.source.removeprefix("npz:")).parent
-    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds, "accuracy": {}, "controls": {}}
-    for target, (protocol, _) in {**TARGETS, "held-out": ("knn", "")}.items():
-        options: dict[str, Any] = (
-            {"way": (5,), "shot": (5,), "episodes": 600, "query": 15} if protocol == "few-shot" else {}
-        )
-        rows = runs.transfer(
-            run,
-            targets=(f"npz:{data / target}.npz",),
-            protocols=(protocol,),
-            allow_seen=True,
-            heads=("cosine",),
-            **options,
-        )
-        for row in rows:
-            if row.features == "encoder":
-                found["accuracy"][target] = row.mean
-            elif row.features != "calibrated":
-                found["controls"].setdefault(target, {})[row.features] = row.mean
-    path.write_text(json.dumps(found))
-    shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in found["accuracy"].items())
+    accuracy = transferred(run.encoder, data)
+    path.write_text(json.dumps({"identity": identity(cell.config), "seconds": run.seconds, "accuracy": accuracy}))
+    shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in accuracy.items())
     return f"{run.seconds:.0f} s; {shown}"
+
+
+def transferred(encoder: nn.Module, data: Path) -> dict[str, float]:
+    """Accuracy on every target, of frozen features.
+
+    Args:
+        encoder: images ``(N, 3, 32, 32)`` in [0, 1] to ``(N, d)``.
+        data: folder of the archives.
+    """
+    found = {}
+    for target, (protocol, _) in {**TARGETS, "held-out": ("knn", "")}.items():
+        store = load(f"npz:{data / target}.npz")
+        features = extract(encoder, store.images)
+        if protocol == "few-shot":
+            drawn = sample_episodes(
+                store.labels, way=5, shot=5, query=15, episodes=600, generator=torch.Generator().manual_seed(0)
+            )
+            found[target] = float(few_shot(features, drawn, "cosine").mean())
+            continue
+        train, test = store.rows("train"), store.rows("test")
+        if protocol == "knn":
+            answers = knn(features[train], store.labels[train], features[test], store.labels[test], k=20)
+            found[target] = float(answers.double().mean())
+            continue
+        probes = probe_factors(
+            features[train],
+            store.labels[train, None].double(),
+            features[test],
+            store.labels[test, None].double(),
+            (target,),
+            ("categorical",),
+            generator=torch.Generator().manual_seed(0),
+        )
+        found[target] = probes.mean
+    return found
+
+
+def untrained(folder: Path, data: Path, seeds: int) -> None:
+    """The same of pixels and of encoders before any step; to ``controls.json``."""
+    quiet()
+    rows: list[dict[str, Any]] = [{"control": "raw pixels", "seed": 0, "accuracy": transferred(nn.Flatten(), data)}]
+    for seed in range(seeds):
+        encoder = build_fresh_encoder(Point("simclr", "plain", seed).cell(folder, data).config, 3, SIZE)
+        rows.append({"control": "random encoder", "seed": seed, "accuracy": transferred(encoder, data)})
+    (folder / "controls.json").write_text(json.dumps(rows))
 
 
 def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
     """What a part of the study asks for, seed by seed."""
+    if part == "controls":
+        return []
     if part == "search":
         return [Point("simclr", "plain", 100, lr, temperature) for lr, temperature in SEARCH]
     objectives = ("simclr",) if part == "main" else tuple(name for name in OBJECTIVES if name != "simclr")
@@ -254,7 +286,7 @@ def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
 
 def best(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Learning rate and temperature that were best for the plain objective on held-out training images."""
-    own = [r for r in rows if r.get("seed") == 100]
+    own = [r for r in rows if r.get("seed") == 100 and "arm" in r]
     if not own:
         return SEARCH[0]
     chosen = max(own, key=lambda r: r["accuracy"]["held-out"])
@@ -273,10 +305,13 @@ def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
         if file.exists() and (found := json.loads(file.read_text())).pop("identity") == identity(cell.config):
             at = {key: getattr(point, key) for key in ("objective", "arm", "seed", "lr", "temperature")}
             rows.append({**at, **_rounded(found)})
-    return rows
+    controls = folder / "controls.json"
+    return rows + (_rounded(json.loads(controls.read_text())) if controls.exists() else [])
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return round(value, 4) if isinstance(value, float) else value
@@ -287,7 +322,7 @@ def select(rows: Sequence[Mapping[str, Any]], arm: str, objective: str = "simclr
     return {
         r["seed"]: r
         for r in rows
-        if r.get("arm") == arm and r["objective"] == objective and r["seed"] != 100 and "accuracy" in r
+        if r.get("arm") == arm and r.get("objective") == objective and r["seed"] != 100 and "accuracy" in r
     }
 
 
@@ -349,15 +384,12 @@ def table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
             groups = [f"{100 * np.mean([score(r, targets) for r in own]):.1f}" for targets in GROUPS.values()]
             told = "yes" if ARMS[arm].told else ""
             lines.append(f"| {arm} | {told} | {' | '.join([*means, *groups])} | {len(own)} |")
-    controls = [r["controls"] for r in rows if r.get("controls")]
     for name in ("random encoder", "raw pixels"):
-        cells = [
-            f"{100 * np.mean([c[t][name] for c in controls if name in c.get(t, {})]):.1f}"
-            if any(name in c.get(t, {}) for c in controls)
-            else "–"
-            for t in TARGETS
-        ]
-        lines.append(f"| {name} | | {' | '.join(cells)} | – | – | – |")
+        own = [r for r in rows if r.get("control") == name]
+        if own:
+            means = [f"{100 * np.mean([score(r, (t,)) for r in own]):.1f}" for t in TARGETS]
+            groups = [f"{100 * np.mean([score(r, targets) for r in own]):.1f}" for targets in GROUPS.values()]
+            lines.append(f"| {name} | | {' | '.join([*means, *groups])} | {len(own)} |")
     return "\n".join(lines)
 
 
@@ -413,7 +445,7 @@ def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10, caltech101 and pacs")
-    parser.add_argument("--part", choices=("search", "main", "objectives"), default="main")
+    parser.add_argument("--part", choices=("controls", "search", "main", "objectives"), default="main")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
@@ -424,6 +456,8 @@ def main() -> None:
     made = (given.runs / "archives").resolve()
     if not given.collect:
         prepare(given.data, made)
+        if given.part == "controls":
+            untrained(given.runs, made, given.seeds)
         recipe = best(gather(given.runs, made))
         wanted = {}
         for point in points(given.part, given.seeds, recipe):
