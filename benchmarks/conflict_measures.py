@@ -35,7 +35,7 @@ STEPS, EPISODES, RESPLITS = 100, 4, 39
 LEVELS = ("same", "one-more", "contradiction", "per-sample")
 WIDTHS = (8, 16, 32, 64)
 WIDTH = 32
-MOST_ADAPTED = 3
+MOST_ADAPTED = 1
 ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2",)}
 FIGURES = ("ratio", "difference", "C", "T", "cosine")
 
