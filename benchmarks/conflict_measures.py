@@ -122,11 +122,9 @@ def points(seeds: int) -> list[Point]:
     every = []
     for seed in range(seeds):
         every += [Point(level, "one head", WIDTH, seed) for level in LEVELS]
-        every += [
-            Point(level, "one head", w, seed) for level in ("one-more", "contradiction") for w in WIDTHS if w != WIDTH
-        ]
+        every += [Point("one-more", "one head", w, seed) for w in WIDTHS if w != WIDTH]
         # Tasks that adapt before every gradient take ten times as long.
-        every += [Point(level, "TC²", WIDTH, seed) for level in LEVELS[:3] if seed < MOST_ADAPTED]
+        every += [Point(level, "TC²", WIDTH, seed) for level in ("same", "one-more") if seed < MOST_ADAPTED]
     return every
 
 

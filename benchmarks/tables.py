@@ -16,11 +16,15 @@ from typing import Any
 
 from ablation import table as ablation
 from common import refuse
+from conflict import capacity_table, levels_table, objectives_table, versus_table
+from conflict_measures import table as conflict_measures
 from evidence import OURS, titled
 from evidence import table as evidence
 from gradient_parity import table as gradient_parity
 from mechanism import correlations_table, differences_table
 from mechanism import table as mechanism
+from photographs import effects_table
+from photographs import table as photographs
 from recovery import table as recovery
 from robustness import table as robustness
 from spectrum import differences_table as spectrum_differences
@@ -170,6 +174,13 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "spectrum_differences": spectrum_differences,
     "recovery": recovery,
     "recovery_correlations": correlations_table,
+    "conflict": levels_table,
+    "conflict_objectives": objectives_table,
+    "conflict_capacity": capacity_table,
+    "conflict_delta_p": versus_table,
+    "conflict_measures": conflict_measures,
+    "photographs": photographs,
+    "photographs_effects": effects_table,
 }
 
 
@@ -180,8 +191,12 @@ SOURCES = {
     "mechanism_correlations": "mechanism",
     "recovery_correlations": "recovery",
     "spectrum_differences": "spectrum",
+    "conflict_objectives": "conflict",
+    "conflict_capacity": "conflict",
+    "conflict_delta_p": "conflict",
+    "photographs_effects": "photographs",
 }
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "evidence.md")
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
