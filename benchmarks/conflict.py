@@ -81,6 +81,7 @@ ARMS: dict[str, Arm] = {
     "isotropy, weight 0.3": Arm(_tasks("regularizer.name=isotropy", "regularizer.weight=0.3")),
     "SIGReg, weight 0.3": Arm(_tasks("regularizer.name=sigreg", "regularizer.weight=0.3")),
     "VISReg, weight 0.3": Arm(_tasks("regularizer.name=visreg", "regularizer.weight=0.3")),
+    "a linear map a task": Arm(_tasks("head.told=linear-map"), told=True),
     "separate encoders": Arm(_tasks("encoder.one_a_kind=true"), told=True),
     "TC² without inner steps": Arm(_tc2("calibration.inner_steps=0")),
     "TC², first order": Arm(_tc2("calibration.adjoint=first-order")),

@@ -1,6 +1,6 @@
-"""Write the tables of both README files from the committed results: every number in them has a script behind it.
+"""Write the tables of the pages from the committed results: every number in them has a script behind it.
 
-python benchmarks/tables.py            # rewrite what lies between the markers in README.md and benchmarks/README.md
+python benchmarks/tables.py            # rewrite what lies between the markers in the PAGES below
 python benchmarks/tables.py --check    # exit with status 1 if that would change anything
 """
 
@@ -196,7 +196,12 @@ SOURCES = {
     "conflict_delta_p": "conflict",
     "photographs_effects": "photographs",
 }
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "evidence.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    ROOT / "docs" / "measured.md",
+    ROOT / "docs" / "evidence.md",
+)
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

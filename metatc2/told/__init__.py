@@ -8,6 +8,7 @@ from metatc2.told.base import ToldProjector
 from metatc2.told.conditioned import ConditionedProjector
 from metatc2.told.fixed_masks import FixedMasks
 from metatc2.told.heads import TaskHeads
+from metatc2.told.linear_maps import LinearMaps
 from metatc2.told.masks import LearnedMasks
 from metatc2.told.random_masks import random_masks
 from metatc2.told.reader import TrunkAndHeads
@@ -20,6 +21,7 @@ __all__ = [
     "ConditionedProjector",
     "FixedMasks",
     "LearnedMasks",
+    "LinearMaps",
     "SeparateEncoders",
     "TaskHeads",
     "ToldProjector",

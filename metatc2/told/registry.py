@@ -15,6 +15,7 @@ from metatc2.told.base import ToldProjector
 from metatc2.told.conditioned import ConditionedProjector, How, On, Statistics
 from metatc2.told.fixed_masks import FixedMasks
 from metatc2.told.heads import TaskHeads
+from metatc2.told.linear_maps import LinearMaps
 from metatc2.told.masks import Form, LearnedMasks
 from metatc2.told.random_masks import random_masks
 from metatc2.told.split import split_masks
@@ -104,6 +105,15 @@ TOLD: dict[str, Build] = {
     "mask-sigmoid": _masks("sigmoid"),
     "mask-softmax": _masks("softmax"),
     "mask-sparse": _masks("sparse"),
+    "linear-map": lambda s: LinearMaps(
+        s.projector,
+        s.dim,
+        kinds=s.kinds,
+        factors=s.factors or max(1, 3 * s.dim // 4),
+        orthogonality=s.orthogonality,
+        speed=s.speed,
+        generator=s.generator,
+    ),
     "split": lambda s: FixedMasks(s.projector, split_masks(s.dim, s.kinds, s.shared)),
     "random-masks": lambda s: FixedMasks(s.projector, random_masks(s.dim, s.kinds, s.kept, generator=s.generator)),
 }
