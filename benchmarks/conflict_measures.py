@@ -36,7 +36,7 @@ LEVELS = ("same", "one-more", "contradiction", "per-sample")
 WIDTHS = (8, 16, 32, 64)
 WIDTH = 32
 MOST_ADAPTED = 1
-ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2",)}
+ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2", "calibration.weights=linear")}
 FIGURES = ("ratio", "difference", "C", "T", "cosine")
 
 

@@ -203,7 +203,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where a regularizer of the representation is not added; use "
             "--regularize none"
         )
-    for key in ("where", "look_ahead", "lr", "statistics"):
+    for key in ("where", "look_ahead", "lr", "statistics", "reconstruction", "outer_on"):
         if c.name == "tc2" and getattr(c, key) != getattr(usual, key):
             raise InputError(
                 f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
@@ -245,14 +245,14 @@ def _check_sizes(config: Config, objective: Objective) -> None:
     settled = c.settled()
     task = episode.batch // episode.tasks
     support = round(episode.support * task)
+    sides = []
     if c.name == "tc2" and (c.look_ahead or (settled["gamma"] and c.inner_steps)):
-        smallest, where = min(support, task - support) if c.look_ahead else support, "support side"
-    elif c.name == "tc2" and c.outer_on != "whole" and settled["statistics"] == "task":
-        smallest, where = task - support, "query side"
-    elif c.name in ("tc2", "tasks"):
-        smallest, where = task, "task"
-    else:
-        smallest, where = episode.batch, "batch"
+        sides.append((support, "support side"))
+    if c.name == "tc2" and (c.look_ahead or (c.outer_on != "whole" and settled["statistics"] == "task")):
+        sides.append((task - support, "query side"))
+    if c.name in ("tc2", "tasks"):
+        sides.append((task, "task"))
+    smallest, where = min(sides) if sides else (episode.batch, "batch")
     try:
         objective.check(smallest)
     except InputError as error:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from metatc2.config import Config
+from metatc2.data.rendering import FACTORS
 from metatc2.episodes import LEVELS
 from metatc2.errors import InputError
 from metatc2.heads import Projector
@@ -56,7 +57,7 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
         options: ``layers`` and ``norm_out`` of the `Projector`.
     """
     head, episode = config.head, config.episode
-    conditions = {"views": len(FAMILIES), "factor": 9, "domain": episode.kinds or 0, "nothing": 0}
+    conditions = {"views": len(FAMILIES), "factor": len(FACTORS), "domain": episode.kinds or 0, "nothing": 0}
     return ToldSettings(
         dim,
         head.projector_hidden,
@@ -105,9 +106,14 @@ def build_rival(
     ]
     if not asked:
         return None
-    if c.name not in ("none", "tasks"):
+    if c.name != "tasks":
         raise InputError(
-            f"{asked[0]} is a control without calibration, and calibration.name is {c.name!r}; use --calibration tasks"
+            f"{asked[0]} keeps tasks apart and calibrates nothing, and calibration.name is {c.name!r}; use --calibration tasks"
+        )
+    if chosen is not None and config.episode.tasks < 2:
+        raise InputError(
+            f"learner.aggregate = {chosen!r} combines the gradients of tasks, and episode.tasks is 1; cut the batch into 2 "
+            "or more"
         )
     if len(asked) > 1:
         raise InputError(f"{asked[0]} and {asked[1]} are two controls; use one at a time")

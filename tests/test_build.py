@@ -76,8 +76,7 @@ def test_every_calibration_has_its_learner() -> None:
 def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_named(calibration: str) -> None:
     words = SHARED if calibration == "shared" else (f"calibration.name={calibration}",)
     without, usual, weighed = (
-        build_learner(config(*words, *more), 1, 28)
-        for more in ((), ISOTROPY, (*ISOTROPY, "regularizer.weight=0.3"))
+        build_learner(config(*words, *more), 1, 28) for more in ((), ISOTROPY, (*ISOTROPY, "regularizer.weight=0.3"))
     )
     assert isinstance(without, SelfSupervised)
     assert isinstance(usual, SelfSupervised)

@@ -97,7 +97,7 @@ def pretrain(
             "encoder.name": encoder,
         }
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
-        usual = [] if labelled else _usual(calibration, regularize, set)
+        usual = [] if labelled else _usual(calibration, regularize, adjoint, set)
         config = override(override(read_task(task), [*usual, *set]), assignments, where="command line")
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
@@ -107,15 +107,20 @@ def pretrain(
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 
-def _usual(calibration: str | None, regularize: str | None, assignments: tuple[str, ...]) -> list[str]:
+def _usual(
+    calibration: str | None, regularize: str | None, adjoint: str | None, assignments: tuple[str, ...]
+) -> list[str]:
     """What an objective is trained with where the command does not say."""
-    set_keys = {word.partition("=")[0].strip() for word in assignments}
-    if calibration is None and any(key.startswith("calibration.") for key in set_keys):
+    keys = {word.partition("=")[0].strip() for word in assignments}
+    if calibration is not None:
+        return []
+    if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
+        return ["calibration.name=tasks"]  # controls that keep tasks apart
+    if adjoint is not None or any(key.startswith("calibration.") for key in keys):
         return ["calibration.name=tc2"]  # its settings are given
-    told = {"head.told", "learner.aggregate", "encoder.one_a_kind"} & set_keys
-    named = any(key.startswith("regularizer.") for key in set_keys)
+    named = regularize is not None or any(key.startswith("regularizer.") for key in keys)
     # What helps where tasks do not differ; see docs/evidence.md.
-    return [] if calibration is not None or regularize is not None or named or told else ["regularizer.name=isotropy"]
+    return [] if named else ["regularizer.name=isotropy"]
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

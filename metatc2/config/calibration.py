@@ -149,6 +149,13 @@ class CalibrationConfig(Section):
                         f"calibration.{key} belongs to the calibrator that all tasks share, and here each task has weights of "
                         "its own; leave it out, or set calibration.adapt = 'shared'"
                     )
+        if adapt == "shared" and self.name == "tc2":
+            for key, wrong in (("reconstruction", self.reconstruction != 0), ("weights", self.weights == "linear")):
+                if wrong:
+                    raise InputError(
+                        f"calibration.{key} = {getattr(self, key)!r} is for weights of each task's own, and here all tasks "
+                        "share one calibrator; leave it out, or set calibration.adapt = 'task'"
+                    )
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {key: _UNSET[adapt].get(key) if value is None else value for key, value in values.items()}
 

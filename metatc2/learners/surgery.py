@@ -23,7 +23,7 @@ class GradientSurgery(SelfSupervised):
     for all parameters of encoder and heads: with M tasks a step takes about ``(1 + 2 M) / 3`` times as long as a plain one
     and holds M gradients. It is not told what the tasks are.
 
-    `isotropy` and a projector's penalty are no task's: their gradient is added to what the aggregator gives.
+    A regularizer and a projector's penalty are no task's: their gradient is added to what the aggregator gives.
 
     Args:
         encoder, objective, options: as in `SelfSupervised`; `per_task` is always true.

@@ -13,12 +13,13 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised, Where
+from metatc2.learners.self_supervised import SelfSupervised, Where, is_told
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
 
 JudgedOn = Literal["whole", "query", "others"]
 Statistics = Literal["episode", "task"]
+SILENT = 1e-9  # of a gradient of the gates: the objective does not speak
 
 
 class TaskTC2(SelfSupervised):
@@ -77,6 +78,11 @@ class TaskTC2(SelfSupervised):
             regularizer=regularizer,
             weight=weight,
         )
+        if is_told(projector):
+            raise InputError(
+                f"TC² is told nothing, and {type(projector).__name__} is told what each task is; use a Projector, or the "
+                "control SelfSupervised(..., per_task=True)"
+            )
         if statistics not in get_args(Statistics):
             raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
         if outer_on not in get_args(JudgedOn):
@@ -94,6 +100,10 @@ class TaskTC2(SelfSupervised):
         z, target = branches.online, branches.target
         if self.inner.steps:
             self.objective.check(support)
+        if self.outer_on != "whole":
+            self.objective.check(z.shape[1] - support)
+        if self.outer_on == "others" and len(z) < 2:
+            raise InputError("TC² judged on the other tasks' queries needs 2 tasks an episode or more, found 1")
         with full_precision(z):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
             ssl = self._judged_loss(z, target, adapted, support)
@@ -179,7 +189,7 @@ class TaskTC2(SelfSupervised):
         embeddings = self._embedded(z[:, start:], own_target, adapted, merged=self.statistics == "episode")
         self._embeddings = embeddings.detach()
         loss: Tensor = self.objective(embeddings)
-        if self.outer_on == "others" and len(z) > 1:
+        if self.outer_on == "others":
             query, query_target = z[:, support:], None if target is None else target[:, support:]
             far = []
             for shift in range(1, len(z)):
@@ -199,7 +209,9 @@ class TaskTC2(SelfSupervised):
         with torch.enable_grad():
             value = self._support_losses(still, z.detach(), target).sum()
         (gradient,) = torch.autograd.grad(value, [still["gates"]])
-        unit = gradient.square().mean().sqrt().clamp_min(1e-12)
+        unit = gradient.square().mean().sqrt()
+        if not bool(unit > SILENT):  # a queue that is empty, γ = 0: nothing to adapt on yet, and no unit to keep
+            return torch.ones_like(unit)
         if self.training:
             self.sensitivity.copy_(unit)
         return unit

@@ -18,6 +18,7 @@ from metatc2.heads import Predictor, Projector
 from metatc2.inner import FirstOrder, InnerLoop, Unroll
 from metatc2.learners import TaskTC2
 from metatc2.objectives import build_objective, nt_xent
+from metatc2.told import TaskHeads
 
 TASKS, PAIRS, SUPPORT, IN, DIM, K = 3, 6, 3, 5, 4, 3
 
@@ -257,3 +258,41 @@ def test_as_many_factors_as_dimensions_are_refused() -> None:
     with pytest.raises(InputError, match="unknown weights 'view'"):
         TaskCalibrator(4, 3, weights="view")  # type: ignore[arg-type]
     assert math.isclose(float(TaskCalibrator(4, 3, rate=2.0).rates(0)["gates"][0].detach()), 2.0, rel_tol=1e-6)
+
+
+def test_a_first_episode_without_a_gradient_is_no_unit() -> None:
+    """MoCo's queue is empty in the first step: its loss is 0 and says nothing of how far a rate should move."""
+    model = learner("moco")
+    model(episode(0)).loss.backward()
+    model.end_step()
+    assert float(model.sensitivity) == 0.0
+    for seed in (1, 2):
+        model.zero_grad()
+        model(episode(seed)).loss.backward()
+        model.end_step()
+    assert float(model.sensitivity) > 1e-6
+    assert float(model.calibrator.log_rate.grad.abs().max()) > 0  # type: ignore[union-attr]
+    adapted = model.adapt(model.encoder(episode(3).support.images), model.encoder(episode(3).support.images).detach())
+    assert float(adapted["gates"].detach().abs().max()) < 100
+
+
+def test_a_side_that_cannot_be_judged_is_told() -> None:
+    given = episode()
+    one = Episode(given.support, given.query.map(lambda t: t[:, :1]))
+    for outer_on in ("query", "others"):
+        with pytest.raises(InputError, match="at least 2 samples"):
+            learner(outer_on=outer_on)(one)
+    alone = Episode(given.support.map(lambda t: t[:1]), given.query.map(lambda t: t[:1]))
+    with pytest.raises(InputError, match="needs 2 tasks"):
+        learner(outer_on="others")(alone)
+
+
+def test_what_is_told_is_refused() -> None:
+    with pytest.raises(InputError, match="TC² is told nothing"):
+        TaskTC2(
+            nn.Linear(IN, DIM),
+            build_objective("simclr"),
+            projector=TaskHeads(DIM, 6, 5, kinds=2),
+            calibrator=TaskCalibrator(DIM, K),
+            inner=InnerLoop(torchopt.sgd(1.0), steps=1),
+        )

@@ -353,7 +353,7 @@ ERRORS: dict[str, tuple[Callable[[], object], str]] = {
     "no encoder": (lambda: SeparateEncoders([]), "there is no encoder"),
     "no identity": (
         lambda: SelfSupervised(body(), **heads("simclr"), projector=told("heads"), per_task=True)(episode(None)),
-        "the episode does not say it",
+        "the episode does not say",
     ),
     "one task": (lambda: SelfSupervised(body(), **heads("simclr"), projector=told("heads")), "use per_task=True"),
     "place": (
