@@ -1,9 +1,10 @@
 """metatc2: self-supervised pre-training as meta-learning.
 
 Every batch is an episode of several self-supervised tasks. In task conflict calibration (TC²) each task adapts weights over
-shared factors in a differentiable inner loop, and the encoder steps through it. The packages, from the ground up: `metatc2.data`, `metatc2.views`,
-`metatc2.encoders`, `metatc2.heads`, `metatc2.objectives`; `metatc2.episodes`, `metatc2.inner`, `metatc2.calibration`;
-`metatc2.learners`; `metatc2.trainer`, `metatc2.transfer`; `metatc2.runs`, `metatc2.report`, `metatc2.cli`.
+shared factors in a differentiable inner loop, and the encoder steps through it. The packages, from the ground up:
+`metatc2.data`, `metatc2.views`, `metatc2.encoders`, `metatc2.heads`, `metatc2.objectives`; `metatc2.episodes`,
+`metatc2.inner`, `metatc2.calibration`; `metatc2.learners`; `metatc2.trainer`, `metatc2.transfer`; `metatc2.runs`,
+`metatc2.report`, `metatc2.cli`.
 """
 
 from metatc2.errors import InputError
