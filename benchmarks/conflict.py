@@ -318,11 +318,9 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
     gaps = {(r["subject"], r["against"]): r for r in rows if "against" in r and _at(r, level)}
     controls = [r for r in rows if "control" in r]
     lines = [
-        f"| {level} | told | mean | TC² − arm | {' | '.join(FACTORS)} | time | seeds |",
-        "|---|---|---|---|" + "---|" * (len(FACTORS) + 2),
+        f"| {level} | told | mean | TC² − arm | {' | '.join(FACTORS)} | seeds |",
+        "|---|---|---|---|" + "---|" * (len(FACTORS) + 1),
     ]
-    base = select(runs, level=level, objective="simclr", width=WIDTH, arm="one head")
-    pace = np.median([r["seconds"] for r in base.values()]) if base else math.nan
     for arm in ARMS:
         own = select(runs, level=level, objective="simclr", width=WIDTH, arm=arm)
         if not own:
@@ -330,18 +328,15 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
         means = [100 * r["test"]["mean"] for r in own.values()]
         factors = [100 * float(np.mean([r["test"]["factors"][f] for r in own.values()])) for f in FACTORS]
         gap = gaps.get((SUBJECT, arm))
-        seconds = np.median([r["seconds"] for r in own.values()])
         lines.append(
             f"| {arm} | {'yes' if ARMS[arm].told else ''} | {np.mean(means):.1f} | {signed(gap) if gap else '–'} | "
-            f"{' | '.join(f'{value:.0f}' for value in factors)} | {seconds / pace:.2f} × | {len(own)} |"
+            f"{' | '.join(f'{value:.0f}' for value in factors)} | {len(own)} |"
         )
     for name in dict.fromkeys(r["control"] for r in controls):
         of = [r["test"] for r in controls if r["control"] == name]
         factors = [100 * float(np.mean([t["factors"][f] for t in of])) for f in FACTORS]
         mean = 100 * np.mean([t["mean"] for t in of])
-        lines.append(
-            f"| {name} | | {mean:.1f} | – | {' | '.join(f'{value:.0f}' for value in factors)} | – | {len(of)} |"
-        )
+        lines.append(f"| {name} | | {mean:.1f} | – | {' | '.join(f'{value:.0f}' for value in factors)} | {len(of)} |")
     return "\n".join(lines)
 
 
@@ -453,7 +448,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         panel.set_title(level, fontsize=9)
         panel.set_xlabel("mean of nine factor probes, %", fontsize=8)
         panel.tick_params(labelsize=8)
-        panel.set_xlim(left=20)
+        for name, style in (("random encoder", ":"), ("raw pixels", "--")):
+            untrained = [100 * r["test"]["mean"] for r in rows if r.get("control") == name]
+            if untrained:
+                panel.axvline(float(np.mean(untrained)), color="black", linestyle=style, linewidth=1, label=name)
+        panel.set_xlim(0, 60)
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
