@@ -304,6 +304,36 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def interactions(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What TC² gains over one head where tasks disagree, less what it gains where they do not: the part that is conflict."""
+    found = []
+    for subject in SUBJECTS:
+        for level in ("one-more", "contradiction"):
+            sides = [
+                select(rows, level=at, objective="simclr", width=WIDTH, arm=arm)
+                for at in (level, "same")
+                for arm in (subject, "one head")
+            ]
+            seeds = sorted(set.intersection(*(set(side) for side in sides)))
+            if seeds:
+                own, plain, null, plain_null = (np.array([side[s]["test"]["mean"] for s in seeds]) for side in sides)
+                where = paired([float(v) for v in own - plain], seeds)["difference"]
+                values = [float(v) for v in (own - plain) - (null - plain_null)]
+                found.append({"interaction": level, "subject": subject, "gain": where, **paired(values, seeds)})
+    return found
+
+
+def interaction_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Gains at the levels that disagree, less the gain at the level that does not."""
+    lines = ["| form | level | TC² − one head | less the same at the level same | seeds |", "|---|---|---|---|---|"]
+    for r in rows:
+        if "interaction" in r:
+            lines.append(
+                f"| {r['subject']} | {r['interaction']} | {100 * r['gain']:+.1f} | {signed(r)} | {len(r['seeds'])} |"
+            )
+    return "\n".join(lines)
+
+
 def signed(row: Mapping[str, Any]) -> str:
     """A difference in points with its interval, bold where that excludes zero."""
     if row["ci95"] is None or len(row["seeds"]) < ENOUGH:
@@ -489,7 +519,7 @@ def main() -> None:
         given.runs.mkdir(parents=True, exist_ok=True)
         in_parallel(measure, wanted, workers=given.workers)
     rows = gather(given.runs)
-    write(given.json, [*rows, *differences(rows)])
+    write(given.json, [*rows, *differences(rows), *interactions([r for r in rows if "arm" in r])])
     if given.figure:
         draw(rows, given.figure)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ablation import table as ablation
 from common import refuse
-from conflict import capacity_table, levels_table, objectives_table, versus_table
+from conflict import capacity_table, interaction_table, levels_table, objectives_table, versus_table
 from conflict_measures import table as conflict_measures
 from evidence import OURS, titled
 from evidence import table as evidence
@@ -175,6 +175,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "recovery": recovery,
     "recovery_correlations": correlations_table,
     "conflict": levels_table,
+    "conflict_interaction": interaction_table,
     "conflict_objectives": objectives_table,
     "conflict_capacity": capacity_table,
     "conflict_delta_p": versus_table,
@@ -191,6 +192,7 @@ SOURCES = {
     "mechanism_correlations": "mechanism",
     "recovery_correlations": "recovery",
     "spectrum_differences": "spectrum",
+    "conflict_interaction": "conflict",
     "conflict_objectives": "conflict",
     "conflict_capacity": "conflict",
     "conflict_delta_p": "conflict",
