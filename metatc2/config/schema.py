@@ -134,9 +134,7 @@ class EncoderConfig(Section):
 
     name: str = setting("conv4", "conv4, resnet18, resnet34, resnet50 or timm:NAME")
     width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1, at_most=8192)
-    one_a_kind: bool = setting(
-        False, "an encoder for each kind of task, features concatenated: the control that is told and shares nothing"
-    )
+    one_a_kind: bool = setting(False, "an encoder for each kind of task, features concatenated: a control that is told")
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class HeadConfig(Section):
     projector_out: int = setting(128, "width of the projected embedding", at_least=1, at_most=WIDEST)
     told: str | None = setting(
         None,
-        "a projector that is told what each task is, a control: heads, film, mask-sigmoid, ...; unset: it is not told",
+        "a projector that is told what each task is: heads, film, mask-sigmoid, ...; unset: not told",
     )
     projector_layers: int = setting(2, "linear layers of the projector", at_least=1, at_most=64)
     predictor_hidden: int = setting(

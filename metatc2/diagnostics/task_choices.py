@@ -70,8 +70,8 @@ def task_choices(learner: TaskTC2, sampler: Sampler, episodes: int) -> TaskChoic
     """Let tasks of fresh episodes adapt their weights, in eval mode; the learner is left as it was.
 
     Args:
-        learner: its calibrator has one weight a factor for all samples of a task (``weights="task"``), or more; those of
-            single samples are left out.
+        learner: its calibrator has one weight a factor for all samples of a task (``weights="task"``), or more. Of linear
+            weights those of each factor on itself are taken; what differs between samples is left out.
         sampler: its episodes have an identity: it labels the result, and the learner is not told.
         episodes: how many.
 
@@ -94,7 +94,10 @@ def task_choices(learner: TaskTC2, sampler: Sampler, episodes: int) -> TaskChoic
             branches = learner.branches(episode)
             target = None if branches.target is None else branches.target[:, :support]
             adapted = learner.adapt(branches.online[:, :support].detach(), target)
-        weights.append(2 * adapted["gates"].detach().sigmoid())
+        own = 2 * adapted["gates"].detach().sigmoid()
+        if learner.calibrator.weights == "linear":
+            own = own + adapted["mixing"].detach().diagonal(dim1=-2, dim2=-1)
+        weights.append(own)
         kinds.append(episode.identity.kinds)
         names = episode.identity.names
     places = torch.arange(episodes).repeat_interleave(torch.tensor([len(each) for each in kinds]))

@@ -27,7 +27,7 @@ def learner() -> TaskTC2:
             nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6), nn.BatchNorm1d(6)),
             SimCLR(),
             projector=Projector(6, 8, 4),
-            calibrator=TaskCalibrator(6, 4, generator=generator),
+            calibrator=TaskCalibrator(6, 4, generator=generator, weights="task"),
             inner=InnerLoop(inner_optimizer("sgd", 1.0), steps=2),
         )
 

@@ -18,6 +18,7 @@ from metatc2.heads import Projector
 from metatc2.learners import GradientSurgery, Learner, SelfSupervised, SeparateLearner, UncertaintyWeighting
 from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
 from metatc2.objectives import OBJECTIVES
+from metatc2.objectives.regularizers import Isotropy
 from metatc2.told import TaskHeads, ToldSettings, build_told
 from metatc2.trainer import EpisodicTrainer, TrainerOptions
 from tests.told.told_episodes import DIM, OUT, WIDTH, body, episode, heads
@@ -67,7 +68,7 @@ def direction(learner: Learner, e: Episode) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("kind", ["plain", "heads", "mask-sigmoid"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_mean_is_plain_training(objective: str, kind: str) -> None:
-    options = {"isotropy": 0.1, "standardise": True} if objective == "simclr" else {}
+    options = {"regularizer": Isotropy(), "weight": 0.1, "standardise": True} if objective == "simclr" else {}
     own = surgery("mean", objective, kind, **options)
     plain = SelfSupervised(body(), **heads(objective), projector=projector(kind), per_task=True, **options)
     for step in range(2):
