@@ -16,7 +16,7 @@ from typing import Any
 
 from ablation import table as ablation
 from common import refuse
-from conflict import capacity_table, interaction_table, levels_table, objectives_table, versus_table
+from conflict import interaction_table, levels_table, objectives_table, versus_table
 from conflict_measures import table as conflict_measures
 from evidence import OURS, titled
 from evidence import table as evidence
@@ -177,7 +177,6 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conflict": levels_table,
     "conflict_interaction": interaction_table,
     "conflict_objectives": objectives_table,
-    "conflict_capacity": capacity_table,
     "conflict_delta_p": versus_table,
     "conflict_measures": conflict_measures,
     "photographs": photographs,
@@ -194,7 +193,6 @@ SOURCES = {
     "spectrum_differences": "spectrum",
     "conflict_interaction": "conflict",
     "conflict_objectives": "conflict",
-    "conflict_capacity": "conflict",
     "conflict_delta_p": "conflict",
     "photographs_effects": "photographs",
 }

@@ -161,6 +161,11 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         projector = build_projector(config, dim, objective)
         predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
     asked = config.regularizer
+    if asked.name == "none" and asked.weight is not None:
+        raise InputError(
+            f"regularizer.weight is {asked.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg or "
+            "visreg), or leave the weight out"
+        )
     common: dict[str, Any] = {
         "projector": projector,
         "predictor": predictor,

@@ -85,7 +85,7 @@ def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_na
     assert isinstance(usual.regularizer, Isotropy)
     assert (usual.weight, weighed.weight) == (Isotropy.weight, 0.3)
     with pytest.raises(InputError, match="there is no regularizer; name one"):
-        config(*words, "regularizer.weight=0.3")
+        build_learner(config(*words, "regularizer.weight=0.3"), 1, 28)
 
 
 @pytest.mark.parametrize("tc2", [TASK, SHARED], ids=["task", "shared"])

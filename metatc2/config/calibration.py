@@ -67,7 +67,7 @@ class CalibrationConfig(Section):
     form: Literal["blend", "gate", "add"] = setting("add", "how W V meets the representation")
     factor_network: Literal["pooled", "parameter", "fixed"] = setting("pooled", "where the factors come from")
     weights: Literal["sample", "task", "linear"] | None = setting(
-        None, "one weight a factor, weights of each sample, or a linear map; unset: linear, with adapt = shared sample"
+        None, "by task, by sample or linear in the codes; unset: linear, with adapt = shared sample"
     )
     control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
     standardise: bool | None = setting(
@@ -170,11 +170,3 @@ class RegularizerConfig(Section):
     weight: float | None = setting(
         None, "its weight, in the objective's pull; unset: the regularizer's own", at_least=0, ceiling=LARGEST
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.name == "none" and self.weight is not None:
-            raise InputError(
-                f"regularizer.weight is {self.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg "
-                "or visreg), or leave the weight out"
-            )

@@ -168,7 +168,7 @@ class LearnerConfig(Section):
 
     name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
     aggregate: str | None = setting(
-        None, "how gradients of the tasks are combined: pcgrad, nash-mtl, upgrad, mean, uncertainty; unset: their mean"
+        None, "how tasks are combined: pcgrad, nash-mtl, upgrad, mean or uncertainty; unset: their mean"
     )
     inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
     inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
