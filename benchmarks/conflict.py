@@ -226,7 +226,9 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
         null_free = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
         return [at(level, arm, seed) for seed in every for level, arm in null_free]
     if part == "more":
-        return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN]
+        strongest = [(level, "VISReg, weight 0.3") for level in ("contradiction", "same")]
+        other = [("one-more", arm) for arm in ARMS if arm not in MAIN]
+        return [at(level, arm, seed) for seed in every for level, arm in (*other, *strongest)]
     arms = (SUBJECT, "one head", "isotropy", "a mask a task", "a head a task")
     if part == "objectives":
         others = [name for name in OBJECTIVES if name != "simclr"]
@@ -371,7 +373,7 @@ def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
 
 
 def _at(row: Mapping[str, Any], level: str, objective: str = "simclr", width: int = WIDTH) -> bool:
-    return (row["level"], row["objective"], row["width"]) == (level, objective, width)
+    return (row.get("level"), row.get("objective"), row.get("width")) == (level, objective, width)
 
 
 def levels_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -411,7 +413,7 @@ def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _gap_at(row: Mapping[str, Any]) -> bool:
-    return bool(row["level"] == "one-more" and row["width"] == WIDTH)
+    return bool(row.get("level") == "one-more" and row["width"] == WIDTH)
 
 
 def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
