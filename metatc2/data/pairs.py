@@ -104,6 +104,11 @@ def read_pairs(
             than `MOST_PAIRS`.
     """
     root = Path(path).expanduser()
+    if not root.exists():
+        raise InputError(
+            f"context {path}: no such file or folder; give a folder in which each sub-folder holds two images that count as "
+            "the same, or a text file with two image paths a line"
+        )
     listed = list(_in_folder(root) if root.is_dir() else _in_list(root))
     limits = check_value_range(str(path), value_range)
     files = [str(file) for _, pair in listed for file in pair]
