@@ -22,6 +22,7 @@ from common import KEEP_MEMORY, refuse
 from metatc2 import runs
 from metatc2.config import Config, override, read_config, read_task
 from metatc2.errors import InputError
+from metatc2.files import write_atomically
 from metatc2.trainer import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
 
@@ -208,6 +209,46 @@ def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
         if (row.features, row.episodes, row.query_asked) == (features, asked.episodes, asked.query)
         and row.head == asked.heads[0]
     ]
+
+
+def row_file(cell: Cell) -> Path:
+    """Where what a study measures of a cell is kept: one JSON file beside the run folder."""
+    return cell.path.with_name(f"{cell.path.name}.json")
+
+
+def keep(cell: Cell, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write what was measured of a cell, all of it or nothing."""
+    write_atomically(path, json.dumps({"identity": identity(cell.config), **facts}).encode())
+
+
+def kept(cell: Cell) -> dict[str, Any] | None:
+    """What was measured of a cell with these settings; None where it is not there."""
+    file = row_file(cell)
+    if not file.exists():
+        return None
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found if found.pop("identity") == identity(cell.config) else None
+
+
+def missing(cells: Iterable[Cell]) -> dict[Path, Cell]:
+    """Cells that are not measured yet, by the file that is wanted of each, in order."""
+    return {row_file(cell): cell for cell in cells if kept(cell) is None}
+
+
+def rounded(value: Any) -> Any:
+    """The same with numbers of four digits, as committed results hold them."""
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def read_controls(folder: Path) -> list[dict[str, Any]]:
+    """Rows of what needs no training, where they were measured."""
+    file = folder / "controls.json"
+    found: list[dict[str, Any]] = rounded(json.loads(file.read_text())) if file.exists() else []
+    return found
 
 
 def paired(values: Sequence[float], seeds: Sequence[int]) -> dict[str, Any]:

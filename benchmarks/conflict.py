@@ -25,8 +25,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, paired, quiet, trained_run
+from cells import Cell, in_parallel, keep, kept, missing, paired, quiet, read_controls, rounded, trained_run
 from common import positive, write
+from evidence import signed
 from matplotlib import pyplot as plt
 from torch import nn
 
@@ -38,7 +39,6 @@ from metatc2.trainer import TrainingDiverged
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict.json"
-ENOUGH = 3  # seeds that an interval is shown from
 IMAGES = 2500  # images that probes are fit on, and tested on
 PROBES = 7  # seed of the probes' own draws
 
@@ -170,10 +170,10 @@ def measure(cell: Cell, path: Path) -> str:
     try:
         run = trained_run(cell)
     except TrainingDiverged as error:
-        path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
+        keep(cell, path, {"diverged": True})
         return f"diverged: {error}"
-    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds, **probed(run.encoder)}
-    path.write_text(json.dumps(found))
+    found: dict[str, Any] = {"seconds": run.seconds, **probed(run.encoder)}
+    keep(cell, path, found)
     return f"{run.seconds:.0f} s; mean of nine factors {100 * found['test']['mean']:.1f}"
 
 
@@ -223,8 +223,8 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
     every = range(seeds)
     if part == "main":
         null = ("TC²", "TC² (gates)", "TC² (gates by sample)", "one head", "isotropy")
-        null_free = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
-        return [at(level, arm, seed) for seed in every for level, arm in null_free]
+        both = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
+        return [at(level, arm, seed) for seed in every for level, arm in both]
     if part == "more":
         strongest = [(level, "VISReg, weight 0.3") for level in ("contradiction", "same")]
         other = [("one-more", arm) for arm in ARMS if arm not in MAIN]
@@ -253,25 +253,12 @@ def gather(folder: Path) -> list[dict[str, Any]]:
         for chosen in ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES)):
             for point in points(part, 10, chosen):
                 every[point.cell(folder).path] = point
-    for path, point in every.items():
-        file = path.with_name(f"{path.name}.json")
-        if not file.exists():
-            continue
-        found = json.loads(file.read_text())
-        if found.pop("identity") != identity(point.cell(folder).config):
-            continue
-        at = {key: getattr(point, key) for key in ("level", "objective", "arm", "width", "seed", "lr")}
-        rows.append({**at, **_rounded(found)})
-    controls = folder / "controls.json"
-    return rows + (_rounded(json.loads(controls.read_text())) if controls.exists() else [])
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    return round(value, 4) if isinstance(value, float) else value
+    for point in every.values():
+        found = kept(point.cell(folder))
+        if found is not None:
+            at = {key: getattr(point, key) for key in ("level", "objective", "arm", "width", "seed", "lr")}
+            rows.append({**at, **rounded(found)})
+    return rows + read_controls(folder)
 
 
 def select(rows: Sequence[Mapping[str, Any]], **at: Any) -> dict[int, Mapping[str, Any]]:
@@ -334,14 +321,6 @@ def interaction_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"| {r['subject']} | {r['interaction']} | {100 * r['gain']:+.1f} | {signed(r)} | {len(r['seeds'])} |"
             )
     return "\n".join(lines)
-
-
-def signed(row: Mapping[str, Any]) -> str:
-    """A difference in points with its interval, bold where that excludes zero."""
-    if row["ci95"] is None or len(row["seeds"]) < ENOUGH:
-        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
-    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
-    return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
 
 
 def table(rows: Sequence[Mapping[str, Any]], level: str) -> str:
@@ -416,35 +395,6 @@ def _gap_at(row: Mapping[str, Any]) -> bool:
     return bool(row.get("level") == "one-more" and row["width"] == WIDTH)
 
 
-def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The one-more level by width of the encoder."""
-    runs = [r for r in rows if "arm" in r]
-    lines = ["| width of Conv-4 | TC² | one head | TC² − one head | seeds |", "|---|---|---|---|---|"]
-    for width in WIDTHS:
-        gap = next(
-            (
-                r
-                for r in rows
-                if r.get("subject") == SUBJECT and r["against"] == "one head" and _at(r, "one-more", width=width)
-            ),
-            None,
-        )
-        if gap is None:
-            continue
-        means = [
-            100
-            * np.mean(
-                [
-                    r["test"]["mean"]
-                    for r in select(runs, level="one-more", objective="simclr", width=width, arm=a).values()
-                ]
-            )
-            for a in (SUBJECT, "one head")
-        ]
-        lines.append(f"| {width} | {means[0]:.1f} | {means[1]:.1f} | {signed(gap)} | {len(gap['seeds'])} |")
-    return "\n".join(lines)
-
-
 def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Δp of each arm against separate encoders, over the factors that those tell at all, in percent."""
     runs = [r for r in rows if "arm" in r]
@@ -511,15 +461,13 @@ def main() -> None:
         untrained(given.runs, given.seeds)
     elif not given.collect:
         rates = searched(gather(given.runs))
-        wanted = {}
-        for point in points(given.part, given.seeds, rates):
-            cell = point.cell(given.runs)
-            file = cell.path.with_name(f"{cell.path.name}.json")
-            asked = point.level in given.levels and point.arm in given.arms
-            if asked and not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
-                wanted[file] = cell
+        asked = [
+            point.cell(given.runs)
+            for point in points(given.part, given.seeds, rates)
+            if point.level in given.levels and point.arm in given.arms
+        ]
         given.runs.mkdir(parents=True, exist_ok=True)
-        in_parallel(measure, wanted, workers=given.workers)
+        in_parallel(measure, missing(asked), workers=given.workers)
     rows = gather(given.runs)
     write(given.json, [*rows, *differences(rows), *interactions([r for r in rows if "arm" in r])])
     if given.figure:

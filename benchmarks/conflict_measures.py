@@ -11,7 +11,6 @@ same samples anew to tasks. TC² is measured too: its tasks adapt their weights 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, quiet, trained_run
+from cells import Cell, in_parallel, keep, kept, missing, quiet, rounded, trained_run
 from common import positive, write
 from matplotlib import pyplot as plt
 
@@ -82,7 +81,7 @@ def measure(cell: Cell, path: Path) -> str:
         episodes = [replace(episode, identity=None) for episode in episodes]
     loss, params = task_loss(learner)
     generator = torch.Generator().manual_seed(1)
-    found: dict[str, Any] = {"identity": identity(cell.config), "seconds": run.seconds}
+    found: dict[str, Any] = {"seconds": run.seconds}
     agreement = gradient_agreement(loss, params, episodes, generator=generator, resplits=RESPLITS)
     conflict = task_conflict(loss, params, _fewer(episodes), generator=generator, resplits=RESPLITS, lr=LR)
     ratio = agreement.ratio["all"]
@@ -99,7 +98,7 @@ def measure(cell: Cell, path: Path) -> str:
         "kinds": list(conflict.kinds),
         "gains": [list(row) for row in conflict.gains],
     }
-    path.write_text(json.dumps(found))
+    keep(cell, path, found)
     return f"agreement {ratio.value if ratio else float('nan'):.2f}, C {conflict.conflict_rate.value:.2f}"
 
 
@@ -133,21 +132,11 @@ def gather(folder: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done."""
     rows = []
     for point in points(10):
-        cell = point.cell(folder)
-        file = cell.path.with_name(f"{cell.path.name}.json")
-        if file.exists() and (found := json.loads(file.read_text())).pop("identity") == identity(cell.config):
-            rows.append(
-                {"level": point.level, "arm": point.arm, "width": point.width, "seed": point.seed, **_rounded(found)}
-            )
+        found = kept(point.cell(folder))
+        if found is not None:
+            at = {"level": point.level, "arm": point.arm, "width": point.width, "seed": point.seed}
+            rows.append({**at, **rounded(found)})
     return rows
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -216,13 +205,8 @@ def main() -> None:
     given = parser.parse_args()
     if not given.collect:
         given.runs.mkdir(parents=True, exist_ok=True)
-        wanted = {}
-        for point in points(given.seeds):
-            cell = point.cell(given.runs)
-            file = cell.path.with_name(f"{cell.path.name}.json")
-            if not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
-                wanted[file] = cell
-        in_parallel(measure, wanted, workers=given.workers)
+        asked = [point.cell(given.runs) for point in points(given.seeds)]
+        in_parallel(measure, missing(asked), workers=given.workers)
     rows = gather(given.runs)
     write(given.json, rows)
     if given.figure:

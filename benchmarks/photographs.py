@@ -22,8 +22,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, paired, quiet, trained_run
+from cells import Cell, in_parallel, keep, kept, missing, paired, quiet, read_controls, rounded, trained_run
 from common import positive, refuse, write
+from evidence import signed
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ from metatc2.views import colour
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "photographs.json"
-SIZE, ENOUGH = 32, 3
+SIZE = 32
 STEPS = 500
 # Classes that CIFAR-10 has too, or nearly.
 SEEN_IN_CALTECH = frozenset(
@@ -219,11 +220,11 @@ def measure(cell: Cell, path: Path) -> str:
     try:
         run = trained_run(cell)
     except TrainingDiverged as error:
-        path.write_text(json.dumps({"identity": identity(cell.config), "diverged": True}))
+        keep(cell, path, {"diverged": True})
         return f"diverged: {error}"
     data = Path(cell.config.data.source.removeprefix("npz:")).parent
     accuracy = transferred(run.encoder, data)
-    path.write_text(json.dumps({"identity": identity(cell.config), "seconds": run.seconds, "accuracy": accuracy}))
+    keep(cell, path, {"seconds": run.seconds, "accuracy": accuracy})
     shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in accuracy.items())
     return f"{run.seconds:.0f} s; {shown}"
 
@@ -300,21 +301,11 @@ def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
         every += points("main", 10, recipe) + points("objectives", 10, recipe)
     rows = []
     for point in every:
-        cell = point.cell(folder, data)
-        file = cell.path.with_name(f"{cell.path.name}.json")
-        if file.exists() and (found := json.loads(file.read_text())).pop("identity") == identity(cell.config):
+        found = kept(point.cell(folder, data))
+        if found is not None:
             at = {key: getattr(point, key) for key in ("objective", "arm", "seed", "lr", "temperature")}
-            rows.append({**at, **_rounded(found)})
-    controls = folder / "controls.json"
-    return rows + (_rounded(json.loads(controls.read_text())) if controls.exists() else [])
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    return round(value, 4) if isinstance(value, float) else value
+            rows.append({**at, **rounded(found)})
+    return rows + read_controls(folder)
 
 
 def select(rows: Sequence[Mapping[str, Any]], arm: str, objective: str = "simclr") -> dict[int, Mapping[str, Any]]:
@@ -407,14 +398,6 @@ def effects_table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") 
     return "\n".join(lines)
 
 
-def signed(row: Mapping[str, Any]) -> str:
-    """A difference in points with its interval, bold where that excludes zero."""
-    if row["ci95"] is None or len(row["seeds"]) < ENOUGH:
-        return f"{100 * row['difference']:+.1f} ({len(row['seeds'])})"
-    words = f"{100 * row['difference']:+.1f} ± {100 * row['ci95']:.1f}"
-    return f"**{words}**" if abs(row["difference"]) > row["ci95"] else words
-
-
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Usual targets against those that need what views throw away, one mark an arm."""
     figure, panel = plt.subplots(figsize=(6.4, 4.8), constrained_layout=True)
@@ -459,13 +442,8 @@ def main() -> None:
         if given.part == "controls":
             untrained(given.runs, made, given.seeds)
         recipe = best(gather(given.runs, made))
-        wanted = {}
-        for point in points(given.part, given.seeds, recipe):
-            cell = point.cell(given.runs, made)
-            file = cell.path.with_name(f"{cell.path.name}.json")
-            if not (file.exists() and json.loads(file.read_text())["identity"] == identity(cell.config)):
-                wanted[file] = cell
-        in_parallel(measure, wanted, workers=given.workers)
+        asked = [point.cell(given.runs, made) for point in points(given.part, given.seeds, recipe)]
+        in_parallel(measure, missing(asked), workers=given.workers)
     rows = gather(given.runs, made)
     write(given.json, [*rows, *effects(rows)])
     if given.figure:
