@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from metatc2.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
 from metatc2.build_told import build_projector, build_rival, kinds_in
 from metatc2.calibration import calibrated
-from metatc2.config import CalibrationConfig, Config
+from metatc2.config import CalibrationConfig, Config, EpisodeConfig
 from metatc2.data import ImageStore, load
 from metatc2.data.shapes import is_rendered
 from metatc2.encoders import build_encoder, feature_dim
@@ -72,6 +71,11 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
     """The task sampler of ``[episode]`` on the pre-training split: labelled tasks where the learner needs them."""
     episode = config.episode
     if config.learner.name != "ssl":
+        if episode.tasks_differ_by != "nothing":
+            raise InputError(
+                f"learner {config.learner.name!r} has labelled tasks, which differ by their classes, and "
+                f"episode.tasks_differ_by is {episode.tasks_differ_by!r}; leave it out"
+            )
         return LabelledTasks(
             store,
             way=_range(episode.way, episode.way_most),
@@ -89,6 +93,7 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
             f"episode.assign = {episode.assign!r} deals images to tasks that differ by nothing, and here they differ by "
             f"{episode.tasks_differ_by}; leave one of them out"
         )
+    _refuse_unused(episode)
     common: dict[str, Any] = {
         "tasks": episode.tasks,
         "batch": episode.batch,
@@ -105,11 +110,22 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
             )
         return FactorTasks(episode.level, image_size=store.image_size, **common)
     if episode.tasks_differ_by == "views":
-        return RecipeTasks(store, replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
+        return RecipeTasks(store, dataclasses.replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
     views = build_views(config, store.image_size)
     if episode.tasks_differ_by == "domain":
         return DomainTasks(store, views, **common)
     return SplitBatch(store, views, assign=episode.assign, **common)
+
+
+def _refuse_unused(episode: EpisodeConfig) -> None:
+    """Settings of tasks that differ in another way are told, as they would change nothing."""
+    usual = EpisodeConfig()
+    for key, differ in (("level", "factor"), ("recipes", "views"), ("kinds", "domain")):
+        if episode.tasks_differ_by != differ and getattr(episode, key) != getattr(usual, key):
+            raise InputError(
+                f"episode.{key} = {getattr(episode, key)!r} is for tasks that differ by {differ}, and "
+                f"episode.tasks_differ_by is {episode.tasks_differ_by!r}; set that, or leave it out"
+            )
 
 
 def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Module:

@@ -74,7 +74,7 @@ def adapt_to_pairs(learner: TaskTC2, pairs: Pairs) -> ContextEncoder:
     sides = [extract(encoder, flat).unflatten(0, (len(pairs), 2))[None].to(like) for encoder in encoders]
     with evaluation_mode(learner), torch.no_grad(), full_precision(like):
         adapted = learner.adapt(*sides)
-    # Of its own: eval mode, and whatever the learner is trained on to, are nobody else's.
+    # Copies: eval mode here must not reach the learner, nor its further training these.
     return ContextEncoder(copied(learner.encoder), copied(learner.calibrator), adapted).eval()
 
 

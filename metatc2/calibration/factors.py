@@ -13,6 +13,30 @@ from metatc2.errors import InputError, nearest
 FactorKind = Literal["pooled", "parameter", "fixed"]
 
 
+def check_factors(dim: int, factors: int) -> None:
+    """Whether K factors of a representation of width d leave anything out.
+
+    Raises:
+        InputError: if K ≥ d.
+    """
+    if not 1 <= factors < dim:
+        raise InputError(
+            f"calibration.factors is {factors} and the representation has {dim} dimensions; K factors must be fewer "
+            f"than that: use calibration.factors = {max(1, dim // 4)} or a wider encoder"
+        )
+
+
+def orthonormal(dim: int, factors: int, generator: torch.Generator | None = None) -> Tensor:
+    """K orthonormal rows ``(K, d)`` at random.
+
+    >>> v = orthonormal(8, 3)
+    >>> bool((v @ v.T - torch.eye(3)).abs().max() < 1e-5)
+    True
+    """
+    rows: Tensor = torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous()
+    return rows
+
+
 class FactorNetwork(nn.Module):
     """Extract the shared factors from the samples of an episode: ``V = rownorm(V0 + Aᵀ value(sg z))``.
 
@@ -38,15 +62,11 @@ class FactorNetwork(nn.Module):
         self, dim: int, factors: int, *, kind: FactorKind = "pooled", generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        if not 1 <= factors < dim:
-            raise InputError(
-                f"calibration.factors is {factors} and the representation has {dim} dimensions; K factors must be fewer "
-                f"than that: use calibration.factors = {max(1, dim // 4)} or a wider encoder"
-            )
+        check_factors(dim, factors)
         if kind not in get_args(FactorKind):
             raise InputError(f"unknown factor network {kind!r}; {nearest(kind, get_args(FactorKind))}")
         self.kind = kind
-        basis = torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous()
+        basis = orthonormal(dim, factors, generator)
         if kind == "fixed":
             self.register_buffer("basis", basis)
         else:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from metatc2.calibration.factors import check_factors, orthonormal
 from metatc2.calibration.losses import orthogonality, reconstruction
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
@@ -60,11 +61,7 @@ class TaskCalibrator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if not 1 <= factors < dim:
-            raise InputError(
-                f"calibration.factors is {factors} and the representation has {dim} dimensions; K factors must be fewer "
-                f"than that: use calibration.factors = {max(1, 3 * dim // 4)} or a wider encoder"
-            )
+        check_factors(dim, factors)
         if weights not in get_args(WeightScope):
             raise InputError(f"unknown weights {weights!r}; {nearest(weights, get_args(WeightScope))}")
         self.dim, self.weights = dim, weights
@@ -73,8 +70,7 @@ class TaskCalibrator(nn.Module):
             sparsity,
             reconstruction,
         )
-        basis = torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous()
-        self.basis = nn.Parameter(basis)
+        self.basis = nn.Parameter(orthonormal(dim, factors, generator))
         self.gates = nn.Parameter(torch.zeros(factors))
         self.log_rate = nn.Parameter(torch.full((factors,), math.log(rate)))
         if weights != "task":

@@ -69,7 +69,7 @@ class CalibrationConfig(Section):
     weights: Literal["sample", "task", "linear"] | None = setting(
         None, "by task, by sample or linear in the codes; unset: linear, with adapt = shared sample"
     )
-    control: Literal["none", "shuffle", "random-projection"] = setting("none", "placebo in place of the weights")
+    control: Literal["none", "shuffle", "random-projection"] = setting("none", "control in place of the weights")
     standardise: bool | None = setting(
         None, "whether representations are standardised over the episode first; unset: no, with adapt = shared yes"
     )

@@ -63,7 +63,7 @@ def method_key(config: Config) -> str:
 
 
 def method_name(config: Config) -> str:
-    """A short label: the objective (or learner on labelled tasks), calibration with its placebo, and regularizer.
+    """A short label: the objective (or learner on labelled tasks), calibration with its control, and regularizer.
 
     >>> from metatc2.config.merge import override
     >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))

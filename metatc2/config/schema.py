@@ -60,7 +60,7 @@ class EpisodeConfig(Section):
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
     support: float = setting(0.5, "share of a task's images that the inner loop adapts on", above=0, below=1)
     assign: Literal["random", "cluster", "domain"] = setting(
-        "random", "how images are dealt to tasks that differ by nothing: random, similar or near domains together"
+        "random", "how images are assigned to tasks that differ by nothing: random, similar or near domains together"
     )
     tasks_differ_by: Literal["nothing", "views", "domain", "factor"] = setting(
         "nothing", "what makes each task another: its views, the domain of its images, the factors that a pair shares"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.diagnostics.deals import deal_anew, enough, sizes
 from metatc2.diagnostics.gradients import ALL, blocks, grams, task_gradients
 from metatc2.diagnostics.kinds import Kinds, kinds_of, mean_by_kind
 from metatc2.diagnostics.null import FEWEST, AgainstNull, against_null
+from metatc2.diagnostics.resplits import enough, resplit, sizes
 from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
@@ -133,7 +133,7 @@ def gradient_agreement(
         )
     kept = [block for block in (ALL, *groups) if block not in silent]
     draws = [
-        _measure(loss, params, [deal_anew(episode, generator) for episode in found], groups, kinds)
+        _measure(loss, params, [resplit(episode, generator) for episode in found], groups, kinds)
         for _ in range(enough(resplits, _WHAT))
     ]
     beside = {block: _beside(observed[block], [draw[block] for draw in draws]) for block in kept}

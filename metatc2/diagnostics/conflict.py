@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.diagnostics.deals import deal_anew, enough, sizes
 from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
 from metatc2.diagnostics.gradients import ALL, blocks, cosines, grams, magnitude_similarity, task_gradients
 from metatc2.diagnostics.kinds import Kinds, kinds_of, mean_by_kind
 from metatc2.diagnostics.null import FEWEST, AgainstNull, against_null
+from metatc2.diagnostics.resplits import enough, resplit, sizes
 from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
@@ -137,12 +137,12 @@ def task_conflict(
         )
     kept = [name for name in (ALL, *groups) if name not in silent]
     figures = _average([_figures(*measured, kept) for measured in observed])
-    draws, dealt_gains = [], []
+    draws, null_gains = [], []
     for _ in range(enough(resplits, _WHAT)):
-        again = [deal_anew(episode, generator) for episode in found]
-        dealt = [_measure(loss, params, s, q, groups, lr) for s, q in again]
-        draws.append(_average([_figures(*measured, kept) for measured in dealt]))
-        dealt_gains.append(mean_by_kind([matrix for matrix, _ in dealt], kinds))
+        again = [resplit(episode, generator) for episode in found]
+        resplits_measured = [_measure(loss, params, s, q, groups, lr) for s, q in again]
+        draws.append(_average([_figures(*measured, kept) for measured in resplits_measured]))
+        null_gains.append(mean_by_kind([matrix for matrix, _ in resplits_measured], kinds))
     beside = {name: against_null(value, [draw[name] for draw in draws]) for name, value in figures.items()}
     mean_gains = mean_by_kind(gains, kinds)
     return Conflict(
@@ -161,7 +161,7 @@ def task_conflict(
         resplits=resplits,
         lr=lr,
         kinds=kinds.names,
-        pairs=_pairs(mean_gains, dealt_gains, kinds) if kinds.known else (),
+        pairs=_pairs(mean_gains, null_gains, kinds) if kinds.known else (),
     )
 
 
@@ -189,8 +189,8 @@ def _figures(gains: Tensor, products: Mapping[str, Tensor], kept: Sequence[str])
     return found
 
 
-def _pairs(gains: Tensor, dealt: Sequence[Tensor], kinds: Kinds) -> tuple[PairGain, ...]:
-    null = torch.stack(list(dealt))
+def _pairs(gains: Tensor, draws: Sequence[Tensor], kinds: Kinds) -> tuple[PairGain, ...]:
+    null = torch.stack(list(draws))
     seen = gains.isfinite().nonzero().tolist()
     return tuple(
         PairGain(kinds.names[i], kinds.names[j], against_null(float(gains[i, j]), null[:, i, j].tolist()))

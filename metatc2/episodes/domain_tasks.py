@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.draws import Decks, deal_evenly
+from metatc2.episodes.draws import Decks, assign_evenly
 from metatc2.episodes.epochs import SMALLEST_TASK, Cut, read_ahead
 from metatc2.episodes.types import Episode, TaskIdentity
 from metatc2.errors import InputError
@@ -21,7 +21,7 @@ from metatc2.views import Views
 class DomainTasks:
     """Self-supervised tasks of which each has the images of one domain (style, vendor, font) alone.
 
-    Domains are dealt evenly to tasks, in an order drawn anew for each episode: all are different where there are enough of
+    Domains are assigned evenly to tasks, in an order drawn anew for each episode: all are different where there are enough of
     them. Each domain deals its images in an order of its own, and shuffles them anew when fewer are left than an episode
     takes; so small domains come round more often than large ones, and no image comes twice in an episode. The episode's
     `TaskIdentity` has the domains of the split as kinds, and one-hot ``conditions``, ``(tasks, domains)``.
@@ -74,7 +74,7 @@ class DomainTasks:
         self.generator = torch.Generator().manual_seed(seed)
         self._rows = rows[store.domains[rows].argsort(stable=True)]
         self._firsts = counts.cumsum(0) - counts
-        self._decks = Decks(counts)
+        self._orders = Decks(counts)
 
     def _check_enough(self, where: str, counts: Tensor) -> None:
         """The smallest domain must hold what an episode may take of it."""
@@ -93,21 +93,21 @@ class DomainTasks:
 
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""
-        kinds, rows = self._deal()
+        kinds, rows = self._draw()
         made, descriptors = self.views(self.store.images[rows].to(self.device), self.generator, views=2)
         self._look_ahead()
         identity = TaskIdentity(kinds, self.names, one_hot(kinds, len(self.names)).float()).map(self._place)
         return Episode(*self.cut.sides(made, descriptors, self._place(rows)), identity)
 
-    def _deal(self) -> tuple[Tensor, Tensor]:
+    def _draw(self) -> tuple[Tensor, Tensor]:
         """The domain of each task, ``(tasks,)``, and the rows of all, ``(batch,)``, task by task."""
-        kinds = deal_evenly(len(self.names), self.cut.tasks, self.generator)
+        kinds = assign_evenly(len(self.names), self.cut.tasks, self.generator)
         rows = torch.empty(self.cut.tasks, self.cut.samples, dtype=torch.int64)
         for domain in kinds.unique():
             own = kinds == domain
-            # All tasks of a domain at once: a deck that is shuffled between two of them could give an image twice.
-            cards = self._decks.deal(domain[None], int(own.sum()) * self.cut.samples, self.generator)
-            rows[own] = self._rows[self._firsts[domain] + cards].view(-1, self.cut.samples)
+            # All tasks of a domain at once: an order that is shuffled between two of them could give an image twice.
+            places = self._orders.deal(domain[None], int(own.sum()) * self.cut.samples, self.generator)
+            rows[own] = self._rows[self._firsts[domain] + places].view(-1, self.cut.samples)
         return kinds, rows.flatten()
 
     def _look_ahead(self) -> None:
@@ -115,7 +115,7 @@ class DomainTasks:
         images = self.store.images
         if isinstance(images, StreamedImages) and images.workers:
             state = self.state_dict()
-            coming = self._deal()[1]
+            coming = self._draw()[1]
             self.load_state_dict(state)
             read_ahead(self.store, coming)
 
@@ -128,7 +128,7 @@ class DomainTasks:
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, and the order of each domain with how much of it is left."""
-        return {"generator": self.generator.get_state(), "images": self._decks.state_dict()}
+        return {"generator": self.generator.get_state(), "images": self._orders.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where the state was taken.
@@ -136,7 +136,7 @@ class DomainTasks:
         Raises:
             InputError: if it was taken on other domains.
         """
-        self._decks.load_state_dict(state["images"])
+        self._orders.load_state_dict(state["images"])
         self.generator.set_state(state["generator"])
 
 

@@ -138,12 +138,12 @@ def stream(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
-def deal_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:
+def assign_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:
     """The kind of each task, int64 ``(tasks,)``, by permutations of all kinds one after the other.
 
     No kind comes twice before all have come, and over many draws every task has every kind equally often.
 
-    >>> deal_evenly(3, 6, torch.Generator().manual_seed(0)).bincount().tolist()
+    >>> assign_evenly(3, 6, torch.Generator().manual_seed(0)).bincount().tolist()
     [2, 2, 2]
     """
     rounds = -(-tasks // kinds)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metatc2.data.rendering import FACTORS, LISTS, RANGES, render
+from metatc2.data.rendering import FACTORS, LISTS, draw_factors, render
 from metatc2.data.shapes import in_part
-from metatc2.episodes.draws import deal_evenly
+from metatc2.episodes.draws import assign_evenly
 from metatc2.episodes.epochs import Cut
 from metatc2.episodes.types import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError, nearest
@@ -46,7 +46,7 @@ def _by_half(factor: str) -> tuple[Notion, Notion]:
     )
 
 
-#: Kinds of tasks by level. A level's tasks are dealt its kinds evenly.
+#: Kinds of tasks by level. Its tasks get them evenly.
 LEVELS: dict[str, tuple[Notion, ...]] = {
     "same": (Notion("object", _OBJECT),),
     "one-more": (
@@ -121,7 +121,7 @@ class FactorTasks:
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, pairs, 2, 3, H, W)`` on the sampler's device."""
         notions = LEVELS[self.level]
-        kinds = deal_evenly(len(notions), self.tasks, self.generator)
+        kinds = assign_evenly(len(notions), self.tasks, self.generator)
         values = self.draw(kinds)
         rendered = render(values.flatten(0, -2), self.image_size).to(self.device).float() / 255
         images = rendered.unflatten(0, values.shape[:-1])
@@ -172,10 +172,7 @@ class FactorTasks:
 
     def _free(self, count: int) -> Tensor:
         """Factors drawn freely, shape and texture among the pairs of the split; float64 ``(count, factors)``."""
-        values = torch.rand(count, len(FACTORS), dtype=torch.float64, generator=self.generator)
-        for name, (low, high) in RANGES.items():
-            column = FACTORS.index(name)
-            values[:, column] = low + (high - low) * values[:, column]
+        values = draw_factors(count, self.generator).values
         chosen = self.pairs[torch.randint(len(self.pairs), (count,), generator=self.generator)]
         values[:, _SHAPE], values[:, _TEXTURE] = chosen[:, 0].double(), chosen[:, 1].double()
         return values

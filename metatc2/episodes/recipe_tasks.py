@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
-from metatc2.episodes.draws import deal_evenly
+from metatc2.episodes.draws import assign_evenly
 from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
 from metatc2.episodes.types import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
@@ -23,7 +23,7 @@ Recipes = Literal["drawn", "one", "all-but-one"]
 class RecipeTasks:
     """Self-supervised tasks of which each has a recipe of views of its own, so that tasks ask for different things.
 
-    A recipe is a vector of strengths of the four families of augmentations (`metatc2.views.families`). Images are dealt to
+    A recipe is a vector of strengths of the four families of augmentations (`metatc2.views.families`). Images are assigned to
     tasks at random; every epoch visits the rows in a new order and leaves out the incomplete last batch. Views are drawn anew
     for every image. The episode's `TaskIdentity` holds the strengths as ``conditions``, ``(tasks, 4)``.
 
@@ -36,7 +36,7 @@ class RecipeTasks:
         kinds: ``"drawn"``: in every task each family is on with probability 1/2, at least one of them is, and its strength is
             uniform in [0.5, 1], so that no two tasks are alike and all are of one kind; ``"one"``: a task has one family alone,
             at strength 1; ``"all-but-one"``: all families but one (the tasks of leave-one-out contrastive learning, Xiao et
-            al., arXiv 2008.05659). The kind is then the index of that family; kinds are dealt evenly, in an order drawn anew
+            al., arXiv 2008.05659). The kind is then the index of that family; kinds are assigned evenly, in an order drawn anew
             for each episode.
         tasks: number of tasks in a batch.
         batch: images in a batch; `tasks` must divide it.
@@ -119,7 +119,7 @@ def _drawn(tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _one(tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    kinds = deal_evenly(len(FAMILIES), tasks, generator)
+    kinds = assign_evenly(len(FAMILIES), tasks, generator)
     return kinds, torch.eye(len(FAMILIES))[kinds]
 
 

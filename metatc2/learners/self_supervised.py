@@ -19,6 +19,7 @@ from metatc2.objectives.regularizers import Regularizer
 from metatc2.replacing import refuse_outside_parameters
 
 Where = Literal["backbone", "projector"]
+Statistics = Literal["episode", "task"]  # where an outer loss takes negatives and batch statistics from
 
 
 @dataclass(frozen=True)

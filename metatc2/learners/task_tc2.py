@@ -13,12 +13,11 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised, Where, is_told
+from metatc2.learners.self_supervised import SelfSupervised, Statistics, Where, is_told
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
 
 JudgedOn = Literal["whole", "query", "others"]
-Statistics = Literal["episode", "task"]
 SILENT = 1e-9  # of a gradient of the gates: the objective does not speak
 
 

@@ -13,13 +13,12 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branches, SelfSupervised, Where, pull
+from metatc2.learners.self_supervised import Branches, SelfSupervised, Statistics, Where, pull
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
 from metatc2.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
-Statistics = Literal["episode", "task"]
 
 
 class TC2(SelfSupervised):

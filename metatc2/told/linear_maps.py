@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from metatc2.calibration import orthogonality
+from metatc2.calibration.factors import orthonormal
 from metatc2.episodes import TaskIdentity
 from metatc2.told.base import ToldProjector
 
@@ -49,7 +50,7 @@ class LinearMaps(ToldProjector):
     ) -> None:
         super().__init__(kinds)
         self.projector, self.orthogonality, self.speed = projector, orthogonality, speed
-        self.basis = nn.Parameter(torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous())
+        self.basis = nn.Parameter(orthonormal(dim, factors, generator))
         self.logits = nn.Parameter(torch.zeros(kinds, factors))
         self.mixing = nn.Parameter(torch.zeros(kinds, factors, factors))
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from metatc2.calibration import orthogonality
+from metatc2.calibration.factors import orthonormal
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.told.base import ToldProjector
@@ -77,11 +78,7 @@ class LearnedMasks(ToldProjector):
         self.orthogonality, self.l1 = orthogonality, l1
         start = 1 / speed if how == "sparse" else 0.0
         self.logits = nn.Parameter(torch.full((kinds, dim if factors is None else factors), start))
-        self.basis = (
-            None
-            if factors is None
-            else nn.Parameter(torch.linalg.qr(torch.randn(dim, factors, generator=generator)).Q.T.contiguous())
-        )
+        self.basis = None if factors is None else nn.Parameter(orthonormal(dim, factors, generator))
 
     def no_weight_decay(self) -> set[str]:
         """Masks have a penalty of their own, and rows of V are normalized."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metatc2.diagnostics import Agreement, cosines, gradient_agreement, grams, task_conflict, task_gradients
 from metatc2.diagnostics.agreement import _measure
-from metatc2.diagnostics.deals import deal_anew
 from metatc2.diagnostics.kinds import Kinds
+from metatc2.diagnostics.resplits import resplit
 from metatc2.episodes import Episode, Samples
 from metatc2.episodes.types import TaskIdentity
 from metatc2.errors import InputError
@@ -85,7 +85,7 @@ def test_each_draw_of_the_null_is_the_figure_of_a_deal() -> None:
     found = gradient_agreement(squared, start(), episode, generator=seeded(5))
     generator, draws = seeded(5), []
     for _ in range(39):
-        g1, g2 = (-side.mean(1).double().numpy() for side in deal_anew(episode, generator))
+        g1, g2 = (-side.mean(1).double().numpy() for side in resplit(episode, generator))
         gram = g1 @ g2.T
         draws.append(np.trace(gram) / 2 - (gram[0, 1] + gram[1, 0]) / 2)
     null = found.difference["all"]

@@ -19,7 +19,7 @@ from metatc2.diagnostics import (
     transfer_gains,
     transferability,
 )
-from metatc2.diagnostics.deals import deal_anew
+from metatc2.diagnostics.resplits import resplit
 from metatc2.encoders import Conv4, resnet
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
@@ -137,7 +137,7 @@ def test_tasks_of_one_law_are_inside_the_null_as_often_as_promised(seed_offset: 
 def test_the_null_deals_the_same_samples_anew(seed_offset: int) -> None:
     x = torch.arange(24.0).view(3, 8, 1)
     episode, generator = cut(x, 3), seeded(seed_offset)
-    dealt = [torch.cat(deal_anew(episode, generator), 1) for _ in range(50)]
+    dealt = [torch.cat(resplit(episode, generator), 1) for _ in range(50)]
     for deal in dealt:
         assert deal.shape == (3, 8, 1)
         assert torch.equal(deal.flatten().sort().values, x.flatten())
@@ -149,7 +149,7 @@ def test_each_draw_of_the_null_is_the_figure_of_a_deal() -> None:
     episode, params = cut(tasks_of("opposed", 0), 4), network()
     generator, draws = seeded(5), []
     for _ in range(39):
-        support, query = deal_anew(episode, generator)
+        support, query = resplit(episode, generator)
         gains = transfer_gains(regression, params, task_gradients(regression, params, support), query, lr=0.05)
         draws.append((gains.sum() - gains.trace()).item() / 6)
     found = task_conflict(regression, params, episode, generator=seeded(5)).transferability

@@ -1,4 +1,4 @@
-"""Samples of an episode dealt anew to its tasks: what task figures are where tasks do not differ."""
+"""Random re-splits of an episode: what figures between tasks are where tasks do not differ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 
 
-def deal_anew(episode: Episode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def resplit(episode: Episode, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """All samples, of both sides and all tasks, at random over tasks of the same sizes.
 
     Returns:

@@ -1,0 +1,119 @@
+"""A setting either changes what is trained or is refused in a sentence: none is accepted and does nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from metatc2.build import build_learner, build_sampler
+from metatc2.config import Config, all_keys, override
+from metatc2.data import load
+from metatc2.data.store import ImageStore
+from metatc2.episodes import FactorTasks
+from metatc2.errors import InputError
+
+SMALL = ["encoder.width=8", "data.source=shapes", "data.image_size=16", "calibration.name=tc2"]
+# Another value of each key, and what has to be set besides for it to mean something.
+OTHER: dict[str, tuple[str, ...]] = {
+    "name": ("tasks",),
+    "adapt": ("shared",),
+    "factors": ("3",),
+    "where": ("projector",),
+    "form": ("gate",),
+    "factor_network": ("parameter",),
+    "weights": ("task",),
+    "control": ("shuffle",),
+    "standardise": ("true",),
+    "blend": ("0.5",),
+    "blend_warmup": ("0.5",),
+    "inner_steps": ("1",),
+    "inner_optimizer": ("adam",),
+    "inner_lr": ("0.3",),
+    "inner_clip": ("0.001",),
+    "gamma": ("0.1", "calibration.sparsity=0.5"),
+    "adjoint": ("first-order",),
+    "last_steps": ("2", "calibration.adjoint=truncated"),
+    "variant": ("metacrl",),
+    "sparsity": ("0.5",),
+    "reconstruction": ("1",),
+    "orthogonality": ("0.1",),
+    "outer_on": ("query",),
+    "statistics": ("episode",),
+    "look_ahead": ("true",),
+    "look_ahead_lr": ("0.5",),
+    "lr": ("0.5",),
+    "hidden": ("5",),
+    "ema": ("0.5",),
+}
+KEYS = [name for name in all_keys() if name.startswith("calibration.")]
+
+
+def trained(*settings: str) -> tuple[Any, ...]:
+    """What a step is made of: loss, gradients of encoder and calibrator, and learning rates."""
+    learner = build_learner(override(Config(), [*SMALL, *settings]), 3, 16)
+    learner.begin_step(1, 10)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # off the start, where factors are orthonormal and a penalty of them is nothing
+        for parameter in learner.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    episode = FactorTasks("one-more", tasks=2, batch=16, image_size=16).sample()
+    loss = learner(episode).loss
+    loss.backward()
+    size = sum(float(p.grad.square().sum()) for p in learner.parameters() if p.grad is not None)
+    return float(loss.detach()), size, [group.lr for group in learner.groups()]
+
+
+def test_every_key_is_tried() -> None:
+    assert sorted(f"calibration.{name}" for name in OTHER) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("adapt", ["task", "shared"])
+@pytest.mark.parametrize("key", [key for key in OTHER if key != "adapt"])
+def test_a_setting_of_calibration_acts_or_is_refused(key: str, adapt: str) -> None:
+    value, *besides = OTHER[key]
+    if (key, adapt) == ("ema", "shared"):
+        pytest.skip("acts after the step, on what is used at test time")
+    if (key, adapt) == ("look_ahead_lr", "shared"):
+        besides = ["calibration.look_ahead=true"]
+    if adapt == "shared":
+        besides = [*besides, *(["calibration.gamma=0.5"] if key not in ("gamma", "look_ahead_lr") else [])]
+        value = {"weights": "task", "standardise": "false", "statistics": "task", "lr": "0.5"}.get(key, value)
+    base = [f"calibration.adapt={adapt}", *besides]
+    before = trained(*base)
+    refused, after = "", before
+    try:
+        after = trained(*base, f"calibration.{key}={value}")
+    except InputError as error:
+        refused = str(error)
+    assert after != before or (f"calibration.{key}" in refused and "set calibration.adapt" in refused)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageStore:
+    return load("digits")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("episode.level=same", "episode.level = 'same' is for tasks that differ by factor"),
+        ("episode.recipes=one", "episode.recipes = 'one' is for tasks that differ by views"),
+        ("episode.kinds=3", "episode.kinds = 3 is for tasks that differ by domain"),
+        ("episode.tasks_differ_by=views episode.assign=cluster", "episode.assign = 'cluster'"),
+        ("episode.tasks_differ_by=views learner.name=protonet", "has labelled tasks"),
+    ],
+)
+def test_settings_of_other_tasks_are_told(digits: ImageStore, settings: str, sentence: str) -> None:
+    chosen = override(Config(), ["data.source=digits", "episode.batch=32", *settings.split()])
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        build_sampler(chosen, digits)
+
+
+def test_a_step_is_the_same_twice() -> None:
+    torch.manual_seed(5)
+    first = trained()
+    torch.manual_seed(6)
+    assert trained() == first
