@@ -6,6 +6,8 @@ not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suit
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 
@@ -17,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(config.getoption("--torch-threads"))
+    # A shell starts what it runs in the background with Ctrl-C ignored, which commands respect; tests of it send one.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

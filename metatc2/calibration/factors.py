@@ -13,8 +13,12 @@ from metatc2.errors import InputError, nearest
 FactorKind = Literal["pooled", "parameter", "fixed"]
 
 
-def check_factors(dim: int, factors: int) -> None:
+def check_factors(dim: int, factors: int, usual: int) -> None:
     """Whether K factors of a representation of width d leave anything out.
+
+    Args:
+        dim, factors: d and K.
+        usual: a K to suggest.
 
     Raises:
         InputError: if K ≥ d.
@@ -22,7 +26,7 @@ def check_factors(dim: int, factors: int) -> None:
     if not 1 <= factors < dim:
         raise InputError(
             f"calibration.factors is {factors} and the representation has {dim} dimensions; K factors must be fewer "
-            f"than that: use calibration.factors = {max(1, dim // 4)} or a wider encoder"
+            f"than that: use calibration.factors = {max(1, usual)} or a wider encoder"
         )
 
 
@@ -62,7 +66,7 @@ class FactorNetwork(nn.Module):
         self, dim: int, factors: int, *, kind: FactorKind = "pooled", generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        check_factors(dim, factors)
+        check_factors(dim, factors, dim // 4)
         if kind not in get_args(FactorKind):
             raise InputError(f"unknown factor network {kind!r}; {nearest(kind, get_args(FactorKind))}")
         self.kind = kind

@@ -61,7 +61,7 @@ class TaskCalibrator(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_factors(dim, factors)
+        check_factors(dim, factors, 3 * dim // 4)
         if weights not in get_args(WeightScope):
             raise InputError(f"unknown weights {weights!r}; {nearest(weights, get_args(WeightScope))}")
         self.dim, self.weights = dim, weights
