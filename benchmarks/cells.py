@@ -115,6 +115,7 @@ def identity(config: Config) -> str:
     """
     facts = asdict(config)
     del facts["description"], facts["transfer"]
+    facts["data"]["source"] = facts["data"]["source"].rpartition("/")[2]  # wherever its files lie
     own = facts["calibration"]
     if own["name"] != "tc2":  # its other keys act on nothing; the regularizer's act on every arm
         facts["calibration"] = {key: own[key] for key in ("name", "where")}
@@ -228,6 +229,25 @@ def kept(cell: Cell) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     return found if found.pop("identity") == identity(cell.config) else None
+
+
+def restore(results: Path, cell_of: Callable[[Mapping[str, Any]], Cell | None]) -> None:
+    """Go on from committed results: rows that were measured with a cell's settings are kept as if they were made here.
+
+    Args:
+        results: file that `common.write` wrote; none is as good as an empty one.
+        cell_of: the cell of a row; None for a row that is no cell's, or one of an arm that is no more.
+    """
+    if not results.exists():
+        return
+    for row in json.loads(results.read_text())["rows"]:
+        if "identity" not in row:
+            continue
+        cell = cell_of(row)
+        if cell is None or row_file(cell).exists() or row["identity"] != identity(cell.config):
+            continue
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+        keep(cell, row_file(cell), {key: value for key, value in row.items() if key != "identity"})
 
 
 def missing(cells: Iterable[Cell]) -> dict[Path, Cell]:

@@ -2,14 +2,17 @@
 
 python benchmarks/conflict.py --part main --seeds 5                     # levels × arms with SimCLR; resumes
 python benchmarks/conflict.py --part objectives --seeds 3               # the one-more level under other objectives
-python benchmarks/conflict.py --part capacity --seeds 3                 # widths of the encoder
+python benchmarks/conflict.py --part capacity --seeds 3                 # widths of the encoder, numbers of factors
 python benchmarks/conflict.py --part rates                              # the search of learning rates, on validation images
+python benchmarks/conflict.py --part weights                            # that of regularizers' weights, alone and beside TC²
+python benchmarks/conflict.py --part tuned --seeds 5                    # each regularizer at the weight that was best
 python benchmarks/conflict.py --collect --figure benchmarks/results/conflict.png
 
 Each cell is a run folder below --runs and one JSON file beside it: what linear probes read of nine known factors in the
 features of the plain encoder. Probes are fit on images of combinations of shape and texture that pre-training has not seen,
-and tested on further ones. Learning rates of the main arms, and the inner rate of TC², were searched with a seed of their own,
-where test images take no part; all other arms, objectives and widths take what was found for SimCLR or the first rate.
+and tested on further ones. Learning rates of the main arms, the inner rate of TC² and the weights of regularizers were
+searched with a seed of their own, where test images take no part; all other arms, objectives and widths take what was found
+for SimCLR or the first rate. A study goes on from the rows in --json that were measured with today's settings.
 """
 
 from __future__ import annotations
@@ -19,13 +22,28 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, in_parallel, keep, kept, missing, paired, quiet, read_controls, rounded, trained_run
+from cells import (
+    STEPS,
+    Cell,
+    identity,
+    in_parallel,
+    keep,
+    kept,
+    missing,
+    paired,
+    quiet,
+    read_controls,
+    restore,
+    rounded,
+    trained_run,
+)
 from common import positive, write
 from evidence import signed
 from matplotlib import pyplot as plt
@@ -68,6 +86,24 @@ def _tc2(*more: str, weights: str = "linear") -> tuple[str, ...]:
 
 
 WIDTH = 32
+REGULARIZERS = {"isotropy": "isotropy", "SIGReg": "sigreg", "VISReg": "visreg"}
+#: Searched beside the weight that is the regularizers' own, 0.03.
+WEIGHTS = ("0.1", "0.3", "1", "3")
+
+
+PARTS = ("rates", "weights", "main", "tuned", "more", "objectives", "capacity")
+
+
+def _weighed(settings: tuple[str, ...], label: str) -> dict[str, Arm]:
+    return {
+        label.format(name=name, weight=weight): Arm(
+            (*settings, f"regularizer.name={key}", f"regularizer.weight={weight}")
+        )
+        for name, key in REGULARIZERS.items()
+        for weight in WEIGHTS
+    }
+
+
 ARMS: dict[str, Arm] = {
     "TC²": Arm(_tc2(), main=True),
     "TC² (gates)": Arm(_tc2(weights="task"), main=True),
@@ -79,15 +115,17 @@ ARMS: dict[str, Arm] = {
     "PCGrad": Arm(_tasks("learner.aggregate=pcgrad"), main=True),
     "a mask a task": Arm(_tasks("head.told=mask-sigmoid"), told=True, main=True),
     "a head a task": Arm(_tasks("head.told=heads"), told=True, main=True),
-    # Ten times the weight that is the regularizers' own.
-    "isotropy, weight 0.3": Arm(_tasks("regularizer.name=isotropy", "regularizer.weight=0.3")),
-    "SIGReg, weight 0.3": Arm(_tasks("regularizer.name=sigreg", "regularizer.weight=0.3")),
-    "VISReg, weight 0.3": Arm(_tasks("regularizer.name=visreg", "regularizer.weight=0.3")),
+    **_weighed(_tasks(), "{name}, weight {weight}"),
+    **_weighed(_tc2(), "TC² + {name}, weight {weight}"),
+    # Steps for as long as TC²'s take.
+    "one head, 15 % more steps": Arm(_tasks(f"trainer.steps={round(1.15 * STEPS)}")),
+    "TC², 4 factors": Arm(_tc2("calibration.factors=4")),
+    "TC², 12 factors": Arm(_tc2("calibration.factors=12")),
     "a linear map a task": Arm(_tasks("head.told=linear-map"), told=True),
     "separate encoders": Arm(_tasks("encoder.one_a_kind=true"), told=True),
     "TC² without inner steps": Arm(_tc2("calibration.inner_steps=0")),
     "TC², first order": Arm(_tc2("calibration.adjoint=first-order")),
-    "TC² + isotropy": Arm(_tc2("regularizer.name=isotropy")),
+    **{f"TC² + {name}": Arm(_tc2(f"regularizer.name={key}")) for name, key in REGULARIZERS.items()},
     "TC², judged on the others too": Arm(_tc2("calibration.outer_on=others")),
     "TC², judged on the query": Arm(_tc2("calibration.outer_on=query")),
     "TC² (gates), rate 3": Arm(_tc2("calibration.inner_lr=3", weights="task")),
@@ -125,6 +163,11 @@ WIDTHS = (8, 16, 32, 64)
 SEARCHED = ("TC² (gates), rate 3", "TC², rate 3")
 RATES = ("0.002", "0.004")
 SEARCH_SEED = 100
+FACTOR_ARMS = ("TC², 4 factors", "TC², 12 factors", "TC², as many factors as go")
+
+
+#: What names a point in a row.
+AT = ("level", "objective", "arm", "width", "seed", "lr")
 
 
 @dataclass(frozen=True)
@@ -206,13 +249,14 @@ def untrained(folder: Path, seeds: int) -> None:
     (folder / "controls.json").write_text(json.dumps(rows))
 
 
-def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
+def points(part: str, seeds: int, rates: Mapping[str, str], tuned: Sequence[str] = ()) -> list[Point]:
     """What a part of the study asks for, seed by seed, so that a study that is cut is balanced.
 
     Args:
-        part: ``"rates"``, ``"main"``, ``"more"``, ``"objectives"`` or ``"capacity"``.
+        part: one of `PARTS`.
         seeds: how many.
         rates: learning rate by arm, from the search.
+        tuned: arms with the weight of their regularizer that was best, from the search.
     """
 
     def at(level: str, arm: str, seed: int, objective: str = "simclr", width: int = WIDTH) -> Point:
@@ -220,22 +264,33 @@ def points(part: str, seeds: int, rates: Mapping[str, str]) -> list[Point]:
 
     if part == "rates":
         return [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in (*MAIN, *SEARCHED) for lr in RATES]
+    if part == "weights":
+        alone, beside = _weighed((), "{name}, weight {weight}"), _weighed((), "TC² + {name}, weight {weight}")
+        found = [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in alone for lr in RATES]
+        own = [f"TC² + {name}" for name in REGULARIZERS]
+        lr = rates.get(SUBJECT, RATES[0])
+        return found + [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in (*own, *beside)]
     every = range(seeds)
+    if part == "tuned":
+        levels = ("one-more", "contradiction", "same")
+        longer = [(level, "one head, 15 % more steps") for level in levels[:2]]
+        return [at(level, arm, seed) for seed in every for level, arm in [*product(levels, tuned), *longer]]
     if part == "main":
         null = ("TC²", "TC² (gates)", "TC² (gates by sample)", "one head", "isotropy")
         both = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
         return [at(level, arm, seed) for seed in every for level, arm in both]
     if part == "more":
-        strongest = [(level, "VISReg, weight 0.3") for level in ("contradiction", "same")]
-        other = [("one-more", arm) for arm in ARMS if arm not in MAIN]
-        return [at(level, arm, seed) for seed in every for level, arm in (*other, *strongest)]
-    arms = (SUBJECT, "one head", "isotropy", "a mask a task", "a head a task")
+        return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN and "weight" not in arm]
     if part == "objectives":
         others = [name for name in OBJECTIVES if name != "simclr"]
-        return [at("one-more", arm, seed, objective) for seed in every for objective in others for arm in arms]
-    return [
-        at("one-more", arm, seed, width=width) for seed in every for width in WIDTHS for arm in (SUBJECT, "one head")
-    ]
+        return [at("one-more", arm, seed, o) for seed in every for o in others for arm in _beside(tuned)]
+    found = [at("one-more", arm, seed, width=w) for seed in every for w in WIDTHS for arm in (SUBJECT, "one head")]
+    return found + [at("one-more", arm, seed) for seed in every for arm in FACTOR_ARMS]
+
+
+def _beside(tuned: Sequence[str]) -> tuple[str, ...]:
+    """Arms of the table of objectives: TC², none, the strongest regularizer alone, a head of each task's own."""
+    return (SUBJECT, "one head", *[arm for arm in tuned if not arm.startswith("TC²")][:1], "a head a task")
 
 
 def searched(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -245,19 +300,36 @@ def searched(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {arm: max((r for r in own if r["arm"] == arm), key=lambda r: r["validation"]["mean"])["lr"] for arm in arms}
 
 
+def tuned_arms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each regularizer, alone and beside TC², at the weight that was best on validation images; the best of them first."""
+
+    def validated(row: Mapping[str, Any]) -> float:
+        return float(row["validation"]["mean"])
+
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        if "arm" not in row or row["seed"] != SEARCH_SEED or "validation" not in row:
+            continue
+        name = row["arm"].split(", weight")[0]
+        known = name.removeprefix("TC² + ") in REGULARIZERS
+        if known and (name not in best or validated(row) > validated(best[name])):
+            best[name] = row
+    return [row["arm"] for row in sorted(best.values(), key=validated, reverse=True)]
+
+
 def gather(folder: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done, whatever was asked for."""
     rows = []
     every: dict[Path, Point] = {}
-    for part in ("rates", "main", "more", "objectives", "capacity"):
+    for part in PARTS:
         for chosen in ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES)):
-            for point in points(part, 10, chosen):
+            for point in points(part, 10, chosen, [arm for arm in ARMS if "weight" in arm or arm in REGULARIZERS]):
                 every[point.cell(folder).path] = point
     for point in every.values():
         found = kept(point.cell(folder))
         if found is not None:
-            at = {key: getattr(point, key) for key in ("level", "objective", "arm", "width", "seed", "lr")}
-            rows.append({**at, **rounded(found)})
+            at = {key: getattr(point, key) for key in AT}
+            rows.append({**at, "identity": identity(point.cell(folder).config), **rounded(found)})
     return rows + read_controls(folder)
 
 
@@ -445,9 +517,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--part", choices=("controls", "rates", "main", "more", "objectives", "capacity"), default="main"
-    )
+    parser.add_argument("--part", choices=("controls", *PARTS), default="main")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=positive, default=5)
@@ -457,13 +527,14 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="PNG file of the means by level")
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
+    restore(given.json, lambda row: Point(*(row[key] for key in AT)).cell(given.runs) if "arm" in row else None)
     if given.part == "controls" and not given.collect:
         untrained(given.runs, given.seeds)
     elif not given.collect:
-        rates = searched(gather(given.runs))
+        found = gather(given.runs)
         asked = [
             point.cell(given.runs)
-            for point in points(given.part, given.seeds, rates)
+            for point in points(given.part, given.seeds, searched(found), tuned_arms(found))
             if point.level in given.levels and point.arm in given.arms
         ]
         given.runs.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,9 @@ python benchmarks/conflict_measures.py --seeds 5                        # levels
 python benchmarks/conflict_measures.py --collect --figure benchmarks/results/conflict_measures.png
 
 The encoder has learned one objective for all tasks for 100 steps (at the end of a training all gradients are near zero). Then
-gradients of two independent batches a task are compared, and steps on one task are judged by the others; the null deals the
-same samples anew to tasks. TC² is measured too: its tasks adapt their weights first.
+gradients of two independent batches a task are compared, and steps on one task are judged by the others; the null splits the
+same samples over tasks anew. The noise of products of gradients falls with the size of batches and only with the root of their
+number, so that batches are larger than those of training. TC² is measured too: its tasks adapt their weights first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, in_parallel, keep, kept, missing, quiet, rounded, trained_run
+from cells import Cell, identity, in_parallel, keep, kept, missing, quiet, restore, rounded, trained_run
 from common import positive, write
 from matplotlib import pyplot as plt
 
@@ -31,6 +32,7 @@ from metatc2.episodes import Episode, FactorTasks
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict_measures.json"
 STEPS, EPISODES, RESPLITS = 100, 4, 39
+BATCH = 512  # samples of an episode
 LEVELS = ("same", "one-more", "contradiction", "per-sample")
 WIDTHS = (8, 16, 32, 64)
 WIDTH = 32
@@ -38,6 +40,10 @@ MOST_ADAPTED = 1
 LR = 0.005  # at 0.05 a step makes its own task worse, and gains say nothing
 ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2", "calibration.weights=linear")}
 FIGURES = ("ratio", "difference", "C", "T", "cosine")
+
+
+#: What names a point in a row.
+AT = ("level", "arm", "width", "seed")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def measure(cell: Cell, path: Path) -> str:
     assert checkpoint is not None  # a finished cell has one
     learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
     level = run.config.episode.level
-    sampler = FactorTasks(level, tasks=4, batch=128, image_size=run.image_size, split="meta-train", seed=999)
+    sampler = FactorTasks(level, tasks=4, batch=BATCH, image_size=run.image_size, split="meta-train", seed=999)
     episodes = [sampler.sample() for _ in range(EPISODES)]
     if level == "same":  # one kind: tasks are told apart by their place
         episodes = [replace(episode, identity=None) for episode in episodes]
@@ -98,7 +104,7 @@ def measure(cell: Cell, path: Path) -> str:
         "kinds": list(conflict.kinds),
         "gains": [list(row) for row in conflict.gains],
     }
-    keep(cell, path, found)
+    keep(cell, path, {"batch": BATCH, "episodes": EPISODES, **found})
     return f"agreement {ratio.value if ratio else float('nan'):.2f}, C {conflict.conflict_rate.value:.2f}"
 
 
@@ -122,7 +128,7 @@ def points(seeds: int) -> list[Point]:
     every = []
     for seed in range(seeds):
         every += [Point(level, "one head", WIDTH, seed) for level in LEVELS]
-        every += [Point("one-more", "one head", w, seed) for w in WIDTHS if w != WIDTH]
+        every += [Point(level, "one head", w, seed) for level in LEVELS[1:3] for w in WIDTHS if w != WIDTH]
         # Tasks that adapt before every gradient take ten times as long.
         every += [Point(level, "TC²", WIDTH, seed) for level in ("same", "one-more") if seed < MOST_ADAPTED]
     return every
@@ -133,9 +139,9 @@ def gather(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for point in points(10):
         found = kept(point.cell(folder))
-        if found is not None:
-            at = {"level": point.level, "arm": point.arm, "width": point.width, "seed": point.seed}
-            rows.append({**at, **rounded(found)})
+        if found is not None and (found["batch"], found["episodes"]) == (BATCH, EPISODES):
+            at = {key: getattr(point, key) for key in AT}
+            rows.append({**at, "identity": identity(point.cell(folder).config), **rounded(found)})
     return rows
 
 
@@ -203,6 +209,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, help="PNG file")
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
+    restore(given.json, lambda row: Point(*(row[key] for key in AT)).cell(given.runs) if row["arm"] in ARMS else None)
     if not given.collect:
         given.runs.mkdir(parents=True, exist_ok=True)
         asked = [point.cell(given.runs) for point in points(given.seeds)]

@@ -22,7 +22,20 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, in_parallel, keep, kept, missing, paired, quiet, read_controls, rounded, trained_run
+from cells import (
+    Cell,
+    identity,
+    in_parallel,
+    keep,
+    kept,
+    missing,
+    paired,
+    quiet,
+    read_controls,
+    restore,
+    rounded,
+    trained_run,
+)
 from common import positive, refuse, write
 from evidence import signed
 from matplotlib import pyplot as plt
@@ -33,12 +46,15 @@ from metatc2.data import load
 from metatc2.diagnostics import probe_factors
 from metatc2.trainer import TrainingDiverged
 from metatc2.transfer import extract, few_shot, knn, sample_episodes
+from metatc2.transfer.domains import leave_one_domain_out_few_shot
 from metatc2.views import colour
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "photographs.json"
 SIZE = 32
 STEPS = 500
+LONGER = 6250  # 20 epochs
+WIDTHS = {"conv4": 32, "resnet18": 16}
 # Classes that CIFAR-10 has too, or nearly.
 SEEN_IN_CALTECH = frozenset(
     {
@@ -68,11 +84,12 @@ TARGETS: dict[str, tuple[str, str]] = {
     "cifar10": ("knn", "its own classes, 20 neighbours"),
     "caltech101": ("few-shot", "85 other classes, 5-way 5-shot"),
     "pacs": ("few-shot", "5 other classes in 4 styles, 5-way 5-shot"),
+    "unseen style": ("few-shot", "the same classes, labels from three styles and queries from the fourth"),
     "rotation": ("probe", "turned by 0, 90, 180 or 270 degrees"),
     "hue": ("probe", "hue shifted by 0, 1/4, 1/2 or 3/4 turn"),
     "style": ("probe", "photo, art, cartoon or sketch"),
 }
-USUAL = ("cifar10", "caltech101", "pacs")
+USUAL = ("cifar10", "caltech101", "pacs", "unseen style")
 THROWN_AWAY = ("rotation", "hue", "style")
 
 
@@ -98,6 +115,7 @@ ARMS: dict[str, Arm] = {
     "plain + isotropy": Arm(("calibration.name=none", ISOTROPY)),
     "plain + SIGReg": Arm(("calibration.name=none", "regularizer.name=sigreg")),
     "plain + VISReg": Arm(("calibration.name=none", "regularizer.name=visreg")),
+    "plain + VISReg, weight 0.3": Arm(("calibration.name=none", "regularizer.name=visreg", "regularizer.weight=0.3")),
     "tasks": Arm(("calibration.name=tasks",)),
     "tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY)),
     "TC²": Arm(TC2),
@@ -109,8 +127,15 @@ ARMS: dict[str, Arm] = {
     "views: TC² + isotropy": Arm((*TC2, ISOTROPY), "views"),
     "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
 }
+#: Where training is dearer: the plain recipe, the strongest one beside it, and TC² in both kinds of tasks.
+SHORT = ("plain", "plain + isotropy", "TC² + isotropy", "views: tasks + isotropy", "views: TC² + isotropy")
+PARTS = ("controls", "search", "main", "objectives", "resnet", "longer")
 SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
 OBJECTIVES = {"simclr": (), "byol": ("objective.momentum=0.95",), "barlow": ()}
+
+
+#: What names a point in a row.
+AT = ("objective", "arm", "seed", "lr", "temperature", "encoder", "steps")
 
 
 @dataclass(frozen=True)
@@ -122,12 +147,16 @@ class Point:
     seed: int
     lr: str = "0.002"
     temperature: str = "0.2"
+    encoder: str = "conv4"
+    steps: int = STEPS
 
     def cell(self, folder: Path, data: Path) -> Cell:
         """Its run."""
-        words = (self.objective, self.arm, f"lr{self.lr}", f"t{self.temperature}", f"s{self.seed}")
+        words = [self.objective, self.arm, f"lr{self.lr}", f"t{self.temperature}", f"s{self.seed}"]
+        if (self.encoder, self.steps) != ("conv4", STEPS):
+            words[2:2] = [self.encoder, str(self.steps)]
         name = "-".join(words)
-        for old, new in ((" ", "-"), (":", ""), ("²", "2"), ("+", "and"), ("(", ""), (")", "")):
+        for old, new in ((" ", "-"), (":", ""), ("²", "2"), ("+", "and"), ("(", ""), (")", ""), (",", "")):
             name = name.replace(old, new)
         arm = ARMS[self.arm]
         options = (f"objective.options={{temperature={self.temperature}}}",) if self.objective == "simclr" else ()
@@ -135,12 +164,12 @@ class Point:
             f"data.source=npz:{data / 'learn.npz'}",
             "data.split=train",
             f"data.image_size={SIZE}",
-            "encoder.name=conv4",
-            "encoder.width=32",
+            f"encoder.name={self.encoder}",
+            f"encoder.width={WIDTHS[self.encoder]}",
             "episode.batch=128",
             "episode.tasks=4",
             f"episode.tasks_differ_by={arm.tasks}",
-            f"trainer.steps={STEPS}",
+            f"trainer.steps={self.steps}",
             "trainer.optimizer=adamw",
             "trainer.weight_decay=1e-4",
             "trainer.checkpoint_every=250",
@@ -186,6 +215,7 @@ def prepare(data: Path, made: Path) -> None:
         new = [pacs.class_names.index(name) for name in NEW_IN_PACS]
         rows = torch.cat([r for c in new for d in range(4) for r in [_of(pacs.labels, pacs.domains, c, d)[:100]]])
         _save(made / "pacs.npz", pacs.images[rows], pacs.labels[rows], "test")
+        np.save(made / "pacs-styles.npy", pacs.domains[rows].numpy())
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(2))]
         cut = round(2 / 3 * len(order))
         words = ["train"] * cut + ["test"] * (len(order) - cut)
@@ -238,8 +268,12 @@ def transferred(encoder: nn.Module, data: Path) -> dict[str, float]:
     """
     found = {}
     for target, (protocol, _) in {**TARGETS, "held-out": ("knn", "")}.items():
-        store = load(f"npz:{data / target}.npz")
+        store = load(f"npz:{data / ('pacs' if target == 'unseen style' else target)}.npz")
         features = extract(encoder, store.images)
+        if target == "unseen style":
+            styles = torch.from_numpy(np.load(data / "pacs-styles.npy"))
+            found[target] = leave_one_domain_out_few_shot(features, store.labels, styles, way=5, shot=5, seed=0).mean
+            continue
         if protocol == "few-shot":
             drawn = sample_episodes(
                 store.labels, way=5, shot=5, query=15, episodes=600, generator=torch.Generator().manual_seed(0)
@@ -280,9 +314,15 @@ def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
         return []
     if part == "search":
         return [Point("simclr", "plain", 100, lr, temperature) for lr, temperature in SEARCH]
+    every = range(seeds)
+    if part == "resnet":
+        return [Point("simclr", arm, seed, *recipe, encoder="resnet18") for seed in every for arm in SHORT]
+    if part == "longer":
+        return [Point("simclr", arm, seed, *recipe, steps=LONGER) for seed in every for arm in SHORT]
     objectives = ("simclr",) if part == "main" else tuple(name for name in OBJECTIVES if name != "simclr")
-    arms = tuple(ARMS) if part == "main" else ("tasks", "TC²", "views: tasks", "views: TC²")
-    return [Point(o, arm, seed, *recipe) for seed in range(seeds) for o in objectives for arm in arms]
+    factorial = tuple(arm for design in PAIRS.values() for pair in design for arm in pair)
+    arms = tuple(ARMS) if part == "main" else factorial
+    return [Point(o, arm, seed, *recipe) for seed in every for o in objectives for arm in arms]
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -298,22 +338,35 @@ def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done."""
     every = points("search", 1, SEARCH[0])
     for recipe in SEARCH:
-        every += points("main", 10, recipe) + points("objectives", 10, recipe)
+        every += [point for part in PARTS[2:] for point in points(part, 10, recipe)]
     rows = []
     for point in every:
         found = kept(point.cell(folder, data))
         if found is not None:
-            at = {key: getattr(point, key) for key in ("objective", "arm", "seed", "lr", "temperature")}
-            rows.append({**at, **rounded(found)})
+            at = {key: getattr(point, key) for key in AT}
+            rows.append({**at, "identity": identity(point.cell(folder, data).config), **rounded(found)})
     return rows + read_controls(folder)
 
 
-def select(rows: Sequence[Mapping[str, Any]], arm: str, objective: str = "simclr") -> dict[int, Mapping[str, Any]]:
+#: Objective, encoder and steps of each design.
+DESIGNS = {
+    "SimCLR": ("simclr", "conv4", STEPS),
+    "BYOL": ("byol", "conv4", STEPS),
+    "Barlow Twins": ("barlow", "conv4", STEPS),
+    "SimCLR, ResNet-18": ("simclr", "resnet18", STEPS),
+    "SimCLR, 20 epochs": ("simclr", "conv4", LONGER),
+}
+
+
+def select(rows: Sequence[Mapping[str, Any]], arm: str, design: str = "SimCLR") -> dict[int, Mapping[str, Any]]:
     """Rows of an arm by seed; those of the search are left out."""
     return {
         r["seed"]: r
         for r in rows
-        if r.get("arm") == arm and r.get("objective") == objective and r["seed"] != 100 and "accuracy" in r
+        if r.get("arm") == arm
+        and (r["objective"], r["encoder"], r["steps"]) == DESIGNS[design]
+        and r["seed"] != 100
+        and "accuracy" in r
     }
 
 
@@ -336,7 +389,7 @@ PAIRS = {
 def effects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Effects of TC² in the 2 × 2 design and against the best plain recipe, over the seeds that both have."""
     found = []
-    for objective in OBJECTIVES:
+    for design in DESIGNS:
         contrasts: dict[str, list[tuple[str, str]]] = {}
         for tasks, pairs in PAIRS.items():
             contrasts |= {f"{tasks}: {a} − {b}": [(a, b)] for a, b in pairs}
@@ -350,7 +403,7 @@ def effects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             f"{a} − plain + isotropy": [(a, "plain + isotropy")] for a in ("TC²", "views: TC²", "views: TC² + isotropy")
         }
         for name, pairs_of in contrasts.items():
-            sides = [(select(rows, a, objective), select(rows, b, objective)) for a, b in pairs_of]
+            sides = [(select(rows, a, design), select(rows, b, design)) for a, b in pairs_of]
             seeds = sorted(set.intersection(*(set(side) for both in sides for side in both)))
             if not seeds:
                 continue
@@ -358,18 +411,18 @@ def effects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 values = [
                     float(np.mean([score(a[s], targets) - score(b[s], targets) for a, b in sides])) for s in seeds
                 ]
-                found.append({"contrast": name, "objective": objective, "targets": group, **paired(values, seeds)})
+                found.append({"contrast": name, "design": design, "targets": group, **paired(values, seeds)})
     return found
 
 
-def table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
+def table(rows: Sequence[Mapping[str, Any]], design: str = "SimCLR") -> str:
     """Each arm on each target."""
     lines = [
-        f"| {objective} | told | {' | '.join(TARGETS)} | usual | thrown away | seeds |",
+        f"| {design} | told | {' | '.join(TARGETS)} | usual | thrown away | seeds |",
         "|---|---|" + "---|" * (len(TARGETS) + 3),
     ]
     for arm in ARMS:
-        own = list(select(rows, arm, objective).values())
+        own = list(select(rows, arm, design).values())
         if own:
             means = [f"{100 * np.mean([score(r, (t,)) for r in own]):.1f}" for t in TARGETS]
             groups = [f"{100 * np.mean([score(r, targets) for r in own]):.1f}" for targets in GROUPS.values()]
@@ -384,11 +437,11 @@ def table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
     return "\n".join(lines)
 
 
-def effects_table(rows: Sequence[Mapping[str, Any]], objective: str = "simclr") -> str:
+def effects_table(rows: Sequence[Mapping[str, Any]], design: str = "SimCLR") -> str:
     """Effects, in points, with their intervals."""
-    own = [r for r in rows if r.get("objective") == objective and "contrast" in r]
+    own = [r for r in rows if r.get("design") == design and "contrast" in r]
     lines = [
-        f"| {objective} | usual | thrown away | {' | '.join(TARGETS)} | seeds |",
+        f"| {design} | usual | thrown away | {' | '.join(TARGETS)} | seeds |",
         "|---|" + "---|" * (len(TARGETS) + 3),
     ]
     for name in dict.fromkeys(r["contrast"] for r in own):
@@ -428,7 +481,7 @@ def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10, caltech101 and pacs")
-    parser.add_argument("--part", choices=("controls", "search", "main", "objectives"), default="main")
+    parser.add_argument("--part", choices=PARTS, default="main")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--workers", type=positive, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
@@ -437,6 +490,9 @@ def main() -> None:
     parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     made = (given.runs / "archives").resolve()
+    restore(
+        given.json, lambda r: Point(*(r[key] for key in AT)).cell(given.runs, made) if r.get("arm") in ARMS else None
+    )
     if not given.collect:
         prepare(given.data, made)
         if given.part == "controls":
