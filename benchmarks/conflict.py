@@ -444,12 +444,12 @@ def versus_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The one-more level under each objective."""
     runs = [r for r in rows if "arm" in r]
-    arms = (SUBJECT, "one head", "isotropy", "a mask a task", "a head a task")
-    gaps = {(r["objective"], r["against"]): r for r in rows if r.get("subject") == SUBJECT and _gap_at(r)}
+    arms = _beside(tuned_arms(rows))
+    gaps = {(r["objective"], r["against"]): r for r in rows if _gap_at(r) and r["width"] == WIDTH}
     gaps_of = " | ".join(f"TC² − {arm}" for arm in arms[1:])
     lines = [
         f"| one-more | {' | '.join(arms)} | {gaps_of} | seeds |",
-        "|---|" + "---|" * (len(arms) + 5),
+        "|---|" + "---|" * (2 * len(arms)),
     ]
     for objective in OBJECTIVES:
         own = {arm: select(runs, level="one-more", objective=objective, width=WIDTH, arm=arm) for arm in arms}
@@ -463,8 +463,63 @@ def objectives_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def weights_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The search of regularizers' weights, on validation images: the better of the rates that were tried."""
+    own = [r for r in rows if r.get("seed") == SEARCH_SEED and "arm" in r and "validation" in r]
+    best: dict[str, float] = {}
+    for r in own:
+        best[r["arm"]] = max(best.get(r["arm"], -1.0), r["validation"]["mean"])
+    plain = {"": "one head", "TC² + ": SUBJECT}
+    lines = [
+        f"| validation images, one seed | without | 0.03 | {' | '.join(WEIGHTS)} |",
+        "|---|---|---|" + "---|" * len(WEIGHTS),
+    ]
+    for (prefix, without), name in product(plain.items(), REGULARIZERS):
+        arms = (without, f"{prefix}{name}", *(f"{prefix}{name}, weight {weight}" for weight in WEIGHTS))
+        cells = [f"{100 * best[arm]:.1f}" if arm in best else "–" for arm in arms]
+        lines.append(f"| {prefix}{name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def capacity_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The one-more level by width of the encoder, and by number of factors."""
+    runs = [r for r in rows if "arm" in r]
+    gaps = {(r["width"], r["against"]): r for r in rows if _gap_at(r) and r["objective"] == "simclr"}
+    lines = ["| one-more | TC² | compared with | mean | TC² − it | seeds |", "|---|---|---|---|---|---|"]
+    compared = [(f"width {w}", w, "one head") for w in WIDTHS] + [(f"width {WIDTH}", WIDTH, arm) for arm in FACTOR_ARMS]
+    for label, width, arm in compared:
+        at = {"level": "one-more", "objective": "simclr", "width": width}
+        own, other = select(runs, arm=SUBJECT, **at), select(runs, arm=arm, **at)
+        if own and other:
+            means = [100 * np.mean([r["test"]["mean"] for r in side.values()]) for side in (own, other)]
+            gap = gaps[width, arm]
+            lines.append(f"| {label} | {means[0]:.1f} | {arm} | {means[1]:.1f} | {signed(gap)} | {len(gap['seeds'])} |")
+    return "\n".join(lines)
+
+
+def together_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What TC² adds to each regularizer at its best weight, and each to the other."""
+    lines = ["| level | regularizer | it alone − one head | TC² − it | TC² + it − it | TC² + it − TC² | seeds |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    runs = [r for r in rows if "arm" in r]
+    arms = tuned_arms(rows)
+    for level, name in product(("one-more", "contradiction", "same"), REGULARIZERS):
+        alone, both = (next((arm for arm in arms if arm.split(",")[0] == f"{p}{name}"), None) for p in ("", "TC² + "))
+        pairs = ((alone, "one head"), (SUBJECT, alone), (both, alone), (both, SUBJECT))
+        shown, counts = [], []
+        for a, b in pairs:
+            sides = [select(runs, level=level, objective="simclr", width=WIDTH, arm=arm) for arm in (a, b)]
+            seeds = sorted(sides[0].keys() & sides[1].keys())
+            values = [sides[0][s]["test"]["mean"] - sides[1][s]["test"]["mean"] for s in seeds]
+            shown.append(signed(paired(values, seeds)) if seeds else "–")
+            counts.append(len(seeds))
+        if any(counts):
+            lines.append(f"| {level} | {alone} | {' | '.join(shown)} | {'/'.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
 def _gap_at(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("level") == "one-more" and row["width"] == WIDTH)
+    return bool(row.get("subject") == SUBJECT and row["level"] == "one-more")
 
 
 def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

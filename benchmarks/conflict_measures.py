@@ -27,7 +27,7 @@ from matplotlib import pyplot as plt
 from metatc2.build import build_learner
 from metatc2.checkpoint import latest_checkpoint, load_checkpoint
 from metatc2.diagnostics import AgainstNull, gradient_agreement, task_conflict, task_loss
-from metatc2.episodes import Episode, FactorTasks
+from metatc2.episodes import FactorTasks
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict_measures.json"
@@ -39,7 +39,6 @@ WIDTH = 32
 MOST_ADAPTED = 1
 LR = 0.005  # at 0.05 a step makes its own task worse, and gains say nothing
 ARMS = {"one head": ("calibration.name=tasks",), "TC²": ("calibration.name=tc2", "calibration.weights=linear")}
-FIGURES = ("ratio", "difference", "C", "T", "cosine")
 
 
 #: What names a point in a row.
@@ -72,7 +71,7 @@ class Point:
         return Cell(folder / name, "shapes", settings, ())
 
 
-def measure(cell: Cell, path: Path) -> str:
+def measure(cell: Cell, path: Path, *, batch: int = BATCH, episodes: int = EPISODES) -> str:
     """Train a cell and measure conflict; its row to `path`."""
     quiet()
     run = trained_run(cell)
@@ -81,19 +80,22 @@ def measure(cell: Cell, path: Path) -> str:
     assert checkpoint is not None  # a finished cell has one
     learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
     level = run.config.episode.level
-    sampler = FactorTasks(level, tasks=4, batch=BATCH, image_size=run.image_size, split="meta-train", seed=999)
-    episodes = [sampler.sample() for _ in range(EPISODES)]
+    sampler = FactorTasks(level, tasks=4, batch=batch, image_size=run.image_size, split="meta-train", seed=999)
+    drawn = [sampler.sample() for _ in range(episodes)]
     if level == "same":  # one kind: tasks are told apart by their place
-        episodes = [replace(episode, identity=None) for episode in episodes]
+        drawn = [replace(episode, identity=None) for episode in drawn]
     loss, params = task_loss(learner)
     generator = torch.Generator().manual_seed(1)
     found: dict[str, Any] = {"seconds": run.seconds}
-    agreement = gradient_agreement(loss, params, episodes, generator=generator, resplits=RESPLITS)
-    conflict = task_conflict(loss, params, _fewer(episodes), generator=generator, resplits=RESPLITS, lr=LR)
+    agreement = gradient_agreement(loss, params, drawn, generator=generator, resplits=RESPLITS)
+    fewer = drawn[: max(1, episodes // 4)]  # M² losses an episode and draw
+    conflict = task_conflict(loss, params, fewer, generator=generator, resplits=RESPLITS, lr=LR)
     ratio = agreement.ratio["all"]
     found |= {
         "ratio": None if ratio is None else _shown(ratio),
-        "difference": _shown(agreement.difference["all"], 1 / agreement.within["all"].value),
+        "difference": _shown(
+            agreement.difference["all"], agreement.signal["all"].value / agreement.within["all"].value
+        ),
         "within": agreement.within["all"].value,
         "signal": agreement.signal["all"].value,
         "ratio_by_block": {name: None if r is None else r.value for name, r in agreement.ratio.items()},
@@ -104,12 +106,8 @@ def measure(cell: Cell, path: Path) -> str:
         "kinds": list(conflict.kinds),
         "gains": [list(row) for row in conflict.gains],
     }
-    keep(cell, path, {"batch": BATCH, "episodes": EPISODES, **found})
+    keep(cell, path, {"batch": batch, "episodes": episodes, **found})
     return f"agreement {ratio.value if ratio else float('nan'):.2f}, C {conflict.conflict_rate.value:.2f}"
-
-
-def _fewer(episodes: Sequence[Episode]) -> list[Episode]:
-    return list(episodes[: EPISODES // 4])  # M² losses an episode and draw
 
 
 def _shown(figure: AgainstNull, scale: float = 1.0) -> dict[str, Any]:
@@ -146,9 +144,13 @@ def gather(folder: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Each figure: mean over seeds, in brackets that of its null, and in how many runs it is outside the null's 95 %."""
+    """Each figure: mean over seeds, in brackets that of its null, and in how many runs it is outside the null's 95 %.
+
+    *Signal* and *not shared* are shares of a gradient's mean squared length, noise included: that of the expected gradient, and
+    that by which expected gradients of tasks differ. One less their quotient is the agreement.
+    """
     lines = [
-        "| level | arm | width | share that is signal | agreement | 1 − agreement | cosine of one batch | seeds |",
+        "| level | arm | width | signal, % | not shared, % | agreement | cosine of one batch | seeds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for level, arm, width in sorted(
@@ -156,15 +158,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         key=lambda k: (LEVELS.index(k[0]), list(ARMS).index(k[1]), k[2]),
     ):
         own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, width)]
-        cells = [f"{100 * float(np.mean([r['signal'] for r in own])):.0f} %"]
-        for name in ("ratio", "difference", "cosine"):
+        cells = [f"{100 * float(np.mean([r['signal'] for r in own])):.1f}"]
+        for name, scale, digits in (("difference", 100, 1), ("ratio", 1, 2), ("cosine", 1, 2)):
             found = [r[name] for r in own if r[name] is not None]
             if not found:
                 cells.append("–")
                 continue
-            value, null = (float(np.mean([f[key] for f in found])) for key in ("value", "null"))
+            value, null = (scale * float(np.mean([f[key] for f in found])) for key in ("value", "null"))
             outside = sum(bool(f["outside"]) for f in found)
-            cells.append(f"{value:.2f} ({null:.2f}) {outside}/{len(found)}")
+            cells.append(f"{value:.{digits}f} ({null:.{digits}f}) {outside}/{len(found)}")
         lines.append(f"| {level} | {arm} | {width} | {' | '.join(cells)} | {len(own)} |")
     return "\n".join(lines)
 
@@ -175,22 +177,24 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for place, level in enumerate(LEVELS):
         for arm, colour, shift in (("one head", "#707070", -0.12), ("TC²", "#c1272d", 0.12)):
             own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, WIDTH)]
-            values = [r["difference"]["value"] for r in own]
+            values = [100 * r["difference"]["value"] for r in own]
             left.plot(
                 [place + shift] * len(values), values, "o", color=colour, markersize=4, label=arm if not place else None
             )
             if own:
-                band = [float(np.mean([r["difference"][key] for r in own])) for key in ("low", "high")]
+                band = [100 * float(np.mean([r["difference"][key] for r in own])) for key in ("low", "high")]
                 left.plot([place + shift] * 2, band, color="#bbbbbb", linewidth=5, zorder=0)
     left.set_xticks(range(len(LEVELS)), LEVELS, fontsize=8)
-    left.set_ylabel("1 − agreement of gradients")
+    left.set_ylabel("share of a gradient's square\nthat tasks do not share, %")
     left.legend(frameon=False, fontsize=8)
     for level, colour in (("one-more", "#3477b5"), ("contradiction", "#d98a1f")):
         own = [r for r in rows if r["level"] == level and r["arm"] == "one head"]
         widths = sorted({r["width"] for r in own})
-        means = [float(np.mean([r["difference"]["value"] for r in own if r["width"] == w])) for w in widths]
+        means = [100 * float(np.mean([r["difference"]["value"] for r in own if r["width"] == w])) for w in widths]
         right.plot(widths, means, marker="o", color=colour, label=level)
-        right.plot([r["width"] for r in own], [r["difference"]["value"] for r in own], ".", color=colour, alpha=0.5)
+        right.plot(
+            [r["width"] for r in own], [100 * r["difference"]["value"] for r in own], ".", color=colour, alpha=0.5
+        )
     right.set_xscale("log", base=2)
     right.set_xlabel("width of Conv-4")
     right.legend(frameon=False, fontsize=8)

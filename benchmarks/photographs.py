@@ -183,7 +183,25 @@ class Point:
         return Cell(folder / name, "cifar10", settings, ())
 
 
-def prepare(data: Path, made: Path) -> None:
+@dataclass(frozen=True)
+class Sizes:
+    """Images of CIFAR-10 for each purpose.
+
+    Args:
+        held_fit, held_asked: training images that choose the recipe and are not learned from.
+        bank, asked: labeled training images, and test images that are classified by them.
+        probe_fit, probe_asked: other test images, for what views throw away.
+    """
+
+    held_fit: int = 7_000
+    held_asked: int = 3_000
+    bank: int = 10_000
+    asked: int = 5_000
+    probe_fit: int = 2_000
+    probe_asked: int = 1_000
+
+
+def prepare(data: Path, made: Path, sizes: Sizes = Sizes()) -> None:
     """The archives that the study reads, from the folders of images; what is there stays."""
     made.mkdir(parents=True, exist_ok=True)
     if not (made / "style.npz").exists():
@@ -192,16 +210,17 @@ def prepare(data: Path, made: Path) -> None:
         cifar = load(f"folder:{data / 'cifar10'}", image_size=SIZE)
         train, test = cifar.rows("train"), cifar.rows("test")
         mixed = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))]
-        _save(made / "learn.npz", cifar.images[mixed[10_000:]], cifar.labels[mixed[10_000:]], "train")
-        # Held-out training images choose the recipe.
-        held = mixed[:10_000]
-        _save(made / "held-out.npz", cifar.images[held], cifar.labels[held], ["train"] * 7_000 + ["test"] * 3_000)
+        held, learned = mixed[: sizes.held_fit + sizes.held_asked], mixed[sizes.held_fit + sizes.held_asked :]
+        _save(made / "learn.npz", cifar.images[learned], cifar.labels[learned], "train")
+        words = ["train"] * sizes.held_fit + ["test"] * sizes.held_asked
+        _save(made / "held-out.npz", cifar.images[held], cifar.labels[held], words)
         few = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(1))]
-        both = torch.cat([mixed[10_000:20_000], few[:5_000]])
-        _save(made / "cifar10.npz", cifar.images[both], cifar.labels[both], ["train"] * 10_000 + ["test"] * 5_000)
-        probed = few[5_000:8_000]
-        split = ["train"] * 2_000 + ["test"] * 1_000
-        quarter = torch.arange(3_000) % 4
+        both = torch.cat([learned[: sizes.bank], few[: sizes.asked]])
+        words = ["train"] * sizes.bank + ["test"] * sizes.asked
+        _save(made / "cifar10.npz", cifar.images[both], cifar.labels[both], words)
+        probed = few[sizes.asked : sizes.asked + sizes.probe_fit + sizes.probe_asked]
+        split = ["train"] * sizes.probe_fit + ["test"] * sizes.probe_asked
+        quarter = torch.arange(len(probed)) % 4
         turned = torch.stack(
             [image.rot90(int(k), (1, 2)) for image, k in zip(cifar.images[probed], quarter, strict=True)]
         )

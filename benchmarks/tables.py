@@ -16,7 +16,15 @@ from typing import Any
 
 from ablation import table as ablation
 from common import refuse
-from conflict import interaction_table, levels_table, objectives_table, versus_table
+from conflict import (
+    capacity_table,
+    interaction_table,
+    levels_table,
+    objectives_table,
+    together_table,
+    versus_table,
+    weights_table,
+)
 from conflict_measures import table as conflict_measures
 from evidence import OURS, titled
 from evidence import table as evidence
@@ -178,6 +186,9 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conflict_interaction": interaction_table,
     "conflict_objectives": objectives_table,
     "conflict_delta_p": versus_table,
+    "conflict_weights": weights_table,
+    "conflict_together": together_table,
+    "conflict_capacity": capacity_table,
     "conflict_measures": conflict_measures,
     "photographs": photographs,
     "photographs_effects": effects_table,
@@ -194,6 +205,9 @@ SOURCES = {
     "conflict_interaction": "conflict",
     "conflict_objectives": "conflict",
     "conflict_delta_p": "conflict",
+    "conflict_weights": "conflict",
+    "conflict_together": "conflict",
+    "conflict_capacity": "conflict",
     "photographs_effects": "photographs",
 }
 PAGES = (
