@@ -24,7 +24,7 @@ from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import TARGET, best
 
-from metatc2.report.words import NAMES
+from metatc2.report.text import NAMES
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "ablation.json"

@@ -22,11 +22,11 @@ import torch
 import torchopt
 from common import environment, resident, write
 
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
-from metatc2.heads import Classifier
 from metatc2.inner import Adjoint, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 
 WAY, SHOT, QUERY, SIZE = 5, 5, 15, 84
 ADJOINTS: dict[str, Adjoint] = {"unroll": Unroll(), "recompute": Recompute()}

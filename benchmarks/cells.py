@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from common import KEEP_MEMORY, refuse
 
-from metatc2 import runs
-from metatc2.config import Config, override, read_config, read_task
 from metatc2.errors import InputError
-from metatc2.files import write_atomically
-from metatc2.trainer import TrainingDiverged
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config, override, read_config, read_task
+from metatc2.io.files import write_atomically
+from metatc2.training.trainer import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
 
 STEPS = 300  # outer steps of a cell, where a study says nothing else

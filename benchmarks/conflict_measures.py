@@ -24,10 +24,10 @@ from cells import Cell, identity, in_parallel, keep, kept, missing, quiet, resto
 from common import positive, write
 from matplotlib import pyplot as plt
 
-from metatc2.build import build_learner
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint
 from metatc2.diagnostics import AgainstNull, gradient_agreement, task_conflict, task_loss
 from metatc2.episodes import FactorTasks
+from metatc2.experiment.build import build_learner
+from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict_measures.json"

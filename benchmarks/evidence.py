@@ -23,8 +23,8 @@ from common import positive, write
 from matplotlib import pyplot as plt
 from recipes import GRID, best
 
-from metatc2.pretrained import CALIBRATED, ENCODER
-from metatc2.report.words import NAMES
+from metatc2.experiment.pretrained import CALIBRATED, ENCODER
+from metatc2.report.text import NAMES
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
 
 matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""What Conv-4's first block costs in training: in one go (`metatc2.kernels.conv_norm_pool`) against torch's operations.
+"""What Conv-4's first block costs in training: in one go (`metatc2.ops.conv_norm_pool`) against torch's operations.
 
     python benchmarks/first_block_speed.py --json benchmarks/results/first_block_speed.json
     python benchmarks/first_block_speed.py --keep-memory --json benchmarks/results/first_block_speed.json     # adds its rows
@@ -25,8 +25,8 @@ import torch
 from common import KEEP_MEMORY, environment, write
 from torch import Tensor, nn
 
-from metatc2.encoders import Conv4
-from metatc2.kernels import channels_last, conv_norm_pool
+from metatc2.models.encoders import Conv4
+from metatc2.ops import channels_last, conv_norm_pool
 
 CASES = [(1, 28, 256), (3, 32, 256), (3, 84, 32)]  # channels, pixels, batch
 

@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from common import write
 
-from metatc2 import runs
-from metatc2.config import Config, override, read_task
 from metatc2.data import load
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config, override, read_task
+from metatc2.experiment.weights import fresh_learner
 from metatc2.learners import LEARNERS
 from metatc2.transfer import ADAPTED, RAW_PIXELS, evaluate, expand_targets, mean_interval
-from metatc2.weights import fresh_learner
 
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 #: Chosen on glyphs:meta-validation by short runs of one seed: a hint for each learner, not a search.

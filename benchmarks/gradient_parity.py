@@ -32,9 +32,9 @@ from common import environment, write
 from libraries import LIBRARIES, NotOffered, Recipe, Task, gradient_of
 from torch import Tensor, nn
 
-from metatc2.encoders import Conv4
-from metatc2.heads import Classifier
 from metatc2.inner import Adjoint, Recompute, Unroll
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 
 GOAL = 1e-8
 WAY, SHOT, QUERY, TASKS = 5, 2, 3, 2

@@ -32,9 +32,6 @@ from recipes import TARGET, best
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from metatc2.build import build_data, build_learner, build_sampler, build_trainer_options, build_views
-from metatc2.checkpoint import write_atomically
-from metatc2.config import Config
 from metatc2.data import ImageStore
 from metatc2.diagnostics import (
     blocks,
@@ -50,12 +47,15 @@ from metatc2.diagnostics import (
 )
 from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode, SplitBatch
+from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options, build_views
+from metatc2.experiment.config import Config
 from metatc2.inner import Params
 from metatc2.learners import TC2, SelfSupervised
-from metatc2.report.words import NAMES
-from metatc2.trainer import EpisodicTrainer, TrainingDiverged
+from metatc2.models.features import extract
+from metatc2.report.text import NAMES
+from metatc2.training.checkpoint import write_atomically
+from metatc2.training.trainer import EpisodicTrainer, TrainingDiverged
 from metatc2.transfer import Target, evaluate, mean_interval
-from metatc2.transfer.features import extract
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
@@ -178,7 +178,7 @@ def train(one: Cell, path: Path) -> str:
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     assert isinstance(learner, SelfSupervised)  # what "ssl" builds
     episodes = evaluation_episodes(config, store, SPLIT)
-    torch.manual_seed(config.trainer.seed)  # as in `metatc2.runs.pretrain`
+    torch.manual_seed(config.trainer.seed)  # as in `metatc2.experiment.run.pretrain`
     trainer = EpisodicTrainer(learner, build_sampler(config, store), build_trainer_options(config))
     rows = []
     for share in SHARES:

@@ -41,13 +41,13 @@ from evidence import signed
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from metatc2.build import build_fresh_encoder
+from metatc2.augment import color
 from metatc2.data import load
 from metatc2.diagnostics import probe_factors
-from metatc2.trainer import TrainingDiverged
+from metatc2.experiment.build import build_fresh_encoder
+from metatc2.training.trainer import TrainingDiverged
 from metatc2.transfer import extract, few_shot, knn, sample_episodes
 from metatc2.transfer.domains import leave_one_domain_out_few_shot
-from metatc2.views import colour
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "photographs.json"
@@ -252,7 +252,7 @@ def _shifted(images: Tensor, quarter: Tensor) -> Tensor:
     found = images.float() / 255
     one = torch.ones(len(images))
     turns = quarter.float() / 4
-    return (colour.jitter(found, one, one, one, (turns + 0.5) % 1 - 0.5).clamp(0, 1) * 255).round().byte()
+    return (color.jitter(found, one, one, one, (turns + 0.5) % 1 - 0.5).clamp(0, 1) * 255).round().byte()
 
 
 def _capped(labels: Tensor, classes: Sequence[int]) -> Tensor:

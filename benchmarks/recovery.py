@@ -39,20 +39,20 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from torch import Tensor
 
-from metatc2 import runs
-from metatc2.build import build_fresh_encoder, build_learner
 from metatc2.calibration import Calibrator, standardise
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint, write_atomically
-from metatc2.data.generative import GenerativeFactors
-from metatc2.data.rendering import RANGES
-from metatc2.data.shapes import load_shapes, shape_factors
+from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
+from metatc2.data.sources.shapes.factors import GenerativeFactors
+from metatc2.data.sources.shapes.render import RANGES
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import AgainstNull, against_null, task_loss
-from metatc2.diagnostics.disentanglement import factor_recovery
-from metatc2.diagnostics.disentanglement.encoding import columns
+from metatc2.experiment import run as runs
+from metatc2.experiment.build import build_fresh_encoder, build_learner
 from metatc2.learners import SelfSupervised
-from metatc2.report.words import NAMES
-from metatc2.transfer.features import extract
+from metatc2.metrics.disentanglement import factor_recovery
+from metatc2.metrics.disentanglement._encoding import columns
+from metatc2.models.features import extract
+from metatc2.report.text import NAMES
+from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, write_atomically
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recovery.json"
 SOURCE, TARGET = "shapes", "shapes:meta-test"

@@ -25,11 +25,11 @@ from evidence import ARMS, OBJECTIVES, OURS, SHORT, SOURCES, cell, signed, title
 from recipes import best
 from torch import Tensor
 
-from metatc2 import runs
-from metatc2.build import build_data, build_views
-from metatc2.report.words import NAMES
-from metatc2.transfer.features import evaluation_mode, extract
-from metatc2.transfer.few_shot import few_shot
+from metatc2.experiment import run as runs
+from metatc2.experiment.build import build_data, build_views
+from metatc2.models.features import evaluation_mode, extract
+from metatc2.report.text import NAMES
+from metatc2.transfer.heads.prototype import few_shot
 from metatc2.transfer.sampling import sample_episodes
 
 RESULTS = Path(__file__).resolve().parent / "results" / "spectrum.json"

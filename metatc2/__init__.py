@@ -2,9 +2,9 @@
 
 Every batch is an episode of several self-supervised tasks. In task conflict calibration (TC²) each task adapts weights over
 shared factors in a differentiable inner loop, and the encoder steps through it. The packages, from the ground up:
-`metatc2.data`, `metatc2.views`, `metatc2.encoders`, `metatc2.heads`, `metatc2.objectives`; `metatc2.episodes`,
-`metatc2.inner`, `metatc2.calibration`; `metatc2.learners`; `metatc2.trainer`, `metatc2.transfer`; `metatc2.runs`,
-`metatc2.report`, `metatc2.cli`.
+`metatc2.data`, `metatc2.augment`, `metatc2.inner`; `metatc2.models`, `metatc2.metrics`, `metatc2.objectives`,
+`metatc2.episodes`, `metatc2.calibration`, `metatc2.conditioning`; `metatc2.learners`; `metatc2.training`, `metatc2.transfer`,
+`metatc2.diagnostics`; `metatc2.experiment`; `metatc2.report`; `metatc2.cli`.
 """
 
 from metatc2.errors import InputError

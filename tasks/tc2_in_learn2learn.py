@@ -9,12 +9,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from metatc2.calibration import Calibrator, calibrated
+from metatc2.contrib import require_learn2learn
+from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
 from metatc2.data import load
-from metatc2.encoders import Conv4
 from metatc2.episodes import LabelledTasks
-from metatc2.heads import Classifier
-from metatc2.interop import require_learn2learn
-from metatc2.interop.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 from metatc2.transfer import mean_interval
 
 

@@ -8,13 +8,13 @@ import argparse
 import torch
 
 from metatc2.calibration import Calibrator, calibrated
+from metatc2.contrib.learn2learn import few_shot_accuracy
 from metatc2.data import load
-from metatc2.encoders import Conv4
 from metatc2.episodes import LabelledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.interop.learn2learn import few_shot_accuracy
 from metatc2.learners import ProtoNet
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.models.encoders import Conv4
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import mean_interval
 
 

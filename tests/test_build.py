@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metatc2.build import build_fresh_encoder, build_learner, build_sampler, build_views
 from metatc2.calibration import isotropy, standardise
-from metatc2.config import Config, override, read_task
 from metatc2.data import load
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
-from metatc2.heads import TaskNorm
+from metatc2.experiment.build import build_fresh_encoder, build_learner, build_sampler, build_views
+from metatc2.experiment.config import Config, override, read_task
 from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
+from metatc2.models.heads import TaskNorm
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
 

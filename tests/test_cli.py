@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from metatc2.runs import load_run
+from metatc2.experiment.run import load_run
 
 from .command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = [
     "encoder.width=8",
@@ -139,7 +139,8 @@ def test_a_run_cut_and_resumed_is_the_run_never_cut(runs: Path, tmp_path: Path) 
     whole = (run / "encoder.safetensors").read_bytes()
     lines = (run / "metrics.jsonl").read_text().splitlines()
     script = (
-        "import sys; from pathlib import Path; from metatc2 import runs; from metatc2.config import read_config;"
+        "import sys; from pathlib import Path; from metatc2.experiment import run as runs; "
+        "from metatc2.experiment.config import read_config;"
         "run = Path(sys.argv[1]); config = read_config(run / 'config.toml');"
         "trainer, store = runs._trainer(config, run, None, False); trainer.fit(until=3)"
     )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = ["encoder.width=8", "episode.batch=32", "episode.tasks=2", "calibration.factors=4", "trainer.log_every=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1"]

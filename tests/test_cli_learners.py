@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from metatc2 import runs
-from metatc2.config import override, read_task
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import override, read_task
+from metatc2.experiment.run import load_run
 from metatc2.learners import LEARNERS
-from metatc2.runs import load_run
-from metatc2.trainer import EpisodicTrainer
+from metatc2.training.trainer import EpisodicTrainer
 
 from .command_line import call
 
@@ -20,7 +20,7 @@ SMALL = ["encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_eve
 TO = ["--episodes", "6", "--shot", "2"]
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning"),
+    pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning"),
     pytest.mark.filterwarnings("ignore:Implicit:RuntimeWarning"),
 ]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from metatc2.config import (
+from metatc2.errors import InputError
+from metatc2.experiment.config import (
     CalibrationConfig,
     Config,
     EpisodeConfig,
@@ -17,7 +18,6 @@ from metatc2.config import (
     method_name,
     override,
 )
-from metatc2.errors import InputError
 
 VIEWS = """crop_scale crop_ratio rotation shear flip jitter brightness contrast saturation hue grayscale blur blur_sigma
 solarise solarise_threshold invert"""

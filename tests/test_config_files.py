@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from metatc2.config import (
+from metatc2.errors import InputError
+from metatc2.experiment.config import (
     Config,
     differences,
     files,
@@ -20,7 +21,6 @@ from metatc2.config import (
     task_folder,
     write_config,
 )
-from metatc2.errors import InputError
 
 TASKS = ["cifar10", "digits", "folder", "glyphs", "omniglot", "shapes", "stl10"]
 

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from metatc2.config import (
+from metatc2.errors import InputError
+from metatc2.experiment.config import (
     Config,
     Key,
     all_keys,
@@ -24,7 +25,6 @@ from metatc2.config import (
     read_config,
     write_config,
 )
-from metatc2.errors import InputError
 
 KEYS = list(all_keys().values())
 FREE = {f"trainer.{name}" for name in ("checkpoint_every", "log_every", "accelerator", "threads")}

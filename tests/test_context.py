@@ -15,25 +15,25 @@ from PIL import Image
 from torch import Tensor, nn
 
 from metatc2.calibration import TaskCalibrator
-from metatc2.context import ContextEncoder, adapt_to_pairs
 from metatc2.data import ImageStore, load
 from metatc2.data.pairs import MOST_PAIRS, Pairs, read_pairs
 from metatc2.errors import InputError
-from metatc2.heads import Predictor, Projector
+from metatc2.experiment.context import ContextEncoder, adapt_to_pairs
+from metatc2.experiment.hub import from_pretrained
+from metatc2.experiment.run import load_run, transfer
+from metatc2.experiment.trained_learner import trained_learner
 from metatc2.inner import InnerLoop
-from metatc2.interop.hub import from_pretrained
 from metatc2.learners import TaskTC2
 from metatc2.learners.self_supervised import average
+from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import build_objective
-from metatc2.report.folders import read_methods
-from metatc2.report.sections import transfer_results
-from metatc2.runs import load_run, transfer
-from metatc2.trained_learner import trained_learner
+from metatc2.report.html.sections import transfer_results
+from metatc2.report.methods import read_methods
 from metatc2.transfer import Run, Target, compare, evaluate, read_results, transfer_matrices
 
 from .command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = ["encoder.width=4", "data.image_size=16", "episode.batch=16", "episode.tasks=2", "calibration.factors=3"]
 TO = ["--to", "digits:meta-test", "--episodes", "5", "--way", "2", "--shot", "1", "--head", "cosine"]

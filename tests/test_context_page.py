@@ -10,7 +10,7 @@ import pytest
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "context.md"
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")  # six steps are no training
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")  # six steps are no training
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     exec(compile(block, str(PAGE), "exec"), {})

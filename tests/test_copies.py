@@ -18,13 +18,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
+from metatc2.augment import Views
 from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
 from metatc2.data import ImageStore
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, LabelledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
 from metatc2.errors import InputError
-from metatc2.functional import Functional
-from metatc2.heads import Classifier, Predictor, Projector
 from metatc2.inner import (
     INNER_OPTIMIZERS,
     Adjoint,
@@ -41,9 +39,11 @@ from metatc2.inner import (
 )
 from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, TaskTC2, build_labelled
 from metatc2.learners.registry import LEARNERS
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.views import Views
+from metatc2.ops.functional import Functional
 
 Copy = Callable[[Any], Any]
 

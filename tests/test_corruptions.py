@@ -16,8 +16,8 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur, resize
 
-from metatc2.corruptions import CORRUPTIONS, SEVERITIES, corrupt, digital, weather
-from metatc2.corruptions import blur as blurs
+from metatc2.augment.corruptions import CORRUPTIONS, SEVERITIES, corrupt, digital, weather
+from metatc2.augment.corruptions import blur as blurs
 from metatc2.errors import InputError
 
 

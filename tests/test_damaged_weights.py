@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from metatc2.errors import InputError
-from metatc2.foreign_weights import read_torch_file
+from metatc2.models.foreign_weights import read_torch_file
 
 
 class Own:

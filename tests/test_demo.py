@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from metatc2.build import build_data, build_sampler
-from metatc2.config import CalibrationConfig, RegularizerConfig
-from metatc2.demo import demo_config, run_demo
-from metatc2.demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
+from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
+from metatc2.cli.demo import demo_config, run_demo
 from metatc2.errors import InputError
+from metatc2.experiment.build import build_data, build_sampler
+from metatc2.experiment.config import CalibrationConfig, RegularizerConfig
 from metatc2.transfer import MEAN_TARGET, Difference, read_results
 
 HUE, SHARED = "shapes:hue:test", "shapes:meta-test"

@@ -11,10 +11,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from metatc2 import encoders
-from metatc2.encoders import Conv4, Normalise, build_encoder, feature_dim, resnet
 from metatc2.errors import InputError, MissingPackage
-from metatc2.functional import Functional
+from metatc2.models import encoders
+from metatc2.models.encoders import Conv4, Normalise, build_encoder, feature_dim, resnet
+from metatc2.ops.functional import Functional
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,8 @@ def test_initialisation_follows_the_global_seed_and_can_be_fenced(name: str) -> 
 
 def test_importing_draws_nothing() -> None:
     code = (
-        "import torch; before = torch.get_rng_state(); import metatc2.encoders, metatc2.heads, metatc2.objectives; "
+        "import torch; before = torch.get_rng_state(); import metatc2.models.encoders, metatc2.models.heads; "
+        "import metatc2.objectives; "
         "assert torch.equal(before, torch.get_rng_state())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

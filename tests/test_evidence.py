@@ -21,7 +21,7 @@ from cells import Cell, Judged, _make, identity, mean_over, rows_of, seeds_in
 from evidence import ARMS, OBJECTIVES, OURS, SCRIPTS, SOURCES, cell, differences, table, titled
 from recipes import GRID, best
 
-from metatc2.config import override
+from metatc2.experiment.config import override
 
 
 def one(arm: str, *settings: str) -> Cell:

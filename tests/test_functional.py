@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.functional import Functional, select
+from metatc2.ops.functional import Functional, select
 
 Policy = Literal["batch", "support", "frozen"]
 

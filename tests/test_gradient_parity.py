@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metatc2.interop import require_learn2learn
+from metatc2.contrib import require_learn2learn
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 CASES = [

@@ -11,7 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, vmap
 
 from metatc2.errors import InputError
-from metatc2.heads import Predictor, Projector, TaskNorm
+from metatc2.models.heads import Predictor, Projector, TaskNorm
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

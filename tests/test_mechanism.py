@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.build import build_learner
-from metatc2.config import Config, override
 from metatc2.data import ImageStore
 from metatc2.diagnostics import task_conflict
 from metatc2.episodes import Episode, Samples
+from metatc2.experiment.build import build_learner
+from metatc2.experiment.config import Config, override
 from metatc2.learners import SelfSupervised
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"

@@ -10,15 +10,15 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.heads import Classifier, Projector
 from metatc2.inner import InnerLoop
-from metatc2.kernels import channels_last_parameters
 from metatc2.learners import MAML, Learner, Outcome, ProtoNet, SelfSupervised
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.ops import channels_last_parameters
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from tests.learners.episodes import images as labelled_images
 
 
@@ -46,7 +46,9 @@ def networks() -> dict[str, nn.Module]:
     return {"conv4": Conv4(1, 8), "plain": plain, "resnet": timm.create_model("resnet10t", in_chans=1, num_classes=8)}
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")  # three steps from frozen statistics say nothing
+@pytest.mark.filterwarnings(
+    "ignore::metatc2.training.trainer.HealthWarning"
+)  # three steps from frozen statistics say nothing
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["ssl", "maml", "protonet"])
 def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
@@ -118,7 +120,7 @@ def test_a_learner_keeps_a_frozen_norm_in_later_predictions() -> None:
     assert not torch.allclose(first.predict(x, y, x), second.predict(x, y, x), atol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 def test_volumes_are_trained() -> None:
     encoder = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     before = encoder[0].weight.detach().clone()

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import diagnose
-from metatc2.encoders import build_encoder
 from metatc2.errors import InputError
-from metatc2.module_state import evaluation_mode, unchanged
+from metatc2.models.encoders import build_encoder
+from metatc2.ops.module_state import evaluation_mode, unchanged
 from metatc2.transfer import Target, evaluate, extract
 from metatc2.transfer.fine_tune import fine_tune
 from metatc2.transfer.semi_supervised import semi_supervised_fine_tune
-from metatc2.views import Views
 
 LABELS = torch.arange(60) % 3
 

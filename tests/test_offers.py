@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from metatc2.build import build_data
-from metatc2.config import Config, TransferConfig, override, read_task
 from metatc2.data import ImageStore, meta_splits
+from metatc2.experiment.build import build_data
+from metatc2.experiment.config import Config, TransferConfig, override, read_task
+from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.transfer.sampling import fit_shapes
-from metatc2.transfer_offer import Offer, offer_transfer
 
 from .command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = ["encoder.width=4", "episode.batch=8", "episode.tasks=2", "calibration.factors=2", "data.image_size=16"]
 

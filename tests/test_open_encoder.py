@@ -13,20 +13,20 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from metatc2.checkpoint import tensors_sha256
-from metatc2.config import TransferConfig
 from metatc2.data import load
-from metatc2.encoders import build_encoder
 from metatc2.errors import InputError
-from metatc2.interop.hub import from_pretrained, save_pretrained
-from metatc2.measure import measure
-from metatc2.open_encoder import open_encoder
-from metatc2.runs import load_run
+from metatc2.experiment.config import TransferConfig
+from metatc2.experiment.hub import from_pretrained, save_pretrained
+from metatc2.experiment.load import open_encoder
+from metatc2.experiment.measure import measure
+from metatc2.experiment.run import load_run
+from metatc2.io.safetensors_file import tensors_sha256
+from metatc2.models.encoders import build_encoder
 from metatc2.transfer import expand_targets
 
 from .command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = [
     "encoder.width=8",

@@ -10,7 +10,7 @@ import pytest
 from .command_line import run_script
 
 # A few steps: factors explain nothing yet.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 TASKS = Path(__file__).parents[1] / "tasks"
 SCRIPTS = sorted(path.name for path in TASKS.glob("tc2_in_*.py"))

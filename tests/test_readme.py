@@ -35,7 +35,7 @@ def test_the_readme_is_short() -> None:
     assert len(example.strip().splitlines()) <= 15
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 @pytest.mark.parametrize("block", EXAMPLES, ids=["runs", "self-supervised", "labelled tasks", "plug-in"])
 def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offset: int) -> None:
     with torch.random.fork_rng():
@@ -50,7 +50,7 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
         accuracy = [float(word) for word in re.findall(r"'accuracy': ([\d.]+)", printed)]
         assert len(accuracy) == 2
         assert all(a > 0.3 for a in accuracy)
-    elif "metatc2.runs" in block:
+    elif "metatc2.experiment.run" in block:
         rows = re.findall(r"^shapes:hue:test (.+) 5-way [15]-shot 0\.\d+ ± 0\.\d+$", printed, re.MULTILINE)
         assert sorted(rows) == sorted(2 * ["encoder", "random encoder", "raw pixels"])
         assert printed.splitlines()[-1] == "torch.Size([8, 16])"

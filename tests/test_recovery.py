@@ -11,8 +11,8 @@ import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
-from metatc2.data.generative import GenerativeFactors
-from metatc2.data.shapes import load_shapes, shape_factors
+from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
+from metatc2.data.sources.shapes.factors import GenerativeFactors
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

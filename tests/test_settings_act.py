@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from metatc2.build import build_learner, build_sampler
-from metatc2.config import Config, all_keys, override
 from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.episodes import FactorTasks
 from metatc2.errors import InputError
+from metatc2.experiment.build import build_learner, build_sampler
+from metatc2.experiment.config import Config, all_keys, override
 
 SMALL = ["encoder.width=8", "data.source=shapes", "data.image_size=16", "calibration.name=tc2"]
 # Another value of each key, and what has to be set besides for it to mean something.

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import spectrum
 from cells import Cell
 
-from metatc2 import runs
+from metatc2.experiment import run as runs
 
 
 def test_canonical_directions_against_scikit_learn() -> None:

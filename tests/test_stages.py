@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from metatc2.encoders import build_encoder
 from metatc2.errors import InputError
-from metatc2.stages import AtStage, at_stage, stage_names
+from metatc2.models.encoders import build_encoder
+from metatc2.models.stages import AtStage, at_stage, stage_names
 
 
 def network() -> nn.Sequential:

@@ -12,8 +12,8 @@ import pytest
 
 import metatc2
 from metatc2.errors import InputError
-from metatc2.run_folder import RunFolder
-from metatc2.suggest import SOURCE, command
+from metatc2.io.suggest import SOURCE, command
+from metatc2.training.run_folder import RunFolder
 
 PACKAGE = Path(metatc2.__file__).parent
 # A command and then a value in the same words.
@@ -51,7 +51,7 @@ def test_what_would_act_on_a_terminal_is_written_byte_by_byte() -> None:
 
 def test_a_folder_that_is_no_run_is_quoted_in_the_command_that_makes_one() -> None:
     with pytest.raises(InputError, match=r"make one with: metatc2 pretrain TASK --run 'a;rm'$"):
-        RunFolder(Path("a;rm")).read_config()
+        RunFolder(Path("a;rm")).require_run()
 
 
 @pytest.mark.parametrize("module", sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")))

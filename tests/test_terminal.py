@@ -8,9 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from metatc2.cli.boundary import ending_of
-from metatc2.terminal import PlainTable, bold, fail, say, shown, warn, wide_console
-from metatc2.writing import csv_text, json_text
+from metatc2.cli._boundary import ending_of
+from metatc2.io.terminal import PlainTable, bold, fail, say, shown, warn, wide_console
+from metatc2.io.writing import csv_text, json_text
 
 from .command_line import call
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metatc2.errors import InputError
-from metatc2.reading import MOST_TOML, parse_toml, read_toml
+from metatc2.io.reading import MOST_TOML, parse_toml, read_toml
 
 MANY = ".".join("a" * 20_000)
 

@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch import nn
 
+from metatc2.augment import Views
 from metatc2.calibration import Calibrator, TaskCalibrator
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from metatc2.data.store import ImageStore
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
-from metatc2.heads import Predictor, Projector
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, TaskTC2
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy, SIGReg
-from metatc2.trainer import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
-from metatc2.views import Views
+from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from metatc2.training.trainer import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 def sampler(seed: int = 0) -> SplitBatch:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.views import DESCRIPTOR, DESCRIPTOR_SIZE, Views
+from metatc2.augment import DESCRIPTOR, DESCRIPTOR_SIZE, Views
 
 RECIPES = {
     "none": Views.none(),

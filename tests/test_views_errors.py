@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from metatc2.augment import DESCRIPTOR, DESCRIPTOR_SIZE, Views
 from metatc2.errors import InputError
-from metatc2.views import DESCRIPTOR, DESCRIPTOR_SIZE, Views
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import itertools
 import pytest
 import torch
 
+from metatc2.augment import FAMILIES, Views
+from metatc2.augment.families import BASE, recipe
+from metatc2.augment.units import in_units_of
 from metatc2.errors import InputError
-from metatc2.views import FAMILIES, Views
-from metatc2.views.families import BASE, recipe
-from metatc2.views.units import in_units_of
 
 OWN = {
     "colour": {"jitter", "brightness", "contrast", "saturation", "hue", "grayscale"},

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from metatc2.views import DESCRIPTOR, DESCRIPTOR_SIZE, Views
+from metatc2.augment import DESCRIPTOR, DESCRIPTOR_SIZE, Views
 
 IDENTITY = {"crop": (0.5, 0.5, 1.0, 1.0)}
 # Pixels are in [0, 1]: a 255th is 4e-3. What remains is float32 rounding, of coordinates (up to ~30 pixels) or of sums.

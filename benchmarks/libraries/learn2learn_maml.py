@@ -34,7 +34,7 @@ def predict(network: nn.Module, recipe: Recipe, task: Task) -> Tensor:
 def _maml(network: nn.Module, recipe: Recipe) -> Any:
     if recipe.optimizer != "sgd":
         raise NotOffered(f"MAML.adapt is plain SGD, there is no {LABELS[recipe.optimizer]}")
-    from metatc2.interop import require_learn2learn
+    from metatc2.contrib import require_learn2learn
 
     learn2learn = require_learn2learn()
     return learn2learn.algorithms.MAML(network, lr=recipe.lr, first_order=recipe.first_order, **recipe.options)

@@ -10,9 +10,9 @@ from common import resident
 from libraries import LIBRARIES, Library, Recipe, Task, gradient_of
 from torch import nn
 
-from metatc2.encoders import Conv4
-from metatc2.heads import Classifier
 from metatc2.inner import Recompute
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 from situations import networks
 from situations.situation import Failed, Situation, Way, tasks
 

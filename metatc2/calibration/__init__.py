@@ -4,7 +4,7 @@
 """
 
 from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
-from metatc2.calibration.factors import FactorNetwork
+from metatc2.calibration.factor_network import FactorNetwork
 from metatc2.calibration.losses import (
     grouping,
     hoyer,
@@ -14,9 +14,9 @@ from metatc2.calibration.losses import (
     reconstruction_ratio,
     sparsity,
 )
-from metatc2.calibration.plug_in import CalibratedModule, NoAveragesWarning, calibrated
+from metatc2.calibration.module import CalibratedModule, NoAveragesWarning, calibrated
 from metatc2.calibration.task_weights import TaskCalibrator
-from metatc2.calibration.weights import WeightNetwork
+from metatc2.calibration.weight_network import WeightNetwork
 from metatc2.objectives.regularizers.isotropy import isotropy
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration.factors import FactorKind, FactorNetwork
+from metatc2.calibration.factor_network import FactorKind, FactorNetwork
 from metatc2.calibration.losses import grouping, orthogonality, overlap, reconstruction, sparsity
-from metatc2.calibration.weights import LinearWeights, WeightNetwork, WeightOrder
+from metatc2.calibration.weight_network import LinearWeights, WeightNetwork, WeightOrder
 from metatc2.errors import InputError, nearest
 
 Form = Literal["blend", "gate", "add"]

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration.factors import check_factors, orthonormal
+from metatc2.calibration.factor_network import check_factors, orthonormal
 from metatc2.calibration.losses import orthogonality, reconstruction
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params

@@ -9,14 +9,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metatc2.cli.boundary import ending_of
-from metatc2.cli.catalogue import learners, tasks
+from metatc2.cli._boundary import ending_of
+from metatc2.cli._parsing import Parser
 from metatc2.cli.judge import compare, diagnose, estimate, matrix
-from metatc2.cli.parsing import Parser
+from metatc2.cli.list import learners, tasks
+from metatc2.cli.pretrain import pretrain
 from metatc2.cli.show import demo, export, report
-from metatc2.cli.train import pretrain
 from metatc2.cli.transfer import transfer
-from metatc2.terminal import console, fail, say, warn
+from metatc2.io.terminal import console, fail, say, warn
 
 # In the order of --help.
 COMMANDS: tuple[Callable[..., None], ...] = (

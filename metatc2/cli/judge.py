@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from metatc2.cli.json_file import json_target, write_json
-from metatc2.run_files import DIAGNOSIS
-from metatc2.terminal import console, show
+from metatc2.cli._json_file import json_target, write_json
+from metatc2.io.run_files import DIAGNOSIS
+from metatc2.io.terminal import console, show
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
     """
     target = json_target(json)
 
-    from metatc2 import result_folders
+    from metatc2.experiment import compare as result_folders
     from metatc2.report import comparison_table
 
     found = result_folders.compare([Path(run) for run in runs], features=features)
@@ -59,7 +59,7 @@ def matrix(
         runs: Run folders with a transfer.json; those that differ in their seed alone are one source.
         features: Which rows: encoder, calibrated or adapted.
     """
-    from metatc2 import result_folders
+    from metatc2.experiment import compare as result_folders
     from metatc2.report import matrix_tables
 
     show(matrix_tables(result_folders.matrices([Path(run) for run in runs], features=features)))
@@ -86,7 +86,7 @@ def estimate(
     """
     target = json_target(json)
 
-    from metatc2 import estimate_command
+    from metatc2.experiment import estimate as estimate_command
     from metatc2.report import estimate_table
 
     found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
@@ -127,7 +127,7 @@ def diagnose(
     """
     target = json_target(json, own=Path(run) / DIAGNOSIS)
 
-    from metatc2 import diagnose_command
+    from metatc2.experiment import diagnose as diagnose_command
     from metatc2.report.diagnosis_table import diagnosis_table
 
     found = diagnose_command.run(

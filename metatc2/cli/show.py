@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from metatc2.cli.stop_on_signal import ended_by_signal
-from metatc2.suggest import SOURCE, command
-from metatc2.terminal import bold, say
+from metatc2.cli._stop_on_signal import ended_by_signal
+from metatc2.io.suggest import SOURCE, command
+from metatc2.io.terminal import bold, say
 
 
 def report(
@@ -29,7 +29,7 @@ def report(
         out: The page.
         assets: Write every figure as PNG and CSV beside it too.
     """
-    from metatc2.report.html import write_report
+    from metatc2.report.html.report import write_report
 
     written = write_report([Path(run) for run in runs], Path(out), assets=assets)
     say(bold(str(written)), ": open it in a browser")
@@ -50,7 +50,7 @@ def export(
         run: Run folder.
         folder: New folder.
     """
-    from metatc2.interop.hub import save_pretrained
+    from metatc2.experiment.hub import save_pretrained
 
     save_pretrained(run, folder)
     say(bold(folder), f": {command('transfer', Path(folder), '--to', SOURCE, '--out', 'DIR')} judges it")
@@ -69,7 +69,7 @@ def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", 
         folder: Where runs, table and picture go.
         seeds: Seeds of every method; intervals are over them.
     """
-    from metatc2.demo import run_demo
+    from metatc2.cli.demo import run_demo
 
     with ended_by_signal() as stop:
         run_demo(Path(folder), seeds=seeds, stop=stop)

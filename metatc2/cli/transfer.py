@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from metatc2.cli.json_file import json_target, write_json
-from metatc2.config.schema import Protocol
-from metatc2.terminal import show
+from metatc2.cli._json_file import json_target, write_json
+from metatc2.experiment.config.schema import Protocol
+from metatc2.io.terminal import show
 
 
 def transfer(
@@ -78,7 +78,7 @@ def transfer(
     """
     target = json_target(json)
 
-    from metatc2 import transfer_command
+    from metatc2.experiment import transfer as transfer_command
     from metatc2.report import transfer_table
 
     changes: dict[str, Any] = {

@@ -1,11 +1,11 @@
 """Image sources: everything becomes an `ImageStore`."""
 
-from metatc2.data.conventions import TransferSplits, transfer_splits
 from metatc2.data.depths import DepthLost
-from metatc2.data.folder import UnreadableImages
-from metatc2.data.generative import GenerativeFactors
-from metatc2.data.shapes import load_shapes, shape_factors
-from metatc2.data.sources import known_sources, load
+from metatc2.data.registry import known_sources, load
+from metatc2.data.sources.folder import UnreadableImages
+from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
+from metatc2.data.sources.shapes.factors import GenerativeFactors
+from metatc2.data.splits import TransferSplits, transfer_splits
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 

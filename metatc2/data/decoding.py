@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from metatc2.data.image_io import resize_square
 from metatc2.data.originals import gray_digests, thinned, value_digest
-from metatc2.data.resize import resize_square
-from metatc2.files import check_regular
+from metatc2.io.files import check_regular
 
 ValueRange = tuple[float, float]
 

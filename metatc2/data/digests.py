@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.data.cache import recall, remember
 from metatc2.data.originals import Digests, gray_digests, no_digests
-from metatc2.data.remembered import recall, remember
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 
 _MOST = 2048

@@ -14,12 +14,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from metatc2.data.cache import Facts, recall, remember
 from metatc2.data.decoding import BINS, Decoded, Depth
 from metatc2.data.depths import depth_row, warn_of_depths
+from metatc2.data.image_io import join
 from metatc2.data.originals import Digests, no_digests
 from metatc2.data.readers import LookingReader, Reader
-from metatc2.data.remembered import Facts, recall, remember
-from metatc2.data.resize import join
 from metatc2.data.streaming import Images, StreamedImages, worker_threads
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metatc2.data.resize import to_channels
+from metatc2.data.image_io import to_channels
 
 Digests = NDArray[np.uint64]
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from metatc2.data.depths import check_value_range
 from metatc2.data.gather import Unreadable, gather
+from metatc2.data.image_io import resize_square, to_channels
 from metatc2.data.listing import files_in, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
-from metatc2.data.resize import resize_square, to_channels
 from metatc2.errors import InputError
-from metatc2.plain_text import brief
-from metatc2.reading import read_bytes, text_of
+from metatc2.io.plain_text import brief
+from metatc2.io.reading import read_bytes, text_of
 
 MOST_PAIRS = 1024  # of a folder or a list: objectives compare every image with every other
 

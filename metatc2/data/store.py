@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metatc2.data.generative import GenerativeFactors
+from metatc2.data.cache import recall, remember
 from metatc2.data.originals import Digests, no_digests
-from metatc2.data.remembered import recall, remember
+from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 from metatc2.errors import InputError, nearest
 

@@ -16,8 +16,8 @@ import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
+from metatc2.data.image_io import resize_square, to_channels
 from metatc2.data.readers import Joined, Reader
-from metatc2.data.resize import resize_square, to_channels
 from metatc2.errors import InputError
 
 Step = tuple[str, Callable[[Tensor], Tensor]]

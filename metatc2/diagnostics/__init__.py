@@ -4,19 +4,21 @@
 """
 
 from metatc2.diagnostics.agreement import Agreement, PairAgreement, gradient_agreement
-from metatc2.diagnostics.alignment import alignment, uniformity
-from metatc2.diagnostics.cka import linear_cka, minibatch_cka
-from metatc2.diagnostics.coding_rate import coding_rate, rate_reduction
-from metatc2.diagnostics.collapse import Collapse, collapse, deviations
 from metatc2.diagnostics.conflict import Conflict, PairGain, task_conflict
-from metatc2.diagnostics.delta_p import delta_p
 from metatc2.diagnostics.diagnose import Diagnosis, Likeness, diagnose
 from metatc2.diagnostics.factor_matrix import FactorMatrix, FactorProbe, factor_matrix, probe_factors
-from metatc2.diagnostics.factors import FactorUse, factor_use, usage_information
-from metatc2.diagnostics.gain import conflict_rate, transfer_gains, transferability
+from metatc2.diagnostics.factor_use import FactorUse, factor_use, usage_information
 from metatc2.diagnostics.gradients import blocks, cosines, grams, magnitude_similarity, task_gradients
-from metatc2.diagnostics.null import AgainstNull, against_null
-from metatc2.diagnostics.spectra import (
+from metatc2.diagnostics.task_choices import TaskChoices, task_choices
+from metatc2.diagnostics.task_loss import TaskLoss, task_loss
+from metatc2.diagnostics.transfer_gain import conflict_rate, transfer_gains, transferability
+from metatc2.metrics.alignment import alignment, uniformity
+from metatc2.metrics.cka import linear_cka, minibatch_cka
+from metatc2.metrics.coding_rate import coding_rate, rate_reduction
+from metatc2.metrics.collapse import Collapse, collapse, deviations
+from metatc2.metrics.delta_p import delta_p
+from metatc2.metrics.null import AgainstNull, against_null
+from metatc2.metrics.spectrum import (
     PowerLaw,
     effective_rank,
     entropy_rank,
@@ -26,9 +28,7 @@ from metatc2.diagnostics.spectra import (
     singular_values,
     variances,
 )
-from metatc2.diagnostics.summary import FeatureSummary, summarise
-from metatc2.diagnostics.task_choices import TaskChoices, task_choices
-from metatc2.diagnostics.task_loss import TaskLoss, task_loss
+from metatc2.metrics.summary import FeatureSummary, summarise
 
 __all__ = [
     "AgainstNull",

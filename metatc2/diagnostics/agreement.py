@@ -10,12 +10,12 @@ from torch import Tensor
 
 from metatc2.diagnostics.gradients import ALL, blocks, grams, task_gradients
 from metatc2.diagnostics.kinds import Kinds, kinds_of, mean_by_kind
-from metatc2.diagnostics.null import FEWEST, AgainstNull, against_null
 from metatc2.diagnostics.resplits import enough, resplit, sizes
 from metatc2.diagnostics.task_loss import TaskLoss
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import Params
+from metatc2.metrics.null import FEWEST, AgainstNull, against_null
 
 _WHAT = "gradient agreement"
 Matrix = tuple[tuple[float | None, ...], ...]

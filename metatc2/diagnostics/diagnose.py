@@ -13,24 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.calibration import Calibrator
-from metatc2.data.generative import GenerativeFactors
+from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics.agreement import Agreement, gradient_agreement
-from metatc2.diagnostics.cka import linear_cka
 from metatc2.diagnostics.conflict import Conflict, task_conflict
 from metatc2.diagnostics.factor_matrix import LEAST, FactorMatrix, probe_factors
-from metatc2.diagnostics.factors import FactorUse, factor_use
-from metatc2.diagnostics.null import FEWEST
-from metatc2.diagnostics.summary import FeatureSummary, summarise
+from metatc2.diagnostics.factor_use import FactorUse, factor_use
 from metatc2.diagnostics.task_loss import task_loss
-from metatc2.episodes.types import Sampler
+from metatc2.episodes.episode import Sampler
 from metatc2.errors import InputError
 from metatc2.learners import Learner
-from metatc2.transfer.encoding import encode
-from metatc2.transfer.features import evaluation_mode, extract, finite
-from metatc2.transfer.numbers import whole
-from metatc2.views import Views
+from metatc2.metrics.cka import linear_cka
+from metatc2.metrics.null import FEWEST
+from metatc2.metrics.summary import FeatureSummary, summarise
+from metatc2.models.encoding import encode
+from metatc2.models.features import evaluation_mode, extract, finite
+from metatc2.ops.numbers import whole
 
 ENCODER, CALIBRATED = "encoder", "calibrated"
 

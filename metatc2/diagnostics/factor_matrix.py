@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metatc2.data.generative import GenerativeFactors, Kind
+from metatc2.data.sources.shapes.factors import GenerativeFactors, Kind
 from metatc2.data.store import ImageStore
-from metatc2.diagnostics.disentanglement.checks import both_checked
-from metatc2.diagnostics.disentanglement.encoding import uncentred_columns
 from metatc2.diagnostics.ridge_path import RidgePath
 from metatc2.errors import InputError
-from metatc2.transfer.features import extract
-from metatc2.transfer.numbers import real, reals, whole
-from metatc2.transfer.selection import choose
+from metatc2.metrics.disentanglement._checks import both_checked
+from metatc2.metrics.disentanglement._encoding import uncentred_columns
+from metatc2.metrics.selection import choose
+from metatc2.models.features import extract
+from metatc2.ops.numbers import real, reals, whole
 
 #: Penalties that are tried, in units of the variance of a standardized feature.
 PENALTIES: tuple[float, ...] = tuple(torch.logspace(-6, 2, 17, dtype=torch.float64).tolist())
@@ -139,7 +139,7 @@ def probe_factors(
 
     A probe is linear least squares on standardized features in float64: of categories as one column each, the largest taken
     (scikit-learn's ``RidgeClassifier`` has the same answers); of a circular factor as cosine and sine. Penalties are chosen
-    by the rule of every protocol, `metatc2.transfer.selection.choose`, with the squared error where accuracies tie.
+    by the rule of every protocol, `metatc2.metrics.selection.choose`, with the squared error where accuracies tie.
 
     The control fits, chooses and tests in the same way on labels shuffled among the images of each side (after Hewitt & Liang
     2019, arXiv 1909.03368, whose random labels belong to types of words; images have no types that both sides share). It says

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metatc2.diagnostics.null import FEWEST
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
+from metatc2.metrics.null import FEWEST
 
 
 def resplit(episode: Episode, generator: torch.Generator) -> tuple[Tensor, Tensor]:

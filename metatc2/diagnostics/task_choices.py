@@ -10,7 +10,7 @@ from torch import Tensor
 from metatc2.episodes import Sampler
 from metatc2.errors import InputError
 from metatc2.learners import TaskTC2
-from metatc2.module_state import evaluation_mode
+from metatc2.ops.module_state import evaluation_mode
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError, nearest
-from metatc2.functional import call
 from metatc2.inner import Params
 from metatc2.learners import Learner, SelfSupervised
 from metatc2.learners.base import full_precision
-from metatc2.module_state import modes_kept
+from metatc2.ops.functional import call
+from metatc2.ops.module_state import modes_kept
 
 #: Loss of a task: parameters by name and its images ``(samples, views, C, H, W)`` to a scalar.
 TaskLoss = Callable[[Params, Tensor], Tensor]

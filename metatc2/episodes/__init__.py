@@ -1,12 +1,12 @@
 """Episodes, and the samplers that make them."""
 
 from metatc2.episodes.domain_tasks import DomainTasks
+from metatc2.episodes.episode import Episode, FromIterable, Sampler, Samples, TaskIdentity
 from metatc2.episodes.factor_tasks import LEVELS, FactorTasks
 from metatc2.episodes.labelled import LabelledTasks
 from metatc2.episodes.recipe_tasks import Recipes, RecipeTasks
 from metatc2.episodes.sinusoid import SinusoidTasks
 from metatc2.episodes.split_batch import Assign, SplitBatch
-from metatc2.episodes.types import Episode, FromIterable, Sampler, Samples, TaskIdentity
 
 __all__ = [
     "LEVELS",

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.draws import Decks, assign_evenly
+from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import SMALLEST_TASK, Cut, read_ahead
-from metatc2.episodes.types import Episode, TaskIdentity
+from metatc2.episodes.sampler import Decks, assign_evenly
 from metatc2.errors import InputError
-from metatc2.views import Views
 
 
 class DomainTasks:

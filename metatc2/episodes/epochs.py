@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.types import Samples
+from metatc2.episodes.episode import Samples
 from metatc2.errors import InputError
 
 SMALLEST_TASK = 4  # images of the smallest task that is worth suggesting: two on each side

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metatc2.data.rendering import FACTORS, LISTS, draw_factors, render
-from metatc2.data.shapes import in_part
-from metatc2.episodes.draws import assign_evenly
+from metatc2.data.sources.shapes.dataset import in_part
+from metatc2.data.sources.shapes.render import FACTORS, LISTS, draw_factors, render
+from metatc2.episodes.episode import Episode, Samples, TaskIdentity
 from metatc2.episodes.epochs import Cut
-from metatc2.episodes.types import Episode, Samples, TaskIdentity
+from metatc2.episodes.sampler import assign_evenly
 from metatc2.errors import InputError, nearest
 
 _SHAPE, _TEXTURE = FACTORS.index("shape"), FACTORS.index("texture")

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.draws import Decks, TaskSource, sample_without_replacement
-from metatc2.episodes.types import Episode, Samples
+from metatc2.episodes.episode import Episode, Samples
+from metatc2.episodes.sampler import Decks, TaskSource, sample_without_replacement
 from metatc2.errors import InputError
-from metatc2.views import Views
 
 Range = int | tuple[int, int]
 

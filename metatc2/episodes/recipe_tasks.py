@@ -8,14 +8,14 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
+from metatc2.augment import FAMILIES, Views
+from metatc2.augment.families import BASE, recipe
+from metatc2.augment.units import in_units_of
 from metatc2.data.store import ImageStore
-from metatc2.episodes.draws import assign_evenly
+from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
-from metatc2.episodes.types import Episode, TaskIdentity
+from metatc2.episodes.sampler import assign_evenly
 from metatc2.errors import InputError, nearest
-from metatc2.views import FAMILIES, Views
-from metatc2.views.families import BASE, recipe
-from metatc2.views.units import in_units_of
 
 Recipes = Literal["drawn", "one", "all-but-one"]
 
@@ -23,7 +23,7 @@ Recipes = Literal["drawn", "one", "all-but-one"]
 class RecipeTasks:
     """Self-supervised tasks of which each has a recipe of views of its own, so that tasks ask for different things.
 
-    A recipe is a vector of strengths of the four families of augmentations (`metatc2.views.families`). Images are assigned to
+    A recipe is a vector of strengths of the four families of augmentations (`metatc2.augment.families`). Images are assigned to
     tasks at random; every epoch visits the rows in a new order and leaves out the incomplete last batch. Views are drawn anew
     for every image. The episode's `TaskIdentity` holds the strengths as ``conditions``, ``(tasks, 4)``.
 

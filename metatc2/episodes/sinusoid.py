@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from metatc2.episodes.draws import TaskSource
-from metatc2.episodes.types import Episode, Samples
+from metatc2.episodes.episode import Episode, Samples
+from metatc2.episodes.sampler import TaskSource
 from metatc2.errors import InputError
 
 

@@ -11,11 +11,11 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
+from metatc2.episodes.episode import Episode
 from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
-from metatc2.episodes.types import Episode
 from metatc2.errors import InputError, nearest
-from metatc2.views import Views
 
 Assign = Literal["random", "cluster", "domain"]
 

@@ -1,13 +1,13 @@
 """The differentiable inner loop: any torchopt transformation, and a choice of how to differentiate through it."""
 
-from metatc2.inner.adjoints import Adjoint, FirstOrder, Truncated, Unroll
-from metatc2.inner.descent import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates
-from metatc2.inner.evolution import EvolutionStrategies
-from metatc2.inner.implicit import Implicit
+from metatc2.inner.adjoints.evolution import EvolutionStrategies
+from metatc2.inner.adjoints.implicit import Implicit
+from metatc2.inner.adjoints.recompute import Recompute
+from metatc2.inner.adjoints.unroll import Adjoint, FirstOrder, Truncated, Unroll
 from metatc2.inner.loop import InnerLoop
-from metatc2.inner.picklable import picklable
-from metatc2.inner.recompute import Recompute
-from metatc2.inner.transforms import INNER_OPTIMIZERS, clip_norm, inner_optimizer
+from metatc2.inner.optimizers import INNER_OPTIMIZERS, clip_norm, inner_optimizer
+from metatc2.inner.solver import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates
+from metatc2.ops.picklable import picklable
 
 __all__ = [
     "INNER_OPTIMIZERS",

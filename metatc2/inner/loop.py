@@ -13,11 +13,11 @@ import torch
 import torchopt
 
 from metatc2.errors import InputError
-from metatc2.inner.adjoints import Adjoint, Unroll
-from metatc2.inner.compiled import refuse_compiled
-from metatc2.inner.descent import Descent, Given, InnerLoss, Params, Rates
-from metatc2.inner.picklable import as_copyable, check_picklable
-from metatc2.inner.probe import probe
+from metatc2.inner._probe import probe
+from metatc2.inner.adjoints.unroll import Adjoint, Unroll
+from metatc2.inner.solver import Descent, Given, InnerLoss, Params, Rates
+from metatc2.ops.compiled import refuse_compiled
+from metatc2.ops.picklable import as_copyable, check_picklable
 
 
 @dataclass(frozen=True)

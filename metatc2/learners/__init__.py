@@ -4,13 +4,12 @@ from metatc2.learners.anil import ANIL
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
 from metatc2.learners.boil import BOIL
 from metatc2.learners.imaml import iMAML
-from metatc2.learners.labelled import LabelledLearner
 from metatc2.learners.linear_probe import LinearProbe
 from metatc2.learners.logistic_head import LogisticHead
-from metatc2.learners.look_ahead import LookAheadTC2
 from metatc2.learners.maml import MAML
 from metatc2.learners.maml_plus_plus import MAMLPlusPlus
 from metatc2.learners.matching_net import MatchingNet
+from metatc2.learners.meta_learner import LabelledLearner
 from metatc2.learners.meta_sgd import MetaSGD
 from metatc2.learners.protonet import ProtoNet
 from metatc2.learners.r2d2 import R2D2
@@ -21,6 +20,7 @@ from metatc2.learners.separate import SeparateLearner
 from metatc2.learners.surgery import GradientSurgery
 from metatc2.learners.task_tc2 import TaskTC2
 from metatc2.learners.tc2 import TC2
+from metatc2.learners.tc2_look_ahead import LookAheadTC2
 from metatc2.learners.uncertainty import UncertaintyWeighting
 
 __all__ = [

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import linear
 
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, Params
-from metatc2.learners.labelled import Predictor
+from metatc2.learners._heads import head_only
 from metatc2.learners.maml import MAML
-from metatc2.learners.support import head_only
+from metatc2.learners.meta_learner import Predictor
+from metatc2.models.heads import Classifier
 
 
 class ANIL(MAML):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode
-from metatc2.module_state import graph_values
+from metatc2.ops.module_state import graph_values
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop
+from metatc2.learners._heads import head_only
 from metatc2.learners.maml import MAML
-from metatc2.learners.support import head_only
+from metatc2.models.heads import Classifier
 
 
 class BOIL(MAML):

@@ -9,7 +9,7 @@ from torch import nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
-from metatc2.inner.implicit import Implicit, Solver
+from metatc2.inner.adjoints.implicit import Implicit, Solver
 from metatc2.learners.maml import MAML
 
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
+from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import Outcome, full_precision
-from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import head_loop, head_scores, logistic_loss, zero_head
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
 
 
 class LinearProbe(LabelledLearner):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import Implicit, InnerLoop, Params
+from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import full_precision
-from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import head_loop, head_scores, logistic_loss, zero_head
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
 
 
 class LogisticHead(LabelledLearner):

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.functional import Predicate, select
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, InnerLoss, Params
-from metatc2.learners.labelled import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.models.heads import Classifier
+from metatc2.ops.functional import Predicate, select
 
 
 class MAML(LabelledLearner):

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 from metatc2.errors import InputError
 from metatc2.inner import Params
-from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import members
+from metatc2.learners._heads import members
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
 
 
 class MatchingNet(LabelledLearner):

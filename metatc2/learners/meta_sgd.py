@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import ParameterGroup
-from metatc2.learners.labelled import Predictor
 from metatc2.learners.maml import MAML
+from metatc2.learners.meta_learner import Predictor
 
 
 class MetaSGD(MAML):

@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
-from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import class_means
+from metatc2.learners._heads import class_means
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
 
 Distance = Literal["euclidean", "cosine"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import Params
+from metatc2.learners._heads import members, wide
 from metatc2.learners.base import full_precision
-from metatc2.learners.labelled import LabelledLearner, Predictor
-from metatc2.learners.support import members, wide
+from metatc2.learners.meta_learner import LabelledLearner, Predictor
 
 
 class R2D2(LabelledLearner):

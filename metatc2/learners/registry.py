@@ -9,22 +9,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
-from metatc2.functional import NormPolicy
-from metatc2.heads import Classifier
 from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Unroll, inner_optimizer
 from metatc2.learners.anil import ANIL
 from metatc2.learners.boil import BOIL
 from metatc2.learners.imaml import iMAML
-from metatc2.learners.labelled import LabelledLearner
 from metatc2.learners.linear_probe import LinearProbe
 from metatc2.learners.logistic_head import LogisticHead
 from metatc2.learners.maml import MAML
 from metatc2.learners.maml_plus_plus import MAMLPlusPlus
 from metatc2.learners.matching_net import MatchingNet
+from metatc2.learners.meta_learner import LabelledLearner
 from metatc2.learners.meta_sgd import MetaSGD
 from metatc2.learners.protonet import ProtoNet
 from metatc2.learners.r2d2 import R2D2
 from metatc2.learners.reptile import Reptile
+from metatc2.models.heads import Classifier
+from metatc2.ops.functional import NormPolicy
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from metatc2.calibration import standardise
 from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
-from metatc2.module_state import copied
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
-from metatc2.replacing import refuse_outside_parameters
+from metatc2.ops.module_state import copied
+from metatc2.ops.replacing import refuse_outside_parameters
 
 Where = Literal["backbone", "projector"]
 Statistics = Literal["episode", "task"]  # where an outer loss takes negatives and batch statistics from

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from metatc2.conditioning.base import ToldProjector
+from metatc2.conditioning.separate import SeparateEncoders
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners.self_supervised import Branches, SelfSupervised
 from metatc2.objectives import Objective
-from metatc2.replacing import refuse_outside_parameters
-from metatc2.told.base import ToldProjector
-from metatc2.told.separate import SeparateEncoders
+from metatc2.ops.replacing import refuse_outside_parameters
 
 
 class SeparateLearner(SelfSupervised):
@@ -32,7 +32,7 @@ class SeparateLearner(SelfSupervised):
             tasks are.
 
     >>> from metatc2.objectives import SimCLR
-    >>> from metatc2.told import TaskHeads
+    >>> from metatc2.conditioning import TaskHeads
     >>> def body():
     ...     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
     >>> learner = SeparateLearner([body(), body()], SimCLR(), projector=TaskHeads(8, 16, 8, kinds=2))

@@ -34,7 +34,7 @@ class GradientSurgery(SelfSupervised):
         InputError: if the aggregator is unknown, or `per_task` is false. In use: if there is one task alone.
         MissingPackage: if torchjd is not installed.
 
-    >>> from metatc2.heads import Projector
+    >>> from metatc2.models.heads import Projector
     >>> from metatc2.objectives import SimCLR
     >>> body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
     >>> learner = GradientSurgery(body, SimCLR(), projector=Projector(8, 16, 8), aggregator="upgrad")

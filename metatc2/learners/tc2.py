@@ -16,7 +16,7 @@ from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branches, SelfSupervised, Statistics, Where, pull
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
-from metatc2.replacing import replaced
+from metatc2.ops.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
 

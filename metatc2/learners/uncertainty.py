@@ -30,7 +30,7 @@ class UncertaintyWeighting(SelfSupervised):
         InputError: if there is no kind, or `per_task` is false. In use: if the episode does not say what its tasks are, or
             knows another number of kinds.
 
-    >>> from metatc2.heads import Projector
+    >>> from metatc2.models.heads import Projector
     >>> from metatc2.objectives import SimCLR
     >>> body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
     >>> learner = UncertaintyWeighting(body, SimCLR(), projector=Projector(8, 16, 8), kinds=3)

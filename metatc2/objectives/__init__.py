@@ -1,9 +1,9 @@
 """Self-supervised objectives, one a file, each a pure function under a thin module, and the watch against collapse."""
 
+from metatc2.metrics._collapse import collapsed, rank_summary, rankme
 from metatc2.objectives.barlow_twins import BarlowTwins, redundancy
 from metatc2.objectives.base import Embeddings, Objective, pair
 from metatc2.objectives.byol import BYOL, normalised_distance
-from metatc2.objectives.collapse import collapsed, rank_summary, rankme
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
 from metatc2.objectives.registry import OBJECTIVES, build_objective

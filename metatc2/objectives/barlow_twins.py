@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
-from metatc2.objectives.numerics import standardised, upcast
+from metatc2.ops.precision import standardised, upcast
 
 
 def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, Objective, pair
-from metatc2.objectives.numerics import upcast
+from metatc2.ops.precision import upcast
 
 
 class Custom(Objective):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, Objective, given, pair, positive
-from metatc2.objectives.numerics import unit, upcast
+from metatc2.ops.precision import unit, upcast
 
 
 def info_nce(

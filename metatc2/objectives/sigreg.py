@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.objectives.numerics import upcast
 from metatc2.objectives.sketched import Sketched, directions
+from metatc2.ops.precision import upcast
 
 
 def epps_pulley(x: Tensor, *, points: int = 17, limit: float = 5.0) -> Tensor:

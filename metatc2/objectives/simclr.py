@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, pair, positive
-from metatc2.objectives.numerics import unit, upcast
+from metatc2.ops.precision import unit, upcast
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, given, pair
-from metatc2.objectives.numerics import unit, upcast
+from metatc2.ops.precision import unit, upcast
 
 
 def negative_cosine(prediction: Tensor, projection: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, Objective, fraction, not_negative, pair, positive
-from metatc2.objectives.numerics import upcast
+from metatc2.ops.precision import upcast
 
 
 def directions(z: Tensor, slices: int, *, step: int, seed: int = 0) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
-from metatc2.objectives.numerics import upcast
+from metatc2.ops.precision import upcast
 
 
 def invariance(z1: Tensor, z2: Tensor) -> Tensor:

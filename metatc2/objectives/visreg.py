@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.base import not_negative
-from metatc2.objectives.numerics import upcast
 from metatc2.objectives.sketched import Sketched, directions
+from metatc2.ops.precision import upcast
 
 # Standard deviations below this count as this, as in the authors' code: embeddings may be all alike.
 SMALLEST = 1e-6

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.reading import read_json
+from metatc2.io.reading import read_json
+from metatc2.io.run_files import DIAGNOSIS
+from metatc2.io.suggest import command
 from metatc2.report.figures.conflict import Conflict, is_finite
-from metatc2.run_folder import DIAGNOSIS
-from metatc2.suggest import command
 
 _NUMBERS = ("value", "null_mean", "null_low", "null_high")
 _WORDS = {

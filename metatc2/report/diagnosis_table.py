@@ -15,7 +15,7 @@ from metatc2.diagnostics import (
     FeatureSummary,
     Likeness,
 )
-from metatc2.terminal import Group, PlainTable, RenderableType
+from metatc2.io.terminal import Group, PlainTable, RenderableType
 
 Line = tuple[str, Callable[[FeatureSummary], str], str]
 

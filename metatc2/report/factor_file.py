@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from metatc2.errors import InputError
-from metatc2.reading import read_json
-from metatc2.run_folder import DIAGNOSIS
-from metatc2.suggest import command
+from metatc2.io.reading import read_json
+from metatc2.io.run_files import DIAGNOSIS
+from metatc2.io.suggest import command
 
 #: By kind of features, then by factor (the last one ``"mean"``): value and selectivity.
 Known = Mapping[str, Mapping[str, tuple[float, float]]]

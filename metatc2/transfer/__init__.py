@@ -1,5 +1,7 @@
 """Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
+from metatc2.metrics.intervals import mean_interval, paired_difference
+from metatc2.models.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
 from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare, holm
 from metatc2.transfer.estimates import RankCorrelation, h_score, log_me, rank_correlation
@@ -10,9 +12,7 @@ from metatc2.transfer.evaluate import (
     evaluate,
 )
 from metatc2.transfer.feature_table import FeatureFunction, FeaturesNotKept, FeatureTable, module_sha256
-from metatc2.transfer.features import evaluation_mode, extract, raw_pixels
-from metatc2.transfer.few_shot import HEADS, Cosine, Euclidean, Head, few_shot
-from metatc2.transfer.intervals import mean_interval, paired_difference
+from metatc2.transfer.heads.prototype import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.knn import knn, knn_split
 from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
 from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.data.streaming import Images
-from metatc2.module_state import unchanged
-from metatc2.transfer.encoding import precision_of
-from metatc2.transfer.inputs import images_of
+from metatc2.models.encoding import precision_of
+from metatc2.models.inputs import images_of
+from metatc2.ops.module_state import unchanged
 from metatc2.transfer.sampling import Episodes
 
 

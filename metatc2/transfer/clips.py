@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.data.clips import Clips
+from metatc2.data.sources.clips import Clips
 from metatc2.errors import InputError
-from metatc2.rows import unit_rows
-from metatc2.transfer.encoding import described
-from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.models.encoding import described
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.rows import unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def nearest_clip(features: Callable[[Tensor], Tensor], clips: Clips) -> ClipAccu
 
     Args:
         features: maps uint8 images ``(F, C, H, W)`` to float features ``(F, D)``, e.g. `extract` with an encoder.
-        clips: see `metatc2.data.clips.load_clips`.
+        clips: see `metatc2.data.sources.clips.load_clips`.
 
     Raises:
         InputError: if features do not fit or are not finite, or no clip can be asked.

@@ -14,8 +14,8 @@ from scipy import stats
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.stages import OUTPUT
-from metatc2.transfer.intervals import mean_interval, paired_difference
+from metatc2.metrics.intervals import mean_interval, paired_difference
+from metatc2.models.stages import OUTPUT
 from metatc2.transfer.results import Row
 
 MEAN_TARGET = "mean over targets"

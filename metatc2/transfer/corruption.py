@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from metatc2.episodes.draws import stream
+from metatc2.augment.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from metatc2.episodes.sampler import stream
 from metatc2.errors import InputError, nearest
-from metatc2.transfer.numbers import whole, wholes
+from metatc2.ops.numbers import whole, wholes
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def corruption_robustness(
         images: uint8 ``(N, C, H, W)``, test images.
         labels: int64 ``(N,)``.
         seed: of the corruptions, at least 0.
-        corruptions: of `metatc2.corruptions.CORRUPTIONS`; all by default.
+        corruptions: of `metatc2.augment.corruptions.CORRUPTIONS`; all by default.
         severities: of 1 to 5; all by default.
         batch: images at a time; changes memory, not results.
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.episodes.draws import sample_without_replacement, stream
+from metatc2.episodes.sampler import sample_without_replacement, stream
 from metatc2.errors import InputError
-from metatc2.rows import unit_rows
-from metatc2.transfer.few_shot import few_shot
-from metatc2.transfer.inputs import feature_sides, labels_of
-from metatc2.transfer.numbers import whole
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.numbers import whole
+from metatc2.ops.rows import unit_rows
+from metatc2.transfer.heads.prototype import few_shot
 from metatc2.transfer.sampling import Episodes
 
 Judge = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -14,7 +14,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.inputs import feature_sides, labels_of
+from metatc2.models.inputs import feature_sides, labels_of
 
 # The fixed point takes 2 to 10 rounds, more where the evidence is flat; the price of a round is that of a few vectors.
 _ROUNDS, _TOLERANCE = 500, 1e-9

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError, nearest
-from metatc2.stages import OUTPUT
+from metatc2.metrics.intervals import mean_interval, stratified_half_width
+from metatc2.models.encoding import check_encoder, rows_from
+from metatc2.models.stages import OUTPUT
+from metatc2.ops.numbers import whole
 from metatc2.transfer.adaptation import Adapts
-from metatc2.transfer.encoding import check_encoder, rows_from
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
-from metatc2.transfer.few_shot import HEADS
-from metatc2.transfer.intervals import mean_interval, stratified_half_width
-from metatc2.transfer.numbers import whole
+from metatc2.transfer.heads.prototype import HEADS
 from metatc2.transfer.protocols import PROTOCOLS, Measured, Options, Subject
 from metatc2.transfer.results import Row
 from metatc2.transfer.targets import Target, fingerprint

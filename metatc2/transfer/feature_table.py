@@ -12,13 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metatc2.checkpoint import tensors_sha256
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.errors import cause_of
-from metatc2.files import write_atomically
-from metatc2.safetensors_file import read_safetensors
-from metatc2.transfer.features import extract, finite, raw_pixels
+from metatc2.io.files import write_atomically
+from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
+from metatc2.models.features import extract, finite, raw_pixels
 from metatc2.transfer.targets import image_fingerprint
 
 FeatureFunction = Callable[[Tensor], Tensor]

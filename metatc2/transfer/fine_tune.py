@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from metatc2.augment import Views
 from metatc2.errors import InputError
-from metatc2.module_state import evaluation_mode
-from metatc2.replacing import refuse_outside_parameters
-from metatc2.transfer.encoding import check_encoder, encode, own_copy, place_of
-from metatc2.transfer.inputs import images_of, labels_of
-from metatc2.transfer.numbers import reals, whole
-from metatc2.transfer.selection import choose, validation_loss
-from metatc2.views import Views
+from metatc2.metrics.selection import choose, validation_loss
+from metatc2.models.encoding import check_encoder, encode, own_copy, place_of
+from metatc2.models.inputs import images_of, labels_of
+from metatc2.ops.module_state import evaluation_mode
+from metatc2.ops.numbers import reals, whole
+from metatc2.ops.replacing import refuse_outside_parameters
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 WEIGHT_DECAYS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3)

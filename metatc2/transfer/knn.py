@@ -7,9 +7,9 @@ from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.rows import unit_rows
-from metatc2.transfer.inputs import feature_sides, labels_of
-from metatc2.transfer.numbers import real, whole
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.numbers import real, whole
+from metatc2.ops.rows import unit_rows
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26

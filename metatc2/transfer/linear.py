@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.inputs import feature_sides, labels_of
-from metatc2.transfer.numbers import real, reals, whole
-from metatc2.transfer.selection import choose, validation_loss
+from metatc2.metrics.selection import choose, validation_loss
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.numbers import real, reals, whole
 from metatc2.transfer.softmax_regression import minimise
 
 L2_GRID: tuple[float, ...] = tuple(torch.logspace(-6, 5, 45, dtype=torch.float64).tolist())
@@ -29,7 +29,7 @@ class LinearResult:
     Args:
         correct: float64 ``(Q,)``: 1 where a test row gets its class, else 0.
         accuracy: in [0, 1]: the mean of `correct`, or with ``per_class`` the mean over classes of the mean within.
-        l2: chosen on validation, see `metatc2.transfer.selection.choose`.
+        l2: chosen on validation, see `metatc2.metrics.selection.choose`.
         validation: ``(grid,)`` accuracies in the order of the grid, of the kind of `accuracy`.
         per_class: of which kind.
         converged: how many of the solutions (the grid and the refit) met the tolerance; see `minimise`.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.inputs import feature_sides, labels_of
-from metatc2.transfer.numbers import real, reals, whole
-from metatc2.transfer.selection import choose, validation_loss
+from metatc2.metrics.selection import choose, validation_loss
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.numbers import real, reals, whole
 
 # Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
 # go from 0.1 (SimSiam) to 30 (MoCo).

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metatc2.errors import InputError
+from metatc2.metrics.intervals import mean_interval
 from metatc2.transfer.compare import Run
 from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
-from metatc2.transfer.intervals import mean_interval
 from metatc2.transfer.results import Row
 
 # What must agree for two rows to stand in one matrix.

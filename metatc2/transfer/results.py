@@ -15,12 +15,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metatc2.errors import InputError, cause_of, nearest
-from metatc2.files import printable, read_file, write_atomically, writing
-from metatc2.reading import parse_json
-from metatc2.safetensors_file import read_safetensors
-from metatc2.stages import OUTPUT
-from metatc2.suggest import command
-from metatc2.writing import json_text
+from metatc2.io.files import printable, read_file, write_atomically, writing
+from metatc2.io.reading import parse_json
+from metatc2.io.safetensors_file import read_safetensors
+from metatc2.io.suggest import command
+from metatc2.io.writing import json_text
+from metatc2.models.stages import OUTPUT
 
 _CONTENT = "metatc2 accuracies"
 _LARGEST = 2**63  # of whole numbers; what is larger was not measured

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.rows import unit_rows
-from metatc2.transfer.inputs import feature_sides, labels_of
-from metatc2.transfer.numbers import wholes
+from metatc2.models.inputs import feature_sides, labels_of
+from metatc2.ops.numbers import wholes
+from metatc2.ops.rows import unit_rows
 
 # Similarities held at once, of which about four arrays live.
 _CHUNK_BYTES = 2**26

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.episodes.draws import sample_without_replacement
+from metatc2.episodes.sampler import sample_without_replacement
 from metatc2.errors import InputError
-from metatc2.transfer.numbers import whole
+from metatc2.ops.numbers import whole
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from metatc2.data.digests import ImageSample, image_digests
 from metatc2.data.listing import canonical
 from metatc2.data.originals import Digests
 from metatc2.data.store import ImageStore
-from metatc2.source_names import place, real_path, same_place, split_name, within
+from metatc2.io.source_names import place, real_path, same_place, split_name, within
 
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3

@@ -14,13 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.errors import InputError
+from metatc2.metrics.selection import choose, validation_loss
+from metatc2.models.inputs import feature_sides, images_of, labels_of
+from metatc2.ops.numbers import real, reals, whole
 from metatc2.transfer.fine_tune import RATES, STEPS, WEIGHT_DECAYS, fine_tune
-from metatc2.transfer.inputs import feature_sides, images_of, labels_of
 from metatc2.transfer.linear import L2_GRID
-from metatc2.transfer.numbers import real, reals, whole
-from metatc2.transfer.selection import choose, validation_loss
-from metatc2.views import Views
 
 FRACTIONS = (0.01, 0.1)
 

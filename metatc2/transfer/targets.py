@@ -11,7 +11,7 @@ from torch import Tensor
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
-from metatc2.source_names import PATH_SOURCES
+from metatc2.io.source_names import PATH_SOURCES
 from metatc2.transfer.seen import SeenClasses
 
 # Words that end the name of a source of files as a split.

@@ -19,13 +19,13 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from metatc2.calibration import CalibratedModule, Calibrator, NoAveragesWarning, calibrated
-from metatc2.encoders import Conv4
+from metatc2.contrib import require_learn2learn
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import FirstOrder, InnerLoop
-from metatc2.interop import require_learn2learn
 from metatc2.learners import MAML, ProtoNet
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 
 DIM, FACTORS = 6, 3
 # The numpy oracle's features, weights, factors and L_tc2.

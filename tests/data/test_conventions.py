@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data import ImageStore, load, transfer_splits
-from metatc2.data.torchvision_sets import SOURCES
+from metatc2.data.sources.torchvision import SOURCES
 from metatc2.errors import InputError
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metatc2.data import DepthLost, load
-from metatc2.data.clips import load_clips
 from metatc2.data.decoding import declared_range, from_pillow
+from metatc2.data.sources.clips import load_clips
 from metatc2.errors import InputError
 
 RAMP = np.arange(4096).reshape(64, 64)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metatc2.data import ImageStore, glyphs, load
-from metatc2.data.glyphs import SCRIPTS, font_faces, load_glyphs, script_of
+from metatc2.data.sources.glyphs import SCRIPTS, font_faces, load_glyphs, script_of
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from metatc2.data import load, resize
-from metatc2.data.clips import load_clips
-from metatc2.data.folder import UnreadableImages
-from metatc2.data.resize import resize_square
+from metatc2.data.image_io import resize_square
+from metatc2.data.sources.clips import load_clips
+from metatc2.data.sources.folder import UnreadableImages
 from metatc2.errors import InputError
 
 

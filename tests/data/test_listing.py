@@ -12,9 +12,9 @@ from torch import nn
 from torchvision.datasets import ImageFolder
 
 from metatc2.data import ImageStore, load, transfer_splits
-from metatc2.data.clips import load_clips
-from metatc2.data.folder import UnreadableImages
 from metatc2.data.listing import files_below
+from metatc2.data.sources.clips import load_clips
+from metatc2.data.sources.folder import UnreadableImages
 from metatc2.errors import InputError
 from metatc2.transfer import SeenClasses, Target, evaluate
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from metatc2.data import GenerativeFactors, ImageStore, known_sources, load, load_shapes, shape_factors, shapes
-from metatc2.data.outlines import OUTLINES
-from metatc2.data.rendering import FACTORS, KINDS, LISTS, RANGES, draw_factors, render
-from metatc2.data.textures import TEXTURES
+from metatc2.data.sources.shapes.outlines import OUTLINES
+from metatc2.data.sources.shapes.render import FACTORS, KINDS, LISTS, RANGES, draw_factors, render
+from metatc2.data.sources.shapes.textures import TEXTURES
 from metatc2.errors import InputError
 
 PLAIN = LISTS["texture"].index("plain")
@@ -22,7 +22,7 @@ PLAIN = LISTS["texture"].index("plain")
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load` without the 20 000 images."""
-    monkeypatch.setattr("metatc2.data.sources.load_shapes", lambda *given: load_shapes(*given, count=1000))
+    monkeypatch.setattr("metatc2.data.registry.load_shapes", lambda *given: load_shapes(*given, count=1000))
 
 
 def one(**changes: float) -> Tensor:

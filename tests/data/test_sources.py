@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from metatc2.data import known_sources, load
-from metatc2.data.resize import resize_square, to_channels
+from metatc2.data.image_io import resize_square, to_channels
 from metatc2.errors import InputError
 
 
@@ -75,7 +75,7 @@ def test_resizing_is_torchvisions(height: int, width: int, size: int) -> None:
 
 
 def test_many_images_are_resized_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metatc2.data.resize._CHUNK", 500)
+    monkeypatch.setattr("metatc2.data.image_io._CHUNK", 500)
     images = torch.randint(0, 256, (7, 3, 10, 10), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     alone = torch.cat([resize_square(image[None], 6) for image in images])
     assert resize_square(images, 6).equal(alone)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from metatc2.data import ImageStore, StreamedImages, UnreadableImages, in_chunks, load
 from metatc2.data.gather import gather
+from metatc2.data.image_io import join, resize_square, to_channels
 from metatc2.data.readers import ImageFiles
-from metatc2.data.resize import join, resize_square, to_channels
 from metatc2.errors import InputError
 
 PATIENCE = 3600  # seconds; ends a test that would hang, whatever else the machine has to do

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import datasets
 
 from metatc2.data import ImageStore, load
-from metatc2.data.resize import resize_square
+from metatc2.data.image_io import resize_square
 from metatc2.errors import InputError
 
 Arrays = np.ndarray
@@ -187,8 +187,8 @@ def test_stl10_is_resized_only_when_asked_and_in_chunks(tmp_path: Path, monkeypa
         return original(images, **options)
 
     original = torch.nn.functional.interpolate
-    monkeypatch.setattr("metatc2.data.resize.interpolate", counting)
-    monkeypatch.setattr("metatc2.data.resize._CHUNK", 10 * 3 * 96 * 96)
+    monkeypatch.setattr("metatc2.data.image_io.interpolate", counting)
+    monkeypatch.setattr("metatc2.data.image_io._CHUNK", 10 * 3 * 96 * 96)
     whole = load("stl10", root=tmp_path)
     assert asked == []
     small = load("stl10", root=tmp_path, image_size=32)

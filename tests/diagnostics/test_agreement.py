@@ -14,7 +14,7 @@ from metatc2.diagnostics.agreement import _measure
 from metatc2.diagnostics.kinds import Kinds
 from metatc2.diagnostics.resplits import resplit
 from metatc2.episodes import Episode, Samples
-from metatc2.episodes.types import TaskIdentity
+from metatc2.episodes.episode import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.inner import Params
 

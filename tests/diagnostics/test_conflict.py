@@ -20,12 +20,12 @@ from metatc2.diagnostics import (
     transferability,
 )
 from metatc2.diagnostics.resplits import resplit
-from metatc2.encoders import Conv4, resnet
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.heads import Projector
 from metatc2.inner import Params
 from metatc2.learners import SelfSupervised
+from metatc2.models.encoders import Conv4, resnet
+from metatc2.models.heads import Projector
 from metatc2.objectives import MoCo, SimCLR, nt_xent
 
 

@@ -13,19 +13,19 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.calibration import Calibrator
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import Diagnosis, alignment, diagnose, linear_cka, rankme, summarise
-from metatc2.encoders import Conv4
 from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
-from metatc2.heads import Projector
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 from metatc2.report.diagnosis_table import diagnosis_table
 from metatc2.transfer import extract
-from metatc2.views import Views
 
 
 def noise(n: int = 60, classes: int = 6) -> ImageStore:

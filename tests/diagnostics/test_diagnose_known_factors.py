@@ -13,23 +13,23 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from metatc2.config import Config
+from metatc2.augment import Views
 from metatc2.data import GenerativeFactors, ImageStore, load_shapes
 from metatc2.diagnostics import Agreement, Diagnosis, diagnose, probe_factors
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, SplitBatch
-from metatc2.episodes.types import TaskIdentity
+from metatc2.episodes.episode import TaskIdentity
 from metatc2.errors import InputError
-from metatc2.heads import Projector
+from metatc2.experiment.config import Config
 from metatc2.learners import SelfSupervised
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 from metatc2.report.conflict_file import _AGREEMENT, read_conflict
 from metatc2.report.diagnosis_table import diagnosis_table
 from metatc2.report.factor_file import read_known_factors
-from metatc2.report.folders import Folder, Method
-from metatc2.report.sections import known_factors
+from metatc2.report.html.sections import known_factors
+from metatc2.report.methods import Folder, Method
 from metatc2.transfer import extract
-from metatc2.views import Views
 
 
 class Named:

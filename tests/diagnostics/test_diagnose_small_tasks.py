@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from metatc2 import diagnose_command
 from metatc2.diagnostics.task_loss import task_loss
-from metatc2.runs import load_run
-from metatc2.trained_learner import trained_learner
+from metatc2.experiment import diagnose as diagnose_command
+from metatc2.experiment.run import load_run
+from metatc2.experiment.trained_learner import trained_learner
 
 from ..command_line import call
 

@@ -14,7 +14,8 @@ from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
 from metatc2.data import GenerativeFactors, shape_factors
-from metatc2.diagnostics.disentanglement import (
+from metatc2.errors import InputError
+from metatc2.metrics.disentanglement import (
     DCI,
     best_match_cosine,
     dci,
@@ -25,7 +26,6 @@ from metatc2.diagnostics.disentanglement import (
     predictability,
     sap,
 )
-from metatc2.errors import InputError
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,16 +7,16 @@ import torch
 from sklearn.neighbors import NearestCentroid
 from torch import nn
 
+from metatc2.augment import Views
 from metatc2.calibration import TaskCalibrator
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import TaskChoices, task_choices
 from metatc2.episodes import FactorTasks, SplitBatch
 from metatc2.errors import InputError
-from metatc2.heads import Projector
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TaskTC2
+from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
-from metatc2.views import Views
 
 
 def learner() -> TaskTC2:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes import DomainTasks, Episode
 from metatc2.errors import InputError
-from metatc2.views import Views
 
 STYLES = ("art", "cartoon", "photo", "sketch")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.data.rendering import FACTORS, render
-from metatc2.data.shapes import in_part, load_shapes, shape_factors
+from metatc2.data.sources.shapes.dataset import in_part, load_shapes, shape_factors
+from metatc2.data.sources.shapes.render import FACTORS, render
 from metatc2.episodes import LEVELS, FactorTasks
 from metatc2.errors import InputError
 

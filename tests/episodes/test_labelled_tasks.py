@@ -13,14 +13,14 @@ from scipy import stats
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from metatc2.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from metatc2.augment import Views
 from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode
-from metatc2.episodes.draws import Decks, TaskSource, stream
 from metatc2.episodes.labelled import LabelledTasks
+from metatc2.episodes.sampler import Decks, TaskSource, stream
 from metatc2.errors import InputError
-from metatc2.views import Views
+from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 SIZES = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12)  # samples of classes 0 to 9
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy import stats
 
+from metatc2.augment import DESCRIPTOR, FAMILIES, Views
+from metatc2.augment.families import BASE, recipe
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, Recipes, RecipeTasks
 from metatc2.errors import InputError
-from metatc2.views import DESCRIPTOR, FAMILIES, Views
-from metatc2.views.families import BASE, recipe
 
 KINDS: tuple[Recipes, ...] = ("drawn", "one", "all-but-one")
 

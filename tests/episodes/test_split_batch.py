@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
-from metatc2.views import Views
 
 
 def store(n: int = 40, size: int = 16) -> ImageStore:

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from metatc2.build import build_data, build_sampler
-from metatc2.config import Config, override
+from metatc2.augment import Views
 from metatc2.data import ImageStore, load
 from metatc2.episodes import DomainTasks, Episode, LabelledTasks, RecipeTasks, Sampler, SplitBatch
-from metatc2.views import Views
+from metatc2.experiment.build import build_data, build_sampler
+from metatc2.experiment.config import Config, override
 
 
 @pytest.fixture(scope="module")

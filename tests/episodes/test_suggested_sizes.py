@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 
-from metatc2.config import Config, override
+from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
-from metatc2.views import Views
+from metatc2.experiment.config import Config, override
 
 
 def sampler(images: int, config: Config) -> SplitBatch:

@@ -10,6 +10,7 @@ at the committed numbers with a tolerance.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -21,8 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from metatc2.config import Config, override, read_task
-from metatc2.runs import Run, TrainingStopped, pretrain, resume, transfer
+from metatc2.experiment.config import Config, override, read_task
+from metatc2.experiment.run import Run, TrainingStopped, pretrain, resume, transfer
 
 COMMON = (
     "encoder.width=8",
@@ -91,10 +92,9 @@ def rows(run: Run, folder: Path) -> dict[str, float]:
     """Mean of every row of eight protocols, by its key."""
     settings: Mapping[str, Any] = {"way": (3,), "shot": (1,), "query": 5, "episodes": 20, "fine_tune_steps": 2}
     np.savez(folder / "stripes.npz", **stripes())
-    found = transfer(
-        run, targets=("digits:meta-test", f"npz:{folder / 'stripes.npz'}"), protocols=PROTOCOLS, **settings
-    )
-    return {row.key.replace(str(folder), ""): row.mean for row in found}
+    with contextlib.chdir(folder):  # the name of a target seeds its episodes
+        found = transfer(run, targets=("digits:meta-test", "npz:stripes.npz"), protocols=PROTOCOLS, **settings)
+    return {row.key: row.mean for row in found}
 
 
 def stripes() -> dict[str, Any]:

@@ -20,8 +20,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchopt import pytree
 
 from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Recompute, Truncated, Unroll
-from metatc2.inner.evolution import EvolutionStrategies
-from metatc2.inner.implicit import Implicit
+from metatc2.inner.adjoints.evolution import EvolutionStrategies
+from metatc2.inner.adjoints.implicit import Implicit
 
 STEPS = 4
 Tree = Any  # (parameters, what is given, factors of the updates of each step or None)

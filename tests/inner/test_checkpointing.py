@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 from metatc2.calibration import Calibrator, calibrated
 from metatc2.diagnostics import task_loss
 from metatc2.errors import InputError
-from metatc2.functional import call
-from metatc2.heads import Classifier
 from metatc2.inner import FirstOrder, Implicit, InnerLoop, Recompute, Unroll
 from metatc2.learners import ANIL, MAML, ProtoNet, SelfSupervised
+from metatc2.models.heads import Classifier
 from metatc2.objectives import SimCLR
+from metatc2.ops.functional import call
 from tests.learners.episodes import images, vectors
 
 

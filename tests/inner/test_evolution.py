@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, InnerLoopDiverged, Unroll
-from metatc2.inner.evolution import EvolutionStrategies
+from metatc2.inner.adjoints.evolution import EvolutionStrategies
 
 DOUBLE = torch.float64
 TARGET = torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)

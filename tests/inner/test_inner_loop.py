@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Unroll, clip_norm, inner_optimizer
+from metatc2.inner._probe import probe
 from metatc2.inner.loop import compiled_operator_loads
-from metatc2.inner.probe import probe
 
 OPTIMIZERS = {
     "sgd": lambda: torchopt.sgd(0.1),

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from metatc2.encoders import Conv4
+from metatc2.contrib import require_learn2learn
 from metatc2.errors import InputError
-from metatc2.interop import require_learn2learn
+from metatc2.models.encoders import Conv4
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from metatc2.contrib.learn2learn import AsTaskset, require_learn2learn, tasks_of
 from metatc2.data import ImageStore, load
 from metatc2.episodes import Episode, FromIterable, LabelledTasks, Samples, SinusoidTasks
 from metatc2.errors import InputError
-from metatc2.interop.learn2learn import AsTaskset, require_learn2learn, tasks_of
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor]
 

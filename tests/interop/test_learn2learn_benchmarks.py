@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from metatc2.contrib.learn2learn import BENCHMARKS, TasksetSampler, benchmark_tasksets, require_learn2learn
 from metatc2.errors import InputError
-from metatc2.interop.learn2learn import BENCHMARKS, TasksetSampler, benchmark_tasksets, require_learn2learn
 from tests.interop import learn2learn_fixtures as files
 
 MAKERS: dict[str, Callable[[Path], None]] = {

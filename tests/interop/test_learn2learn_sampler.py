@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metatc2.contrib.learn2learn import TasksetSampler, require_learn2learn
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.interop.learn2learn import TasksetSampler, require_learn2learn
 from metatc2.learners import MAML
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.models.heads import Classifier
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 
 CLASSES, SAMPLES = 8, 6
 

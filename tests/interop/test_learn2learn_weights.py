@@ -11,11 +11,11 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, require_learn2learn, strip_module, tasks_of
 from metatc2.data import ImageStore, load
 from metatc2.episodes import Episode, FromIterable, LabelledTasks, Samples, SinusoidTasks
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
-from metatc2.interop.learn2learn import few_shot_accuracy, from_learn2learn, require_learn2learn, strip_module, tasks_of
 from metatc2.learners import MAML
 from metatc2.transfer import Episodes, adapted_few_shot, mean_interval
 

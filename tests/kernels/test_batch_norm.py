@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metatc2.kernels import batch_norm, channels_last
+from metatc2.ops import batch_norm, channels_last
 
 SHAPES = [(4, 3, 5, 5), (6, 3), (4, 3, 7)]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metatc2.errors import InputError
-from metatc2.kernels import conv_norm_pool, window_max
+from metatc2.ops import conv_norm_pool, window_max
 
 
 def inputs(channels: int, n: int = 5, side: tuple[int, int] = (8, 12), width: int = 6) -> list[Tensor]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode, Samples
-from metatc2.heads import Classifier
 from metatc2.learners import LabelledLearner
+from metatc2.models.heads import Classifier
 
 
 def side(inputs: Tensor, labels: Tensor) -> Samples:

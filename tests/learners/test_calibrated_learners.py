@@ -13,9 +13,9 @@ from torch.func import functional_call
 
 from metatc2.calibration import Calibrator, calibrated
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, Recompute
 from metatc2.learners import ANIL, MAML, LabelledLearner, ProtoNet
+from metatc2.models.heads import Classifier
 
 from .episodes import differences, flat_gradient, vectors
 

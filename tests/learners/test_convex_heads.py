@@ -15,13 +15,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, Implicit, InnerLoop, Unroll, clip_norm
 from metatc2.learners import R2D2, LabelledLearner, LogisticHead
+from metatc2.learners._heads import head_loop, logistic_loss, zero_head
 from metatc2.learners.r2d2 import ridge
-from metatc2.learners.support import head_loop, logistic_loss, zero_head
+from metatc2.models.encoders import Conv4
 
 from .episodes import differences, flat_gradient, images, vectors
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import InnerLoop, Unroll
 from metatc2.learners.imaml import iMAML
 from metatc2.learners.maml import MAML
+from metatc2.models.heads import Classifier
 
 from .episodes import differences, flat_gradient, images, mlp, vectors
 

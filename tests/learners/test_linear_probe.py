@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from metatc2.data.store import ImageStore
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, LabelledTasks
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners import LinearProbe
+from metatc2.models.encoders import Conv4
 
 from .episodes import images, vectors
 

@@ -11,12 +11,12 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import FirstOrder, InnerLoop, InnerLoopDiverged, Recompute, Truncated
 from metatc2.learners import ANIL, BOIL, MAML, LabelledLearner, MAMLPlusPlus, MetaSGD, Reptile
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Classifier
 
 from .episodes import differences, flat_gradient, images, mlp, side, vectors
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners import LabelledLearner, MatchingNet, ProtoNet
-from metatc2.learners.support import class_means, members
+from metatc2.learners._heads import class_means, members
+from metatc2.models.encoders import Conv4
 
 from .episodes import flat_gradient, images, vectors
 

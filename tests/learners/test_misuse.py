@@ -13,7 +13,6 @@ from torch.nn.functional import mse_loss
 from metatc2.calibration import Calibrator, calibrated
 from metatc2.episodes import Episode, Samples, SinusoidTasks
 from metatc2.errors import InputError
-from metatc2.heads import Classifier
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import (
     ANIL,
@@ -28,6 +27,7 @@ from metatc2.learners import (
     build_labelled,
 )
 from metatc2.learners.imaml import iMAML
+from metatc2.models.heads import Classifier
 
 
 def inner(steps: int = 2) -> InnerLoop:

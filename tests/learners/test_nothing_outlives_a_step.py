@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
 from metatc2.episodes import Episode, Samples
-from metatc2.heads import Classifier, Predictor, Projector
 from metatc2.inner import (
     Adjoint,
     EvolutionStrategies,
@@ -39,6 +38,7 @@ from metatc2.learners import (
     build_labelled,
 )
 from metatc2.learners.aggregation import AGGREGATORS
+from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, build_objective
 from metatc2.objectives.regularizers import Isotropy
 from tests.learners.episodes import vectors

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from metatc2.config.schema import LearnerName
-from metatc2.encoders import Conv4
 from metatc2.errors import InputError
+from metatc2.experiment.config.schema import LearnerName
 from metatc2.inner import FirstOrder, Implicit, Recompute, Unroll
 from metatc2.learners import LEARNERS, LabelledLearner, Settings, build_labelled
+from metatc2.models.encoders import Conv4
 
 from .episodes import images
 

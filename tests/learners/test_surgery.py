@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metatc2.conditioning import TaskHeads, ToldSettings, build_told
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, MissingPackage
-from metatc2.heads import Projector
 from metatc2.learners import GradientSurgery, Learner, SelfSupervised, SeparateLearner, UncertaintyWeighting
 from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
+from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.told import TaskHeads, ToldSettings, build_told
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from tests.told.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
 torchjd = pytest.importorskip("torchjd")
@@ -233,7 +233,7 @@ def test_without_gradients_there_is_the_loss_alone() -> None:
     torch.testing.assert_close(outcome.loss, plain(episode([0, 1, 2])).loss.detach())
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 @pytest.mark.parametrize("name", AGGREGATORS)
 def test_trains(name: str) -> None:
     class Same:

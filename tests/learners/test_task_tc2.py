@@ -12,13 +12,13 @@ import torchopt
 from torch import Tensor, nn
 
 from metatc2.calibration import TaskCalibrator
+from metatc2.conditioning import TaskHeads
 from metatc2.episodes import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError
-from metatc2.heads import Predictor, Projector
 from metatc2.inner import FirstOrder, InnerLoop, Unroll
 from metatc2.learners import TaskTC2
+from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import build_objective, nt_xent
-from metatc2.told import TaskHeads
 
 TASKS, PAIRS, SUPPORT, IN, DIM, K = 3, 6, 3, 5, 4, 3
 

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.calibration import Calibrated, Calibrator
-from metatc2.encoders import Conv4
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.heads import Predictor, Projector
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
 from metatc2.learners.self_supervised import pull
+from metatc2.models.encoders import Conv4
+from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 def episode(tasks: int = 2, samples: int = 8, seed: int = 0) -> Episode:

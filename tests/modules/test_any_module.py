@@ -11,20 +11,20 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.calibration import Calibrator, calibrated
 from metatc2.data import ImageStore
 from metatc2.diagnostics import diagnose, task_loss
-from metatc2.encoders import feature_dim
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
-from metatc2.functional import Functional, call
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
-from metatc2.learners.labelled import LabelledLearner
+from metatc2.learners.meta_learner import LabelledLearner
+from metatc2.models.encoders import feature_dim
 from metatc2.objectives import BYOL, SimCLR
+from metatc2.ops.functional import Functional, call
 from metatc2.transfer import Target, evaluate, extract
 from metatc2.transfer.fine_tune import fine_tune
-from metatc2.views import Views
 from tests.learners.episodes import images
 from tests.modules.zoo import MODULES, AuxiliaryLoss, build, mlp, shared_memory, snapshot
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from metatc2 import runs
-from metatc2.config import merge, read_task
-from metatc2.report.html import write_report
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import merge, read_task
+from metatc2.report.html.report import write_report
 
 SETTINGS = {
     "data": {"image_size": 16},

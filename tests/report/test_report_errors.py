@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from metatc2.errors import InputError
-from metatc2.metrics_file import OddRecords
-from metatc2.report.folders import read_folder, read_methods
-from metatc2.report.html import write_report
-from metatc2.report.sections import comparison, curves, task_conflict, transfer_matrix, transfer_results
+from metatc2.report.html.report import write_report
+from metatc2.report.html.sections import comparison, curves, task_conflict, transfer_matrix, transfer_results
+from metatc2.report.methods import read_folder, read_methods
+from metatc2.training.metrics_file import OddRecords
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_refusals(make, sentence: str, folders: list[Path], tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metatc2.report.html.build_sections", lambda methods: [])  # not what is tested
+    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda methods: [])  # not what is tested
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match=r"--out .*file/page\.html cannot be written \(.*\); name a file"):
         write_report(folders[:1], tmp_path / "file" / "page.html")

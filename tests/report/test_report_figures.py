@@ -10,7 +10,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from metatc2.report.demo_figure import MethodCurve
 from metatc2.report.figures import (
     Conflict,
     Drawn,
@@ -30,6 +29,7 @@ from metatc2.report.figures import (
     to_png,
     to_svg,
 )
+from metatc2.report.figures.demo import MethodCurve
 from metatc2.transfer import MEAN_TARGET, Difference
 
 

@@ -225,7 +225,7 @@ def test_the_settings_that_differ_are_those_of_the_files(tree: Node, folders: li
 
 
 def test_the_verdicts_are_those_of_compare(tree: Node, folders: list[Path]) -> None:
-    from metatc2.runs import compare
+    from metatc2.experiment.run import compare
 
     text = by_id(tree, "comparison").text()
     for d in compare(folders):

@@ -14,9 +14,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
+from metatc2.report.embeddings import draw_sample, vote
+from metatc2.report.html.sprite import sprite_sheet
 from metatc2.report.projections import projections
-from metatc2.report.sample import draw_sample, vote
-from metatc2.report.sprite import sprite_sheet
 
 
 def test_vote_is_that_of_scikit_learn_with_the_image_left_out() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from metatc2.config import Config, all_keys, override, read_config, write_config
 from metatc2.errors import InputError
-from metatc2.reading import parse_json
+from metatc2.experiment.config import Config, all_keys, override, read_config, write_config
+from metatc2.io.reading import parse_json
 
 PIECES = [
     b"[",

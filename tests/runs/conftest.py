@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metatc2 import runs
-from metatc2.config import Config, merge, read_task
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config, merge, read_task
 
 SETTINGS = {
     "data": {"image_size": 16, "split": "all"},

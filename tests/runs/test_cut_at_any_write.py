@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2 import runs
-from metatc2.config import Config
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config
 from metatc2.learners import Learner, Outcome
-from metatc2.metrics_file import read_metrics
-from metatc2.run_folder import RunFolder, State
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training.metrics_file import read_metrics
+from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 class Killed(BaseException):

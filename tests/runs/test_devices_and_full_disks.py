@@ -13,26 +13,26 @@ from typing import Any
 
 import pytest
 
-from metatc2 import runs
-from metatc2.config import read_task
 from metatc2.data import load
 from metatc2.data.decoding import read_image
-from metatc2.diagnose_command import run as diagnose
 from metatc2.errors import InputError
-from metatc2.files import fill_folder, read_file, write_atomically, write_folder_atomically, writing
-from metatc2.folder_lock import FolderLock
-from metatc2.interop.hub import save_pretrained
-from metatc2.open_encoder import open_encoder
-from metatc2.reading import read_json
-from metatc2.report.html import write_report
-from metatc2.run_folder import RunFolder
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import read_task
+from metatc2.experiment.diagnose import run as diagnose
+from metatc2.experiment.hub import save_pretrained
+from metatc2.experiment.load import open_encoder
+from metatc2.io.files import fill_folder, read_file, write_atomically, write_folder_atomically, writing
+from metatc2.io.folder_lock import FolderLock
+from metatc2.io.reading import read_json
+from metatc2.report.html.report import write_report
+from metatc2.training.run_folder import RunFolder
 from metatc2.transfer.estimates import Estimate
 
 from ..command_line import call
 
 ESTIMATE = Estimate("a", "b", {"LogME": 1.0}, None)
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,8 @@ def test_every_reader_of_a_named_file_refuses_a_pipe(tmp_path: Path) -> None:
     ],
 )
 def test_a_pipe_in_a_run_folder(name: str, acts: tuple[Any, ...], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metatc2.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
-    monkeypatch.setattr("metatc2.report.html.render", lambda *words, **options: pytest.fail("made a page"))
+    monkeypatch.setattr("metatc2.experiment.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
+    monkeypatch.setattr("metatc2.report.html.report.render", lambda *words, **options: pytest.fail("made a page"))
     pipe(run / name)
     for act in acts:
         assert "is a device or pipe" in refused(act, run), name
@@ -132,8 +132,8 @@ def test_an_export_to_a_full_disk_leaves_nothing(
 def test_what_is_written_elsewhere_says_that_the_disk_is_full(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("metatc2.report.html.build_sections", lambda methods: [])
-    monkeypatch.setattr("metatc2.estimate_command.run", lambda *words, **options: ([ESTIMATE], {}))
+    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda methods: [])
+    monkeypatch.setattr("metatc2.experiment.estimate.run", lambda *words, **options: ([ESTIMATE], {}))
     Full(monkeypatch, 0)
     assert "free some space" in refused(write_report, [finished], tmp_path / "new" / "a.html")
     assert call("estimate", str(finished), "--json", str(tmp_path / "new" / "a.json")) == 2

@@ -16,22 +16,22 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from metatc2 import runs
-from metatc2.checkpoint import load_checkpoint, save_checkpoint
-from metatc2.config import Config
 from metatc2.errors import InputError
-from metatc2.measure import read_identity
-from metatc2.metrics_file import read_metrics
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config
+from metatc2.experiment.measure import read_identity
+from metatc2.experiment.weights_header import Header, encode_module
 from metatc2.report.conflict_file import read_conflict
-from metatc2.run_folder import RunFolder
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
+from metatc2.training.metrics_file import read_metrics
+from metatc2.training.run_folder import RunFolder
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import read_results, write_results
-from metatc2.weights_header import Header, encode_module
 
 from ..transfer.test_results import row
 from .test_cut_at_any_write import Numbers, Walk
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 ODD: list[Any] = [
     None,

@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from metatc2 import demo, runs
-from metatc2.config import Config
+from metatc2.cli import demo
+from metatc2.cli._worker_pool import Stopped
 from metatc2.errors import InputError
-from metatc2.run_folder import RunFolder, State
-from metatc2.trainer import EpisodicTrainer
-from metatc2.worker_pool import Stopped
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config
+from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.trainer import EpisodicTrainer
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 SMALL = ("trainer.steps=3", "episode.batch=8", "encoder.width=8", "trainer.checkpoint_every=100")
 
 
@@ -67,10 +68,10 @@ def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "place", "sentence"),
     [
-        (("transfer", "run"), "metatc2.transfer_command.run", "no row was written"),
-        (("report", "run"), "metatc2.report.html.write_report", "nothing was written; call it again"),
-        (("demo",), "metatc2.demo.run_demo", "metatc2 demo makes its runs anew"),
-        (("pretrain", "--resume", "run"), "metatc2.runs.resume", "metatc2 pretrain --resume DIR goes on"),
+        (("transfer", "run"), "metatc2.experiment.transfer.run", "no row was written"),
+        (("report", "run"), "metatc2.report.html.report.write_report", "nothing was written; call it again"),
+        (("demo",), "metatc2.cli.demo.run_demo", "metatc2 demo makes its runs anew"),
+        (("pretrain", "--resume", "run"), "metatc2.experiment.run.resume", "metatc2 pretrain --resume DIR goes on"),
     ],
 )
 def test_what_ctrl_c_leaves_fits_the_command(

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from metatc2 import runs
-from metatc2.config import Config, override
-from metatc2.interop.hub import save_pretrained
-from metatc2.run_files import folder_of_file
+from metatc2.experiment import run as runs
+from metatc2.experiment.config import Config, override
+from metatc2.experiment.hub import save_pretrained
+from metatc2.io.run_files import folder_of_file
 from metatc2.transfer.estimates import Estimate
 
 from ..command_line import call
 
 ESTIMATE = Estimate("a", "b", {"LogME": 1.0}, None)
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 OWN = (
     "config.toml",
@@ -53,11 +53,11 @@ def commands(run: Path) -> dict[str, tuple[str, ...]]:
 @pytest.fixture(autouse=True)
 def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (
-        "metatc2.report.html.read_methods",
-        "metatc2.transfer_command.run",
-        "metatc2.estimate_command.run",
-        "metatc2.result_folders.compare",
-        "metatc2.diagnose_command.run",
+        "metatc2.report.html.report.read_methods",
+        "metatc2.experiment.transfer.run",
+        "metatc2.experiment.estimate.run",
+        "metatc2.experiment.compare.compare",
+        "metatc2.experiment.diagnose.run",
     ):
         monkeypatch.setattr(place, lambda *words, **options: pytest.fail("worked before it refused"))
 
@@ -91,7 +91,7 @@ def test_a_file_of_another_kind_is_never_replaced(
 
 
 def test_a_file_of_the_right_kind_is_replaced(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metatc2.estimate_command.run", lambda *words, **options: ([ESTIMATE], {}))
+    monkeypatch.setattr("metatc2.experiment.estimate.run", lambda *words, **options: ([ESTIMATE], {}))
     (tmp_path / "a.json").write_text("earlier")
     for path in (tmp_path / "a.json", tmp_path / "new", run / "estimates.json"):
         assert call("estimate", str(run), "--json", str(path)) == 0

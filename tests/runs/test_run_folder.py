@@ -17,23 +17,23 @@ import pytest
 import torch
 from torch import nn
 
-from metatc2 import runs
-from metatc2.config import Config, override, read_config, write_config
-from metatc2.demo import run_demo
-from metatc2.diagnose_command import run as diagnose
+from metatc2.cli.demo import run_demo
 from metatc2.errors import InputError
-from metatc2.files import check_writable, remove_leftovers, write_atomically
-from metatc2.folder_lock import FolderLock, Unlocked
-from metatc2.metrics_file import OddRecords
-from metatc2.result_folders import compare
-from metatc2.run_folder import RunFolder, State
-from metatc2.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.experiment import run as runs
+from metatc2.experiment.compare import compare
+from metatc2.experiment.config import Config, override, read_config, write_config
+from metatc2.experiment.diagnose import run as diagnose
+from metatc2.io.files import check_writable, remove_leftovers, write_atomically
+from metatc2.io.folder_lock import FolderLock, Unlocked
+from metatc2.training.metrics_file import OddRecords
+from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import FeaturesNotKept
 
 from ..command_line import call
 from .test_cut_at_any_write import Numbers, Walk
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 def refused(act: Any, *arguments: Any, **options: Any) -> str:
@@ -94,7 +94,7 @@ def test_what_is_said_of_a_trainers_folder_can_be_followed(tmp_path: Path, confi
     again = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=path)
     assert again.resume() == 2
     scope: dict[str, Any] = {}
-    exec(f"from pathlib import Path; import metatc2.checkpoint; w = {said.rpartition('with ')[2]}", scope)
+    exec(f"from pathlib import Path; import metatc2.training.checkpoint; w = {said.rpartition('with ')[2]}", scope)
     assert torch.equal(scope["w"]["w"], again.learner.w)
 
 
@@ -125,7 +125,8 @@ def test_a_second_process_is_kept_out_and_told_of_the_first(run: Path, config: C
 
 def test_the_lock_of_a_dead_process_is_none(tmp_path: Path) -> None:
     script = (
-        "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from metatc2.folder_lock import FolderLock;"
+        "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; "
+        "from metatc2.io.folder_lock import FolderLock;"
         "lock = FolderLock(Path(sys.argv[1])); assert lock.take() is None; print('held', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", script, str(tmp_path / ".lock"), str(Path(runs.__file__).parents[1])]
@@ -197,7 +198,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
 ) -> None:
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("metatc2.trainer.append_metrics", lambda file, record: write_atomically(file, b""))
+        patch.setattr("metatc2.training.trainer.append_metrics", lambda file, record: write_atomically(file, b""))
         patch.setattr(os, "replace", full)
         said = refused(runs.pretrain, config, path)
     assert "config.toml cannot be written (No space left on device); free some space" in said
@@ -220,9 +221,9 @@ def test_what_cannot_be_written_is_known_before_the_work(run: Path, monkeypatch:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
-    monkeypatch.setattr("metatc2.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
+    monkeypatch.setattr("metatc2.experiment.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
     assert "another folder with --out DIR" in refused(runs.transfer, loaded)
-    monkeypatch.setattr("metatc2.diagnose_command.diagnose", lambda *words, **options: pytest.fail("measured"))
+    monkeypatch.setattr("metatc2.experiment.diagnose.diagnose", lambda *words, **options: pytest.fail("measured"))
     assert "cannot be written" in refused(diagnose, run)
     assert "cannot be written" in refused(check_writable, run)
 
@@ -243,7 +244,7 @@ def test_features_that_cannot_be_kept_are_a_warning(run: Path, finished: Path, m
 
 def test_rows_of_two_processes_are_both_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one writes while this one measures."""
-    from metatc2 import measure
+    from metatc2.experiment import measure
     from metatc2.transfer import evaluate
 
     loaded, met = runs.load_run(run), []
@@ -304,7 +305,7 @@ def test_the_demo_removes_nothing_but_its_own(run: Path, tmp_path: Path, monkeyp
     (folder / "demo.png").write_bytes(b"holiday")
     assert "demo.png was not made by this demo" in refused(run_demo, folder, seeds=1)
     # Its own, and a note in it.
-    from metatc2 import demo
+    from metatc2.cli import demo
 
     (folder / "demo.png").unlink()
     own = RunFolder(folder / "plain-s0")
@@ -336,7 +337,7 @@ class Tied(nn.Module):
 def test_encoders_whose_tensors_share_memory_are_saved(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metatc2.build.build_encoder", lambda *words, **options: Tied())
+    monkeypatch.setattr("metatc2.experiment.build.build_encoder", lambda *words, **options: Tied())
     monkeypatch.setattr(os, "fsync", lambda opened: None)
     done = runs.pretrain(config, tmp_path / "run")
     assert torch.equal(done.encoder.a.weight, done.encoder.b.weight)

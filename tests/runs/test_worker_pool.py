@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import metatc2
-from metatc2.files import is_alive
-from metatc2.worker_pool import Stopped, Worker, run_jobs
+from metatc2.cli._worker_pool import Stopped, Worker, run_jobs
+from metatc2.io.files import is_alive
 
 JOBS = """
 import os, time
@@ -45,7 +45,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import jobs
-from metatc2.worker_pool import run_jobs
+from metatc2.cli._worker_pool import run_jobs
 if __name__ == "__main__":
     list(run_jobs(jobs.until_stopped, [(sys.argv[1], "0")], 2, lambda: False))
 """

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from metatc2.calibration import TaskCalibrator
+from metatc2.conditioning import LinearMaps
 from metatc2.episodes import TaskIdentity
-from metatc2.told import LinearMaps
 
 
 def test_it_is_the_map_that_tc2_adapts() -> None:

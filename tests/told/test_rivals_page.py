@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from metatc2.conditioning import TOLD
 from metatc2.learners.aggregation import AGGREGATORS
-from metatc2.told import TOLD
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "rivals.md").read_text()
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torchjd")
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -9,11 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2.episodes import TaskIdentity
-from metatc2.errors import InputError
-from metatc2.heads import Projector, TaskNorm
-from metatc2.learners import SelfSupervised
-from metatc2.told import (
+from metatc2.conditioning import (
     TOLD,
     ConditionedProjector,
     FixedMasks,
@@ -26,8 +22,12 @@ from metatc2.told import (
     random_masks,
     split_masks,
 )
-from metatc2.told.by_kind import KindNorm
-from metatc2.trainer import without_decay
+from metatc2.conditioning.by_kind import KindNorm
+from metatc2.episodes import TaskIdentity
+from metatc2.errors import InputError
+from metatc2.learners import SelfSupervised
+from metatc2.models.heads import Projector, TaskNorm
+from metatc2.training.trainer import without_decay
 from tests.told.told_episodes import DIM, NAMES, OUT, WIDTH, body, episode, heads, identity, z
 
 KINDS = [2, 0, 0, 1, 2]

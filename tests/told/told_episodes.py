@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode, Samples, TaskIdentity
-from metatc2.heads import Predictor
+from metatc2.models.heads import Predictor
 from metatc2.objectives import build_objective
 
 NAMES = ("place", "color", "texture")

@@ -12,8 +12,8 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from metatc2.data.clips import Clips, load_clips, sample_uniformly
-from metatc2.data.folder import UnreadableImages
+from metatc2.data.sources.clips import Clips, load_clips, sample_uniformly
+from metatc2.data.sources.folder import UnreadableImages
 from metatc2.errors import InputError
 from metatc2.transfer.clips import clip_features, nearest_clip
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from metatc2.transfer import Episodes, few_shot, sample_episodes
-from metatc2.transfer.convex_heads import Logistic, Ridge
+from metatc2.transfer.heads.convex import Logistic, Ridge
 
 SHAPES = [(5, 5), (5, 1), (3, 8), (2, 4)]  # 3-way 8-shot has more support images than dimensions
 

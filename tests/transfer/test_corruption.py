@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.corruptions import CORRUPTIONS, corrupt
+from metatc2.augment.corruptions import CORRUPTIONS, corrupt
 from metatc2.errors import InputError
 from metatc2.transfer.corruption import (
     CorruptionRobustness,

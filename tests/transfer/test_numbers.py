@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
+from metatc2.ops.numbers import real, reals, whole, wholes
 from metatc2.transfer import (
     Target,
     evaluate,
@@ -27,7 +28,6 @@ from metatc2.transfer.domains import leave_one_domain_out_few_shot
 from metatc2.transfer.fine_tune import fine_tune
 from metatc2.transfer.linear import linear
 from metatc2.transfer.linear_sgd import linear_sgd
-from metatc2.transfer.numbers import real, reals, whole, wholes
 from metatc2.transfer.retrieval import retrieval
 from metatc2.transfer.semi_supervised import label_fraction, semi_supervised_linear
 

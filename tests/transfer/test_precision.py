@@ -13,15 +13,15 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from metatc2.data.clips import Clips
+from metatc2.data.sources.clips import Clips
 from metatc2.diagnostics import alignment, coding_rate, effective_rank, rankme, uniformity
 from metatc2.errors import InputError
 from metatc2.objectives import rank_summary
-from metatc2.rows import unit_rows
+from metatc2.ops.rows import unit_rows
 from metatc2.transfer import Episodes, few_shot, h_score, knn, log_me
 from metatc2.transfer.clips import nearest_clip
 from metatc2.transfer.domains import leave_one_domain_out, leave_one_domain_out_few_shot, nearest_prototype
-from metatc2.transfer.few_shot import HEADS
+from metatc2.transfer.heads.prototype import HEADS
 from metatc2.transfer.linear import linear
 from metatc2.transfer.linear_sgd import linear_sgd
 from metatc2.transfer.retrieval import retrieval

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
+from metatc2.metrics.intervals import stratified_half_width
 from metatc2.transfer import PROTOCOLS, Row, Target, evaluate, expand_targets, read_results, write_results
-from metatc2.transfer.intervals import stratified_half_width
 from metatc2.transfer.linear import linear
 from metatc2.transfer.protocols.parts import by_class, parts
 from metatc2.transfer.retrieval import retrieval

@@ -13,18 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from metatc2.config import Config, method_key, override
 from metatc2.data import ImageStore, load
 from metatc2.data.digests import ImageSample, image_digests
+from metatc2.data.image_io import to_channels
 from metatc2.data.originals import gray_digests
-from metatc2.data.resize import to_channels
 from metatc2.errors import InputError
-from metatc2.source_names import place, same_place
+from metatc2.experiment.config import Config, method_key, override
+from metatc2.io.source_names import place, same_place
 from metatc2.transfer import SeenClasses, expand_targets
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 
 def photos(root: Path, classes: int = 12, images: int = 7, seed: int = 0) -> Path:

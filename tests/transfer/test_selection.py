@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
+from metatc2.metrics.selection import choose, validation_loss
 from metatc2.transfer.fine_tune import fine_tune
 from metatc2.transfer.linear import L2_GRID, linear
 from metatc2.transfer.linear_sgd import linear_sgd
-from metatc2.transfer.selection import choose, validation_loss
 from metatc2.transfer.semi_supervised import semi_supervised_fine_tune, semi_supervised_linear
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metatc2.transfer import HEADS, Episodes, few_shot, sample_episodes
-from metatc2.transfer.transductive import BDCSPN, SoftKMeans
+from metatc2.transfer.heads.transductive import BDCSPN, SoftKMeans
 
 
 def data(way: int = 5, shot: int = 3, episodes: int = 15) -> tuple[Tensor, Episodes]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.objectives.numerics import standardised
+from metatc2.ops.precision import standardised
 
 
 class Regularizer(nn.Module, ABC):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metatc2.objectives.numerics import upcast
 from metatc2.objectives.regularizers.base import Regularizer, checked
+from metatc2.ops.precision import upcast
 
 _UNSHARED = 0.1  # how much variance that views do not share counts
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import not_negative, positive
-from metatc2.objectives.numerics import upcast
 from metatc2.objectives.regularizers.base import Regularizer, by_view, over_episode
 from metatc2.objectives.sigreg import sigreg
+from metatc2.ops.precision import upcast
 
 
 class SIGReg(Regularizer):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from metatc2.report.figures.drawn import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
 
 @dataclass(frozen=True)

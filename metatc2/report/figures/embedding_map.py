@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from metatc2.report.figures.drawn import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
 # A class is told by shape as well as by colour; 5 and 8 have no common factor, so 40 classes stay apart.
 SHAPES = ("o", "s", "^", "D", "v")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from metatc2.report.figures.drawn import FONT, PALETTE, Drawn, Value, plain, shorten
-from metatc2.report.figures.measure import measure_words, signed, with_head
+from metatc2.report.figures.axis import measure_words, signed, with_head
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, Value, plain, shorten
 from metatc2.transfer import MEAN_TARGET, Difference
 
 _COLUMNS = (
@@ -31,7 +31,7 @@ def forest(differences: Sequence[Difference]) -> Drawn:
     """Draw A − B in points of accuracy: a panel a pair of methods, a line a target and protocol.
 
     Args:
-        differences: from `metatc2.result_folders.compare`, at least one.
+        differences: from `metatc2.experiment.compare.compare`, at least one.
     """
     pairs = list(dict.fromkeys((d.a, d.b) for d in differences))
     groups = [[d for d in differences if (d.a, d.b) == pair] for pair in pairs]

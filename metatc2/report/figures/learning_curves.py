@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from metatc2.report.demo_figure import MethodCurve
-from metatc2.report.figures.drawn import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.demo import MethodCurve
 
 _COLUMNS = 3
 

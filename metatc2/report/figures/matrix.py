@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from metatc2.report.figures.drawn import FONT, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, Drawn, plain, shorten
 
 
 @dataclass(frozen=True, eq=False)

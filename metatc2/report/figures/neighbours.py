@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from metatc2.report.figures.drawn import Drawn
+from metatc2.report.figures.base import Drawn
 from metatc2.report.figures.pictures import show_image
 
 

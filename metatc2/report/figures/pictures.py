@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from metatc2.report.figures.drawn import FONT, PALETTE, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, plain, shorten
 
 
 def show_image(axis: Any, image: Tensor, title: str, *, right: bool | None = None) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metatc2.ops.numbers import real, reals, whole, wholes
 from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureTable
-from metatc2.transfer.numbers import real, reals, whole, wholes
 from metatc2.transfer.targets import Target
 
 

@@ -9,7 +9,7 @@ import torch
 
 from metatc2.errors import InputError
 from metatc2.transfer.adaptation import adapted_few_shot, policy_note, transductive
-from metatc2.transfer.few_shot import HEADS, few_shot
+from metatc2.transfer.heads.prototype import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.sampling import fit_shapes, sample_episodes
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metatc2.data.clips import Clips
+from metatc2.data.sources.clips import Clips
 from metatc2.errors import InputError
 from metatc2.transfer.clips import nearest_clip
 from metatc2.transfer.protocols.base import Measured, Subject

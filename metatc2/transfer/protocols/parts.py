@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metatc2.data.conventions import TransferSplits, transfer_splits
+from metatc2.data.splits import TransferSplits, transfer_splits
 from metatc2.data.store import ImageStore
+from metatc2.metrics.selection import RULE
 from metatc2.transfer.protocols.base import Measured, Subject
-from metatc2.transfer.selection import RULE
 from metatc2.transfer.targets import Target
 
 # Splits that stand for a whole source, whose published parts are then used.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metatc2.transfer.encoding import own_copy
+from metatc2.models.encoding import own_copy
 from metatc2.transfer.fine_tune import STEPS, fine_tune
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.parts import classified, parts, sides

@@ -1,0 +1,203 @@
+"""What the runs of the demo say, whichever way it fell: tables, one sentence a comparison, and the picture's contents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metatc2.data import ImageStore
+from metatc2.diagnostics import TaskChoices, task_choices
+from metatc2.episodes import FactorTasks
+from metatc2.episodes.factor_tasks import LEVELS
+from metatc2.experiment.build import build_sampler
+from metatc2.experiment.config import override
+from metatc2.experiment.run import compare, load_run
+from metatc2.experiment.trained_learner import trained_learner
+from metatc2.io.run_files import RESULTS
+from metatc2.io.terminal import Group, PlainTable
+from metatc2.learners import TaskTC2
+from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure
+from metatc2.training.metrics_file import read_metrics
+from metatc2.training.run_folder import RunFolder
+from metatc2.transfer import MEAN_TARGET, RANDOM_ENCODER, RAW_PIXELS, Difference, Row, mean_interval, read_results
+
+METHODS = {"plain": "plain", "isotropy": "isotropy", "tc2": "TC²"}
+AGAINST = ("plain", "isotropy")
+# Images of combinations of shape and texture that no run has seen. All tasks keep those two; one kind of task in five keeps
+# hue, another lighting, another the position, and the rest vary it.
+TARGETS = {
+    "shapes:meta-test": "shape and texture",
+    "shapes:hue:test": "hue",
+    "shapes:lighting:test": "lighting",
+    "shapes:x:test": "position across",
+}
+SHARED = "shapes:meta-test"
+WAY, SHOT = 5, 5
+_VERDICTS = ("better", "not distinguishable", "worse")
+_EPISODES = 60  # fresh ones that weights are shown for
+
+
+class Demo:
+    """The finished runs of a demo.
+
+    Args:
+        paths: run folders by method and seed; every method with the same seeds.
+        store: images as the runs take them.
+    """
+
+    def __init__(self, paths: Mapping[tuple[str, int], Path], store: ImageStore) -> None:
+        self.paths, self.store = paths, store
+        self.seeds = sorted({seed for _, seed in paths})
+        self.rows = {key: read_results(path / RESULTS)[0] for key, path in paths.items()}
+
+    @cached_property
+    def differences(self) -> dict[str, list[Difference]]:
+        """TC² against each other method, by that method: every target, then their mean."""
+        return {
+            method: compare([self.paths["tc2", s] for s in self.seeds] + [self.paths[method, s] for s in self.seeds])
+            for method in AGAINST
+        }
+
+    def table(self) -> PlainTable:
+        """Accuracy by method and target: mean over seeds with its interval."""
+        title = f"{WAY}-way {SHOT}-shot accuracy on images never seen, % (mean ± 95 % interval over seeds)"
+        table = PlainTable(title)
+        table.add_column("", no_wrap=True)
+        for name in (*TARGETS.values(), "mean"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for label, by_target in self.accuracies().items():
+            table.add_row(label, *[f"{100 * mean:.1f}±{100 * half:.1f}" for mean, half in by_target.values()])
+        return table
+
+    def comparison(self) -> Group:
+        """Paired differences on every target and on their mean."""
+        return comparison_table([d for found in self.differences.values() for d in found])
+
+    def headline(self) -> str:
+        """See `headline` and `untrained`."""
+        return f"{headline(self.differences)}\n{untrained(self.accuracies())}"
+
+    def accuracies(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Mean over seeds and half its interval, by method (controls first), then by target and, last, ``"mean"``."""
+        lines = {RAW_PIXELS: ("plain", RAW_PIXELS), RANDOM_ENCODER: ("plain", RANDOM_ENCODER)}
+        lines |= {label: (method, "encoder") for method, label in METHODS.items()}
+        return {label: self._accuracies(*line) for label, line in lines.items()}
+
+    def draw(self, path: Path) -> None:
+        """The picture."""
+        colors = dict(zip(METHODS.values(), COLOURS, strict=False))
+        demo_figure(
+            path,
+            pairs=pairs_by_kind(self.store.image_size),
+            curves=[self._curve(method) for method in METHODS],
+            accuracies=self.accuracies(),
+            colors={RAW_PIXELS: "#ececec", RANDOM_ENCODER: "#cfcfcf", **colors},
+            choices=self._choices(),
+            headline=self.headline(),
+            setting=f"{WAY}-way {SHOT}-shot",
+            chance=1 / WAY,
+        )
+
+    def _accuracies(self, method: str, features: str) -> dict[str, tuple[float, float]]:
+        values = torch.tensor(
+            [[_one(self.rows[method, seed], target, features).mean for seed in self.seeds] for target in TARGETS],
+            dtype=torch.float64,
+        )
+        values = torch.cat([values, values.mean(0, keepdim=True)])
+        return {
+            name: mean_interval(row) if len(row) > 1 else (row[0], 0.0)
+            for name, row in zip((*TARGETS.values(), "mean"), values.tolist(), strict=True)
+        }
+
+    def _curve(self, method: str) -> MethodCurve:
+        records = [read_metrics(RunFolder(self.paths[method, seed]).metrics) for seed in self.seeds]
+        losses = np.array([[record["ssl"] for record in run] for run in records])
+        return MethodCurve(METHODS[method], [record["step"] for record in records[0]], losses)
+
+    def _choices(self) -> TaskChoices:
+        """Weights that tasks of fresh episodes choose under the first seed's TC², on combinations it has not seen."""
+        run = load_run(self.paths["tc2", self.seeds[0]])
+        learner = trained_learner(run)
+        assert isinstance(learner, TaskTC2)  # the demo trained it and has kept its checkpoint
+        fresh = override(
+            run.config, ["data.split=meta-test", f"trainer.seed={run.config.trainer.seed + 1000}"], where="demo"
+        )
+        return task_choices(learner, build_sampler(fresh, self.store), _EPISODES)
+
+
+def headline(found: Mapping[str, Sequence[Difference]]) -> str:
+    """What was measured, one sentence a comparison, every target by its verdict.
+
+    Args:
+        found: differences of TC² against each other method, by that method.
+    """
+    lines = [
+        f"TC² on tasks that disagree, {WAY}-way {SHOT}-shot on images never seen. All tasks keep shape and texture; hue, "
+        "lighting and position are each kept by one kind of task and varied by the others."
+    ]
+    for method, differences in found.items():
+        verdicts = dict.fromkeys((*_VERDICTS, *(d.verdict for d in differences)))
+        parts = []
+        for verdict in verdicts:
+            told = [_told(d) for d in differences if d.verdict == verdict and d.target != MEAN_TARGET]
+            parts += [f"{verdict} on {' and '.join([', '.join(told[:-1])] * (len(told) > 1) + told[-1:])}"] * bool(told)
+        parts += [f"{d.verdict} on their mean {_points(d)}" for d in differences if d.target == MEAN_TARGET]
+        lines.append(f"Against {METHODS[method]}, in points: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def untrained(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """Where TC² is no higher than what needs no training, in one sentence.
+
+    Args:
+        accuracies: see `Demo.accuracies`.
+    """
+    parts = []
+    for target in TARGETS.values():
+        name = max((RAW_PIXELS, RANDOM_ENCODER), key=lambda control: accuracies[control][target][0])
+        least, ours = accuracies[name][target][0], accuracies[METHODS["tc2"]][target][0]
+        if least >= ours:
+            parts.append(f"{target} ({name} {100 * least:.1f} %, TC² {100 * ours:.1f} %)")
+    if not parts:
+        return "Raw pixels and a random encoder are below TC² on every target."
+    return f"What needs no training is at or above TC² on {', '.join(parts)}; below it elsewhere."
+
+
+def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:
+    r"""Positive pairs of every kind of task, by what they share: float ``(pairs, 2, 3, H, W)`` in [0, 1].
+
+    >>> found = pairs_by_kind(16, pairs=2)
+    >>> list(found)[:2], found["shape, texture"].shape
+    (['shape, texture', 'shape, texture\n+ hue'], torch.Size([2, 2, 3, 16, 16]))
+    """
+    notions = LEVELS[level]
+    sampler = FactorTasks(
+        level, tasks=len(notions), batch=pairs * len(notions), image_size=image_size, split="meta-train", seed=1
+    )
+    episode = sampler.sample()
+    assert episode.identity is not None  # of these tasks it is known
+    kinds = episode.identity.kinds.tolist()
+    shared = [name for name in notions[0].keeps if all(name in notion.keeps for notion in notions)]
+    found = {}
+    for kind, notion in enumerate(notions):
+        more = [name for name in notion.keeps if name not in shared]
+        label = ", ".join(shared) + ("\n+ " + ", ".join(more)) * bool(more)
+        found[label] = episode.images[kinds.index(kind)]
+    return found
+
+
+def _one(rows: Sequence[Row], target: str, features: str) -> Row:
+    return next(row for row in rows if (row.target, row.features) == (target, features))
+
+
+def _told(d: Difference) -> str:
+    return f"{TARGETS[d.target]} {_points(d)}"
+
+
+def _points(d: Difference) -> str:
+    return f"({100 * d.difference:+.1f} ± {100 * d.ci95:.1f})"

@@ -1,0 +1,132 @@
+"""Words of the command line to a command that is ready to run; what is wrong with them as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import inspect
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from metatc2.cli._args import merge_repeated
+from metatc2.errors import InputError
+from metatc2.experiment.config.former import former_value
+from metatc2.io.plain_text import brief
+from metatc2.io.suggest import command as suggested
+
+_DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
+# Lines and corners of the boxes that tyro puts around what it says: drawn ones, and those for a terminal in ASCII.
+_BOX = re.compile(r"[\u2500-\u257f]+|^\s*[+|]|[+|]\s*$|(?<![^\s+|])-{3,}(?![^\s+|])")
+_ENDS = (
+    "For full helptext",
+    "Argument helptext",
+    "Got errors",
+    "Similar arguments",
+    "Perhaps you meant",
+    "Similar options",
+)
+
+
+class Parser:
+    """The sub-commands together.
+
+    Args:
+        commands: functions whose signature and docstring say what they take, in the order of ``--help``.
+    """
+
+    def __init__(self, commands: Sequence[Callable[..., None]]) -> None:
+        self.names = [command.__name__ for command in commands]
+        self.options = {command.__name__: _options(command) for command in commands}
+        self.app = tyro.extras.SubcommandApp()
+        for command in commands:
+            self.app.command(_deferred(command))
+
+    def parse(self, words: Sequence[str]) -> Callable[[], None]:
+        """The command with its arguments, to be called.
+
+        Raises:
+            InputError: if the words do not make a command.
+            SystemExit: after ``--help`` has been printed.
+        """
+        _check(words)
+        said = io.StringIO()
+        try:
+            # Only what is wrong is said there; help goes to standard output.
+            with contextlib.redirect_stderr(said):
+                command: Callable[[], None] = self.app.cli(
+                    args=merge_repeated(words), prog="metatc2", description=_DESCRIPTION
+                )
+        except SystemExit as stop:
+            if not stop.code:
+                raise
+            raise InputError(self._sentence(said.getvalue(), words)) from None
+        return command
+
+    def _sentence(self, box: str, words: Sequence[str]) -> str:
+        lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()]
+        # The first line is the title of the box, and says less than what follows.
+        told = " ".join(line for line in lines[1:] if line)
+        for end in _ENDS:
+            told = told.partition(end)[0]
+        told = re.sub(r"\s+", " ", told).strip(" .:")
+        told = told.replace(" Available subcommands:", "; there are")
+        told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
+        command = next((word for word in words[:1] if word in self.names), None)
+        if command is not None and (unknown := self._unknown(command, words[1:])):
+            # Said first: tyro may complain of a missing word instead, which an option took for its value.
+            own = self.options[command]
+            close = difflib.get_close_matches(unknown[2:], [option[2:] for option in own], n=1)
+            there = f"did you mean --{close[0]}?" if close else f"{command} has {', '.join(own) or 'none'}"
+            told = f"unknown option {brief(unknown)}; {there}"
+        help_of = suggested(command, "--help") if command else suggested("--help")
+        return f"{brief(told, 300) or 'the words of the command line cannot be read'}; see {help_of}"
+
+    def _unknown(self, command: str, words: Sequence[str]) -> str:
+        """The first option that the command does not have."""
+        known = {*self.options[command], "--help"}
+        named = [word.partition("=")[0] for word in words if word.startswith("--")]
+        plain = (name.replace("_", "-").replace("--no-", "--", 1) for name in named)
+        return next((name for name, option in zip(named, plain, strict=True) if not {name, option} & known), "")
+
+
+def _options(command: Callable[..., None]) -> list[str]:
+    parameters = inspect.signature(command).parameters.values()
+    return [f"--{p.name.replace('_', '-')}" for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+def _check(words: Sequence[str]) -> None:
+    for before, word in zip(("metatc2", *words), words, strict=False):
+        if not word:
+            raise InputError(
+                f"the word after {brief(before)} is empty (a variable of the shell that is not set?); give it a value or "
+                "leave both out"
+            )
+        if "\0" in word:
+            raise InputError(f"the word {brief(word)} holds a NUL character, which no name can; leave it out")
+    for flag, word in itertools.pairwise(words):
+        # tyro takes it for Python's None, that is for the default: of --calibration that would be TC² in place of none.
+        if flag.startswith("--") and "=" not in flag and word == "None":
+            raise InputError(f"{flag} None: no such value; leave {flag} out for its default, or see `metatc2 --help`")
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == "--calibration" and (now := former_value("calibration.name", value if equals else following)):
+            raise InputError(f"{flag} {value if equals else following}: no such value any more; {now}")
+    for word in words:
+        if word.startswith("--") and word.endswith("=None"):
+            raise InputError(f"{word}: no such value; leave it out for its default, or see `metatc2 --help`")
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Any]:
+    """The same to tyro, which calls it: what it returns is called when parsing is over."""
+
+    @functools.wraps(command)
+    def ready(*given: Any, **named: Any) -> Callable[[], None]:
+        return functools.partial(command, *given, **named)
+
+    return ready

@@ -1,0 +1,144 @@
+"""Pre-training: `metatc2 pretrain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from metatc2.cli._stop_on_signal import ended_by_signal
+from metatc2.errors import InputError
+from metatc2.experiment.threads import check_threads
+from metatc2.io.terminal import bold, say
+
+if TYPE_CHECKING:
+    from metatc2.experiment import run as runs
+    from metatc2.experiment.config import Config
+
+Calibration = Literal["none", "standardise", "tasks", "tc2"]
+Regularizer = Literal["none", "isotropy", "sigreg", "visreg"]
+Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
+
+
+def pretrain(
+    task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    /,
+    *,
+    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    calibration: Calibration | None = None,
+    regularize: Regularizer | None = None,
+    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    adjoint: Adjoint | None = None,
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    resume: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+) -> None:
+    """Pre-train an encoder on a task and write it to a run folder.
+
+    For example:
+        metatc2 pretrain glyphs --objective simclr --calibration tc2 --steps 300 --run runs/tc2
+        metatc2 pretrain glyphs --learner maml --adjoint recompute --set learner.inner_steps=5
+        metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
+        metatc2 pretrain --resume runs/tc2
+        metatc2 pretrain --resume runs/tc2 --steps 600
+
+    Ctrl-C and SIGTERM finish the step, write a checkpoint and end (exit status 130 and 143); a second Ctrl-C ends at once.
+
+    Args:
+        task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
+        objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
+        calibration: none (plain objective), standardise and tasks (controls), or tc2: weights that each task adapts, or with
+            --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
+            --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
+            Learners on labelled tasks take tc2 or none.
+        regularize: What is asked of the representation beside the objective, whatever calibrates it: none, isotropy, sigreg or
+            visreg.
+        learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated; by default the learner's choice.
+        steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
+            those of the old length, later ones follow the learning rates of a run of the new length.
+        seed: Seed of everything random; by default 0.
+        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
+        encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
+        set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
+        resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
+    """
+    from metatc2.experiment import run as runs
+    from metatc2.experiment.config import override, read_task
+
+    begin: Callable[[Callable[[], bool]], runs.Run]
+    if resume is not None:
+        others = (task, objective, calibration, regularize, learner, adjoint, seed, run, encoder, *set)
+        if any(value is not None for value in others):
+            raise InputError(
+                "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
+                "--steps alone may be given to make it longer"
+            )
+        begin = partial(_resume, Path(resume), steps)
+    else:
+        if task is None:
+            raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
+        named = [f"learner.name={learner}"] if learner is not None else []
+        labelled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
+        given = {
+            "objective.name": objective,
+            "calibration.name": calibration,
+            "regularizer.name": regularize,
+            "learner.name": learner,
+            "learner.adjoint" if labelled else "calibration.adjoint": adjoint,
+            "trainer.steps": steps,
+            "trainer.seed": seed,
+            "encoder.name": encoder,
+        }
+        assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
+        usual = [] if labelled else _usual(calibration, regularize, adjoint, set)
+        config = override(override(read_task(task), [*usual, *set]), assignments, where="command line")
+        check_threads(config.trainer.threads)
+        path = Path(run) if run else runs.default_folder(task, config)
+        begin = partial(_pretrain, config, path)
+    with ended_by_signal() as stop:
+        done = begin(stop)
+    say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
+
+
+def _usual(
+    calibration: str | None, regularize: str | None, adjoint: str | None, assignments: tuple[str, ...]
+) -> list[str]:
+    """What an objective is trained with where the command does not say."""
+    keys = {word.partition("=")[0].strip() for word in assignments}
+    if calibration is not None:
+        return []
+    if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
+        return ["calibration.name=tasks"]  # controls that keep tasks apart
+    if adjoint is not None or any(key.startswith("calibration.") for key in keys):
+        return ["calibration.name=tc2"]  # its settings are given
+    named = regularize is not None or any(key.startswith("regularizer.") for key in keys)
+    # What helps where tasks do not differ; see docs/evidence.md.
+    return [] if named else ["regularizer.name=isotropy"]
+
+
+def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
+    from metatc2.experiment import run as runs
+
+    return runs.pretrain(config, path, show=True, stop=stop)
+
+
+def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run:
+    from metatc2.experiment import run as runs
+    from metatc2.experiment.run_config import read_run_config
+    from metatc2.training.run_folder import RunFolder, State
+
+    folder = RunFolder(path)
+    length = read_run_config(folder.path).trainer.steps if folder.state is State.FINISHED else None
+    done = runs.resume(path, steps=steps, show=True, stop=stop)
+    if length == done.steps:
+        say(f"{path} had all its {length} steps already; --steps N trains it longer")
+    elif length is not None:
+        say(f"the encoder of {length} steps, and what was measured with it, is in {path / f'at-{length}'}")
+    return done

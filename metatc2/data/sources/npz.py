@@ -1,0 +1,123 @@
+"""`npz:PATH`: images and labels in a NumPy archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metatc2.data.image_io import resize_square
+from metatc2.data.originals import gray_digests, no_digests
+from metatc2.data.store import ImageStore, meta_splits
+from metatc2.errors import InputError
+from metatc2.io.files import check_regular
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
+    """An archive with ``images`` and, where known, ``labels``, ``domains``, ``class_names``, ``domain_names``, ``split``.
+
+    Args:
+        path: the file. ``images`` is uint8 ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` with C = 1 or 3; where
+            both could be meant, the latter. ``labels`` and ``domains`` are whole numbers ``(N,)``; without names they are
+            numbered anew and called by their number. ``split`` is a word an image, empty for none; words
+            ``meta-train``, ``meta-validation`` and ``meta-test`` replace the library's own.
+        image_size: side in pixels; by default the shorter side of the images.
+
+    Raises:
+        InputError: if the file cannot be read or an array is missing or has another form.
+    """
+    name = f"npz:{path}"
+    arrays = _read(name, Path(path).expanduser())
+    images = _images(name, arrays)
+    count = len(images)
+    labels, class_names = _numbers(name, arrays, "labels", "class_names", count)
+    domains, domain_names = _numbers(name, arrays, "domains", "domain_names", count)
+    own = _split(name, arrays, count)
+    # Numbered anew: classes without an image must not be dealt.
+    present, dense = torch.unique(labels, return_inverse=True)
+    dealt = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
+    size = image_size or min(images.shape[-2:])
+    return ImageStore(
+        name,
+        resize_square(images, size),
+        labels,
+        domains,
+        class_names=class_names,
+        domain_names=domain_names,
+        splits={**dealt, **own},
+        originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
+    )
+
+
+def _read(name: str, file: Path) -> Arrays:
+    check_regular(file)
+    try:
+        with file.open("rb") as opened:
+            content = np.load(opened, allow_pickle=False)
+            arrays = {} if isinstance(content, np.ndarray) else {key: content[key] for key in content.files}
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file; write one with numpy.savez(PATH, images=..., labels=...)") from error
+    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged files
+        raise InputError(
+            f"{name}: not a readable NumPy archive ({error}); write it again with numpy.savez, without Python objects"
+        ) from error
+    if not isinstance(arrays.get("images"), np.ndarray):
+        held = ", ".join(sorted(arrays)) or "no named arrays"
+        raise InputError(f"{name}: no array 'images' (it holds {held}); write it with numpy.savez(PATH, images=...)")
+    return arrays
+
+
+def _images(name: str, arrays: Arrays) -> Tensor:
+    images = arrays["images"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+        raise InputError(
+            f"{name}: 'images' must be uint8 of shape (N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, got "
+            f"{images.dtype} {images.shape}"
+        )
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    if images.shape[1] not in (1, 3):
+        raise InputError(f"{name}: 'images' must have 1 or 3 channels, got shape {arrays['images'].shape}")
+    return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels or domains, with their names."""
+    values = arrays.get(key, np.zeros(count, dtype=np.int64))
+    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
+        least = f" with {values.min()}" if values.size and values.dtype.kind in "iu" else ""
+        raise InputError(
+            f"{name}: '{key}' must be whole numbers from 0 on, one an image, shape ({count},), got {values.dtype} "
+            f"{values.shape}{least}"
+        )
+    if names_key not in arrays:
+        found, dense = np.unique(values, return_inverse=True)
+        return torch.from_numpy(dense.astype(np.int64)), tuple(str(value) for value in found)
+    names = arrays[names_key]
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise InputError(f"{name}: '{names_key}' must be a list of words, got {names.dtype} {names.shape}")
+    if values.max() >= len(names):
+        raise InputError(
+            f"{name}: '{key}' lie in {values.min()}..{values.max()} and there are {len(names)} '{names_key}'; "
+            "expected 0 for the first name, 1 for the second and so on"
+        )
+    return torch.from_numpy(values.astype(np.int64)), tuple(str(word) for word in names)
+
+
+def _split(name: str, arrays: Arrays, count: int) -> dict[str, Tensor]:
+    words = arrays.get("split", np.full(count, ""))
+    if words.shape != (count,) or words.dtype.kind != "U":
+        raise InputError(
+            f"{name}: 'split' must be one word an image, shape ({count},), got {words.dtype} {words.shape}"
+        )
+    if "all" in words and (words != "all").any():
+        raise InputError(f"{name}: 'split' must not use the word 'all', which stands for every image; choose another")
+    return {str(word): torch.from_numpy((words == word).nonzero()[0]) for word in np.unique(words) if word}

@@ -1,0 +1,1 @@
+"""Rendered objects with known factors."""

@@ -1,0 +1,287 @@
+"""torchvision's classification data sets by name, as stores with their official splits."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from metatc2.data.gather import Unreadable, gather
+from metatc2.data.image_io import join, resize_square
+from metatc2.data.originals import Digests, gray_digests, no_digests
+from metatc2.data.sources._torchvision_files import TorchvisionImages, check_disjoint, image_files, sun397_partition
+from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.streaming import Images, StreamedImages
+from metatc2.errors import InputError, MissingPackage
+
+UNLABELLED = "unlabelled"
+PER_CLASS = "mean per class"  # of Kornblith et al. 2019 (arXiv 1805.08974), table 1
+_OPTIONAL = ("extra", "unlabeled")  # parts that need not be there
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a torchvision data set is constructed.
+
+    Args:
+        kind: torchvision's class.
+        parts: by the name of a split: arguments that select it.
+        size: side in pixels that images are brought to unless the caller names another.
+        separate: classes of different parts are different, although their labels coincide.
+        unordered: torchvision lists it as the file system does, which differs between machines.
+        needs: package that torchvision reads it with.
+        metric: see `ImageStore`.
+        lists: further parts, by their files.
+    """
+
+    kind: Callable[..., Any]
+    parts: dict[str, dict[str, Any]]
+    size: int
+    separate: bool = False
+    unordered: bool = False
+    needs: str | None = None
+    metric: str = "accuracy"
+    lists: Callable[[Any], dict[str, list[str]]] | None = None
+
+
+_FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+_SPLIT: dict[str, dict[str, Any]] = {"train": {"split": "train"}, "test": {"split": "test"}}
+_WITH_VAL: dict[str, dict[str, Any]] = {**_SPLIT, "val": {"split": "val"}}
+_WHOLE: dict[str, dict[str, Any]] = {"all": {}}
+
+SOURCES: dict[str, Source] = {
+    "cifar10": Source(datasets.CIFAR10, _FLAG, 32),
+    "cifar100": Source(datasets.CIFAR100, _FLAG, 32),
+    "mnist": Source(datasets.MNIST, _FLAG, 28),
+    "fashionmnist": Source(datasets.FashionMNIST, _FLAG, 28),
+    "kmnist": Source(datasets.KMNIST, _FLAG, 28),
+    "qmnist": Source(datasets.QMNIST, _FLAG, 28),
+    "emnist": Source(datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28),
+    "usps": Source(datasets.USPS, _FLAG, 16),
+    "semeion": Source(datasets.SEMEION, _WHOLE, 16),
+    "stl10": Source(datasets.STL10, {**_SPLIT, "unlabeled": {"split": "unlabeled"}}, 96),
+    "svhn": Source(datasets.SVHN, {**_SPLIT, "extra": {"split": "extra"}}, 32),
+    "omniglot": Source(
+        datasets.Omniglot,
+        {"train": {"background": True}, "test": {"background": False}},
+        28,
+        separate=True,
+        unordered=True,
+    ),
+    "eurosat": Source(datasets.EuroSAT, _WHOLE, 64),
+    "flowers102": Source(datasets.Flowers102, _WITH_VAL, 64, metric=PER_CLASS),
+    "dtd": Source(datasets.DTD, _WITH_VAL, 64),
+    "food101": Source(datasets.Food101, _SPLIT, 64),
+    "oxfordiiitpet": Source(
+        datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}, 64, metric=PER_CLASS
+    ),
+    "fgvcaircraft": Source(datasets.FGVCAircraft, _WITH_VAL, 64, metric=PER_CLASS),
+    "stanfordcars": Source(datasets.StanfordCars, _SPLIT, 64),
+    "caltech101": Source(datasets.Caltech101, _WHOLE, 64, metric=PER_CLASS),
+    "caltech256": Source(datasets.Caltech256, _WHOLE, 64),
+    "sun397": Source(datasets.SUN397, _WHOLE, 64, unordered=True, lists=sun397_partition),
+    "gtsrb": Source(datasets.GTSRB, _SPLIT, 32),
+    "country211": Source(
+        datasets.Country211,
+        {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
+        64,
+    ),
+    "pcam": Source(datasets.PCAM, _WITH_VAL, 96, needs="h5py"),
+    "renderedsst2": Source(datasets.RenderedSST2, _WITH_VAL, 64),
+    "imagenette": Source(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}, 64),
+}
+
+
+def load_torchvision(
+    name: str,
+    *,
+    image_size: int | None = None,
+    root: str | Path | None = None,
+    download: bool = False,
+    stream: bool = False,
+    workers: int = 0,
+) -> ImageStore:
+    """A torchvision data set with its official splits, and class-disjoint meta splits.
+
+    STL-10's images without a label are a class of their own, `UNLABELLED`, which is in no meta split. Omniglot's
+    background set is ``train`` and its evaluation set ``test``; they share no class, and the latter is ``meta-test``.
+    Parts that need not be there (SVHN's ``extra``) are named in the store's notes under ``missing_splits``.
+
+    Args:
+        name: a key of `SOURCES`.
+        image_size: side in pixels; by default the data set's own, or 64 where its images differ in size.
+        root: where the data lie, as torchvision lays them; by default ``$METATC2_DATA`` or ``~/.cache/metatc2/data``.
+        download: let torchvision download what is missing.
+        stream: leave image files on disk; data sets that are files of arrays (CIFAR, SVHN, STL-10) are read all the same.
+        workers: threads that read image files.
+
+    Raises:
+        InputError: if the data are not there, or are not what torchvision expects, or its lists share an image.
+        MissingPackage: if torchvision needs a package to read them.
+    """
+    source = SOURCES[name]
+    if source.needs and find_spec(source.needs) is None:
+        raise MissingPackage(f"{name} is read with {source.needs}; install it with: pip install {source.needs}")
+    folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
+    images: list[Images] = []
+    originals: list[Digests] = []
+    labels: list[Tensor] = []
+    names: list[str] = []
+    parts: dict[str, Tensor] = {}
+    files: dict[str, list[str] | None] = {}
+    missing, start = [], 0
+    for part, arguments in source.parts.items():
+        opened = _open(name, part, arguments, folder, download)
+        if opened is None:
+            missing.append(part)
+            continue
+        files[part] = image_files(opened)
+        pixels, targets, part_names, rows, known = _contents(name, opened, image_size or source.size, stream, workers)
+        if source.separate:
+            targets = targets + len(names)
+            names += part_names
+        elif len(part_names) > len(names):
+            names = part_names
+        images.append(pixels)
+        originals.append(known)
+        labels.append(targets)
+        parts[part] = torch.arange(start, start + len(pixels))
+        if source.lists is not None:
+            place = {(files[part] or [])[row]: start + i for i, row in enumerate(rows.tolist())}
+            listed = source.lists(opened)
+            check_disjoint(name, dict(listed))
+            parts |= {own: torch.tensor([place[file] for file in held]) for own, held in listed.items()}
+        start += len(pixels)
+    check_disjoint(name, files)
+    label = torch.cat(labels)
+    meta = _meta(label, parts, source.separate)
+    if bool((label < 0).any()):
+        label = torch.where(label < 0, len(names), label)
+        names = [*names, UNLABELLED]
+    return ImageStore(
+        name,
+        _together(images),
+        label,
+        class_names=tuple(names),
+        splits={**meta, **parts},
+        notes={"missing_splits": ", ".join(missing)} if missing else {},
+        metric=source.metric,
+        originals=np.concatenate(originals),
+    )
+
+
+def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
+    """Meta splits of the labelled rows; parts that share no class stay as far apart as they are."""
+    rows = parts["train"] if separate else (label >= 0).nonzero().flatten()
+    # Numbered anew: classes without an image must not be dealt.
+    present, dense = torch.unique(label[rows], return_inverse=True)
+    # A quarter is held out (dealt in two halves, which are joined below) where the test part has classes of its own.
+    shares = (0.75, 0.125) if separate else (0.6, 0.2)
+    dealt = {name: rows[found] for name, found in meta_splits(dense, len(present), shares=shares).items()}
+    if not separate:
+        return dealt
+    held_out = [dealt[name] for name in ("meta-validation", "meta-test") if name in dealt]
+    validation = {"meta-validation": torch.cat(held_out).sort().values} if held_out else {}
+    return {"meta-train": dealt["meta-train"], **validation, "meta-test": parts["test"]}
+
+
+def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, download: bool) -> Any | None:
+    kind = SOURCES[name].kind
+    accepted = inspect.signature(kind).parameters.values()
+    # EMNIST and QMNIST hand it on to MNIST.
+    can = any(p.name == "download" or p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted)
+    # What need not be there is large (SVHN's extra: 1.3 GB) and is not downloaded.
+    options = {"download": download and part not in _OPTIONAL} if can else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, on CIFAR's pickles of Python 2
+            return kind(str(folder), **arguments, **options)
+    except Exception as error:  # torchvision raises a dozen kinds on files that are missing or damaged
+        if part in _OPTIONAL:
+            return None
+        reason = " ".join(str(error).split())[:200]
+        if download and can:
+            raise InputError(
+                f"{name} could not be downloaded to {folder} ({reason}); check the network and the free space, or put "
+                "its files there yourself as torchvision lays them"
+            ) from error
+        get = (
+            f"download it with load({name!r}, download=True) or --set data.download=true"
+            if can
+            else "torchvision cannot download it, so put its files there as torchvision's page on it says"
+        )
+        raise InputError(
+            f"{name} is not in {folder} or is damaged ({reason}); {get}; if it lies elsewhere, name that folder with "
+            "root=PATH or --set data.root=PATH"
+        ) from error
+
+
+def _contents(
+    name: str, opened: Any, size: int, stream: bool, workers: int
+) -> tuple[Images, Tensor, list[str], Tensor, Digests]:
+    """Pixels, labels (-1: none), class names, which row of the opened data set each image is, and originals."""
+    pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
+    if isinstance(pixels, Tensor | np.ndarray) and targets is not None:
+        array = torch.as_tensor(pixels)
+        if array.ndim == 3:
+            array = array[:, None]
+        elif array.shape[1] not in (1, 3):
+            array = array.permute(0, 3, 1, 2)
+        images = resize_square(array, size)  # no copy of the whole before: STL-10 holds 2.8 GB
+        labels = torch.as_tensor(np.asarray(targets)).long()
+        labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the digit, then its writer and more
+        known = no_digests() if array.shape[-2:] == (size, size) else gray_digests(array)
+        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels)), known
+    if not len(opened):
+        raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
+    ordered = SOURCES[name].unordered
+    try:
+        found = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=ordered)
+    except Unreadable as error:
+        raise InputError(
+            f"{name}: image {error.row} of {len(opened)} cannot be read ({error.reason}); delete the data set's folder and "
+            "download it again"
+        ) from error
+    names = _names(opened, int(found.labels.max()) + 1)
+    if not ordered:
+        return found.images, found.labels, names, found.rows, found.originals
+    order, labels = _order(found.labels, found.digests, names)
+    whole = found.images
+    sorted_images: Images = whole.select(order) if isinstance(whole, StreamedImages) else whole[order]
+    return sorted_images, labels, sorted(names), found.rows[order], found.originals[order.numpy()]
+
+
+def _together(parts: list[Images]) -> Images:
+    """All parts as one: grey if all are grey, else colour."""
+    streamed = [part for part in parts if isinstance(part, StreamedImages)]
+    if not streamed:
+        return join([part for part in parts if isinstance(part, Tensor)])
+    return StreamedImages.joined(streamed)
+
+
+def _names(opened: Any, count: int) -> list[str]:
+    for attribute in ("classes", "categories", "_characters"):
+        found = getattr(opened, attribute, None) or ()
+        if len(found) >= max(1, count):
+            # Imagenette: a class is a tuple of synonyms.
+            return [str(n[0] if isinstance(n, tuple) else n) for n in found]
+    return [str(i) for i in range(count)]
+
+
+def _order(labels: Tensor, digests: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
+    """Order of the rows, and their labels in it: classes by name and their images by content, on every machine the same."""
+    place = {old: new for new, old in enumerate(sorted(range(len(names)), key=names.__getitem__))}
+    numbers = [place[label] for label in labels.tolist()]
+    content = [bytes(digest) for digest in digests.numpy()]
+    rows = sorted(range(len(numbers)), key=lambda row: (numbers[row], content[row]))
+    return torch.tensor(rows), torch.tensor([numbers[row] for row in rows])

@@ -1,0 +1,178 @@
+"""Where samplers' chance comes from: streams of random numbers that never coincide, and draws without replacement."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from metatc2.episodes.episode import Episode
+from metatc2.errors import InputError
+
+
+class TaskSource(IterableDataset[Episode], ABC):
+    """A sampler whose episodes differ between ranks and between the workers of a `torch.utils.data.DataLoader`.
+
+    Subclasses write `draw` and take every random number from ``self.generator``. They can be given to a trainer as they are,
+    or to ``DataLoader(source, batch_size=None, num_workers=2)``, which then iterates without end. In a worker the stream
+    depends on the seed, the rank, how far the source had come when the loader was started, the worker's number, and the
+    loader's own seed (``torch.manual_seed`` or its argument ``generator``): a second pass over a loader is not the first again.
+
+    Args:
+        seed: ≥ 0; the same seed gives the same episodes.
+        rank: number of this process among those that train together, ≥ 0. Processes give the same seed and their own rank.
+
+    Raises:
+        InputError: if a number is negative.
+    """
+
+    def __init__(self, seed: int, rank: int) -> None:
+        for name, value in (("seed", seed), ("rank", rank)):
+            if value < 0:
+                raise InputError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
+        self.generator = stream(seed, rank)
+        self._worker: int | None = None
+
+    @abstractmethod
+    def draw(self) -> Episode:
+        """The next episode, from ``self.generator``."""
+
+    def begin(self) -> None:
+        """Forget what was drawn before; called when a worker gets a stream of its own."""
+
+    def sample(self) -> Episode:
+        """The next episode."""
+        info = get_worker_info()
+        if info is not None and info.seed != self._worker:
+            # Every worker starts from a copy of the same source.
+            common = int(torch.randint(2**62, (), generator=self.generator))
+            self.generator, self._worker = stream(common, info.seed - info.id, info.id), info.seed
+            self.begin()
+        return self.draw()
+
+    def __iter__(self) -> Iterator[Episode]:
+        while True:
+            yield self.sample()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next episodes depend on. Taken in the main process it knows nothing of a loader's workers."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where the state was taken."""
+        self.generator.set_state(state["generator"])
+        info = get_worker_info()
+        self._worker = None if info is None else info.seed
+
+
+class Decks:
+    """Shuffled decks of cards: none comes twice until a deck has too few left and is shuffled whole.
+
+    Args:
+        sizes: int64 ``(D,)``: deck d holds the numbers below ``sizes[d]``.
+
+    >>> decks, g = Decks(torch.tensor([4, 2])), torch.Generator().manual_seed(0)
+    >>> first, second = decks.deal(torch.tensor([0]), 2, g), decks.deal(torch.tensor([0]), 2, g)
+    >>> torch.cat([first, second], 1).sort().values.tolist(), decks.left.tolist()
+    ([[0, 1, 2, 3]], [0, 0])
+    """
+
+    def __init__(self, sizes: Tensor) -> None:
+        self.sizes, self._first = sizes, sizes.cumsum(0) - sizes
+        self._cards = torch.zeros(int(sizes.sum()), dtype=torch.int64)
+        #: Cards left in each deck; 0 at first, so that decks are shuffled when they are first dealt from.
+        self.left = torch.zeros_like(sizes)
+
+    def shuffle(self, deck: int, generator: torch.Generator) -> None:
+        """All cards of a deck back, in a new order."""
+        first, size = int(self._first[deck]), int(self.sizes[deck])
+        self._cards[first : first + size] = torch.randperm(size, generator=generator)
+        self.left[deck] = size
+
+    def deal(self, decks: Tensor, k: int, generator: torch.Generator) -> Tensor:
+        """The next `k` cards of some decks.
+
+        Args:
+            decks: int64 ``(B,)``, all different, each of at least `k` cards.
+            k: how many.
+            generator: on the CPU.
+
+        Returns:
+            int64 ``(B, k)``.
+        """
+        for deck in decks[self.left[decks] < k].tolist():
+            self.shuffle(deck, generator)
+        top = (self._first + self.sizes - self.left)[decks]
+        self.left[decks] -= k
+        return self._cards[top.unsqueeze(1) + torch.arange(k)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Order of the cards, and how many are left."""
+        return {"cards": self._cards.clone(), "left": self.left.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue where the state was taken.
+
+        Raises:
+            InputError: if it was taken from decks of other sizes.
+        """
+        if state["cards"].shape != self._cards.shape or state["left"].shape != self.left.shape:
+            raise InputError(
+                f"the saved order is of {len(state['cards'])} items in {len(state['left'])} groups and here there are "
+                f"{len(self._cards)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
+            )
+        self._cards, self.left = state["cards"].clone(), state["left"].clone()
+
+
+def stream(*numbers: int) -> torch.Generator:
+    """A generator on the CPU for some numbers ≥ 0; others give a stream that has nothing to do with it.
+
+    >>> torch.rand((), generator=stream(0, 1)) == torch.rand((), generator=stream(1, 0))
+    tensor(False)
+    """
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
+def assign_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:
+    """The kind of each task, int64 ``(tasks,)``, by permutations of all kinds one after the other.
+
+    No kind comes twice before all have come, and over many draws every task has every kind equally often.
+
+    >>> assign_evenly(3, 6, torch.Generator().manual_seed(0)).bincount().tolist()
+    [2, 2, 2]
+    """
+    rounds = -(-tasks // kinds)
+    return torch.cat([torch.randperm(kinds, generator=generator) for _ in range(rounds)])[:tasks]
+
+
+def sample_without_replacement(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """For each row, `k` different integers below its size, every ordered choice equally likely.
+
+    Floyd's algorithm (Bentley and Floyd 1987, CACM 30(9)), vectorised over rows: O(k²) a row whatever the size.
+
+    Args:
+        sizes: int64 ``(B,)``, each at least `k`.
+        k: how many.
+        generator: on the CPU.
+
+    Returns:
+        int64 ``(B, k)``.
+
+    >>> sample_without_replacement(torch.tensor([3, 3]), 3, torch.Generator().manual_seed(0)).sort(1).values.tolist()
+    [[0, 1, 2], [0, 1, 2]]
+    """
+    chance = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64)
+    chosen = torch.empty(len(sizes), k, dtype=torch.int64)
+    for i in range(k):
+        last = sizes - k + i
+        candidate = (chance[:, i] * (last + 1)).long()
+        taken = (chosen[:, :i] == candidate.unsqueeze(1)).any(1)
+        chosen[:, i] = torch.where(taken, last, candidate)
+    # Floyd's sets are uniform but their order is not: large numbers come late, so support and query would differ.
+    order = torch.rand(len(sizes), k, generator=generator, dtype=torch.float64).argsort(1)
+    return chosen.gather(1, order)

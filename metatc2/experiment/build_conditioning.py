@@ -1,0 +1,130 @@
+"""From a configuration to the controls of TC² that are told what each task is, and to gradient surgery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from metatc2.augment.families import FAMILIES
+from metatc2.conditioning import ToldSettings, build_told
+from metatc2.data.sources.shapes.render import FACTORS
+from metatc2.episodes import LEVELS
+from metatc2.errors import InputError
+from metatc2.experiment.config import Config
+from metatc2.learners import GradientSurgery, SelfSupervised, SeparateLearner, UncertaintyWeighting
+from metatc2.models.heads import Projector
+from metatc2.objectives import Objective
+
+UNCERTAINTY = "uncertainty"
+
+
+def kinds_in(config: Config) -> int:
+    """How many kinds of task the sampler of ``[episode]`` makes.
+
+    Raises:
+        InputError: if its tasks do not differ, or nothing says how many kinds there are.
+
+    >>> from metatc2.experiment.config import override
+    >>> kinds_in(override(Config(), ["episode.tasks_differ_by=factor"]))
+    5
+    """
+    episode = config.episode
+    if episode.tasks_differ_by == "factor":
+        return len(LEVELS[episode.level])
+    if episode.tasks_differ_by == "views":
+        return 1 if episode.recipes == "drawn" else len(FAMILIES)
+    if episode.tasks_differ_by == "domain" and episode.kinds is not None:
+        return episode.kinds
+    if episode.tasks_differ_by == "domain":
+        raise InputError(
+            "a control that is told what each task is needs the number of domains; set episode.kinds to that of the source"
+        )
+    raise InputError(
+        "a control that is told what each task is needs tasks that differ; set episode.tasks_differ_by to views, domain or "
+        "factor"
+    )
+
+
+def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSettings:
+    """What a projector that is told is built from.
+
+    Args:
+        config: see `Config`.
+        dim: width of the encoder.
+        options: ``layers`` and ``norm_out`` of the `Projector`.
+    """
+    head, episode = config.head, config.episode
+    conditions = {"views": len(FAMILIES), "factor": len(FACTORS), "domain": episode.kinds or 0, "nothing": 0}
+    return ToldSettings(
+        dim,
+        head.projector_hidden,
+        head.projector_out,
+        kinds=kinds_in(config),
+        conditions=conditions[episode.tasks_differ_by],
+        factors=config.calibration.factors,
+        generator=torch.Generator().manual_seed(config.trainer.seed + 2),
+        **options,
+    )
+
+
+def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module:
+    """The projector of ``[head]``, told or not."""
+    head = config.head
+    options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalised_projector}
+    if config.encoder.one_a_kind:
+        return build_told("heads", told_settings(config, dim // kinds_in(config), options))
+    if head.told is not None:
+        return build_told(head.told, told_settings(config, dim, options))
+    return Projector(dim, head.projector_hidden, head.projector_out, **options)
+
+
+def build_rival(
+    config: Config, encoder: nn.Module, objective: Objective, common: dict[str, Any]
+) -> SelfSupervised | None:
+    """A learner that treats tasks apart without calibration, or None where none is asked for.
+
+    Args:
+        config: see `Config`.
+        encoder, objective: what is trained, and by what.
+        common: arguments that every self-supervised learner has.
+
+    Raises:
+        InputError: if settings do not go together, or a name is unknown.
+    """
+    chosen, c = config.learner.aggregate, config.calibration
+    asked = [
+        name
+        for name, on in (
+            ("head.told", config.head.told is not None),
+            ("learner.aggregate", chosen is not None),
+            ("encoder.one_a_kind", config.encoder.one_a_kind),
+        )
+        if on
+    ]
+    if not asked:
+        return None
+    if c.name != "tasks":
+        raise InputError(
+            f"{asked[0]} keeps tasks apart and calibrates nothing, and calibration.name is {c.name!r}; use --calibration tasks"
+        )
+    if chosen is not None and config.episode.tasks < 2:
+        raise InputError(
+            f"learner.aggregate = {chosen!r} combines the gradients of tasks, and episode.tasks is 1; cut the batch into 2 "
+            "or more"
+        )
+    if len(asked) > 1:
+        raise InputError(f"{asked[0]} and {asked[1]} are two controls; use one at a time")
+    if config.encoder.one_a_kind:
+        if config.regularizer.name != "none":
+            raise InputError("encoder.one_a_kind has no shared representation to regularize; use --regularize none")
+        encoders: Sequence[nn.Module] = list(encoder.encoders)  # type: ignore[arg-type]
+        kept = {key: common[key] for key in ("projector", "predictor", "momentum")}
+        return SeparateLearner(encoders, objective, **kept)
+    if chosen == UNCERTAINTY:
+        return UncertaintyWeighting(encoder, objective, kinds=kinds_in(config), **common)
+    if chosen is not None:
+        return GradientSurgery(encoder, objective, aggregator=chosen, **common)
+    return SelfSupervised(encoder, objective, per_task=True, **common)

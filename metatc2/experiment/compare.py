@@ -1,0 +1,65 @@
+"""What result folders hold, side by side: paired differences of methods, and transfer matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from metatc2.errors import InputError
+from metatc2.experiment.config import method_key, method_name
+from metatc2.experiment.measure import IDENTITY, read_identity
+from metatc2.experiment.run_config import read_run_config
+from metatc2.io.run_files import RESULTS
+from metatc2.transfer import Difference, Matrix, Run, read_results, transfer_matrices
+from metatc2.transfer import compare as compare_runs
+
+
+def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Difference]:
+    """Paired differences of the first run's method against every other method among the runs.
+
+    Args:
+        paths: run folders with a ``transfer.json``; those that differ in their seed alone are one method.
+        features: which rows, see `Row.features`.
+
+    Raises:
+        InputError: if fewer than two methods are given or their rows do not belong together.
+    """
+    groups = _measured(paths)
+    if len(groups) < 2:
+        raise InputError(
+            "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
+        )
+    first, *others = _named_apart(list(groups.values()))
+    return [difference for other in others for difference in compare_runs(first, other, features=features)]
+
+
+def matrices(paths: Sequence[Path], *, features: str = "encoder") -> list[Matrix]:
+    """The transfer matrices of some runs, one a protocol; see `transfer_matrices`."""
+    named = _named_apart(list(_measured(paths).values()))
+    return transfer_matrices([run for group in named for run in group], features=features)
+
+
+def _measured(paths: Sequence[Path]) -> dict[str, list[Run]]:
+    """Results of run folders, those together that differ in their seed alone."""
+    groups: dict[str, list[Run]] = {}
+    for path in dict.fromkeys(paths):
+        if (path / IDENTITY).exists() and not (path / "config.toml").exists():
+            held = read_identity(path)
+            rows, accuracies = read_results(path / RESULTS)
+            groups.setdefault(held["name"], []).append(Run(str(path), held["name"], held["seed"], rows, accuracies))
+            continue
+        config = read_run_config(path)
+        rows, accuracies = read_results(path / RESULTS)
+        measured = Run(str(path), method_name(config), config.trainer.seed, rows, accuracies)
+        groups.setdefault(method_key(config), []).append(measured)
+    return groups
+
+
+def _named_apart(groups: list[list[Run]]) -> list[list[Run]]:
+    """Methods that differ in a setting and not in their name are told apart by their first folder."""
+    names = [group[0].method for group in groups]
+    return [
+        [replace(run, method=f"{run.method} ({group[0].label})") for run in group] if names.count(name) > 1 else group
+        for name, group in zip(names, groups, strict=True)
+    ]

@@ -1,0 +1,117 @@
+"""Task files and the `config.toml` of a run: found, read, written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from metatc2.errors import InputError, nearest
+from metatc2.experiment.config.identity import flatten
+from metatc2.experiment.config.overrides import merge
+from metatc2.experiment.config.schema import Config
+from metatc2.experiment.config.values import show
+from metatc2.io.files import write_atomically
+from metatc2.io.reading import read_toml
+
+PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
+# And the option of the command line that names each.
+METHOD_KEYS = {
+    "objective.name": "--objective",
+    "calibration.name": "--calibration",
+    "regularizer.name": "--regularize",
+    "learner.name": "--learner",
+}
+
+
+def task_folder() -> Path:
+    """The folder of the shipped task files: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        InputError: if neither is there.
+    """
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "_tasks", package.parent / "tasks"):
+        if (folder / "glyphs.toml").is_file():
+            return folder
+    raise InputError(f"no task files in {package / '_tasks'} or {package.parent / 'tasks'}; install metatc2 again")
+
+
+def list_tasks() -> list[tuple[str, str]]:
+    """Name and description of every shipped task, by name.
+
+    >>> [name for name, description in list_tasks()]
+    ['cifar10', 'digits', 'folder', 'glyphs', 'omniglot', 'shapes', 'stl10']
+    """
+    return [(path.stem, _read_task_file(path).description) for path in sorted(task_folder().glob("*.toml"))]
+
+
+def read_task(name_or_path: str) -> Config:
+    """A task by shipped name, by path, or bare ``folder:PATH`` / ``npz:PATH`` (the folder template on that source).
+
+    Raises:
+        InputError: unknown task, unreadable or malformed file, wrong key or value, or a method named in it.
+
+    >>> read_task("glyphs").data.source, read_task("folder:photos").data.source
+    ('glyphs', 'folder:photos')
+    """
+    if name_or_path.startswith(PATH_SOURCES):
+        if name_or_path in PATH_SOURCES:
+            raise InputError(f"task {name_or_path!r} has no path; write {name_or_path}PATH")
+        source = {"data": {"source": name_or_path}, "description": f"Images of {show(name_or_path)}"}
+        return merge(_read_task_file(task_folder() / "folder.toml"), source, f"task {name_or_path!r}")
+    if name_or_path.endswith(".toml"):
+        return _read_task_file(Path(name_or_path))
+    shipped = {path.stem: path for path in task_folder().glob("*.toml")}
+    if name_or_path in shipped:
+        return _read_task_file(shipped[name_or_path])
+    if name_or_path and Path(name_or_path).is_dir():
+        raise InputError(
+            f"task {name_or_path!r} is a folder; to learn from the images in it write folder:{name_or_path}"
+        )
+    others = "or give a path ending in .toml, folder:PATH or npz:PATH"
+    raise InputError(f"unknown task {name_or_path!r}; {nearest(name_or_path, shipped)}; {others}")
+
+
+def read_config(path: str | Path) -> Config:
+    """A configuration as `write_config` wrote it; keys that are not in the file have their defaults.
+
+    Raises:
+        InputError: unreadable or malformed file, wrong key or value.
+    """
+    return merge(Config(), read_toml(Path(path)), str(path))
+
+
+def write_config(config: Config, path: str | Path) -> None:
+    """Write a configuration so that `read_config` reads back an equal one; a reader never sees half a file.
+
+    Unset keys are left out, since TOML has no word for them. Missing parent folders are made.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_config(Config(), Path(folder) / "config.toml")
+    ...     read_config(Path(folder) / "config.toml") == Config()
+    True
+    """
+    tree: dict[str, Any] = {}
+    for name, value in flatten(config).items():
+        *tables, leaf = name.split(".", 2)
+        table = tree
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[leaf] = value
+    write_atomically(Path(path), tomli_w.dumps(tree).encode())
+
+
+def _read_task_file(path: Path) -> Config:
+    tree = read_toml(path)
+    for key, option in METHOD_KEYS.items():
+        section, field = key.split(".")
+        if isinstance(tree.get(section), Mapping) and field in tree[section]:
+            raise InputError(
+                f"{path}: {key} stands in a task file; a method is never named there, so that every method runs on the "
+                f"same task: delete the line and give {option} {tree[section][field]} on the command line"
+            )
+    return merge(Config(), tree, str(path))

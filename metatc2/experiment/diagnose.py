@@ -1,0 +1,123 @@
+"""What `metatc2 diagnose` does: a run's features and task conflict, written beside its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from metatc2.data import ImageStore
+from metatc2.diagnostics import Diagnosis, diagnose
+from metatc2.errors import InputError
+from metatc2.experiment.build import AnySampler, build_sampler, build_views
+from metatc2.experiment.load import open_encoder
+from metatc2.experiment.measure import Sources
+from metatc2.experiment.run import Run, load_run
+from metatc2.experiment.run_config import sources_from
+from metatc2.experiment.trained_learner import trained_learner
+from metatc2.experiment.zoo import ZOOS
+from metatc2.io.files import check_writable, printable, write_atomically, writing
+from metatc2.io.run_files import DIAGNOSIS
+from metatc2.learners import SelfSupervised
+from metatc2.models.stages import OUTPUT
+from metatc2.training.run_folder import RunFolder
+from metatc2.transfer import parse_target
+
+_CURE = "see to it that you may write there, or copy the run folder and diagnose the copy"
+
+
+def run(
+    path: Path,
+    *,
+    on: str | None = None,
+    against: Sequence[str] = (),
+    episodes: int = 2,
+    resplits: int = 39,
+    max_images: int = 4096,
+    seed: int = 0,
+) -> Diagnosis:
+    """Diagnose a run and write ``diagnose.json`` into its folder.
+
+    Task conflict and gradient agreement are those of the trained learner, heads included, from the run's last checkpoint;
+    they are left out for learners on labelled tasks, whose tasks have no self-supervised loss. What the features tell of
+    known factors is measured where the source knows them (``shapes``).
+
+    Args:
+        path: run folder.
+        on: ``SOURCE[:SPLIT]`` whose images are looked at; by default what the run was trained on.
+        against: further encoders (see `open_encoder`) to compare features with, on the same images; ``NAME@LAYER`` for an
+            inner stage.
+        episodes, resplits, max_images, seed: see `metatc2.diagnostics.diagnose`.
+
+    Raises:
+        InputError: if anything is wrong; nothing is written then.
+    """
+    found = load_run(path)
+    data = found.config.data
+    source, split = parse_target(on) if on else (data.source, data.split)
+    check_writable(path, _CURE)  # what cannot be written should not take a diagnosis to find out
+    with sources_from(RunFolder(path), found.config):
+        store = Sources.of(data).store(source, found.pretrained)
+    others = {}
+    for name in against:
+        path_or_name, at, layer = name.rpartition("@")
+        other = open_encoder(path_or_name if at else name, image_size=_size(name, found)).with_layer(
+            layer if at else OUTPUT
+        )
+        if (other.channels, other.image_size) != (found.channels, found.image_size):
+            raise InputError(
+                f"diagnose: {name} takes {other.channels} × {other.image_size} × {other.image_size} images and {path} "
+                f"{found.channels} × {found.image_size} × {found.image_size}; compare encoders of the same images"
+            )
+        others[name] = other.encoder
+    learner = trained_learner(found)
+    trained_on = store if source == data.source else None
+    diagnosis = diagnose(
+        found.encoder,
+        store,
+        split or "all",
+        views=build_views(found.config, found.image_size),
+        calibrator=found.calibrator,
+        standardised=found.config.calibration.settled("shared")["standardise"],
+        blend=found.config.calibration.blend,
+        against=others,
+        learner=learner,
+        sampler=None if learner is None else _sampler(found, learner, trained_on or _own(found)),
+        episodes=episodes,
+        resplits=resplits,
+        max_images=max_images,
+        seed=seed,
+    )
+    with writing(path / DIAGNOSIS, _CURE):
+        write_atomically(path / DIAGNOSIS, printable(diagnosis.to_json()).encode())
+    return diagnosis
+
+
+def _size(name: str, found: Run) -> int | None:
+    return found.image_size if name.partition(":")[0] in ZOOS else None
+
+
+def _own(found: Run) -> ImageStore:
+    return Sources.of(found.config.data).store(found.config.data.source, found.pretrained)
+
+
+def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> AnySampler:
+    """Episodes as in training; where a side of a task is too small for a loss of its own, of larger tasks, or fewer ones.
+
+    Raises:
+        InputError: if there are too few images for two tasks.
+    """
+    episode, least = found.config.episode, learner.objective.min_samples
+    task = episode.batch // episode.tasks
+    support = round(episode.support * task)
+    if min(support, task - support) >= least:
+        return build_sampler(found.config, store)
+    images = len(store.rows(found.config.data.split))
+    tasks = min(episode.tasks, images // (2 * least)) if episode.tasks > 1 else 1
+    if tasks < 2:
+        raise InputError(
+            f"diagnose: task conflict needs 2 tasks or more, each of {2 * least} images, and {found.path} was trained on "
+            f"{images} images in episode.tasks = {episode.tasks}; train on more images, in 2 tasks or more"
+        )
+    larger = replace(episode, tasks=tasks, batch=2 * least * tasks, support=0.5)
+    return build_sampler(replace(found.config, episode=larger), store)

@@ -1,0 +1,91 @@
+"""What `metatc2 estimate` does: transferability without training, and whether it ranks encoders as measured transfer does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from metatc2.experiment.config import Config, read_config
+from metatc2.experiment.load import open_encoder
+from metatc2.experiment.measure import RESULTS, Sources, find_targets
+from metatc2.models.stages import OUTPUT
+from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
+from metatc2.transfer.estimates import Estimate
+
+ESTIMATES = ("LogME", "H-score", "H-score, shrunk")
+
+
+def run(
+    names: Sequence[str], targets: Sequence[str] = (), *, allow_seen: bool = False
+) -> tuple[list[Estimate], dict[tuple[str, str], RankCorrelation]]:
+    """LogME and H-score of encoders on targets, and by estimate and target their rank correlation with measured transfer.
+
+    Args:
+        names: see `open_encoder`; results are looked for where the name is a run folder.
+        targets: ``SOURCE[:SPLIT]``; by default those of the first run's task, or where it names none what the run learned
+            from.
+        allow_seen: whether targets may hold classes of the pre-training images.
+
+    Returns:
+        The estimates, and rank correlations where three encoders or more have results.
+
+    Raises:
+        InputError: if an encoder or a target cannot be had.
+    """
+    own = (Path(names[0]) / "config.toml").exists()
+    config = read_config(Path(names[0]) / "config.toml") if own else Config()
+    wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())
+    sources = Sources.of(config.data)
+    found: list[Estimate] = []
+    results: list[dict[tuple[object, ...], float]] = []
+    for name in names:
+        encoder = open_encoder(name)
+        for target in find_targets(encoder, wanted, sources, allow_seen=allow_seen):
+            rows = target.store.rows(target.split)
+            features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)
+            labels = target.store.labels[rows]
+            values = (log_me(features, labels), h_score(features, labels), h_score(features, labels, shrinkage=True))
+            found.append(Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), None))
+            results.append(_measured(name, target))
+    found = _with_measured(found, results)
+    return found, _correlations(found)
+
+
+def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
+    path = Path(name) / RESULTS
+    if not path.exists():
+        return {}
+    return {
+        (row.way, row.shot, row.head, row.episodes, row.query_asked): row.mean
+        for row in read_results(path)[0]
+        if (row.target, row.protocol, row.features, row.layer) == (target.name, "few-shot", "encoder", OUTPUT)
+        and row.inductive
+    }
+
+
+def _with_measured(found: Sequence[Estimate], results: Sequence[Mapping[tuple[object, ...], float]]) -> list[Estimate]:
+    """Only one and the same measurement ranks encoders."""
+    shared: dict[str, tuple[object, ...]] = {}
+    for target in dict.fromkeys(e.target for e in found):
+        known = [own for e, own in zip(found, results, strict=True) if e.target == target and own]
+        common = [key for key in known[0] if all(key in own for own in known)] if known else []
+        if common:
+            shared[target] = common[0]
+    return [
+        replace(e, measured=own.get(shared[e.target])) if e.target in shared else e
+        for e, own in zip(found, results, strict=True)
+    ]
+
+
+def _correlations(found: Sequence[Estimate]) -> dict[tuple[str, str], RankCorrelation]:
+    correlations = {}
+    for target in dict.fromkeys(e.target for e in found):
+        known = [(e, e.measured) for e in found if e.target == target and e.measured is not None]
+        for name in ESTIMATES:
+            values = [e.values[name] for e, _ in known]
+            # A rank correlation needs three encoders, and differences on both sides.
+            if len(known) >= 3 and len(set(values)) > 1 and len({m for _, m in known}) > 1:
+                correlations[name, target] = rank_correlation(values, [m for _, m in known if not math.isnan(m)])
+    return correlations

@@ -1,0 +1,302 @@
+"""Run folders: pre-train into one, resume one, load one, measure its transfer, compare several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from metatc2.calibration import Calibrator
+from metatc2.data import ImageStore
+from metatc2.data.pairs import Pairs
+from metatc2.errors import InputError
+from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options
+from metatc2.experiment.compare import compare, matrices
+from metatc2.experiment.config import Config, fingerprint, write_config
+from metatc2.experiment.measure import Sources, find_targets, measure
+from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
+from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
+from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
+from metatc2.experiment.run_name import default_folder
+from metatc2.experiment.threads import check_threads
+from metatc2.experiment.transfer_offer import Offer, is_default, offer_transfer
+from metatc2.experiment.weights import encoder_from, read_tensors
+from metatc2.experiment.weights_header import encode_module, module_tensors
+from metatc2.io.files import write_atomically, writing
+from metatc2.io.safetensors_file import tensors_sha256
+from metatc2.io.suggest import command
+from metatc2.io.terminal import fail
+from metatc2.learners import LabelledLearner
+from metatc2.training.checkpoint import step_of
+from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.trainer import EpisodicTrainer
+from metatc2.transfer import ADAPTED, Row, SeenClasses
+
+__all__ = [
+    "Run",
+    "TrainingStopped",
+    "compare",
+    "default_folder",
+    "load_run",
+    "matrices",
+    "pretrain",
+    "resume",
+    "transfer",
+]
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop before its end. The message says how it goes on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        path: run folder.
+        config: what it was trained with.
+        pretrained: its encoder, and what judging it takes.
+        steps, seconds: training steps and time.
+        offer: what can be measured next, where the data were at hand.
+    """
+
+    path: Path
+    config: Config
+    pretrained: Pretrained
+    steps: int
+    seconds: float
+    offer: Offer = field(default_factory=Offer)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Images ``(N, channels, image_size, image_size)`` in [0, 1] → ``(N, d)``."""
+        return self.pretrained.encoder
+
+    @property
+    def calibrator(self) -> Calibrator | None:
+        """The one that all tasks share, of TC² where it works on the encoder's output; None otherwise."""
+        calibrated = self.pretrained.calibrated
+        return calibrated.calibrator if isinstance(calibrated, CalibratedEncoder) else None
+
+    @property
+    def learner(self) -> LabelledLearner | None:
+        """The whole learner where it adapts to labelled tasks; None for self-supervised ones."""
+        learner = self.pretrained.learners.get(ADAPTED)
+        return learner if isinstance(learner, LabelledLearner) else None
+
+    @property
+    def channels(self) -> int:
+        """Of the images the encoder was trained on."""
+        return self.pretrained.channels
+
+    @property
+    def image_size(self) -> int:
+        """Of the images the encoder was trained on, in pixels."""
+        return self.pretrained.image_size
+
+    @property
+    def encoder_sha256(self) -> str:
+        """Checksum of the encoder's tensors, names included."""
+        return self.pretrained.sha256
+
+
+def pretrain(
+    config: Config,
+    path: Path,
+    *,
+    store: ImageStore | None = None,
+    show: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Pre-train as configured and write the run folder. Nothing is written before every part could be built.
+
+    Args:
+        config: see `Config`.
+        path: run folder; must be new or empty, or hold a run of the same configuration that was cut before its first
+            checkpoint, which is started again.
+        store: the data, where the caller has loaded it already.
+        show: show live progress.
+        stop: asked before every step, see `EpisodicTrainer.fit`.
+
+    Raises:
+        InputError: if the folder is in use or cannot be written, or the configuration cannot work.
+        TrainingDiverged: if the loss is no longer finite.
+        TrainingStopped: if `stop` said so.
+    """
+    folder = RunFolder(path)
+    require_startable(folder, config)
+    trainer, store = _trainer(config, folder, store, show)
+    _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
+    offer = offer_transfer(config, store)
+    if show and offer.problem:
+        fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
+    with folder.owned():
+        require_startable(folder, config)  # no other process was faster
+        with writing(folder.config):
+            write_config(config, folder.config)
+        _finish(trainer, config, folder, store, stop)
+    return replace(load_run(path), offer=offer)
+
+
+def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Callable[[], bool] | None = None) -> Run:
+    """Continue a run from its last checkpoint, or from its first step where it was cut before there was one.
+
+    A finished run is left as it is, unless it is made longer: the steps up to its old length are those of the old length, and
+    the steps from there on are made as in a run of `steps` steps, so the learning rate rises to where that run's would be.
+    It does not matter where the run was cut, or how often: the same bits come out. The encoder of the old length and what was
+    measured with it go to ``DIR/at-STEPS``, a run folder like any other.
+
+    Args:
+        path: run folder.
+        steps: new length of the run; by default the one it has.
+        show: show live progress.
+        stop: asked before every step, see `EpisodicTrainer.fit`.
+
+    Raises:
+        InputError: if this is no run folder, the checkpoint is damaged or of another configuration, the data have changed,
+            or the run is that long already.
+        TrainingDiverged: if the loss is no longer finite.
+        TrainingStopped: if `stop` said so.
+    """
+    folder = RunFolder(path)
+    state = folder.require_resumable()
+    config = read_run_config(path)
+    longer = lengthened(config, steps, folder)
+    if state is State.FINISHED and longer == config:
+        return load_run(path)
+    if state is State.FINISHED and folder.latest is None:
+        raise InputError(f"{path} has no checkpoint left to go on from; pre-train anew with more --steps")
+    with folder.owned():
+        folder.require_resumable()
+        with sources_from(folder, config):
+            trainer, store = _trainer(longer, folder, None, show)
+        _encoded(trainer, longer, store)
+        if folder.latest is not None:
+            trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
+        if longer != config:
+            archive(folder, config, longer)
+        _finish(trainer, longer, folder, store, stop)
+    return replace(load_run(path), offer=offer_transfer(longer, store))
+
+
+def load_run(path: Path) -> Run:
+    """Load the encoder of a finished run.
+
+    Raises:
+        InputError: if the folder is not a finished run, or its files do not belong together.
+    """
+    folder = RunFolder(path)
+    folder.require_finished()
+    config = read_run_config(path)
+    facts = read_tensors(folder.encoder)[1]
+    if missing := [key for key in ("channels", "image_size", "steps", "seconds", "fingerprint") if key not in facts]:
+        raise InputError(f"{folder.encoder} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
+    pretrained = encoder_from(
+        config,
+        folder.encoder,
+        where=folder.config,
+        name=str(path),
+        calibrator=folder.calibrator,
+        learner=folder.learner,
+    )
+    return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
+
+
+def transfer(
+    run: Run,
+    *,
+    targets: Sequence[str] = (),
+    allow_seen: bool = False,
+    context: Path | str | Pairs | None = None,
+    **changes: Any,
+) -> list[Row]:
+    """Measure a run's encoder, its calibrated features, a random encoder and raw pixels; add the rows to the run folder.
+
+    A learner on labelled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
+    never trained.
+
+    Args:
+        run: see `load_run`.
+        targets: ``"SOURCE[:SPLIT]"``; by default those of the run's ``[transfer]``.
+        allow_seen: whether targets may hold classes of the pre-training images.
+        context: pairs of images that count as the same, or where they lie (see `metatc2.data.pairs.read_pairs`): the features
+            adapted to them are measured as calibrated ones.
+        changes: keys of ``[transfer]`` that differ from the run's: protocols, way, shot, query, episodes, heads.
+
+    Returns:
+        The rows of this call. ``transfer.json`` also keeps earlier rows that were not measured again.
+
+    Raises:
+        InputError: if a target cannot be had or is too small, or the context cannot be read or used.
+    """
+    data, asked = run.config.data, replace(run.config.transfer, **changes)
+    names = tuple(targets) or asked.targets or (data.source,)
+    sources, encoder = Sources.of(data), run.pretrained
+    if context is not None:
+        encoder = encoder.with_context(context if isinstance(context, Pairs) else sources.pairs(context, encoder))
+    with sources_from(RunFolder(run.path), run.config):
+        found = find_targets(encoder, names, sources, allow_seen=allow_seen or asked.allow_seen)
+    fit = is_default(asked) and not {"way", "shot"} & changes.keys()
+    return measure(encoder, found, run.path, asked, fit=fit)
+
+
+def _trainer(
+    config: Config, folder: RunFolder, store: ImageStore | None, show: bool
+) -> tuple[EpisodicTrainer, ImageStore]:
+    if config.trainer.threads:
+        check_threads(config.trainer.threads)
+        torch.set_num_threads(config.trainer.threads)
+    store = store or build_data(config)
+    learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
+    sampler = build_sampler(config, store)
+    # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
+    torch.manual_seed(config.trainer.seed)
+    options = build_trainer_options(config)
+    return EpisodicTrainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
+
+
+def _about(config: Config, store: ImageStore) -> dict[str, str]:
+    """What a checkpoint must agree with."""
+    return {"fingerprint": fingerprint(config), "data": store.checksum()}
+
+
+def _finish(
+    trainer: EpisodicTrainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
+) -> None:
+    trainer.fit() if stop is None else trainer.fit(stop=stop)
+    if trainer.step < config.trainer.steps:
+        assert folder.latest is not None  # fit has written one
+        raise TrainingStopped(
+            f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
+            f"{command('pretrain', '--resume', folder.path)}"
+        )
+    folder.require_there()
+    for name, content in _encoded(trainer, config, store).items():
+        with writing(folder.path / name, f"make room, then: {command('pretrain', '--resume', folder.path)}"):
+            write_atomically(folder.path / name, content)
+
+
+def _encoded(trainer: EpisodicTrainer, config: Config, store: ImageStore) -> dict[str, bytes]:
+    """The files of a trained learner; the encoder comes last, since a folder that has it is a finished run."""
+    exports = trainer.learner.exports()
+    encoder = exports.pop("encoder")
+    facts = {
+        "format": "metatc2",
+        "channels": store.channels,
+        "image_size": store.image_size,
+        "steps": trainer.step,
+        "seconds": round(trainer.seconds, 2),
+        "fingerprint": fingerprint(config),
+        "data": store.checksum(),
+        "classes": len(store.class_names),
+        **SeenClasses.of(store, config.data.split).to_facts(),
+        "splits": {name: len(rows) for name, rows in store.splits.items()},
+    }
+    files = {f"{name}.safetensors": encode_module(module, facts) for name, module in exports.items()}
+    beside = {name: tensors_sha256(module_tensors(module)) for name, module in exports.items()}
+    return {**files, "encoder.safetensors": encode_module(encoder, {**facts, "beside": beside})}

@@ -1,0 +1,204 @@
+"""Files of weights: read them, and build the encoder and the learner that they belong to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from metatc2.errors import InputError
+from metatc2.experiment.build import build_fresh_encoder, build_learner
+from metatc2.experiment.config import Config, DataConfig, fingerprint
+from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
+from metatc2.experiment.weights_header import Header
+from metatc2.experiment.zoo import from_zoo
+from metatc2.io.files import check_regular
+from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
+from metatc2.learners import TC2, LabelledLearner, TaskTC2
+from metatc2.models.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
+from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
+
+_LONGEST = 200  # letters of a reason
+
+
+def encoder_from(
+    config: Config,
+    weights: Path,
+    *,
+    where: Path,
+    name: str,
+    calibrator: Path | None = None,
+    learner: Path | None = None,
+) -> Pretrained:
+    """An encoder from a configuration and a file of weights.
+
+    Args:
+        config: names the encoder; of the rest only what is there to record is used.
+        weights: safetensors, or a file of ``torch.save`` (`TORCH_FILES`). Weights of others are taken from wherever they lie
+            in it and without what the encoder has not, which is said in a `ForeignWeights` warning.
+        where: the configuration's file, for errors.
+        name: for tables.
+        calibrator, learner: further files; those that are not there are left out.
+
+    Raises:
+        InputError: if a file is damaged or does not fit the configuration.
+    """
+    tensors: Mapping[str, Any]
+    facts: dict[str, str] = {}
+    if weights.suffix in TORCH_FILES:
+        tensors = read_torch_file(weights)
+        header = Header()
+    else:
+        tensors, facts = read_tensors(weights)
+        header = Header.of(facts, tensors, weights)
+    channels = config.data.channels or 0 if header.channels is None else header.channels
+    image_size = config.data.image_size or 0 if header.image_size is None else header.image_size
+    compute = {"steps": header.steps, "seconds": header.seconds}
+    try:
+        seen = SeenClasses.from_facts(facts, config.data.source)
+    except ValueError as error:
+        raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
+    if channels not in (1, 3) or not image_size:
+        raise InputError(
+            f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
+        )
+    if header.fingerprint not in (None, fingerprint(config)):
+        raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
+    encoder = _architecture(config, channels, image_size, where)
+    untrained = _architecture(config, channels, image_size, where)
+    if "format" in facts:
+        _load_state(encoder, dict(tensors), weights, where)
+    else:
+        _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
+    calibrated, adapts, learners = None, None, {}
+    if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
+        built = build_learner(config, channels, image_size, encoder)
+        if isinstance(built, TaskTC2):
+            adapts = _adapting(built, _read_beside(calibrator, header), calibrator, where)
+        if isinstance(built, TC2):
+            _load_state(built.calibrator, _read_beside(calibrator, header), calibrator, where)
+            calibrated = CalibratedEncoder(
+                encoder,
+                built.calibrator,
+                standardised=built.standardise,
+                blend=config.calibration.blend,
+            ).eval()
+    if learner is not None and config.learner.name != "ssl":
+        adapted = fresh_learner(config, channels, image_size, header.classes or 0)
+        _load_state(adapted, _read_beside(learner, header), learner, where)
+        plain = replace(config, calibration=replace(config.calibration, name="none"))
+        learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
+    return Pretrained(
+        name=name,
+        encoder=encoder.eval(),
+        channels=channels,
+        image_size=image_size,
+        untrained=untrained.eval(),
+        calibrated=calibrated,
+        adapts=adapts,
+        learners=learners,
+        source=_source(config, facts),
+        seen=seen,
+        seed=config.trainer.seed,
+        compute={key: float(value) for key, value in compute.items() if value is not None},
+    )
+
+
+def _adapting(learner: TaskTC2, tensors: dict[str, Tensor], file: Path, where: Path) -> TaskTC2 | None:
+    """The learner as it was trained, but for a momentum branch, which is that of the last step's encoder and projector.
+
+    None where the file holds the calibrator alone, as the first versions wrote it.
+    """
+    if learner.where != "backbone" or "sensitivity" not in tensors:
+        return None
+    _load_state(learner.adaptation(), tensors, file, where)
+    if learner.objective.momentum:
+        learner.target_projector.load_state_dict(learner.projector.state_dict())
+    return learner.eval()
+
+
+def _architecture(config: Config, channels: int, image_size: int, where: Path) -> nn.Module:
+    """The untrained encoder, also one of torchvision's, which takes images as ImageNet's networks do."""
+    name = config.encoder.name
+    if not name.startswith("torchvision:"):
+        return build_fresh_encoder(config, channels, image_size)
+    if channels != 3 or config.encoder.width is not None:
+        raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
+    return from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size).encoder
+
+
+def _warn(weights: Path, config: Config, said: list[str]) -> None:
+    if said:
+        name = config.encoder.name
+        how = "as ImageNet's networks have it" if name.startswith("torchvision:") else "(x - 0.5) / 0.25"
+        warnings.warn(
+            f"{weights}: {'; '.join(said)}; images are normalized {how}, so compare that with how it was trained",
+            ForeignWeights,
+            stacklevel=4,
+        )
+
+
+def _source(config: Config, facts: Mapping[str, str]) -> str:
+    """What it was trained on; a source that nobody wrote down is unknown and not the default."""
+    if "format" not in facts and config.data.source == DataConfig().source:
+        return "unknown"
+    return f"{config.data.source}:{config.data.split}"
+
+
+def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
+    """The learner on labelled tasks of ``[learner]`` before any training, in eval mode.
+
+    Args:
+        config: see `Config`.
+        channels, image_size: of the images.
+        classes: of the data, for learners that train on all classes at once.
+
+    Raises:
+        InputError: if the configuration names a self-supervised learner.
+    """
+    learner = build_learner(config, channels, image_size, class_of=torch.arange(max(classes, 1)))
+    if not isinstance(learner, LabelledLearner):
+        raise InputError(f"learner {config.learner.name!r} is not one on labelled tasks; see `metatc2 learners`")
+    return learner.eval()
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of a safetensors file, and the facts in its header.
+
+    Raises:
+        InputError: if it is not there or damaged.
+    """
+    check_regular(file)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; name a file of weights in safetensors")
+    try:
+        return read_safetensors(file)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
+
+
+def _read_beside(file: Path, header: Header) -> dict[str, Tensor]:
+    """Tensors of another file of the run, which the encoder's header must know where it knows any."""
+    tensors = read_tensors(file)[0]
+    if header.beside and header.beside.get(file.stem) != tensors_sha256(tensors):
+        raise InputError(
+            f"{file} is damaged or of another training than the encoder beside it; restore the two together, or train the run "
+            "again"
+        )
+    return tensors
+
+
+def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        # torch lists every key that it misses: some thousand characters of which the first tell all.
+        reason = str(error).splitlines()[-1].strip()
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+        raise InputError(f"{file} does not fit the encoder that {where} names: {reason}") from error

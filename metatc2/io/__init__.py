@@ -1,0 +1,1 @@
+"""Reading and writing: whole files or nothing, one way to the terminal, text that cannot harm."""

@@ -1,0 +1,74 @@
+"""The look-ahead variant of TC²: judge factors by what they do to an adapted encoder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metatc2.episodes import Episode
+from metatc2.inner import InnerLoop, Params, inner_optimizer
+from metatc2.inner.solver import gradient as gradient_of
+from metatc2.learners.base import Outcome, full_precision
+from metatc2.learners.carry import carry
+from metatc2.learners.tc2 import TC2
+from metatc2.ops.functional import call
+
+
+class LookAheadTC2(TC2):
+    """TC² whose ω is judged by transfer between tasks, the scheme of the sibling papers; several times the cost.
+
+    For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, judged by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
+    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `TC2` without inner steps.
+
+    Args:
+        look_ahead_lr: α.
+        other arguments: as in `TC2`; `inner` gives the adjoint of the step that looks ahead.
+    """
+
+    def __init__(self, *args: Any, look_ahead_lr: float = 0.05, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ahead = InnerLoop(inner_optimizer("sgd", look_ahead_lr), steps=1, adjoint=self.inner.adjoint)
+
+    def forward(self, episode: Episode) -> Outcome:
+        """Loss of θ under a constant ω, and of ω under a constant θ, in one sum."""
+        omega = self.omega()
+        branches = self.branches(episode)
+        with full_precision(branches.online):
+            constant = {name: p.detach() for name, p in omega.items()}
+            start = episode.support.index.shape[1] if self.outer_on == "query" else 0
+            own = self.outcome(constant, omega, branches, start)
+        value, gradient = self.judge(episode, omega)
+        # Stands for the loss after looking ahead: zero in value, with its gradient for ω and none for θ.
+        carrier = carry(torch.zeros_like(value), omega, gradient)
+        return Outcome(own.loss + carrier, {**own.metrics, "judged": value}, own.embeddings)
+
+    def judge(self, episode: Episode, omega: Params) -> tuple[Tensor, Params]:
+        """Mean loss on the other tasks' queries after a step on one task's support, and its gradient for ω.
+
+        One backward a task, so that memory does not grow with their number.
+        """
+        support, query = episode.support.images, episode.query.images
+        theta = {name: p.detach() for name, p in self.encoder.named_parameters()}
+        tasks = len(support)
+        values = []
+        gradient = {name: torch.zeros_like(p) for name, p in omega.items()}
+        for i in range(tasks):
+            others = [j for j in range(tasks) if j != i] or [i]
+            adapted = self.ahead(partial(self._task_loss, images=support[i : i + 1], omega=omega), theta)
+            loss = self._task_loss(adapted, images=query[others], omega=omega)
+            found = gradient_of(loss, list(omega.values()))
+            for name, g in zip(gradient, found, strict=True):
+                gradient[name] = gradient[name] if g is None else gradient[name] + g / tasks
+            values.append(loss.detach())
+        return torch.stack(values).mean(), gradient
+
+    def _task_loss(self, theta: Params, *, images: Tensor, omega: Params) -> Tensor:
+        # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
+        z = self._standardised(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
+        target = self._target(images) if self.objective.momentum else None
+        with full_precision(z):
+            loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target))
+        return loss

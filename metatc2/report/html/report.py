@@ -1,0 +1,78 @@
+"""One self-contained page about one or several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from metatc2.errors import InputError
+from metatc2.io.files import printable, write_atomically, writing
+from metatc2.io.writing import check_replaceable, csv_text
+from metatc2.report.figures import to_png
+from metatc2.report.html import sections
+from metatc2.report.html.page import Section, render
+from metatc2.report.methods import Method, read_methods
+
+
+def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> Path:
+    """Write the report of run folders: configuration, training, transfer, comparison, conflict, and images.
+
+    Runs that differ in their seed alone are one method. What a folder lacks is named in the page with the command that makes
+    it. The page loads nothing: pictures, style and script are in it.
+
+    Args:
+        paths: run folders, the method in question first.
+        out: the page, e.g. ``report.html``; replaced if it exists.
+        assets: also write every figure as PNG and CSV, and the transfer rows as CSV, to ``report_assets/`` beside the page.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: if a path is not a run folder, a file in one is damaged, or `out` cannot be written. Nothing is written
+            before the whole report is made.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
+    check_replaceable(out, "--out", (".html", ".htm"))
+    methods = read_methods(paths)
+    made = build_sections(methods)
+    files = _assets(made) if assets else {}
+    page = render(title(methods), made, version=version("metatc2"))
+    folder = out.with_name(f"{out.stem}_assets")
+    with writing(f"--out {out}", "name a file in a folder of yours"):
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+        write_atomically(out, printable(page).encode())
+    return out
+
+
+def build_sections(methods: Sequence[Method]) -> list[Section]:
+    """All parts of the page in their order."""
+    return [
+        sections.configuration(methods),
+        sections.curves(methods),
+        sections.transfer_results(methods),
+        sections.comparison(methods),
+        sections.transfer_matrix(methods),
+        sections.task_conflict(methods),
+        *sections.known_factors(methods),
+        *sections.images(methods),
+    ]
+
+
+def title(methods: Sequence[Method]) -> str:
+    """Of the page."""
+    return "Transfer report: " + " against ".join(dict.fromkeys(method.name for method in methods))
+
+
+def _assets(made: Sequence[Section]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for section in made:
+        for drawn in section.figures:
+            files[f"{drawn.name}.png"] = to_png(drawn)
+            files[f"{drawn.name}.csv"] = csv_text(drawn.columns, drawn.rows).encode()
+        if section.id == "transfer" and section.tables:
+            files["transfer.csv"] = csv_text(section.tables[-1].columns, section.tables[-1].rows).encode()
+    return files

@@ -1,0 +1,52 @@
+"""What was run: in words, and where the methods differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metatc2.experiment.config import all_keys, flatten
+from metatc2.experiment.config.values import show
+from metatc2.report.html.page import Section, TextTable
+from metatc2.report.methods import Method
+from metatc2.report.text import in_words, listed
+
+# Differ from run to run and from machine to machine without being part of a method.
+_APART = (
+    "description",
+    "trainer.seed",
+    "trainer.log_every",
+    "trainer.checkpoint_every",
+    "trainer.threads",
+    "data.root",
+)
+
+
+def configuration(methods: Sequence[Method]) -> Section:
+    """A sentence or two a method, then the settings in which they differ."""
+    paragraphs: list[str | tuple[str, str]] = []
+    for method in methods:
+        seeds = [folder.seed for folder in method.folders]
+        sentences = " ".join(in_words(method.config))
+        paragraphs.append((f"{method.name}.", f"{sentences} Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."))
+    flat = [flatten(method.config) for method in methods]
+    keys = list(dict.fromkeys(key for settings in flat for key in settings if key not in _APART))
+    values = {key: [show(settings[key]) if key in settings else "unset" for settings in flat] for key in keys}
+    differing = [key for key in keys if len(set(values[key])) > 1]
+    columns = ("setting", *(method.name for method in methods), "meaning")
+    tables = []
+    if differing:
+        tables.append(
+            TextTable("Settings in which the methods differ", columns, [_line(k, values[k]) for k in differing])
+        )
+    elif len(methods) > 1:
+        paragraphs.append("The methods differ in no setting of their own.")
+    tables.append(TextTable("All settings", columns, [_line(key, values[key]) for key in keys], folded=True))
+    folders = [(str(f.path), method.name, f.seed, len(f.metrics)) for method in methods for f in method.folders]
+    tables.append(TextTable("Run folders", ("folder", "method", "seed", "steps logged"), folders, folded=True))
+    return Section("configuration", "What was run", paragraphs, tables=tables)
+
+
+def _line(key: str, values: Sequence[str]) -> tuple[str, ...]:
+    # An objective's own options are not in the schema.
+    known = all_keys().get(key) or all_keys().get(key.rpartition(".")[0])
+    return (key, *values, known.doc if known else "")

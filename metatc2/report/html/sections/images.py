@@ -1,0 +1,136 @@
+"""What the encoders make of single images: the map, the neighbours, the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError
+from metatc2.experiment.run import load_run
+from metatc2.report.embeddings import Judged, Sample, draw_sample, judge, load_target, target_of
+from metatc2.report.figures import Failure, Neighbourhood, Picture, View, embedding_map, failures, neighbours
+from metatc2.report.html.embedding_map import map_data
+from metatc2.report.html.page import Section
+from metatc2.report.methods import Method
+from metatc2.report.projections import projections
+
+_METHODS = 4
+_CLASSES_ON_MAP = 10
+_QUERIES = 6
+_FAILURES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A method's view of the sample, from its first seed: the images in the size that its encoder takes."""
+
+    name: str
+    images: Tensor
+    judged: Judged
+
+
+def images(methods: Sequence[Method]) -> list[Section]:
+    """The three sections that need features, all of the same images of the first run's target."""
+    titles = (
+        ("embedding", "Where images lie"),
+        ("neighbours", "What looks alike"),
+        ("failures", "What goes wrong"),
+    )
+    seen: list[_Seen] = []
+    missing: list[str] = []
+    sample: Sample | None = None
+    target = target_of(methods[0].folders[0])
+    for method in methods[:_METHODS]:
+        folder = method.folders[0]
+        try:
+            run = load_run(folder.path)
+            store, split = load_target(target, run)
+            sample = sample or draw_sample(store, split)
+            own = store.images[sample.rows]
+            seen.append(_Seen(f"{method.name}, seed {folder.seed}", own, judge(run, own, sample.labels)))
+        except InputError as error:
+            missing.append(f"{method.name}: {error}.")
+    if len(methods) > _METHODS:
+        missing.append(f"Drawn for the first {_METHODS} of {len(methods)} methods.")
+    if sample is None or not seen:
+        return [Section(name, title, missing=missing) for name, title in titles]
+    bodies = (_map(seen, sample), _neighbours(seen, sample), _failures(seen, sample))
+    return [
+        Section(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
+        for (name, title), body in zip(titles, bodies, strict=True)
+    ]
+
+
+def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
+    on_map = sample.labels < _CLASSES_ON_MAP
+    labels = sample.labels[on_map].tolist()
+    classes = sample.classes[:_CLASSES_ON_MAP]
+    views = [
+        View(one.name, projection, xy)
+        for one in seen
+        for projection, xy in projections(one.judged.features[on_map].numpy()).items()
+    ]
+    domains = [sample.domains[i] for i in on_map.nonzero().flatten().tolist()] if sample.domains else []
+    pictures = seen[0].images[on_map]
+    return Section(
+        "",
+        "",
+        figures=[embedding_map(views, labels, classes, sample.target)],
+        interactive=map_data(views, labels, classes, domains, pictures),
+    )
+
+
+def _neighbours(seen: Sequence[_Seen], sample: Sample) -> Section:
+    # The first image of each class: the sample is in random order, so nobody has chosen them.
+    first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
+    figures = []
+    for number, one in enumerate(seen, 1):
+        rows = [
+            Neighbourhood(
+                _picture(one, sample, query),
+                [_picture(one, sample, i) for i in one.judged.nearest[query].tolist()],
+                one.judged.similarity[query].tolist(),
+            )
+            for query in first
+        ]
+        about = f"Queries and neighbours are of the {len(sample.rows)} images drawn at random from {sample.target}."
+        figures.append(neighbours(f"neighbours-{number}", one.name, rows, about))
+    return Section("", "", figures=figures)
+
+
+def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
+    figures, paragraphs = [], []
+    for number, one in enumerate(seen, 1):
+        judged = one.judged
+        wrong = (judged.chosen != sample.labels).nonzero().flatten()
+        right = 100 * (1 - len(wrong) / len(sample.labels))
+        about = (
+            f"The class is voted for by the {judged.nearest.shape[1]} nearest of the other {len(sample.rows) - 1} images "
+            f"drawn from {sample.target} ({len(sample.classes)} classes), each with weight exp(cosine / 0.1); {right:.1f} % "
+            "of the images get their own class."
+        )
+        if not len(wrong):
+            paragraphs.append(f"{one.name} makes no error here. {about}")
+            continue
+        # Of equally sure votes, the one by the more similar images comes first.
+        sure = judged.share[wrong] + 1e-3 * judged.similarity[wrong].mean(1)
+        worst = wrong[sure.argsort(descending=True, stable=True)[:_FAILURES]].tolist()
+        cases = [
+            Failure(_picture(one, sample, i), _picture(one, sample, _voter(judged, sample, i)), float(judged.share[i]))
+            for i in worst
+        ]
+        figures.append(failures(f"failures-{number}", one.name, cases, about))
+    return Section("", "", paragraphs, figures)
+
+
+def _voter(judged: Judged, sample: Sample, query: int) -> int:
+    """The nearest image of the class that was chosen."""
+    near = judged.nearest[query]
+    return int(near[sample.labels[near] == judged.chosen[query]][0])
+
+
+def _picture(one: _Seen, sample: Sample, i: int) -> Picture:
+    return Picture(one.images[i], sample.classes[int(sample.labels[i])])

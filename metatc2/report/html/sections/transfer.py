@@ -1,0 +1,129 @@
+"""The transfer table: every method beside the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metatc2.report.figures.axis import measure_words, with_head
+from metatc2.report.html.page import Cell, Section, TextTable
+from metatc2.report.methods import Method, lacking
+from metatc2.report.text import listed
+from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, Row, mean_interval
+
+_COLUMNS = (
+    "run",
+    "target",
+    "protocol",
+    "head",
+    "features",
+    "seed",
+    "mean",
+    "ci95",
+    "query",
+    "episodes",
+    "selection",
+    "inductive",
+    "classes seen",
+    "note",
+)
+
+Line = tuple[str, str, int]
+
+
+def transfer_results(methods: Sequence[Method]) -> Section:
+    """Mean over seeds, interval over episodes and interval over seeds, apart; then every row as it was measured."""
+    missing = not_measured(methods)
+    columns: dict[str, dict[Line, dict[int, Row]]] = {}
+    for control in (False, True):
+        for method in methods:
+            for folder in method.folders:
+                for row in folder.rows or []:
+                    if (row.features in (RANDOM_ENCODER, RAW_PIXELS)) == control:
+                        lines = columns.setdefault(column_name(method, methods, row), {})
+                        lines.setdefault(_line(row), {}).setdefault(folder.seed, row)
+    if not columns:
+        return Section("transfer", "How well it transfers", missing=missing)
+    order = list(dict.fromkeys(line for by_line in columns.values() for line in by_line))
+    rows = [(_heading(line), *(_cell(by_line.get(line, {})) for by_line in columns.values())) for line in order]
+    several = any(len(by_seed) > 1 for by_line in columns.values() for by_seed in by_line.values())
+    caption = "Accuracy in %, or what the line names. ±: 95 % interval over episodes (few-shot) or images" + (
+        ", averaged over seeds; below it the mean's 95 % interval over seeds." if several else "."
+    )
+    measured = [row for method in methods for folder in method.folders for row in folder.rows or []]
+    return Section(
+        "transfer",
+        "How well it transfers",
+        _notes(measured),
+        tables=[
+            TextTable(caption, ("target and protocol", *columns), rows),
+            every_row(methods),
+        ],
+        missing=missing,
+    )
+
+
+def not_measured(methods: Sequence[Method]) -> list[str]:
+    """Which run folders have no result, and what makes one."""
+    unmeasured = [folder for method in methods for folder in method.folders if not folder.rows]
+    return lacking(unmeasured, "Not measured yet", "transfer")
+
+
+def column_name(method: Method, methods: Sequence[Method], row: Row) -> str:
+    """Whose figures stand together: a method's, or a control's that does not depend on the method.
+
+    Methods with encoders of one kind share the random encoder; raw pixels are the same for all images of one size.
+    """
+    if row.features == RAW_PIXELS:
+        sizes = {(m.config.data.image_size, m.config.data.channels) for m in methods}
+        return RAW_PIXELS if len(sizes) == 1 else f"{RAW_PIXELS} ({method.name})"
+    if row.features == RANDOM_ENCODER:
+        kinds = {(m.config.encoder, m.config.data.image_size, m.config.data.channels) for m in methods}
+        return RANDOM_ENCODER if len(kinds) == 1 else f"{RANDOM_ENCODER} ({method.name})"
+    return f"{method.name}: {row.features_words}"
+
+
+def every_row(methods: Sequence[Method]) -> TextTable:
+    """The rows of all ``transfer.json``, one by one and as they are."""
+    rows = [
+        _numbers(str(folder.path), row) for method in methods for folder in method.folders for row in folder.rows or []
+    ]
+    return TextTable("Every row that was measured", _COLUMNS, rows, folded=True)
+
+
+def _numbers(run: str, row: Row) -> tuple[Cell, ...]:
+    what = (run, row.target, measure_words(row), row.head, row.features_words, row.seed)
+    figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", row.query, row.episodes)
+    return (*what, *figures, row.selection, row.inductive, row.classes_seen, row.note)
+
+
+def _line(row: Row) -> Line:
+    return row.target, with_head(row), row.episodes
+
+
+def _heading(line: Line) -> str:
+    target, words, episodes = line
+    return f"{target}\n{words}{f', {episodes} episodes' if episodes else ''}"
+
+
+def _cell(by_seed: dict[int, Row]) -> str:
+    rows = list(by_seed.values())
+    if not rows:
+        return "–"
+    means = [100 * row.mean for row in rows]
+    text = f"{sum(means) / len(means):.1f} ± {sum(100 * row.ci95 for row in rows) / len(rows):.1f}"
+    # Raw pixels do not depend on the seed: there is nothing to spread.
+    if len(rows) == 1 or rows[0].features == RAW_PIXELS:
+        return text
+    return f"{text}\n± {mean_interval(means)[1]:.1f} over {len(rows)} seeds"
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        said = [row.note] if row.note else []
+        said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
+        said += [] if row.inductive else ["transductive: queries see each other"]
+        where = f"{row.target} {with_head(row) if row.head == row.features else measure_words(row)}"
+        for sentence in said:
+            found.setdefault(sentence, {})[where] = None
+    return [f"{listed(list(where))}: {sentence}." for sentence, where in found.items()]

@@ -1,0 +1,124 @@
+"""What run folders hold for a report, grouped into methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metatc2.errors import InputError
+from metatc2.experiment.config import Config, method_key, method_name
+from metatc2.experiment.run_config import read_run_config
+from metatc2.io.run_files import METRICS, RESULTS
+from metatc2.io.suggest import command
+from metatc2.report.conflict_file import read_conflict
+from metatc2.report.factor_file import Known, read_known_factors
+from metatc2.report.figures.conflict import Conflict
+from metatc2.training.metrics_file import read_metrics
+from metatc2.transfer import Row, read_results
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One run.
+
+    Args:
+        path: run folder.
+        config: what it was trained with.
+        metrics: records of ``metrics.jsonl``, in order.
+        rows: of ``transfer.json``; None where the transfer was not measured yet.
+        conflict: of ``diagnose.json``; None where there is none.
+        known_factors: of ``diagnose.json``; empty where there are none.
+    """
+
+    path: Path
+    config: Config
+    metrics: Sequence[dict[str, Any]]
+    rows: Sequence[Row] | None
+    conflict: Sequence[Conflict] | None
+    known_factors: Known = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int:
+        """Of pre-training."""
+        return self.config.trainer.seed
+
+
+@dataclass(frozen=True)
+class Method:
+    """Runs that differ in their seed alone, in the order of their seeds.
+
+    Args:
+        name: unlike that of every other method of the report.
+        folders: one a seed.
+    """
+
+    name: str
+    folders: Sequence[Folder]
+
+    @property
+    def config(self) -> Config:
+        """Of its first seed."""
+        return self.folders[0].config
+
+
+def read_methods(paths: Sequence[Path]) -> list[Method]:
+    """Read run folders; methods in the order in which they are first named.
+
+    Raises:
+        InputError: if there is none, one is not a run folder, a file in it is damaged, or a method has a seed twice.
+    """
+    if not paths:
+        raise InputError(
+            "report: no run folder is named; write e.g. metatc2 report runs/tc2-s0 runs/plain-s0 --out report.html"
+        )
+    groups: dict[str, list[Folder]] = {}
+    for path in dict.fromkeys(paths):
+        folder = read_folder(path)
+        same = groups.setdefault(method_key(folder.config), [])
+        for other in same:
+            if other.seed == folder.seed:
+                raise InputError(
+                    f"report: {other.path} and {path} are the same method with the same seed {folder.seed}; name one of them"
+                )
+        same.append(folder)
+    names = [method_name(group[0].config) for group in groups.values()]
+    # The names that `metatc2.experiment.compare.compare` gives.
+    return [
+        Method(f"{name} ({group[0].path})" if names.count(name) > 1 else name, sorted(group, key=lambda f: f.seed))
+        for name, group in zip(names, groups.values(), strict=True)
+    ]
+
+
+def lacking(folders: Sequence[Folder], what: str, *words: str) -> list[str]:
+    """A sentence about what some run folders lack and how to get it; none if there is no such folder.
+
+    Args:
+        folders: run folders.
+        what: they lack.
+        words: the sub-command that makes it, and what stands before the folder.
+    """
+    paths = [str(folder.path) for folder in folders]
+    if not paths:
+        return []
+    one = len(paths) == 1
+    how = f"Run: {command(*words, folders[0].path)}" if one else f"Run for each of them: {command(*words, 'DIR')}"
+    return [f"{what}: {', '.join(paths)}. {how}"]
+
+
+def read_folder(path: Path) -> Folder:
+    """Read one run folder.
+
+    Raises:
+        InputError: if it is not a run folder, or a file in it is damaged.
+    """
+    results = path / RESULTS
+    return Folder(
+        path,
+        read_run_config(path),
+        read_metrics(path / METRICS),
+        read_results(results)[0] if results.exists() else None,
+        read_conflict(path),
+        read_known_factors(path),
+    )

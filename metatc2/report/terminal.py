@@ -1,0 +1,138 @@
+"""Result rows and comparisons as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from metatc2.io.terminal import Group, PlainTable
+from metatc2.models.stages import OUTPUT
+from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
+from metatc2.transfer.estimates import Estimate
+
+
+def transfer_table(rows: Sequence[Row]) -> PlainTable:
+    """One line a target, protocol and head; one column for each kind of features.
+
+    Args:
+        rows: of one run, as `metatc2.experiment.run.transfer` returns them.
+    """
+    kinds = list(dict.fromkeys(row.features_words for row in rows))
+    title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"
+    table = PlainTable(title)
+    for heading in ("target", "protocol", "head"):
+        table.add_column(heading)
+    for kind in kinds:
+        # A figure that is cut is worse than a name that wraps.
+        table.add_column(kind, justify="right", min_width=10)
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in rows:
+        lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features_words] = (
+            f"{100 * row.mean:.1f}±{100 * row.ci95:.1f}"
+        )
+    for (target, protocol, head), by_kind in lines.items():
+        table.add_row(target, protocol, head, *[by_kind.get(kind, "") for kind in kinds])
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        said = [row.note] if row.note else []
+        said += [f"hyper-parameters chosen by {row.selection}"] * (row.selection != "none")
+        said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
+        for sentence in said:
+            known = notes.setdefault(sentence, [])
+            where = f"{row.target} {row.shot}-shot" if row.protocol == "few-shot" else row.target
+            known += [where] if where not in known else []
+    table.say_below([f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()])
+    return table
+
+
+def comparison_table(differences: Sequence[Difference]) -> Group:
+    """A table for each pair of methods, in points of accuracy, with the verdict that the rule gives."""
+    pairs = dict.fromkeys((d.a, d.b) for d in differences)
+    return Group(*[_pair_table(a, b, [d for d in differences if (d.a, d.b) == (a, b)]) for a, b in pairs])
+
+
+def matrix_tables(matrices: Sequence[Matrix]) -> Group:
+    """One table a protocol: sources down, targets across, the controls last."""
+    return Group(*[_matrix_table(matrix) for matrix in matrices])
+
+
+def _matrix_table(matrix: Matrix) -> PlainTable:
+    drawn = f", {matrix.row.episodes} episodes" if matrix.row.episodes else ""
+    over = " (± 95 % interval over seeds)" if any(cell.ci95 is not None for cell in matrix.cells.values()) else ""
+    features = f", {matrix.row.features_words}" if matrix.row.context_words else ""
+    title = f"{protocol_name(matrix.row)}, {head_name(matrix.row)}{drawn}{features}: result in %{over}"
+    table = PlainTable(title)
+    table.add_column("source")
+    for target in matrix.targets:
+        table.add_column(target, justify="right")
+    for source in matrix.sources:
+        cells = [matrix.cells.get((source, target)) for target in matrix.targets]
+        table.add_row(source, *["" if cell is None else _percent(cell) for cell in cells])
+    return table
+
+
+def _percent(cell: Cell) -> str:
+    return f"{100 * cell.mean:.1f}" + ("" if cell.ci95 is None else f"±{100 * cell.ci95:.1f}")
+
+
+def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> PlainTable:
+    """Estimates of transfer, one line an encoder and target; below, how well they rank the encoders."""
+    names = list(found[0].values)
+    table = PlainTable()
+    table.add_column("target")
+    table.add_column("encoder")
+    for heading in (*names, "measured, %"):
+        table.add_column(heading, justify="right")
+    for e in sorted(found, key=lambda e: e.target):
+        measured = "" if e.measured is None else f"{100 * e.measured:.1f}"
+        table.add_row(e.target, e.encoder, *[f"{value:.3f}" for value in e.values.values()], measured)
+    ranked = [
+        f"{target}: {name} ranks {c.encoders} encoders with Kendall's τ {c.kendall:+.2f}, Spearman's ρ {c.spearman:+.2f}."
+        for (name, target), c in correlations.items()
+    ]
+    table.say_below(["Higher is better; compare within one target.", *ranked])
+    return table
+
+
+def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable:
+    title = f"{a} (A) against {b} (B), accuracy in %"
+    table = PlainTable(title)
+    for heading in ("target", "protocol", "head"):
+        table.add_column(heading)
+    for heading in ("A", "B", "A - B", "by seed", "d_z", "p"):
+        table.add_column(heading, justify="right")
+    table.add_column("A is")
+    for d in differences:
+        table.add_row(
+            d.target,
+            f"{protocol_name(d)}, {d.context}" if d.context else protocol_name(d),
+            f"k={d.k}" if d.k else d.head,
+            f"{100 * d.mean_a:.1f}",
+            f"{100 * d.mean_b:.1f}",
+            f"{100 * d.difference:+.1f}±{100 * d.ci95:.1f}",
+            " ".join(f"{100 * x:+.1f}" for x in d.per_seed),
+            "" if d.effect is None else f"{d.effect:+.1f}",
+            "" if d.p_holm is None else f"{d.p_holm:.3f}",
+            d.verdict,
+        )
+    over = dict.fromkeys(d.interval for d in differences)
+    below = f"± 95 % interval over {' and '.join(over)}." + (
+        " One seed says nothing about other seeds."
+        if over.keys() - {"seeds"}
+        else " d_z: mean over standard deviation of the seeds' differences; p: paired t-test, Holm's correction over targets."
+    )
+    table.say_below([below])
+    return table
+
+
+def protocol_name(row: Row | Difference) -> str:
+    """As it stands in tables: way and shot of episodes, what else tells the row apart, and a metric that is not accuracy."""
+    name = {"few-shot": f"{row.way}-way {row.shot}-shot", "knn": "k-NN"}.get(row.protocol, row.protocol)
+    told = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
+    told += [f"layer {row.layer}"] * (row.layer != OUTPUT)
+    return ", ".join([name, *told])
+
+
+def head_name(row: Row) -> str:
+    """The classifier; k of k-NN; and whether it saw the queries together."""
+    name = f"k={row.k}" if row.k else row.head
+    return name if row.inductive or row.head == "adapted" else f"{name} (transductive)"

@@ -1,0 +1,113 @@
+"""A configuration in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metatc2.experiment.config import Config
+
+NAMES = {
+    "simclr": "SimCLR",
+    "moco": "MoCo",
+    "byol": "BYOL",
+    "simsiam": "SimSiam",
+    "barlow": "Barlow Twins",
+    "vicreg": "VICReg",
+    "lejepa": "LeJEPA",
+    "visreg": "VISReg",
+}
+
+
+def in_words(config: Config) -> list[str]:
+    """What was done, and how it was calibrated.
+
+    >>> from metatc2.experiment.config import override
+    >>> for sentence in in_words(override(Config(), ["calibration.name=tc2"])):
+    ...     print(sentence)
+    The encoder conv4 was pre-trained on glyphs, split meta-train, with SimCLR on views of the recipe glyphs: 600 steps of
+    256 images, each batch cut into 4 tasks, with AdamW at a peak learning rate of 0.002.
+    TC² calibrates the encoder's output: factors for three quarters of its width that all tasks share, a linear weight
+    network that each task adapts by 3 inner steps of sgd, differentiated by unroll.
+    """
+    trainer, encoder = config.trainer, config.encoder
+    width = f" of width {encoder.width}" if encoder.width else ""
+    size = f" at {config.data.image_size} × {config.data.image_size} pixels" if config.data.image_size else ""
+    optimiser = {"adamw": "AdamW", "sgd": "SGD"}[trainer.optimizer]
+    return [
+        f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
+        f"with {_method(config)}, with {optimiser} at a peak learning rate of {trainer.lr:g}.",
+        " ".join([_calibration(config), *_regularizer(config)]),
+    ]
+
+
+def listed(items: Sequence[object]) -> str:
+    """Words in a row.
+
+    >>> listed([0]), listed([0, 1]), listed([0, 1, 2])
+    ('0', '0 and 1', '0, 1 and 2')
+    """
+    words = [str(item) for item in items]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _method(config: Config) -> str:
+    episode, steps = config.episode, config.trainer.steps
+    if config.learner.name != "ssl":
+        way = f"{episode.way} to {episode.way_most}" if episode.way_most else f"{episode.way}"
+        shot = f"{episode.shot} to {episode.shot_most}" if episode.shot_most else f"{episode.shot}"
+        return (
+            f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labelled tasks, {way}-way {shot}-shot "
+            f"with {episode.query} queries a class"
+        )
+    objective = NAMES.get(config.objective.name, config.objective.name)
+    # The plain objective sees its batch whole, whatever the task file says.
+    cut = config.calibration.name in ("tasks", "tc2")
+    differ = {
+        "nothing": "",
+        "views": f" that differ in their views ({episode.recipes})",
+        "domain": ", each of one domain",
+        "factor": f" that differ in what a pair shares ({episode.level})",
+    }[episode.tasks_differ_by]
+    tasks = f", each batch cut into {episode.tasks} tasks{differ}" if cut and episode.tasks > 1 else ""
+    seen = "rendered pairs" if episode.tasks_differ_by == "factor" else f"views of the recipe {config.views.recipe}"
+    return f"{objective} on {seen}: {steps} steps of {episode.batch} images{tasks}"
+
+
+def _regularizer(config: Config) -> list[str]:
+    r = config.regularizer
+    if r.name == "none":
+        return []
+    weight = "its own weight" if r.weight is None else f"weight {r.weight:g}"
+    return [f"The regularizer {r.name} of the representation is added with {weight}."]
+
+
+def _calibration(config: Config) -> str:
+    c = config.calibration
+    if c.name == "none":
+        return "Nothing is calibrated."
+    if c.name == "standardise":
+        return "Representations are standardised over the episode and not calibrated: a control."
+    if c.name == "tasks":
+        return "Batches are cut into tasks and nothing is calibrated: a control."
+    where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
+    factors = f"{c.factors} factors" if c.factors else "factors for three quarters of its width"
+    steps = (
+        f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}"
+    )
+    # On labelled tasks the calibrator sits on the encoder, and is always shared.
+    adapt = c.adapt if config.learner.name == "ssl" else "shared"
+    weights = c.settled(adapt)["weights"]
+    if adapt == "task":
+        of = {"task": "one weight a factor", "sample": "weights by sample", "linear": "a linear weight network"}[
+            weights
+        ]
+        return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
+    told = (
+        f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where} by one calibrator for all tasks: {factors}, weights "
+        f"by {weights}, {steps}."
+    )
+    placebos = {
+        "shuffle": "weights are shuffled between samples",
+        "random-projection": "a fixed random projection stands in for the weights",
+    }
+    return told + (f" This is a placebo: {placebos[c.control]}." if c.control != "none" else "")

@@ -1,0 +1,398 @@
+"""`EpisodicTrainer`: the outer loop for any learner on any sampler."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from metatc2.episodes import Episode, FromIterable, Sampler
+from metatc2.errors import InputError
+from metatc2.inner import InnerLoopDiverged
+from metatc2.learners import Learner, Outcome, ParameterGroup
+from metatc2.objectives import collapsed
+from metatc2.ops import channels_last_parameters
+from metatc2.ops.replacing import refuse_uninitialized
+from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
+from metatc2.training.metrics_file import append_metrics, cut_metrics
+from metatc2.training.progress import Progress
+from metatc2.training.run_folder import RunFolder
+
+Record = dict[str, float]
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or a gradient is no longer finite. The message names step, last metrics and last good checkpoint."""
+
+
+class HealthWarning(UserWarning):
+    """A run goes on but something is wrong: embeddings collapse, or a learner raises an alarm."""
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How to train.
+
+    Args:
+        steps: episodes to train on.
+        optimizer: of parameter groups that do not bring their own: AdamW, or SGD with Nesterov momentum 0.9.
+        lr: peak learning rate; it rises linearly over `warmup` (a share of the steps), then falls as a cosine to 0.
+        weight_decay: on matrices and kernels, not on biases and norms, nor on what a module's own ``no_weight_decay()`` names
+            (as timm's models do).
+        clip: largest gradient norm of each parameter group; 0 switches clipping off.
+        precision: of the forward pass through the encoder, as Lightning Fabric names them.
+        accelerator: as Lightning Fabric names them.
+        checkpoint_every: steps between checkpoints; 0 writes only the last one.
+        log_every: steps between records of the metrics.
+        lengthened: lengths that the training had before it was made longer, rising: steps below the first are made as in a
+            run of that length, with its learning rates, the next ones as in a run of the next length, and so on to `steps`.
+
+    >>> TrainerOptions(steps=200, lengthened=(100,)).length_at(99), TrainerOptions(steps=200, lengthened=(100,)).length_at(100)
+    (100, 200)
+    """
+
+    steps: int = 600
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    clip: float = 1.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    checkpoint_every: int = 200
+    log_every: int = 10
+    lengthened: tuple[int, ...] = ()
+
+    def length_at(self, step: int) -> int:
+        """The length of the run whose schedule holds at a step."""
+        return next((length for length in self.lengthened if step < length), self.steps)
+
+
+class EpisodicTrainer:
+    """Train any `Learner` on any sampler of episodes.
+
+    Args:
+        learner: `learner(episode)` must return an `Outcome`.
+        sampler: anything with ``.sample()``, or an iterator of episodes. Where it also has ``state_dict`` and
+            ``load_state_dict``, runs can be resumed.
+        options: how to train.
+        run: folder for ``metrics.jsonl`` and ``checkpoint/``; None writes nothing. While `fit` runs no other process can
+            train in it.
+        about: facts that a checkpoint must agree with to be resumed, e.g. ``{"fingerprint": ...}``.
+        show: show live progress on the terminal.
+
+    A run that is cut at any step and resumed ends in the same bits as one never cut (on CPU).
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        sampler: Sampler | Iterable[Episode],
+        options: TrainerOptions | None = None,
+        *,
+        run: Path | str | RunFolder | None = None,
+        about: dict[str, Any] | None = None,
+        show: bool = False,
+    ) -> None:
+        self.options = options or TrainerOptions()
+        self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
+        self.about, self.show = _plain(about or {}), show
+        self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
+        self.run = None if self.folder is None else self.folder.path
+        self.fabric = _fabric(self.options)
+        refuse_uninitialized(learner, type(learner).__name__)
+        self.learner = channels_last_parameters(learner.to(self.fabric.device))
+        self.groups = learner.groups()
+        self.optimizers = [self._optimizer(group) for group in self.groups]
+        self.step, self.seconds = 0, 0.0
+        self.history: list[Record] = []
+
+    def fit(self, until: int | None = None, *, stop: Callable[[], bool] | None = None) -> list[Record]:
+        """Train to the end, or up to step `until`.
+
+        Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalisation) stays in it.
+
+        Args:
+            until: where to pause; nothing is saved there but what `checkpoint_every` asks for.
+            stop: asked before every step; once it says yes, a checkpoint is written (where there is a run folder) and `fit`
+                returns with ``self.step`` below ``options.steps``. A run that is resumed from there ends in the same bits.
+
+        Returns:
+            One record of metrics every `log_every` steps.
+
+        Raises:
+            TrainingDiverged: if the loss or a gradient is not finite.
+            InputError: if another process trains in the run folder, it holds another training that was not resumed, or it
+                cannot be written.
+        """
+        with self._owned():
+            if self.folder is not None:
+                self.folder.require_behind(self.step)
+                cut_metrics(self.folder.metrics, self.step)
+            return self._fit(until, stop)
+
+    def _owned(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.folder is None else self.folder.owned()
+
+    def _fit(self, until: int | None, stop: Callable[[], bool] | None) -> list[Record]:
+        steps = self.options.steps
+        until = steps if until is None else min(until, steps)
+        started, earlier = time.perf_counter(), self.seconds
+        warned: set[str] = set()
+        with Progress(steps, self.step, show=self.show) as progress:
+            while self.step < until:
+                if stop is not None and stop():
+                    if self.run:
+                        self.save()
+                    break
+                before = time.perf_counter()
+                episode = self.sampler.sample().to(self.fabric.device)
+                waited = time.perf_counter() - before
+                outcome = self.train_step(self.step, episode)
+                self.step += 1
+                now = time.perf_counter()
+                self.seconds = earlier + now - started
+                progress.advance(self.step, float(outcome.loss.detach()), _images(episode), now - before, waited)
+                if self.step % self.options.log_every == 0 or self.step == until:
+                    self._record(outcome, progress, warned)
+                every = self.options.checkpoint_every
+                if self.run and ((every and self.step % every == 0) or self.step == steps):
+                    self.save()
+        return self.history
+
+    def save(self) -> Path:
+        """Write a checkpoint of everything that the rest of the run depends on.
+
+        Raises:
+            InputError: if the trainer has no run folder.
+        """
+        if self.run is None:
+            raise InputError("EpisodicTrainer.save: there is no run folder; pass run=PATH to the trainer")
+        assert self.folder is not None  # there is a run
+        with self._owned():
+            self.folder.require_there()
+            return save_checkpoint(self.folder.checkpoints, self.step, self._state(), self.about)
+
+    def resume(self, *, accept: Sequence[dict[str, Any]] = ()) -> int:
+        """Continue from the run folder's last checkpoint; returns its step.
+
+        Args:
+            accept: what a checkpoint's `about` may be besides the trainer's own.
+
+        Raises:
+            InputError: if there is none, it is damaged, or it belongs to another configuration. The trainer and its learner
+                are then as they were.
+        """
+        if self.folder is None:
+            raise InputError("EpisodicTrainer.resume: there is no run folder; pass run=PATH to the trainer")
+        with self._owned():
+            found = self.folder.latest
+            if found is None:
+                raise InputError(
+                    f"no checkpoint in {self.folder.checkpoints}; begin at the first step: EpisodicTrainer.fit() without "
+                    "resume()"
+                )
+            step, state, about = load_checkpoint(found)
+            if about not in (self.about, *map(_plain, accept)):
+                raise InputError(_another_run(found, about, self.about))
+            if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
+                raise InputError(
+                    f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict "
+                    "and load_state_dict, or train without interruption"
+                )
+            before = copy.deepcopy(self._state())
+            try:
+                self._load(state)
+            except (InputError, *_UNFIT) as error:
+                self._load(before)
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"checkpoint {found} does not fit this learner, its optimisers or its sampler: {_one_line(error)}; resume "
+                    "with those it was written with"
+                ) from error
+            self.step = step
+            self.history = [
+                {name: value for name, value in record.items() if name != "alarms"}
+                for record in cut_metrics(self.folder.metrics, step)
+            ]
+        return step
+
+    def _state(self) -> dict[str, Any]:
+        state = {
+            "learner": self.learner.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "sampler": self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None,
+            "random": torch.get_rng_state(),
+            "seconds": self.seconds,
+        }
+        if torch.cuda.is_available():
+            state["random_cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def _load(self, state: dict[str, Any]) -> None:
+        seconds = float(state["seconds"])
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"seconds = {seconds}")
+        self.learner.load_state_dict(state["learner"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
+            self.sampler.load_state_dict(state["sampler"])
+        torch.set_rng_state(state["random"])
+        if "random_cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        self.seconds = seconds
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate at a step: linear warm-up, then cosine."""
+        length = self.options.length_at(step)
+        rise = self.options.warmup * length
+        if step < rise:
+            return self.options.lr * (step + 1) / (rise + 1)
+        share = (step - rise) / max(1.0, length - rise)
+        return self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+    def _optimizer(self, group: ParameterGroup) -> torch.optim.Optimizer:
+        if group.lr is not None:
+            return torch.optim.Adam(group.parameters, lr=group.lr)
+        spared = without_decay(self.learner)
+        decay = [p for p in group.parameters if p.ndim > 1 and id(p) not in spared]
+        rest = [p for p in group.parameters if p.ndim <= 1 or id(p) in spared]
+        sets = [{"params": decay, "weight_decay": self.options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        if self.options.optimizer == "sgd":
+            return torch.optim.SGD(sets, lr=self.options.lr, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(sets, lr=self.options.lr)
+
+    def train_step(self, step: int, episode: Episode) -> Outcome:
+        """One step on an episode that is already on the device; `fit` is a loop of these.
+
+        Raises:
+            TrainingDiverged: if the loss or a gradient is not finite.
+        """
+        self.learner.begin_step(step, self.options.length_at(step))
+        for group, optimizer in zip(self.groups, self.optimizers, strict=True):
+            if group.lr is None:
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = self.learning_rate(step)
+        try:
+            with self.fabric.autocast():
+                outcome: Outcome = self.learner(episode)
+        except InnerLoopDiverged as error:
+            raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
+        if not bool(torch.isfinite(outcome.loss)):
+            raise self._diverged("the loss", outcome)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(outcome.loss)
+        limit = self.options.clip or math.inf
+        for group, optimizer in zip(self.groups, self.optimizers, strict=True):
+            norm = nn.utils.clip_grad_norm_(group.parameters, limit)
+            if not bool(torch.isfinite(norm)):
+                raise self._diverged(f"the gradient of {group.name!r}", outcome)
+            optimizer.step()
+        self.learner.end_step()
+        return outcome
+
+    def _diverged(self, what: str, outcome: Outcome) -> TrainingDiverged:
+        values = {"loss": outcome.loss.detach(), **outcome.metrics}
+        metrics = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
+        return TrainingDiverged(
+            f"step {self.step + 1}: {what} is not finite (last metrics: {metrics}); {self._last_good()}; a smaller learning "
+            "rate, or for TC² calibration.gamma = 0, is the usual cure"
+        )
+
+    def _last_good(self) -> str:
+        saved = self.folder.latest if self.folder else None
+        return f"last good checkpoint: {saved or 'none was written'}"
+
+    def _record(self, outcome: Outcome, progress: Progress, warned: set[str]) -> None:
+        record: Record = {"step": self.step, "loss": float(outcome.loss.detach())}
+        record |= {name: float(value) for name, value in outcome.metrics.items()}
+        record |= {"lr": self.learning_rate(self.step - 1), "seconds": round(self.seconds, 3), **progress.rates()}
+        alarms = self.learner.alarms(record)
+        if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
+            alarms = {**alarms, "collapse": sentence}
+        self.history.append(record)
+        if self.folder:
+            self.folder.require_there()
+            append_metrics(self.folder.metrics, {**record, **({"alarms": alarms} if alarms else {})})
+        for name in alarms.keys() - warned:
+            warned.add(name)
+            warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
+
+
+def _fabric(options: TrainerOptions) -> Fabric:
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+    except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
+        raise InputError(f"trainer.accelerator = {options.accelerator!r} cannot be used here: {error}") from error
+
+
+def without_decay(module: nn.Module) -> set[int]:
+    """Identities of the parameters that a part's ``no_weight_decay()`` names, relative to that part.
+
+    >>> class Tokens(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.token = nn.Parameter(torch.zeros(1, 1, 8))
+    ...     def no_weight_decay(self):
+    ...         return {"token"}
+    >>> tokens = Tokens()
+    >>> without_decay(nn.Sequential(tokens)) == {id(tokens.token)}
+    True
+    """
+    spared = set()
+    for part in module.modules():
+        names = getattr(part, "no_weight_decay", None)
+        if callable(names):
+            own = dict(part.named_parameters(remove_duplicate=False))
+            spared |= {id(own[name]) for name in names() if name in own}
+    return spared
+
+
+def _images(episode: Episode) -> int:
+    return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
+
+
+# What learners, optimisers and samplers raise on a state that is not theirs.
+_UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)
+
+
+def _another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
+    keys = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
+    if keys == ["data"]:
+        return (
+            f"the data changed since checkpoint {found} was written: images, labels or splits are not those that the run was "
+            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a "
+            "new run on what there is now"
+        )
+    listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
+    return (
+        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it began with"
+    )
+
+
+def _plain(about: dict[str, Any]) -> dict[str, Any]:
+    """As it will be read from a checkpoint: JSON has no tuples, and texts alone for keys."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(about))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"EpisodicTrainer: about must hold texts and numbers ({error})") from error
+    return plain
+
+
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) < 400 else words[:400] + "..."
