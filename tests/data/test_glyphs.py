@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from metatc2.data import ImageStore, glyphs, load
+from metatc2.data import ImageStore, load
+from metatc2.data.sources import glyphs
 from metatc2.data.sources.glyphs import SCRIPTS, font_faces, load_glyphs, script_of
 
 

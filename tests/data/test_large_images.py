@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
-from metatc2.data import load, resize
+from metatc2.data import image_io as resize
+from metatc2.data import load
 from metatc2.data.image_io import resize_square
 from metatc2.data.sources.clips import load_clips
 from metatc2.data.sources.folder import UnreadableImages

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.data import GenerativeFactors, ImageStore, known_sources, load, load_shapes, shape_factors, shapes
+from metatc2.data import GenerativeFactors, ImageStore, known_sources, load, load_shapes, shape_factors
+from metatc2.data.sources.shapes import dataset as shapes
 from metatc2.data.sources.shapes.outlines import OUTLINES
 from metatc2.data.sources.shapes.render import FACTORS, KINDS, LISTS, RANGES, draw_factors, render
 from metatc2.data.sources.shapes.textures import TEXTURES

@@ -18,7 +18,8 @@ import torchvision
 from PIL import Image
 from torchvision import datasets
 
-from metatc2.data import load, torchvision_sets
+from metatc2.data import load
+from metatc2.data.sources import torchvision as torchvision_sets
 from metatc2.errors import InputError, MissingPackage
 
 

@@ -21,7 +21,7 @@ from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
 from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
-from tests.told.told_episodes import DIM, OUT, WIDTH, body, episode, heads
+from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
 torchjd = pytest.importorskip("torchjd")
 

@@ -1,0 +1,37 @@
+"""The scripts that plug TC² into other set-ups run as they stand, are short, and print what they promise."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ..command_line import run_script
+
+# A few steps: factors explain nothing yet.
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("tc2_in_*.py"))
+
+
+def test_all_four_are_there_and_short() -> None:
+    assert SCRIPTS == [
+        "tc2_in_learn2learn.py",
+        "tc2_in_maml.py",
+        "tc2_in_plain_pytorch.py",
+        "tc2_in_protonet.py",
+    ]
+    assert all(len((EXAMPLES / name).read_text().splitlines()) <= 90 for name in SCRIPTS)
+
+
+@pytest.mark.parametrize("calibration", ["none", "tc2"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_runs(script: str, calibration: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--calibration", calibration, "--steps", "3", "--episodes", "4"]
+    assert run_script(EXAMPLES / script, *words) == 0
+    printed = capsys.readouterr().out
+    found = re.findall(rf"calibration {calibration}: Greek 5-way 1-shot ([\d.]+) ± ([\d.]+) %", printed)
+    assert len(found) == 1
+    assert 0 <= float(found[0][0]) <= 100

@@ -1,0 +1,24 @@
+"""The layers in pyproject.toml: imports point downward only; and nothing but four names stands at the root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_imports_point_downward(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_nothing_else_stands_at_the_root_of_the_package() -> None:
+    modules = {path.stem for path in (ROOT / "metatc2").glob("*.py")}
+    assert modules == {"__init__", "__main__", "errors"}
+
+
+def test_task_folder_holds_task_files_only() -> None:
+    assert {path.suffix for path in (ROOT / "tasks").iterdir() if path.is_file()} == {".toml"}
