@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import standardised, upcast
 
 
@@ -32,6 +33,7 @@ def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5
         return (1 - same).square().sum(-1) + weight * different.square().sum((-2, -1))
 
 
+@register_objective("barlow")
 class BarlowTwins(Objective):
     """`redundancy` between the projections of two views.
 
@@ -47,8 +49,6 @@ class BarlowTwins(Objective):
     >>> BarlowTwins()(Embeddings(torch.ones(2, 4, 2, 8))).item()  # collapsed: D
     8.0
     """
-
-    name = "barlow"
 
     def __init__(self, weight: float = 0.0051) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, given, pair
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import unit, upcast
 
 
@@ -26,6 +27,7 @@ def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
         return (2 - 2 * (unit(prediction) * unit(target.detach())).sum(-1)).mean(-1)
 
 
+@register_objective("byol")
 class BYOL(Objective):
     """`normalised_distance` from each view's prediction to the other view's target, both directions added, as in the paper.
 
@@ -38,7 +40,6 @@ class BYOL(Objective):
     True
     """
 
-    name = "byol"
     predictor = True
     momentum = True
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, Objective, given, pair, positive
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import unit, upcast
 
 
@@ -41,6 +42,7 @@ def info_nce(
         return (torch.cat([found, missed], -1).logsumexp(-1) - found.squeeze(-1)).mean(-1)
 
 
+@register_objective("moco")
 class MoCo(Objective):
     """`info_nce` from each view to the momentum branch's other view, against a queue, averaged over both directions.
 
@@ -68,7 +70,6 @@ class MoCo(Objective):
     (4, 1.6094)
     """
 
-    name = "moco"
     momentum = True
     keys: Tensor
     pointer: Tensor

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from metatc2.errors import InputError, nearest
+from metatc2.io.registry import Registry
 
 Made = TypeVar("Made")
 
 
-def build(what: str, classes: Mapping[str, type[Made]], name: str, options: Mapping[str, float]) -> Made:
+def build(classes: Registry[type[Made]], name: str, options: Mapping[str, float]) -> Made:
     """``classes[name](**options)``, with a sentence for what is unknown.
 
     Args:
-        what: what the classes are, for the sentence.
         classes: by name.
         name: one of theirs.
         options: arguments of the class. Those whose default is a whole number must be whole.
@@ -23,12 +23,11 @@ def build(what: str, classes: Mapping[str, type[Made]], name: str, options: Mapp
     Raises:
         InputError: if the name or an option is unknown, or a number is not whole where it must be.
 
-    >>> build("number", {"complex": complex}, "komplex", {})
+    >>> from metatc2.io.registries import OBJECTIVES
+    >>> build(OBJECTIVES, "simclr", {"temprature": 1.0})
     Traceback (most recent call last):
-    metatc2.errors.InputError: unknown number 'komplex'; did you mean 'complex'? Known: complex
+    metatc2.errors.InputError: simclr has no option 'temprature'; did you mean 'temperature'? Known: temperature
     """
-    if name not in classes:
-        raise InputError(f"unknown {what} {name!r}; {nearest(name, classes)}")
     kind = classes[name]
     # A class without __init__ shows nn.Module's *args and **kwargs, which are no options.
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

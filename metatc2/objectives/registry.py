@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from metatc2.objectives.barlow_twins import BarlowTwins
-from metatc2.objectives.base import Objective
-from metatc2.objectives.byol import BYOL
-from metatc2.objectives.moco import MoCo
-from metatc2.objectives.named import build
-from metatc2.objectives.sigreg import LeJEPA
-from metatc2.objectives.simclr import SimCLR
-from metatc2.objectives.simsiam import SimSiam
-from metatc2.objectives.vicreg import VICReg
-from metatc2.objectives.visreg import VISReg
+from collections.abc import Callable
+from typing import TypeVar
 
-_CLASSES: dict[str, type[Objective]] = {
-    kind.name: kind for kind in (SimCLR, MoCo, BYOL, SimSiam, BarlowTwins, VICReg, LeJEPA, VISReg)
-}
-OBJECTIVES: tuple[str, ...] = tuple(_CLASSES)
+from metatc2.io import registries
+from metatc2.io.registry import Registry
+from metatc2.objectives.base import Objective
+from metatc2.objectives.named import build
+
+OBJECTIVES: Registry[type[Objective]] = registries.OBJECTIVES
+Kind = TypeVar("Kind", bound=type[Objective])
+
+
+def register_objective(name: str) -> Callable[[Kind], Kind]:
+    """Decorator of an `Objective` class that can then be trained by its name, also from the command line.
+
+    Args:
+        name: see `Registry.register`; becomes the class's `name`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+
+    def registered(kind: Kind) -> Kind:
+        kind.name = name
+        OBJECTIVES.register(name)(kind)
+        return kind
+
+    return registered
 
 
 def build_objective(name: str, **options: float) -> Objective:
@@ -35,4 +48,4 @@ def build_objective(name: str, **options: float) -> Objective:
     Traceback (most recent call last):
     metatc2.errors.InputError: unknown objective 'barlow_twins'; did you mean 'barlow'? Known: barlow, byol, lejepa, ...
     """
-    return build("objective", _CLASSES, name, options)
+    return build(OBJECTIVES, name, options)

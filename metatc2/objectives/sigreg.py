@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.objectives.registry import register_objective
 from metatc2.objectives.sketched import Sketched, directions
 from metatc2.ops.precision import upcast
 
@@ -73,6 +74,7 @@ def sigreg(z: Tensor, *, step: int, seed: int = 0, slices: int = 256, points: in
         return epps_pulley(z @ directions(z, slices, step=step, seed=seed), points=points, limit=limit).mean(-1)
 
 
+@register_objective("lejepa")
 class LeJEPA(Sketched):
     """``(1 − λ) view_spread + λ sigreg``, with `sigreg` of each view, averaged over the views (the paper's algorithm 2).
 
@@ -95,8 +97,6 @@ class LeJEPA(Sketched):
     >>> int(objective.steps)
     1
     """
-
-    name = "lejepa"
 
     def __init__(self, weight: float = 0.05, slices: int = 256, seed: int = 0) -> None:
         super().__init__(weight, slices, seed)

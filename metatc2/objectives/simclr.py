@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, pair, positive
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import unit, upcast
 
 
@@ -32,6 +33,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
         return spread - (z1 * z2).sum(-1).mean(-1) / temperature
 
 
+@register_objective("simclr")
 class SimCLR(Objective):
     """`nt_xent` between the projections of two views.
 
@@ -46,8 +48,6 @@ class SimCLR(Objective):
     >>> round(SimCLR(temperature=0.2)(Embeddings(torch.ones(3, 4, 2, 8))).item(), 4)  # collapsed: log(2n - 1)
     1.9459
     """
-
-    name = "simclr"
 
     def __init__(self, temperature: float = 0.5) -> None:
         super().__init__()

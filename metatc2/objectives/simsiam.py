@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, given, pair
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import unit, upcast
 
 
@@ -26,6 +27,7 @@ def negative_cosine(prediction: Tensor, projection: Tensor) -> Tensor:
         return -(unit(prediction) * unit(projection.detach())).sum(-1).mean(-1)
 
 
+@register_objective("simsiam")
 class SimSiam(Objective):
     """`negative_cosine` from each view's prediction to the other view's projection, both directions averaged (eq. 4).
 
@@ -37,7 +39,6 @@ class SimSiam(Objective):
     -1.0
     """
 
-    name = "simsiam"
     predictor = True
     normalised_projector = True  # its baseline (section 3) has a norm after every layer of the projector
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
+from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import upcast
 
 
@@ -69,6 +70,7 @@ def covariance(z: Tensor) -> Tensor:
         return different.square().sum((-2, -1)) / z.shape[-1]
 
 
+@register_objective("vicreg")
 class VICReg(Objective):
     """``λ s(z1, z2) + μ [v(z1) + v(z2)] + ν [c(z1) + c(z2)]``, equation 6 and algorithm 1 of the paper.
 
@@ -88,8 +90,6 @@ class VICReg(Objective):
     >>> round(VICReg()(Embeddings(torch.ones(2, 4, 2, 8))).item(), 3)  # collapsed: 2 · 25 · 0.99
     49.5
     """
-
-    name = "vicreg"
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()

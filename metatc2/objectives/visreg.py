@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.base import not_negative
+from metatc2.objectives.registry import register_objective
 from metatc2.objectives.sketched import Sketched, directions
 from metatc2.ops.precision import upcast
 
@@ -90,6 +91,7 @@ def _deviation(centred: Tensor) -> Tensor:
     return deviation
 
 
+@register_objective("visreg")
 class VISReg(Sketched):
     """``(1 − λ) view_spread + λ (w_1 scale_loss + w_2 shape_loss + w_3 center_loss)``, equations 7 to 9.
 
@@ -110,8 +112,6 @@ class VISReg(Sketched):
     >>> round(VISReg(shape=0, center=0)(Embeddings(torch.ones(2, 4, 2, 8))).item(), 3)  # collapsed: λ
     0.6
     """
-
-    name = "visreg"
 
     def __init__(
         self,

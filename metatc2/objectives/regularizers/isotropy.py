@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.objectives.regularizers.base import Regularizer, checked
+from metatc2.objectives.regularizers.registry import register_regularizer
 from metatc2.ops.precision import upcast
 
 _UNSHARED = 0.1  # how much variance that views do not share counts
@@ -56,6 +57,7 @@ def isotropy(z: Tensor, factors: Tensor | None = None) -> Tensor:
     return (k * covariance.square().sum().clamp_min(1e-24) / shared.clamp_min(1e-12).square()).log()
 
 
+@register_regularizer("isotropy")
 class Isotropy(Regularizer):
     """`isotropy` of the representation, which learners standardize over the episode first; nothing in it is random.
 
@@ -63,7 +65,6 @@ class Isotropy(Regularizer):
     tensor(True)
     """
 
-    name = "isotropy"
     standardized = True
 
     def forward(self, z: Tensor, step: int) -> Tensor:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from metatc2.io import registries
+from metatc2.io.registry import Registry
 from metatc2.objectives.named import build
 from metatc2.objectives.regularizers.base import Regularizer
-from metatc2.objectives.regularizers.isotropy import Isotropy
-from metatc2.objectives.regularizers.sigreg import SIGReg
-from metatc2.objectives.regularizers.visreg import ScaleShape
 
-_CLASSES: dict[str, type[Regularizer]] = {kind.name: kind for kind in (Isotropy, SIGReg, ScaleShape)}
-REGULARIZERS: tuple[str, ...] = tuple(_CLASSES)
+REGULARIZERS: Registry[type[Regularizer]] = registries.REGULARIZERS
+Kind = TypeVar("Kind", bound=type[Regularizer])
+
+
+def register_regularizer(name: str) -> Callable[[Kind], Kind]:
+    """Decorator of a `Regularizer` class that can then be used by its name, also from the command line.
+
+    Args:
+        name: see `Registry.register`; becomes the class's `name`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+
+    def registered(kind: Kind) -> Kind:
+        kind.name = name
+        REGULARIZERS.register(name)(kind)
+        return kind
+
+    return registered
 
 
 def build_regularizer(name: str, **options: float) -> Regularizer:
@@ -28,4 +48,4 @@ def build_regularizer(name: str, **options: float) -> Regularizer:
     Traceback (most recent call last):
     metatc2.errors.InputError: unknown regularizer 'sigregs'; did you mean 'sigreg'? Known: isotropy, sigreg, visreg
     """
-    return build("regularizer", _CLASSES, name, options)
+    return build(REGULARIZERS, name, options)

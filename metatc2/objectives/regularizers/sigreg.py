@@ -6,10 +6,12 @@ from torch import Tensor
 
 from metatc2.objectives.base import not_negative, positive
 from metatc2.objectives.regularizers.base import Regularizer, by_view, over_episode
+from metatc2.objectives.regularizers.registry import register_regularizer
 from metatc2.objectives.sigreg import sigreg
 from metatc2.ops.precision import upcast
 
 
+@register_regularizer("sigreg")
 class SIGReg(Regularizer):
     """`metatc2.objectives.sigreg` of the representation, standardized over the episode, divided by n.
 
@@ -31,8 +33,6 @@ class SIGReg(Regularizer):
     >>> 10 * SIGReg()(5 * z, step=0) < SIGReg()(line, step=0)
     tensor(True)
     """
-
-    name = "sigreg"
 
     def __init__(self, slices: int = 256, seed: int = 0) -> None:
         super().__init__()

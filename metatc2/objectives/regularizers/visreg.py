@@ -6,9 +6,11 @@ from torch import Tensor
 
 from metatc2.objectives.base import not_negative, positive
 from metatc2.objectives.regularizers.base import Regularizer, by_view
+from metatc2.objectives.regularizers.registry import register_regularizer
 from metatc2.objectives.visreg import scale_loss, shape_loss
 
 
+@register_regularizer("visreg")
 class ScaleShape(Regularizer):
     """``w_1 scale_loss + w_2 shape_loss`` of the representation as it is: unit variance, Gaussian and independent.
 
@@ -30,8 +32,6 @@ class ScaleShape(Regularizer):
     >>> ScaleShape()(z, step=0) < 0.1, 1.5 < ScaleShape()(torch.ones_like(z), step=0) < 2.1
     (tensor(True), tensor(True))
     """
-
-    name = "visreg"
 
     def __init__(self, scale: float = 1.0, shape: float = 1.0, slices: int = 256, seed: int = 0) -> None:
         super().__init__()

@@ -1,0 +1,126 @@
+"""Registries: the only lists of names. What is registered is found by name, and imported when it is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from metatc2.errors import InputError, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Things of one kind by name: those of a package's own files, of installed packages, and of the running program.
+
+    A file of the package registers with the decorator, ``@register_objective("simclr")``; names are read from the files' text,
+    so that listing them imports nothing. An installed package adds to the entry points of the group: the entry's name is the
+    name here, its value what is loaded for it.
+
+    Args:
+        kind: what one of them is, for errors, e.g. ``"objective"``.
+        package: whose files register, e.g. ``"metatc2.objectives"``; its subpackages are other registries'.
+        decorator: name of the decorator in those files, e.g. ``"register_objective"``.
+
+    >>> from metatc2.objectives.registry import OBJECTIVES
+    >>> "simclr" in OBJECTIVES, OBJECTIVES["simclr"].__name__
+    (True, 'SimCLR')
+    >>> OBJECTIVES["simclrs"]
+    Traceback (most recent call last):
+    metatc2.errors.InputError: unknown objective 'simclrs'; did you mean 'simclr'? Known: barlow, byol, lejepa, ...
+    """
+
+    def __init__(self, kind: str, package: str, decorator: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._decorator = decorator
+        self._there: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that registers what it is put on.
+
+        Args:
+            name: lower case letters, digits and ``-``, ``_``, ``+``, beginning with a letter.
+
+        Raises:
+            InputError: if the name cannot be one, or is another's already.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9_+-]*", name):
+            raise InputError(
+                f"{self.kind} {name!r} cannot be a name: take lower case letters, digits, '-', '_' and '+', a letter first"
+            )
+
+        def registered(thing: T) -> T:
+            # A module that is imported again registers the same thing anew.
+            taken = _place(self._there[name]) if name in self._there else self._own.get(name)
+            if taken is None and name in self._elsewhere:
+                taken = self._elsewhere[name].value.partition(":")[0]
+            if taken is not None and taken not in (_place(thing), getattr(thing, "__module__", "")):
+                raise InputError(f"{self.kind} {name!r} is registered already, by {taken}; choose another name")
+            self._there[name] = thing
+            return thing
+
+        return registered
+
+    def __getitem__(self, name: str) -> T:
+        """What is registered by a name.
+
+        Raises:
+            InputError: if it is unknown, or the package that offers it cannot be imported.
+        """
+        if name not in self._there and name in self._own:
+            import_module(self._own[name])
+        elif name not in self._there and name in self._elsewhere:
+            self._there[name] = self._loaded(self._elsewhere[name])
+        if name not in self._there:
+            raise InputError(f"unknown {self.kind} {name!r}; {nearest(name, tuple(self))}")
+        return self._there[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._there or name in self._own or name in self._elsewhere
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self._own), **dict.fromkeys(self._elsewhere), **dict.fromkeys(self._there)})
+
+    def __repr__(self) -> str:
+        return f"<registry: {self.kind}>"
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    @cached_property
+    def _own(self) -> dict[str, str]:
+        """Modules of the package by the names that they register, in alphabetical order of both."""
+        spec = find_spec(self._package)
+        pattern = re.compile(rf'^@{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
+        found = {}
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for file in sorted(Path(folder).glob("*.py")):
+                names = pattern.findall(file.read_text(encoding="utf-8"))
+                found.update(dict.fromkeys(names, f"{self._package}.{file.stem}"))
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self._package) if point.name not in self._own}
+
+    def _loaded(self, point: EntryPoint) -> T:
+        try:
+            found: T = point.load()
+        except Exception as error:
+            owner = point.dist.name if point.dist else point.value
+            raise InputError(
+                f"{self.kind} {point.name!r} is offered by the package {owner} and cannot be loaded from {point.value} "
+                f"({type(error).__name__}: {error}); repair or remove that package"
+            ) from error
+        return found
+
+
+def _place(thing: object) -> str:
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', repr(thing))}"

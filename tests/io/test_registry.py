@@ -1,0 +1,102 @@
+"""Registries: names without imports, packages' own, installed ones, and sentences for what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metatc2.errors import InputError
+from metatc2.io import registries
+from metatc2.io.registry import Registry
+
+PLANT = """
+from plants.lists import PLANTS
+
+@PLANTS.register("oak")
+class Oak: ...
+
+
+def register_plant(name):
+    return PLANTS.register(name)
+
+
+@register_plant("elm")
+class Elm: ...
+"""
+
+
+@pytest.fixture
+def plants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[type]:
+    """A package whose file registers `elm` by the decorator."""
+    package = tmp_path / "plants"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "lists.py").write_text(
+        'from metatc2.io.registry import Registry\nPLANTS = Registry("plant", "plants", "register_plant")\n'
+    )
+    (package / "trees.py").write_text(PLANT)
+    (package / "broken.py").write_text('@register_plant("yew")\nclass Yew: ...\n')
+    about = tmp_path / "garden-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: garden\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[plants]\nfern = collections:OrderedDict\nmoss = nowhere.at_all:Moss\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "plants"]:
+        monkeypatch.delitem(sys.modules, name)
+    from plants.lists import PLANTS  # type: ignore[import-not-found]
+
+    found: Registry[type] = PLANTS
+    return found
+
+
+def test_names_are_known_before_anything_is_imported(plants: Registry[type]) -> None:
+    assert list(plants) == ["elm", "yew", "fern", "moss"]
+    assert "plants.trees" not in sys.modules
+    assert plants["elm"].__name__ == "Elm"
+    assert "plants.trees" in sys.modules
+
+
+def test_installed_packages_add_theirs(plants: Registry[type]) -> None:
+    assert plants["fern"].__name__ == "OrderedDict"
+
+
+def test_a_package_that_is_broken_is_named(plants: Registry[type]) -> None:
+    with pytest.raises(InputError, match=r"plant 'moss' is offered by the package garden .* nowhere\.at_all:Moss"):
+        plants["moss"]
+
+
+def test_a_running_program_adds_its_own_and_takes_no_name_twice(plants: Registry[type]) -> None:
+    @plants.register("cactus")
+    class Cactus: ...
+
+    assert plants["cactus"] is Cactus
+    with pytest.raises(InputError, match=r"plant 'cactus' is registered already, by .*Cactus; choose another name"):
+        plants.register("cactus")(int)
+    for name, owner in (("elm", "plants.trees"), ("fern", "collections")):  # neither has been loaded
+        with pytest.raises(InputError, match=f"plant {name!r} is registered already, by {owner}"):
+            plants.register(name)(Cactus)
+    with pytest.raises(InputError, match="plant 'Big Oak' cannot be a name"):
+        plants.register("Big Oak")
+
+
+def test_unknown_names_say_what_is_near(plants: Registry[type]) -> None:
+    with pytest.raises(InputError, match=r"unknown plant 'elms'; did you mean 'elm'\? Known: elm, fern, moss, yew"):
+        plants["elms"]
+    assert "elms" not in plants
+
+
+@pytest.mark.parametrize("registry", [v for v in vars(registries).values() if isinstance(v, Registry)], ids=repr)
+def test_every_name_of_ours_leads_to_something(registry: Registry[object]) -> None:
+    assert len(registry) > 1
+    for name in registry:
+        assert registry[name] is not None
+
+
+def test_listing_names_imports_no_torch() -> None:
+    code = (
+        "import sys; from metatc2.io.registries import OBJECTIVES; list(OBJECTIVES); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
