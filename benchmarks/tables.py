@@ -33,6 +33,7 @@ from mechanism import correlations_table, differences_table
 from mechanism import table as mechanism
 from photographs import effects_table
 from photographs import table as photographs
+from readme_tables import cost_table, evidence_table
 from recovery import table as recovery
 from robustness import table as robustness
 from spectrum import differences_table as spectrum_differences
@@ -192,6 +193,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conflict_measures": conflict_measures,
     "photographs": photographs,
     "photographs_effects": effects_table,
+    "readme_evidence": evidence_table,
+    "readme_cost": cost_table,
 }
 
 
@@ -209,6 +212,8 @@ SOURCES = {
     "conflict_together": "conflict",
     "conflict_capacity": "conflict",
     "photographs_effects": "photographs",
+    "readme_evidence": "conflict",
+    "readme_cost": "step_cost",
 }
 PAGES = (
     ROOT / "README.md",
