@@ -89,8 +89,8 @@ def _check_several(config: Config) -> None:
     asked = tells(config)
     if asked and not (config.head.told or "").endswith("-conditions") and kinds_in(config) == 1:
         raise InputError(
-            f"{asked} tells kinds of task apart, and here there is one ({_one_kind(config)}); choose tasks of several kinds, or "
-            "leave it out"
+            f"{asked} tells kinds of task apart, and here there is one ({_one_kind(config)}); choose tasks of several kinds, "
+            "or leave it out"
         )
 
 

@@ -252,8 +252,8 @@ def _trainer(
         check_threads(config.trainer.threads)
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
+    sampler = build_sampler(config, store)  # it knows whether what is said of the data is true
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
-    sampler = build_sampler(config, store)
     # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)
