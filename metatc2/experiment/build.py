@@ -31,7 +31,7 @@ from metatc2.models.heads import Predictor
 from metatc2.objectives import Objective, build_objective
 from metatc2.objectives.regularizers import build_regularizer
 from metatc2.ops.functional import select
-from metatc2.training.trainer import TrainerOptions
+from metatc2.training import TrainerOptions
 
 AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabelledTasks
 

@@ -31,9 +31,9 @@ from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabelledLearner
+from metatc2.training import EpisodicTrainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, Row, SeenClasses
 
 __all__ = [
