@@ -23,7 +23,7 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override, read_config, read_task
 from metatc2.io.files import write_atomically
-from metatc2.training.trainer import TrainingDiverged
+from metatc2.training import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
 
 STEPS = 300  # outer steps of a cell, where a study says nothing else

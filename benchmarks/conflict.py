@@ -53,7 +53,7 @@ from metatc2.data.sources.shapes.dataset import load_shapes
 from metatc2.data.sources.shapes.render import FACTORS
 from metatc2.diagnostics import delta_p, factor_matrix
 from metatc2.experiment.build import build_fresh_encoder
-from metatc2.training.trainer import TrainingDiverged
+from metatc2.training import TrainingDiverged
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict.json"

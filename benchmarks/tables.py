@@ -33,6 +33,7 @@ from mechanism import correlations_table, differences_table
 from mechanism import table as mechanism
 from photographs import effects_table
 from photographs import table as photographs
+from photographs import weights_table as photographs_weights
 from readme_tables import cost_table, evidence_table
 from recovery import table as recovery
 from robustness import table as robustness
@@ -195,6 +196,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "photographs_effects": effects_table,
     "readme_evidence": evidence_table,
     "readme_cost": cost_table,
+    "photographs_weights": photographs_weights,
 }
 
 
@@ -214,6 +216,7 @@ SOURCES = {
     "photographs_effects": "photographs",
     "readme_evidence": "conflict",
     "readme_cost": "step_cost",
+    "photographs_weights": "photographs",
 }
 PAGES = (
     ROOT / "README.md",

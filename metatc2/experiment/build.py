@@ -16,7 +16,7 @@ from metatc2.data import ImageStore, load
 from metatc2.data.sources.shapes.dataset import is_rendered
 from metatc2.episodes import DomainTasks, FactorTasks, LabelledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
-from metatc2.experiment.build_conditioning import build_projector, build_rival, kinds_in
+from metatc2.experiment.build_conditioning import build_projector, build_rival, check_kinds, kinds_in
 from metatc2.experiment.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
 from metatc2.experiment.config import CalibrationConfig, Config, EpisodeConfig
 from metatc2.learners import (
@@ -31,7 +31,7 @@ from metatc2.models.heads import Predictor
 from metatc2.objectives import Objective, build_objective
 from metatc2.objectives.regularizers import build_regularizer
 from metatc2.ops.functional import select
-from metatc2.training.trainer import TrainerOptions
+from metatc2.training import TrainerOptions
 
 AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabelledTasks
 
@@ -113,7 +113,9 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
         return RecipeTasks(store, dataclasses.replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
     views = build_views(config, store.image_size)
     if episode.tasks_differ_by == "domain":
-        return DomainTasks(store, views, **common)
+        by_domain = DomainTasks(store, views, **common)
+        check_kinds(config, len(by_domain.names))
+        return by_domain
     return SplitBatch(store, views, assign=episode.assign, **common)
 
 
@@ -125,6 +127,20 @@ def _refuse_unused(episode: EpisodeConfig) -> None:
             raise InputError(
                 f"episode.{key} = {getattr(episode, key)!r} is for tasks that differ by {differ}, and "
                 f"episode.tasks_differ_by is {episode.tasks_differ_by!r}; set that, or leave it out"
+            )
+
+
+def _refuse_uncalibrated(config: Config) -> None:
+    """Settings of a calibration that is not there are told, as they would change nothing."""
+    calibration, usual = config.calibration, CalibrationConfig()
+    # Where a regularizer acts, and how many factors a mask that is told weighs.
+    acting = {"name", "where"} | ({"factors"} if config.head.told is not None else set())
+    for f in dataclasses.fields(calibration):
+        other = getattr(calibration, f.name) != getattr(usual, f.name)
+        if calibration.name != "tc2" and other and f.name not in acting:
+            raise InputError(
+                f"calibration.{f.name} = {getattr(calibration, f.name)!r} is for TC², and calibration.name is "
+                f"{calibration.name!r}; use --calibration tc2, or leave it out"
             )
 
 
@@ -190,6 +206,7 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         "regularizer": None if asked.name == "none" else build_regularizer(asked.name),
         "weight": asked.weight,
     }
+    _refuse_uncalibrated(config)
     rival = build_rival(config, encoder, objective, common)
     if rival is not None:
         return rival
@@ -218,6 +235,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
+    _refuse_uncalibrated(config)
     usual = CalibrationConfig()
     if config.regularizer.name != "none":
         raise InputError(

@@ -187,7 +187,7 @@ def compare(a_runs: Sequence[Run], b_runs: Sequence[Run], *, features: str = "en
         raise InputError(
             f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
             "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
-            + ", and the same --context"
+            + ", and the same --context where both have weights that adapt to pairs (runs of TC²)"
             * adapted
         )
     for by_seed in pairs.values():

@@ -20,7 +20,7 @@ from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
 from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
 torchjd = pytest.importorskip("torchjd")

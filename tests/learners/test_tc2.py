@@ -20,7 +20,7 @@ from metatc2.models.encoders import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")

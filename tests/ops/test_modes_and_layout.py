@@ -18,7 +18,7 @@ from metatc2.models.encoders import Conv4
 from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
 from metatc2.ops import channels_last_parameters
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from tests.learners.episodes import images as labelled_images
 
 
