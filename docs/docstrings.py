@@ -50,13 +50,8 @@ def split_joint_parameters(text: str) -> str:
 def fence_doctests(text: str) -> str:
     """Doctests as blocks of code.
 
-    >>> print(fence_doctests("Adds.\\n\\n>>> 1 + 1\\n2"))
-    Adds.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
+    >>> fence_doctests("Adds.\\n\\n>>> 1 + 1\\n2")
+    'Adds.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```'
     """
     return DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", text)
 
