@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from numpy.typing import NDArray
 
 from metatc2.episodes import FactorTasks
 
@@ -24,7 +25,7 @@ INK, GRAY, LIGHT = "#1f2430", "#6b7280", "#eef1f6"
 #: One color a task: Okabe and Ito's, which color-blind readers tell apart.
 TASKS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 KINDS = {"hue": 1, "position": 3, "lighting": 4}
-STYLE = {"svg.hashsalt": "metatc2", "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "metatc2", "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK}
 Point = tuple[float, float]
 
 
@@ -90,7 +91,7 @@ def label(axes: Axes, at: Point, text: str, color: str = INK, size: float = 9, *
     )
 
 
-def pairs() -> dict[str, np.ndarray]:
+def pairs() -> dict[str, NDArray[np.float32]]:
     """Rendered pairs of each kind of task, ``(pairs, 2, H, W, 3)``: what a task keeps is the same in both images of a pair."""
     episode = FactorTasks("one-more", tasks=5, batch=40, image_size=48, seed=3).sample()
     assert episode.identity is not None
@@ -102,7 +103,7 @@ def pairs() -> dict[str, np.ndarray]:
     return found
 
 
-def image(axes: Axes, at: Point, side: float, pixels: np.ndarray, color: str) -> None:
+def image(axes: Axes, at: Point, side: float, pixels: NDArray[np.float32], color: str) -> None:
     """A square image with a frame."""
     x, y = at
     axes.imshow(pixels, extent=(x, x + side, y, y + side), aspect="auto", interpolation="nearest", zorder=2)
@@ -110,7 +111,7 @@ def image(axes: Axes, at: Point, side: float, pixels: np.ndarray, color: str) ->
     axes.add_patch(frame)
 
 
-def pair(axes: Axes, at: Point, side: float, both: np.ndarray, color: str) -> None:
+def pair(axes: Axes, at: Point, side: float, both: NDArray[np.float32], color: str) -> None:
     """The two images of a pair, side by side."""
     for i in (0, 1):
         image(axes, (at[0] + i * (side + 0.05), at[1]), side, both[i], color)
