@@ -7,7 +7,7 @@ import argparse
 
 import torch
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib.learn2learn import few_shot_accuracy
 from metatc2.data import load
 from metatc2.episodes import LabelledTasks
@@ -33,7 +33,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(arguments.seed)
         # The calibrator's own inner loop: three steps on the support's features, differentiated exactly.
         hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)
-        encoder = calibrated(encoder, Calibrator(32, 8, form="add", generator=generator), inner=hook)
+        encoder = calibrated(encoder, named_calibrator(32, 8, generator=generator), inner=hook)
     learner = ProtoNet(encoder)
 
     glyphs = load("glyphs")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metatc2.calibration import Calibrator, TaskCalibrator
+from metatc2.calibration import Calibrator, TaskCalibrator, named_calibrator
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config
 from metatc2.inner import (
@@ -86,7 +86,7 @@ def task_calibrator(config: Config, dim: int) -> TaskCalibrator:
 def shared_calibrator(config: Config, dim: int) -> Calibrator:
     """One calibrator for all tasks."""
     c, settled = config.calibration, config.calibration.settled("shared")
-    return Calibrator(
+    return named_calibrator(
         dim,
         c.factors or max(1, 3 * dim // 4),
         form=c.form,

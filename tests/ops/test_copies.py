@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
+from metatc2.calibration import TaskCalibrator, calibrated, named_calibrator
 from metatc2.data import ImageStore
 from metatc2.episodes import Episode, LabelledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
 from metatc2.errors import InputError
@@ -144,7 +144,7 @@ def test_adjoints_with_a_calibrated_encoder(adjoint: Adjoint, again: Copy) -> No
     loop = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 2, adjoint)
     network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 4, 3)
     if not isinstance(adjoint, Implicit | EvolutionStrategies):  # these take what they differentiate as arguments
-        network.encoder = calibrated(network.encoder, Calibrator(4, 2), inner=loop)
+        network.encoder = calibrated(network.encoder, named_calibrator(4, 2), inner=loop)
     assert_independent(MAML(network, loop), again, labelled_episode())
 
 
@@ -220,14 +220,14 @@ def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> Non
     else:
         inner = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
         make: Any = TC2 if kind == "shared" else LookAheadTC2
-        learner = make(encoder, loss, calibrator=Calibrator(4, 2), inner=inner, gamma=1.0, **parts)
+        learner = make(encoder, loss, calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0, **parts)
     assert_independent(learner, again, split_episode())
 
 
 @every_way_of_modules
 def test_calibrated_modules(again: Copy) -> None:
     loop = InnerLoop(inner_optimizer("adam", 0.1, clip=1.0), 2)
-    module = calibrated(Conv4(1, 4), Calibrator(4, 2), inner=loop)
+    module = calibrated(Conv4(1, 4), named_calibrator(4, 2), inner=loop)
     x = torch.rand(6, 1, 16, 16)
     module(x)  # with a loss that nobody has read
     made = again(module)
@@ -298,7 +298,7 @@ def _tensors(episode: Episode) -> list[Tensor]:
 def test_a_learner_keeps_no_graph_between_its_forward_and_the_end_of_the_step() -> None:
     inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
     make = partial(TC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
-    learner = make(objective=build_objective("simclr"), calibrator=Calibrator(4, 2), inner=inner, gamma=1.0)
+    learner = make(objective=build_objective("simclr"), calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0)
     learner(split_episode())
     assert learner._embeddings is not None
     assert learner._embeddings.projections.grad_fn is None

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, TaskCalibrator
+from metatc2.calibration import TaskCalibrator, named_calibrator
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
@@ -56,7 +56,7 @@ def learner(
     return TC2(
         **common,
         **options,
-        calibrator=Calibrator(8, 3, generator=generator),
+        calibrator=named_calibrator(8, 3, generator=generator),
         inner=InnerLoop(inner_optimizer("adam", 0.01), 2),
     )
 
