@@ -519,7 +519,7 @@ def together_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _gap_at(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("subject") == SUBJECT and row["level"] == "one-more")
+    return bool(row.get("subject") == SUBJECT and row.get("level") == "one-more")
 
 
 def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
