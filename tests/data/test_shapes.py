@@ -243,7 +243,7 @@ def test_as_a_source() -> None:
             "hue+size+x+y",
             "shapes:size+hue+x+y: 4096 classes for 20000 images leave under 10 a class; name fewer factors",
         ),
-        ("", "shapes:' lacks its labels; write shapes, or shapes:FACTORS"),
+        ("", "shapes:' lacks its factors; write shapes:FACTORS"),
     ],
 )
 def test_bad_labels(labels: str, sentence: str) -> None:
