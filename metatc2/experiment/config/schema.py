@@ -27,7 +27,7 @@ class DataConfig(Section):
     """What to learn from."""
 
     source: str = setting(
-        "glyphs", "glyphs, digits, shapes, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
+        "glyphs", "glyphs, digits, KIND:PATH (folder, npz, ...), a torchvision data set or what packages offer"
     )
     split: str = setting("meta-train", "which images of the source to learn from")
     image_size: int | None = setting(
@@ -124,7 +124,9 @@ class ViewsConfig(Section):
 class EncoderConfig(Section):
     """The network that is kept."""
 
-    name: Annotated[str, Names(ENCODERS)] = setting("conv4", "the encoder")
+    name: Annotated[str, Names(ENCODERS, also=("torchvision:NAME",))] = setting(
+        "conv4", "the encoder; torchvision:NAME is for weights of other programs"
+    )
     width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1, at_most=8192)
     one_a_kind: bool = setting(False, "an encoder for each kind of task, features concatenated: a control that is told")
 

@@ -55,6 +55,8 @@ class Bounds:
 class Names:
     """The texts that a key takes, as ``Annotated[str, Names(...)]``: what is registered, and words that mean something else.
 
+    A word of the latter may end in a place too, as ``torchvision:NAME`` does.
+
     >>> from metatc2.io.registries import REGULARIZERS
     >>> list(Names(REGULARIZERS, ("none",)))
     ['none', 'isotropy', 'sigreg', 'visreg']
@@ -67,8 +69,11 @@ class Names:
         return iter((*self.also, *self.registry))
 
     def __contains__(self, text: str) -> bool:
+        kind, colon, rest = text.partition(":")
+        if text in self.also or (colon and rest and any(name.startswith(f"{kind}:") for name in self.also)):
+            return True
         try:
-            return text in self.also or bool(self.registry.resolve(text))
+            return bool(self.registry.resolve(text))
         except InputError:
             return False
 
