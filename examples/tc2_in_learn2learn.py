@@ -13,7 +13,7 @@ from metatc2.contrib import require_learn2learn
 from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
 from metatc2.data import load
 from metatc2.episodes import LabelledTasks
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 from metatc2.transfer import mean_interval
 

@@ -14,7 +14,7 @@ from metatc2.data import load
 from metatc2.episodes import LabelledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import MAML
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import mean_interval

@@ -13,7 +13,7 @@ from metatc2.augment import Views
 from metatc2.calibration import calibrated, named_calibrator
 from metatc2.data import load
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.ops.functional import call
 from metatc2.transfer import evaluate, expand_targets
 

@@ -25,10 +25,11 @@ def learners() -> None:
     For example:
         metatc2 learners
     """
-    from metatc2.learners import LEARNERS
+    from metatc2.learners import LEARNERS, entry_of
 
     table = PlainTable(heading=False)
     table.add_row(bold("ssl"), "a self-supervised objective, calibrated or not (the default)", "see --objective")
-    for name, entry in LEARNERS.items():
+    for name in LEARNERS:
+        entry = entry_of(name)
         table.add_row(bold(name), entry.summary, entry.source)
     show(table)

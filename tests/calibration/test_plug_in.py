@@ -24,7 +24,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop
 from metatc2.learners import MAML, ProtoNet
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 DIM, FACTORS = 6, 3

@@ -21,7 +21,7 @@ from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 from metatc2.report.diagnosis_table import diagnosis_table

@@ -15,7 +15,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, LookAheadTC2, Outcome, SelfSupervised, TaskTC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, Embeddings, MoCo, Objective, SimCLR, nt_xent
 

@@ -36,8 +36,9 @@ from metatc2.learners import (
     Settings,
     TaskTC2,
     build_labelled,
+    entry_of,
 )
-from metatc2.learners.aggregation import AGGREGATORS
+from metatc2.learners.aggregators.registry import AGGREGATORS
 from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, build_objective
 from metatc2.objectives.regularizers import Isotropy
@@ -91,7 +92,7 @@ def grown(learner: Learner, episode: Any) -> int:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labelled_learners(name: str) -> None:
     torch.manual_seed(0)
-    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if LEARNERS[name].inner else None)
+    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if entry_of(name).inner else None)
     learner = build_labelled(name, body(), settings).double()
     episode = vectors(tasks=1)
     if name == "linear-probe":  # classes are found by the rows that samples come from

@@ -16,7 +16,7 @@ from metatc2.conditioning import TaskHeads, ToldSettings, build_told
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, MissingPackage
 from metatc2.learners import GradientSurgery, Learner, SelfSupervised, SeparateLearner, UncertaintyWeighting
-from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
+from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy

@@ -16,7 +16,7 @@ from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
 from metatc2.learners.self_supervised import pull
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy

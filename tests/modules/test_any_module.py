@@ -20,7 +20,7 @@ from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
 from metatc2.learners.meta_learner import LabelledLearner
-from metatc2.models.encoders import feature_dim
+from metatc2.models.encoding import feature_dim
 from metatc2.objectives import BYOL, SimCLR
 from metatc2.ops.functional import Functional, call
 from metatc2.transfer import Target, evaluate, extract

@@ -38,8 +38,8 @@ from metatc2.inner import (
     picklable,
 )
 from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, TaskTC2, build_labelled
-from metatc2.learners.registry import LEARNERS
-from metatc2.models.encoders import Conv4
+from metatc2.learners.registry import LEARNERS, entry_of
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
 from metatc2.objectives.regularizers import Isotropy
@@ -121,7 +121,7 @@ def assert_independent(learner: Learner, again: Copy, episode: Episode) -> None:
 @every_way_of_modules
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labelled_learners(name: str, again: Copy) -> None:
-    settings = Settings(dim=4, way=3, steps=1 if LEARNERS[name].inner else None, class_of=torch.arange(60) % 6)
+    settings = Settings(dim=4, way=3, steps=1 if entry_of(name).inner else None, class_of=torch.arange(60) % 6)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
     assert_independent(build_labelled(name, encoder, settings), again, labelled_episode())
 

@@ -18,7 +18,7 @@ from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, TaskTC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy, SIGReg
