@@ -49,7 +49,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "weights": ("weights", "sample", {"task": (f"{C}weights=task",)}),
     "placebo": ("placebo", "none", {v: (f"{C}control={v}",) for v in ("shuffle", "random-projection")}),
     "factors": ("factors K", "48", {v: (f"{C}factors={v}",) for v in ("4", "16", "32", "63")}),
-    # With γ = 0 and statistics of the episode the number of tasks acts on nothing: see `TC2`.
+    # With γ = 0 and statistics of the episode the number of tasks acts on nothing: see `SharedTC2`.
     "tasks": (
         "tasks M, statistics of each",
         "4, of the episode",

@@ -50,10 +50,10 @@ from metatc2.episodes import Episode, SplitBatch
 from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options, build_views
 from metatc2.experiment.config import Config
 from metatc2.inner import Params
-from metatc2.learners import TC2, SelfSupervised
+from metatc2.learners import SelfSupervised, SharedTC2
 from metatc2.models.features import extract
 from metatc2.report.text import NAMES
-from metatc2.training import EpisodicTrainer, TrainingDiverged
+from metatc2.training import Trainer, TrainingDiverged
 from metatc2.training.checkpoint import write_atomically
 from metatc2.transfer import Target, evaluate, mean_interval
 
@@ -152,12 +152,12 @@ def measure(learner: SelfSupervised, config: Config, store: ImageStore, episodes
         heads=judged.heads[:1],
     )
     found[OUTCOME] = next(row.mean for row in rows if row.features == "encoder")
-    if isinstance(learner, TC2):
+    if isinstance(learner, SharedTC2):
         found |= _factors(learner, features)
     return found
 
 
-def _factors(learner: TC2, features: Tensor) -> dict[str, float | None]:
+def _factors(learner: SharedTC2, features: Tensor) -> dict[str, float | None]:
     calibrator = learner.calibrator
     count = len(calibrator.average_factors)
     if not bool(calibrator.average_factors.any()):  # before the first step there are no averages for test time
@@ -179,7 +179,7 @@ def train(one: Cell, path: Path) -> str:
     assert isinstance(learner, SelfSupervised)  # what "ssl" builds
     episodes = evaluation_episodes(config, store, SPLIT)
     torch.manual_seed(config.trainer.seed)  # as in `metatc2.experiment.run.pretrain`
-    trainer = EpisodicTrainer(learner, build_sampler(config, store), build_trainer_options(config))
+    trainer = Trainer(learner, build_sampler(config, store), build_trainer_options(config))
     rows = []
     for share in SHARES:
         try:
@@ -187,7 +187,7 @@ def train(one: Cell, path: Path) -> str:
         except TrainingDiverged as error:
             return f"diverged: {error}"
         rows.append({"share": round(share, 4), "step": trainer.step, **measure(learner, config, store, episodes)})
-    if isinstance(learner, TC2):
+    if isinstance(learner, SharedTC2):
         rows[-1]["calibrated"] = conflict(*task_loss(learner), episodes)
     content = json.dumps({"identity": identity(config), "seconds": trainer.seconds, "rows": rows}, indent=1)
     write_atomically(path, content.encode())

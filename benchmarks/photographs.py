@@ -111,7 +111,7 @@ class Arm:
 ISOTROPY = "regularizer.name=isotropy"
 #: Searched on held-out training images beside the weight that is the regularizers' own, 0.03.
 WEIGHTS = ("0.1", "0.3", "1")
-TC2 = ("calibration.name=tc2", "calibration.weights=linear")
+CALIBRATED = ("calibration.name=tc2", "calibration.weights=linear")
 ARMS: dict[str, Arm] = {
     "plain": Arm(("calibration.name=none",)),
     "plain + isotropy": Arm(("calibration.name=none", ISOTROPY)),
@@ -126,13 +126,13 @@ ARMS: dict[str, Arm] = {
     },
     "tasks": Arm(("calibration.name=tasks",)),
     "tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY)),
-    "TC²": Arm(TC2),
-    "TC² + isotropy": Arm((*TC2, ISOTROPY)),
+    "TC²": Arm(CALIBRATED),
+    "TC² + isotropy": Arm((*CALIBRATED, ISOTROPY)),
     "views: plain": Arm(("calibration.name=none",), "views"),
     "views: tasks": Arm(("calibration.name=tasks",), "views"),
     "views: tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY), "views"),
-    "views: TC²": Arm(TC2, "views"),
-    "views: TC² + isotropy": Arm((*TC2, ISOTROPY), "views"),
+    "views: TC²": Arm(CALIBRATED, "views"),
+    "views: TC² + isotropy": Arm((*CALIBRATED, ISOTROPY), "views"),
     "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
 }
 #: Where training is dearer: the plain recipe, the strongest one beside it, and TC² in both kinds of tasks.

@@ -24,7 +24,7 @@ from common import environment, resident, write
 from metatc2.episodes import Episode, Samples
 from metatc2.experiment.build import build_learner, build_trainer_options
 from metatc2.experiment.config import Config, override
-from metatc2.training import EpisodicTrainer
+from metatc2.training import Trainer
 
 PLAIN = 0  # stands for the plain objective among the numbers of inner steps
 
@@ -48,7 +48,7 @@ CASES = (
 )
 
 
-def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -> EpisodicTrainer:
+def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -> Trainer:
     """A trainer for one side of the comparison; `PLAIN` inner steps is the plain objective, within each task as TC² has it."""
     config = override(
         Config(),
@@ -65,7 +65,7 @@ def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -
         ],
     )
     learner = build_learner(config, case.channels, case.image_size)
-    return EpisodicTrainer(learner, _NoSampler(), build_trainer_options(config))
+    return Trainer(learner, _NoSampler(), build_trainer_options(config))
 
 
 class _NoSampler:

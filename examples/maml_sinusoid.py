@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 from metatc2.episodes.sinusoid import SinusoidTasks, sinusoid
 from metatc2.inner import InnerLoop
 from metatc2.learners import MAML
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the dashes say the same.
 LINES = {
@@ -32,7 +32,7 @@ def train(inner_steps: int, steps: int, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1))
     options = TrainerOptions(steps=steps, lr=1e-3, weight_decay=0, warmup=0, accelerator="cpu")
-    EpisodicTrainer(learner(network, inner_steps), SinusoidTasks(tasks=25, seed=seed), options).fit()
+    Trainer(learner(network, inner_steps), SinusoidTasks(tasks=25, seed=seed), options).fit()
     return network
 
 

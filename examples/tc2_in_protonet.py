@@ -14,7 +14,7 @@ from metatc2.episodes import LabelledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import ProtoNet
 from metatc2.models.conv4 import Conv4
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from metatc2.transfer import mean_interval
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 
     glyphs = load("glyphs")
     tasks = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
-    EpisodicTrainer(learner, tasks, TrainerOptions(steps=arguments.steps, clip=10.0)).fit()
+    Trainer(learner, tasks, TrainerOptions(steps=arguments.steps, clip=10.0)).fit()
 
     greek = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
     accuracy, half = mean_interval(few_shot_accuracy(learner.eval(), greek, arguments.episodes))

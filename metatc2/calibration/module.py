@@ -96,7 +96,7 @@ class CalibratedModule(nn.Module):
         optimiser step, or older than the last 64.
 
         Its gradient reaches the parameters of the calibrator that the forward used, and what those were adapted from, but not
-        the encoder through the features of that forward (as in `metatc2.learners.TC2`).
+        the encoder through the features of that forward (as in `metatc2.learners.SharedTC2`).
 
         Args:
             latest: take that of the latest forward alone in any case, and forget the others.

@@ -20,7 +20,7 @@ from metatc2.experiment.run import compare, load_run
 from metatc2.experiment.trained_learner import trained_learner
 from metatc2.io.run_files import RESULTS
 from metatc2.io.terminal import Group, PlainTable
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder
@@ -123,7 +123,7 @@ class Demo:
         """Weights that tasks of fresh episodes choose under the first seed's TC², on combinations it has not seen."""
         run = load_run(self.paths["tc2", self.seeds[0]])
         learner = trained_learner(run)
-        assert isinstance(learner, TaskTC2)  # the demo trained it and has kept its checkpoint
+        assert isinstance(learner, TC2)  # the demo trained it and has kept its checkpoint
         fresh = override(
             run.config, ["data.split=meta-test", f"trainer.seed={run.config.trainer.seed + 1000}"], where="demo"
         )

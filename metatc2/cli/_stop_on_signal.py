@@ -16,7 +16,7 @@ _NOTES = {signal.SIGINT: "Ctrl-C again stops at once", signal.SIGTERM: "a second
 
 
 class StopOnSignal:
-    """Asks `EpisodicTrainer.fit` to stop after SIGINT or SIGTERM; to be used as a context manager around it.
+    """Asks `Trainer.fit` to stop after SIGINT or SIGTERM; to be used as a context manager around it.
 
     The first signal is a request once training has begun, that is once the object was called; before that, and the second
     time, it ends the process as it would without us. Handlers that were there before are put back at the end. Outside the

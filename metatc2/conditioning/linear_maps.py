@@ -16,7 +16,7 @@ from metatc2.episodes import TaskIdentity
 class LinearMaps(ToldProjector):
     """``z̃ = (c ⊙ 2σ(m_kind) + c B_kind) V``, c = z Vᵀ, then a projector for all: what TC²'s linear weights would be if told.
 
-    The control of `metatc2.learners.TaskTC2` with ``weights="linear"``: the same map, learned for each kind in place of being
+    The control of `metatc2.learners.TC2` with ``weights="linear"``: the same map, learned for each kind in place of being
     adapted on each task's support. m and B start at 0.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metatc2.episodes import Sampler
 from metatc2.errors import InputError
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.ops.module_state import evaluation_mode
 
 
@@ -66,7 +66,7 @@ class TaskChoices:
         return right / len(self.kinds)
 
 
-def task_choices(learner: TaskTC2, sampler: Sampler, episodes: int) -> TaskChoices:
+def task_choices(learner: TC2, sampler: Sampler, episodes: int) -> TaskChoices:
     """Let tasks of fresh episodes adapt their weights, in eval mode; the learner is left as it was.
 
     Args:

@@ -31,7 +31,7 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
     and standardisation stay within the task. Dropout is off.
 
     Args:
-        learner: `SelfSupervised`, `TaskTC2`, `TC2` or a kind of them. Its parameters, gradients, buffers and modes are left
+        learner: `SelfSupervised`, `TC2`, `SharedTC2` or a kind of them. Its parameters, gradients, buffers and modes are left
             alone.
         calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
         norm: what batch normalisation in the encoder normalises by: the task's own samples (``"batch"``), or the running
@@ -51,8 +51,8 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
     """
     if not isinstance(learner, SelfSupervised):
         raise InputError(
-            f"task conflict: {type(learner).__name__} has no self-supervised task loss; give SelfSupervised or TC2, or call "
-            "task_conflict with a loss of your own"
+            f"task conflict: {type(learner).__name__} has no self-supervised task loss; give SelfSupervised, TC2 or SharedTC2, "
+            "or call task_conflict with a loss of your own"
         )
     if norm not in get_args(Norm):
         raise InputError(f"task conflict: unknown norm {norm!r}; {nearest(norm, get_args(Norm))}")

@@ -1,1 +1,5 @@
 """Configurations and folders: from a task file to a run and its results."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

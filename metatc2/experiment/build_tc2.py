@@ -11,7 +11,7 @@ from metatc2.calibration import Calibrator, TaskCalibrator, named_calibrator
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config
 from metatc2.inner import ADJOINTS, InnerLoop, build_adjoint, inner_optimizer
-from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
+from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, SharedTC2
 from metatc2.objectives import Objective
 
 
@@ -36,7 +36,7 @@ def build_tc2(
         **{key: settled[key] for key in ("gamma", "standardise", "outer_on", "statistics", "lr")},
     }
     if c.adapt == "task":
-        return TaskTC2(encoder, objective, calibrator=task_calibrator(config, dim), **options)
+        return TC2(encoder, objective, calibrator=task_calibrator(config, dim), **options)
     if c.outer_on == "others":
         raise InputError(
             "calibration.outer_on = 'others' judges each task's own weights on the other tasks; with calibration.adapt = "
@@ -54,7 +54,7 @@ def build_tc2(
     }
     if c.look_ahead:
         return LookAheadTC2(encoder, objective, look_ahead_lr=c.look_ahead_lr, **options)
-    return TC2(encoder, objective, **options)
+    return SharedTC2(encoder, objective, **options)
 
 
 def task_calibrator(config: Config, dim: int) -> TaskCalibrator:

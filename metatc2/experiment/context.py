@@ -1,7 +1,7 @@
 """Features calibrated for what the user says is the same: weights adapted at test time on a few pairs of images.
 
 A few pairs as the context of a representation: compare ContextSSL (Gupta et al., arXiv 2405.18193), where a transformer reads
-them; here the weights of `TaskTC2` adapt on them as they do on the support set of a task (Guo et al., arXiv 2511.13787).
+them; here the weights of `TC2` adapt on them as they do on the support set of a task (Guo et al., arXiv 2511.13787).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.inner import Params
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.learners.base import full_precision
 from metatc2.ops.module_state import copied, evaluation_mode
 from metatc2.transfer import extract
@@ -49,7 +49,7 @@ class ContextEncoder(nn.Module):
         return calibrated[0, :, 0]
 
 
-def adapt_to_pairs(learner: TaskTC2, pairs: Pairs) -> ContextEncoder:
+def adapt_to_pairs(learner: TC2, pairs: Pairs) -> ContextEncoder:
     """Adapt the weights of a trained learner once on pairs, by its own inner loop: T steps at the learned rates.
 
     The pairs are the support set of one task, the two images of a pair two views of a sample. Encoder and heads are in eval
@@ -78,7 +78,7 @@ def adapt_to_pairs(learner: TaskTC2, pairs: Pairs) -> ContextEncoder:
     return ContextEncoder(copied(learner.encoder), copied(learner.calibrator), adapted).eval()
 
 
-def _check(learner: TaskTC2, pairs: Pairs) -> None:
+def _check(learner: TC2, pairs: Pairs) -> None:
     if learner.where != "backbone":
         raise InputError(
             f"{pairs.name}: weights that calibrate the projector's output (calibration.where = 'projector') do not reach the "

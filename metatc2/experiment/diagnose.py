@@ -11,7 +11,7 @@ from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.measure import Sources
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
@@ -46,7 +46,7 @@ def run(
     Args:
         path: run folder.
         on: ``SOURCE[:SPLIT]`` whose images are looked at; by default what the run was trained on.
-        against: further encoders (see `open_encoder`) to compare features with, on the same images; ``NAME@LAYER`` for an
+        against: further encoders (see `load_pretrained`) to compare features with, on the same images; ``NAME@LAYER`` for an
             inner stage.
         episodes, resplits, max_images, seed: see `metatc2.diagnostics.diagnose`.
 
@@ -65,7 +65,7 @@ def run(
     others = {}
     for name in against:
         path_or_name, at, layer = name.rpartition("@")
-        other = open_encoder(path_or_name if at else name, image_size=_size(name, found)).with_layer(
+        other = load_pretrained(path_or_name if at else name, image_size=_size(name, found)).with_layer(
             layer if at else OUTPUT
         )
         if (other.channels, other.image_size) != (found.channels, found.image_size):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metatc2.experiment.config import Config, read_config
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.measure import RESULTS, Sources, find_targets
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
@@ -23,7 +23,7 @@ def run(
     """LogME and H-score of encoders on targets, and by estimate and target their rank correlation with measured transfer.
 
     Args:
-        names: see `open_encoder`; results are looked for where the name is a run folder.
+        names: see `load_pretrained`; results are looked for where the name is a run folder.
         targets: ``SOURCE[:SPLIT]``; by default those of the first run's task, or where it names none what the run learned
             from.
         allow_seen: whether targets may hold classes of the pre-training images.
@@ -41,7 +41,7 @@ def run(
     found: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []
     for name in names:
-        encoder = open_encoder(name)
+        encoder = load_pretrained(name)
         for target in find_targets(encoder, wanted, sources, allow_seen=allow_seen):
             rows = target.store.rows(target.split)
             features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)

@@ -1,4 +1,4 @@
-"""`open_encoder`: any encoder by what a person types for it."""
+"""`load_pretrained`: any encoder by what a person types for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metatc2.experiment.zoo import ZOOS, from_zoo
 from metatc2.models.foreign_weights import TORCH_FILES
 
 
-def open_encoder(
+def load_pretrained(
     name: str,
     *,
     config: Path | None = None,
@@ -42,7 +42,7 @@ def open_encoder(
         InputError: if there is no such encoder, or its files do not belong together.
         MissingPackage: if timm or huggingface_hub is needed and not installed.
 
-    >>> open_encoder("torchvision:resnet18:random", image_size=32).channels
+    >>> load_pretrained("torchvision:resnet18:random", image_size=32).channels
     3
     """
     path = Path(name)

@@ -12,7 +12,7 @@ from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.experiment.context import adapt_to_pairs
 from metatc2.io.safetensors_file import tensors_sha256
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.models.stages import OUTPUT, AtStage, at_stage
 from metatc2.transfer import Adapts, SeenClasses
 
@@ -54,7 +54,7 @@ class Pretrained:
     seed: int = 0
     compute: Mapping[str, float] = field(default_factory=dict)
     layer: str = OUTPUT
-    adapts: TaskTC2 | None = None
+    adapts: TC2 | None = None
     context: Pairs | None = None
 
     @property

@@ -31,7 +31,7 @@ from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabelledLearner
-from metatc2.training import EpisodicTrainer
+from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED, Row, SeenClasses
@@ -121,7 +121,7 @@ def pretrain(
             checkpoint, which is started again.
         store: the data, where the caller has loaded it already.
         show: show live progress.
-        stop: asked before every step, see `EpisodicTrainer.fit`.
+        stop: asked before every step, see `Trainer.fit`.
 
     Raises:
         InputError: if the folder is in use or cannot be written, or the configuration cannot work.
@@ -155,7 +155,7 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
         path: run folder.
         steps: new length of the run; by default the one it has.
         show: show live progress.
-        stop: asked before every step, see `EpisodicTrainer.fit`.
+        stop: asked before every step, see `Trainer.fit`.
 
     Raises:
         InputError: if this is no run folder, the checkpoint is damaged or of another configuration, the data have changed,
@@ -245,9 +245,7 @@ def transfer(
     return measure(encoder, found, run.path, asked, fit=fit)
 
 
-def _trainer(
-    config: Config, folder: RunFolder, store: ImageStore | None, show: bool
-) -> tuple[EpisodicTrainer, ImageStore]:
+def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:
     if config.trainer.threads:
         check_threads(config.trainer.threads)
         torch.set_num_threads(config.trainer.threads)
@@ -257,7 +255,7 @@ def _trainer(
     # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)
-    return EpisodicTrainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
+    return Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
 
 
 def _about(config: Config, store: ImageStore) -> dict[str, str]:
@@ -266,7 +264,7 @@ def _about(config: Config, store: ImageStore) -> dict[str, str]:
 
 
 def _finish(
-    trainer: EpisodicTrainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
+    trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
 ) -> None:
     trainer.fit() if stop is None else trainer.fit(stop=stop)
     if trainer.step < config.trainer.steps:
@@ -281,7 +279,7 @@ def _finish(
             write_atomically(folder.path / name, content)
 
 
-def _encoded(trainer: EpisodicTrainer, config: Config, store: ImageStore) -> dict[str, bytes]:
+def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:
     """The files of a trained learner; the encoder comes last, since a folder that has it is a finished run."""
     exports = trainer.learner.exports()
     encoder = exports.pop("encoder")

@@ -9,7 +9,7 @@ from typing import Any
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, TransferConfig, merge, override, read_config
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.measure import Sources, find_targets, measure
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.transfer_offer import is_default
@@ -36,7 +36,7 @@ def run(
     """Measure an encoder; see ``metatc2 transfer --help``.
 
     Args:
-        name: see `open_encoder`.
+        name: see `load_pretrained`.
         changes: keys of ``[transfer]`` from the command line.
         assignments: ``transfer.KEY=VALUE``.
         layer, context, config, image_size, root, download, stream, workers, value_range, out: see the command.
@@ -44,7 +44,7 @@ def run(
     Raises:
         InputError: if anything is wrong; nothing is written then.
     """
-    encoder = open_encoder(
+    encoder = load_pretrained(
         name, config=Path(config) if config else None, image_size=image_size, download=download
     ).with_layer(layer)
     own = Path(name) / "config.toml"

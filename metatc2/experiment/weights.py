@@ -20,7 +20,7 @@ from metatc2.experiment.weights_header import Header
 from metatc2.experiment.zoo import from_zoo
 from metatc2.io.files import check_regular
 from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
-from metatc2.learners import TC2, LabelledLearner, TaskTC2
+from metatc2.learners import TC2, LabelledLearner, SharedTC2
 from metatc2.models.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 
@@ -79,9 +79,9 @@ def encoder_from(
     calibrated, adapts, learners = None, None, {}
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size, encoder)
-        if isinstance(built, TaskTC2):
-            adapts = _adapting(built, _read_beside(calibrator, header), calibrator, where)
         if isinstance(built, TC2):
+            adapts = _adapting(built, _read_beside(calibrator, header), calibrator, where)
+        if isinstance(built, SharedTC2):
             _load_state(built.calibrator, _read_beside(calibrator, header), calibrator, where)
             calibrated = CalibratedEncoder(
                 encoder,
@@ -110,7 +110,7 @@ def encoder_from(
     )
 
 
-def _adapting(learner: TaskTC2, tensors: dict[str, Tensor], file: Path, where: Path) -> TaskTC2 | None:
+def _adapting(learner: TC2, tensors: dict[str, Tensor], file: Path, where: Path) -> TC2 | None:
     """The learner as it was trained, but for a momentum branch, which is that of the last step's encoder and projector.
 
     None where the file holds the calibrator alone, as the first versions wrote it.

@@ -19,8 +19,8 @@ from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.separate import SeparateLearner
 from metatc2.learners.settings import Entry, Settings
+from metatc2.learners.shared_tc2 import SharedTC2
 from metatc2.learners.surgery import GradientSurgery
-from metatc2.learners.task_tc2 import TaskTC2
 from metatc2.learners.tc2 import TC2
 from metatc2.learners.tc2_look_ahead import LookAheadTC2
 from metatc2.learners.uncertainty import UncertaintyWeighting
@@ -50,7 +50,7 @@ __all__ = [
     "SelfSupervised",
     "SeparateLearner",
     "Settings",
-    "TaskTC2",
+    "SharedTC2",
     "UncertaintyWeighting",
     "build_labelled",
     "entry_of",

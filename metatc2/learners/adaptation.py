@@ -1,4 +1,4 @@
-"""What a trained `TaskTC2` needs beside its encoder to adapt weights to new samples, as one module to save and load."""
+"""What a trained `TC2` needs beside its encoder to adapt weights to new samples, as one module to save and load."""
 
 from __future__ import annotations
 

@@ -1,55 +1,50 @@
-"""TC² with one calibrator that all tasks share: adapt it in an inner loop, step the encoder through it."""
+"""TC² whose weights each task adapts on its own support; no task is told what it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrated, Calibrator, hoyer, reconstruction_ratio
+from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
+from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branches, SelfSupervised, Statistics, Where, pull
+from metatc2.learners.self_supervised import SelfSupervised, Statistics, Where, is_told
 from metatc2.objectives import Embeddings, Objective
-from metatc2.objectives.regularizers import Regularizer, isotropy
-from metatc2.ops.replacing import replaced
+from metatc2.objectives.regularizers import Regularizer
 
-OuterOn = Literal["whole", "query"]
+JudgedOn = Literal["whole", "query", "others"]
+SILENT = 1e-9  # of a gradient of the gates: the objective does not speak
 
 
 class TC2(SelfSupervised):
-    """Task conflict calibration (Guo et al., arXiv 2511.13787), bi-level; shapes and defaults are our reading.
+    """Task conflict calibration with per-task adaptation (Guo et al., arXiv 2511.13787; our reading).
 
-    Inner loop: ω' = T steps on ``L_tc2(support) + γ L_ssl(calibrated support)`` from ω, the calibrator's parameters.
-    Outer loop: θ, encoder and heads, steps on ``L_ssl(z̃ under ω')`` through the inner loop; ω steps on the same plus
-    ``L_tc2(ω)``. The encoder runs once; the inner loop works on its features. A regularizer sees the codes ``z Vᵀ`` of the
-    adapted factors, which no gradient of it reaches.
-
-    By its defaults the cut into tasks only decides which images are support: the calibration losses are means over samples,
-    factors are pooled over the episode, and the objective judges the episode as a whole. Tasks act on more where γ > 0, where
-    `statistics` is ``"task"``, and where the calibrator's weights are of order ``"task"``.
+    Inner loop, all tasks at once: from a shared start, T steps of each task i on ``γ L_ssl(support_i calibrated) + λ_s L_w``
+    for its own weights m_i, with learned rates. Outer loop: encoder, heads, factors V, the start and the rates step on
+    ``mean_i L_ssl(task i under m_i)`` through the inner loop, plus what V answers for. The factors are shared, so tasks that
+    disagree keep different factors of one representation in place of throwing away whatever any of them throws away.
 
     Args:
-        encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
-        calibrator: factor and weight networks.
-        inner: how ω adapts; its `steps` (T) may be 0.
-        gamma: γ, weight of the objective in the inner loss, where the running average of its `pull` divides it.
-        blend: final value of the blend a.
-        blend_warmup: share of all steps in which a grows from 0.
-        standardise: standardise z over the episode.
+        encoder, objective, projector, predictor, where, momentum, standardise: as in `SelfSupervised`.
+        calibrator: factors and weights.
+        inner: how the weights adapt, at rate 1 (the learned rates multiply it); its steps T may be 0.
+        gamma: γ.
+        outer_on: the outer loss judges the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
+            the ``"others"`` under its weights (transferability as the paper words it).
+        statistics: the outer loss takes its negatives and batch statistics from each ``"task"`` or the whole ``"episode"``.
         regularizer, weight: as in `SelfSupervised`.
-        outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
-        statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
-            one task is held against all others, or stays within each ``"task"``. The inner loop's always do.
-        lr: Adam learning rate of ω.
+        lr: Adam's learning rate of the start and the rates.
 
     Raises:
         InputError: if a name is unknown.
     """
+
+    sensitivity: Tensor
 
     def __init__(
         self,
@@ -57,20 +52,18 @@ class TC2(SelfSupervised):
         objective: Objective,
         *,
         projector: nn.Module,
-        calibrator: Calibrator,
+        calibrator: TaskCalibrator,
         inner: InnerLoop,
         predictor: nn.Module | None = None,
-        gamma: float = 0.0,
-        blend: float = 1.0,
-        blend_warmup: float = 0.1,
-        standardise: bool = True,
+        gamma: float = 1.0,
+        standardise: bool = False,
         where: Where = "backbone",
-        outer_on: OuterOn = "whole",
-        statistics: Statistics = "episode",
+        outer_on: JudgedOn = "whole",
+        statistics: Statistics = "task",
         momentum: float = 0.99,
         regularizer: Regularizer | None = None,
         weight: float | None = None,
-        lr: float = 1e-3,
+        lr: float = 2e-2,
     ) -> None:
         super().__init__(
             encoder,
@@ -84,142 +77,148 @@ class TC2(SelfSupervised):
             regularizer=regularizer,
             weight=weight,
         )
-        if outer_on not in get_args(OuterOn):
-            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
+        if is_told(projector):
+            raise InputError(
+                f"TC² is told nothing, and {type(projector).__name__} is told what each task is; use a Projector, or the "
+                "control SelfSupervised(..., per_task=True)"
+            )
         if statistics not in get_args(Statistics):
             raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
-        self.calibrator, self.inner = calibrator, inner
-        self.gamma, self.final_blend, self.blend_warmup = gamma, blend, blend_warmup
-        self.outer_on, self.statistics, self.calibrator_lr = outer_on, statistics, lr
-        self.blend, self.progress = blend, 0.0
-        self._seen: tuple[Tensor, Tensor] | None = None
+        if outer_on not in get_args(JudgedOn):
+            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(JudgedOn))}")
+        self.calibrator, self.inner, self.gamma = calibrator, inner, gamma
+        self.outer_on, self.statistics = outer_on, statistics
+        self.calibrator_lr = lr
+        # Of the first episode, kept from then on: a start of the rates that fits the objective, which they go on from.
+        self.register_buffer("sensitivity", torch.zeros(()))
 
     def forward(self, episode: Episode) -> Outcome:
         """Outer loss of an episode, differentiable through the inner loop."""
         branches = self.branches(episode)
         support = episode.support.index.shape[1]
-        omega = self.omega()
-        self.objective.check(support if self.gamma and self.inner.steps else branches.online.shape[1])
-        target = branches.target if branches.target is None else branches.target[:, :support]
-        with full_precision(branches.online):
-            adapted = self.adapt(omega, branches.online[:, :support], target)
-            return self.outcome(adapted, omega, branches, support if self.outer_on == "query" else 0)
+        z, target = branches.online, branches.target
+        if self.inner.steps:
+            self.objective.check(support)
+        if self.outer_on != "whole":
+            self.objective.check(z.shape[1] - support)
+        if self.outer_on == "others" and len(z) < 2:
+            raise InputError("TC² judged on the other tasks' queries needs 2 tasks an episode or more, found 1")
+        with full_precision(z):
+            adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
+            ssl = self._judged_loss(z, target, adapted, support)
+            own = self.calibrator.loss(z)
+            loss = self.regularised(ssl + own, ssl, z)
+        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
+        return Outcome(loss, metrics, branches.raw.detach())
 
-    def omega(self) -> Params:
-        """Parameters of the calibrator by name."""
-        return dict(self.calibrator.named_parameters())
-
-    def adapt(self, omega: Params, z: Tensor, target: Tensor | None) -> Params:
-        """ω' from ω by the inner loop.
+    def adapt(self, z: Tensor, target: Tensor | None = None) -> Params:
+        """Weights of every task after its inner loop, by name with a leading axis of tasks.
 
         Args:
-            omega: parameters of the calibrator.
             z: support side of the representation, ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
         """
-        if not omega:
-            return omega
+        start = self.calibrator.start(len(z))
+        if not self.inner.steps:
+            return start
+        unit = self._unit(start, z, target)
 
-        def loss(parameters: Params) -> Tensor:
-            calibrated = self.calibrate(parameters, z)
-            value = self.calibrator.loss(z, calibrated)
-            if self.gamma:
-                objective = self.objective(self._heads(parameters, calibrated, target))
-                value = value + self.gamma * objective / (self.scale + (self.scale == 0))
-            return value
+        def loss(weights: Params) -> Tensor:
+            return self._support_losses(weights, z, target).sum() / unit
 
-        return self.inner(loss, omega)
+        return self.inner(loss, start, rates=self.calibrator.rates)
 
-    def outcome(self, adapted: Params, omega: Params, branches: Branches, start: int) -> Outcome:
-        """Outer loss: the objective under ω' on the samples from `start` on, ``L_tc2(ω)``, and the regularizer of all codes."""
-        z, target = branches.online, branches.target
-        calibrated = self.calibrate(adapted, z)
-        judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
-        target = target if target is None else target[:, start:]
-        embeddings = self._heads(adapted, judged, target, merged=self.statistics == "episode")
-        ssl = self.objective(embeddings)
-        own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
-        # Without their graphs: these could not be copied, and would outlive the step.
-        self._embeddings = embeddings.detach()
-        self._seen = branches.raw.detach(), calibrated.factors.detach()
-        loss = ssl + own
-        if self.weight or self.gamma:
-            self._pull = pull(ssl, judged.features)
-        if self.weight:
-            loss = loss + self.regularize(z @ calibrated.factors.detach().mT)
-        metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
-        return Outcome(loss, metrics, branches.raw.detach())
-
-    def calibrate(self, parameters: Params, z: Tensor, factors: Tensor | None = None) -> Calibrated:
-        """The calibrator under the given parameters, at the present blend."""
-        with replaced(self.calibrator, parameters):
-            result: Calibrated = self.calibrator(z, self.blend, factors)
-        return result
+    def calibrate(self, z: Tensor, adapted: Params) -> Tensor:
+        """z̃, see `TaskCalibrator`."""
+        calibrated: Tensor = self.calibrator(z, adapted)
+        return calibrated
 
     def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """z̃ under the present ω, without inner steps; momentum targets are calibrated by the same factors."""
-        made = self.calibrate(self.omega(), z)
+        """z̃ under the weights that each task adapts on these very samples."""
+        adapted = self.adapt(z, target)
         if target is not None:
             with torch.no_grad():
-                target = self.calibrate(self.omega(), target, made.factors).features
-        return made.features, target
-
-    def begin_step(self, step: int, steps: int) -> None:
-        """The blend a grows linearly over the first steps."""
-        super().begin_step(step, steps)
-        self.progress = step / steps
-        rise = self.blend_warmup * steps
-        self.blend = self.final_blend * (min(1.0, step / rise) if rise else 1.0)
-
-    def end_step(self) -> None:
-        """Move the averages of the calibrator too."""
-        super().end_step()
-        if self._seen is not None:
-            self.calibrator.track(*self._seen)
-            self._seen = None
+                target = self.calibrate(target, adapted)
+        return self.calibrate(z, adapted), target
 
     def groups(self) -> list[ParameterGroup]:
-        """Encoder and heads under the trainer's optimiser; ω under its own Adam."""
-        omega = list(self.calibrator.parameters())
-        own = {id(p) for p in omega}
-        theta = [p for p in self.parameters() if p.requires_grad and id(p) not in own]
-        groups = [ParameterGroup("encoder", theta)]
-        return [*groups, ParameterGroup("calibrator", omega, lr=self.calibrator_lr)] if omega else groups
+        """Encoder and heads; V, under the same optimiser but clipped by itself; start and rates under an Adam of their own."""
+        basis = self.calibrator.basis
+        own = {id(p): p for p in self.calibrator.parameters()}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+        small = [p for p in own.values() if p is not basis]
+        return [
+            ParameterGroup("encoder", rest),
+            ParameterGroup("factors", [basis]),
+            ParameterGroup("weights", small, lr=self.calibrator_lr),
+        ]
 
-    def alarms(self, metrics: Mapping[str, float]) -> dict[str, str]:
-        """Factors that explain less than half of the representation calibrate nothing."""
-        if metrics["unexplained"] > 0.5 and self.progress >= 0.25:  # before that they are still being found
-            share = f"{metrics['unexplained']:.0%}"
-            return {
-                "unexplained": f"the factors leave {share} of the representation unexplained (alarm above 50%); more "
-                "calibration.factors, a smaller calibration.sparsity or more steps may help"
-            }
-        return {}
+    def adaptation(self) -> Adaptation:
+        """What adapting to new samples takes beside the encoder; its parts are the learner's own."""
+        return Adaptation(
+            calibrator=self.calibrator,
+            projector=self.projector,
+            predictor=self.predictor,
+            objective=self.objective,
+            sensitivity=self.sensitivity,
+        )
 
     def exports(self) -> dict[str, nn.Module]:
-        """The encoder, and the calibrator where it works on the encoder's output."""
-        return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
+        """The encoder, and what adapts where that works on the encoder's output."""
+        return super().exports() | ({"calibrator": self.adaptation()} if self.where == "backbone" else {})
 
-    def _heads(
-        self, parameters: Params, calibrated: Calibrated, target: Tensor | None, *, merged: bool = False
-    ) -> Embeddings:
-        features = calibrated.features
+    def _support_losses(self, weights: Params, z: Tensor, target: Tensor | None) -> Tensor:
+        losses = self.gamma * self.objective.per_task(self._embedded(z, target, weights))
+        return losses + self.calibrator.sparsity(weights) if self.calibrator.lambda_sparsity else losses
+
+    def _embedded(self, z: Tensor, target: Tensor | None, weights: Params, *, merged: bool = False) -> Embeddings:
+        """Heads on each task's samples under its weights."""
+        features = self.calibrate(z, weights)
         if target is not None:
-            with torch.no_grad():  # momentum targets are calibrated by the same factors
-                target = self.calibrate(parameters, target, calibrated.factors).features
+            with torch.no_grad():  # momentum targets are weighed alike
+                target = self.calibrate(target, weights)
         if merged:
-            features = features.flatten(0, 1).unsqueeze(0)
-            target = target if target is None else target.flatten(0, 1).unsqueeze(0)
+            features = features.flatten(0, 1)[None]
+            target = target if target is None else target.flatten(0, 1)[None]
         return self.embed(features, target)
 
+    def _judged_loss(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
+        start = support if self.outer_on == "query" else 0
+        own_target = None if target is None else target[:, start:]
+        embeddings = self._embedded(z[:, start:], own_target, adapted, merged=self.statistics == "episode")
+        self._embeddings = embeddings.detach()
+        loss: Tensor = self.objective(embeddings)
+        if self.outer_on == "others":
+            query, query_target = z[:, support:], None if target is None else target[:, support:]
+            far = []
+            for shift in range(1, len(z)):
+                rolled = {name: p.roll(shift, 0) for name, p in adapted.items()}
+                far.append(self.objective(self._embedded(query, query_target, rolled)))
+            loss = loss + torch.stack(far).mean()
+        return loss
 
-@torch.no_grad()
-def watch(z: Tensor, calibrated: Calibrated) -> dict[str, Tensor]:
-    """Is calibration healthy: unexplained variance, Hoyer sparsity, isotropy, share of small weights."""
-    size = calibrated.weights.abs()
-    return {
-        "unexplained": reconstruction_ratio(z, calibrated.weights, calibrated.factors),
-        "hoyer": hoyer(calibrated.weights),
-        "isotropy": isotropy(z, calibrated.factors),
-        "small_weights": (size < 0.05 * size.amax(-1, keepdim=True)).float().mean(),
-    }
+    def _unit(self, start: Params, z: Tensor, target: Tensor | None) -> Tensor:
+        """Root mean square of the first inner gradient of the gates in the first episode: the unit of all inner losses.
+
+        Rates are then in units of the gates whatever the objective.
+        """
+        if bool(self.sensitivity):
+            return self.sensitivity
+        still = {name: p.detach().requires_grad_() for name, p in start.items()}
+        with torch.enable_grad():
+            value = self._support_losses(still, z.detach(), target).sum()
+        (gradient,) = torch.autograd.grad(value, [still["gates"]])
+        unit = gradient.square().mean().sqrt()
+        if not bool(unit > SILENT):  # a queue that is empty, γ = 0: nothing to adapt on yet, and no unit to keep
+            return torch.ones_like(unit)
+        if self.training:
+            self.sensitivity.copy_(unit)
+        return unit
+
+    def _watched(self, adapted: Params) -> dict[str, Tensor]:
+        weights = 2 * adapted["gates"].detach().sigmoid()
+        return {
+            "weight_spread": weights.std(0).mean() if len(weights) > 1 else weights.new_zeros(()),
+            "small_weights": (weights < 0.2).float().mean(),
+            "rate": self.calibrator.log_rate.detach().exp().mean(),
+        }

@@ -13,20 +13,20 @@ from metatc2.inner import InnerLoop, Params, inner_optimizer
 from metatc2.inner.solver import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
-from metatc2.learners.tc2 import TC2
+from metatc2.learners.shared_tc2 import SharedTC2
 from metatc2.ops.functional import call
 
 
-class LookAheadTC2(TC2):
+class LookAheadTC2(SharedTC2):
     """TC² whose ω is judged by transfer between tasks, the scheme of the sibling papers; several times the cost.
 
     For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, judged by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
-    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `TC2` without inner steps.
+    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `SharedTC2` without inner steps.
 
     Args:
-        *args: as in `TC2`.
+        *args: as in `SharedTC2`.
         look_ahead_lr: α.
-        **options: as in `TC2`; `inner` gives the adjoint of the step that looks ahead.
+        **options: as in `SharedTC2`; `inner` gives the adjoint of the step that looks ahead.
     """
 
     def __init__(self, *args: Any, look_ahead_lr: float = 0.05, **options: Any) -> None:

@@ -3,14 +3,14 @@
 from metatc2.training.optimizers import outer_optimizer, without_decay
 from metatc2.training.options import TrainerOptions
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer, HealthWarning, Record, TrainingDiverged
+from metatc2.training.trainer import HealthWarning, Record, Trainer, TrainingDiverged
 
 __all__ = [
-    "EpisodicTrainer",
     "HealthWarning",
     "Record",
     "RunFolder",
     "State",
+    "Trainer",
     "TrainerOptions",
     "TrainingDiverged",
     "outer_optimizer",

@@ -29,5 +29,5 @@ def plain(about: dict[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(about))
     except (TypeError, ValueError) as error:
-        raise InputError(f"EpisodicTrainer: about must hold texts and numbers ({error})") from error
+        raise InputError(f"Trainer: about must hold texts and numbers ({error})") from error
     return plain

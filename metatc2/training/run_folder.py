@@ -46,7 +46,7 @@ class State(Enum):
 
     NEW = "nothing there"
     FOREIGN = "files that are not of a run"
-    TRAINER = "written by EpisodicTrainer: records or checkpoints and no config.toml"
+    TRAINER = "written by Trainer: records or checkpoints and no config.toml"
     BEGUN = "a run that was cut before its first checkpoint"
     CUT = "a run that was cut after a checkpoint"
     FINISHED = "a run with its encoder"
@@ -171,7 +171,7 @@ class RunFolder:
         if state is State.FOREIGN:
             raise InputError(f"{self.path} exists already and holds files that are not of a run; move them, {other}")
         if state is State.TRAINER:
-            raise InputError(f"{self.path} exists already and was written by EpisodicTrainer; move it, {other}")
+            raise InputError(f"{self.path} exists already and was written by Trainer; move it, {other}")
         if state is State.CUT:
             raise InputError(
                 f"{self.path} exists already; continue it with `{command('pretrain', '--resume', self.path)}`, {other}"
@@ -229,7 +229,7 @@ class RunFolder:
             )
 
     def require_behind(self, step: int) -> None:
-        """Refuse to train from a step where another training has left a later checkpoint; for `EpisodicTrainer`.
+        """Refuse to train from a step where another training has left a later checkpoint; for `Trainer`.
 
         Raises:
             InputError: if there is one.
@@ -237,7 +237,7 @@ class RunFolder:
         if self.latest is not None and step_of(self.latest) > step:
             raise InputError(
                 f"{self.path} holds a run at step {step_of(self.latest)}, and this trainer is at step {step}; continue it with "
-                "EpisodicTrainer.resume(), or name another folder with run="
+                "Trainer.resume(), or name another folder with run="
             )
 
     @property
@@ -280,8 +280,8 @@ class RunFolder:
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
             return (
-                f"{self.path} is not a run folder of metatc2 pretrain: EpisodicTrainer wrote it (it has no {CONFIG}), and "
-                "your own code knows its learner; continue it there with EpisodicTrainer(..., run=...).resume(), or read the "
+                f"{self.path} is not a run folder of metatc2 pretrain: Trainer wrote it (it has no {CONFIG}), and "
+                "your own code knows its learner; continue it there with Trainer(..., run=...).resume(), or read the "
                 f'weights with metatc2.training.checkpoint.load_checkpoint(Path("{latest}"))[1]["learner"]'
             )
         return (

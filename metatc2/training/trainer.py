@@ -1,4 +1,4 @@
-"""`EpisodicTrainer`: the outer loop for any learner on any sampler."""
+"""`Trainer`: the outer loop for any learner on any sampler."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class HealthWarning(UserWarning):
     """A run goes on but something is wrong: embeddings collapse, or a learner raises an alarm."""
 
 
-class EpisodicTrainer:
+class Trainer:
     """Train any `Learner` on any sampler of episodes.
 
     Args:
@@ -141,7 +141,7 @@ class EpisodicTrainer:
             InputError: if the trainer has no run folder.
         """
         if self.run is None:
-            raise InputError("EpisodicTrainer.save: there is no run folder; pass run=PATH to the trainer")
+            raise InputError("Trainer.save: there is no run folder; pass run=PATH to the trainer")
         assert self.folder is not None  # there is a run
         with self._owned():
             self.folder.require_there()
@@ -158,12 +158,12 @@ class EpisodicTrainer:
                 are then as they were.
         """
         if self.folder is None:
-            raise InputError("EpisodicTrainer.resume: there is no run folder; pass run=PATH to the trainer")
+            raise InputError("Trainer.resume: there is no run folder; pass run=PATH to the trainer")
         with self._owned():
             found = self.folder.latest
             if found is None:
                 raise InputError(
-                    f"no checkpoint in {self.folder.checkpoints}; begin at the first step: EpisodicTrainer.fit() without "
+                    f"no checkpoint in {self.folder.checkpoints}; begin at the first step: Trainer.fit() without "
                     "resume()"
                 )
             step, state, about = load_checkpoint(found)

@@ -12,7 +12,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.config import override, read_task
 from metatc2.experiment.run import load_run
 from metatc2.learners import LEARNERS
-from metatc2.training import EpisodicTrainer
+from metatc2.training import Trainer
 
 from ..command_line import call
 
@@ -52,14 +52,14 @@ def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pyte
     settings = [*SMALL, "learner.name=maml++", "trainer.steps=4", "episode.replacement=false"]
     config = override(read_task("digits"), settings)
     one = runs.pretrain(config, tmp_path / "whole")
-    fit = EpisodicTrainer.fit
+    fit = Trainer.fit
 
-    def cut(self: EpisodicTrainer, until: int | None = None) -> None:
+    def cut(self: Trainer, until: int | None = None) -> None:
         fit(self, 2)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpisodicTrainer, "fit", cut)
+        patch.setattr(Trainer, "fit", cut)
         with pytest.raises(KeyboardInterrupt):
             runs.pretrain(config, tmp_path / "cut")
     two = runs.resume(tmp_path / "cut")

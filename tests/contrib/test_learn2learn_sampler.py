@@ -17,7 +17,7 @@ from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import MAML
 from metatc2.models.heads import Classifier
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 
 CLASSES, SAMPLES = 8, 6
 
@@ -169,11 +169,11 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
-    def trainer(folder: str) -> EpisodicTrainer:
+    def trainer(folder: str) -> Trainer:
         learner = MAML(network(), InnerLoop(inner_optimizer("sgd", 0.1), steps=2))
         sampler = TasksetSampler(taskset(num_tasks=7), shot=2, query=3, tasks=2)
         options = TrainerOptions(steps=6, lr=0.01, checkpoint_every=3, accelerator="cpu")
-        return EpisodicTrainer(learner, sampler, options, run=tmp_path / folder)
+        return Trainer(learner, sampler, options, run=tmp_path / folder)
 
     whole = trainer("whole")
     whole.fit()
@@ -190,7 +190,7 @@ def test_the_trainer_learns_from_learn2learns_tasks(seed_offset: int) -> None:
     learner = MAML(network(seed_offset), InnerLoop(inner_optimizer("sgd", 0.3), steps=3))
     sampler = TasksetSampler(taskset(), shot=2, query=3, tasks=8, seed=seed_offset)
     options = TrainerOptions(steps=120, lr=0.03, log_every=1, accelerator="cpu")
-    history = EpisodicTrainer(learner, sampler, options).fit()
+    history = Trainer(learner, sampler, options).fit()
     accuracy = [record["accuracy"] for record in history]
     assert sum(accuracy[-10:]) / 10 > sum(accuracy[:10]) / 10 + 0.2
 

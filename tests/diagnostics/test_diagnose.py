@@ -20,7 +20,7 @@ from metatc2.diagnostics import Diagnosis, alignment, diagnose, linear_cka, rank
 from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import TC2
+from metatc2.learners import SharedTC2
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
@@ -35,14 +35,14 @@ def noise(n: int = 60, classes: int = 6) -> ImageStore:
     return ImageStore("noise", images, rows % classes, splits={"half": rows[n // 2 :], "one": rows[:1]})
 
 
-def fresh(seed: int = 0) -> TC2:
+def fresh(seed: int = 0) -> SharedTC2:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder, projector = Conv4(channels=1, width=8), Projector(8, 16, 12)
     calibrator = named_calibrator(8, 3, generator=torch.Generator().manual_seed(1))
     calibrator.track(torch.rand(50, 8, generator=torch.Generator().manual_seed(2)), torch.eye(3, 8))
     inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
-    return TC2(encoder, SimCLR(), projector=projector, calibrator=calibrator, inner=inner)
+    return SharedTC2(encoder, SimCLR(), projector=projector, calibrator=calibrator, inner=inner)
 
 
 def whole(store: ImageStore, **options: Any) -> Diagnosis:

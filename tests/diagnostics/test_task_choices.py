@@ -14,16 +14,16 @@ from metatc2.diagnostics import TaskChoices, task_choices
 from metatc2.episodes import FactorTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 
 
-def learner() -> TaskTC2:
+def learner() -> TC2:
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return TaskTC2(
+        return TC2(
             nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6), nn.BatchNorm1d(6)),
             SimCLR(),
             projector=Projector(6, 8, 4),

@@ -14,7 +14,7 @@ from metatc2.diagnostics import task_gradients, task_loss, transfer_gains
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import TC2, Learner, LookAheadTC2, Outcome, SelfSupervised, TaskTC2
+from metatc2.learners import TC2, Learner, LookAheadTC2, Outcome, SelfSupervised, SharedTC2
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, Embeddings, MoCo, Objective, SimCLR, nt_xent
@@ -36,10 +36,10 @@ def learner(objective: Objective, kind: type[SelfSupervised] = SelfSupervised, *
         torch.manual_seed(0)
         encoder, projector = Conv4(channels=1, width=8), Projector(8, 16, 12)
         predictor = Predictor(12, 16) if objective.predictor else None
-    if issubclass(kind, TC2):
+    if issubclass(kind, SharedTC2):
         options["calibrator"] = named_calibrator(8, 3, generator=torch.Generator().manual_seed(1))
         options["inner"] = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
-    if issubclass(kind, TaskTC2):
+    if issubclass(kind, TC2):
         options["calibrator"] = TaskCalibrator(8, 3, generator=torch.Generator().manual_seed(1))
         options["inner"] = InnerLoop(inner_optimizer("sgd", 1.0), 1)
     return kind(encoder, objective, projector=projector, predictor=predictor, **options)
@@ -114,7 +114,7 @@ def test_running_statistics_make_it_a_function_of_each_image() -> None:
     assert (by_batch(params, task) - loss(params, task)).abs() > 1e-5
 
 
-@pytest.mark.parametrize("kind", [SelfSupervised, TaskTC2, TC2])
+@pytest.mark.parametrize("kind", [SelfSupervised, TC2, SharedTC2])
 @pytest.mark.parametrize("objective", [SimCLR, BYOL, MoCo])
 def test_nothing_in_the_learner_changes(objective: type[Objective], kind: type[SelfSupervised]) -> None:
     made = trained(objective(), kind)

@@ -12,7 +12,7 @@ from metatc2.errors import InputError
 from metatc2.experiment.build import build_fresh_encoder, build_learner, build_sampler, build_views
 from metatc2.experiment.config import Config, override, read_task
 from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
-from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
+from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, SharedTC2
 from metatc2.models.heads import TaskNorm
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy, isotropy
@@ -67,8 +67,8 @@ def test_every_calibration_has_its_learner() -> None:
     assert all(type(learner) is SelfSupervised for learner in made)
     assert [learner.per_task for learner in made] == [False, False, True]
     assert [learner.standardise for learner in made] == [False, True, False]
-    assert type(build_learner(config(*TASK), 1, 28)) is TaskTC2
-    assert type(build_learner(config(*SHARED), 1, 28)) is TC2
+    assert type(build_learner(config(*TASK), 1, 28)) is TC2
+    assert type(build_learner(config(*SHARED), 1, 28)) is SharedTC2
     assert type(build_learner(config(*SHARED, "calibration.look_ahead=true"), 1, 28)) is LookAheadTC2
 
 
@@ -92,7 +92,7 @@ def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_na
 def test_adjoint_of_the_calibration_by_name(tc2: tuple[str, ...]) -> None:
     def adjoint(*assignments: str) -> Adjoint:
         learner = build_learner(config(*tc2, *assignments), 1, 28)
-        assert isinstance(learner, (TC2, TaskTC2))
+        assert isinstance(learner, (SharedTC2, TC2))
         return learner.inner.adjoint
 
     assert adjoint() == Unroll()
@@ -126,7 +126,7 @@ def test_isotropy_from_configuration_to_loss() -> None:
 
 def test_settings_of_the_outer_loss_reach_tc2() -> None:
     usual = build_learner(config(*SHARED), 1, 28)
-    assert isinstance(usual, TC2)
+    assert isinstance(usual, SharedTC2)
     assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (0.0, "episode", "whole", True)
     assert (usual.calibrator.compose, usual.calibrator_lr) == (add, 1e-3)
     chosen = [
@@ -136,21 +136,21 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
         "calibration.lr=0.5",
     ]
     made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardise=false", *chosen), 1, 28)
-    assert isinstance(made, TC2)
+    assert isinstance(made, SharedTC2)
     assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "task", "query", False)
     assert (made.calibrator.compose, made.calibrator_lr) == (gate, 0.5)
 
 
 def test_settings_of_the_outer_loss_reach_tc2_whose_tasks_adapt() -> None:
     usual = build_learner(config(*TASK), 1, 28)
-    assert isinstance(usual, TaskTC2)
+    assert isinstance(usual, TC2)
     assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (1.0, "task", "whole", False)
     assert (usual.calibrator.weights, usual.calibrator_lr) == ("linear", 2e-2)
     assert usual.calibrator.log_rate.exp().tolist() == pytest.approx([1.0] * 18)
     chosen = ["gamma=0.5", "statistics=episode", "outer_on=others", "standardise=true", "lr=0.5", "inner_lr=0.2"]
     weighed = ["weights=sample", "sparsity=0.1", "orthogonality=0.2", "reconstruction=0.3"]
     made = build_learner(config(*TASK, *(f"calibration.{word}" for word in (*chosen, *weighed))), 1, 28)
-    assert isinstance(made, TaskTC2)
+    assert isinstance(made, TC2)
     assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "episode", "others", True)
     calibrator = made.calibrator
     assert (calibrator.weights, made.calibrator_lr) == ("sample", 0.5)
@@ -174,10 +174,10 @@ def test_factors_are_three_quarters_of_the_width_unless_set(
     tc2: tuple[str, ...], assignments: tuple[str, ...], factors: int, dim: int
 ) -> None:
     learner = build_learner(config(*tc2, *assignments), 1, 28)
-    if isinstance(learner, TaskTC2):
+    if isinstance(learner, TC2):
         shape = learner.calibrator.factors().shape
     else:  # in a learner on labelled tasks it sits on the encoder, and is always shared
-        calibrator = learner.calibrator if isinstance(learner, TC2) else learner.network.calibrator
+        calibrator = learner.calibrator if isinstance(learner, SharedTC2) else learner.network.calibrator
         shape = calibrator.average_factors.shape
     assert shape == (factors, dim)
 

@@ -23,7 +23,7 @@ from metatc2.experiment.hub import from_pretrained
 from metatc2.experiment.run import load_run, transfer
 from metatc2.experiment.trained_learner import trained_learner
 from metatc2.inner import InnerLoop
-from metatc2.learners import TaskTC2
+from metatc2.learners import TC2
 from metatc2.learners.self_supervised import average
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import build_objective
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("pairs") / "same", digit_pairs())
 
 
-def learner(objective: str = "simclr", *, weights: str = "task", encoder: nn.Module | None = None) -> TaskTC2:
+def learner(objective: str = "simclr", *, weights: str = "task", encoder: nn.Module | None = None) -> TC2:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = build_objective(objective)
@@ -81,7 +81,7 @@ def learner(objective: str = "simclr", *, weights: str = "task", encoder: nn.Mod
         with torch.no_grad():  # off the start, where everything is symmetric
             calibrator.gates += 0.3 * torch.randn(K)
             usual[1].running_mean.add_(torch.rand(6))
-        return TaskTC2(
+        return TC2(
             usual if encoder is None else encoder,
             made,
             projector=Projector(DIM, 6, 5),
@@ -146,7 +146,7 @@ def test_what_pairs_share_weighs_more_and_what_they_do_not_less(shared: int) -> 
     calibrator = TaskCalibrator(3, 2, rate=0.5)
     with torch.no_grad():
         calibrator.basis.copy_(torch.eye(3)[:2])
-    model = TaskTC2(
+    model = TC2(
         TwoFactors(),
         build_objective("simclr"),
         projector=nn.Identity(),
@@ -212,7 +212,7 @@ def test_a_loaded_run_adapts_as_the_learner_that_was_trained(
     assert call("export", str(path), str(tmp_path / "hub")) == 0
     found = load_run(path)
     trained = trained_learner(found)
-    assert isinstance(trained, TaskTC2)
+    assert isinstance(trained, TC2)
     assert trained.sensitivity > 0
     if trained.objective.momentum:  # a file holds none: the online branch stands for it
         for target, online in (("target_encoder", "encoder"), ("target_projector", "projector")):
@@ -233,7 +233,7 @@ def test_a_loaded_run_adapts_as_the_learner_that_was_trained(
 def test_a_file_of_the_first_versions_still_gives_its_encoder(run: Path, folder: Path, tmp_path: Path) -> None:
     path = pretrained(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TaskTC2, "adaptation", lambda self: self.calibrator)
+        patch.setattr(TC2, "adaptation", lambda self: self.calibrator)
         old = pretrained(tmp_path / "old")
     assert (load_run(path).encoder_sha256, load_run(path).pretrained.adapts is None) == (
         load_run(old).encoder_sha256,

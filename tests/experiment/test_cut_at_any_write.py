@@ -17,7 +17,7 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
 from metatc2.learners import Learner, Outcome
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
 
@@ -92,9 +92,9 @@ class Numbers:
         self.generator.set_state(state["generator"])
 
 
-def trainer(path: Path) -> EpisodicTrainer:
+def trainer(path: Path) -> Trainer:
     options = TrainerOptions(steps=3, checkpoint_every=1, log_every=1, accelerator="cpu")
-    return EpisodicTrainer(Walk(), Numbers(), options, run=path)
+    return Trainer(Walk(), Numbers(), options, run=path)
 
 
 def test_a_trainer_cut_anywhere_goes_on_to_the_same_bits(tmp_path: Path, life: Life) -> None:

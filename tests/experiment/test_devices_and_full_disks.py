@@ -20,7 +20,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.config import read_task
 from metatc2.experiment.diagnose import run as diagnose
 from metatc2.experiment.hub import save_pretrained
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.io.files import fill_folder, read_file, write_atomically, write_folder_atomically, writing
 from metatc2.io.folder_lock import FolderLock
 from metatc2.io.reading import read_json
@@ -69,8 +69,8 @@ def test_every_reader_of_a_named_file_refuses_a_pipe(tmp_path: Path) -> None:
         "a.json": read_json,
         "a.npz": lambda p: load(f"npz:{p}"),
         "a.png": lambda p: read_image(p, 8),
-        "a.safetensors": lambda p: open_encoder(str(p)),
-        "a.pth": lambda p: open_encoder(str(p)),
+        "a.safetensors": lambda p: load_pretrained(str(p)),
+        "a.pth": lambda p: load_pretrained(str(p)),
         "any": read_file,
     }.items():
         assert "is a device or pipe; name a file" in refused(read, pipe(tmp_path / name)), name

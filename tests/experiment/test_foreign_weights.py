@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.models.foreign_weights import ForeignWeights
 from metatc2.models.registry import build_encoder
 
@@ -105,7 +105,7 @@ def test_every_wrapping_gives_the_network_itself(theirs: nn.Module, tmp_path: Pa
     wrap, said = WRAPPINGS[wrapping]
     torch.save(wrap(theirs.state_dict()), tmp_path / "w.pth")
     with pytest.warns(ForeignWeights, match=said) as caught:
-        found = open_encoder(str(tmp_path / "w.pth"), config=configured(tmp_path))
+        found = load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path))
     assert len(str(caught[0].message)) < 400 + len(str(tmp_path))
     with torch.no_grad():
         torch.testing.assert_close(theirs.fc(found.encoder(IMAGES)), theirs((IMAGES - MEAN) / STD))  # type: ignore[operator]
@@ -115,7 +115,7 @@ def test_every_wrapping_gives_the_network_itself(theirs: nn.Module, tmp_path: Pa
 def test_own_encoders_take_them_too_and_say_how_images_are_normalized(theirs: nn.Module, tmp_path: Path) -> None:
     save_file(prefixed(theirs.state_dict(), "module.encoder_q.", "module.queue"), tmp_path / "w.safetensors")
     with pytest.warns(ForeignWeights, match=r"'module.encoder_q.' .*1 other .*normalized \(x - 0.5\) / 0.25"):
-        found = open_encoder(str(tmp_path / "w.safetensors"), config=configured(tmp_path, "resnet18"))
+        found = load_pretrained(str(tmp_path / "w.safetensors"), config=configured(tmp_path, "resnet18"))
     with torch.no_grad():
         torch.testing.assert_close(theirs.fc(found.encoder(IMAGES)), theirs((IMAGES - 0.5) / 0.25))  # type: ignore[operator]
 
@@ -124,7 +124,7 @@ def test_timm_takes_them_too(theirs: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     torch.save({"model": prefixed(theirs.state_dict(), "visual.")}, tmp_path / "w.pt")
     with pytest.warns(ForeignWeights, match=r"under 'model.visual.'"):
-        found = open_encoder(str(tmp_path / "w.pt"), config=configured(tmp_path, "timm:resnet18"))
+        found = load_pretrained(str(tmp_path / "w.pt"), config=configured(tmp_path, "timm:resnet18"))
     with torch.no_grad():
         torch.testing.assert_close(theirs.fc(found.encoder(IMAGES)), theirs((IMAGES - 0.5) / 0.25))  # type: ignore[operator]
 
@@ -134,7 +134,7 @@ def test_what_fits_as_it_is_says_nothing(tmp_path: Path) -> None:
     torch.save(encoder.state_dict(), tmp_path / "w.pth")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = open_encoder(str(tmp_path / "w.pth"), config=configured(tmp_path, "conv4", 32))
+        found = load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, "conv4", 32))
     assert all(
         torch.equal(a, b)
         for a, b in zip(encoder.state_dict().values(), found.encoder.state_dict().values(), strict=True)
@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_said_shortly_with_what_would(
 ) -> None:
     torch.save({"state_dict": prefixed(theirs.state_dict(), "module.encoder_q.")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=said) as caught:
-        open_encoder(str(tmp_path / "w.pth"), config=configured(tmp_path, name, size))
+        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, name, size))
     message = str(caught.value)
     assert "it fits encoder.name = 'torchvision:resnet18' (or 'resnet18' with data.image_size above 64)" in message
     assert len(message) < 500 + 2 * len(str(tmp_path))
@@ -166,7 +166,7 @@ def test_a_small_stem_is_recognized(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"it fits encoder.name = 'resnet18' with data.image_size up to 64 and data.channels = 1"
     ):
-        open_encoder(str(tmp_path / "w.pth"), config=configured(tmp_path, "resnet18", 72))
+        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, "resnet18", 72))
 
 
 class Harmful:
@@ -184,7 +184,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(pickle.dumps(Harmful(tmp_path / "ran")))
     for file in ("w.pth", "x.pth"):
         with pytest.raises(InputError, match="that is not done.*only if you trust whoever made the file"):
-            open_encoder(str(tmp_path / file), config=configured(tmp_path))
+            load_pretrained(str(tmp_path / file), config=configured(tmp_path))
     assert not (tmp_path / "ran").exists()
 
 
@@ -200,27 +200,27 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
 def test_files_without_weights(tmp_path: Path, content: Any, said: str) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(InputError, match=said):
-        open_encoder(str(tmp_path / "w.pt"), config=configured(tmp_path))
+        load_pretrained(str(tmp_path / "w.pt"), config=configured(tmp_path))
 
 
 @pytest.mark.parametrize("raw", [b"", b"text", b"PK\x03\x04", b"\x80\x02}."])
 def test_damaged_files(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "w.ckpt").write_bytes(raw)
     with pytest.raises(InputError, match=r"w.ckpt (is damaged|holds|does not fit)"):
-        open_encoder(str(tmp_path / "w.ckpt"), config=configured(tmp_path))
+        load_pretrained(str(tmp_path / "w.ckpt"), config=configured(tmp_path))
     with pytest.raises(InputError, match="no such file"):
-        open_encoder(str(tmp_path / "none.pth"), config=configured(tmp_path))
+        load_pretrained(str(tmp_path / "none.pth"), config=configured(tmp_path))
     with pytest.raises(InputError, match="no configuration"):
-        open_encoder(str(tmp_path / "w.ckpt"))
+        load_pretrained(str(tmp_path / "w.ckpt"))
 
 
 def test_a_file_with_another_ending_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"")
     with pytest.raises(InputError, match=r"weights is a file, and weights end in .safetensors, .pth"):
-        open_encoder(str(tmp_path / "weights"))
+        load_pretrained(str(tmp_path / "weights"))
 
 
 def test_torchvision_names_take_color_alone(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="takes data.channels = 3 and no encoder.width"):
-        open_encoder(str(tmp_path / "w.pth"), config=configured(tmp_path, channels=1))
+        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, channels=1))

@@ -22,7 +22,7 @@ from metatc2.experiment.config import Config
 from metatc2.experiment.measure import read_identity
 from metatc2.experiment.weights_header import Header, encode_module
 from metatc2.report.conflict_file import read_conflict
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder
@@ -112,7 +112,7 @@ def right_or_refused(read: Callable[[], Any], right: Callable[[Any], bool], what
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=8, checkpoint_every=8), run=tmp_path).fit()
+    Trainer(Walk(), Numbers(), TrainerOptions(steps=8, checkpoint_every=8), run=tmp_path).fit()
     return tmp_path / "checkpoint" / "step-00000008"
 
 
@@ -142,7 +142,7 @@ def test_checkpoints_without_a_checksum_of_their_facts_are_read_and_never_end_in
     facts = json.loads(file.read_bytes())
     del facts["facts_sha256"]
     file.write_bytes(encoded(facts))
-    trainer = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=8), run=checkpoint.parents[1])
+    trainer = Trainer(Walk(), Numbers(), TrainerOptions(steps=8), run=checkpoint.parents[1])
     assert trainer.resume() == 8
     file.write_bytes(encoded({**facts, "step": 2}))
     with pytest.raises(InputError, match="says step 2"):

@@ -18,7 +18,7 @@ from metatc2.cli._worker_pool import Stopped
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
-from metatc2.training import EpisodicTrainer
+from metatc2.training import Trainer
 from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
@@ -93,14 +93,14 @@ def test_what_ctrl_c_leaves_fits_the_command(
 def test_a_run_folder_that_is_deleted_meanwhile_is_gone(
     log_every: int, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, step = tmp_path / "run", EpisodicTrainer.train_step
+    path, step = tmp_path / "run", Trainer.train_step
 
-    def deleting(self: EpisodicTrainer, at: int, episode: Any) -> Any:
+    def deleting(self: Trainer, at: int, episode: Any) -> Any:
         if at == 1:
             shutil.rmtree(path)
         return step(self, at, episode)
 
-    monkeypatch.setattr(EpisodicTrainer, "train_step", deleting)
+    monkeypatch.setattr(Trainer, "train_step", deleting)
     with pytest.raises(InputError, match=r"run is gone: the folder was moved or deleted"):
         runs.pretrain(config, path)
     assert not path.exists()

@@ -17,7 +17,7 @@ from metatc2.data import load
 from metatc2.errors import InputError
 from metatc2.experiment.config import TransferConfig
 from metatc2.experiment.hub import from_pretrained, save_pretrained
-from metatc2.experiment.load import open_encoder
+from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.measure import measure
 from metatc2.experiment.run import load_run
 from metatc2.io.safetensors_file import tensors_sha256
@@ -59,7 +59,7 @@ def test_an_exported_folder_is_the_run(run: Path, tmp_path: Path) -> None:
         "config.json",
         "model.safetensors",
     ]
-    ours, theirs = open_encoder(str(run)), open_encoder(str(folder))
+    ours, theirs = load_pretrained(str(run)), load_pretrained(str(folder))
     images = torch.rand(3, 1, 28, 28)
     same(ours.encoder, theirs.encoder, images)
     same(ours.features("calibrated"), theirs.features("calibrated"), images)
@@ -109,19 +109,19 @@ def test_weights_with_a_configuration(tmp_path: Path) -> None:
     encoder = build_encoder("conv4", channels=3, image_size=32, width=8).eval()
     save_file(encoder.state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"no configuration .*config.toml; name one with --config"):
-        open_encoder(str(tmp_path / "w.safetensors"))
+        load_pretrained(str(tmp_path / "w.safetensors"))
     (tmp_path / "config.toml").write_text(ENCODER_TOML)
-    found = open_encoder(str(tmp_path / "w.safetensors"))
+    found = load_pretrained(str(tmp_path / "w.safetensors"))
     same(found.encoder, encoder, torch.rand(2, 3, 32, 32))
     assert (found.channels, found.image_size) == (3, 32)
 
     other = tmp_path / "other.toml"
     other.write_text(ENCODER_TOML.replace("8", "16"))
     with pytest.raises(InputError, match=r"w.safetensors does not fit the encoder that .*other.toml names"):
-        open_encoder(str(tmp_path / "w.safetensors"), config=other)
+        load_pretrained(str(tmp_path / "w.safetensors"), config=other)
     other.write_text('[encoder]\nname = "conv4"\n')
     with pytest.raises(InputError, match="does not say what images"):
-        open_encoder(str(tmp_path / "w.safetensors"), config=other)
+        load_pretrained(str(tmp_path / "w.safetensors"), config=other)
 
 
 def test_a_layer_is_recorded(run: Path, tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_torchvision_with_weights_that_are_here(hub: Path) -> None:
     theirs = torchvision.models.resnet18(weights=None)
     with pytest.raises(InputError, match="its weights are not on this machine"):
-        open_encoder("torchvision:resnet18")
+        load_pretrained("torchvision:resnet18")
     torch.save(theirs.state_dict(), hub / "resnet18-f37072fd.pth")
-    found = open_encoder("torchvision:resnet18", image_size=64)
+    found = load_pretrained("torchvision:resnet18", image_size=64)
     assert (found.channels, found.image_size, found.source) == (3, 64, "imagenet")
     assert found.seen is not None
     assert "goldfish" in found.seen.names
@@ -153,12 +153,12 @@ def test_torchvision_with_weights_that_are_here(hub: Path) -> None:
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     logits = theirs.eval()((images - mean) / std)
     torch.testing.assert_close(theirs.fc(found.encoder(images)), logits)
-    assert open_encoder("torchvision:resnet18:random", image_size=64).seen is None
+    assert load_pretrained("torchvision:resnet18:random", image_size=64).seen is None
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "alexnet", "efficientnet_b0", "swin_t"])
 def test_torchvision_families_lose_their_classifier(name: str) -> None:
-    found = open_encoder(f"torchvision:{name}:random")
+    found = load_pretrained(f"torchvision:{name}:random")
     with torch.no_grad():
         assert found.encoder(torch.rand(1, 3, found.image_size, found.image_size)).ndim == 2
 
@@ -168,11 +168,11 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     with pytest.raises(InputError, match=r"timm:resnet10t: its weights are not on this machine"):
-        open_encoder("timm:resnet10t")
+        load_pretrained("timm:resnet10t")
     theirs = timm.create_model("resnet10t", pretrained=False)
     save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "model.safetensors"))
-    found = open_encoder("timm:resnet10t", image_size=64)
+    found = load_pretrained("timm:resnet10t", image_size=64)
     images = torch.rand(2, 3, 64, 64)
     mean, std = (torch.tensor(theirs.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
     logits = theirs.eval()((images - mean) / std)
@@ -193,7 +193,7 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_names_that_are_none(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_encoder(name)
+        load_pretrained(name)
 
 
 def test_damaged_folders(run: Path, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_damaged_folders(run: Path, tmp_path: Path) -> None:
 
 
 def test_images_of_another_size_are_refused(run: Path, tmp_path: Path) -> None:
-    encoder = open_encoder(str(run))
+    encoder = load_pretrained(str(run))
     targets = expand_targets(load("digits", image_size=32, channels=1), "meta-test", seen=encoder.seen)
     with pytest.raises(InputError, match=r"images are 1 × 32 × 32 and .* takes 1 × 28 × 28; load the target with"):
         measure(encoder, targets, tmp_path / "out", TransferConfig())
@@ -264,8 +264,8 @@ def test_a_results_folder_belongs_to_one_encoder_and_can_be_compared(run: Path, 
 
 def test_flags_that_do_not_apply_are_refused(run: Path) -> None:
     with pytest.raises(InputError, match="image_size is for torchvision and timm"):
-        open_encoder(str(run), image_size=64)
+        load_pretrained(str(run), image_size=64)
     with pytest.raises(InputError, match=r"goes with FILE.safetensors alone"):
-        open_encoder(str(run), config=Path("x.toml"))
+        load_pretrained(str(run), config=Path("x.toml"))
     with pytest.raises(InputError, match="image_size must be at least 1"):
-        open_encoder("torchvision:resnet18:random", image_size=0)
+        load_pretrained("torchvision:resnet18:random", image_size=0)

@@ -25,7 +25,7 @@ from metatc2.experiment.config import Config, override, read_config, write_confi
 from metatc2.experiment.diagnose import run as diagnose
 from metatc2.io.files import check_writable, remove_leftovers, write_atomically
 from metatc2.io.folder_lock import FolderLock, Unlocked
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.metrics_file import OddRecords
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import FeaturesNotKept
@@ -45,7 +45,7 @@ def refused(act: Any, *arguments: Any, **options: Any) -> str:
 
 
 def own(path: Path) -> None:
-    EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2, checkpoint_every=1), run=path).fit()
+    Trainer(Walk(), Numbers(), TrainerOptions(steps=2, checkpoint_every=1), run=path).fit()
 
 
 def test_states_follow_from_what_lies_there(run: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_no_run_is_begun_over_files_of_another_kind(run: Path, config: Config, t
     (tmp_path / "file").write_text("words")
     before = sorted(tmp_path.rglob("*"))
     assert "files that are not of a run" in refused(runs.pretrain, config, tmp_path / "mine")
-    assert "written by EpisodicTrainer" in refused(runs.pretrain, config, tmp_path / "own")
+    assert "written by Trainer" in refused(runs.pretrain, config, tmp_path / "own")
     assert "is a file" in refused(runs.pretrain, config, tmp_path / "file")
     assert "not a folder" in refused(runs.pretrain, config, tmp_path / "file" / "below")
     assert "shorter name" in refused(runs.pretrain, config, tmp_path / ("long" * 100))
@@ -88,10 +88,10 @@ def test_what_is_said_of_a_trainers_folder_can_be_followed(tmp_path: Path, confi
     own(path)
     for act in (runs.load_run, runs.resume, diagnose, lambda p: compare([p, p])):
         said = refused(act, path)
-        assert "EpisodicTrainer wrote it" in said
+        assert "Trainer wrote it" in said
         assert f"metatc2 pretrain TASK --run {path}" not in said
     # As it says: resume it in one's own code, and read the weights.
-    again = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=path)
+    again = Trainer(Walk(), Numbers(), TrainerOptions(steps=2), run=path)
     assert again.resume() == 2
     scope: dict[str, Any] = {}
     exec(f"from pathlib import Path; import metatc2.training.checkpoint; w = {said.rpartition('with ')[2]}", scope)
@@ -119,7 +119,7 @@ def test_a_second_process_is_kept_out_and_told_of_the_first(run: Path, config: C
         for act in (lambda: runs.resume(run), lambda: runs.pretrain(config, run), lambda: runs.load_run(run)):
             assert f"in use: process {os.getpid()} trains in it" in refused(act)
         # The library too, which has no configuration.
-        assert "in use" in refused(EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=9), run=run).fit)
+        assert "in use" in refused(Trainer(Walk(), Numbers(), TrainerOptions(steps=9), run=run).fit)
     assert sorted(run.rglob("*")) == before  # the lock is away again
 
 

@@ -16,7 +16,7 @@ from metatc2.cli._stop_on_signal import StopOnSignal
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, fingerprint, method_key, override, write_config
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
@@ -58,7 +58,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bits(config: Config, tm
 
 
 def test_a_trainer_without_a_folder_stops_too() -> None:
-    trainer = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=5))
+    trainer = Trainer(Walk(), Numbers(), TrainerOptions(steps=5))
     trainer.fit(stop=after(2))
     assert trainer.step == 2
     trainer.fit()
@@ -76,9 +76,9 @@ def test_a_signal_checkpoints_first(
 ) -> None:
     """Sent to this process in the midst of the second step."""
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    step = EpisodicTrainer.train_step
+    step = Trainer.train_step
 
-    def signalled(self: EpisodicTrainer, at: int, episode: Any) -> Any:
+    def signalled(self: Trainer, at: int, episode: Any) -> Any:
         if at == 1:
             os.kill(os.getpid(), number)
         return step(self, at, episode)
@@ -91,7 +91,7 @@ def test_a_signal_checkpoints_first(
     )
     words = ["pretrain", str(tmp_path / "task.toml"), "--run", str(path), "--set", "trainer.checkpoint_every=100"]
     with monkeypatch.context() as patch:
-        patch.setattr(EpisodicTrainer, "train_step", signalled)
+        patch.setattr(Trainer, "train_step", signalled)
         assert call(*words) == status
     said = capfd.readouterr().err
     assert "stopping after this step" in said
@@ -177,9 +177,9 @@ def test_a_run_is_not_made_shorter(config: Config, tmp_path: Path) -> None:
 
 
 def test_a_second_training_in_one_folder_is_refused(tmp_path: Path) -> None:
-    EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path).fit()
+    Trainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path).fit()
     with pytest.raises(InputError, match="holds a run at step 2, and this trainer is at step 0"):
-        EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path).fit()
+        Trainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path).fit()
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_learner_as_it_was(tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_learner_as_it_was(tmp_path: P
             super().__init__()
             self.a, self.w = self.w, torch.nn.Parameter(torch.ones(4))
 
-    made = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
+    made = Trainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
     made.fit()
-    again = EpisodicTrainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
+    again = Trainer(Walk(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
     assert again.resume() == 2  # a tuple comes back as a list
-    other = EpisodicTrainer(Wider(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
+    other = Trainer(Wider(), Numbers(), TrainerOptions(steps=2), run=tmp_path, about={"tuple": (1, 2)})
     before = {name: tensor.clone() for name, tensor in other.learner.state_dict().items()}
     with pytest.raises(InputError, match="does not fit this learner") as caught:
         other.resume()

@@ -34,7 +34,7 @@ from metatc2.learners import (
     LookAheadTC2,
     SelfSupervised,
     Settings,
-    TaskTC2,
+    SharedTC2,
     build_labelled,
     entry_of,
 )
@@ -135,9 +135,9 @@ def test_gradient_surgery(name: str) -> None:
     assert grown(ssl(GradientSurgery, "byol", aggregator=name), pairs()) == 0
 
 
-@pytest.mark.parametrize("kind", [TC2, LookAheadTC2])
+@pytest.mark.parametrize("kind", [SharedTC2, LookAheadTC2])
 @pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first order"])
-def test_tc2(kind: type[TC2], adjoint: str) -> None:
+def test_tc2(kind: type[SharedTC2], adjoint: str) -> None:
     torch.manual_seed(0)
     inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
     learner = ssl(kind, "byol", calibrator=named_calibrator(4, 2), inner=inner, gamma=0.5)
@@ -149,7 +149,7 @@ def test_tc2(kind: type[TC2], adjoint: str) -> None:
 def test_tc2_whose_tasks_adapt(weights: Any, adjoint: str) -> None:
     torch.manual_seed(0)
     inner = InnerLoop(torchopt.sgd(1.0), steps=2, adjoint=ADJOINTS[adjoint])
-    learner = ssl(TaskTC2, "byol", calibrator=TaskCalibrator(4, 2, weights=weights), inner=inner, outer_on="others")
+    learner = ssl(TC2, "byol", calibrator=TaskCalibrator(4, 2, weights=weights), inner=inner, outer_on="others")
     assert grown(learner, pairs()) == 0
 
 

@@ -20,7 +20,7 @@ from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
 torchjd = pytest.importorskip("torchjd")
@@ -242,7 +242,7 @@ def test_trains(name: str) -> None:
 
     torch.manual_seed(0)
     options = TrainerOptions(steps=12, lr=0.02, log_every=1, accelerator="cpu")
-    history = EpisodicTrainer(surgery(name), Same(), options).fit()
+    history = Trainer(surgery(name), Same(), options).fit()
     assert history[-1]["ssl"] < history[0]["ssl"] - 0.05
 
 

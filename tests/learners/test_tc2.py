@@ -1,482 +1,298 @@
-"""TC² with one calibrator for all: identity with the baseline, one encoder pass a step, exact gradients, every switch."""
+"""TC² with weights of each task's own: restated task by task, differentiated exactly, and told nothing."""
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+import torchopt
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrated, Calibrator, PooledFactors, SampleWeights, named_calibrator
-from metatc2.episodes import Episode, Samples
+from metatc2.calibration import TaskCalibrator
+from metatc2.conditioning import TaskHeads
+from metatc2.episodes import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
-from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
-from metatc2.learners.self_supervised import pull
-from metatc2.models.conv4 import Conv4
+from metatc2.inner import FirstOrder, InnerLoop, Unroll
+from metatc2.learners import TC2
 from metatc2.models.heads import Predictor, Projector
-from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
-from metatc2.objectives.regularizers import Isotropy
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.objectives import build_objective, nt_xent
 
-# A few steps on noise: embeddings and factors are not healthy, and need not be.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+TASKS, PAIRS, SUPPORT, IN, DIM, K = 3, 6, 3, 5, 4, 3
 
 
-def episode(tasks: int = 2, samples: int = 8, seed: int = 0) -> Episode:
-    g = torch.Generator().manual_seed(seed)
-    images = torch.rand(tasks, samples, 2, 1, 16, 16, generator=g)
-    index = torch.arange(tasks * samples).view(tasks, samples)
-    half = samples // 2
-    return Episode(
-        Samples(images[:, :half], None, None, index[:, :half]), Samples(images[:, half:], None, None, index[:, half:])
-    )
+def episode(seed: int = 0, dtype: torch.dtype = torch.float64) -> Episode:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(TASKS, PAIRS, 2, IN, generator=generator, dtype=dtype)
+    whole = Samples(x, None, None, torch.zeros(TASKS, PAIRS, dtype=torch.int64))
+    return Episode(whole.map(lambda t: t[:, :SUPPORT]), whole.map(lambda t: t[:, SUPPORT:]))
 
 
-class Episodes:
-    """A sampler of a user: new random images every step."""
-
-    def __init__(self, tasks: int) -> None:
-        self.tasks, self.step = tasks, 0
-
-    def sample(self) -> Episode:
-        self.step += 1
-        return episode(self.tasks, seed=self.step)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
-
-
-def isotropy(weight: float) -> dict[str, Any]:
-    """Arguments of a learner that is asked for isotropy."""
-    return {"regularizer": Isotropy(), "weight": weight}
-
-
-def parts(objective: Objective, dim: int = 8, seed: int = 0) -> dict[str, Any]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return {
-            "encoder": Conv4(channels=1, width=dim),
-            "objective": objective,
-            "projector": Projector(dim, 16, 12),
-            "predictor": Predictor(12, 16) if objective.predictor else None,
-        }
-
-
-def tc2(
-    objective: Objective | None = None,
-    steps: int = 2,
-    kind: type[TC2] = TC2,
-    adjoint: Any = None,
-    seed: int = 0,
-    **options: Any,
+def learner(
+    objective: str = "simclr", *, steps: int = 3, weights: str = "task", seed: int = 0, **options: object
 ) -> TC2:
-    names = ("form", "factor_network", "weights", "control")
-    calibrator = {k: options.pop(k) for k in names if k in options}
-    dim = 12 if options.get("where") == "projector" else 8
-    return kind(
-        **parts(objective or SimCLR(), seed=seed),
-        calibrator=named_calibrator(dim, 3, generator=torch.Generator().manual_seed(seed + 1), **calibrator),
-        inner=InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps, *([adjoint] if adjoint else [])),
-        **options,
-    )
+    torch.manual_seed(seed)
+    smooth: Callable[[], nn.Module] = nn.GELU
+    made = build_objective(objective)
+    encoder = nn.Sequential(nn.Linear(IN, 8), nn.Tanh(), nn.Linear(8, DIM))
+    generator = torch.Generator().manual_seed(seed)
+    calibrator = TaskCalibrator(DIM, K, weights=weights, rate=0.7, generator=generator)
+    with torch.no_grad():  # off the start, where everything is symmetric
+        calibrator.gates += 0.3 * torch.randn(K, generator=generator)
+        if weights != "task":
+            calibrator.mixing += 0.3 * torch.randn(K, K, generator=generator)
+    adjoint = options.pop("adjoint", Unroll())
+    return TC2(
+        encoder,
+        made,
+        projector=Projector(DIM, 6, 5, activation=smooth),
+        predictor=Predictor(5, 4, activation=smooth) if made.predictor else None,
+        calibrator=calibrator,
+        inner=InnerLoop(torchopt.sgd(1.0), steps=steps, adjoint=adjoint),  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
+    ).double()
 
 
-@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
-    plain = SelfSupervised(**parts(make()))
-    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False)
-    options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
-    first = EpisodicTrainer(plain, Episodes(1), options).fit()
-    second = EpisodicTrainer(calibrated, Episodes(1), options).fit()
-    assert [r["ssl"] for r in first] == [r["ssl"] for r in second]
-    for name, tensor in plain.state_dict().items():
-        assert torch.equal(tensor, calibrated.state_dict()[name]), name
-    # The control can fail: with a blend, the runs part.
-    for change in ({"blend": 0.5, "blend_warmup": 0.0}, isotropy(0.5)):
-        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardise": False, **change})
-        third = EpisodicTrainer(other, Episodes(1), options).fit()
-        assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
+def one_task(model: TC2, z: Tensor, gates: Tensor, mixing: Tensor | None) -> Tensor:
+    """The loss of a single task, from the formulas alone."""
+    basis = model.calibrator.basis
+    factors = basis / basis.norm(dim=1, keepdim=True)
+    codes = z @ factors.T
+    logits, added = gates, torch.zeros_like(codes)
+    if model.calibrator.weights == "sample":
+        logits = gates + codes / (codes.square().mean(-1, keepdim=True) + 1e-12).sqrt() @ mixing
+    elif model.calibrator.weights == "linear":
+        added = codes @ mixing
+    features = (codes * 2 * torch.sigmoid(logits) + added) @ factors
+    a, b = model.projector(features[None])[0].unbind(1)
+    return nt_xent(a, b, 0.5)
 
 
-class Counting(nn.Module):
-    """Counts forward passes of an encoder, and backward passes by its input's gradient."""
-
-    def __init__(self, encoder: Conv4) -> None:
-        super().__init__()
-        self.encoder, self.dim = encoder, encoder.dim
-        self.forwards = self.backwards = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.forwards += 1
-        features: Tensor = self.encoder(images)
-
-        def count(gradient: Tensor) -> None:
-            self.backwards += 1
-
-        features.register_hook(count)
-        return features
-
-
-@pytest.mark.parametrize(("tasks", "steps"), [(1, 0), (2, 1), (4, 5)])
-def test_encoder_runs_once_forward_and_once_backward(tasks: int, steps: int) -> None:
-    learner = tc2(steps=steps)
-    counting = Counting(learner.encoder)  # type: ignore[arg-type]
-    learner.encoder = counting
-    EpisodicTrainer(learner, Episodes(tasks), TrainerOptions(steps=3)).fit()
-    assert (counting.forwards, counting.backwards) == (3, 3)
-
-
-class Frozen(Calibrator):
-    """The calibrator with every stop-gradient of the formulas written as what it means: a constant of the start."""
-
-    start: Tensor
-
-    def forward(self, z: Tensor, blend: float = 1.0, factors: Tensor | None = None) -> Calibrated:
-        return super().forward(z, blend, self.factor_network(self.start[:, : z.shape[1]]))
-
-    def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
-        return super().loss(self.start[:, : z.shape[1]], calibrated)
+@pytest.mark.parametrize("weights", ["task", "sample", "linear"])
+def test_each_task_by_itself_gives_the_same_loss(weights: str) -> None:
+    model, given = learner(weights=weights), episode()
+    outcome = model(given)
+    unit, calibrator = model.sensitivity, model.calibrator
+    losses = []
+    for images in given.images:
+        z = model.encoder(images)
+        gates = calibrator.gates
+        mixing = None if weights == "task" else calibrator.mixing
+        for _ in range(3):
+            adapting = [gates] if mixing is None else [gates, mixing]
+            gradients = torch.autograd.grad(
+                one_task(model, z[:SUPPORT], gates, mixing) / unit, adapting, create_graph=True
+            )
+            gates = gates - calibrator.log_rate.exp() * gradients[0]
+            if mixing is not None:
+                mixing = mixing - calibrator.log_rate_mixing.exp() * gradients[1]
+        losses.append(one_task(model, z, gates, mixing))
+    factors = calibrator.factors()
+    expected = torch.stack(losses).mean() + (factors @ factors.T - torch.eye(K)).square().sum() / K
+    torch.testing.assert_close(outcome.loss, expected, rtol=1e-10, atol=1e-12)
+    mine = torch.autograd.grad(outcome.loss, list(model.encoder.parameters()), retain_graph=True)
+    theirs = torch.autograd.grad(expected, list(model.encoder.parameters()))
+    for got, want in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
 
 
-def in_double(**options: Any) -> TC2:
-    """A learner in float64, its calibrator away from the zeros of the start."""
-    learner = tc2(**options).double()
+@pytest.mark.parametrize("objective", ["simclr", "barlow", "vicreg"])
+def test_gradient_is_exact_through_the_inner_loop(objective: str) -> None:
+    model, given = learner(objective), episode()
+    model(given)  # settles the unit of the inner loss
+    places = [model.encoder[0].weight, model.calibrator.basis, model.calibrator.gates, model.calibrator.log_rate]
+    gradients = torch.autograd.grad(model(given).loss, places)
+    generator = torch.Generator().manual_seed(1)
+    for place, gradient in zip(places, gradients, strict=True):
+        direction = torch.randn(place.shape, generator=generator, dtype=torch.float64)
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                place += step * direction
+            values.append(float(model(given).loss.detach()))
+            with torch.no_grad():
+                place -= step * direction
+        assert float((gradient * direction).sum()) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-7)
+
+
+def test_first_order_is_another_gradient() -> None:
+    given = episode()
+    exact, first = (learner(adjoint=adjoint) for adjoint in (Unroll(), FirstOrder()))
+    values = [model(given).loss for model in (exact, first)]
+    torch.testing.assert_close(*values)
+    found = [torch.autograd.grad(v, m.encoder[0].weight)[0] for v, m in zip(values, (exact, first), strict=True)]
+    assert (found[0] - found[1]).norm() > 0.01 * found[0].norm()
+
+
+def test_a_task_adapts_to_its_own_support_alone() -> None:
+    model = learner()
+    z = torch.randn(TASKS, SUPPORT, 2, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    model.adapt(z)
+    before = model.adapt(z)["gates"]
+    changed = z.clone()
+    changed[1] += 1.0 + torch.rand(SUPPORT, 2, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    after = model.adapt(changed)["gates"]
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]])
+    assert (after[1] - before[1]).abs().max() > 1e-3
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(model.adapt(z[order])["gates"], before[order])
+
+
+def test_nothing_is_taken_from_what_tasks_are_called() -> None:
+    given = episode()
+    told = replace(given, identity=TaskIdentity(torch.tensor([1, 0, 2]), ("a", "b", "c"), torch.randn(TASKS, 2)))
+    torch.testing.assert_close(learner()(given).loss, learner()(told).loss, rtol=0, atol=0)
+
+
+def test_without_steps_all_tasks_have_the_start() -> None:
+    model = learner(steps=0)
+    adapted = model.adapt(torch.randn(TASKS, SUPPORT, 2, DIM, dtype=torch.float64))
+    torch.testing.assert_close(adapted["gates"], model.calibrator.gates.expand(TASKS, K))
+
+
+def test_others_are_judged_on_their_queries() -> None:
+    model, given = learner(outer_on="others"), episode()
+    own = learner()
+    found, alone = model(given), own(given)
     with torch.no_grad():
-        for p in learner.calibrator.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()), dtype=p.dtype))
-    return learner
+        z = model.encoder(given.images)
+        adapted = model.adapt(z[:, :SUPPORT])
+        far = []
+        for i in range(TASKS):
+            for j in range(TASKS):
+                if i != j:
+                    far.append(one_task(model, z[j, SUPPORT:], adapted["gates"][i], None))
+    torch.testing.assert_close(found.loss - alone.loss, torch.stack(far).mean())
 
 
-def doubles(tasks: int = 2, seed: int = 0) -> Episode:
-    data = episode(tasks, seed=seed)
-    return Episode(*(s.map(lambda t: t.double() if t.is_floating_point() else t) for s in (data.support, data.query)))
+@pytest.mark.parametrize("objective", ["byol", "moco", "simsiam", "vicreg"])
+def test_every_kind_of_objective_steps(objective: str) -> None:
+    model = learner(objective)
+    for seed in range(3):
+        outcome = model(episode(seed))
+        outcome.loss.backward()
+        model.end_step()
+        assert outcome.loss.isfinite()
+    assert model.calibrator.log_rate.grad is not None
+    assert (objective == "moco") or float(model.calibrator.log_rate.grad.abs().max()) > 0
 
 
-def isotropy_of(z: Tensor, factors: Tensor | None = None) -> float:
-    """``log(K |C|² / s²)`` in numpy."""
-    used = z.detach().numpy()
-    used = used if factors is None else used @ factors.detach().numpy().T
-    one, two = (used[..., view, :].reshape(-1, used.shape[-1]) for view in (0, 1))
-    both = np.concatenate([one, two])
-    covariance = np.cov(both, rowvar=False, bias=True)
-    between = ((one - both.mean(0)) * (two - both.mean(0))).sum(1).mean()
-    shared = max(between + 0.1 * np.trace(covariance), 0.01 * np.trace(covariance)) / 1.1
-    return float(np.log(used.shape[-1] * (covariance**2).sum() / shared**2))
-
-
-@pytest.mark.parametrize("statistics", ["episode", "task"])
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, statistics: str) -> None:
-    learner, data = in_double(steps=3, gamma=gamma, statistics=statistics, **isotropy(0.7)), doubles()
-    learner.scale.fill_(1.3)  # of earlier steps
-    weight = next(p for p in learner.encoder.parameters() if p.ndim == 4)
-    gradient = torch.autograd.grad(learner(data).loss, weight)[0].flatten()
-    # L_tc2(ω) stands apart from θ, and running averages do not move without end_step.
-    start = learner.branches(data).online.detach()
-    adapted = learner.adapt(learner.omega(), start[:, :4], None)
-    factors = learner.calibrate(adapted, start).factors.detach()
-    frozen = Frozen(PooledFactors(8, 3), SampleWeights(8)).double()
-    frozen.load_state_dict(learner.calibrator.state_dict())
-    frozen.start = start
-    learner.calibrator = frozen
-
-    def outer(shift: float, i: int) -> float:
+def test_rates_are_in_units_of_the_gates_for_any_objective() -> None:
+    moves = {}
+    for objective in ("simclr", "barlow", "vicreg"):
+        model = learner(objective, steps=1)
         with torch.no_grad():
-            weight.view(-1)[i] += shift
-        value = float(learner(data).metrics["ssl"]) + 0.7 * 1.3 * isotropy_of(learner.branches(data).online, factors)
-        with torch.no_grad():
-            weight.view(-1)[i] -= shift
-        return value
-
-    h = 1e-7  # so near that no ReLU and no maximum of a window changes sides: with 1e-5 some do
-    for i in range(0, weight.numel(), 5):
-        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=1e-5, abs=1e-6)
+            model.calibrator.log_rate.fill_(0.0)
+        z = model.encoder(episode().support.images)
+        moved = model.adapt(z)["gates"] - model.calibrator.gates
+        moves[objective] = float(moved.detach().square().mean().sqrt())
+    assert all(size == pytest.approx(1.0) for size in moves.values()), moves
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_first_order_leaves_out_the_second_order(gamma: float) -> None:
-    exact, first = (
-        torch.autograd.grad(made(episode()).loss, next(made.encoder.parameters()))[0]
-        for made in (tc2(steps=3, gamma=gamma), tc2(steps=3, gamma=gamma, adjoint=FirstOrder()))
-    )
-    assert not torch.allclose(exact, first)
-
-
-def nt_xent(projections: Tensor, temperature: float = 0.5) -> float:
-    """SimCLR's loss of ``(samples, views, D)`` in numpy."""
-    p = projections.detach().numpy()
-    p = p / np.linalg.norm(p, axis=-1, keepdims=True)
-    views = np.concatenate([p[:, 0], p[:, 1]])
-    n, likeness = len(p), np.exp(views @ views.T / temperature)
-    np.fill_diagonal(likeness, 0.0)
-    partner = np.roll(np.arange(2 * n), n)
-    return float(-np.log(likeness[np.arange(2 * n), partner] / likeness.sum(1)).mean())
-
-
-@pytest.mark.parametrize("outer_on", ["whole", "query"])
-@pytest.mark.parametrize("statistics", ["episode", "task"])
-def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> None:
-    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the running average of SimCLR's pull on them."""
-    learner, scale = in_double(gamma=1.0, statistics=statistics, outer_on=outer_on, **isotropy(0.7)), 0.0
-    for step in range(3):
-        data = doubles(tasks=3, seed=step)
-        z = learner.branches(data).online
-        omega = learner.omega()
-        adapted = learner.calibrate(learner.adapt(omega, z[:, :4], None), z)
-        judged = adapted.features[:, 4 if outer_on == "query" else 0 :]
-        # The projector normalises within what it takes for a task.
-        tasks = [torch.cat(list(judged))] if statistics == "episode" else list(judged)
-        ssl = np.mean([nt_xent(learner.projector(task[None])[0]) for task in tasks])
-        own = learner.calibrator.loss(z, learner.calibrate(omega, z)).item()
-        features = judged.detach().requires_grad_()
-        groups = features.flatten(0, 1)[None] if statistics == "episode" else features
-        objective = learner.objective(Embeddings(learner.projector(groups)))
-        pulls = float(torch.autograd.grad(objective, features)[0].norm() * features.detach().norm())
-        unit = scale if step else pulls  # a first step has no average yet
-        outcome = learner(data)
-        assert outcome.metrics["ssl"].item() == pytest.approx(ssl)
-        assert outcome.metrics["isotropy"].item() == pytest.approx(isotropy_of(z, adapted.factors))
-        assert outcome.loss.item() == pytest.approx(ssl + own + 0.7 * unit * isotropy_of(z, adapted.factors))
-        learner.end_step()
-        scale = pulls if step == 0 else 0.9 * scale + 0.1 * pulls
-        assert learner.scale.item() == pytest.approx(scale)
-
-
-def test_isotropy_asks_the_encoder_and_neither_heads_nor_calibrator() -> None:
-    with_it, without = (in_double(gamma=1.0, **asked) for asked in (isotropy(0.7), {}))
-    for learner in (with_it, without):
-        learner(doubles()).loss.backward()
-    moved = {
-        name.split(".")[0]
-        for (name, p), other in zip(with_it.named_parameters(), without.parameters(), strict=True)
-        if p.grad is not None and other.grad is not None and not torch.equal(p.grad, other.grad)
-    }
-    assert moved == {"encoder"}
-
-
-@pytest.mark.parametrize("make", [SimCLR, BarlowTwins, BYOL, MoCo])
-def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> None:
-    """Without calibration they are the plain objective on the whole batch, and the control "tasks only"."""
-    options, found = TrainerOptions(steps=4, lr=1e-2, log_every=1), []
-    for statistics in ("episode", "task"):
-        plain = SelfSupervised(**parts(make()), per_task=statistics == "task")
-        uncalibrated = tc2(make(), steps=0, blend=0.0, standardise=False, statistics=statistics)
-        runs = [EpisodicTrainer(learner, Episodes(2), options).fit() for learner in (plain, uncalibrated)]
-        first, second = ([float(r["ssl"]) for r in run] for run in runs)
-        # Merging takes the samples in another order, which rounds differently.
-        assert first == pytest.approx(second, rel=1e-3)
-        found.append(first)
-    assert abs(found[0][-1] - found[1][-1]) > 0.01
-
-
-@pytest.mark.parametrize(
-    ("acts", "options"),
-    [
-        (False, {}),
-        (False, {"factor_network": "parameter", **isotropy(0.3)}),
-        (True, {"gamma": 1.0}),
-        (True, {"statistics": "task"}),
-        (True, {"weights": "task"}),
-    ],
-    ids=["default", "factors as parameters", "gamma", "statistics", "weights by task"],
-)
-def test_where_the_cut_into_tasks_acts(acts: bool, options: dict[str, Any]) -> None:
-    # The same support and query images, as one task, two or four.
-    whole, found = episode(1, 16), []
-
-    def cut(side: Samples, tasks: int) -> Samples:
-        images, index = (x.unflatten(1, (tasks, -1)).squeeze(0) for x in (side.images.double(), side.index))
-        return Samples(images, None, None, index)
-
-    for tasks in (1, 2, 4):
-        learner = tc2(**options).double().train()
-        learner.scale = torch.ones(())  # as if steps had gone before
-        learner(Episode(cut(whole.support, tasks), cut(whole.query, tasks))).loss.backward()
-        found.append(torch.cat([p.grad.flatten() for p in learner.encoder.parameters() if p.grad is not None]))
-    differ = [float((a - found[0]).norm() / found[0].norm()) for a in found[1:]]
-    assert all(d > 1e-3 if acts else d < 1e-9 for d in differ), differ
-
-
-@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
-    options = TrainerOptions(steps=4, lr=1e-2, log_every=1)
-    for tasks in (1, 2):
-        one, two = (
-            [r["loss"] for r in EpisodicTrainer(tc2(make(), statistics=s), Episodes(tasks), options).fit()]
-            for s in ("episode", "task")
-        )
-        assert (one == two) == (tasks == 1)
-
-
-def test_isotropy_without_factors_for_the_plain_objective() -> None:
-    learner = SelfSupervised(**parts(SimCLR()), standardise=True, **isotropy(0.3))
-    for step in range(2):
-        outcome = learner(episode(seed=step))
-        ssl = outcome.metrics["ssl"].item()
-        z = learner.branches(episode(seed=step).merged()).online
-        objective = learner.objective(learner.embed(z, None))
-        unit = learner.scale.item() if step else float(torch.autograd.grad(objective, z)[0].norm() * z.detach().norm())
-        assert outcome.loss.item() == pytest.approx(ssl + 0.3 * unit * isotropy_of(z), rel=1e-5)
-        learner.end_step()
-
-
-def test_pull_is_blind_to_what_does_not_act() -> None:
-    x = torch.tensor([3.0, 4.0], requires_grad=True)
-    assert pull(x.square().sum() / 2, x).item() == pytest.approx(25)  # ‖x‖ times the gradient, x
-    assert pull(x.square().sum() / 2 + 100, x).item() == pytest.approx(25)
-    assert pull(torch.tensor(-7.0), x.detach()).item() == 7  # nothing to pull at: its magnitude
-
-
-class Brightness(Episodes):
-    """Views share an image's brightness, which nearly all of their variance is, and a pattern of 4 × 4 squares."""
+class Conflicting:
+    """Vectors of four parts; tasks of kind k share part k, and part 3 in all; the rest is drawn anew."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(1)
-        self.seed = seed
+        self.generator = torch.Generator().manual_seed(seed)
 
     def sample(self) -> Episode:
-        self.step += 1
-        g = torch.Generator().manual_seed(self.seed + self.step)
-        bright, pattern, noise = (
-            torch.rand(1, 16, *shape, generator=g) for shape in ((1, 1, 1, 1), (1, 1, 4, 4), (2, 1, 16, 16))
+        a, b = (torch.randn(3, 16, 4, 3, generator=self.generator) for _ in range(2))
+        for kind in range(3):
+            b[kind, :, kind] = a[kind, :, kind]
+        b[:, :, 3] = a[:, :, 3]
+        x = torch.stack([a, b], 2).flatten(-2)
+        whole = Samples(x, None, None, torch.zeros(3, 16, dtype=torch.int64))
+        return Episode(whole.map(lambda t: t[:, :8]), whole.map(lambda t: t[:, 8:]))
+
+
+def explained(encoder: nn.Module, seed: int = 9) -> Tensor:
+    """R² of each part, read linearly from the representation."""
+    x = torch.randn(2000, 12, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        z = torch.cat([encoder(x), torch.ones(2000, 1)], 1).double()
+    y = x.double()
+    fitted = z @ torch.linalg.lstsq(z, y).solution
+    return (1 - (fitted - y).square().mean(0) / y.var(0)).view(4, 3).mean(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_only_some_tasks_share_is_kept_where_tasks_adapt(seed: int) -> None:
+    kept = {}
+    for steps in (0, 3):
+        torch.manual_seed(seed)
+        encoder = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 12))
+        model = TC2(
+            encoder,
+            build_objective("simclr", temperature=0.2),
+            projector=Projector(12, 32, 16),
+            calibrator=TaskCalibrator(12, 11, generator=torch.Generator().manual_seed(seed)),
+            inner=InnerLoop(torchopt.sgd(1.0), steps=steps),
         )
-        pattern = pattern.repeat_interleave(4, -1).repeat_interleave(4, -2)
-        images, index = 0.9 * bright + 0.07 * pattern + 0.03 * noise, torch.arange(16)[None]
-        return Episode(*(Samples(images[:, s], None, None, index[:, s]) for s in (slice(8), slice(8, 16))))
-
-
-def test_training_with_isotropy_lowers_it(seed_offset: int) -> None:
-    """Without, the features spread about as unevenly as what the views share; the mean of three runs, far apart."""
-    options = TrainerOptions(steps=20, lr=1e-2, log_every=10)
-    ends = {
-        weight: np.mean(
-            [
-                EpisodicTrainer(tc2(seed=seed, **isotropy(weight)), Brightness(seed), options).fit()[-1]["isotropy"]
-                for seed in (seed_offset, seed_offset + 100, seed_offset + 200)
-            ]
-        )
-        for weight in (0.0, 0.3)
-    }
-    assert ends[0.3] < 0.6 * ends[0.0]
-
-
-def test_unknown_statistics() -> None:
-    with pytest.raises(InputError, match="unknown statistics 'episodes'; did you mean 'episode'"):
-        tc2(statistics="episodes")
-
-
-def test_gamma_counts_in_units_of_the_average_magnitude() -> None:
-    found = []
-    for gamma, scale in ((1.0, 2.0), (0.5, 1.0), (0.5, 0.0), (0.5, 2.0)):
-        learner = in_double(gamma=gamma)
-        learner.scale.fill_(scale)
-        z = learner.branches(doubles()).online[:, :4]
-        found.append(torch.cat([p.flatten() for p in learner.adapt(learner.omega(), z, None).values()]))
-    torch.testing.assert_close(found[0], found[1])
-    assert torch.equal(found[1], found[2])  # no average yet: 1
-    assert not torch.allclose(found[2], found[3])
-
-
-def test_inner_loop_lowers_the_support_loss_and_leaves_omega_alone(seed_offset: int) -> None:
-    learner = tc2(steps=20, gamma=0.0, seed=seed_offset)
-    before = copy.deepcopy(learner.calibrator.state_dict())
-    z = learner.branches(episode(seed=seed_offset)).online[:, :4]
-    omega = dict(learner.calibrator.named_parameters())
-    adapted = learner.adapt(omega, z, None)
-    first, last = (learner.calibrator.loss(z, learner.calibrate(p, z)).item() for p in (omega, adapted))
-    assert last < 0.95 * first
-    assert all(torch.equal(v, before[k]) for k, v in learner.calibrator.state_dict().items())
-
-
-def test_the_calibrator_is_meta_learned() -> None:
-    learner = tc2(steps=1)
-    outcome = learner(episode())
-    outcome.loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in learner.calibrator.parameters())
-    names = [group.name for group in learner.groups()]
-    assert names == ["encoder", "calibrator"]
-    both = [id(p) for group in learner.groups() for p in group.parameters]
-    assert len(both) == len(set(both))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        sampler = Conflicting(seed)
+        for _ in range(250):
+            optimizer.zero_grad()
+            model(sampler.sample()).loss.backward()
+            optimizer.step()
+        kept[steps] = explained(encoder)
+    assert float(kept[3][:3].mean()) > float(kept[0][:3].mean()) + 0.1, kept
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("change", "sentence"),
     [
-        {"form": "gate"},
-        {"form": "blend"},
-        {"factor_network": "parameter"},
-        {"factor_network": "fixed"},
-        {"weights": "task"},
-        {"control": "shuffle"},
-        {"control": "random-projection"},
-        {"where": "projector"},
-        {"outer_on": "query"},
-        isotropy(0.3),
-        {"standardise": False},
-        {"gamma": 1.0},
-        {"steps": 0},
-        {"kind": LookAheadTC2},
+        ({"outer_on": "all"}, "unknown outer_on 'all'"),
+        ({"statistics": "batch"}, "unknown statistics 'batch'"),
     ],
-    ids=str,
 )
-@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-def test_every_switch_trains_and_changes_the_run(make: type[Objective], options: dict[str, Any]) -> None:
-    run = TrainerOptions(steps=4, log_every=1)
-    base = EpisodicTrainer(tc2(make()), Episodes(2), run).fit()
-    switched = EpisodicTrainer(tc2(make(), **options), Episodes(2), run).fit()
-    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in switched)
-    assert [r["loss"] for r in base] != [r["loss"] for r in switched]
+def test_unknown_names_are_told(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        learner(**change)  # type: ignore[arg-type]
 
 
-def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
-    learner = tc2(kind=LookAheadTC2, steps=0)
-    assert isinstance(learner, LookAheadTC2)
-    data = episode(tasks=3)
-    omega = dict(learner.calibrator.named_parameters())
-    buffers = copy.deepcopy(dict(learner.encoder.named_buffers()))
-    value, gradient = learner.judge(data, omega)
-    assert all(torch.equal(b, buffers[k]) for k, b in learner.encoder.named_buffers())
-    name = "weight_network.b1"
-    h = 1e-2
-    shifted = []
-    for sign in (1, -1):
-        moved = {k: p.detach().clone().requires_grad_() for k, p in omega.items()}
-        with torch.no_grad():
-            moved[name][0] += sign * h
-        shifted.append(learner.judge(data, moved)[0].item())
-    assert gradient[name][0].item() == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=0.05, abs=2e-4)
-    # θ does not see the judgement: its gradient is that of the objective alone.
-    learner.zero_grad()
-    learner(data).loss.backward()
-    own = [p.grad.clone() for p in learner.encoder.parameters() if p.grad is not None]
-    branches = learner.branches(data)
-    constant = {k: p.detach() for k, p in omega.items()}
-    alone = torch.autograd.grad(learner.outcome(constant, {}, branches, 0).loss, list(learner.encoder.parameters()))
-    for a, b in zip(own, alone, strict=True):
-        torch.testing.assert_close(a, b)
-    assert value.isfinite()
+def test_as_many_factors_as_dimensions_are_refused() -> None:
+    with pytest.raises(InputError, match="K factors must be fewer"):
+        TaskCalibrator(4, 4)
+    with pytest.raises(InputError, match="unknown weights 'view'"):
+        TaskCalibrator(4, 3, weights="view")  # type: ignore[arg-type]
+    assert math.isclose(float(TaskCalibrator(4, 3, rate=2.0).rates(0)["gates"][0].detach()), 2.0, rel_tol=1e-6)
 
 
-def test_an_alarm_is_raised_when_factors_explain_nothing() -> None:
-    learner = tc2()
-    learner.begin_step(50, 100)
-    assert learner.alarms({"unexplained": 0.9})
-    assert not learner.alarms({"unexplained": 0.1})
-    learner.begin_step(5, 100)
-    assert not learner.alarms({"unexplained": 0.9})
+def test_a_first_episode_without_a_gradient_is_no_unit() -> None:
+    """MoCo's queue is empty in the first step: its loss is 0 and says nothing of how far a rate should move."""
+    model = learner("moco")
+    model(episode(0)).loss.backward()
+    model.end_step()
+    assert float(model.sensitivity) == 0.0
+    for seed in (1, 2):
+        model.zero_grad()
+        model(episode(seed)).loss.backward()
+        model.end_step()
+    assert float(model.sensitivity) > 1e-6
+    assert float(model.calibrator.log_rate.grad.abs().max()) > 0  # type: ignore[union-attr]
+    adapted = model.adapt(model.encoder(episode(3).support.images), model.encoder(episode(3).support.images).detach())
+    assert float(adapted["gates"].detach().abs().max()) < 100
 
 
-def test_blend_warms_up() -> None:
-    learner = tc2(blend=0.8, blend_warmup=0.5)
-    seen = []
-    for step in range(10):
-        learner.begin_step(step, 10)
-        seen.append(round(learner.blend, 6))
-    assert seen == [0.0, 0.16, 0.32, 0.48, 0.64, 0.8, 0.8, 0.8, 0.8, 0.8]
+def test_a_side_that_cannot_be_judged_is_told() -> None:
+    given = episode()
+    one = Episode(given.support, given.query.map(lambda t: t[:, :1]))
+    for outer_on in ("query", "others"):
+        with pytest.raises(InputError, match="at least 2 samples"):
+            learner(outer_on=outer_on)(one)
+    alone = Episode(given.support.map(lambda t: t[:1]), given.query.map(lambda t: t[:1]))
+    with pytest.raises(InputError, match="needs 2 tasks"):
+        learner(outer_on="others")(alone)
+
+
+def test_what_is_told_is_refused() -> None:
+    with pytest.raises(InputError, match="TC² is told nothing"):
+        TC2(
+            nn.Linear(IN, DIM),
+            build_objective("simclr"),
+            projector=TaskHeads(DIM, 6, 5, kinds=2),
+            calibrator=TaskCalibrator(DIM, K),
+            inner=InnerLoop(torchopt.sgd(1.0), steps=1),
+        )

@@ -37,7 +37,7 @@ from metatc2.inner import (
     inner_optimizer,
     picklable,
 )
-from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, TaskTC2, build_labelled
+from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, SharedTC2, build_labelled
 from metatc2.learners.registry import LEARNERS, entry_of
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
@@ -216,10 +216,10 @@ def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> Non
         learner: Learner = SelfSupervised(encoder, loss, **parts)
     elif kind == "task":
         own = TaskCalibrator(4, 2, weights="sample")
-        learner = TaskTC2(encoder, loss, calibrator=own, inner=InnerLoop(inner_optimizer("sgd", 1.0), 1), **parts)
+        learner = TC2(encoder, loss, calibrator=own, inner=InnerLoop(inner_optimizer("sgd", 1.0), 1), **parts)
     else:
         inner = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
-        make: Any = TC2 if kind == "shared" else LookAheadTC2
+        make: Any = SharedTC2 if kind == "shared" else LookAheadTC2
         learner = make(encoder, loss, calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0, **parts)
     assert_independent(learner, again, split_episode())
 
@@ -297,14 +297,14 @@ def _tensors(episode: Episode) -> list[Tensor]:
 
 def test_a_learner_keeps_no_graph_between_its_forward_and_the_end_of_the_step() -> None:
     inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
-    make = partial(TC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
+    make = partial(SharedTC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
     learner = make(objective=build_objective("simclr"), calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0)
     learner(split_episode())
     assert learner._embeddings is not None
     assert learner._embeddings.projections.grad_fn is None
     assert learner._seen is not None
     assert all(t.grad_fn is None for t in learner._seen)
-    own = partial(TaskTC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
+    own = partial(TC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
     adapting = own(objective=build_objective("simclr"), calibrator=TaskCalibrator(4, 2), inner=inner)
     adapting(split_episode())
     assert adapting._embeddings is not None

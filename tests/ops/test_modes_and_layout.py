@@ -18,7 +18,7 @@ from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
 from metatc2.ops import channels_last_parameters
-from metatc2.training import EpisodicTrainer, TrainerOptions
+from metatc2.training import Trainer, TrainerOptions
 from tests.learners.episodes import images as labelled_images
 
 
@@ -34,7 +34,7 @@ def ssl(encoder: nn.Module, dim: int) -> SelfSupervised:
 
 
 def trained(learner: Learner, episode: Episode, steps: int = 3) -> Learner:
-    EpisodicTrainer(learner, [episode] * steps, TrainerOptions(steps=steps, warmup=0.0)).fit()
+    Trainer(learner, [episode] * steps, TrainerOptions(steps=steps, warmup=0.0)).fit()
     return learner
 
 
@@ -158,7 +158,7 @@ def test_what_a_model_spares_does_not_decay() -> None:
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(1.0)
-    EpisodicTrainer(Still(), [pairs(1, 16, 16)] * 2, TrainerOptions(steps=2, lr=0.1, weight_decay=0.5)).fit()
+    Trainer(Still(), [pairs(1, 16, 16)] * 2, TrainerOptions(steps=2, lr=0.1, weight_decay=0.5)).fit()
     moved = {name for name, p in net.named_parameters() if not torch.equal(p, torch.ones_like(p))}
     assert {"pos_embed", "cls_token"} <= net.no_weight_decay()
     assert moved == {name for name, p in net.named_parameters() if p.ndim > 1} - {"pos_embed", "cls_token"}
@@ -167,4 +167,4 @@ def test_what_a_model_spares_does_not_decay() -> None:
 def test_lazy_layers_are_refused_before_training() -> None:
     encoder = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
     with pytest.raises(InputError, match="lazy layer that has no shape yet"):
-        EpisodicTrainer(ssl(encoder, 4), [pairs(1, 4, 4)], TrainerOptions(steps=1))
+        Trainer(ssl(encoder, 4), [pairs(1, 4, 4)], TrainerOptions(steps=1))

@@ -17,12 +17,12 @@ from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, TaskTC2
+from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, SharedTC2
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy, SIGReg
-from metatc2.training import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
+from metatc2.training import HealthWarning, Trainer, TrainerOptions, TrainingDiverged
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
@@ -52,8 +52,8 @@ def learner(
         return SelfSupervised(**common, **options)
     if calibrated == "task":
         own = TaskCalibrator(8, 3, weights="sample", generator=generator)
-        return TaskTC2(**common, **options, calibrator=own, inner=InnerLoop(inner_optimizer("adam", 1.0), 2))
-    return TC2(
+        return TC2(**common, **options, calibrator=own, inner=InnerLoop(inner_optimizer("adam", 1.0), 2))
+    return SharedTC2(
         **common,
         **options,
         calibrator=named_calibrator(8, 3, generator=generator),
@@ -80,11 +80,11 @@ OPTIONS = TrainerOptions(steps=9, checkpoint_every=4, log_every=2)
 def test_cut_and_resumed_ends_in_the_same_bits(
     tmp_path: Path, make: type[Objective], cut: int, options: dict[str, Any]
 ) -> None:
-    whole = EpisodicTrainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "whole")
+    whole = Trainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "whole")
     whole.fit()
-    EpisodicTrainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=cut)
+    Trainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=cut)
     # Other seeds: everything that matters must come from the checkpoint.
-    again = EpisodicTrainer(learner(make(), seed=9, **options), sampler(seed=9), OPTIONS, run=tmp_path / "cut")
+    again = Trainer(learner(make(), seed=9, **options), sampler(seed=9), OPTIONS, run=tmp_path / "cut")
     assert again.resume() == 4
     # The average magnitude of the objective too, which regularizers and the shared calibrator's γ are measured by, and the
     # unit of each task's own inner loss.
@@ -109,26 +109,26 @@ def test_dropout_resumes_too(tmp_path: Path) -> None:
         return made
 
     torch.manual_seed(1)
-    whole = EpisodicTrainer(build(), sampler(), OPTIONS, run=tmp_path / "whole")
+    whole = Trainer(build(), sampler(), OPTIONS, run=tmp_path / "whole")
     whole.fit()
     torch.manual_seed(1)
-    EpisodicTrainer(build(), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=4)
+    Trainer(build(), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=4)
     torch.manual_seed(2)
-    again = EpisodicTrainer(build(), sampler(), OPTIONS, run=tmp_path / "cut")
+    again = Trainer(build(), sampler(), OPTIONS, run=tmp_path / "cut")
     again.resume()
     again.fit()
     assert all(torch.equal(t, again.learner.state_dict()[n]) for n, t in whole.learner.state_dict().items())
 
 
 def test_checkpoint_holds_no_pickle_and_only_the_last_is_kept(tmp_path: Path) -> None:
-    EpisodicTrainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path).fit()
+    Trainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path).fit()
     folders = list((tmp_path / "checkpoint").iterdir())
     assert [f.name for f in folders] == ["step-00000009"]
     assert sorted(f.name for f in folders[0].iterdir()) == ["state.json", "state.safetensors"]
 
 
 def damaged(tmp_path: Path, how: str) -> Path:
-    EpisodicTrainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path).fit(until=4)
+    Trainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path).fit(until=4)
     folder = latest_checkpoint(tmp_path / "checkpoint")
     assert folder is not None
     tensors, facts = folder / "state.safetensors", folder / "state.json"
@@ -149,14 +149,14 @@ def damaged(tmp_path: Path, how: str) -> Path:
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "json", "missing", "gone"])
 def test_damaged_checkpoints_are_refused(tmp_path: Path, how: str) -> None:
-    trainer = EpisodicTrainer(learner(SimCLR()), sampler(), OPTIONS, run=damaged(tmp_path, how))
+    trainer = Trainer(learner(SimCLR()), sampler(), OPTIONS, run=damaged(tmp_path, how))
     with pytest.raises(InputError, match="damaged|cannot be read|no checkpoint"):
         trainer.resume()
 
 
 def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    EpisodicTrainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path, about={"fingerprint": "a"}).fit(until=4)
-    other = EpisodicTrainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path, about={"fingerprint": "b"})
+    Trainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path, about={"fingerprint": "a"}).fit(until=4)
+    other = Trainer(learner(SimCLR()), sampler(), OPTIONS, run=tmp_path, about={"fingerprint": "b"})
     with pytest.raises(InputError, match="fingerprint: a in the checkpoint, b now"):
         other.resume()
 
@@ -177,11 +177,11 @@ def test_states_round_trip(tmp_path: Path) -> None:
 def test_an_iterator_is_a_sampler_that_cannot_be_resumed(tmp_path: Path) -> None:
     episodes = [sampler().sample() for _ in range(3)]
     options = TrainerOptions(steps=3, checkpoint_every=2)
-    EpisodicTrainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).fit(until=2)
+    Trainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).fit(until=2)
     with pytest.raises(InputError, match="cannot be resumed"):
-        EpisodicTrainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).resume()
+        Trainer(learner(SimCLR()), iter(episodes), options, run=tmp_path).resume()
     with pytest.raises(InputError, match="ended before training did"):
-        EpisodicTrainer(learner(SimCLR()), iter(episodes), TrainerOptions(steps=4)).fit()
+        Trainer(learner(SimCLR()), iter(episodes), TrainerOptions(steps=4)).fit()
 
 
 class Exploding(Learner):
@@ -205,7 +205,7 @@ class Exploding(Learner):
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_divergence_names_step_metrics_and_checkpoint(tmp_path: Path, where: str) -> None:
-    trainer = EpisodicTrainer(Exploding(where), sampler(), OPTIONS, run=tmp_path)
+    trainer = Trainer(Exploding(where), sampler(), OPTIONS, run=tmp_path)
     with pytest.raises(TrainingDiverged, match=rf"step 6: the {where}.*calls 6.*step-00000004"):
         trainer.fit()
     assert trainer.learner.w.isfinite().all()
@@ -225,14 +225,14 @@ class Constant(Learner):
 
 def test_collapse_is_warned_of_once_and_written_down(tmp_path: Path) -> None:
     with pytest.warns(HealthWarning) as caught:
-        EpisodicTrainer(Constant(), sampler(), OPTIONS, run=tmp_path).fit()
+        Trainer(Constant(), sampler(), OPTIONS, run=tmp_path).fit()
     assert len(caught) == 1
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(line["alarms"] for line in lines)
 
 
 def test_schedule_and_clipping() -> None:
-    trainer = EpisodicTrainer(Constant(), sampler(), TrainerOptions(steps=100, lr=1.0, warmup=0.1))
+    trainer = Trainer(Constant(), sampler(), TrainerOptions(steps=100, lr=1.0, warmup=0.1))
     rates = [trainer.options.learning_rate(step) for step in range(100)]
     assert max(rates) == rates[10] == 1.0
     assert rates[:10] == sorted(rates[:10])
@@ -243,7 +243,7 @@ def test_schedule_and_clipping() -> None:
     sgd = TrainerOptions(steps=1, optimizer="sgd", lr=1.0, warmup=0.0, clip=0.1, weight_decay=0.0)
     made = Constant()
     before = made.w.detach().clone()
-    EpisodicTrainer(made, sampler(), sgd).fit()
+    Trainer(made, sampler(), sgd).fit()
     # Nesterov's first step is 1.9 times the (clipped) gradient.
     assert (made.w - before).norm().item() == pytest.approx(1.9 * 0.1, rel=1e-3)
 
@@ -253,7 +253,7 @@ def test_bf16_runs_the_encoder_in_half_precision_and_the_rest_in_full() -> None:
     seen = []
     made.encoder.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
     made.projector.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
-    EpisodicTrainer(made, sampler(), TrainerOptions(steps=2, precision="bf16-mixed")).fit()
+    Trainer(made, sampler(), TrainerOptions(steps=2, precision="bf16-mixed")).fit()
     assert torch.bfloat16 in seen
     assert seen[0] == torch.bfloat16
     assert set(seen[1:-1]) >= {torch.float32}
