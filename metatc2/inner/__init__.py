@@ -10,7 +10,7 @@ from metatc2.inner.adjoints.truncated import Truncated
 from metatc2.inner.adjoints.unroll import Unroll
 from metatc2.inner.loop import InnerLoop
 from metatc2.inner.optimizers import INNER_OPTIMIZERS, clip_norm, inner_optimizer, register_inner_optimizer
-from metatc2.inner.solver import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates
+from metatc2.inner.solver import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates, descend
 from metatc2.ops.picklable import picklable
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Unroll",
     "build_adjoint",
     "clip_norm",
+    "descend",
     "inner_optimizer",
     "picklable",
     "register_adjoint",

@@ -42,7 +42,9 @@ def plants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[type]:
     about = tmp_path / "garden-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: garden\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[plants]\nfern = collections:OrderedDict\nmoss = nowhere.at_all:Moss\n")
+    (about / "entry_points.txt").write_text(
+        "[plants]\nfern = collections:OrderedDict\nmoss = nowhere.at_all:Moss\nherb:SORT = nowhere:X\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == "plants"]:
         monkeypatch.delitem(sys.modules, name)
@@ -53,7 +55,7 @@ def plants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[type]:
 
 
 def test_names_are_known_before_anything_is_imported(plants: Registry[type]) -> None:
-    assert list(plants) == ["elm", "yew", "fern", "moss"]
+    assert list(plants) == ["elm", "yew", "fern", "moss", "herb:SORT"]
     assert "plants.trees" not in sys.modules
     assert plants["elm"].__name__ == "Elm"
     assert "plants.trees" in sys.modules
@@ -83,9 +85,21 @@ def test_a_running_program_adds_its_own_and_takes_no_name_twice(plants: Registry
 
 
 def test_unknown_names_say_what_is_near(plants: Registry[type]) -> None:
-    with pytest.raises(InputError, match=r"unknown plant 'elms'; did you mean 'elm'\? Known: elm, fern, moss, yew"):
+    with pytest.raises(
+        InputError, match=r"unknown plant 'elms'; did you mean 'elm'\? Known: elm, fern, herb:SORT, moss, yew"
+    ):
         plants["elms"]
     assert "elms" not in plants
+
+
+def test_a_name_may_end_in_a_place_for_a_word(plants: Registry[type]) -> None:
+    assert plants.resolve("elm") == ("elm", "")
+    assert plants.resolve("herb:mint:green") == ("herb:SORT", "mint:green")
+    with pytest.raises(InputError, match=r"plant 'herb:' lacks its sort; write herb:SORT"):
+        plants.resolve("herb:")
+    for text in ("herb", "elm:mint", "elms", "", ":"):
+        with pytest.raises(InputError, match=f"unknown plant '{text}'"):
+            plants.resolve(text)
 
 
 @pytest.mark.parametrize("registry", [v for v in vars(registries).values() if isinstance(v, Registry)], ids=repr)
@@ -97,6 +111,8 @@ def test_every_name_of_ours_leads_to_something(registry: Registry[object]) -> No
 
 def test_listing_names_imports_no_torch() -> None:
     code = (
-        "import sys; from metatc2.io.registries import OBJECTIVES; list(OBJECTIVES); assert 'torch' not in sys.modules"
+        "import sys; from metatc2.io import registries; from metatc2.io.registry import Registry; "
+        "found = [list(v) for v in vars(registries).values() if isinstance(v, Registry)]; "
+        "assert len(found) > 8 and all(found) and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
