@@ -22,6 +22,7 @@ from common import KEEP_MEMORY, refuse
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override, read_config, read_task
+from metatc2.experiment.transfer import transfer
 from metatc2.io.files import write_atomically
 from metatc2.training.trainer import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
@@ -173,7 +174,7 @@ def _make(cell: Cell, path: Path) -> str:
     rows = [
         row
         for part in cell.judged
-        for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.judging)
+        for row in transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.judging)
     ]
     (path / "judged").write_text(cell.stamp)
     own = [row for row in rows if row.features == "encoder"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import method_key, method_name
-from metatc2.experiment.measure import IDENTITY, read_identity
+from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
-from metatc2.io.run_files import RESULTS
+from metatc2.io.run_files import IDENTITY, RESULTS
 from metatc2.transfer import Difference, Matrix, Run, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
 

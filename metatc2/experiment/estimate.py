@@ -9,7 +9,8 @@ from pathlib import Path
 
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import open_encoder
-from metatc2.experiment.measure import RESULTS, Sources, find_targets
+from metatc2.experiment.targets import Sources, find_targets
+from metatc2.io.run_files import RESULTS
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 from metatc2.transfer.estimates import Estimate

@@ -8,3 +8,4 @@ from metatc2.io.registry import Registry
 
 OBJECTIVES: Registry[Any] = Registry("objective", "metatc2.objectives", "register_objective")
 REGULARIZERS: Registry[Any] = Registry("regularizer", "metatc2.objectives.regularizers", "register_regularizer")
+PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")

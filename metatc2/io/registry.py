@@ -97,11 +97,13 @@ class Registry(Mapping[str, T], Generic[T]):
     @cached_property
     def _own(self) -> dict[str, str]:
         """Modules of the package by the names that they register, in alphabetical order of both."""
-        spec = find_spec(self._package)
+        # Of the outermost package alone: looking for an inner one imports those around it.
+        outermost, *inner = self._package.split(".")
+        spec = find_spec(outermost)
         pattern = re.compile(rf'^@{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
         found = {}
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(folder).glob("*.py")):
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            for file in sorted(Path(place, *inner).glob("*.py")):
                 names = pattern.findall(file.read_text(encoding="utf-8"))
                 found.update(dict.fromkeys(names, f"{self._package}.{file.stem}"))
         return dict(sorted(found.items()))

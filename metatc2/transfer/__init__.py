@@ -1,4 +1,4 @@
-"""Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
+"""Transfer: measure a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
 from metatc2.metrics.intervals import mean_interval, paired_difference
 from metatc2.models.features import evaluation_mode, extract, raw_pixels
@@ -13,9 +13,29 @@ from metatc2.transfer.evaluate import (
 )
 from metatc2.transfer.feature_table import FeatureFunction, FeaturesNotKept, FeatureTable, module_sha256
 from metatc2.transfer.heads.prototype import HEADS, Cosine, Euclidean, Head, few_shot
-from metatc2.transfer.knn import knn, knn_split
 from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
-from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed
+from metatc2.transfer.protocols import (
+    ADAPTED,
+    KNN,
+    PROTOCOLS,
+    Corruption,
+    FewShot,
+    FineTune,
+    LeaveOneDomainOut,
+    LeftOut,
+    Linear,
+    LinearSGD,
+    Measured,
+    NearestClip,
+    Protocol,
+    Retrieval,
+    SemiSupervised,
+    SemiSupervisedFineTune,
+    Subject,
+    episodes_seed,
+    register_protocol,
+)
+from metatc2.transfer.protocols.knn import knn, knn_split
 from metatc2.transfer.results import Row, read_results, write_results
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.seen import SeenClasses
@@ -25,12 +45,14 @@ __all__ = [
     "ADAPTED",
     "ADAPTED_RANDOM",
     "HEADS",
+    "KNN",
     "MEAN_TARGET",
     "PROTOCOLS",
     "RANDOM_ENCODER",
     "RAW_PIXELS",
     "Adapts",
     "Cell",
+    "Corruption",
     "Cosine",
     "Difference",
     "Episodes",
@@ -38,13 +60,25 @@ __all__ = [
     "FeatureFunction",
     "FeatureTable",
     "FeaturesNotKept",
+    "FewShot",
+    "FineTune",
     "Head",
+    "LeaveOneDomainOut",
     "LeftOut",
+    "Linear",
+    "LinearSGD",
     "Matrix",
+    "Measured",
+    "NearestClip",
+    "Protocol",
     "RankCorrelation",
+    "Retrieval",
     "Row",
     "Run",
     "SeenClasses",
+    "SemiSupervised",
+    "SemiSupervisedFineTune",
+    "Subject",
     "Target",
     "adapted_few_shot",
     "by_method",
@@ -69,6 +103,7 @@ __all__ = [
     "rank_correlation",
     "raw_pixels",
     "read_results",
+    "register_protocol",
     "sample_episodes",
     "transfer_matrices",
     "write_results",

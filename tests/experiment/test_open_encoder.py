@@ -15,11 +15,10 @@ from torch import nn
 
 from metatc2.data import load
 from metatc2.errors import InputError
-from metatc2.experiment.config import TransferConfig
 from metatc2.experiment.hub import from_pretrained, save_pretrained
 from metatc2.experiment.load import open_encoder
-from metatc2.experiment.measure import measure
 from metatc2.experiment.run import load_run
+from metatc2.experiment.transfer import transfer
 from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.models.encoders import build_encoder
 from metatc2.transfer import expand_targets
@@ -214,7 +213,7 @@ def test_images_of_another_size_are_refused(run: Path, tmp_path: Path) -> None:
     encoder = open_encoder(str(run))
     targets = expand_targets(load("digits", image_size=32, channels=1), "meta-test", seen=encoder.seen)
     with pytest.raises(InputError, match=r"images are 1 × 32 × 32 and .* takes 1 × 28 × 28; load the target with"):
-        measure(encoder, targets, tmp_path / "out", TransferConfig())
+        transfer(encoder, targets=targets, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -12,8 +12,8 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.linear import L2_GRID, _Axes, _scores, linear
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import minimise
+from metatc2.transfer.protocols.linear import L2_GRID, _Axes, _scores, linear
 
 GRID = (1e-3, 1e-1, 1.0, 10.0, 1e3)
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, one_hot
 
 from metatc2.ops.rows import unit_rows
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import minimise
 
 
 class _Convex:

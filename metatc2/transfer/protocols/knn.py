@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.models.inputs import feature_sides, labels_of
-from metatc2.ops.numbers import real, whole
+from metatc2.ops.numbers import real, whole, wholes
 from metatc2.ops.rows import unit_rows
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject
+from metatc2.transfer.protocols.registry import register_protocol
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26
@@ -66,7 +71,7 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     """Rows of the bank, rows of the queries, and how they were chosen.
 
     With official ``train`` and ``test`` splits that share classes, and `split` a whole source: train is the bank, test asks.
-    Else the rows of `split` are dealt by a fixed permutation, half of each class to each side, the odd one to the bank.
+    Else the rows of `split` are divided by a fixed permutation, half of each class to each side, the odd one to the bank.
 
     Raises:
         InputError: if there is no such split, or no class has two images.
@@ -93,3 +98,59 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
             "name another split"
         )
     return grouped[to_bank].sort().values, grouped[~to_bank].sort().values, f"half of each class of {split}"
+
+
+@register_protocol("knn")
+@dataclass(frozen=True, kw_only=True)
+class KNN(Protocol):
+    """Weighted k-nearest-neighbor classification: one row for each k and encoder; see `knn` and `knn_split`.
+
+    Args:
+        ks: neighbors; clamped to the bank, which the row says.
+        temperature: of the vote.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    facts = ("way", "query", "head", "classes_excluded", "bank", "k", "k_asked", "temperature")
+
+    ks: Sequence[int] = (200, 20)
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._normalize(
+            ks=wholes(self.ks, "transfer: ks", 1),
+            temperature=real(self.temperature, "transfer: temperature", above=0),
+        )
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        bank, asked, how = knn_split(subject.target.store, subject.target.split)
+        bank_labels, labels = subject.labels(bank), subject.labels(asked)
+        classes = torch.unique(bank_labels)
+        facts = {
+            "way": len(classes),
+            "query": len(asked),
+            "head": "knn",
+            "classes_excluded": len(classes) - int(torch.isin(classes, labels).sum()),
+            "bank": how,
+            "temperature": self.temperature,
+        }
+        # Two k that are clamped to the same number are one measurement.
+        clamped: dict[int, int] = {}
+        for k in self.ks:
+            clamped.setdefault(min(k, len(bank)), k)
+        for k, k_asked in clamped.items():
+            note = f"k = {k} instead of {k_asked}, the bank has no more images" if k < k_asked else ""
+            for name in subject.names:
+                found = knn(
+                    subject.table.at(name, bank),
+                    bank_labels,
+                    subject.table.at(name, asked),
+                    labels,
+                    k=k,
+                    temperature=self.temperature,
+                )
+                own = {**facts, "k": k, "k_asked": k_asked}
+                yield Measured(name, found, torch.cat([bank, asked]), own, note=note)

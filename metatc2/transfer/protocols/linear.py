@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,10 +13,16 @@ from metatc2.errors import InputError
 from metatc2.metrics.selection import choose, validation_loss
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import real, reals, whole
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import minimise
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols.base import Measured, Subject
+from metatc2.transfer.protocols.registry import register_protocol
 
 L2_GRID: tuple[float, ...] = tuple(torch.logspace(-6, 5, 45, dtype=torch.float64).tolist())
 
+# Enough wherever classes are few (all fits of `benchmarks/transfer_speed.py` need fewer). With hundreds of classes in a few
+# dimensions the weakest values would take minutes each; the row says how many fits were cut.
+_STEPS = 200
 # Values of the grid solved at once: many make one large product, few begin close to their minimum.
 _GROUP = 4
 # Logits held at once in an array, of which about six live.
@@ -199,3 +206,27 @@ def _check(sides: Sequence[tuple[str, Tensor, Tensor]]) -> list[tuple[Tensor, Te
     if len(torch.unique(labels[0])) < 2:
         raise InputError("linear: train has one class, and there is nothing to tell apart; name another target")
     return list(zip(rows, labels, strict=True))
+
+
+@register_protocol("linear")
+@dataclass(frozen=True, kw_only=True)
+class Linear(ClassifierProtocol):
+    """Logistic regression on frozen features, its L2 chosen on validation: one row for each encoder; see `linear`."""
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits, metric = target_splits(subject.target), subject.target.store.metric
+        for name in subject.names:
+            six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
+            found = linear(*six, per_class=metric == "mean per class", steps=_STEPS)
+            fits = len(found.validation) + 1
+            cut = fits - found.converged
+            yield classified(
+                subject,
+                splits,
+                name,
+                found.correct,
+                chosen={"l2": float(found.l2)},
+                criterion=metric,
+                note=f"{cut} of {fits} fits ended at the limit of steps" if cut else "",
+            )
