@@ -208,7 +208,7 @@ def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
     return [
         row
         for row in read_results(cell.path / "transfer.json")[0]
-        if (row.features, row.episodes, row.query_asked) == (features, asked.episodes, asked.query)
+        if (row.features, row.episodes, row.value("query_asked")) == (features, asked.episodes, asked.query)
         and row.head == asked.heads[0]
     ]
 

@@ -59,7 +59,7 @@ def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
     if not path.exists():
         return {}
     return {
-        (row.way, row.shot, row.head, row.episodes, row.query_asked): row.mean
+        tuple(row.value(name) for name in ("way", "shot", "head", "episodes", "query_asked")): row.mean
         for row in read_results(path)[0]
         if (row.target, row.protocol, row.features, row.layer) == (target.name, "few-shot", "encoder", OUTPUT)
         and row.inductive

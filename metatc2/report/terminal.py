@@ -34,11 +34,12 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
     notes: dict[str, list[str]] = {}
     for row in rows:
         said = [row.note] if row.note else []
-        said += [f"hyper-parameters chosen by {row.selection}"] * (row.selection != "none")
+        selection = row.value("selection")
+        said += [f"hyper-parameters chosen by {selection}"] if selection else []
         said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
         for sentence in said:
             known = notes.setdefault(sentence, [])
-            where = f"{row.target} {row.shot}-shot" if row.protocol == "few-shot" else row.target
+            where = f"{row.target} {row.shot}-shot" if row.shot else row.target
             known += [where] if where not in known else []
     table.say_below([f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()])
     return table

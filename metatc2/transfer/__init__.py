@@ -3,7 +3,7 @@
 from metatc2.metrics.intervals import mean_interval, paired_difference
 from metatc2.models.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
-from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare, holm
+from metatc2.transfer.compare import MEAN_TARGET, Difference, compare
 from metatc2.transfer.estimates import RankCorrelation, h_score, log_me, rank_correlation
 from metatc2.transfer.evaluate import (
     ADAPTED_RANDOM,
@@ -14,6 +14,8 @@ from metatc2.transfer.evaluate import (
 from metatc2.transfer.feature_table import FeatureFunction, FeaturesNotKept, FeatureTable, module_sha256
 from metatc2.transfer.heads.prototype import HEADS, Cosine, Euclidean, Head, few_shot
 from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
+from metatc2.transfer.paired_test import holm
+from metatc2.transfer.pairing import RunResults, by_method
 from metatc2.transfer.protocols import (
     ADAPTED,
     KNN,
@@ -74,7 +76,7 @@ __all__ = [
     "RankCorrelation",
     "Retrieval",
     "Row",
-    "Run",
+    "RunResults",
     "SeenClasses",
     "SemiSupervised",
     "SemiSupervisedFineTune",

@@ -191,5 +191,5 @@ def _row(
         target_sha256=sha256[used],
         **({"encoder_sha256": ""} if measured.features in CONTROLS else trained),
         **common,
-        **{"way": 0, "shot": 0, "query": 0, "episodes": 0, "head": "", **measured.facts},
+        facts=dict(measured.facts),
     )

@@ -36,7 +36,7 @@ from metatc2.transfer import (
     FineTune,
     Linear,
     Retrieval,
-    Run,
+    RunResults,
     Target,
     compare,
     evaluate,
@@ -313,7 +313,9 @@ def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path
                 call("transfer", str(path), "--context", str(context), *TO, "--out", str(tmp_path / f"of {path.name}"))
                 == 0
             )
-        results.append(Run(str(path), path.name, 0, *read_results(tmp_path / f"of {path.name}" / "transfer.json")))
+        results.append(
+            RunResults(str(path), path.name, 0, *read_results(tmp_path / f"of {path.name}" / "transfer.json"))
+        )
     (difference,) = compare(results[:1], results[1:], features="calibrated")
     assert difference.context.startswith(f"5 pairs of {other}, ")
     sheets = transfer_matrices(results, features="calibrated")
@@ -322,7 +324,9 @@ def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path
     assert [len(sources) for sources in own] == [1, 2]
     assert all("raw pixels" in sheet.sources for sheet in sheets)
 
-    only = [Run(r.label, r.method, r.seed, [row for row in r.rows if row.context != str(other)]) for r in results[:1]]
+    only = [
+        RunResults(r.label, r.method, r.seed, [row for row in r.rows if row.context != str(other)]) for r in results[:1]
+    ]
     with pytest.raises(InputError, match=r"share no result .* and the same --context$"):
         compare(only, results[1:], features="calibrated")
 

@@ -237,10 +237,10 @@ def test_layers_have_features_and_rows_of_their_own(run: Path, tmp_path: Path) -
     ]
     for layer in ("output", "blocks.0", "blocks.1"):
         assert call(*words, "--layer", layer) == 0
-    own = [row for row in rows_of(tmp_path / "o") if row["features"] == "encoder" and row["head"] == "cosine"]
+    own = [row for row in rows_of(tmp_path / "o") if row["features"] == "encoder" and row["facts"]["head"] == "cosine"]
     assert sorted({row["layer"] for row in own}) == ["blocks.0", "blocks.1", "output"]
     assert len({row["encoder_sha256"] for row in own}) == 1
-    means = {row["layer"]: row["mean"] for row in own if row["shot"] == 5}
+    means = {row["layer"]: row["mean"] for row in own if row["facts"]["shot"] == 5}
     assert means["blocks.0"] != means["blocks.1"]
 
 

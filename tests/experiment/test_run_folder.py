@@ -259,7 +259,7 @@ def test_rows_of_two_processes_are_both_kept(run: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "evaluate", slow)
     transfer(loaded, way=(4,))
-    assert {row["way"] for row in json.loads((run / "transfer.json").read_text())} == {2, 3, 4}
+    assert {row["facts"]["way"] for row in json.loads((run / "transfer.json").read_text())} == {2, 3, 4}
 
 
 def test_changed_data_are_called_changed_data(run: Path, noise: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
         expected = few_shot(raw_pixels(s.images[own]), drawn, r.head)
         assert torch.equal(accuracies[r.key], expected)
         assert r.mean == pytest.approx(float(expected.mean()))
-        assert (r.query, r.query_asked) == (6 - r.shot, 15)
+        assert (r.query, r.value("query_asked")) == (6 - r.shot, 15)
         assert f"{6 - r.shot} queries a class instead of 15" in r.note
         assert (r.target, r.split, r.source, r.seed, r.way, r.episodes) == ("toy:odd", "odd", "glyphs", 3, 5, 30)
         assert r.target_sha256 == fingerprint(s, own)
@@ -131,16 +131,16 @@ def test_random_labels_are_chance() -> None:
 def test_small_classes_are_told() -> None:
     s = store()
     rows, _ = run({}, Target(ImageStore("cut", s.images[5:], s.labels[5:]), "all", "cut"), protocols=few(shots=(8,)))
-    assert {r.classes_excluded for r in rows} == {1}
+    assert {r.value("classes_excluded") for r in rows} == {1}
     assert "classes with fewer than 9 images left out: 1" in rows[0].note
 
 
 def test_knn_rows() -> None:
     s = store(train=torch.arange(0, 96, 2), test=torch.arange(1, 96, 2), rest=torch.arange(30))
     rows, accuracies = run({}, Target(s, "test", "toy:test"), protocols=[KNN(ks=(200, 48, 20))])
-    assert [(r.k, r.k_asked, r.bank, r.query, r.episodes, r.way) for r in rows] == [
-        (48, 200, "train", 48, 0, 8),
-        (20, 20, "train", 48, 0, 8),
+    assert [(r.k, r.value("k_asked"), r.value("bank"), r.query, r.episodes, r.way) for r in rows] == [
+        (48, 200, "train", 48, None, 8),
+        (20, 20, "train", 48, None, 8),
     ]
     assert "k = 48 instead of 200" in rows[0].note
     pixels = raw_pixels(s.images)
@@ -151,7 +151,7 @@ def test_knn_rows() -> None:
     bank, asked, _ = knn_split(s, "rest")
     expected = knn(pixels[bank], s.labels[bank], pixels[asked], s.labels[asked], k=5, temperature=0.5)
     assert torch.equal(found[rest[0].key], expected)
-    assert rest[0].temperature == 0.5
+    assert rest[0].value("temperature") == 0.5
 
 
 def test_protocols_do_not_disturb_each_other() -> None:

@@ -81,8 +81,8 @@ def test_what_is_chosen_does_not_depend_on_the_test_images(protocol: str) -> Non
     images[test] = 255 - images[test]
     changed = dataclasses.replace(whole, images=images)
     before, after = (run(protocol, Target(s, "all", "toy:all"))[0] for s in (whole, changed))
-    assert [row.chosen for row in before] == [row.chosen for row in after]
-    assert all(row.chosen and "validation" in row.selection for row in before)
+    assert [row.value("chosen") for row in before] == [row.value("chosen") for row in after]
+    assert all(row.value("chosen") and "validation" in row.value("selection") for row in before)
     assert [row.mean for row in before] != [row.mean for row in after]
 
 
@@ -96,7 +96,7 @@ def test_linear_is_the_library_function_on_the_convention_s_parts() -> None:
     y = [target.store.labels[part] for part in splits[:3]]
     found = linear(x[0], y[0], x[1], y[1], x[2], y[2])
     assert torch.equal(values[row.key], found.correct)
-    assert row.chosen == {"l2": found.l2}
+    assert row.value("chosen") == {"l2": found.l2}
     assert (row.query, row.way) == (len(splits.test), 5)
 
 
@@ -172,7 +172,7 @@ def test_clips(tmp_path: Path) -> None:
     assert (len(clips), len(clips.domain_names)) == (24, 6)
     rows, _ = run("clips", Target(clips, "all", "clips"))
     (raw,) = [row for row in rows if row.features == "raw pixels"]
-    assert (raw.mean, raw.query, raw.bank) == (1.0, 6, "leave one clip out")
+    assert (raw.mean, raw.query, raw.value("bank")) == (1.0, 6, "leave one clip out")
     with pytest.raises(InputError, match="toy holds images; name a folder of frame folders"):
         run("clips")
 
@@ -202,7 +202,7 @@ def test_the_interval_of_a_mean_over_classes() -> None:
 def test_neighbours_of_parts_without_common_classes() -> None:
     whole = store(splits={"train": torch.arange(60), "test": torch.arange(60, 100)})
     rows, _ = run("knn", Target(whole, "all", "toy:all"))
-    assert all(row.bank == "half of each class of all" and row.mean > 0.2 for row in rows)
+    assert all(row.value("bank") == "half of each class of all" and row.mean > 0.2 for row in rows)
 
 
 def test_images_without_label_are_no_class() -> None:
@@ -241,5 +241,5 @@ def test_fine_tuning_says_which_normalisations_kept_their_statistics(in_train_mo
     (row,) = rows
     assert row.note.startswith(said)
     assert bool(row.note) == bool(said)
-    assert "ties by cross-entropy, then the middle of the grid" in row.selection
+    assert "ties by cross-entropy, then the middle of the grid" in row.value("selection")
     assert not any(part.training for part in net.modules())
