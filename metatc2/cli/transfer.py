@@ -41,7 +41,7 @@ def transfer(
 ) -> None:
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
-    A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
+    A learner on labeled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
     Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
 
     For example:
@@ -58,7 +58,7 @@ def transfer(
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
         way: Classes an episode; one row each.
-        shot: Labelled images a class; one row each.
+        shot: Labeled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.

@@ -32,10 +32,10 @@ class Offer:
         """The end of a sentence that names the next command, as a shell takes it.
 
         >>> Offer().next_step(Path("my run")), Offer(None).next_step(Path("r"))
-        ("next: metatc2 transfer 'my run'", 'name data to judge it on: metatc2 transfer r --to SOURCE[:SPLIT]')
+        ("next: metatc2 transfer 'my run'", 'name data to measure it on: metatc2 transfer r --to SOURCE[:SPLIT]')
         """
         if self.words is None:
-            return f"name data to judge it on: {command('transfer', path, '--to', SOURCE)}"
+            return f"name data to measure it on: {command('transfer', path, '--to', SOURCE)}"
         return f"next: {command('transfer', path, *self.words)}"
 
 
@@ -71,7 +71,7 @@ def offer_transfer(config: Config, store: ImageStore) -> Offer:
 
 
 def _measurable(config: Config, store: ImageStore, settings: TransferConfig) -> str:
-    """What is fitted, in words.
+    """What is changed to fit, in words.
 
     Raises:
         InputError: what the command would say.

@@ -32,7 +32,7 @@ class Difference:
         shot: labeled images a class; None where there are no episodes.
         head: classifier.
         features: ``"encoder"`` unless others were asked for.
-        k: neighbours asked for, k-NN only.
+        k: neighbors asked for, k-NN only.
         targets: how many stand behind the figure.
         seeds: that both methods have.
         per_seed: difference for each seed.

@@ -35,7 +35,7 @@ def domain_episodes(
         domains: int64 ``(N,)``.
         held_out: the domain of the queries.
         way: classes an episode, at least 2.
-        shot: labelled images a class.
+        shot: labeled images a class.
         query: images to classify a class, at most.
         episodes: how many.
         generator: on the CPU; the only source of chance.

@@ -105,7 +105,7 @@ def test_what_nothing_can_be_measured_on_is_said_before_training(
     said, words = printed(capsys)
     assert "metatc2: note: npz:" in said
     assert said.index("note:") < said.index("holds the encoder")
-    assert "name data to judge it on: metatc2 transfer" in said
+    assert "name data to measure it on: metatc2 transfer" in said
     assert "next:" not in said
     assert words == []
 

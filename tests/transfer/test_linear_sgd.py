@@ -99,8 +99,8 @@ def test_scale_of_the_features_does_not_matter_when_standardised() -> None:
     parts = data()
     scaled = tuple(p * 8 if p.is_floating_point() else p for p in parts)
     assert torch.equal(run(scaled).predicted, run(parts).predicted)  # type: ignore[arg-type]
-    other = run(scaled, standardise=False, rates=(0.01,)).predicted  # type: ignore[arg-type]
-    assert not torch.equal(other, run(parts, standardise=False, rates=(0.01,)).predicted)
+    other = run(scaled, standardize=False, rates=(0.01,)).predicted  # type: ignore[arg-type]
+    assert not torch.equal(other, run(parts, standardize=False, rates=(0.01,)).predicted)
 
 
 def test_a_constant_dimension_is_harmless() -> None:

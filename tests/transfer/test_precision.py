@@ -76,7 +76,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: linear(*sides(x), grid=(0.1, 1.0), steps=100).correct,
     "linear-sgd": lambda x: (
         linear_sgd(
-            *sides(x), generator=torch.Generator().manual_seed(0), epochs=3, rates=(0.1, 1.0), standardise=False
+            *sides(x), generator=torch.Generator().manual_seed(0), epochs=3, rates=(0.1, 1.0), standardize=False
         ).correct
     ),
     "semi-supervised": lambda x: semi_supervised_linear(*sides(x), fraction=0.5, l2=(0.1, 1.0)).correct,

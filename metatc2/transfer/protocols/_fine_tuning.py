@@ -44,18 +44,18 @@ class FineTuning:
         draws = torch.Generator().manual_seed(self.seed)
         with seeded_torch(self.seed, self.device):
             model = self._copy(images[:2], len(names))
-            optimiser = torch.optim.SGD(
+            optimizer = torch.optim.SGD(
                 model.parameters(), lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay
             )
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
             for rows in self._batches(len(images), draws):
                 x, y = self._inputs(images[rows.to(images.device)], draws), classes[rows].to(self.device)
                 loss = cross_entropy(model(x), y)
                 if not bool(loss.isfinite()):
                     return None
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 loss.backward()
-                optimiser.step()
+                optimizer.step()
                 scheduler.step()
         usable = all(bool(t.isfinite().all()) for t in chain(model.parameters(), model.buffers()))
         return model if usable else None

@@ -18,7 +18,7 @@ from metatc2.transfer.targets import Target
 
 @dataclass(frozen=True, eq=False)
 class ClipAccuracy:
-    """What the nearest neighbours said.
+    """What the nearest neighbors said.
 
     Args:
         correct: float64 ``(Q,)``: 1 where a clip gets its class, else 0.

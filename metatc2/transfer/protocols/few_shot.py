@@ -42,7 +42,7 @@ class FewShot(Protocol):
 
     Args:
         ways: classes an episode.
-        shots: labelled images a class.
+        shots: labeled images a class.
         query: images to classify a class, at most; fewer where a class is small, which the row says.
         episodes: a row, at least 2.
         heads: classifiers on the features, of `metatc2.transfer.HEADS`.
@@ -101,7 +101,7 @@ class FewShot(Protocol):
         asked = {(way, shot): "" for way in self.ways for shot in self.shots}
         return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or asked
 
-    def _one_shape(self, subject: Subject, way: int, shot: int, fitted: str) -> Iterator[Measured]:
+    def _one_shape(self, subject: Subject, way: int, shot: int, changed: str) -> Iterator[Measured]:
         target = subject.target
         rows = target.store.rows(target.split)
         seed = episodes_seed(target.name, way, shot)
@@ -115,7 +115,7 @@ class FewShot(Protocol):
             target=target.name,
         )
         given = drawn.query.shape[2]
-        notes = [fitted] * (fitted != "")
+        notes = [changed] * (changed != "")
         notes += [f"{given} queries a class instead of {self.query}, the smallest class has no more"] * (
             given < self.query
         )

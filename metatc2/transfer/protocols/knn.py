@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification on cached features (Wu et al. 2018, arXiv 1805.01978)."""
+"""Weighted k-nearest-neighbor classification on cached features (Wu et al. 2018, arXiv 1805.01978)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def knn(
         bank_labels: int64 ``(B,)``.
         queries: float ``(Q, D)``.
         query_labels: int64 ``(Q,)``.
-        k: neighbours; clamped to B.
+        k: neighbors; clamped to B.
         temperature: T, above 0.
 
     Returns:
@@ -59,11 +59,11 @@ def knn(
     chunk = max(1, _CHUNK_BYTES // (unit.element_size() * (len(bank) + 4 * k)))
     parts = []
     for some in torch.split(directions, chunk):
-        similarity, neighbours = (some @ unit.T).topk(k, dim=1)
+        similarity, neighbors = (some @ unit.T).topk(k, dim=1)
         # Relative to the nearest: the same vote, and no overflow at a small temperature.
         weight = ((similarity - similarity[:, :1]).double() / temperature).exp()
         votes = weight.new_zeros(len(some), len(names))
-        parts.append(names[votes.scatter_add(1, classes[neighbours], weight).argmax(1)])
+        parts.append(names[votes.scatter_add(1, classes[neighbors], weight).argmax(1)])
     return (torch.cat(parts) == query_labels).double().cpu()
 
 
@@ -83,7 +83,7 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     """
     if split in ("test", "all", "labelled") and {"train", "test"} <= set(store.splits):
         bank, asked = store.rows("train"), store.rows("test")
-        # Parts of different classes (Omniglot's) are for episodes: a neighbour could never be right.
+        # Parts of different classes (Omniglot's) are for episodes: a neighbor could never be right.
         if bool(torch.isin(store.labels[asked], store.labels[bank]).any()):
             return bank, asked, "train"
     rows = store.rows(split)

@@ -1,4 +1,4 @@
-"""Leave one domain out: what is learnt from all styles but one is asked about the style left out."""
+"""Leave one domain out: what is learned from all styles but one is asked about the style left out."""
 
 from __future__ import annotations
 

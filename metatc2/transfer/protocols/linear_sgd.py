@@ -18,7 +18,7 @@ from metatc2.transfer.protocols._classifier import ClassifierProtocol, classifie
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
 
-# Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
+# Base learning rates, each for batches of 256 of standardized features. Probes of features as they are, which are small,
 # go from 0.1 (SimSiam) to 30 (MoCo).
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 SCHEDULES = ("cosine", "steps")
@@ -65,7 +65,7 @@ def linear_sgd(
     rates: Sequence[float] = RATES,
     weight_decay: float = 0.0,
     schedule: str = "cosine",
-    standardise: bool = True,
+    standardize: bool = True,
     refit: bool = True,
 ) -> LinearSGDResult:
     """Softmax regression by SGD with momentum 0.9 (the probe of He et al. 2020, arXiv 1911.05722, section 4.1).
@@ -89,7 +89,7 @@ def linear_sgd(
         rates: base learning rates to choose from.
         weight_decay: of weights and bias, as `torch.optim.SGD` has it.
         schedule: ``"cosine"`` to 0, or ``"steps"``: a tenth after 2/3 and again after 8/9 of the epochs (60 and 80 of 90).
-        standardise: whether each dimension gets mean 0 and deviation 1 by the training images, so that one set of rates
+        standardize: whether each dimension gets mean 0 and deviation 1 by the training images, so that one set of rates
             suits every encoder; without, give `rates` that suit the features. (A BatchNorm without affine parameters in
             front of the probe does nearly the same.)
         refit: whether the chosen rate trains once more, on training and validation images together.
@@ -115,7 +115,7 @@ def linear_sgd(
     if schedule not in SCHEDULES:
         raise InputError(f"linear-SGD: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     tried = sorted(set(reals(rates, "linear-SGD: rates", above=0)))
-    options = _Options(epochs, batch, weight_decay, schedule, standardise)
+    options = _Options(epochs, batch, weight_decay, schedule, standardize)
     probe = _fit(train, train_labels, tried, options, generator)
     accuracies, losses = probe.measured(validation, validation_labels)
     place = choose(accuracies, losses)
@@ -139,7 +139,7 @@ class _Options:
     batch: int
     weight_decay: float
     schedule: str
-    standardise: bool
+    standardize: bool
 
     def decay(self, step: int, steps: int) -> float:
         """Share of the learning rate at a step of an epoch count that makes `steps`."""
@@ -183,7 +183,7 @@ def _fit(
 ) -> _Probes:
     names, classes = torch.unique(labels.to(features.device), return_inverse=True)
     mean, scale = features.new_zeros(features.shape[1]), features.new_ones(features.shape[1])
-    if options.standardise:
+    if options.standardize:
         mean, deviation = features.mean(0), features.std(0, correction=0)
         # A dimension that is constant says nothing; it is left alone rather than divided by its rounding.
         scale = torch.where(deviation > 1e-6 * features.abs().amax(0), 1 / deviation, 0.0)

@@ -31,7 +31,7 @@ _ROUNDS = 300
 
 @dataclass(frozen=True, eq=False)
 class SemiSupervisedResult:
-    """What was learnt from a fraction of the labels.
+    """What was learned from a fraction of the labels.
 
     Args:
         correct: float64 ``(Q,)``: 1 where a test image gets its class, else 0.
@@ -104,9 +104,9 @@ def semi_supervised_linear(
     seed: int = 0,
     l2: Sequence[float] = L2_GRID,
 ) -> SemiSupervisedResult:
-    """Logistic regression on frozen features of the labelled fraction, its L2 chosen on validation.
+    """Logistic regression on frozen features of the labeled fraction, its L2 chosen on validation.
 
-    Minimised is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS at ``C = 1 / l2``, from the strongest value to the
+    Minimized is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS at ``C = 1 / l2``, from the strongest value to the
     weakest, each from the solution before it; two classes share one vector w there, which is the minimum of
     `metatc2.transfer.protocols.linear.linear` at twice the l2. The value with the best validation accuracy is taken, of equals
     the one with the lowest cross-entropy there, of those within 1e-4 nats the middle one. There is no second training on
@@ -120,7 +120,7 @@ def semi_supervised_linear(
         test: float ``(Q, D)``.
         test_labels: int64 ``(Q,)``.
         fraction: see `label_fraction`.
-        seed: of the labelled subset; the same for every encoder that is to be compared.
+        seed: of the labeled subset; the same for every encoder that is to be compared.
         l2: values to choose from.
 
     Raises:

@@ -56,7 +56,7 @@ def semi_supervised_fine_tune(
     batch_norm: str = "kept",
     device: torch.device | str | None = None,
 ) -> SemiSupervisedResult:
-    """Fine-tune the encoder on the labelled fraction alone; learning rate and weight decay chosen on validation.
+    """Fine-tune the encoder on the labeled fraction alone; learning rate and weight decay chosen on validation.
 
     There is no second training on validation images, see `semi_supervised_linear`.
 
@@ -70,7 +70,7 @@ def semi_supervised_fine_tune(
         test_labels: int64 ``(Q,)``.
         fraction: see `label_fraction`.
         generator: on the CPU; decides order, augmentation and dropout.
-        seed: of the labelled subset; the same for every encoder that is to be compared.
+        seed: of the labeled subset; the same for every encoder that is to be compared.
         steps, batch, rates, weight_decays, views, batch_norm, device: see `fine_tune`.
 
     Raises:
