@@ -79,7 +79,7 @@ class Cell:
 
     @property
     def judging(self) -> dict[str, Any]:
-        """How it is judged, for `runs.transfer`: by the study's settings, whatever those of the run folder were."""
+        """How it is judged, for `metatc2.experiment.transfer.transfer`: by the study's settings, whatever those of the run folder were."""
         asked = self.config.transfer
         return {
             "protocols": ("few-shot",),

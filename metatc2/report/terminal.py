@@ -14,7 +14,7 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
     """One line a target, protocol and head; one column for each kind of features.
 
     Args:
-        rows: of one run, as `metatc2.experiment.run.transfer` returns them.
+        rows: of one run, as `metatc2.experiment.transfer.transfer` returns them.
     """
     kinds = list(dict.fromkeys(row.features_words for row in rows))
     title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"

@@ -38,7 +38,8 @@ from metatc2.transfer.protocols import (
     register_protocol,
 )
 from metatc2.transfer.protocols.knn import knn, knn_split
-from metatc2.transfer.results import Row, read_results, write_results
+from metatc2.transfer.results import read_results, write_results
+from metatc2.transfer.row import Row
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.seen import SeenClasses
 from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target

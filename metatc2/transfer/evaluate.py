@@ -20,7 +20,7 @@ from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import protocol_of
-from metatc2.transfer.results import Row
+from metatc2.transfer.row import Row
 from metatc2.transfer.targets import Target, fingerprint
 
 RANDOM_ENCODER = "random encoder"

@@ -10,7 +10,7 @@ from metatc2.errors import InputError
 from metatc2.metrics.intervals import mean_interval
 from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
 from metatc2.transfer.pairing import RunResults
-from metatc2.transfer.results import Row
+from metatc2.transfer.row import Row
 
 # What must agree for two rows to stand in one matrix.
 _ONE_PROTOCOL = (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.metrics.intervals import paired_difference
-from metatc2.transfer.results import FACTS, Row
+from metatc2.transfer.row import FACTS, Row
 
 # What names a measurement, how many draws it was asked to make, and what must then be equal.
 _MEASURED = (
