@@ -25,7 +25,7 @@ from common import environment, resident, write
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import Adjoint, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 WAY, SHOT, QUERY, SIZE = 5, 5, 15, 84

@@ -24,7 +24,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override, read_config, read_task
 from metatc2.experiment.transfer import transfer
 from metatc2.io.files import write_atomically
-from metatc2.training.trainer import TrainingDiverged
+from metatc2.training import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
 
 STEPS = 300  # outer steps of a cell, where a study says nothing else
@@ -79,7 +79,7 @@ class Cell:
 
     @property
     def judging(self) -> dict[str, Any]:
-        """How it is judged, for `metatc2.experiment.transfer.transfer`: by the study's settings, whatever those of the run folder were."""
+        """How it is judged, for `transfer`: by the study's settings, whatever those of the run folder were."""
         asked = self.config.transfer
         return {
             "protocols": ("few-shot",),

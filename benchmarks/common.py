@@ -58,8 +58,21 @@ def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.tmp")
-    aside.write_text(json.dumps({"environment": environment(), "rows": list(rows)}, indent=1) + "\n")
+    aside.write_text(text_of(environment(), rows))
     aside.replace(target)
+
+
+def text_of(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """JSON with a line for each row: a committed file whose changes can be read.
+
+    >>> print(text_of({"python": "3.11"}, [{"a": 1}, {"a": 2}]), end="")
+    {"environment": {"python": "3.11"}, "rows": [
+    {"a": 1},
+    {"a": 2}
+    ]}
+    """
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return f'{{"environment": {json.dumps(about)}, "rows": [\n{lines}\n]}}\n'
 
 
 def resident(field: str) -> int:

@@ -53,7 +53,7 @@ from metatc2.data.sources.shapes.dataset import load_shapes
 from metatc2.data.sources.shapes.render import FACTORS
 from metatc2.diagnostics import delta_p, factor_matrix
 from metatc2.experiment.build import build_fresh_encoder
-from metatc2.training.trainer import TrainingDiverged
+from metatc2.training import TrainingDiverged
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "conflict.json"
@@ -519,7 +519,7 @@ def together_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _gap_at(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("subject") == SUBJECT and row["level"] == "one-more")
+    return bool(row.get("subject") == SUBJECT and row.get("level") == "one-more")
 
 
 def versus_separate(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import InnerLoop, Recompute, Unroll
 from metatc2.learners.maml import MAML
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 TASKS, WAY, SHOT, QUERY, LR = 16, 5, 1, 15, 0.1

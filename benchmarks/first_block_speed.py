@@ -25,7 +25,7 @@ import torch
 from common import KEEP_MEMORY, environment, write
 from torch import Tensor, nn
 
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.ops import channels_last, conv_norm_pool
 
 CASES = [(1, 28, 256), (3, 32, 256), (3, 84, 32)]  # channels, pixels, batch

@@ -33,7 +33,7 @@ from libraries import LIBRARIES, NotOffered, Recipe, Task, gradient_of
 from torch import Tensor, nn
 
 from metatc2.inner import Adjoint, Recompute, Unroll
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 GOAL = 1e-8

@@ -53,8 +53,8 @@ from metatc2.inner import Params
 from metatc2.learners import TC2, SelfSupervised
 from metatc2.models.features import extract
 from metatc2.report.text import NAMES
+from metatc2.training import EpisodicTrainer, TrainingDiverged
 from metatc2.training.checkpoint import write_atomically
-from metatc2.training.trainer import EpisodicTrainer, TrainingDiverged
 from metatc2.transfer import FewShot, Target, evaluate, mean_interval
 
 matplotlib.use("Agg")

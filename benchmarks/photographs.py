@@ -45,7 +45,7 @@ from metatc2.augment import color
 from metatc2.data import load
 from metatc2.diagnostics import probe_factors
 from metatc2.experiment.build import build_fresh_encoder
-from metatc2.training.trainer import TrainingDiverged
+from metatc2.training import TrainingDiverged
 from metatc2.transfer import extract, few_shot, knn, sample_episodes
 from metatc2.transfer.domain_episodes import leave_one_domain_out_few_shot
 
@@ -109,13 +109,21 @@ class Arm:
 
 
 ISOTROPY = "regularizer.name=isotropy"
+#: Searched on held-out training images beside the weight that is the regularizers' own, 0.03.
+WEIGHTS = ("0.1", "0.3", "1")
 TC2 = ("calibration.name=tc2", "calibration.weights=linear")
 ARMS: dict[str, Arm] = {
     "plain": Arm(("calibration.name=none",)),
     "plain + isotropy": Arm(("calibration.name=none", ISOTROPY)),
     "plain + SIGReg": Arm(("calibration.name=none", "regularizer.name=sigreg")),
     "plain + VISReg": Arm(("calibration.name=none", "regularizer.name=visreg")),
-    "plain + VISReg, weight 0.3": Arm(("calibration.name=none", "regularizer.name=visreg", "regularizer.weight=0.3")),
+    **{
+        f"plain + {name}, weight {weight}": Arm(
+            ("calibration.name=none", f"regularizer.name={key}", f"regularizer.weight={weight}")
+        )
+        for name, key in (("isotropy", "isotropy"), ("SIGReg", "sigreg"), ("VISReg", "visreg"))
+        for weight in WEIGHTS
+    },
     "tasks": Arm(("calibration.name=tasks",)),
     "tasks + isotropy": Arm(("calibration.name=tasks", ISOTROPY)),
     "TC²": Arm(TC2),
@@ -129,7 +137,7 @@ ARMS: dict[str, Arm] = {
 }
 #: Where training is dearer: the plain recipe, the strongest one beside it, and TC² in both kinds of tasks.
 SHORT = ("plain", "plain + isotropy", "TC² + isotropy", "views: tasks + isotropy", "views: TC² + isotropy")
-PARTS = ("controls", "search", "main", "objectives", "resnet", "longer")
+PARTS = ("controls", "search", "weights", "main", "objectives", "resnet", "longer")
 SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
 OBJECTIVES = {"simclr": (), "byol": ("objective.momentum=0.95",), "barlow": ()}
 
@@ -327,12 +335,14 @@ def untrained(folder: Path, data: Path, seeds: int) -> None:
     (folder / "controls.json").write_text(json.dumps(rows))
 
 
-def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
-    """What a part of the study asks for, seed by seed."""
+def points(part: str, seeds: int, recipe: tuple[str, str], tuned: Sequence[str] = ()) -> list[Point]:
+    """What a part of the study asks for, seed by seed; `tuned` are arms with the best weight of their regularizer."""
     if part == "controls":
         return []
     if part == "search":
         return [Point("simclr", "plain", 100, lr, temperature) for lr, temperature in SEARCH]
+    if part == "weights":
+        return [Point("simclr", arm, 100, *recipe) for arm in ARMS if arm.startswith("plain +")]
     every = range(seeds)
     if part == "resnet":
         return [Point("simclr", arm, seed, *recipe, encoder="resnet18") for seed in every for arm in SHORT]
@@ -340,24 +350,37 @@ def points(part: str, seeds: int, recipe: tuple[str, str]) -> list[Point]:
         return [Point("simclr", arm, seed, *recipe, steps=LONGER) for seed in every for arm in SHORT]
     objectives = ("simclr",) if part == "main" else tuple(name for name in OBJECTIVES if name != "simclr")
     factorial = tuple(arm for design in PAIRS.values() for pair in design for arm in pair)
-    arms = tuple(ARMS) if part == "main" else factorial
+    # Regularizers at the weight that is their own, and at the best of those that were searched.
+    main = tuple(arm for arm in ARMS if ", weight " not in arm or arm in tuned)
+    arms = main if part == "main" else factorial
     return [Point(o, arm, seed, *recipe) for seed in every for o in objectives for arm in arms]
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Learning rate and temperature that were best for the plain objective on held-out training images."""
-    own = [r for r in rows if r.get("seed") == 100 and "arm" in r]
+    own = [r for r in rows if r.get("seed") == 100 and r.get("arm") == "plain"]
     if not own:
         return SEARCH[0]
     chosen = max(own, key=lambda r: r["accuracy"]["held-out"])
     return chosen["lr"], chosen["temperature"]
 
 
+def tuned_arms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each regularizer at the weight that was best on held-out training images."""
+    searched: dict[str, Mapping[str, Any]] = {}
+    for r in rows:
+        if r.get("seed") == 100 and str(r.get("arm")).startswith("plain +"):
+            name = r["arm"].split(", weight")[0]
+            if name not in searched or r["accuracy"]["held-out"] > searched[name]["accuracy"]["held-out"]:
+                searched[name] = r
+    return [r["arm"] for r in searched.values()]
+
+
 def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done."""
     every = points("search", 1, SEARCH[0])
     for recipe in SEARCH:
-        every += [point for part in PARTS[2:] for point in points(part, 10, recipe)]
+        every += [point for part in PARTS[2:] for point in points(part, 10, recipe, tuple(ARMS))]
     rows = []
     for point in every:
         found = kept(point.cell(folder, data))
@@ -419,7 +442,9 @@ def effects(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             ]
         contrasts |= {f"{a} − plain": [(a, "plain")] for a in ARMS if a != "plain"}
         contrasts |= {
-            f"{a} − plain + isotropy": [(a, "plain + isotropy")] for a in ("TC²", "views: TC²", "views: TC² + isotropy")
+            f"{a} − {b}": [(a, b)]
+            for a in ("TC²", "TC² + isotropy", "views: TC²", "views: TC² + isotropy")
+            for b in ("plain + isotropy", *tuned_arms(rows))
         }
         for name, pairs_of in contrasts.items():
             sides = [(select(rows, a, design), select(rows, b, design)) for a, b in pairs_of]
@@ -453,6 +478,22 @@ def table(rows: Sequence[Mapping[str, Any]], design: str = "SimCLR") -> str:
             means = [f"{100 * np.mean([score(r, (t,)) for r in own]):.1f}" for t in TARGETS]
             groups = [f"{100 * np.mean([score(r, targets) for r in own]):.1f}" for targets in GROUPS.values()]
             lines.append(f"| {name} | | {' | '.join([*means, *groups])} | {len(own)} |")
+    return "\n".join(lines)
+
+
+def weights_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The search of regularizers' weights, on held-out training images: 20 neighbors."""
+    searched = [r for r in rows if r.get("seed") == 100 and "arm" in r]
+    own = {r["arm"]: 100 * r["accuracy"]["held-out"] for r in searched}
+    plain = max((100 * r["accuracy"]["held-out"] for r in searched if r["arm"] == "plain"), default=float("nan"))
+    lines = [
+        f"| held-out training images, one seed | without | 0.03 | {' | '.join(WEIGHTS)} |",
+        "|---|---|---|" + "---|" * len(WEIGHTS),
+    ]
+    for name in ("isotropy", "SIGReg", "VISReg"):
+        arms = (f"plain + {name}", *(f"plain + {name}, weight {weight}" for weight in WEIGHTS))
+        cells = [f"{own[arm]:.1f}" if arm in own else "–" for arm in arms]
+        lines.append(f"| {name} | {plain:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -516,8 +557,10 @@ def main() -> None:
         prepare(given.data, made)
         if given.part == "controls":
             untrained(given.runs, made, given.seeds)
-        recipe = best(gather(given.runs, made))
-        asked = [point.cell(given.runs, made) for point in points(given.part, given.seeds, recipe)]
+        found = gather(given.runs, made)
+        asked = [
+            point.cell(given.runs, made) for point in points(given.part, given.seeds, best(found), tuned_arms(found))
+        ]
         in_parallel(measure, missing(asked), workers=given.workers)
     rows = gather(given.runs, made)
     write(given.json, [*rows, *effects(rows)])

@@ -24,7 +24,7 @@ from common import environment, resident, write
 from metatc2.episodes import Episode, Samples
 from metatc2.experiment.build import build_learner, build_trainer_options
 from metatc2.experiment.config import Config, override
-from metatc2.training.trainer import EpisodicTrainer
+from metatc2.training import EpisodicTrainer
 
 PLAIN = 0  # stands for the plain objective among the numbers of inner steps
 

@@ -33,6 +33,8 @@ from mechanism import correlations_table, differences_table
 from mechanism import table as mechanism
 from photographs import effects_table
 from photographs import table as photographs
+from photographs import weights_table as photographs_weights
+from readme_tables import cost_table, evidence_table
 from recovery import table as recovery
 from robustness import table as robustness
 from spectrum import differences_table as spectrum_differences
@@ -192,6 +194,9 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conflict_measures": conflict_measures,
     "photographs": photographs,
     "photographs_effects": effects_table,
+    "readme_evidence": evidence_table,
+    "readme_cost": cost_table,
+    "photographs_weights": photographs_weights,
 }
 
 
@@ -209,6 +214,9 @@ SOURCES = {
     "conflict_together": "conflict",
     "conflict_capacity": "conflict",
     "photographs_effects": "photographs",
+    "readme_evidence": "conflict",
+    "readme_cost": "step_cost",
+    "photographs_weights": "photographs",
 }
 PAGES = (
     ROOT / "README.md",

@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 from metatc2.episodes.sinusoid import SinusoidTasks, sinusoid
 from metatc2.inner import InnerLoop
 from metatc2.learners import MAML
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the dashes say the same.
 LINES = {

@@ -8,12 +8,12 @@ import argparse
 import torch
 from torch.nn.functional import cross_entropy
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib import require_learn2learn
 from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
 from metatc2.data import load
 from metatc2.episodes import LabelledTasks
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 from metatc2.transfer import mean_interval
 
@@ -32,7 +32,7 @@ def main() -> None:
     encoder = Conv4(channels=1, width=32)
     if calibrates:
         generator = torch.Generator().manual_seed(arguments.seed)
-        encoder = calibrated(encoder, Calibrator(32, 8, form="add", generator=generator))
+        encoder = calibrated(encoder, named_calibrator(32, 8, generator=generator))
     network = Classifier(encoder, dim=32, way=5)
     maml = require_learn2learn().algorithms.MAML(network, lr=0.05)
     optimizer = torch.optim.Adam(maml.parameters(), lr=2e-3)

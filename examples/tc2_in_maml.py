@@ -8,15 +8,15 @@ import argparse
 import torch
 import torchopt
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib.learn2learn import few_shot_accuracy
 from metatc2.data import load
 from metatc2.episodes import LabelledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import MAML
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import mean_interval
 
 
@@ -35,7 +35,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(arguments.seed)
         # The calibrator's own inner loop: three steps on the support's features, differentiated exactly.
         hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)
-        encoder = calibrated(encoder, Calibrator(32, 8, form="add", generator=generator), inner=hook)
+        encoder = calibrated(encoder, named_calibrator(32, 8, generator=generator), inner=hook)
     learner = MAML(Classifier(encoder, dim=32, way=5), InnerLoop(torchopt.sgd(0.05), steps=3))
 
     glyphs = load("glyphs")

@@ -10,10 +10,10 @@ from lightly.loss import NTXentLoss
 from torch import nn
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.data import load
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.ops.functional import call
 from metatc2.transfer import FewShot, evaluate, expand_targets
 
@@ -32,9 +32,7 @@ def main() -> None:
 
     encoder = Conv4(channels=1, width=32)
     hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)
-    module = (
-        calibrated(encoder, Calibrator(32, 8, form="add", generator=generator), inner=hook) if calibrates else encoder
-    )
+    module = calibrated(encoder, named_calibrator(32, 8, generator=generator), inner=hook) if calibrates else encoder
     projector = nn.Sequential(nn.Linear(32, 128), nn.ReLU(), nn.Linear(128, 64))
     criterion = NTXentLoss(temperature=0.2)
     optimizer = torch.optim.Adam([*module.parameters(), *projector.parameters()], lr=2e-3)

@@ -7,14 +7,14 @@ import argparse
 
 import torch
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib.learn2learn import few_shot_accuracy
 from metatc2.data import load
 from metatc2.episodes import LabelledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import ProtoNet
-from metatc2.models.encoders import Conv4
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.models.conv4 import Conv4
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import mean_interval
 
 
@@ -33,7 +33,7 @@ def main() -> None:
         generator = torch.Generator().manual_seed(arguments.seed)
         # The calibrator's own inner loop: three steps on the support's features, differentiated exactly.
         hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)
-        encoder = calibrated(encoder, Calibrator(32, 8, form="add", generator=generator), inner=hook)
+        encoder = calibrated(encoder, named_calibrator(32, 8, generator=generator), inner=hook)
     learner = ProtoNet(encoder)
 
     glyphs = load("glyphs")

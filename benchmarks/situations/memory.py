@@ -11,7 +11,7 @@ from libraries import LIBRARIES, Library, Recipe, Task, gradient_of
 from torch import nn
 
 from metatc2.inner import Recompute
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 from situations import networks
 from situations.situation import Failed, Situation, Way, tasks

@@ -6,6 +6,7 @@ the columns of a descriptor. `metatc2.augment.families` makes recipes from four 
 
 from metatc2.augment.descriptor import DESCRIPTOR, DESCRIPTOR_SIZE
 from metatc2.augment.families import FAMILIES
+from metatc2.augment.recipes import RECIPES, build_recipe, register_recipe
 from metatc2.augment.views import Views
 
-__all__ = ["DESCRIPTOR", "DESCRIPTOR_SIZE", "FAMILIES", "Views"]
+__all__ = ["DESCRIPTOR", "DESCRIPTOR_SIZE", "FAMILIES", "RECIPES", "Views", "build_recipe", "register_recipe"]

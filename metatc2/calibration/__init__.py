@@ -4,7 +4,9 @@
 """
 
 from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
-from metatc2.calibration.factor_network import FactorNetwork
+from metatc2.calibration.compose import Shuffled, add, gate, project
+from metatc2.calibration.criterion import MetaCRLLoss, TC2Loss
+from metatc2.calibration.factor_network import BasisFactors, Factors, FixedFactors, PooledFactors
 from metatc2.calibration.losses import (
     grouping,
     hoyer,
@@ -15,24 +17,35 @@ from metatc2.calibration.losses import (
     sparsity,
 )
 from metatc2.calibration.module import CalibratedModule, NoAveragesWarning, calibrated
+from metatc2.calibration.named import named_calibrator
 from metatc2.calibration.task_weights import TaskCalibrator
-from metatc2.calibration.weight_network import WeightNetwork
-from metatc2.objectives.regularizers.isotropy import isotropy
+from metatc2.calibration.weight_network import LinearWeights, MeanWeights, SampleWeights
 
 __all__ = [
+    "BasisFactors",
     "Calibrated",
     "CalibratedModule",
     "Calibrator",
-    "FactorNetwork",
+    "Factors",
+    "FixedFactors",
+    "LinearWeights",
+    "MeanWeights",
+    "MetaCRLLoss",
     "NoAveragesWarning",
+    "PooledFactors",
+    "SampleWeights",
+    "Shuffled",
+    "TC2Loss",
     "TaskCalibrator",
-    "WeightNetwork",
+    "add",
     "calibrated",
+    "gate",
     "grouping",
     "hoyer",
-    "isotropy",
+    "named_calibrator",
     "orthogonality",
     "overlap",
+    "project",
     "reconstruction",
     "reconstruction_ratio",
     "sparsity",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration.factor_network import FactorKind, FactorNetwork
-from metatc2.calibration.losses import grouping, orthogonality, overlap, reconstruction, sparsity
-from metatc2.calibration.weight_network import LinearWeights, WeightNetwork, WeightOrder
-from metatc2.errors import InputError, nearest
+from metatc2.calibration.compose import Compose, add
+from metatc2.calibration.criterion import TC2Loss
+from metatc2.calibration.factor_network import Factors
 
-Form = Literal["blend", "gate", "add"]
-Control = Literal["none", "shuffle", "random-projection"]
-Variant = Literal["tc2", "metacrl"]
+CalibrationLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,32 +50,21 @@ def standardise(h: Tensor, eps: float = 1e-5) -> Tensor:
 class Calibrator(nn.Module):
     """Calibrate a representation by shared factors and sample-wise weights (TC², Guo et al., arXiv 2511.13787).
 
-    ``z̃ = (1 − a) z + a c``, where c is ``W V`` (blend), ``z ⊙ 2σ(W V)`` (gate) or ``z + W V`` (add). Shapes, forms and
-    defaults are our reading: the paper's are not known.
+    ``z̃ = (1 − a) z + a c(z, W, V)``. Shapes, forms and defaults are our reading: the paper's are not known.
 
     Test time has averages in place of an episode's statistics and factors. Before the first training step they are those of no
     data, as in batch normalisation: mean 0, variance 1, and the factors that the factor network starts with.
     They stay in single precision when the module is moved to half, where small changes would be lost.
 
     Args:
-        dim: width d of the representation.
-        factors: number of factors K < d.
-        form: see above.
-        factor_network: kind of `FactorNetwork`.
-        weights: order of the weights, see `WeightNetwork`.
-        hidden: width of the weight network.
-        variant: whose loss: TC²'s, or MetaCRL's (arXiv 2312.05771), the supervised sibling, where `overlap` stands for
-            `orthogonality` and `grouping` for `sparsity`; the latter looks at several tasks at once and says little of one.
-        control: placebo. ``"shuffle"`` gives every sample the weights of its neighbour in the batch;
-            ``"random-projection"`` projects on K fixed random directions and learns nothing.
-        orthogonality, sparsity: λ_o and λ_s of the calibration loss, in either variant.
+        factors: makes V of an episode's samples: `PooledFactors`, `BasisFactors`, `FixedFactors`.
+        weights: makes W of samples and factors: `SampleWeights`, `MeanWeights`, `LinearWeights`.
+        compose: c: `add`, `gate` or `project` of `metatc2.calibration.compose`, or a `Shuffled` one as a control.
+        criterion: L_tc2 of z, W and V: by default `TC2Loss`; or `MetaCRLLoss`.
         ema: decay of the averages that test time uses.
-        generator: all parameters are drawn from it.
 
-    Raises:
-        InputError: if K ≥ d or a name is unknown.
-
-    >>> calibrator = Calibrator(dim=8, factors=3)
+    >>> from metatc2.calibration import PooledFactors, SampleWeights
+    >>> calibrator = Calibrator(PooledFactors(8, 3), SampleWeights(8))
     >>> z = torch.randn(2, 5, 2, 8)                                   # tasks, samples, views, d
     >>> calibrator(z, blend=0.5).features.shape
     torch.Size([2, 5, 2, 8])
@@ -90,35 +76,20 @@ class Calibrator(nn.Module):
 
     def __init__(
         self,
-        dim: int,
-        factors: int,
+        factors: Factors,
+        weights: nn.Module,
         *,
-        form: Form = "add",
-        factor_network: FactorKind = "pooled",
-        weights: WeightOrder = "sample",
-        hidden: int | None = None,
-        control: Control = "none",
-        variant: Variant = "tc2",
-        orthogonality: float = 1.0,
-        sparsity: float = 0.05,
+        compose: Compose = add,
+        criterion: CalibrationLoss | None = None,
         ema: float = 0.99,
-        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for word, known in ((form, get_args(Form)), (control, get_args(Control)), (variant, get_args(Variant))):
-            if word not in known:
-                raise InputError(f"unknown calibration {word!r}; {nearest(word, known)}")
-        projection = control == "random-projection"
-        kind = "fixed" if projection else factor_network
-        self.factor_network = FactorNetwork(dim, factors, kind=kind, generator=generator)
-        self.weight_network: nn.Module = (
-            LinearWeights() if projection else WeightNetwork(dim, hidden, order=weights, generator=generator)
-        )
-        self.form, self.control, self.variant, self.ema = form, control, variant, ema
-        self.lambda_orthogonality, self.lambda_sparsity = orthogonality, sparsity
+        self.factor_network, self.weight_network = factors, weights
+        self.compose, self.criterion, self.ema = compose, criterion or TC2Loss(), ema
+        count, dim = factors.basis.shape
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("variance", torch.ones(dim))
-        self.register_buffer("average_factors", torch.zeros(factors, dim))
+        self.register_buffer("average_factors", torch.zeros(count, dim))
 
     def forward(self, z: Tensor, blend: float = 1.0, factors: Tensor | None = None) -> Calibrated:
         """Calibrate the samples of an episode.
@@ -130,29 +101,18 @@ class Calibrator(nn.Module):
         """
         factors = self.factor_network(z) if factors is None else factors
         weights = self.weight_network(z, factors)
-        used = weights.roll(1, 1) if self.control == "shuffle" else weights
-        composed = used @ factors
-        if self.form == "gate":
-            composed = z * (2 * composed.sigmoid())
-        elif self.form == "add":
-            composed = z + composed
+        composed = self.compose(z, weights, factors)
         features = composed if blend == 1 else (1 - blend) * z + blend * composed
         return Calibrated(features, weights, factors)
 
     def loss(self, z: Tensor, calibrated: Calibrated) -> Tensor:
-        """``L_tc2 = L_rec + λ_o L_orth + λ_s L_w``, a scalar; L_orth and L_w as the variant has them.
+        """L_tc2, a scalar: the criterion of what was calibrated.
 
         Args:
             z: the representation that was calibrated, ``(tasks, ..., d)``.
             calibrated: what `forward` made of it.
         """
-        weights, factors = calibrated.weights, calibrated.factors
-        of_factors, of_weights = (orthogonality, sparsity) if self.variant == "tc2" else (overlap, grouping)
-        return (
-            reconstruction(z, weights, factors)
-            + self.lambda_orthogonality * of_factors(factors)
-            + self.lambda_sparsity * of_weights(weights)
-        )
+        return self.criterion(z, calibrated.weights, calibrated.factors)
 
     @torch.no_grad()
     def track(self, h: Tensor, factors: Tensor) -> None:

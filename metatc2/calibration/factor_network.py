@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from metatc2.calibration.weight_network import WIDEST
-from metatc2.errors import InputError, nearest
-
-FactorKind = Literal["pooled", "parameter", "fixed"]
+from metatc2.errors import InputError
 
 
 def check_factors(dim: int, factors: int, usual: int) -> None:
@@ -41,63 +39,96 @@ def orthonormal(dim: int, factors: int, generator: torch.Generator | None = None
     return rows
 
 
-class FactorNetwork(nn.Module):
-    """Extract the shared factors from the samples of an episode: ``V = rownorm(V0 + Aᵀ value(sg z))``.
+class Factors(nn.Module, ABC):
+    """K factors of unit norm that all tasks of an episode share; ``basis`` is V0 ``(K, d)``, which starts orthonormal."""
 
-    ``A = softmax over samples of key(sg z)``, so every factor looks at the samples that speak for it (TC²'s factor extraction
-    network; this form is our reading). V0 starts with orthonormal rows and the last layer of ``value`` at zero, so V starts as
-    a plain learned basis and becomes dependent on the data.
+    basis: Tensor
 
-    Args:
-        dim: width d of the representation.
-        factors: number of factors K < d.
-        kind: ``"pooled"`` as above; ``"parameter"``: rownorm(V0) alone; ``"fixed"``: V0 stays as drawn (a control).
-        generator: V0 is drawn from it.
-
-    Raises:
-        InputError: if K ≥ d or the kind is unknown.
-
-    >>> network = FactorNetwork(8, 3)
-    >>> network(torch.randn(2, 5, 8)).shape
-    torch.Size([3, 8])
-    """
-
-    def __init__(
-        self, dim: int, factors: int, *, kind: FactorKind = "pooled", generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        check_factors(dim, factors, dim // 4)
-        if kind not in get_args(FactorKind):
-            raise InputError(f"unknown factor network {kind!r}; {nearest(kind, get_args(FactorKind))}")
-        self.kind = kind
-        basis = orthonormal(dim, factors, generator)
-        if kind == "fixed":
-            self.register_buffer("basis", basis)
-        else:
-            self.basis = nn.Parameter(basis)
-        if kind == "pooled":
-            # Drawn from the generator too: a module's own initialisation would use the global one.
-            self.key = nn.Parameter(torch.randn(dim, factors, generator=generator) / dim**0.5)
-            hidden = min(dim, WIDEST)
-            self.value_in = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
-            self.value_out = nn.Parameter(torch.zeros(hidden, dim))
-
+    @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
         """Unit-norm factors ``(K, d)`` from the samples of all tasks.
 
         Args:
             z: ``(..., d)``; no gradient flows into it. Its dtype is the one that is computed in.
         """
-        basis = self.basis.to(z.dtype)
-        if self.kind != "pooled":
-            return nn.functional.normalize(basis, dim=-1)
-        key, value_in, value_out = (p.to(z.dtype) for p in (self.key, self.value_in, self.value_out))
+
+    def start(self, dtype: torch.dtype) -> Tensor:
+        """rownorm(V0) ``(K, d)``, the factors before any data, without a gradient."""
+        return nn.functional.normalize(self.basis.detach().to(dtype), dim=-1)
+
+
+class BasisFactors(Factors):
+    """``V = rownorm(V0)``: a learned basis that looks at no sample.
+
+    Args:
+        dim: width d of the representation.
+        factors: number of factors K < d.
+        generator: V0 is drawn from it.
+
+    Raises:
+        InputError: if K ≥ d.
+
+    >>> BasisFactors(8, 3)(torch.randn(2, 5, 8)).shape
+    torch.Size([3, 8])
+    """
+
+    def __init__(self, dim: int, factors: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        check_factors(dim, factors, dim // 4)
+        self.basis = nn.Parameter(orthonormal(dim, factors, generator))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See `Factors`."""
+        return nn.functional.normalize(self.basis.to(z.dtype), dim=-1)
+
+
+class FixedFactors(Factors):
+    """V0 as it was drawn: a control that learns nothing. Arguments and errors as those of `BasisFactors`."""
+
+    def __init__(self, dim: int, factors: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        check_factors(dim, factors, dim // 4)
+        self.register_buffer("basis", orthonormal(dim, factors, generator))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See `Factors`."""
+        return nn.functional.normalize(self.basis.to(z.dtype), dim=-1)
+
+
+class PooledFactors(Factors):
+    """Extract the shared factors from the samples of an episode: ``V = rownorm(V0 + Aᵀ value(sg z))``.
+
+    ``A = softmax over samples of key(sg z)``, so every factor looks at the samples that speak for it (TC²'s factor extraction
+    network, arXiv 2511.13787; this form is our reading). The last layer of ``value`` starts at zero, so V starts as a plain
+    learned basis and becomes dependent on the data.
+
+    Args:
+        dim: width d of the representation.
+        factors: number of factors K < d.
+        generator: all parameters are drawn from it.
+
+    Raises:
+        InputError: if K ≥ d.
+
+    >>> PooledFactors(8, 3)(torch.randn(2, 5, 8)).shape
+    torch.Size([3, 8])
+    """
+
+    def __init__(self, dim: int, factors: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        check_factors(dim, factors, dim // 4)
+        self.basis = nn.Parameter(orthonormal(dim, factors, generator))
+        # Drawn from the generator too: a module's own initialization would use the global one.
+        self.key = nn.Parameter(torch.randn(dim, factors, generator=generator) / dim**0.5)
+        hidden = min(dim, WIDEST)
+        self.value_in = nn.Parameter(torch.randn(dim, hidden, generator=generator) / dim**0.5)
+        self.value_out = nn.Parameter(torch.zeros(hidden, dim))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """See `Factors`."""
+        basis, key, value_in, value_out = (p.to(z.dtype) for p in (self.basis, self.key, self.value_in, self.value_out))
         samples = z.detach().flatten(0, -2)
         attention = (samples @ key).softmax(0)
         # Pool before the output layer: it is linear, so K rows are multiplied in place of all samples.
         pooled = attention.T @ nn.functional.gelu(samples @ value_in)
         return nn.functional.normalize(torch.addmm(basis, pooled, value_out), dim=-1)
-
-    def start(self, dtype: torch.dtype) -> Tensor:
-        """rownorm(V0) ``(K, d)``, the factors before any data, without a gradient."""
-        return nn.functional.normalize(self.basis.detach().to(dtype), dim=-1)

@@ -64,7 +64,7 @@ class CalibratedModule(nn.Module):
         if width != self.dim:
             raise InputError(
                 f"calibrated: the encoder has {width} features and the calibrator is for {self.dim}; use "
-                f"Calibrator(dim={width}, ...)"
+                f"parts of that width, PooledFactors({width}, K) and SampleWeights({width})"
             )
         self._pending = Pending()
         self._warned = False
@@ -225,7 +225,7 @@ class CalibratedModule(nn.Module):
             got = tuple(h.shape) if isinstance(h, Tensor) else type(h).__name__
             raise InputError(
                 f"calibrated: the encoder must map {count} images to features ({count}, {self.dim}), got {got}; end it "
-                f"with a pooling or nn.Flatten(), or use Calibrator(dim=...) of its width"
+                f"with a pooling or nn.Flatten(), or use a calibrator of its width"
             )
         return h
 
@@ -252,8 +252,10 @@ def calibrated(
 
     >>> import torchopt
     >>> from metatc2.ops.functional import call
+    >>> from metatc2.calibration import PooledFactors, SampleWeights
     >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 16))
-    >>> module = calibrated(encoder, Calibrator(16, 4), inner=InnerLoop(torchopt.sgd(0.1), steps=3))
+    >>> calibrator = Calibrator(PooledFactors(16, 4), SampleWeights(16))
+    >>> module = calibrated(encoder, calibrator, inner=InnerLoop(torchopt.sgd(0.1), steps=3))
     >>> support, queries = torch.rand(10, 1, 8, 8), torch.rand(20, 1, 8, 8)
     >>> features = call(module, module.adapt(support), queries)
     >>> loss = features.square().mean() + module.calibration_loss()   # your loss in place of the first

@@ -9,7 +9,7 @@ import inspect
 import io
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tyro
@@ -18,6 +18,8 @@ from metatc2.cli._args import merge_repeated
 from metatc2.errors import InputError
 from metatc2.experiment.config.former import former_value
 from metatc2.io.plain_text import brief
+from metatc2.io.registries import ADJOINTS, ENCODERS, OBJECTIVES, REGULARIZERS
+from metatc2.io.source_names import path_kinds
 from metatc2.io.suggest import command as suggested
 
 _DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
@@ -43,6 +45,7 @@ class Parser:
     def __init__(self, commands: Sequence[Callable[..., None]]) -> None:
         self.names = [command.__name__ for command in commands]
         self.options = {command.__name__: _options(command) for command in commands}
+        self._commands = {command.__name__: command for command in commands}
         self.app = tyro.extras.SubcommandApp()
         for command in commands:
             self.app.command(_deferred(command))
@@ -55,6 +58,10 @@ class Parser:
             SystemExit: after ``--help`` has been printed.
         """
         _check(words)
+        asked = self._commands.get(words[0]) if words else None
+        if asked is not None:
+            # Not before: looking for what installed packages offer takes time, which the help of all commands need not.
+            asked.__doc__ = filled(asked.__doc__ or "")
         said = io.StringIO()
         try:
             # Only what is wrong is said there; help goes to standard output.
@@ -130,3 +137,26 @@ def _deferred(command: Callable[..., None]) -> Callable[..., Any]:
         return functools.partial(command, *given, **named)
 
     return ready
+
+
+_NAMED: dict[str, Callable[[], Iterable[str]]] = {
+    "objectives": lambda: OBJECTIVES,
+    "regularizers": lambda: REGULARIZERS,
+    "adjoints": lambda: ADJOINTS,
+    "encoders": lambda: ENCODERS,
+    "path kinds": path_kinds,
+}
+
+
+def filled(text: str) -> str:
+    """A docstring with the names that are registered now, those of installed packages included, where it asks for them.
+
+    >>> filled("Args: regularizer: {regularizers}.")
+    'Args: regularizer: isotropy, sigreg or visreg.'
+    """
+
+    def names(place: re.Match[str]) -> str:
+        *others, last = _NAMED[place[1]]()
+        return f"{', '.join(others)} or {last}" if others else last
+
+    return re.sub(rf"\{{({'|'.join(_NAMED)})\}}", names, text)

@@ -9,7 +9,7 @@ import tyro
 
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.run_files import DIAGNOSIS
-from metatc2.io.terminal import console, show
+from metatc2.io.terminal import show
 
 
 def compare(
@@ -133,5 +133,5 @@ def diagnose(
     found = diagnose_command.run(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )
-    console().print(diagnosis_table(found))
+    show(diagnosis_table(found))
     write_json(target, found.to_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metatc2.io.terminal import PlainTable, bold, console
+from metatc2.io.terminal import PlainTable, bold, show
 
 
 def tasks() -> None:
@@ -16,7 +16,7 @@ def tasks() -> None:
     table = PlainTable(heading=False)
     for name, description in list_tasks():
         table.add_row(bold(name), description)
-    console().print(table)
+    show(table)
 
 
 def learners() -> None:
@@ -25,10 +25,11 @@ def learners() -> None:
     For example:
         metatc2 learners
     """
-    from metatc2.learners import LEARNERS
+    from metatc2.learners import LEARNERS, entry_of
 
     table = PlainTable(heading=False)
     table.add_row(bold("ssl"), "a self-supervised objective, calibrated or not (the default)", "see --objective")
-    for name, entry in LEARNERS.items():
+    for name in LEARNERS:
+        entry = entry_of(name)
         table.add_row(bold(name), entry.summary, entry.source)
-    console().print(table)
+    show(table)

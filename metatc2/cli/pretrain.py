@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -18,20 +18,16 @@ if TYPE_CHECKING:
     from metatc2.experiment import run as runs
     from metatc2.experiment.config import Config
 
-Calibration = Literal["none", "standardise", "tasks", "tc2"]
-Regularizer = Literal["none", "isotropy", "sigreg", "visreg"]
-Adjoint = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
-
 
 def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
     /,
     *,
     objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    calibration: Calibration | None = None,
-    regularize: Regularizer | None = None,
+    calibration: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    regularize: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    adjoint: Adjoint | None = None,
+    adjoint: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
     seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
     run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -51,21 +47,20 @@ def pretrain(
     Ctrl-C and SIGTERM finish the step, write a checkpoint and end (exit status 130 and 143); a second Ctrl-C ends at once.
 
     Args:
-        task: A shipped task (see `metatc2 tasks`), the path of a task file, folder:PATH or npz:PATH.
-        objective: simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg; by default simclr.
+        task: A shipped task (see `metatc2 tasks`), the path of a task file, or images by KIND:PATH, with KIND {path kinds}.
+        objective: {objectives}; by default simclr.
         calibration: none (plain objective), standardise and tasks (controls), or tc2: weights that each task adapts, or with
             --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
             --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
             Learners on labelled tasks take tc2 or none.
-        regularize: What is asked of the representation beside the objective, whatever calibrates it: none, isotropy, sigreg or
-            visreg.
+        regularize: What is asked of the representation beside the objective, whatever calibrates it: none, {regularizers}.
         learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
-        adjoint: How the inner loop is differentiated; by default the learner's choice.
+        adjoint: How the inner loop is differentiated: {adjoints}; by default the learner's choice.
         steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
             those of the old length, later ones follow the learning rates of a run of the new length.
         seed: Seed of everything random; by default 0.
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
-        encoder: conv4, resnet18, resnet34, resnet50 or timm:NAME; by default the task's.
+        encoder: {encoders}; by default the task's.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
     """

@@ -12,7 +12,7 @@ from metatc2.conditioning.linear_maps import LinearMaps
 from metatc2.conditioning.masks import LearnedMasks
 from metatc2.conditioning.random_masks import random_masks
 from metatc2.conditioning.reader import TrunkAndHeads
-from metatc2.conditioning.registry import TOLD, ToldSettings, build_told
+from metatc2.conditioning.registry import TOLD, ToldSettings, build_told, register_projector
 from metatc2.conditioning.separate import SeparateEncoders
 from metatc2.conditioning.split import split_masks
 
@@ -29,5 +29,6 @@ __all__ = [
     "TrunkAndHeads",
     "build_told",
     "random_masks",
+    "register_projector",
     "split_masks",
 ]

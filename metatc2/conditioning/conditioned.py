@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from metatc2.conditioning.base import ToldProjector
+from metatc2.conditioning.registry import Statistics, ToldSettings, register_projector
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.models.heads import Projector
 
 How = Literal["concatenate", "film", "none"]
 On = Literal["kind", "conditions"]
-Statistics = Literal["episode", "task"]
 
 
 class ConditionedProjector(ToldProjector):
@@ -113,3 +113,38 @@ class ConditionedProjector(ToldProjector):
 
     def _grouped(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1).unsqueeze(0) if self.statistics == "episode" else x
+
+
+@register_projector("concatenate")
+def concatenate(settings: ToldSettings) -> ConditionedProjector:
+    """See `build_told`."""
+    return _built(settings, "concatenate", "kind")
+
+
+@register_projector("concatenate-conditions")
+def concatenate_conditions(settings: ToldSettings) -> ConditionedProjector:
+    """See `build_told`."""
+    return _built(settings, "concatenate", "conditions")
+
+
+@register_projector("film")
+def film(settings: ToldSettings) -> ConditionedProjector:
+    """See `build_told`."""
+    return _built(settings, "film", "kind")
+
+
+@register_projector("film-conditions")
+def film_conditions(settings: ToldSettings) -> ConditionedProjector:
+    """See `build_told`."""
+    return _built(settings, "film", "conditions")
+
+
+@register_projector("unconditioned")
+def unconditioned(settings: ToldSettings) -> ConditionedProjector:
+    """See `build_told`."""
+    return _built(settings, "none", "kind")
+
+
+def _built(s: ToldSettings, how: How, on: On) -> ConditionedProjector:
+    sizes = {"kinds": s.kinds, "conditions": s.conditions}
+    return ConditionedProjector(s.dim, s.hidden, s.out, on=on, how=how, statistics=s.statistics, **sizes, **s.options)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metatc2.conditioning.base import ToldProjector
 from metatc2.conditioning.by_kind import ByKind, KindLinear, KindNorm
+from metatc2.conditioning.registry import ToldSettings, register_projector
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.models.heads import Projector, TaskNorm
@@ -82,3 +83,10 @@ class TaskHeads(ToldProjector):
         for part in self.parts[: last if layer == "hidden" else None]:
             x = part.read(x, kinds) if isinstance(part, ByKind) else part(x)
         return x.transpose(0, 1).flatten(1)
+
+
+@register_projector("heads")
+def build(settings: ToldSettings) -> TaskHeads:
+    """See `build_told`."""
+    s = settings
+    return TaskHeads(s.dim, s.hidden, s.out, kinds=s.kinds, **s.options)

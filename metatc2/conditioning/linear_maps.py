@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from metatc2.calibration import orthogonality
 from metatc2.calibration.factor_network import orthonormal
 from metatc2.conditioning.base import ToldProjector
+from metatc2.conditioning.registry import ToldSettings, register_projector
 from metatc2.episodes import TaskIdentity
 
 
@@ -71,3 +72,18 @@ class LinearMaps(ToldProjector):
     def penalty(self) -> Tensor:
         """``λ_o ‖V Vᵀ − I‖²_F / K``."""
         return self.orthogonality * orthogonality(normalize(self.basis, dim=-1))
+
+
+@register_projector("linear-map")
+def build(settings: ToldSettings) -> LinearMaps:
+    """See `build_told`."""
+    s = settings
+    return LinearMaps(
+        s.projector,
+        s.dim,
+        kinds=s.kinds,
+        factors=s.factors or max(1, 3 * s.dim // 4),
+        orthogonality=s.orthogonality,
+        speed=s.speed,
+        generator=s.generator,
+    )

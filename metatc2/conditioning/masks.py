@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from metatc2.calibration import orthogonality
 from metatc2.calibration.factor_network import orthonormal
 from metatc2.conditioning.base import ToldProjector
+from metatc2.conditioning.registry import ToldSettings, register_projector
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError, nearest
 
@@ -108,3 +109,35 @@ class LearnedMasks(ToldProjector):
         loss = self.l1 * self.masks().abs().mean()
         v = self.factors()
         return loss if v is None else loss + self.orthogonality * orthogonality(v)
+
+
+@register_projector("mask-sigmoid")
+def mask_sigmoid(settings: ToldSettings) -> LearnedMasks:
+    """See `build_told`."""
+    return _built(settings, "sigmoid")
+
+
+@register_projector("mask-softmax")
+def mask_softmax(settings: ToldSettings) -> LearnedMasks:
+    """See `build_told`."""
+    return _built(settings, "softmax")
+
+
+@register_projector("mask-sparse")
+def mask_sparse(settings: ToldSettings) -> LearnedMasks:
+    """See `build_told`."""
+    return _built(settings, "sparse")
+
+
+def _built(s: ToldSettings, how: Form) -> LearnedMasks:
+    return LearnedMasks(
+        s.projector,
+        s.dim,
+        kinds=s.kinds,
+        how=how,
+        factors=s.factors,
+        orthogonality=s.orthogonality,
+        l1=s.l1,
+        speed=s.speed,
+        generator=s.generator,
+    )

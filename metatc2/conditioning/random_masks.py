@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metatc2.conditioning.fixed_masks import FixedMasks
+from metatc2.conditioning.registry import ToldSettings, register_projector
 from metatc2.errors import InputError
 
 
@@ -27,3 +29,10 @@ def random_masks(dim: int, kinds: int, kept: float = 0.5, *, generator: torch.Ge
         raise InputError(f"random_masks: kept must be above 0, at most 1 and keep a dimension of {dim}, found {kept}")
     order = torch.rand(kinds, dim, generator=generator).argsort(dim=1)
     return torch.zeros(kinds, dim).scatter(1, order[:, : round(kept * dim)], 1.0)
+
+
+@register_projector("random-masks")
+def build(settings: ToldSettings) -> FixedMasks:
+    """See `build_told`."""
+    s = settings
+    return FixedMasks(s.projector, random_masks(s.dim, s.kinds, s.kept, generator=s.generator))

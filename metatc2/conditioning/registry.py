@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from metatc2.conditioning.base import ToldProjector
-from metatc2.conditioning.conditioned import ConditionedProjector, How, On, Statistics
-from metatc2.conditioning.fixed_masks import FixedMasks
-from metatc2.conditioning.heads import TaskHeads
-from metatc2.conditioning.linear_maps import LinearMaps
-from metatc2.conditioning.masks import Form, LearnedMasks
-from metatc2.conditioning.random_masks import random_masks
-from metatc2.conditioning.split import split_masks
-from metatc2.errors import InputError, nearest
+from metatc2.io import registries
+from metatc2.io.registry import Registry
 from metatc2.models.heads import Activation, Projector
+
+#: Over what norms take their statistics.
+Statistics = Literal["episode", "task"]
 
 
 @dataclass(frozen=True)
@@ -65,58 +62,20 @@ class ToldSettings:
 
 
 Build = Callable[[ToldSettings], ToldProjector]
+TOLD: Registry[Build] = registries.TOLD
+Made = TypeVar("Made", bound=Build)
 
 
-def _conditioned(how: How, on: On) -> Build:
-    return lambda s: ConditionedProjector(
-        s.dim,
-        s.hidden,
-        s.out,
-        kinds=s.kinds,
-        conditions=s.conditions,
-        on=on,
-        how=how,
-        statistics=s.statistics,
-        **s.options,
-    )
+def register_projector(name: str) -> Callable[[Made], Made]:
+    """Decorator of a function (or class) from `ToldSettings` to a `ToldProjector`, which then can be chosen by its name.
 
+    Args:
+        name: see `Registry.register`.
 
-def _masks(how: Form) -> Build:
-    return lambda s: LearnedMasks(
-        s.projector,
-        s.dim,
-        kinds=s.kinds,
-        how=how,
-        factors=s.factors,
-        orthogonality=s.orthogonality,
-        l1=s.l1,
-        speed=s.speed,
-        generator=s.generator,
-    )
-
-
-TOLD: dict[str, Build] = {
-    "heads": lambda s: TaskHeads(s.dim, s.hidden, s.out, kinds=s.kinds, **s.options),
-    "concatenate": _conditioned("concatenate", "kind"),
-    "concatenate-conditions": _conditioned("concatenate", "conditions"),
-    "film": _conditioned("film", "kind"),
-    "film-conditions": _conditioned("film", "conditions"),
-    "unconditioned": _conditioned("none", "kind"),
-    "mask-sigmoid": _masks("sigmoid"),
-    "mask-softmax": _masks("softmax"),
-    "mask-sparse": _masks("sparse"),
-    "linear-map": lambda s: LinearMaps(
-        s.projector,
-        s.dim,
-        kinds=s.kinds,
-        factors=s.factors or max(1, 3 * s.dim // 4),
-        orthogonality=s.orthogonality,
-        speed=s.speed,
-        generator=s.generator,
-    ),
-    "split": lambda s: FixedMasks(s.projector, split_masks(s.dim, s.kinds, s.shared)),
-    "random-masks": lambda s: FixedMasks(s.projector, random_masks(s.dim, s.kinds, s.kept, generator=s.generator)),
-}
+    Raises:
+        InputError: if the name is taken.
+    """
+    return TOLD.register(name)  # type: ignore[return-value]  # it returns the very thing that it is given
 
 
 def build_told(name: str, settings: ToldSettings) -> ToldProjector:
@@ -135,6 +94,4 @@ def build_told(name: str, settings: ToldSettings) -> ToldProjector:
     Traceback (most recent call last):
     metatc2.errors.InputError: unknown projector 'head'; did you mean 'heads'? Known: ...
     """
-    if name not in TOLD:
-        raise InputError(f"unknown projector {name!r}; {nearest(name, TOLD)}")
     return TOLD[name](settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metatc2.conditioning.fixed_masks import FixedMasks
+from metatc2.conditioning.registry import ToldSettings, register_projector
 from metatc2.errors import InputError
 
 
@@ -34,3 +36,9 @@ def split_masks(dim: int, kinds: int, shared: float = 0.25) -> Tensor:
         )
     blocks = torch.eye(kinds).repeat_interleave(own, dim=1)
     return torch.cat([torch.ones(kinds, dim - kinds * own), blocks], dim=1)
+
+
+@register_projector("split")
+def build(settings: ToldSettings) -> FixedMasks:
+    """See `build_told`."""
+    return FixedMasks(settings.projector, split_masks(settings.dim, settings.kinds, settings.shared))

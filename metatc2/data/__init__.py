@@ -1,7 +1,7 @@
 """Image sources: everything becomes an `ImageStore`."""
 
 from metatc2.data.depths import DepthLost
-from metatc2.data.registry import known_sources, load
+from metatc2.data.registry import SOURCES, known_sources, load, register_source
 from metatc2.data.sources.folder import UnreadableImages
 from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
 from metatc2.data.sources.shapes.factors import GenerativeFactors
@@ -10,6 +10,7 @@ from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
 
 __all__ = [
+    "SOURCES",
     "DepthLost",
     "GenerativeFactors",
     "ImageStore",
@@ -22,6 +23,7 @@ __all__ = [
     "load",
     "load_shapes",
     "meta_splits",
+    "register_source",
     "shape_factors",
     "transfer_splits",
 ]

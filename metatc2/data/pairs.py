@@ -159,12 +159,22 @@ def _in_list(file: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
         except (csv.Error, ValueError) as error:
             raise InputError(f"{where}: malformed ({error}); write two paths, separated by a comma or a tab") from None
         first, *second = (cell.strip() for cell in cells)
+        if number == 1 and len(second) == 1 and len(named) > 1 and not _images_there(file, (first, *second)):
+            raise InputError(
+                f"{where}: names no image files ({brief(line.strip())!r}); if it is a heading, delete it: every line is a pair"
+            )
+        if len(second) > 1 and _images_there(file, (first, *second)):
+            raise InputError(f"{where}: names {len(cells)} images, and a pair is two; keep two a line")
         if len(second) != 1 or not first or not second[0] or "\0" in line:
             raise InputError(
                 f"{where}: must be two paths, separated by a comma or a tab, got {brief(line.strip())!r}; put a path with a "
                 "comma in double quotes"
             )
         yield where, (file.parent / Path(first).expanduser(), file.parent / Path(second[0]).expanduser())
+
+
+def _images_there(file: Path, cells: Sequence[str]) -> bool:
+    return any((file.parent / Path(cell).expanduser()).exists() for cell in cells if cell and "\0" not in cell)
 
 
 def _check_number(where: str, pairs: int) -> None:

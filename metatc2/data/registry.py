@@ -1,49 +1,48 @@
-"""`load`: any source by its name."""
+"""Sources of images by name, and `load`."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from metatc2.data.depths import check_value_range
 from metatc2.data.image_io import resize_square, to_channels
 from metatc2.data.originals import gray_digests
-from metatc2.data.sources.chestx import load_chestx
-from metatc2.data.sources.clips import clips_store
-from metatc2.data.sources.cropdisease import load_cropdisease
-from metatc2.data.sources.digits import load_digits
-from metatc2.data.sources.domains import load_domains
-from metatc2.data.sources.folder import load_folder
-from metatc2.data.sources.glyphs import load_glyphs
-from metatc2.data.sources.isic import load_isic
-from metatc2.data.sources.mit67 import load_mit67
-from metatc2.data.sources.npz import load_npz
-from metatc2.data.sources.shapes.dataset import LABELS, load_shapes
-from metatc2.data.sources.torchvision import SOURCES, load_torchvision
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError
+from metatc2.io import registries
+from metatc2.io.registry import Registry
 from metatc2.io.source_names import split_name, tidy
 
-# Sources of image files whose name goes on with a path.
-PATH_LOADERS: dict[str, Callable[..., ImageStore]] = {
-    "folder": load_folder,
-    "domains": load_domains,
-    "mit67": load_mit67,
-    "cropdisease": load_cropdisease,
-    "isic": load_isic,
-    "chestx": load_chestx,
-}
-_IN_MEMORY = ("npz", "clips")
+SOURCES: Registry[Callable[..., ImageStore]] = registries.SOURCES
+Load = TypeVar("Load", bound=Callable[..., ImageStore])
+
+
+def register_source(name: str) -> Callable[[Load], Load]:
+    """Decorator of a function that returns an `ImageStore`, which `load` and the command line then know by its name.
+
+    Where the name ends in a place (``folder:PATH``), what stands there is its first argument. Of ``name`` (of the source, as it
+    was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and ``value_range`` of `load` it gets those
+    that are parameters of it. Images of another size or number of channels than asked for are brought to it afterwards.
+
+    Args:
+        name: see `Registry.register`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+    return SOURCES.register(name)  # type: ignore[return-value]  # it returns the very thing that it is given
 
 
 def known_sources() -> tuple[str, ...]:
     """Names that `load` takes; those that end in ``:PATH`` are followed by a path, in ``:FACTORS`` by factors as labels."""
-    embedded = ("glyphs", "digits", "shapes", "shapes:FACTORS")
-    return (*embedded, *(f"{kind}:PATH" for kind in (*_IN_MEMORY, *PATH_LOADERS)), *SOURCES)
+    return tuple(SOURCES)
 
 
 def load(
@@ -87,31 +86,21 @@ def load(
     if workers < 0:
         raise InputError(f"{source}: workers must be at least 0, got {workers}")
     limits = check_value_range(source, value_range)
-    kind, colon, path = source.partition(":")
-    if kind in PATH_LOADERS and colon:
-        if not path:
-            raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
-        path = split_name(tidy(source))[1]
-        store = PATH_LOADERS[kind](path, image_size, stream=stream, workers=workers, value_range=limits)
-    elif kind in _IN_MEMORY and colon:
-        if not path:
-            raise InputError(f"{source!r} lacks a path; write {kind}:PATH")
-        path = split_name(tidy(source))[1]
-        store = load_npz(path, image_size) if kind == "npz" else clips_store(path, image_size, value_range=limits)
-    elif source == "glyphs":
-        store = load_glyphs()
-    elif source == "digits":
-        store = load_digits(image_size)
-    elif source == "shapes" or (kind == "shapes" and colon):
-        if not path and colon:
-            raise InputError(f"{source!r} lacks its labels; write shapes, or shapes:FACTORS, e.g. shapes:hue+size")
-        store = load_shapes(path or LABELS, image_size)
-    elif source in SOURCES:
-        store = load_torchvision(
-            source, image_size=image_size, root=root, download=download, stream=stream, workers=workers
-        )
-    else:
-        raise InputError(f"unknown source {source!r}; {nearest(source.lower(), known_sources())}")
+    registered, rest = SOURCES.resolve(source)
+    if registered.endswith(":PATH"):
+        source = tidy(source)
+        rest = split_name(source)[1]
+    loader = SOURCES[registered]
+    offered: dict[str, object] = {
+        "name": source,
+        "image_size": image_size,
+        "root": root,
+        "download": download,
+        "stream": stream,
+    }
+    offered |= {"workers": workers, "value_range": limits}
+    taken = inspect.signature(loader).parameters
+    store = loader(*([rest] if rest else []), **{key: value for key, value in offered.items() if key in taken})
     images = store.images
     if isinstance(images, StreamedImages):
         images = images if image_size in (None, store.image_size) else images.resized(image_size)

@@ -21,6 +21,7 @@ from metatc2.diagnostics.agreement import Agreement, gradient_agreement
 from metatc2.diagnostics.conflict import Conflict, task_conflict
 from metatc2.diagnostics.factor_matrix import LEAST, FactorMatrix, probe_factors
 from metatc2.diagnostics.factor_use import FactorUse, factor_use
+from metatc2.diagnostics.resplits import enough
 from metatc2.diagnostics.task_loss import task_loss
 from metatc2.episodes.episode import Sampler
 from metatc2.errors import InputError
@@ -89,6 +90,20 @@ class Diagnosis:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def check_numbers(episodes: int, resplits: int, max_images: int, seed: int) -> tuple[int, int, int, int]:
+    """The numbers of `diagnose`, before anything is loaded for it.
+
+    Raises:
+        InputError: if one is no whole number or too small.
+    """
+    return (
+        whole(episodes, "diagnose: episodes", 1),
+        enough(whole(resplits, "diagnose: resplits"), "diagnose"),
+        whole(max_images, "diagnose: max_images", 2),
+        whole(seed, "diagnose: seed"),
+    )
+
+
 def diagnose(
     encoder: nn.Module,
     store: ImageStore,
@@ -148,8 +163,8 @@ def diagnose(
         raise InputError(
             "diagnose: task conflict needs both a learner and a sampler of its episodes; give both or neither"
         )
-    max_images, batch = whole(max_images, "diagnose: max_images", 2), whole(batch, "diagnose: batch", 1)
-    episodes, seed = whole(episodes, "diagnose: episodes", 1), whole(seed, "diagnose: seed")
+    batch = whole(batch, "diagnose: batch", 1)
+    episodes, resplits, max_images, seed = check_numbers(episodes, resplits, max_images, seed)
     generator = torch.Generator().manual_seed(seed)
     available = store.rows(split)
     if len(available) < 2:
@@ -236,8 +251,8 @@ def _factors(
 
 
 def _likeness(features: Tensor, other: Tensor) -> Likeness:
-    enough = len(features) >= 4
-    debiased = linear_cka(features, other, debiased=True) if enough else float("nan")
+    several = len(features) >= 4
+    debiased = linear_cka(features, other, debiased=True) if several else float("nan")
     return Likeness(linear_cka(features, other), debiased)
 
 

@@ -68,7 +68,8 @@ def factor_use(
     Raises:
         InputError: if features are not finite or not as wide as the calibrator, or `groups` do not fit.
 
-    >>> calibrator = Calibrator(dim=4, factors=2, control="random-projection")
+    >>> from metatc2.calibration import named_calibrator
+    >>> calibrator = named_calibrator(4, 2, control="random-projection")
     >>> calibrator.track(torch.randn(50, 4), calibrator.factor_network(torch.randn(1, 50, 4)))
     >>> found = factor_use(calibrator, torch.randn(50, 4), standardised=False)
     >>> round(sum(found.usage), 6), round(found.orthogonality, 6)

@@ -66,7 +66,7 @@ class DomainTasks:
             raise InputError(
                 f"DomainTasks: {where} has {len(present) or 'no'} domain{'' if len(present) == 1 else 's'}, so tasks cannot "
                 "differ by it; use a split or source of several (domains:PATH), or tasks that differ in their views "
-                "(RecipeTasks)"
+                "(RecipeTasks; episode.tasks_differ_by = views)"
             )
         self.store, self.views, self.names = store, views, tuple(store.domain_names[d] for d in present.tolist())
         self._check_enough(where, counts)

@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from metatc2.augment import Views
 from metatc2.augment.families import BASE
+from metatc2.augment.recipes import build_recipe
 from metatc2.calibration import calibrated
 from metatc2.conditioning import SeparateEncoders
 from metatc2.data import ImageStore, load
 from metatc2.data.sources.shapes.dataset import is_rendered
 from metatc2.episodes import DomainTasks, FactorTasks, LabelledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
-from metatc2.experiment.build_conditioning import build_projector, build_rival, kinds_in
-from metatc2.experiment.build_tc2 import build_adjoint, build_tc2, calibration_loop, shared_calibrator
+from metatc2.experiment.build_conditioning import build_projector, build_rival, check_kinds, kinds_in
+from metatc2.experiment.build_tc2 import build_tc2, calibration_loop, shared_calibrator
 from metatc2.experiment.config import CalibrationConfig, Config, EpisodeConfig
+from metatc2.inner import build_adjoint
 from metatc2.learners import (
     LabelledLearner,
     Learner,
@@ -26,12 +28,13 @@ from metatc2.learners import (
     Settings,
     build_labelled,
 )
-from metatc2.models.encoders import build_encoder, feature_dim
+from metatc2.models.encoding import feature_dim
 from metatc2.models.heads import Predictor
+from metatc2.models.registry import build_encoder
 from metatc2.objectives import Objective, build_objective
-from metatc2.objectives.regularizers import build_regularizer
+from metatc2.objectives.regularizers import REGULARIZERS, build_regularizer
 from metatc2.ops.functional import select
-from metatc2.training.trainer import TrainerOptions
+from metatc2.training import TrainerOptions
 
 AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabelledTasks
 
@@ -58,7 +61,7 @@ def build_views(config: Config, image_size: int) -> Views:
         config: see `Config`.
         image_size: side of the views in pixels.
     """
-    recipe: Views = {"glyphs": Views.glyphs, "natural": Views.natural, "none": Views.none}[config.views.recipe]()
+    recipe = build_recipe(config.views.recipe)
     overrides = {
         f.name: value
         for f in dataclasses.fields(config.views)
@@ -113,7 +116,9 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
         return RecipeTasks(store, dataclasses.replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
     views = build_views(config, store.image_size)
     if episode.tasks_differ_by == "domain":
-        return DomainTasks(store, views, **common)
+        by_domain = DomainTasks(store, views, **common)
+        check_kinds(config, len(by_domain.names))
+        return by_domain
     return SplitBatch(store, views, assign=episode.assign, **common)
 
 
@@ -125,6 +130,20 @@ def _refuse_unused(episode: EpisodeConfig) -> None:
             raise InputError(
                 f"episode.{key} = {getattr(episode, key)!r} is for tasks that differ by {differ}, and "
                 f"episode.tasks_differ_by is {episode.tasks_differ_by!r}; set that, or leave it out"
+            )
+
+
+def _refuse_uncalibrated(config: Config) -> None:
+    """Settings of a calibration that is not there are told, as they would change nothing."""
+    calibration, usual = config.calibration, CalibrationConfig()
+    # Where a regularizer acts, and how many factors a mask that is told weighs.
+    acting = {"name", "where"} | ({"factors"} if config.head.told is not None else set())
+    for f in dataclasses.fields(calibration):
+        other = getattr(calibration, f.name) != getattr(usual, f.name)
+        if calibration.name != "tc2" and other and f.name not in acting:
+            raise InputError(
+                f"calibration.{f.name} = {getattr(calibration, f.name)!r} is for TC², and calibration.name is "
+                f"{calibration.name!r}; use --calibration tc2, or leave it out"
             )
 
 
@@ -179,8 +198,8 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     asked = config.regularizer
     if asked.name == "none" and asked.weight is not None:
         raise InputError(
-            f"regularizer.weight is {asked.weight:g} and there is no regularizer; name one (--regularize isotropy, sigreg or "
-            "visreg), or leave the weight out"
+            f"regularizer.weight is {asked.weight:g} and there is no regularizer; name one (--regularize "
+            f"{' or '.join(REGULARIZERS)}), or leave the weight out"
         )
     common: dict[str, Any] = {
         "projector": projector,
@@ -190,6 +209,7 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         "regularizer": None if asked.name == "none" else build_regularizer(asked.name),
         "weight": asked.weight,
     }
+    _refuse_uncalibrated(config)
     rival = build_rival(config, encoder, objective, common)
     if rival is not None:
         return rival
@@ -218,6 +238,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
+    _refuse_uncalibrated(config)
     usual = CalibrationConfig()
     if config.regularizer.name != "none":
         raise InputError(
@@ -230,6 +251,9 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
                 f"learner {chosen.name!r} has no use for calibration.{key}: the calibrator sits on the encoder's output and is "
                 "trained with the rest; leave it out"
             )
+    adjoint = None
+    if chosen.adjoint is not None:
+        adjoint = build_adjoint(chosen.adjoint, last_steps=chosen.last_steps, samples=chosen.samples)
     settings = Settings(
         dim=dim,
         way=max(episode.way, episode.way_most or 0),
@@ -238,7 +262,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
         steps=chosen.inner_steps,
         clip=chosen.inner_clip,
         test_steps=chosen.test_steps,
-        adjoint=None if chosen.adjoint is None else build_adjoint(chosen.adjoint, chosen.last_steps, chosen.samples),
+        adjoint=adjoint,
         adapt=chosen.adapt,
         norm=chosen.norm,
         at_once=chosen.at_once,

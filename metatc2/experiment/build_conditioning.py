@@ -21,6 +21,21 @@ from metatc2.objectives import Objective
 UNCERTAINTY = "uncertainty"
 
 
+def tells(config: Config) -> str:
+    """The setting by which a control is told of what kind each task is; empty where none is.
+
+    >>> from metatc2.experiment.config import override
+    >>> tells(override(Config(), ["head.told=film"]))
+    "head.told = 'film'"
+    """
+    told = config.head.told
+    if told is not None:
+        return f"head.told = {told!r}"
+    if config.encoder.one_a_kind:
+        return "encoder.one_a_kind = true"
+    return f"learner.aggregate = {UNCERTAINTY!r}" if config.learner.aggregate == UNCERTAINTY else ""
+
+
 def kinds_in(config: Config) -> int:
     """How many kinds of task the sampler of ``[episode]`` makes.
 
@@ -31,6 +46,7 @@ def kinds_in(config: Config) -> int:
     >>> kinds_in(override(Config(), ["episode.tasks_differ_by=factor"]))
     5
     """
+    asked = tells(config) or "a control"
     episode = config.episode
     if episode.tasks_differ_by == "factor":
         return len(LEVELS[episode.level])
@@ -40,12 +56,51 @@ def kinds_in(config: Config) -> int:
         return episode.kinds
     if episode.tasks_differ_by == "domain":
         raise InputError(
-            "a control that is told what each task is needs the number of domains; set episode.kinds to that of the source"
+            f"{asked} is told what each task is and needs the number of domains; set episode.kinds to that of the source"
         )
     raise InputError(
-        "a control that is told what each task is needs tasks that differ; set episode.tasks_differ_by to views, domain or "
-        "factor"
+        f"{asked} is told what each task is and needs tasks that differ; set episode.tasks_differ_by to views, domain or factor"
     )
+
+
+def check_kinds(config: Config, domains: int) -> None:
+    """Whether what is told of domains is true.
+
+    Args:
+        config: see `Config`.
+        domains: how many the images of pre-training have.
+
+    Raises:
+        InputError: if ``episode.kinds`` is another number, or is needed and not set.
+    """
+    asked, episode = tells(config), config.episode
+    if episode.kinds is None and asked:
+        raise InputError(
+            f"{asked} is told the domain of each task; say how many there are: set episode.kinds = {domains}"
+        )
+    if episode.kinds not in (None, domains):
+        raise InputError(
+            f"episode.kinds is {episode.kinds}, and {config.data.source} has {domains} domains; set episode.kinds = {domains}"
+        )
+
+
+def _check_several(config: Config) -> None:
+    """One kind of task is nothing to be told; conditions of views differ within a kind."""
+    asked = tells(config)
+    if asked and not (config.head.told or "").endswith("-conditions") and kinds_in(config) == 1:
+        raise InputError(
+            f"{asked} tells kinds of task apart, and here there is one ({_one_kind(config)}); choose tasks of several kinds, "
+            "or leave it out"
+        )
+
+
+def _one_kind(config: Config) -> str:
+    episode = config.episode
+    return {
+        "views": f"episode.recipes = {episode.recipes!r}",
+        "factor": f"episode.level = {episode.level!r}",
+        "domain": f"episode.kinds = {episode.kinds}",
+    }[episode.tasks_differ_by]
 
 
 def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSettings:
@@ -117,6 +172,7 @@ def build_rival(
         )
     if len(asked) > 1:
         raise InputError(f"{asked[0]} and {asked[1]} are two controls; use one at a time")
+    _check_several(config)
     if config.encoder.one_a_kind:
         if config.regularizer.name != "none":
             raise InputError("encoder.one_a_kind has no shared representation to regularize; use --regularize none")

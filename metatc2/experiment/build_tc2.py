@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from metatc2.calibration import Calibrator, TaskCalibrator
+from metatc2.calibration import Calibrator, TaskCalibrator, named_calibrator
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config
-from metatc2.inner import (
-    Adjoint,
-    EvolutionStrategies,
-    FirstOrder,
-    Implicit,
-    InnerLoop,
-    Recompute,
-    Truncated,
-    Unroll,
-    inner_optimizer,
-)
+from metatc2.inner import ADJOINTS, InnerLoop, build_adjoint, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
 from metatc2.objectives import Objective
 
@@ -86,7 +75,7 @@ def task_calibrator(config: Config, dim: int) -> TaskCalibrator:
 def shared_calibrator(config: Config, dim: int) -> Calibrator:
     """One calibrator for all tasks."""
     c, settled = config.calibration, config.calibration.settled("shared")
-    return Calibrator(
+    return named_calibrator(
         dim,
         c.factors or max(1, 3 * dim // 4),
         form=c.form,
@@ -103,25 +92,22 @@ def shared_calibrator(config: Config, dim: int) -> Calibrator:
 
 
 def calibration_loop(config: Config, adapt: str) -> InnerLoop:
-    """The inner loop of calibration; where each task has rates of its own, which are learned, at rate 1."""
+    """The inner loop of calibration; where each task has rates of its own, which are learned, at rate 1.
+
+    Raises:
+        InputError: if its adjoint cannot differentiate it.
+    """
     c, settled = config.calibration, config.calibration.settled(adapt)
+    if ADJOINTS[c.adjoint].given_only:
+        others = sorted(name for name in ADJOINTS if not ADJOINTS[name].given_only)
+        raise InputError(
+            f"calibration.adjoint = {c.adjoint!r} differentiates only what the inner loss is given, and that of calibration "
+            f"takes the representation from its surroundings; use {' or '.join(others)}"
+        )
     rule = inner_optimizer(
         c.inner_optimizer, 1.0 if adapt == "task" else settled["inner_lr"], clip=settled["inner_clip"]
     )
-    return InnerLoop(rule, c.inner_steps, build_adjoint(c.adjoint, c.last_steps))
-
-
-def build_adjoint(name: str, last_steps: int, samples: int = 64) -> Adjoint:
-    """A way to differentiate an inner loop, by name."""
-    made: dict[str, Callable[[], Adjoint]] = {
-        "unroll": Unroll,
-        "recompute": Recompute,
-        "truncated": lambda: Truncated(last_steps),
-        "first-order": FirstOrder,
-        "implicit": lambda: Implicit(proximal=2.0),
-        "evolution": lambda: EvolutionStrategies(samples),
-    }
-    return made[name]()
+    return InnerLoop(rule, c.inner_steps, build_adjoint(c.adjoint, last_steps=c.last_steps))
 
 
 def _generator(config: Config) -> torch.Generator:

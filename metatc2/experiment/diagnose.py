@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
+from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
 from metatc2.experiment.load import open_encoder
@@ -52,6 +53,9 @@ def run(
     Raises:
         InputError: if anything is wrong; nothing is written then.
     """
+    check_numbers(
+        episodes, resplits, max_images, seed
+    )  # what is refused should not take the loading of images to find out
     found = load_run(path)
     data = found.config.data
     source, split = parse_target(on) if on else (data.source, data.split)

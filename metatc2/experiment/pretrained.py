@@ -101,7 +101,7 @@ class Pretrained:
         if self.adapts is None:
             raise InputError(
                 f"{self.name} was trained without weights of each task's own on the encoder's output, which is what pairs "
-                "calibrate; pre-train with --calibration tc2"
+                "calibrate; pre-train with --calibration tc2 --set calibration.adapt=task"
             )
         if isinstance(pairs, Tensor):
             pairs = Pairs.of(pairs, image_size=self.image_size, channels=self.channels, name=name)

@@ -28,9 +28,9 @@ from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabelledLearner
+from metatc2.training import EpisodicTrainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer
 from metatc2.transfer import ADAPTED, SeenClasses
 
 __all__ = [
@@ -210,8 +210,8 @@ def _trainer(
         check_threads(config.trainer.threads)
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
+    sampler = build_sampler(config, store)  # it knows whether what is said of the data is true
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
-    sampler = build_sampler(config, store)
     # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)

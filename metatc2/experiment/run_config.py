@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, differences, fingerprint, read_config
-from metatc2.experiment.config.files import PATH_SOURCES
+from metatc2.io.source_names import split_name
 from metatc2.training.run_folder import RunFolder
 
 
@@ -48,8 +48,8 @@ def sources_from(folder: RunFolder, config: Config) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        kind, colon, path = config.data.source.partition(":")
-        relative = colon and kind in {name.rstrip(":") for name in PATH_SOURCES} and not path.startswith(("/", "~"))
+        path = split_name(config.data.source)[1]
+        relative = bool(path) and not path.startswith(("/", "~"))
         if not relative or os.path.exists(path):
             raise
         raise InputError(

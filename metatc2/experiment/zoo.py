@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.models.encoders import feature_dim
+from metatc2.models.encoding import feature_dim
 from metatc2.transfer import SeenClasses
 
 ZOOS = ("torchvision", "timm")

@@ -1,17 +1,23 @@
 """The differentiable inner loop: any torchopt transformation, and a choice of how to differentiate through it."""
 
+from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
 from metatc2.inner.adjoints.evolution import EvolutionStrategies
+from metatc2.inner.adjoints.first_order import FirstOrder
 from metatc2.inner.adjoints.implicit import Implicit
 from metatc2.inner.adjoints.recompute import Recompute
-from metatc2.inner.adjoints.unroll import Adjoint, FirstOrder, Truncated, Unroll
+from metatc2.inner.adjoints.registry import ADJOINTS, build_adjoint, register_adjoint
+from metatc2.inner.adjoints.truncated import Truncated
+from metatc2.inner.adjoints.unroll import Unroll
 from metatc2.inner.loop import InnerLoop
-from metatc2.inner.optimizers import INNER_OPTIMIZERS, clip_norm, inner_optimizer
+from metatc2.inner.optimizers import INNER_OPTIMIZERS, clip_norm, inner_optimizer, register_inner_optimizer
 from metatc2.inner.solver import Descent, Given, InnerLoopDiverged, InnerLoss, Params, Rates
 from metatc2.ops.picklable import picklable
 
 __all__ = [
+    "ADJOINTS",
     "INNER_OPTIMIZERS",
     "Adjoint",
+    "AdjointSettings",
     "Descent",
     "EvolutionStrategies",
     "FirstOrder",
@@ -25,7 +31,10 @@ __all__ = [
     "Recompute",
     "Truncated",
     "Unroll",
+    "build_adjoint",
     "clip_norm",
     "inner_optimizer",
     "picklable",
+    "register_adjoint",
+    "register_inner_optimizer",
 ]

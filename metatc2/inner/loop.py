@@ -14,7 +14,8 @@ import torchopt
 
 from metatc2.errors import InputError
 from metatc2.inner._probe import probe
-from metatc2.inner.adjoints.unroll import Adjoint, Unroll
+from metatc2.inner.adjoints.base import Adjoint
+from metatc2.inner.adjoints.unroll import Unroll
 from metatc2.inner.solver import Descent, Given, InnerLoss, Params, Rates
 from metatc2.ops.compiled import refuse_compiled
 from metatc2.ops.picklable import as_copyable, check_picklable

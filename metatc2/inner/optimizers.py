@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torchopt
 from torchopt.base import EmptyState, GradientTransformation
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError
+from metatc2.io import registries
+from metatc2.io.registry import Registry
 from metatc2.ops.picklable import picklable
 
-InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
-INNER_OPTIMIZERS: tuple[str, ...] = get_args(InnerOptimizerName)
+#: Of a learning rate, a transformation.
+Rule = Callable[[float], GradientTransformation]
+INNER_OPTIMIZERS: Registry[Rule] = registries.INNER_OPTIMIZERS
+
+
+def register_inner_optimizer(name: str) -> Callable[[Rule], Rule]:
+    """Decorator of a function from a learning rate to a torchopt transformation, which then can be chosen by its name.
+
+    Args:
+        name: see `Registry.register`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+    return INNER_OPTIMIZERS.register(name)
 
 
 def clip_norm(max_norm: float) -> GradientTransformation:
@@ -53,9 +68,10 @@ def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransfor
     """A torchopt optimiser whose meta-gradients are finite, by name.
 
     Args:
-        name: ``"sgd"``, ``"momentum"`` and ``"nesterov"`` (0.9), ``"adam"`` and ``"adamw"`` (``eps_root`` 1e-8: differentiable
-            at zero), ``"rmsprop"``, ``"adagrad"``, ``"adamax"``, ``"radam"`` with torchopt's own settings: where a
-            gradient is exactly zero, their updates jump, and `InnerLoop` takes such an entry for a constant.
+        name: one of `INNER_OPTIMIZERS`. Of ours, ``"momentum"`` and ``"nesterov"`` have 0.9, ``"adam"`` and ``"adamw"``
+            ``eps_root`` 1e-8 (differentiable at zero), and ``"rmsprop"``, ``"adagrad"``, ``"adamax"``, ``"radam"`` torchopt's
+            own settings: where a gradient is exactly zero, their updates jump, and `InnerLoop` takes such an entry for a
+            constant.
         lr: learning rate.
         clip: largest norm of the gradient; 0 switches clipping off.
 
@@ -64,18 +80,50 @@ def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransfor
 
     >>> optimizer = inner_optimizer("sgd", 0.1, clip=1.0)
     """
-    rules: dict[str, Callable[[], GradientTransformation]] = {
-        "sgd": lambda: picklable(torchopt.sgd, lr),
-        "momentum": lambda: picklable(torchopt.sgd, lr, momentum=0.9),
-        "nesterov": lambda: picklable(torchopt.sgd, lr, momentum=0.9, nesterov=True),
-        "adam": lambda: picklable(torchopt.adam, lr, eps_root=1e-8),
-        "adamw": lambda: picklable(torchopt.adamw, lr, eps_root=1e-8),
-        "rmsprop": lambda: picklable(torchopt.rmsprop, lr),
-        "adagrad": lambda: picklable(torchopt.adagrad, lr),
-        "adamax": lambda: picklable(torchopt.adamax, lr),
-        "radam": lambda: picklable(torchopt.radam, lr),
-    }
-    if name not in rules:
-        raise InputError(f"unknown inner optimiser {name!r}; {nearest(name, INNER_OPTIMIZERS)}")
-    rule = rules[name]()
+    rule = INNER_OPTIMIZERS[name](lr)
     return clip_norm(clip).chain(rule) if clip else rule
+
+
+@register_inner_optimizer("sgd")
+def _sgd(lr: float) -> GradientTransformation:
+    return picklable(torchopt.sgd, lr)
+
+
+@register_inner_optimizer("momentum")
+def _momentum(lr: float) -> GradientTransformation:
+    return picklable(torchopt.sgd, lr, momentum=0.9)
+
+
+@register_inner_optimizer("nesterov")
+def _nesterov(lr: float) -> GradientTransformation:
+    return picklable(torchopt.sgd, lr, momentum=0.9, nesterov=True)
+
+
+@register_inner_optimizer("adam")
+def _adam(lr: float) -> GradientTransformation:
+    return picklable(torchopt.adam, lr, eps_root=1e-8)
+
+
+@register_inner_optimizer("adamw")
+def _adamw(lr: float) -> GradientTransformation:
+    return picklable(torchopt.adamw, lr, eps_root=1e-8)
+
+
+@register_inner_optimizer("rmsprop")
+def _rmsprop(lr: float) -> GradientTransformation:
+    return picklable(torchopt.rmsprop, lr)
+
+
+@register_inner_optimizer("adagrad")
+def _adagrad(lr: float) -> GradientTransformation:
+    return picklable(torchopt.adagrad, lr)
+
+
+@register_inner_optimizer("adamax")
+def _adamax(lr: float) -> GradientTransformation:
+    return picklable(torchopt.adamax, lr)
+
+
+@register_inner_optimizer("radam")
+def _radam(lr: float) -> GradientTransformation:
+    return picklable(torchopt.radam, lr)

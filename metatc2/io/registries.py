@@ -8,4 +8,12 @@ from metatc2.io.registry import Registry
 
 OBJECTIVES: Registry[Any] = Registry("objective", "metatc2.objectives", "register_objective")
 REGULARIZERS: Registry[Any] = Registry("regularizer", "metatc2.objectives.regularizers", "register_regularizer")
+LEARNERS: Registry[Any] = Registry("learner", "metatc2.learners", "register_learner")
+AGGREGATORS: Registry[Any] = Registry("aggregator", "metatc2.learners.aggregators", "register_aggregator")
+ENCODERS: Registry[Any] = Registry("encoder", "metatc2.models", "register_encoder")
+SOURCES: Registry[Any] = Registry("source", "metatc2.data.sources", "register_source")
+RECIPES: Registry[Any] = Registry("recipe", "metatc2.augment", "register_recipe")
+ADJOINTS: Registry[Any] = Registry("adjoint", "metatc2.inner.adjoints", "register_adjoint")
+INNER_OPTIMIZERS: Registry[Any] = Registry("inner optimizer", "metatc2.inner", "register_inner_optimizer")
+TOLD: Registry[Any] = Registry("projector", "metatc2.conditioning", "register_projector")
 PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -21,11 +22,12 @@ class Registry(Mapping[str, T], Generic[T]):
 
     A file of the package registers with the decorator, ``@register_objective("simclr")``; names are read from the files' text,
     so that listing them imports nothing. An installed package adds to the entry points of the group: the entry's name is the
-    name here, its value what is loaded for it.
+    name here, its value what is loaded for it. A name may end in a place for a word of the user's, as ``folder:PATH`` does.
 
     Args:
         kind: what one of them is, for errors, e.g. ``"objective"``.
-        package: whose files register, e.g. ``"metatc2.objectives"``; its subpackages are other registries'.
+        package: whose files register, those of subpackages included, e.g. ``"metatc2.objectives"``; also the group of the
+            entry points.
         decorator: name of the decorator in those files, e.g. ``"register_objective"``.
 
     >>> from metatc2.objectives.registry import OBJECTIVES
@@ -46,14 +48,16 @@ class Registry(Mapping[str, T], Generic[T]):
         """Decorator that registers what it is put on.
 
         Args:
-            name: lower case letters, digits and ``-``, ``_``, ``+``, beginning with a letter.
+            name: lower case letters, digits and ``-``, ``_``, ``+``, beginning with a letter; ``:WORD`` may follow, which
+                stands for what a user writes there.
 
         Raises:
             InputError: if the name cannot be one, or is another's already.
         """
-        if not re.fullmatch(r"[a-z][a-z0-9_+-]*", name):
+        if not re.fullmatch(r"[a-z][a-z0-9_+-]*(:[A-Z]+)?", name):
             raise InputError(
-                f"{self.kind} {name!r} cannot be a name: take lower case letters, digits, '-', '_' and '+', a letter first"
+                f"{self.kind} {name!r} cannot be a name: take lower case letters, digits, '-', '_' and '+', a letter first; "
+                "':PATH' or another word in capitals may follow"
             )
 
         def registered(thing: T) -> T:
@@ -82,6 +86,35 @@ class Registry(Mapping[str, T], Generic[T]):
             raise InputError(f"unknown {self.kind} {name!r}; {nearest(name, tuple(self))}")
         return self._there[name]
 
+    def resolve(self, text: str) -> tuple[str, str]:
+        """The registered name that a user's text means, and what stands in the place that the name ends in.
+
+        Args:
+            text: e.g. ``"digits"`` or ``"folder:photos"``.
+
+        Returns:
+            E.g. ``("digits", "")``, ``("folder:PATH", "photos")``.
+
+        Raises:
+            InputError: if there is no such name, or the place is left empty.
+
+        >>> from metatc2.io.registries import SOURCES
+        >>> SOURCES.resolve("digits"), SOURCES.resolve("folder:C:/birds")
+        (('digits', ''), ('folder:PATH', 'C:/birds'))
+        >>> SOURCES.resolve("folder:")
+        Traceback (most recent call last):
+        metatc2.errors.InputError: source 'folder:' lacks its path; write folder:PATH
+        """
+        kind, colon, rest = text.partition(":")
+        place = next((name for name in self if name.startswith(f"{kind}:")), None) if colon else None
+        if place is not None and rest:
+            return place, rest
+        if place is not None:
+            raise InputError(f"{self.kind} {text!r} lacks its {place.partition(':')[2].lower()}; write {place}")
+        if colon or text not in self:
+            raise InputError(f"unknown {self.kind} {text!r}; {nearest(text.lower(), tuple(self))}")
+        return text, ""
+
     def __contains__(self, name: object) -> bool:
         return name in self._there or name in self._own or name in self._elsewhere
 
@@ -100,17 +133,20 @@ class Registry(Mapping[str, T], Generic[T]):
         # Of the outermost package alone: looking for an inner one imports those around it.
         outermost, *inner = self._package.split(".")
         spec = find_spec(outermost)
-        pattern = re.compile(rf'^@{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
+        pattern = re.compile(rf'^@?{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
         found = {}
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(place, *inner).glob("*.py")):
-                names = pattern.findall(file.read_text(encoding="utf-8"))
-                found.update(dict.fromkeys(names, f"{self._package}.{file.stem}"))
+            folder = Path(place, *inner)
+            for file in sorted(folder.rglob("*.py")):
+                parts = file.relative_to(folder).with_suffix("").parts
+                module = ".".join((self._package, *(part for part in parts if part != "__init__")))
+                found.update(dict.fromkeys(pattern.findall(file.read_text(encoding="utf-8")), module))
         return dict(sorted(found.items()))
 
-    @cached_property
+    @property
     def _elsewhere(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self._package) if point.name not in self._own}
+        points = _offered(tuple(sys.path), self._package)
+        return {point.name: point for point in points if point.name not in self._own}
 
     def _loaded(self, point: EntryPoint) -> T:
         try:
@@ -122,6 +158,12 @@ class Registry(Mapping[str, T], Generic[T]):
                 f"({type(error).__name__}: {error}); repair or remove that package"
             ) from error
         return found
+
+
+@lru_cache(maxsize=64)
+def _offered(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
+    """Entry points of installed packages, kept for each search path: finding them reads a file a package."""
+    return tuple(entry_points(group=group))
 
 
 def _place(thing: object) -> str:

@@ -6,8 +6,24 @@ import hashlib
 import os
 from pathlib import Path
 
-# Sources whose name goes on with a path.
-PATH_SOURCES = ("folder", "domains", "npz", "mit67", "cropdisease", "isic", "chestx", "clips")
+from metatc2.io.registries import SOURCES
+
+_PATH = ":PATH"
+
+
+def path_kinds() -> tuple[str, ...]:
+    """Sources whose name goes on with a path.
+
+    >>> "folder" in path_kinds(), "digits" in path_kinds()
+    (True, False)
+    """
+    return tuple(name.removesuffix(_PATH) for name in SOURCES if name.endswith(_PATH))
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    if name == "PATH_SOURCES":
+        return path_kinds()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -17,7 +33,7 @@ def split_name(name: str) -> tuple[str, str]:
     (('folder', 'C:/birds'), ('shapes:hue', ''), ('digits', ''))
     """
     kind, _, path = name.partition(":")
-    return (kind, path) if kind in PATH_SOURCES and path else (name, "")
+    return (kind, path) if path and f"{kind}{_PATH}" in SOURCES else (name, "")
 
 
 def tidy(name: str) -> str:

@@ -3,6 +3,7 @@
 from metatc2.learners.anil import ANIL
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
 from metatc2.learners.boil import BOIL
+from metatc2.learners.fomaml import FOMAML
 from metatc2.learners.imaml import iMAML
 from metatc2.learners.linear_probe import LinearProbe
 from metatc2.learners.logistic_head import LogisticHead
@@ -13,10 +14,11 @@ from metatc2.learners.meta_learner import LabelledLearner
 from metatc2.learners.meta_sgd import MetaSGD
 from metatc2.learners.protonet import ProtoNet
 from metatc2.learners.r2d2 import R2D2
-from metatc2.learners.registry import LEARNERS, Entry, Settings, build_labelled
+from metatc2.learners.registry import LEARNERS, build_labelled, entry_of, register_learner
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.separate import SeparateLearner
+from metatc2.learners.settings import Entry, Settings
 from metatc2.learners.surgery import GradientSurgery
 from metatc2.learners.task_tc2 import TaskTC2
 from metatc2.learners.tc2 import TC2
@@ -26,6 +28,7 @@ from metatc2.learners.uncertainty import UncertaintyWeighting
 __all__ = [
     "ANIL",
     "BOIL",
+    "FOMAML",
     "LEARNERS",
     "MAML",
     "R2D2",
@@ -50,5 +53,7 @@ __all__ = [
     "TaskTC2",
     "UncertaintyWeighting",
     "build_labelled",
+    "entry_of",
     "iMAML",
+    "register_learner",
 ]

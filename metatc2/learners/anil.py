@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn.functional import linear
@@ -11,9 +11,17 @@ from metatc2.inner import InnerLoop, Params
 from metatc2.learners._heads import head_only
 from metatc2.learners.maml import MAML
 from metatc2.learners.meta_learner import Predictor
+from metatc2.learners.registry import register_learner
 from metatc2.models.heads import Classifier
 
 
+@register_learner(
+    "anil",
+    summary="MAML in which only the head adapts",
+    source="Raghu et al. 2020, arXiv 1909.09157",
+    inner=True,
+    linear_head=True,
+)
 class ANIL(MAML):
     """Almost no inner loop (Raghu et al. 2020, arXiv 1909.09157): the head adapts, the body is only meta-learned.
 
@@ -29,6 +37,9 @@ class ANIL(MAML):
     >>> learner.adapted
     ('network.head.weight', 'network.head.bias')
     """
+
+    usual_lr: ClassVar[float] = 0.5
+    usual_steps: ClassVar[int] = 5
 
     def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
         head_only(type(self).__name__, network, options)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners._heads import head_only
 from metatc2.learners.maml import MAML
+from metatc2.learners.registry import register_learner
 from metatc2.models.heads import Classifier
 
 
+@register_learner(
+    "boil",
+    summary="MAML in which only the body adapts",
+    source="Oh et al. 2021, arXiv 2008.08882",
+    inner=True,
+    linear_head=True,
+)
 class BOIL(MAML):
     """Body only update in the inner loop (Oh et al. 2021, arXiv 2008.08882): representations change, the head stays.
 
@@ -27,6 +35,8 @@ class BOIL(MAML):
     >>> learner.adapted
     ('network.encoder.weight', 'network.encoder.bias')
     """
+
+    usual_lr: ClassVar[float] = 0.1
 
     def __init__(self, network: Classifier, inner: InnerLoop, **options: Any) -> None:
         head_only("BOIL", network, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -11,8 +11,18 @@ from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.inner.adjoints.implicit import Implicit, Solver
 from metatc2.learners.maml import MAML
+from metatc2.learners.registry import register_learner
 
 
+@register_learner(
+    "imaml",
+    summary="MAML differentiated at the end of adaptation, not along the way",
+    source="Rajeswaran et al. 2019, arXiv 1909.04630",
+    inner=True,
+    adapts=True,
+    fixed_adjoint=True,
+    linear_head=True,
+)
 class iMAML(MAML):
     """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630, algorithm 1).
 
@@ -37,6 +47,8 @@ class iMAML(MAML):
     >>> learner.inner.adjoint.proximal, learner.inner.adjoint.solver
     (2.0, 'cg')
     """
+
+    usual_steps: ClassVar[int] = 10
 
     def __init__(
         self,

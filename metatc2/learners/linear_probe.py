@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,17 @@ from metatc2.inner import InnerLoop, Params
 from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
+from metatc2.learners.settings import Settings
 
 
+@register_learner(
+    "linear-probe",
+    summary="classify all training classes, then train a head alone (the baseline)",
+    source="Chen et al. 2019, arXiv 1904.04232",
+    inner=True,
+    fixed_adjoint=True,
+)
 class LinearProbe(LabelledLearner):
     """Pre-train by classifying, then train a head alone (Chen et al. 2019, arXiv 1904.04232, "Baseline").
 
@@ -60,6 +69,20 @@ class LinearProbe(LabelledLearner):
         self.inner, self.l2 = inner or head_loop(l2), l2
         if test_steps is not None:
             self.inner = dataclasses.replace(self.inner, steps=test_steps)
+
+    @classmethod
+    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
+        """See `LabelledLearner.from_settings`.
+
+        Raises:
+            InputError: if the settings do not say the class of every row.
+        """
+        if settings.class_of is None:
+            raise InputError(
+                "learner 'linear-probe' needs the class of every row; pass Settings(class_of=store.labels)"
+            )
+        options: dict[str, Any] = {"test_steps": settings.test_steps, **settings.common}
+        return cls(encoder, settings.dim, settings.class_of, settings.head_loop(), **options)
 
     def forward(self, episode: Episode) -> Outcome:
         """Cross-entropy over all classes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,17 @@ from metatc2.inner import Implicit, InnerLoop, Params
 from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import full_precision
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
+from metatc2.learners.settings import Settings
 
 
+@register_learner(
+    "logistic",
+    summary="a logistic head at its optimum, differentiated there",
+    source="Lee et al. 2019, arXiv 1904.03758",
+    inner=True,
+    fixed_adjoint=True,
+)
 class LogisticHead(LabelledLearner):
     """L2-regularised logistic regression on the support, differentiated implicitly.
 
@@ -56,6 +65,11 @@ class LogisticHead(LabelledLearner):
         self.inner = dataclasses.replace(inner or head_loop(l2), adjoint=Implicit())
         self.test_steps, self.l2 = test_steps, l2
         self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    @classmethod
+    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
+        """See `LabelledLearner.from_settings`."""
+        return cls(encoder, settings.head_loop(), test_steps=settings.test_steps, **settings.common)
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabelledLearner.fit`."""

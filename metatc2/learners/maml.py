@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.inner import InnerLoop, InnerLoss, Params
+from metatc2.inner import InnerLoop, InnerLoss, Params, Unroll
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
+from metatc2.learners.settings import Settings
 from metatc2.models.heads import Classifier
 from metatc2.ops.functional import Predicate, select
 
 
+@register_learner(
+    "maml",
+    summary="an initialization that learns a task in a few steps",
+    source="Finn et al. 2017, arXiv 1703.03400",
+    inner=True,
+    adapts=True,
+    linear_head=True,
+)
 class MAML(LabelledLearner):
     """Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400, algorithm 2).
 
@@ -37,6 +47,18 @@ class MAML(LabelledLearner):
     >>> learner.predict(x, y, x[:4]).shape
     torch.Size([4, 3])
     """
+
+    #: Of `from_settings`, where settings do not say: rate and steps of SGD in the inner loop.
+    usual_lr: ClassVar[float] = 0.05
+    usual_steps: ClassVar[int] = 3
+
+    @classmethod
+    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
+        """See `LabelledLearner.from_settings`; encoder and head meet in a `Classifier`."""
+        network = Classifier(encoder, settings.dim, settings.way, shared=settings.shared_head)
+        inner = settings.inner("sgd", cls.usual_lr, cls.usual_steps, Unroll())
+        chosen: dict[str, Any] = {"adapt": settings.adapt} if settings.adapt else {}
+        return cls(network, inner, test_steps=settings.test_steps, **chosen, **settings.common)
 
     def __init__(
         self,

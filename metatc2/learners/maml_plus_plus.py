@@ -11,8 +11,17 @@ from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import ParameterGroup
 from metatc2.learners.maml import MAML
 from metatc2.learners.meta_learner import Predictor
+from metatc2.learners.registry import register_learner
 
 
+@register_learner(
+    "maml++",
+    summary="MAML with a loss after every step, and learned rates by layer and step",
+    source="Antoniou et al. 2019, arXiv 1810.09502",
+    inner=True,
+    adapts=True,
+    linear_head=True,
+)
 class MAMLPlusPlus(MAML):
     """Multi-step loss and per-layer per-step rates (Antoniou et al. 2019, arXiv 1810.09502, section 4).
 

@@ -12,8 +12,14 @@ from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners._heads import members
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
 
 
+@register_learner(
+    "matching-net",
+    summary="attention over the support in a learned space",
+    source="Vinyals et al. 2016, arXiv 1606.04080",
+)
 class MatchingNet(LabelledLearner):
     """Matching networks (Vinyals et al. 2016, arXiv 1606.04080, equation 1), without full context embeddings.
 

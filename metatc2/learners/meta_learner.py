@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.solver import gradient
 from metatc2.learners.base import Learner, Outcome
 from metatc2.learners.carry import carry
+from metatc2.learners.settings import Entry, Settings
 from metatc2.learners.sides import check_support, sides
 from metatc2.models.heads import Classifier
 from metatc2.ops import rehearsal
@@ -60,6 +61,9 @@ class LabelledLearner(Learner):
     tensor([1])
     """
 
+    #: Of classes that `register_learner` gives a name.
+    entry: ClassVar[Entry]
+
     def __init__(
         self,
         network: nn.Module,
@@ -89,6 +93,16 @@ class LabelledLearner(Learner):
             self._freeze()
         self.register_state_dict_post_hook(_save_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_load_frozen)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
+        """The learner that `settings` describe, by default on the encoder alone; how it is built by its name.
+
+        Args:
+            encoder: inputs → ``(N, settings.dim)``.
+            settings: what was chosen.
+        """
+        return cls(encoder, **settings.common)
 
     @abstractmethod
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:

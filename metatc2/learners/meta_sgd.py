@@ -11,8 +11,17 @@ from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import ParameterGroup
 from metatc2.learners.maml import MAML
 from metatc2.learners.meta_learner import Predictor
+from metatc2.learners.registry import register_learner
 
 
+@register_learner(
+    "meta-sgd",
+    summary="MAML with a learned rate for every parameter",
+    source="Li et al. 2017, arXiv 1707.09835",
+    inner=True,
+    adapts=True,
+    linear_head=True,
+)
 class MetaSGD(MAML):
     """Meta-SGD (Li et al. 2017, arXiv 1707.09835, equation 3): ``θ' = θ − α ∘ ∇L``, with α learned element by element.
 

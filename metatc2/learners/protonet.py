@@ -11,10 +11,14 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
 from metatc2.learners._heads import class_means
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
 
 Distance = Literal["euclidean", "cosine"]
 
 
+@register_learner(
+    "protonet", summary="the nearest class mean in a learned space", source="Snell et al. 2017, arXiv 1703.05175"
+)
 class ProtoNet(LabelledLearner):
     """Prototypical networks (Snell et al. 2017, arXiv 1703.05175, equations 1 and 2).
 

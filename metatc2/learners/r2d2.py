@@ -13,8 +13,12 @@ from metatc2.inner import Params
 from metatc2.learners._heads import members, wide
 from metatc2.learners.base import full_precision
 from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.registry import register_learner
 
 
+@register_learner(
+    "r2d2", summary="ridge regression on the support, in closed form", source="Bertinetto et al. 2019, arXiv 1805.08136"
+)
 class R2D2(LabelledLearner):
     """Ridge regression differentiable discriminator (Bertinetto et al. 2019, arXiv 1805.08136, equations 4 to 6).
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
+from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
 from metatc2.learners.self_supervised import SelfSupervised
@@ -27,7 +27,7 @@ class GradientSurgery(SelfSupervised):
 
     Args:
         encoder, objective, options: as in `SelfSupervised`; `per_task` is always true.
-        aggregator: one of `metatc2.learners.aggregation.AGGREGATORS`: ``"pcgrad"``, ``"nash-mtl"``, ``"upgrad"``, or
+        aggregator: one of `metatc2.learners.aggregators.registry.AGGREGATORS`: ``"pcgrad"``, ``"nash-mtl"``, ``"upgrad"``, or
             ``"mean"``, which is plain training at M times its cost.
 
     Raises:

@@ -8,14 +8,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrated, Calibrator, hoyer, isotropy, reconstruction_ratio
+from metatc2.calibration import Calibrated, Calibrator, hoyer, reconstruction_ratio
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branches, SelfSupervised, Statistics, Where, pull
 from metatc2.objectives import Embeddings, Objective
-from metatc2.objectives.regularizers import Regularizer
+from metatc2.objectives.regularizers import Regularizer, isotropy
 from metatc2.ops.replacing import replaced
 
 OuterOn = Literal["whole", "query"]

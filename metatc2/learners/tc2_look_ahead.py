@@ -24,8 +24,9 @@ class LookAheadTC2(TC2):
     ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `TC2` without inner steps.
 
     Args:
+        *args: as in `TC2`.
         look_ahead_lr: α.
-        other arguments: as in `TC2`; `inner` gives the adjoint of the step that looks ahead.
+        **options: as in `TC2`; `inner` gives the adjoint of the step that looks ahead.
     """
 
     def __init__(self, *args: Any, look_ahead_lr: float = 0.05, **options: Any) -> None:

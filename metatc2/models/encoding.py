@@ -12,7 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from metatc2.errors import InputError
 from metatc2.ops import channels_last
-from metatc2.ops.module_state import copied
+from metatc2.ops.module_state import copied, unchanged
+from metatc2.ops.replacing import refuse_uninitialized
 
 
 class ForwardFailed(InputError, RuntimeError):
@@ -163,3 +164,37 @@ def _short(value: Any) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@torch.no_grad()
+def feature_dim(module: nn.Module, channels: int, image_size: int) -> int:
+    """Width of the features of any encoder: its attribute `dim`, or what comes out for two black images.
+
+    The module is left as it was: its mode, its buffers, its gradients.
+
+    Args:
+        module: maps ``(N, C, H, W)`` to ``(N, D)``.
+        channels: 1 or 3.
+        image_size: side of the images in pixels.
+
+    Raises:
+        InputError: if what comes out is not ``(N, D)``.
+
+    >>> feature_dim(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), channels=1, image_size=28)
+    10
+    """
+    dim = getattr(module, "dim", None)
+    if isinstance(dim, int):
+        return dim
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    images = torch.zeros(2, channels, image_size, image_size, device=like.device, dtype=like.dtype)
+    refuse_uninitialized(module, "an encoder")
+    with unchanged(module):  # one may write to its buffers even in eval mode
+        features = module.eval()(images)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise InputError(
+            f"an encoder must map images (N, C, H, W) to features (N, D); {type(module).__name__} gave {found} for "
+            f"N = 2; pool and flatten its output"
+        )
+    return int(features.shape[1])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
 from metatc2.io.pickled import beginning, is_whole_pickle
-from metatc2.models.encoders import RESNETS, SMALL_IMAGE, ResNet
+from metatc2.models.resnet import RESNETS, SMALL_IMAGE, ResNet
 
 TORCH_FILES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 

@@ -6,7 +6,7 @@ from metatc2.objectives.base import Embeddings, Objective, pair
 from metatc2.objectives.byol import BYOL, normalised_distance
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
-from metatc2.objectives.registry import OBJECTIVES, build_objective
+from metatc2.objectives.registry import OBJECTIVES, build_objective, register_objective
 from metatc2.objectives.sigreg import LeJEPA, epps_pulley, sigreg
 from metatc2.objectives.simclr import SimCLR, nt_xent
 from metatc2.objectives.simsiam import SimSiam, negative_cosine
@@ -42,6 +42,7 @@ __all__ = [
     "rank_summary",
     "rankme",
     "redundancy",
+    "register_objective",
     "scale_loss",
     "shape_loss",
     "sigreg",

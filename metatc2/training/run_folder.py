@@ -275,7 +275,8 @@ class RunFolder:
             return self._busy(self._lock.holder() or "another process")
         if state is State.NEW:
             make = command("pretrain", "TASK", "--run", self.path)
-            return f"{self.path} is not a run folder (it has no {CONFIG}); make one with: {make}"
+            lacks = f"has no {CONFIG}" if os.path.exists(self.path) else "does not exist"
+            return f"{self.path} is not a run folder (it {lacks}); make one with: {make}"
         if state is State.TRAINER:
             latest = self.latest or self.checkpoints / "step-XXXXXXXX"
             return (

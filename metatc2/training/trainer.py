@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -20,12 +18,15 @@ from torch import nn
 from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
-from metatc2.learners import Learner, Outcome, ParameterGroup
+from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.replacing import refuse_uninitialized
+from metatc2.training.about import another_run, plain
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import append_metrics, cut_metrics
+from metatc2.training.optimizers import outer_optimizer, without_decay
+from metatc2.training.options import TrainerOptions
 from metatc2.training.progress import Progress
 from metatc2.training.run_folder import RunFolder
 
@@ -38,45 +39,6 @@ class TrainingDiverged(RuntimeError):
 
 class HealthWarning(UserWarning):
     """A run goes on but something is wrong: embeddings collapse, or a learner raises an alarm."""
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """How to train.
-
-    Args:
-        steps: episodes to train on.
-        optimizer: of parameter groups that do not bring their own: AdamW, or SGD with Nesterov momentum 0.9.
-        lr: peak learning rate; it rises linearly over `warmup` (a share of the steps), then falls as a cosine to 0.
-        weight_decay: on matrices and kernels, not on biases and norms, nor on what a module's own ``no_weight_decay()`` names
-            (as timm's models do).
-        clip: largest gradient norm of each parameter group; 0 switches clipping off.
-        precision: of the forward pass through the encoder, as Lightning Fabric names them.
-        accelerator: as Lightning Fabric names them.
-        checkpoint_every: steps between checkpoints; 0 writes only the last one.
-        log_every: steps between records of the metrics.
-        lengthened: lengths that the training had before it was made longer, rising: steps below the first are made as in a
-            run of that length, with its learning rates, the next ones as in a run of the next length, and so on to `steps`.
-
-    >>> TrainerOptions(steps=200, lengthened=(100,)).length_at(99), TrainerOptions(steps=200, lengthened=(100,)).length_at(100)
-    (100, 200)
-    """
-
-    steps: int = 600
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: float = 0.05
-    clip: float = 1.0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    accelerator: str = "auto"
-    checkpoint_every: int = 200
-    log_every: int = 10
-    lengthened: tuple[int, ...] = ()
-
-    def length_at(self, step: int) -> int:
-        """The length of the run whose schedule holds at a step."""
-        return next((length for length in self.lengthened if step < length), self.steps)
 
 
 class EpisodicTrainer:
@@ -107,14 +69,15 @@ class EpisodicTrainer:
     ) -> None:
         self.options = options or TrainerOptions()
         self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
-        self.about, self.show = _plain(about or {}), show
+        self.about, self.show = plain(about or {}), show
         self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
         self.run = None if self.folder is None else self.folder.path
         self.fabric = _fabric(self.options)
         refuse_uninitialized(learner, type(learner).__name__)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
         self.groups = learner.groups()
-        self.optimizers = [self._optimizer(group) for group in self.groups]
+        spared = without_decay(self.learner)
+        self.optimizers = [outer_optimizer(group, self.options, spared) for group in self.groups]
         self.step, self.seconds = 0, 0.0
         self.history: list[Record] = []
 
@@ -204,8 +167,8 @@ class EpisodicTrainer:
                     "resume()"
                 )
             step, state, about = load_checkpoint(found)
-            if about not in (self.about, *map(_plain, accept)):
-                raise InputError(_another_run(found, about, self.about))
+            if about not in (self.about, *map(plain, accept)):
+                raise InputError(another_run(found, about, self.about))
             if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
                 raise InputError(
                     f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict "
@@ -255,26 +218,6 @@ class EpisodicTrainer:
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self.seconds = seconds
 
-    def learning_rate(self, step: int) -> float:
-        """Learning rate at a step: linear warm-up, then cosine."""
-        length = self.options.length_at(step)
-        rise = self.options.warmup * length
-        if step < rise:
-            return self.options.lr * (step + 1) / (rise + 1)
-        share = (step - rise) / max(1.0, length - rise)
-        return self.options.lr * 0.5 * (1 + math.cos(math.pi * share))
-
-    def _optimizer(self, group: ParameterGroup) -> torch.optim.Optimizer:
-        if group.lr is not None:
-            return torch.optim.Adam(group.parameters, lr=group.lr)
-        spared = without_decay(self.learner)
-        decay = [p for p in group.parameters if p.ndim > 1 and id(p) not in spared]
-        rest = [p for p in group.parameters if p.ndim <= 1 or id(p) in spared]
-        sets = [{"params": decay, "weight_decay": self.options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        if self.options.optimizer == "sgd":
-            return torch.optim.SGD(sets, lr=self.options.lr, momentum=0.9, nesterov=True)
-        return torch.optim.AdamW(sets, lr=self.options.lr)
-
     def train_step(self, step: int, episode: Episode) -> Outcome:
         """One step on an episode that is already on the device; `fit` is a loop of these.
 
@@ -285,7 +228,7 @@ class EpisodicTrainer:
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             if group.lr is None:
                 for parameters in optimizer.param_groups:
-                    parameters["lr"] = self.learning_rate(step)
+                    parameters["lr"] = self.options.learning_rate(step)
         try:
             with self.fabric.autocast():
                 outcome: Outcome = self.learner(episode)
@@ -320,7 +263,11 @@ class EpisodicTrainer:
     def _record(self, outcome: Outcome, progress: Progress, warned: set[str]) -> None:
         record: Record = {"step": self.step, "loss": float(outcome.loss.detach())}
         record |= {name: float(value) for name, value in outcome.metrics.items()}
-        record |= {"lr": self.learning_rate(self.step - 1), "seconds": round(self.seconds, 3), **progress.rates()}
+        record |= {
+            "lr": self.options.learning_rate(self.step - 1),
+            "seconds": round(self.seconds, 3),
+            **progress.rates(),
+        }
         alarms = self.learner.alarms(record)
         if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
             alarms = {**alarms, "collapse": sentence}
@@ -340,57 +287,12 @@ def _fabric(options: TrainerOptions) -> Fabric:
         raise InputError(f"trainer.accelerator = {options.accelerator!r} cannot be used here: {error}") from error
 
 
-def without_decay(module: nn.Module) -> set[int]:
-    """Identities of the parameters that a part's ``no_weight_decay()`` names, relative to that part.
-
-    >>> class Tokens(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.token = nn.Parameter(torch.zeros(1, 1, 8))
-    ...     def no_weight_decay(self):
-    ...         return {"token"}
-    >>> tokens = Tokens()
-    >>> without_decay(nn.Sequential(tokens)) == {id(tokens.token)}
-    True
-    """
-    spared = set()
-    for part in module.modules():
-        names = getattr(part, "no_weight_decay", None)
-        if callable(names):
-            own = dict(part.named_parameters(remove_duplicate=False))
-            spared |= {id(own[name]) for name in names() if name in own}
-    return spared
-
-
 def _images(episode: Episode) -> int:
     return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
 
 
 # What learners, optimisers and samplers raise on a state that is not theirs.
 _UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)
-
-
-def _another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
-    keys = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
-    if keys == ["data"]:
-        return (
-            f"the data changed since checkpoint {found} was written: images, labels or splits are not those that the run was "
-            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a "
-            "new run on what there is now"
-        )
-    listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
-    return (
-        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it began with"
-    )
-
-
-def _plain(about: dict[str, Any]) -> dict[str, Any]:
-    """As it will be read from a checkpoint: JSON has no tuples, and texts alone for keys."""
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(about))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"EpisodicTrainer: about must hold texts and numbers ({error})") from error
-    return plain
 
 
 def _one_line(error: Exception) -> str:

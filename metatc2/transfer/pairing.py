@@ -141,7 +141,7 @@ def _why_nothing_is_shared(
     return (
         f"compare: {a_name!r} and {b_name!r} share no result of features {features!r}; "
         "run `metatc2 transfer` on both with the same targets, protocol, way and shot"
-        + (", and the same --context" if adapted else "")
+        + (", and the same --context where both have weights that adapt to pairs (runs of TC²)" if adapted else "")
     )
 
 

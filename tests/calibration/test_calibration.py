@@ -11,10 +11,11 @@ from torch import Tensor
 
 from metatc2.calibration import (
     Calibrator,
-    FactorNetwork,
-    WeightNetwork,
+    MeanWeights,
+    PooledFactors,
+    SampleWeights,
     hoyer,
-    isotropy,
+    named_calibrator,
     orthogonality,
     reconstruction,
     reconstruction_ratio,
@@ -22,6 +23,7 @@ from metatc2.calibration import (
     standardise,
 )
 from metatc2.errors import InputError
+from metatc2.objectives.regularizers import isotropy
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,7 +39,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def calibrator(**options: object) -> Calibrator:
-    made = Calibrator(8, 3, generator=generator(1), **options).double()  # type: ignore[arg-type]
+    made = named_calibrator(8, 3, generator=generator(1), **options).double()  # type: ignore[arg-type]
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.1 * draw(*p.shape, seed=p.numel()))  # away from the zeros of the start
@@ -138,7 +140,7 @@ def test_reconstruction_target_has_no_gradient() -> None:
 
 
 def test_factor_network_restates_its_formula_and_starts_as_an_orthonormal_basis() -> None:
-    network = FactorNetwork(8, 3, generator=generator()).double()
+    network = PooledFactors(8, 3, generator=generator()).double()
     z = draw(2, 5, 2, 8)
     torch.testing.assert_close(network(z) @ network(z).T, torch.eye(3, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.nn.init.normal_(network.value_out, std=0.5, generator=generator(5))
@@ -160,7 +162,7 @@ def test_no_gradient_reaches_the_samples_through_the_factors() -> None:
 
 
 def test_weight_network_restates_its_formula() -> None:
-    network, by_task = (WeightNetwork(8, 6, order=order).double() for order in ("sample", "task"))  # type: ignore[arg-type]
+    network, by_task = (kind(8, 6).double() for kind in (SampleWeights, MeanWeights))
     z, v = draw(2, 5, 2, 8), draw(3, 8, seed=1)
     for seed, p in enumerate(network.parameters()):
         p.data = draw(*p.shape, seed=20 + seed)  # away from the zeros of the start
@@ -174,7 +176,7 @@ def test_weight_network_restates_its_formula() -> None:
 
 
 def test_weights_start_as_the_projection_on_the_factors_and_can_leave_it() -> None:
-    made, z = Calibrator(8, 3, form="blend", generator=generator()).double(), draw(2, 5, 2, 8)
+    made, z = named_calibrator(8, 3, form="blend", generator=generator()).double(), draw(2, 5, 2, 8)
     start = made(z)
     flat, v = z.reshape(-1, 8).numpy(), start.factors.detach().numpy()
     # Least squares: no weights explain more of z by these factors.
@@ -214,7 +216,7 @@ def test_shuffle_gives_every_sample_the_weights_of_another(form: str) -> None:
 
 
 def test_random_projection_projects_and_learns_nothing() -> None:
-    made = Calibrator(8, 3, form="blend", control="random-projection", generator=generator()).double()
+    made = named_calibrator(8, 3, form="blend", control="random-projection", generator=generator()).double()
     assert not list(made.parameters())
     z = draw(2, 5, 2, 8)
     once = made(z).features
@@ -252,13 +254,13 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(
         InputError, match=r"calibration.factors is 8 and the representation has 8 dimensions.*factors = 2"
     ):
-        Calibrator(8, 8)
+        named_calibrator(8, 8)
     with pytest.raises(InputError, match="did you mean 'gate'"):
-        Calibrator(8, 3, form="gat")  # type: ignore[arg-type]
+        named_calibrator(8, 3, form="gat")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="did you mean 'pooled'"):
-        Calibrator(8, 3, factor_network="poled")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="order of weights"):
-        Calibrator(8, 3, weights="batch")  # type: ignore[arg-type]
+        named_calibrator(8, 3, factor_network="poled")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="unknown weights 'batch'"):
+        named_calibrator(8, 3, weights="batch")  # type: ignore[arg-type]
 
 
 def recovery(sparsity_weight: float, seed: int) -> float:
@@ -266,7 +268,7 @@ def recovery(sparsity_weight: float, seed: int) -> float:
     g = generator(seed)
     dim, factors, per_task, tasks, samples = 16, 6, 2, 4, 32
     truth = torch.linalg.qr(torch.randn(dim, factors, generator=g)).Q.T
-    made = Calibrator(dim, factors, sparsity=sparsity_weight, hidden=64, generator=generator(seed + 10))
+    made = named_calibrator(dim, factors, sparsity=sparsity_weight, hidden=64, generator=generator(seed + 10))
     optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
     for _ in range(700):
         used = torch.rand(tasks, factors, generator=g).argsort(-1)[:, None, :per_task].expand(-1, samples, -1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.calibration import Calibrator, grouping, orthogonality, overlap, reconstruction, sparsity
+from metatc2.calibration import grouping, named_calibrator, orthogonality, overlap, reconstruction, sparsity
 from metatc2.errors import InputError
 
 
@@ -81,7 +81,7 @@ def test_the_switch() -> None:
     z = draw(3, 5, 2, 8)
     options = {"orthogonality": 0.7, "sparsity": 0.3}
     plain, sibling = (
-        Calibrator(8, 4, **options, variant=variant, generator=torch.Generator().manual_seed(0)).double()
+        named_calibrator(8, 4, **options, variant=variant, generator=torch.Generator().manual_seed(0)).double()
         for variant in ("tc2", "metacrl")
     )
     for calibrator in (plain, sibling):
@@ -94,7 +94,7 @@ def test_the_switch() -> None:
     expected = reconstruction(z, w, v).item() + 0.7 * overlap_in_numpy(v.detach().numpy())
     assert sibling.loss(z, c).item() == pytest.approx(expected + 0.3 * grouping_in_numpy(w.detach().numpy()))
     # Without the word the loss is what it was, to the last bit.
-    default = Calibrator(8, 4, **options, generator=torch.Generator().manual_seed(0)).double()
+    default = named_calibrator(8, 4, **options, generator=torch.Generator().manual_seed(0)).double()
     default.load_state_dict(plain.state_dict())
     for calibrator in (default, plain):
         again = calibrator(z)
@@ -103,8 +103,8 @@ def test_the_switch() -> None:
 
 
 def test_an_unknown_variant() -> None:
-    with pytest.raises(InputError, match="unknown calibration 'metacrll'; did you mean 'metacrl'"):
-        Calibrator(8, 4, variant="metacrll")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="unknown variant 'metacrll'; did you mean 'metacrl'"):
+        named_calibrator(8, 4, variant="metacrll")  # type: ignore[arg-type]
 
 
 def test_training_with_it_brings_all_factors_into_use(seed_offset: int) -> None:
@@ -113,7 +113,7 @@ def test_training_with_it_brings_all_factors_into_use(seed_offset: int) -> None:
     def entropy(variant: Any) -> float:
         g = torch.Generator().manual_seed(seed_offset)
         directions = torch.linalg.qr(torch.randn(12, 2, generator=g)).Q.T
-        made = Calibrator(12, 6, variant=variant, sparsity=0.2, generator=g)
+        made = named_calibrator(12, 6, variant=variant, sparsity=0.2, generator=g)
         optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
         for _ in range(150):
             z = (2 + 0.3 * torch.randn(2, 16, 1, generator=g)) * directions[:, None]

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from metatc2.calibration import CalibratedModule, Calibrator, NoAveragesWarning, calibrated
+from metatc2.calibration import CalibratedModule, NoAveragesWarning, add, calibrated, named_calibrator, project
 from metatc2.contrib import require_learn2learn
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop
 from metatc2.learners import MAML, ProtoNet
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 DIM, FACTORS = 6, 3
@@ -60,7 +60,7 @@ def module(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = encoder or nn.Sequential(nn.Linear(5, DIM), nn.Tanh())
-        made = calibrated(encoder, Calibrator(DIM, FACTORS, form=form), inner=inner, **options)
+        made = calibrated(encoder, named_calibrator(DIM, FACTORS, form=form), inner=inner, **options)
     return moved(made)
 
 
@@ -95,7 +95,7 @@ def expected(made: CalibratedModule, x: Tensor) -> Expected:
     w = (z + hidden @ p["weight_network.w2"] + p["weight_network.b2"]) @ v.T
     loss = ((z - w @ v) ** 2).mean() + ((v @ v.T - np.eye(FACTORS)) ** 2).sum() / FACTORS
     loss += 0.05 * np.abs(w).sum(1).mean() / math.sqrt(FACTORS)
-    kept = {"add": 1.0, "blend": 1 - made.blend}[made.calibrator.form]
+    kept = {add: 1.0, project: 1 - made.blend}[made.calibrator.compose]
     return kept * z + made.blend * w @ v, w, v, float(loss)
 
 
@@ -198,7 +198,7 @@ def test_several_tasks_under_vmap_equal_one_by_one() -> None:
 
 
 def test_vmap_with_a_normalising_encoder_needs_no_buffer() -> None:
-    made = moved(calibrated(Conv4(1, DIM), Calibrator(DIM, FACTORS), inner=three_steps()))
+    made = moved(calibrated(Conv4(1, DIM), named_calibrator(DIM, FACTORS), inner=three_steps()))
     images, params = (
         torch.rand(2, 6, 1, 16, 16, generator=generator(), dtype=torch.float64),
         dict(made.named_parameters()),
@@ -387,7 +387,7 @@ def test_nothing_to_adapt() -> None:
     x = draw(9, 5)
     assert module().adapt(x) == {}
     assert module(three_steps()).requires_grad_(False).adapt(x) == {}
-    projection = Calibrator(DIM, FACTORS, control="random-projection")
+    projection = named_calibrator(DIM, FACTORS, control="random-projection")
     assert calibrated(nn.Linear(5, DIM), projection, inner=three_steps()).adapt(x.float()) == {}
 
 
@@ -426,7 +426,7 @@ def test_policies_of_batch_normalisation_in_adaptation() -> None:
 
 
 def test_half_precision_stops_at_the_encoder() -> None:
-    made = calibrated(nn.Linear(5, DIM), Calibrator(DIM, FACTORS, generator=generator()), inner=three_steps())
+    made = calibrated(nn.Linear(5, DIM), named_calibrator(DIM, FACTORS, generator=generator()), inner=three_steps())
     x = draw(9, 5).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert made.encoder(x).dtype == torch.bfloat16
@@ -464,8 +464,10 @@ def test_labelled_learners_adapt_it_on_each_support_and_add_its_loss(learner: An
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"encoder has 8 features and the calibrator is for 6; use Calibrator\(dim=8"):
-        calibrated(Conv4(1, 8), Calibrator(DIM, FACTORS))
+    with pytest.raises(
+        InputError, match=r"encoder has 8 features and the calibrator is for 6; .* PooledFactors\(8, K\)"
+    ):
+        calibrated(Conv4(1, 8), named_calibrator(DIM, FACTORS))
     with pytest.raises(InputError, match=r"map 9 images to features \(9, 6\), got \(9, 7\)"):
         module(encoder=nn.Linear(5, 7))(draw(9, 5))
     with pytest.raises(InputError, match=r"map 9 images to features \(9, 6\), got \(9, 2, 6\)"):

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-from metatc2.calibration import CalibratedModule, Calibrator, NoAveragesWarning, calibrated
+from metatc2.calibration import CalibratedModule, NoAveragesWarning, calibrated, named_calibrator
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
@@ -36,7 +36,7 @@ def seeded() -> Iterator[None]:
 
 def module(**options: Any) -> CalibratedModule:
     encoder = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, DIM))
-    made = calibrated(encoder, Calibrator(DIM, FACTORS), **options)
+    made = calibrated(encoder, named_calibrator(DIM, FACTORS), **options)
     with torch.no_grad():
         for p in made.calibrator.parameters():
             p.add_(0.1 * torch.randn_like(p))

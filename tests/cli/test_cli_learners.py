@@ -12,7 +12,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.config import override, read_task
 from metatc2.experiment.run import load_run
 from metatc2.learners import LEARNERS
-from metatc2.training.trainer import EpisodicTrainer
+from metatc2.training import EpisodicTrainer
 
 from ..command_line import call
 

@@ -27,7 +27,7 @@ from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.learners import SelfSupervised
 from metatc2.models.heads import Projector, TaskNorm
-from metatc2.training.trainer import without_decay
+from metatc2.training import without_decay
 from tests.conditioning.told_episodes import DIM, NAMES, OUT, WIDTH, body, episode, heads, identity, z
 
 KINDS = [2, 0, 0, 1, 2]

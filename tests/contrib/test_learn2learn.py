@@ -9,7 +9,7 @@ import torch
 
 from metatc2.contrib import require_learn2learn
 from metatc2.errors import InputError
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -17,7 +17,7 @@ from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import MAML
 from metatc2.models.heads import Classifier
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 
 CLASSES, SAMPLES = 8, 6
 

@@ -232,7 +232,7 @@ def test_folders_that_are_not_there(tmp_path: Path, kind: str) -> None:
     assert f"{kind}:PATH" in known_sources()
     with pytest.raises(InputError, match=f"^{kind}:{tmp_path / 'no'}: no folder .*; give the folder that holds"):
         load(f"{kind}:{tmp_path / 'no'}")
-    with pytest.raises(InputError, match=f"'{kind}:' lacks a path; write {kind}:PATH"):
+    with pytest.raises(InputError, match=f"'{kind}:' lacks its path; write {kind}:PATH"):
         load(f"{kind}:")
     with pytest.raises(InputError, match=f"^{kind}:{tmp_path}: no "):
         load(f"{kind}:{tmp_path}")

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.data import ImageStore, load, transfer_splits
-from metatc2.data.sources.torchvision import SOURCES
+from metatc2.data import SOURCES, ImageStore, load, transfer_splits
 from metatc2.errors import InputError
 
 

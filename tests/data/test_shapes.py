@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.data import GenerativeFactors, ImageStore, known_sources, load, load_shapes, shape_factors
+from metatc2.data import SOURCES, GenerativeFactors, ImageStore, known_sources, load, load_shapes, shape_factors
 from metatc2.data.sources.shapes import dataset as shapes
 from metatc2.data.sources.shapes.outlines import OUTLINES
 from metatc2.data.sources.shapes.render import FACTORS, KINDS, LISTS, RANGES, draw_factors, render
@@ -23,7 +23,12 @@ PLAIN = LISTS["texture"].index("plain")
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load` without the 20 000 images."""
-    monkeypatch.setattr("metatc2.data.registry.load_shapes", lambda *given: load_shapes(*given, count=1000))
+
+    def loaded(labels: str = "shape+texture", image_size: int | None = None) -> ImageStore:
+        return load_shapes(labels, image_size, count=1000)
+
+    for name in ("shapes", "shapes:FACTORS"):
+        monkeypatch.setitem(SOURCES._there, name, loaded)
 
 
 def one(**changes: float) -> Tensor:
@@ -243,7 +248,7 @@ def test_as_a_source() -> None:
             "hue+size+x+y",
             "shapes:size+hue+x+y: 4096 classes for 20000 images leave under 10 a class; name fewer factors",
         ),
-        ("", "shapes:' lacks its labels; write shapes, or shapes:FACTORS"),
+        ("", "shapes:' lacks its factors; write shapes:FACTORS"),
     ],
 )
 def test_bad_labels(labels: str, sentence: str) -> None:

@@ -26,7 +26,7 @@ def test_unknown_source_is_told_the_nearest(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize("source", ["folder:", "npz:"])
 def test_a_path_is_needed(source: str) -> None:
-    with pytest.raises(InputError, match="lacks a path"):
+    with pytest.raises(InputError, match="lacks its path"):
         load(source)
 
 

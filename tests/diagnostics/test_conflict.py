@@ -24,8 +24,9 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners import SelfSupervised
-from metatc2.models.encoders import Conv4, resnet
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Projector
+from metatc2.models.resnet import resnet
 from metatc2.objectives import MoCo, SimCLR, nt_xent
 
 

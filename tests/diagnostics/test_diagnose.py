@@ -14,14 +14,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator
+from metatc2.calibration import named_calibrator
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import Diagnosis, alignment, diagnose, linear_cka, rankme, summarise
 from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 from metatc2.report.diagnosis_table import diagnosis_table
@@ -39,7 +39,7 @@ def fresh(seed: int = 0) -> TC2:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder, projector = Conv4(channels=1, width=8), Projector(8, 16, 12)
-    calibrator = Calibrator(8, 3, generator=torch.Generator().manual_seed(1))
+    calibrator = named_calibrator(8, 3, generator=torch.Generator().manual_seed(1))
     calibrator.track(torch.rand(50, 8, generator=torch.Generator().manual_seed(2)), torch.eye(3, 8))
     inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
     return TC2(encoder, SimCLR(), projector=projector, calibrator=calibrator, inner=inner)

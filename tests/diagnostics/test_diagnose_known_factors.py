@@ -21,7 +21,7 @@ from metatc2.episodes.episode import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config
 from metatc2.learners import SelfSupervised
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
 from metatc2.report.conflict_file import _AGREEMENT, read_conflict

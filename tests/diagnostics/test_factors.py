@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metatc2.calibration import Calibrator
+from metatc2.calibration import Calibrator, named_calibrator
 from metatc2.diagnostics import factor_use, usage_information
 from metatc2.errors import InputError
 
@@ -19,7 +19,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def trained(factors: Tensor | None = None, control: str = "none", k: int = 3) -> Calibrator:
-    calibrator = Calibrator(6, k, control=control, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    calibrator = named_calibrator(6, k, control=control, generator=torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     calibrator.track(2 * random(200, 6) + 1, random(k, 6, seed=1) if factors is None else factors)
     return calibrator
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrator, TaskCalibrator
+from metatc2.calibration import TaskCalibrator, named_calibrator
 from metatc2.diagnostics import task_gradients, task_loss, transfer_gains
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, LookAheadTC2, Outcome, SelfSupervised, TaskTC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, Embeddings, MoCo, Objective, SimCLR, nt_xent
 
@@ -37,7 +37,7 @@ def learner(objective: Objective, kind: type[SelfSupervised] = SelfSupervised, *
         encoder, projector = Conv4(channels=1, width=8), Projector(8, 16, 12)
         predictor = Predictor(12, 16) if objective.predictor else None
     if issubclass(kind, TC2):
-        options["calibrator"] = Calibrator(8, 3, generator=torch.Generator().manual_seed(1))
+        options["calibrator"] = named_calibrator(8, 3, generator=torch.Generator().manual_seed(1))
         options["inner"] = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
     if issubclass(kind, TaskTC2):
         options["calibrator"] = TaskCalibrator(8, 3, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,11 @@ from metatc2.cli.app import PARSER
 from ..command_line import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 
 
 def blocks(page: str) -> list[str]:
@@ -24,7 +28,7 @@ def blocks(page: str) -> list[str]:
 EXAMPLES = [*blocks("README.md"), *blocks("docs/library.md")]
 COMMANDS = [
     line
-    for page in ("README.md", "docs/commands.md")
+    for page in ("README.md", "docs/index.md", "docs/commands.md")
     for line in re.findall(r"^metatc2 (.*)$", (ROOT / page).read_text(), re.MULTILINE)
 ]
 
@@ -53,7 +57,6 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
     elif "metatc2.experiment.run" in block:
         rows = re.findall(r"^shapes:hue:test (.+) 5-way [15]-shot 0\.\d+ ± 0\.\d+$", printed, re.MULTILINE)
         assert sorted(rows) == sorted(2 * ["encoder", "random encoder", "raw pixels"])
-        assert printed.splitlines()[-1] == "torch.Size([8, 16])"
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metatc2.conditioning import TOLD
-from metatc2.learners.aggregation import AGGREGATORS
+from metatc2.learners.aggregators.registry import AGGREGATORS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "rivals.md").read_text()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metatc2.calibration import isotropy, standardise
+from metatc2.calibration import add, gate, standardise
 from metatc2.data import load
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
@@ -15,7 +15,7 @@ from metatc2.inner import Adjoint, FirstOrder, Truncated, Unroll
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, TaskTC2
 from metatc2.models.heads import TaskNorm
 from metatc2.objectives import OBJECTIVES
-from metatc2.objectives.regularizers import Isotropy
+from metatc2.objectives.regularizers import Isotropy, isotropy
 
 # Both kinds of TC²: weights that each task adapts, and one calibrator for all.
 TASK, SHARED = ("calibration.name=tc2",), ("calibration.name=tc2", "calibration.adapt=shared")
@@ -128,7 +128,7 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
     usual = build_learner(config(*SHARED), 1, 28)
     assert isinstance(usual, TC2)
     assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (0.0, "episode", "whole", True)
-    assert (usual.calibrator.form, usual.calibrator_lr) == ("add", 1e-3)
+    assert (usual.calibrator.compose, usual.calibrator_lr) == (add, 1e-3)
     chosen = [
         "calibration.gamma=0.5",
         "calibration.statistics=task",
@@ -138,7 +138,7 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
     made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardise=false", *chosen), 1, 28)
     assert isinstance(made, TC2)
     assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "task", "query", False)
-    assert (made.calibrator.form, made.calibrator_lr) == ("gate", 0.5)
+    assert (made.calibrator.compose, made.calibrator_lr) == (gate, 0.5)
 
 
 def test_settings_of_the_outer_loss_reach_tc2_whose_tasks_adapt() -> None:

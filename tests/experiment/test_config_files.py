@@ -211,7 +211,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
 
 
 def test_task_folder_of_an_installed_package_and_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "metatc2" / "config" / "files.py"
+    module = tmp_path / "metatc2" / "experiment" / "config" / "files.py"
     module.parent.mkdir(parents=True)
     monkeypatch.setattr(files, "__file__", str(module))
     with pytest.raises(InputError, match="no task files"):

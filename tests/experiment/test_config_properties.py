@@ -7,7 +7,7 @@ import random
 import string
 import types
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 
@@ -59,6 +59,8 @@ def draw(key: Key, rng: random.Random, hint: Any = None) -> Any:
         return draw(key, rng, args[0])
     if get_origin(hint) is Literal:
         return rng.choice(args)
+    if get_origin(hint) is Annotated:
+        return rng.choice(list(args[1]))
     if get_origin(hint) is tuple:
         size = rng.randint(0, 4) if Ellipsis in get_args(hint) else len(args)
         return tuple(draw(key, rng, args[0]) for _ in range(size))

@@ -17,9 +17,9 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
 from metatc2.learners import Learner, Outcome
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.experiment.load import open_encoder
-from metatc2.models.encoders import build_encoder
 from metatc2.models.foreign_weights import ForeignWeights
+from metatc2.models.registry import build_encoder
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 IMAGES = torch.rand(2, 3, 72, 72, generator=torch.Generator().manual_seed(0))

@@ -22,10 +22,10 @@ from metatc2.experiment.config import Config
 from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.weights_header import Header, encode_module
 from metatc2.report.conflict_file import read_conflict
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import read_results, write_results
 
 from ..transfer.test_results import row

@@ -18,8 +18,8 @@ from metatc2.cli._worker_pool import Stopped
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
+from metatc2.training import EpisodicTrainer
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer
 
 from ..command_line import call
 

@@ -20,7 +20,7 @@ from metatc2.experiment.load import open_encoder
 from metatc2.experiment.run import load_run
 from metatc2.experiment.transfer import transfer
 from metatc2.io.safetensors_file import tensors_sha256
-from metatc2.models.encoders import build_encoder
+from metatc2.models.registry import build_encoder
 from metatc2.transfer import expand_targets
 
 from ..command_line import call

@@ -26,9 +26,9 @@ from metatc2.experiment.diagnose import run as diagnose
 from metatc2.experiment.transfer import transfer
 from metatc2.io.files import check_writable, remove_leftovers, write_atomically
 from metatc2.io.folder_lock import FolderLock, Unlocked
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.training.metrics_file import OddRecords
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 from metatc2.transfer import FeaturesNotKept
 
 from ..command_line import call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from metatc2.episodes import FactorTasks
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_learner, build_sampler
 from metatc2.experiment.config import Config, all_keys, override
+from metatc2.experiment.run import pretrain
 
 SMALL = ["encoder.width=8", "data.source=shapes", "data.image_size=16", "calibration.name=tc2"]
 # Another value of each key, and what has to be set besides for it to mean something.
@@ -71,7 +73,7 @@ def test_every_key_is_tried() -> None:
 
 
 @pytest.mark.parametrize("adapt", ["task", "shared"])
-@pytest.mark.parametrize("key", [key for key in OTHER if key != "adapt"])
+@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("adapt", "name")])
 def test_a_setting_of_calibration_acts_or_is_refused(key: str, adapt: str) -> None:
     value, *besides = OTHER[key]
     if (key, adapt) == ("ema", "shared"):
@@ -117,3 +119,57 @@ def test_a_step_is_the_same_twice() -> None:
     first = trained()
     torch.manual_seed(6)
     assert trained() == first
+
+
+@pytest.mark.parametrize("name", ["none", "standardise", "tasks"])
+@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where")])
+def test_settings_of_a_calibration_that_is_not_there_are_told(name: str, key: str) -> None:
+    chosen = override(Config(), [*SMALL, f"calibration.name={name}", f"calibration.{key}={OTHER[key][0]}"])
+    with pytest.raises(
+        InputError, match=rf"^calibration\.{key} = .* is for TC², .* use --calibration tc2, or leave it out"
+    ):
+        build_learner(chosen, 3, 16)
+
+
+TOLD = ["calibration.name=tasks", "episode.batch=32", "data.source=shapes", "data.image_size=16", "encoder.width=8"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            "head.told=heads episode.tasks_differ_by=views",
+            "head.told = 'heads' tells kinds of task apart, and here there is one (episode.recipes = 'drawn')",
+        ),
+        (
+            "encoder.one_a_kind=true episode.tasks_differ_by=factor episode.level=same",
+            "encoder.one_a_kind = true tells kinds of task apart, and here there is one (episode.level = 'same')",
+        ),
+        ("head.told=film", "head.told = 'film' is told what each task is and needs tasks that differ"),
+        ("learner.aggregate=uncertainty", "learner.aggregate = 'uncertainty' is told what each task is"),
+    ],
+)
+def test_controls_with_nothing_to_be_told_are_refused(settings: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        build_learner(override(Config(), [*TOLD, *settings.split()]), 3, 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("episode.kinds=2", "episode.kinds is 2, and shapes has 8 domains; set episode.kinds = 8"),
+        (
+            "head.told=heads",
+            "head.told = 'heads' is told the domain of each task; say how many there are: set episode.kinds = 8",
+        ),
+    ],
+)
+def test_the_number_of_domains_is_checked_before_anything_is_written(
+    settings: str, sentence: str, tmp_path: Path
+) -> None:
+    domains = "episode.tasks_differ_by=domain trainer.steps=1"
+    chosen = override(Config(), [*TOLD, *domains.split(), *settings.split()])
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        pretrain(chosen, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    pretrain(override(chosen, ["episode.kinds=8"]), tmp_path / "run")  # what the sentence says works

@@ -17,8 +17,8 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, fingerprint, method_key, override, write_config
 from metatc2.experiment.transfer import transfer
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
 
 from ..command_line import call
 from .test_cut_at_any_write import Numbers, Walk

@@ -12,7 +12,7 @@ import torchopt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.diagnostics import task_loss
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, Implicit, InnerLoop, Recompute, Unroll
@@ -72,7 +72,7 @@ def test_it_is_refused_elsewhere() -> None:
     loss, params = task_loss(SelfSupervised(net, SimCLR(), projector=nn.Identity()))
     with pytest.raises(InputError, match="activation checkpointing"):
         loss({name: p.requires_grad_() for name, p in params.items()}, torch.rand(3, 2, 1, 4, 4))
-    module = calibrated(net, Calibrator(8, 2), inner=InnerLoop(torchopt.sgd(0.1), 1))
+    module = calibrated(net, named_calibrator(8, 2), inner=InnerLoop(torchopt.sgd(0.1), 1))
     with pytest.raises(InputError, match="activation checkpointing"):
         module.adapt(torch.rand(3, 1, 4, 4), dict(module.named_parameters()))
 

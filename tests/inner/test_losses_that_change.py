@@ -21,7 +21,7 @@ from metatc2.inner import (
     clip_norm,
     inner_optimizer,
 )
-from metatc2.inner.adjoints.unroll import Adjoint
+from metatc2.inner.adjoints.base import Adjoint
 from metatc2.learners import MAML
 from tests.learners.episodes import vectors
 

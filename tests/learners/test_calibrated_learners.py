@@ -11,7 +11,7 @@ import torchopt
 from torch import nn
 from torch.func import functional_call
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Recompute
 from metatc2.learners import ANIL, MAML, LabelledLearner, ProtoNet
@@ -26,7 +26,7 @@ def encoder(hook: InnerLoop | None) -> nn.Module:
     torch.manual_seed(0)
     body = nn.Sequential(nn.Linear(5, 6), nn.Tanh())
     generator = torch.Generator().manual_seed(0)
-    return calibrated(body, Calibrator(6, 2, hidden=3, form="add", generator=generator), inner=hook)
+    return calibrated(body, named_calibrator(6, 2, hidden=3, form="add", generator=generator), inner=hook)
 
 
 LEARNERS: dict[str, Callable[..., LabelledLearner]] = {

@@ -21,7 +21,7 @@ from metatc2.inner import FirstOrder, Implicit, InnerLoop, Unroll, clip_norm
 from metatc2.learners import R2D2, LabelledLearner, LogisticHead
 from metatc2.learners._heads import head_loop, logistic_loss, zero_head
 from metatc2.learners.r2d2 import ridge
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 
 from .episodes import differences, flat_gradient, images, vectors
 

@@ -18,7 +18,7 @@ from metatc2.episodes import Episode, LabelledTasks
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners import LinearProbe
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 
 from .episodes import images, vectors
 

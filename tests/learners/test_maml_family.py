@@ -15,7 +15,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, InnerLoopDiverged, Recompute, Truncated
 from metatc2.learners import ANIL, BOIL, MAML, LabelledLearner, MAMLPlusPlus, MetaSGD, Reptile
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
 from .episodes import differences, flat_gradient, images, mlp, side, vectors

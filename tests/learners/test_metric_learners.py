@@ -16,7 +16,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners import LabelledLearner, MatchingNet, ProtoNet
 from metatc2.learners._heads import class_means, members
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 
 from .episodes import flat_gradient, images, vectors
 

@@ -10,7 +10,7 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.episodes import Episode, Samples, SinusoidTasks
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
@@ -72,7 +72,7 @@ def test_calibration_reaches_reptile_and_the_baseline() -> None:
     def gradient(make: Any, weight: float) -> Tensor:
         torch.manual_seed(0)
         module = calibrated(
-            nn.Linear(4, 6), Calibrator(6, 2, generator=torch.Generator().manual_seed(0)), inner=inner()
+            nn.Linear(4, 6), named_calibrator(6, 2, generator=torch.Generator().manual_seed(0)), inner=inner()
         )
         learner = make(module, weight)
         learner(episode()).loss.backward()

@@ -12,7 +12,7 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
+from metatc2.calibration import TaskCalibrator, calibrated, named_calibrator
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import (
     Adjoint,
@@ -36,8 +36,9 @@ from metatc2.learners import (
     Settings,
     TaskTC2,
     build_labelled,
+    entry_of,
 )
-from metatc2.learners.aggregation import AGGREGATORS
+from metatc2.learners.aggregators.registry import AGGREGATORS
 from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, build_objective
 from metatc2.objectives.regularizers import Isotropy
@@ -91,7 +92,7 @@ def grown(learner: Learner, episode: Any) -> int:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labelled_learners(name: str) -> None:
     torch.manual_seed(0)
-    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if LEARNERS[name].inner else None)
+    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if entry_of(name).inner else None)
     learner = build_labelled(name, body(), settings).double()
     episode = vectors(tasks=1)
     if name == "linear-probe":  # classes are found by the rows that samples come from
@@ -139,7 +140,7 @@ def test_gradient_surgery(name: str) -> None:
 def test_tc2(kind: type[TC2], adjoint: str) -> None:
     torch.manual_seed(0)
     inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
-    learner = ssl(kind, "byol", calibrator=Calibrator(4, 2), inner=inner, gamma=0.5)
+    learner = ssl(kind, "byol", calibrator=named_calibrator(4, 2), inner=inner, gamma=0.5)
     assert grown(learner, pairs()) == 0
 
 
@@ -156,7 +157,7 @@ def test_tc2_whose_tasks_adapt(weights: Any, adjoint: str) -> None:
 def test_calibrated_encoders(adjoint: str) -> None:
     torch.manual_seed(0)
     inner = InnerLoop(torchopt.sgd(0.01), steps=2, adjoint=ADJOINTS[adjoint])
-    encoder = calibrated(body(), Calibrator(4, 2), inner=inner)
+    encoder = calibrated(body(), named_calibrator(4, 2), inner=inner)
     learner = MAML(Classifier(encoder, 4, 3), InnerLoop(torchopt.sgd(0.01), steps=2)).double()
     assert grown(learner, vectors(tasks=1)) == 0
 

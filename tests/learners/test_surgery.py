@@ -16,11 +16,11 @@ from metatc2.conditioning import TaskHeads, ToldSettings, build_told
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, MissingPackage
 from metatc2.learners import GradientSurgery, Learner, SelfSupervised, SeparateLearner, UncertaintyWeighting
-from metatc2.learners.aggregation import AGGREGATORS, build_aggregator
+from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.models.heads import Projector
 from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
 torchjd = pytest.importorskip("torchjd")

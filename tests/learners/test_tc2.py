@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import Calibrated, Calibrator
+from metatc2.calibration import Calibrated, Calibrator, PooledFactors, SampleWeights, named_calibrator
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised
 from metatc2.learners.self_supervised import pull
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -82,7 +82,7 @@ def tc2(
     dim = 12 if options.get("where") == "projector" else 8
     return kind(
         **parts(objective or SimCLR(), seed=seed),
-        calibrator=Calibrator(dim, 3, generator=torch.Generator().manual_seed(seed + 1), **calibrator),
+        calibrator=named_calibrator(dim, 3, generator=torch.Generator().manual_seed(seed + 1), **calibrator),
         inner=InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps, *([adjoint] if adjoint else [])),
         **options,
     )
@@ -182,7 +182,7 @@ def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, s
     start = learner.branches(data).online.detach()
     adapted = learner.adapt(learner.omega(), start[:, :4], None)
     factors = learner.calibrate(adapted, start).factors.detach()
-    frozen = Frozen(8, 3).double()
+    frozen = Frozen(PooledFactors(8, 3), SampleWeights(8)).double()
     frozen.load_state_dict(learner.calibrator.state_dict())
     frozen.start = start
     learner.calibrator = frozen

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metatc2.models.encoders import build_encoder
+from metatc2.models.registry import build_encoder
 from metatc2.objectives import collapsed, nt_xent, rank_summary, rankme
 
 

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.models import encoders
-from metatc2.models.encoders import Conv4, Normalise, build_encoder, feature_dim, resnet
+from metatc2.models.conv4 import Conv4
+from metatc2.models.encoding import feature_dim
+from metatc2.models.normalize import Normalise
+from metatc2.models.registry import build_encoder
+from metatc2.models.resnet import resnet
 from metatc2.ops.functional import Functional
 
 
@@ -200,8 +204,8 @@ def test_initialisation_follows_the_global_seed_and_can_be_fenced(name: str) -> 
 
 def test_importing_draws_nothing() -> None:
     code = (
-        "import torch; before = torch.get_rng_state(); import metatc2.models.encoders, metatc2.models.heads; "
-        "import metatc2.objectives; "
+        "import torch; before = torch.get_rng_state(); import metatc2.models.conv4, metatc2.models.resnet; "
+        "import metatc2.models.heads, metatc2.models.timm; import metatc2.objectives; "
         "assert torch.equal(before, torch.get_rng_state())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

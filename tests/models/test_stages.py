@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from metatc2.errors import InputError
-from metatc2.models.encoders import build_encoder
+from metatc2.models.registry import build_encoder
 from metatc2.models.stages import AtStage, at_stage, stage_names
 
 

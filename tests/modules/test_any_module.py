@@ -12,7 +12,7 @@ import torchopt
 from torch import Tensor, nn
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, calibrated
+from metatc2.calibration import calibrated, named_calibrator
 from metatc2.data import ImageStore
 from metatc2.diagnostics import diagnose, task_loss
 from metatc2.episodes import Episode, Samples
@@ -20,7 +20,7 @@ from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
 from metatc2.learners.meta_learner import LabelledLearner
-from metatc2.models.encoders import feature_dim
+from metatc2.models.encoding import feature_dim
 from metatc2.objectives import BYOL, SimCLR
 from metatc2.ops.functional import Functional, call
 from metatc2.transfer import FewShot, Target, evaluate, extract
@@ -67,7 +67,7 @@ def looks_at_one_task(net: nn.Module) -> None:
 
 
 def adapts(net: nn.Module) -> None:
-    module = calibrated(net, Calibrator(5, 2).double(), inner=InnerLoop(torchopt.sgd(0.1), steps=1))
+    module = calibrated(net, named_calibrator(5, 2).double(), inner=InnerLoop(torchopt.sgd(0.1), steps=1))
     module.adapt(torch.rand(6, 1, 4, 4, dtype=torch.float64), copies(module))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.learners import SelfSupervised
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import (
     BYOL,

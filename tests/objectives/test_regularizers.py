@@ -38,7 +38,6 @@ def standard(z: Tensor) -> Tensor:
 
 def test_isotropy_is_that_of_what_it_is_given_which_learners_standardize() -> None:
     z = draw()
-    assert metatc2.calibration.isotropy is isotropy
     assert Isotropy()(z, 0) == isotropy(z)
     assert {name: build_regularizer(name).standardized for name in REGULARIZERS} == {
         "isotropy": True,

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, TaskCalibrator, calibrated
+from metatc2.calibration import TaskCalibrator, calibrated, named_calibrator
 from metatc2.data import ImageStore
 from metatc2.episodes import Episode, LabelledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
 from metatc2.errors import InputError
@@ -38,8 +38,8 @@ from metatc2.inner import (
     picklable,
 )
 from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, TaskTC2, build_labelled
-from metatc2.learners.registry import LEARNERS
-from metatc2.models.encoders import Conv4
+from metatc2.learners.registry import LEARNERS, entry_of
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
 from metatc2.objectives.regularizers import Isotropy
@@ -121,7 +121,7 @@ def assert_independent(learner: Learner, again: Copy, episode: Episode) -> None:
 @every_way_of_modules
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labelled_learners(name: str, again: Copy) -> None:
-    settings = Settings(dim=4, way=3, steps=1 if LEARNERS[name].inner else None, class_of=torch.arange(60) % 6)
+    settings = Settings(dim=4, way=3, steps=1 if entry_of(name).inner else None, class_of=torch.arange(60) % 6)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
     assert_independent(build_labelled(name, encoder, settings), again, labelled_episode())
 
@@ -144,7 +144,7 @@ def test_adjoints_with_a_calibrated_encoder(adjoint: Adjoint, again: Copy) -> No
     loop = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 2, adjoint)
     network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 4, 3)
     if not isinstance(adjoint, Implicit | EvolutionStrategies):  # these take what they differentiate as arguments
-        network.encoder = calibrated(network.encoder, Calibrator(4, 2), inner=loop)
+        network.encoder = calibrated(network.encoder, named_calibrator(4, 2), inner=loop)
     assert_independent(MAML(network, loop), again, labelled_episode())
 
 
@@ -220,14 +220,14 @@ def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> Non
     else:
         inner = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), 1)
         make: Any = TC2 if kind == "shared" else LookAheadTC2
-        learner = make(encoder, loss, calibrator=Calibrator(4, 2), inner=inner, gamma=1.0, **parts)
+        learner = make(encoder, loss, calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0, **parts)
     assert_independent(learner, again, split_episode())
 
 
 @every_way_of_modules
 def test_calibrated_modules(again: Copy) -> None:
     loop = InnerLoop(inner_optimizer("adam", 0.1, clip=1.0), 2)
-    module = calibrated(Conv4(1, 4), Calibrator(4, 2), inner=loop)
+    module = calibrated(Conv4(1, 4), named_calibrator(4, 2), inner=loop)
     x = torch.rand(6, 1, 16, 16)
     module(x)  # with a loss that nobody has read
     made = again(module)
@@ -298,7 +298,7 @@ def _tensors(episode: Episode) -> list[Tensor]:
 def test_a_learner_keeps_no_graph_between_its_forward_and_the_end_of_the_step() -> None:
     inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
     make = partial(TC2, nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), projector=Projector(4, 6, 4))
-    learner = make(objective=build_objective("simclr"), calibrator=Calibrator(4, 2), inner=inner, gamma=1.0)
+    learner = make(objective=build_objective("simclr"), calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0)
     learner(split_episode())
     assert learner._embeddings is not None
     assert learner._embeddings.projections.grad_fn is None

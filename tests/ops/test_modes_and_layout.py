@@ -14,11 +14,11 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners import MAML, Learner, Outcome, ProtoNet, SelfSupervised
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
 from metatc2.ops import channels_last_parameters
-from metatc2.training.trainer import EpisodicTrainer, TrainerOptions
+from metatc2.training import EpisodicTrainer, TrainerOptions
 from tests.learners.episodes import images as labelled_images
 
 

@@ -13,7 +13,7 @@ from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import diagnose
 from metatc2.errors import InputError
-from metatc2.models.encoders import build_encoder
+from metatc2.models.registry import build_encoder
 from metatc2.ops.module_state import evaluation_mode, unchanged
 from metatc2.transfer import KNN, FewShot, FineTune, Target, evaluate, extract
 from metatc2.transfer.protocols.fine_tune import fine_tune

@@ -12,18 +12,18 @@ import torch
 from torch import nn
 
 from metatc2.augment import Views
-from metatc2.calibration import Calibrator, TaskCalibrator
+from metatc2.calibration import TaskCalibrator, named_calibrator
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, TaskTC2
-from metatc2.models.encoders import Conv4
+from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy, SIGReg
+from metatc2.training import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from metatc2.training.trainer import EpisodicTrainer, HealthWarning, TrainerOptions, TrainingDiverged
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -56,7 +56,7 @@ def learner(
     return TC2(
         **common,
         **options,
-        calibrator=Calibrator(8, 3, generator=generator),
+        calibrator=named_calibrator(8, 3, generator=generator),
         inner=InnerLoop(inner_optimizer("adam", 0.01), 2),
     )
 
@@ -233,7 +233,7 @@ def test_collapse_is_warned_of_once_and_written_down(tmp_path: Path) -> None:
 
 def test_schedule_and_clipping() -> None:
     trainer = EpisodicTrainer(Constant(), sampler(), TrainerOptions(steps=100, lr=1.0, warmup=0.1))
-    rates = [trainer.learning_rate(step) for step in range(100)]
+    rates = [trainer.options.learning_rate(step) for step in range(100)]
     assert max(rates) == rates[10] == 1.0
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.models.encoders import build_encoder
+from metatc2.models.registry import build_encoder
 from metatc2.transfer.protocols import fine_tune as module
 from metatc2.transfer.protocols.fine_tune import CROP_AND_FLIP, FineTuned, fine_tune
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
+from metatc2.data.registry import register_source
 from metatc2.data.sources.listed import folder_of, listed_store, read_list, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -13,6 +14,7 @@ CLASSES = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "N
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 
 
+@register_source("chestx:PATH")
 def load_chestx(
     path: str | Path,
     image_size: int | None = None,

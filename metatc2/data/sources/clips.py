@@ -17,6 +17,7 @@ from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, files_in, is_image, sub_folders
 from metatc2.data.originals import Digests, no_digests
 from metatc2.data.readers import ImageFiles
+from metatc2.data.registry import register_source
 from metatc2.data.sources.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -141,6 +142,7 @@ def load_clips(
     )
 
 
+@register_source("clips:PATH")
 def clips_store(
     path: str | Path, image_size: int | None = None, *, value_range: ValueRange | None = None
 ) -> ImageStore:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
+from metatc2.data.registry import register_source
 from metatc2.data.sources.folder import load_folder
 from metatc2.data.sources.listed import SIZE, folder_of
 from metatc2.data.store import ImageStore
 
 
+@register_source("cropdisease:PATH")
 def load_cropdisease(
     path: str | Path,
     image_size: int | None = None,

@@ -6,11 +6,13 @@ import torch
 from sklearn.datasets import load_digits as sklearn_digits
 from torch.nn.functional import interpolate
 
+from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore, meta_splits
 
 SIZE = 28  # pixels, those of `glyphs`
 
 
+@register_source("digits")
 def load_digits(image_size: int | None = None) -> ImageStore:
     """Ten classes; four are meta-train, three meta-validation, three meta-test.
 

@@ -12,11 +12,13 @@ from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
+from metatc2.data.registry import register_source
 from metatc2.data.sources.folder import SIZE, UnreadableImages, left_out
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
 
+@register_source("domains:PATH")
 def load_domains(
     path: str | Path,
     image_size: int | None = None,

@@ -14,6 +14,7 @@ from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, files_in, is_image, sub_folders
 from metatc2.data.readers import ImageFiles
+from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 
@@ -40,6 +41,7 @@ class _File:
     split: str  # empty where the folder has no official splits
 
 
+@register_source("folder:PATH")
 def load_folder(
     path: str | Path,
     image_size: int | None = None,

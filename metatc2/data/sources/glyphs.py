@@ -18,6 +18,7 @@ import torch
 from matplotlib import ft2font
 from numpy.typing import NDArray
 
+from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
@@ -39,6 +40,7 @@ Image = NDArray[np.uint8]
 Arrays = dict[str, NDArray[Any]]
 
 
+@register_source("glyphs")
 def load_glyphs(cache: Path | None = None) -> ImageStore:
     """About 21 000 images of 1 680 classes: a class is a character, a domain a face, a split a script.
 

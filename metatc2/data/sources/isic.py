@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
+from metatc2.data.registry import register_source
 from metatc2.data.sources.listed import folder_of, listed_store, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -13,6 +14,7 @@ CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 _IMAGES, _TRUTH = "ISIC2018_Task3_Training_Input", "ISIC2018_Task3_Training_GroundTruth"
 
 
+@register_source("isic:PATH")
 def load_isic(
     path: str | Path,
     image_size: int | None = None,

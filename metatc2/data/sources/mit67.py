@@ -6,10 +6,12 @@ from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
 from metatc2.data.listing import canonical
+from metatc2.data.registry import register_source
 from metatc2.data.sources.listed import folder_of, listed_store, read_list
 from metatc2.data.store import ImageStore
 
 
+@register_source("mit67:PATH")
 def load_mit67(
     path: str | Path,
     image_size: int | None = None,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metatc2.data.image_io import resize_square
 from metatc2.data.originals import gray_digests, no_digests
+from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
@@ -19,6 +20,7 @@ from metatc2.io.files import check_regular
 Arrays = dict[str, NDArray[Any]]
 
 
+@register_source("npz:PATH")
 def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
     """An archive with ``images`` and, where known, ``labels``, ``domains``, ``class_names``, ``domain_names``, ``split``.
 

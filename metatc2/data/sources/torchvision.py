@@ -19,6 +19,7 @@ from torchvision import datasets
 from metatc2.data.gather import Unreadable, gather
 from metatc2.data.image_io import join, resize_square
 from metatc2.data.originals import Digests, gray_digests, no_digests
+from metatc2.data.registry import register_source
 from metatc2.data.sources._torchvision_files import TorchvisionImages, check_disjoint, image_files, sun397_partition
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
@@ -30,8 +31,8 @@ _OPTIONAL = ("extra", "unlabeled")  # parts that need not be there
 
 
 @dataclass(frozen=True)
-class Source:
-    """How a torchvision data set is constructed.
+class TorchvisionSource:
+    """A torchvision data set: how it is constructed. Called, it is loaded.
 
     Args:
         kind: torchvision's class.
@@ -53,131 +54,84 @@ class Source:
     metric: str = "accuracy"
     lists: Callable[[Any], dict[str, list[str]]] | None = None
 
+    def __call__(
+        self,
+        *,
+        name: str,
+        image_size: int | None = None,
+        root: str | Path | None = None,
+        download: bool = False,
+        stream: bool = False,
+        workers: int = 0,
+    ) -> ImageStore:
+        """A torchvision data set with its official splits, and class-disjoint meta splits.
 
-_FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
-_SPLIT: dict[str, dict[str, Any]] = {"train": {"split": "train"}, "test": {"split": "test"}}
-_WITH_VAL: dict[str, dict[str, Any]] = {**_SPLIT, "val": {"split": "val"}}
-_WHOLE: dict[str, dict[str, Any]] = {"all": {}}
+        STL-10's images without a label are a class of their own, `UNLABELLED`, which is in no meta split. Omniglot's
+        background set is ``train`` and its evaluation set ``test``; they share no class, and the latter is ``meta-test``.
+        Parts that need not be there (SVHN's ``extra``) are named in the store's notes under ``missing_splits``.
 
-SOURCES: dict[str, Source] = {
-    "cifar10": Source(datasets.CIFAR10, _FLAG, 32),
-    "cifar100": Source(datasets.CIFAR100, _FLAG, 32),
-    "mnist": Source(datasets.MNIST, _FLAG, 28),
-    "fashionmnist": Source(datasets.FashionMNIST, _FLAG, 28),
-    "kmnist": Source(datasets.KMNIST, _FLAG, 28),
-    "qmnist": Source(datasets.QMNIST, _FLAG, 28),
-    "emnist": Source(datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28),
-    "usps": Source(datasets.USPS, _FLAG, 16),
-    "semeion": Source(datasets.SEMEION, _WHOLE, 16),
-    "stl10": Source(datasets.STL10, {**_SPLIT, "unlabeled": {"split": "unlabeled"}}, 96),
-    "svhn": Source(datasets.SVHN, {**_SPLIT, "extra": {"split": "extra"}}, 32),
-    "omniglot": Source(
-        datasets.Omniglot,
-        {"train": {"background": True}, "test": {"background": False}},
-        28,
-        separate=True,
-        unordered=True,
-    ),
-    "eurosat": Source(datasets.EuroSAT, _WHOLE, 64),
-    "flowers102": Source(datasets.Flowers102, _WITH_VAL, 64, metric=PER_CLASS),
-    "dtd": Source(datasets.DTD, _WITH_VAL, 64),
-    "food101": Source(datasets.Food101, _SPLIT, 64),
-    "oxfordiiitpet": Source(
-        datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}, 64, metric=PER_CLASS
-    ),
-    "fgvcaircraft": Source(datasets.FGVCAircraft, _WITH_VAL, 64, metric=PER_CLASS),
-    "stanfordcars": Source(datasets.StanfordCars, _SPLIT, 64),
-    "caltech101": Source(datasets.Caltech101, _WHOLE, 64, metric=PER_CLASS),
-    "caltech256": Source(datasets.Caltech256, _WHOLE, 64),
-    "sun397": Source(datasets.SUN397, _WHOLE, 64, unordered=True, lists=sun397_partition),
-    "gtsrb": Source(datasets.GTSRB, _SPLIT, 32),
-    "country211": Source(
-        datasets.Country211,
-        {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
-        64,
-    ),
-    "pcam": Source(datasets.PCAM, _WITH_VAL, 96, needs="h5py"),
-    "renderedsst2": Source(datasets.RenderedSST2, _WITH_VAL, 64),
-    "imagenette": Source(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}, 64),
-}
+        Args:
+            name: what it is called.
+            image_size: side in pixels; by default the data set's own, or 64 where its images differ in size.
+            root: where the data lie, as torchvision lays them; by default ``$METATC2_DATA`` or ``~/.cache/metatc2/data``.
+            download: let torchvision download what is missing.
+            stream: leave image files on disk; data sets that are files of arrays (CIFAR, SVHN, STL-10) are read all the same.
+            workers: threads that read image files.
 
-
-def load_torchvision(
-    name: str,
-    *,
-    image_size: int | None = None,
-    root: str | Path | None = None,
-    download: bool = False,
-    stream: bool = False,
-    workers: int = 0,
-) -> ImageStore:
-    """A torchvision data set with its official splits, and class-disjoint meta splits.
-
-    STL-10's images without a label are a class of their own, `UNLABELLED`, which is in no meta split. Omniglot's
-    background set is ``train`` and its evaluation set ``test``; they share no class, and the latter is ``meta-test``.
-    Parts that need not be there (SVHN's ``extra``) are named in the store's notes under ``missing_splits``.
-
-    Args:
-        name: a key of `SOURCES`.
-        image_size: side in pixels; by default the data set's own, or 64 where its images differ in size.
-        root: where the data lie, as torchvision lays them; by default ``$METATC2_DATA`` or ``~/.cache/metatc2/data``.
-        download: let torchvision download what is missing.
-        stream: leave image files on disk; data sets that are files of arrays (CIFAR, SVHN, STL-10) are read all the same.
-        workers: threads that read image files.
-
-    Raises:
-        InputError: if the data are not there, or are not what torchvision expects, or its lists share an image.
-        MissingPackage: if torchvision needs a package to read them.
-    """
-    source = SOURCES[name]
-    if source.needs and find_spec(source.needs) is None:
-        raise MissingPackage(f"{name} is read with {source.needs}; install it with: pip install {source.needs}")
-    folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
-    images: list[Images] = []
-    originals: list[Digests] = []
-    labels: list[Tensor] = []
-    names: list[str] = []
-    parts: dict[str, Tensor] = {}
-    files: dict[str, list[str] | None] = {}
-    missing, start = [], 0
-    for part, arguments in source.parts.items():
-        opened = _open(name, part, arguments, folder, download)
-        if opened is None:
-            missing.append(part)
-            continue
-        files[part] = image_files(opened)
-        pixels, targets, part_names, rows, known = _contents(name, opened, image_size or source.size, stream, workers)
-        if source.separate:
-            targets = targets + len(names)
-            names += part_names
-        elif len(part_names) > len(names):
-            names = part_names
-        images.append(pixels)
-        originals.append(known)
-        labels.append(targets)
-        parts[part] = torch.arange(start, start + len(pixels))
-        if source.lists is not None:
-            place = {(files[part] or [])[row]: start + i for i, row in enumerate(rows.tolist())}
-            listed = source.lists(opened)
-            check_disjoint(name, dict(listed))
-            parts |= {own: torch.tensor([place[file] for file in held]) for own, held in listed.items()}
-        start += len(pixels)
-    check_disjoint(name, files)
-    label = torch.cat(labels)
-    meta = _meta(label, parts, source.separate)
-    if bool((label < 0).any()):
-        label = torch.where(label < 0, len(names), label)
-        names = [*names, UNLABELLED]
-    return ImageStore(
-        name,
-        _together(images),
-        label,
-        class_names=tuple(names),
-        splits={**meta, **parts},
-        notes={"missing_splits": ", ".join(missing)} if missing else {},
-        metric=source.metric,
-        originals=np.concatenate(originals),
-    )
+        Raises:
+            InputError: if the data are not there, or are not what torchvision expects, or its lists share an image.
+            MissingPackage: if torchvision needs a package to read them.
+        """
+        if self.needs and find_spec(self.needs) is None:
+            raise MissingPackage(f"{name} is read with {self.needs}; install it with: pip install {self.needs}")
+        folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
+        images: list[Images] = []
+        originals: list[Digests] = []
+        labels: list[Tensor] = []
+        names: list[str] = []
+        parts: dict[str, Tensor] = {}
+        files: dict[str, list[str] | None] = {}
+        missing, start = [], 0
+        for part, arguments in self.parts.items():
+            opened = _open(name, self.kind, part, arguments, folder, download)
+            if opened is None:
+                missing.append(part)
+                continue
+            files[part] = image_files(opened)
+            pixels, targets, part_names, rows, known = _contents(
+                name, opened, image_size or self.size, stream, workers, unordered=self.unordered
+            )
+            if self.separate:
+                targets = targets + len(names)
+                names += part_names
+            elif len(part_names) > len(names):
+                names = part_names
+            images.append(pixels)
+            originals.append(known)
+            labels.append(targets)
+            parts[part] = torch.arange(start, start + len(pixels))
+            if self.lists is not None:
+                place = {(files[part] or [])[row]: start + i for i, row in enumerate(rows.tolist())}
+                listed = self.lists(opened)
+                check_disjoint(name, dict(listed))
+                parts |= {own: torch.tensor([place[file] for file in held]) for own, held in listed.items()}
+            start += len(pixels)
+        check_disjoint(name, files)
+        label = torch.cat(labels)
+        meta = _meta(label, parts, self.separate)
+        if bool((label < 0).any()):
+            label = torch.where(label < 0, len(names), label)
+            names = [*names, UNLABELLED]
+        return ImageStore(
+            name,
+            _together(images),
+            label,
+            class_names=tuple(names),
+            splits={**meta, **parts},
+            notes={"missing_splits": ", ".join(missing)} if missing else {},
+            metric=self.metric,
+            originals=np.concatenate(originals),
+        )
 
 
 def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
@@ -195,8 +149,9 @@ def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, 
     return {"meta-train": dealt["meta-train"], **validation, "meta-test": parts["test"]}
 
 
-def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, download: bool) -> Any | None:
-    kind = SOURCES[name].kind
+def _open(
+    name: str, kind: Callable[..., Any], part: str, arguments: dict[str, Any], folder: Path, download: bool
+) -> Any | None:
     accepted = inspect.signature(kind).parameters.values()
     # EMNIST and QMNIST hand it on to MNIST.
     can = any(p.name == "download" or p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted)
@@ -227,7 +182,7 @@ def _open(name: str, part: str, arguments: dict[str, Any], folder: Path, downloa
 
 
 def _contents(
-    name: str, opened: Any, size: int, stream: bool, workers: int
+    name: str, opened: Any, size: int, stream: bool, workers: int, *, unordered: bool
 ) -> tuple[Images, Tensor, list[str], Tensor, Digests]:
     """Pixels, labels (-1: none), class names, which row of the opened data set each image is, and originals."""
     pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
@@ -244,16 +199,15 @@ def _contents(
         return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels)), known
     if not len(opened):
         raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
-    ordered = SOURCES[name].unordered
     try:
-        found = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=ordered)
+        found = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=unordered)
     except Unreadable as error:
         raise InputError(
             f"{name}: image {error.row} of {len(opened)} cannot be read ({error.reason}); delete the data set's folder and "
             "download it again"
         ) from error
     names = _names(opened, int(found.labels.max()) + 1)
-    if not ordered:
+    if not unordered:
         return found.images, found.labels, names, found.rows, found.originals
     order, labels = _order(found.labels, found.digests, names)
     whole = found.images
@@ -285,3 +239,57 @@ def _order(labels: Tensor, digests: Tensor, names: list[str]) -> tuple[Tensor, T
     content = [bytes(digest) for digest in digests.numpy()]
     rows = sorted(range(len(numbers)), key=lambda row: (numbers[row], content[row]))
     return torch.tensor(rows), torch.tensor([numbers[row] for row in rows])
+
+
+_FLAG: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+_SPLIT: dict[str, dict[str, Any]] = {"train": {"split": "train"}, "test": {"split": "test"}}
+_WITH_VAL: dict[str, dict[str, Any]] = {**_SPLIT, "val": {"split": "val"}}
+_WHOLE: dict[str, dict[str, Any]] = {"all": {}}
+
+register_source("cifar10")(TorchvisionSource(datasets.CIFAR10, _FLAG, 32))
+register_source("cifar100")(TorchvisionSource(datasets.CIFAR100, _FLAG, 32))
+register_source("mnist")(TorchvisionSource(datasets.MNIST, _FLAG, 28))
+register_source("fashionmnist")(TorchvisionSource(datasets.FashionMNIST, _FLAG, 28))
+register_source("kmnist")(TorchvisionSource(datasets.KMNIST, _FLAG, 28))
+register_source("qmnist")(TorchvisionSource(datasets.QMNIST, _FLAG, 28))
+register_source("emnist")(
+    TorchvisionSource(datasets.EMNIST, {k: {"split": "balanced", **v} for k, v in _FLAG.items()}, 28)
+)
+register_source("usps")(TorchvisionSource(datasets.USPS, _FLAG, 16))
+register_source("semeion")(TorchvisionSource(datasets.SEMEION, _WHOLE, 16))
+register_source("stl10")(TorchvisionSource(datasets.STL10, {**_SPLIT, "unlabeled": {"split": "unlabeled"}}, 96))
+register_source("svhn")(TorchvisionSource(datasets.SVHN, {**_SPLIT, "extra": {"split": "extra"}}, 32))
+register_source("omniglot")(
+    TorchvisionSource(
+        datasets.Omniglot,
+        {"train": {"background": True}, "test": {"background": False}},
+        28,
+        separate=True,
+        unordered=True,
+    )
+)
+register_source("eurosat")(TorchvisionSource(datasets.EuroSAT, _WHOLE, 64))
+register_source("flowers102")(TorchvisionSource(datasets.Flowers102, _WITH_VAL, 64, metric=PER_CLASS))
+register_source("dtd")(TorchvisionSource(datasets.DTD, _WITH_VAL, 64))
+register_source("food101")(TorchvisionSource(datasets.Food101, _SPLIT, 64))
+register_source("oxfordiiitpet")(
+    TorchvisionSource(
+        datasets.OxfordIIITPet, {"train": {"split": "trainval"}, "test": {"split": "test"}}, 64, metric=PER_CLASS
+    )
+)
+register_source("fgvcaircraft")(TorchvisionSource(datasets.FGVCAircraft, _WITH_VAL, 64, metric=PER_CLASS))
+register_source("stanfordcars")(TorchvisionSource(datasets.StanfordCars, _SPLIT, 64))
+register_source("caltech101")(TorchvisionSource(datasets.Caltech101, _WHOLE, 64, metric=PER_CLASS))
+register_source("caltech256")(TorchvisionSource(datasets.Caltech256, _WHOLE, 64))
+register_source("sun397")(TorchvisionSource(datasets.SUN397, _WHOLE, 64, unordered=True, lists=sun397_partition))
+register_source("gtsrb")(TorchvisionSource(datasets.GTSRB, _SPLIT, 32))
+register_source("country211")(
+    TorchvisionSource(
+        datasets.Country211, {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}}, 64
+    )
+)
+register_source("pcam")(TorchvisionSource(datasets.PCAM, _WITH_VAL, 96, needs="h5py"))
+register_source("renderedsst2")(TorchvisionSource(datasets.RenderedSST2, _WITH_VAL, 64))
+register_source("imagenette")(
+    TorchvisionSource(datasets.Imagenette, {"train": {"split": "train"}, "test": {"split": "val"}}, 64)
+)

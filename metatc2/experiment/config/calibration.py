@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.section import LARGEST, WIDEST, InnerOptimizerName, Section
-from metatc2.experiment.config.values import setting
+from metatc2.experiment.config.section import LARGEST, WIDEST, AdjointName, InnerOptimizerName, Section
+from metatc2.experiment.config.values import Names, setting
+from metatc2.io.registries import REGULARIZERS
 
 # What is unset means another thing where each task has weights of its own and where all share one calibrator.
 _UNSET: Mapping[str, Mapping[str, Any]] = {
@@ -95,9 +96,7 @@ class CalibrationConfig(Section):
         at_least=0,
         ceiling=LARGEST,
     )
-    adjoint: Literal["unroll", "recompute", "truncated", "first-order"] = setting(
-        "unroll", "how the inner loop is differentiated"
-    )
+    adjoint: AdjointName = setting("unroll", "how the inner loop is differentiated")
     last_steps: int = setting(1, "steps that the adjoint truncated differentiates", at_least=0, at_most=10**5)
     variant: Literal["tc2", "metacrl"] = setting("tc2", "losses of the calibrator: those of TC², or of MetaCRL")
     sparsity: float | None = setting(
@@ -164,7 +163,7 @@ class CalibrationConfig(Section):
 class RegularizerConfig(Section):
     """What is asked of the representation beside the objective, whatever calibrates it; never named in a task file."""
 
-    name: Literal["none", "isotropy", "sigreg", "visreg"] = setting(
+    name: Annotated[str, Names(REGULARIZERS, also=("none",))] = setting(
         "none", "a regularizer of the representation, or none"
     )
     weight: float | None = setting(

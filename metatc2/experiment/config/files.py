@@ -15,8 +15,8 @@ from metatc2.experiment.config.schema import Config
 from metatc2.experiment.config.values import show
 from metatc2.io.files import write_atomically
 from metatc2.io.reading import read_toml
+from metatc2.io.source_names import path_kinds
 
-PATH_SOURCES = ("folder:", "domains:", "npz:", "mit67:", "cropdisease:", "isic:", "chestx:")
 # And the option of the command line that names each.
 METHOD_KEYS = {
     "objective.name": "--objective",
@@ -57,8 +57,9 @@ def read_task(name_or_path: str) -> Config:
     >>> read_task("glyphs").data.source, read_task("folder:photos").data.source
     ('glyphs', 'folder:photos')
     """
-    if name_or_path.startswith(PATH_SOURCES):
-        if name_or_path in PATH_SOURCES:
+    kind, colon, path = name_or_path.partition(":")
+    if colon and kind in path_kinds():
+        if not path:
             raise InputError(f"task {name_or_path!r} has no path; write {name_or_path}PATH")
         source = {"data": {"source": name_or_path}, "description": f"Images of {show(name_or_path)}"}
         return merge(_read_task_file(task_folder() / "folder.toml"), source, f"task {name_or_path!r}")

@@ -11,7 +11,7 @@ from typing import Any, get_origin
 from metatc2.errors import InputError
 from metatc2.experiment.config.former import former_key, former_value
 from metatc2.experiment.config.schema import Config, all_keys, sections
-from metatc2.experiment.config.values import is_optional, shown
+from metatc2.experiment.config.values import is_optional, is_text, shown
 from metatc2.io.plain_text import brief
 from metatc2.io.reading import bounded, parse_toml
 
@@ -122,7 +122,7 @@ def _parse(text: str, hint: Any, where: str) -> Any:
         return None
     try:
         # A folder may be called 123 or 2024-01-01: where text is expected, only quotes are TOML.
-        return _text(text) if hint in (str, str | None) else bounded(lambda: _toml(text))
+        return _text(text) if is_text(hint) else bounded(lambda: _toml(text))
     except InputError as error:
         raise InputError(f"{where} has {error}") from None
 

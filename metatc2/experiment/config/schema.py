@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError
 from metatc2.experiment.config.calibration import CalibrationConfig, RegularizerConfig
 from metatc2.experiment.config.section import (
     LARGEST,
@@ -18,25 +18,8 @@ from metatc2.experiment.config.section import (
     Section,
     section_keys,
 )
-from metatc2.experiment.config.values import Bounds, convert, setting, shown
-from metatc2.io.registries import PROTOCOLS
-
-LearnerName = Literal[
-    "ssl",
-    "maml",
-    "fomaml",
-    "anil",
-    "boil",
-    "reptile",
-    "meta-sgd",
-    "maml++",
-    "imaml",
-    "protonet",
-    "matching-net",
-    "r2d2",
-    "logistic",
-    "linear-probe",
-]
+from metatc2.experiment.config.values import Bounds, Names, convert, setting, shown
+from metatc2.io.registries import AGGREGATORS, ENCODERS, LEARNERS, OBJECTIVES, PROTOCOLS, RECIPES, TOLD
 
 
 @dataclass(frozen=True)
@@ -44,7 +27,7 @@ class DataConfig(Section):
     """What to learn from."""
 
     source: str = setting(
-        "glyphs", "glyphs, digits, shapes, KIND:PATH (folder, npz, mit67, ...) or a torchvision data set by name"
+        "glyphs", "glyphs, digits, KIND:PATH (folder, npz, ...), a torchvision data set or what packages offer"
     )
     split: str = setting("meta-train", "which images of the source to learn from")
     image_size: int | None = setting(
@@ -112,7 +95,7 @@ class EpisodeConfig(Section):
 class ViewsConfig(Section):
     """How views are made: a recipe, and whatever should differ from it."""
 
-    recipe: Literal["glyphs", "natural", "none"] = setting("glyphs", "the set of augmentations to start from")
+    recipe: Annotated[str, Names(RECIPES)] = setting("glyphs", "the set of augmentations to start from")
     crop_scale: tuple[float, float] | None = setting(
         None, "smallest and largest share of the area kept by a crop", above=0, at_most=1
     )
@@ -141,7 +124,9 @@ class ViewsConfig(Section):
 class EncoderConfig(Section):
     """The network that is kept."""
 
-    name: str = setting("conv4", "conv4, resnet18, resnet34, resnet50 or timm:NAME")
+    name: Annotated[str, Names(ENCODERS, also=("torchvision:NAME",))] = setting(
+        "conv4", "the encoder; torchvision:NAME is for weights of other programs"
+    )
     width: int | None = setting(None, "channels of the first stage; unset: the encoder's own", at_least=1, at_most=8192)
     one_a_kind: bool = setting(False, "an encoder for each kind of task, features concatenated: a control that is told")
 
@@ -152,9 +137,8 @@ class HeadConfig(Section):
 
     projector_hidden: int = setting(256, "width of the projector's hidden layers", at_least=1, at_most=WIDEST)
     projector_out: int = setting(128, "width of the projected embedding", at_least=1, at_most=WIDEST)
-    told: str | None = setting(
-        None,
-        "a projector that is told what each task is: heads, film, mask-sigmoid, ...; unset: not told",
+    told: Annotated[str, Names(TOLD)] | None = setting(
+        None, "a projector that is told what each task is; unset: not told"
     )
     projector_layers: int = setting(2, "linear layers of the projector", at_least=1, at_most=64)
     predictor_hidden: int = setting(
@@ -166,7 +150,7 @@ class HeadConfig(Section):
 class ObjectiveConfig(Section):
     """The self-supervised loss; its name never stands in a task file."""
 
-    name: str = setting("simclr", "simclr, moco, byol, simsiam, barlow, vicreg, lejepa or visreg")
+    name: Annotated[str, Names(OBJECTIVES)] = setting("simclr", "the self-supervised loss")
     options: Mapping[str, float] = setting(dict, "the objective's own settings, such as temperature")
     momentum: float = setting(0.99, "rate of the target network's moving average", at_least=0, at_most=1)
 
@@ -175,9 +159,11 @@ class ObjectiveConfig(Section):
 class LearnerConfig(Section):
     """What is made of an episode; the name never stands in a task file. What is unset is the learner's own choice."""
 
-    name: LearnerName = setting("ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks")
-    aggregate: str | None = setting(
-        None, "how tasks are combined: pcgrad, nash-mtl, upgrad, mean or uncertainty; unset: their mean"
+    name: Annotated[str, Names(LEARNERS, also=("ssl",))] = setting(
+        "ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks"
+    )
+    aggregate: Annotated[str, Names(AGGREGATORS, also=("uncertainty",))] | None = setting(
+        None, "how gradients of tasks are combined, or uncertainty, which weighs their losses; unset: their mean"
     )
     inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
     inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
@@ -228,17 +214,11 @@ class TransferConfig(Section):
     shot: tuple[int, ...] = setting((1, 5), "labelled images a class", at_least=1)
     query: int = setting(15, "test images a class", at_least=1)
     episodes: int = setting(600, "few-shot episodes a row", at_least=1)
-    protocols: tuple[str, ...] = setting(("few-shot",), "protocols to run")
+    protocols: tuple[Annotated[str, Names(PROTOCOLS)], ...] = setting(("few-shot",), "protocols to run")
     heads: tuple[str, ...] = setting(("cosine", "euclidean"), "few-shot classifiers on the frozen features")
     fractions: tuple[float, ...] = setting((0.01, 0.1), "shares of the labels, semi-supervised", above=0, at_most=1)
     fine_tune_steps: int = setting(5000, "steps of each fine-tuning (VTAB-1k: 1000)", at_least=1)
     allow_seen: bool = setting(False, "allow targets with classes of the pre-training images")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.protocols:
-            if name not in PROTOCOLS:
-                raise InputError(f"transfer.protocols: unknown protocol {name!r}; {nearest(name, tuple(PROTOCOLS))}")
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from metatc2.experiment.config.values import Bounds, convert, describe
+from metatc2.experiment.config.values import Bounds, Names, convert, describe
+from metatc2.io.registries import ADJOINTS, INNER_OPTIMIZERS
 
 LARGEST = 1e36  # of a number that is a factor: float32 ends at 3e38, and Adam takes ten times its rate at first
 WIDEST = 2**15  # of a layer: one layer between two such widths takes 4 GiB
 
-InnerOptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "adamax", "radam"]
-AdjointName = Literal["unroll", "recompute", "truncated", "first-order", "implicit", "evolution"]
+AdjointName = Annotated[str, Names(ADJOINTS)]
+InnerOptimizerName = Annotated[str, Names(INNER_OPTIMIZERS)]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def section_keys(section: type[Section]) -> tuple[Key, ...]:
     >>> [key.name for key in section_keys(EncoderConfig)]
     ['encoder.name', 'encoder.width', 'encoder.one_a_kind']
     """
-    hints = get_type_hints(section)
+    hints = get_type_hints(section, include_extras=True)
     prefix = section.__name__.removesuffix("Config").lower()
     keys = []
     for f in fields(section):

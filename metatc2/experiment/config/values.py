@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from metatc2.errors import InputError, nearest
 from metatc2.io.plain_text import brief
 from metatc2.io.reading import DEEPEST
+from metatc2.io.registry import Registry
 
 CEILING = 10**9  # of a number without an upper bound of its own
 LONGEST_TEXT = 4096  # characters: as long as a path can be
@@ -48,6 +49,33 @@ class Bounds:
     def __str__(self) -> str:
         limits = (("≥", self.at_least), (">", self.above), ("≤", self.at_most), ("<", self.below))
         return " and ".join(f"{sign} {limit:.10g}" for sign, limit in limits if limit is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """The texts that a key takes, as ``Annotated[str, Names(...)]``: what is registered, and words that mean something else.
+
+    A word of the latter may end in a place too, as ``torchvision:NAME`` does.
+
+    >>> from metatc2.io.registries import REGULARIZERS
+    >>> list(Names(REGULARIZERS, ("none",)))
+    ['none', 'isotropy', 'sigreg', 'visreg']
+    """
+
+    registry: Registry[Any]
+    also: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.also, *self.registry))
+
+    def __contains__(self, text: str) -> bool:
+        kind, colon, rest = text.partition(":")
+        if text in self.also or (colon and rest and any(name.startswith(f"{kind}:") for name in self.also)):
+            return True
+        try:
+            return bool(self.registry.resolve(text))
+        except InputError:
+            return False
 
 
 def setting(
@@ -119,6 +147,8 @@ def describe(hint: Any, bounds: Bounds) -> str:
     """
     args = [arg for arg in get_args(hint) if arg not in (Ellipsis, type(None))]
     origin = get_origin(hint)
+    if origin is Annotated:
+        return "one of " + ", ".join(show(name) for name in args[1])
     if origin in (Union, types.UnionType):
         return describe(args[0], bounds)
     if origin is Literal:
@@ -131,13 +161,24 @@ def describe(hint: Any, bounds: Bounds) -> str:
     return f"{SCALARS[hint]} {bounds}".strip()
 
 
+def is_text(hint: object) -> bool:
+    """Whether a hint is of text, also if that may be unset.
+
+    >>> is_text(str | None), is_text(int), is_text(tuple[str, ...])
+    (True, False, False)
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_text(arg) for arg in get_args(hint))
+    return hint is str or get_origin(hint) is Annotated
+
+
 def convert(value: object, hint: Any, bounds: Bounds, key: str) -> Any:
     """The value as its key keeps it: lists become tuples, whole numbers become floats where a float is expected.
 
     Args:
         value: what TOML or a Python caller gave.
-        hint: the field's type: bool, int, float, str, ``Literal``, ``tuple``, ``Mapping[str, ...]``, or one of them
-            ``| None``.
+        hint: the field's type: bool, int, float, str, ``Literal``, ``Annotated[str, Names(...)]``, ``tuple``,
+            ``Mapping[str, ...]``, or one of them ``| None``.
         bounds: the range of every number in it.
         key: the dotted name that the error message shows.
 
@@ -198,6 +239,16 @@ def _choice(value: object, hint: Any, bounds: Bounds, key: str) -> Any:
     raise _refuse(value, hint, bounds, key)
 
 
+def _named(value: object, hint: Any, bounds: Bounds, key: str) -> Any:
+    kind, names = get_args(hint)
+    text: str = _scalar(value, kind, bounds, key) if isinstance(value, str) else ""
+    if not text:
+        raise _refuse(value, hint, bounds, key)
+    if text not in names:
+        raise InputError(f"{key} cannot be {shown(text)}; {nearest(text[:100], names)}")
+    return text
+
+
 def _items(value: object, hint: Any, bounds: Bounds, key: str) -> Any:
     args = get_args(hint)
     if not isinstance(value, (list, tuple)):
@@ -222,6 +273,7 @@ _CONVERTERS: dict[object, Callable[[object, Any, Bounds, str], Any]] = {
     Union: _optional,
     types.UnionType: _optional,
     Literal: _choice,
+    Annotated: _named,
     tuple: _items,
     Mapping: _table,
 }

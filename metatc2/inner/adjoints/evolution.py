@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,10 +12,12 @@ from torchopt.diff.zero_order import zero_order
 
 from metatc2.errors import InputError
 from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner
-from metatc2.inner.adjoints.unroll import Adjoint
+from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import Descent, Given, Params, descend
 
 
+@register_adjoint("evolution")
 @dataclass(frozen=True)
 class EvolutionStrategies(Adjoint):
     """Estimate the derivative of the inner loop from pairs of disturbed runs (antithetic sampling).
@@ -57,12 +59,18 @@ class EvolutionStrategies(Adjoint):
     sigma: float = 0.05
     generator: torch.Generator | None = field(default=None, repr=False)
     differentiates_update: ClassVar[bool] = False
+    given_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.samples < 1 or not self.sigma > 0:
             raise InputError(
                 f"EvolutionStrategies: samples must be ≥ 1 and sigma > 0, got {self.samples} and {self.sigma}"
             )
+
+    @classmethod
+    def from_settings(cls, settings: AdjointSettings) -> Self:
+        """See `Adjoint.from_settings`."""
+        return cls(settings.samples)
 
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
         """See `Adjoint.path`; one element, the last iterate."""

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from torchopt.diff.implicit import custom_root
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner, length
-from metatc2.inner.adjoints.unroll import Adjoint
+from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import (
     Descent,
     Given,
@@ -31,6 +32,7 @@ Solver = Literal["cg", "neumann", "normal-cg"]
 MatVec = Callable[[Tensors], Tensors]
 
 
+@register_adjoint("implicit")
 @dataclass(frozen=True)
 class Implicit(Adjoint):
     """Differentiate the condition that the gradient is zero at the end (implicit function theorem), whatever the steps were.
@@ -81,6 +83,7 @@ class Implicit(Adjoint):
     scale: float = 1.0
     warn_above: float = 0.1
     differentiates_update: ClassVar[bool] = False
+    given_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
@@ -90,6 +93,11 @@ class Implicit(Adjoint):
                 raise InputError(f"Implicit: {name} must be ≥ 0, got {getattr(self, name)}")
         if self.iterations < 1 or not self.scale > 0:
             raise InputError(f"Implicit: iterations must be ≥ 1 and scale > 0, got {self.iterations} and {self.scale}")
+
+    @classmethod
+    def from_settings(cls, settings: AdjointSettings) -> Self:
+        """See `Adjoint.from_settings`; with a pull to the start, which otherwise would get no gradient."""
+        return cls(proximal=2.0)
 
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
         """See `Adjoint.path`; one element, the last iterate."""

@@ -17,7 +17,8 @@ from torch.nn.functional import batch_norm, instance_norm
 from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError
-from metatc2.inner.adjoints.unroll import Adjoint
+from metatc2.inner.adjoints.base import Adjoint
+from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import (
     Descent,
     Given,
@@ -32,6 +33,7 @@ from metatc2.ops.twice import math_attention
 Inputs = tuple[Params, Any]
 
 
+@register_adjoint("recompute")
 @dataclass(frozen=True)
 class Recompute(Adjoint):
     """Exact: forget what a step computed, and do the step again when the backward pass comes to it.

@@ -2,7 +2,7 @@
 
 from metatc2.objectives.regularizers.base import Regularizer, by_view, over_episode
 from metatc2.objectives.regularizers.isotropy import Isotropy, isotropy
-from metatc2.objectives.regularizers.registry import REGULARIZERS, build_regularizer
+from metatc2.objectives.regularizers.registry import REGULARIZERS, build_regularizer, register_regularizer
 from metatc2.objectives.regularizers.sigreg import SIGReg
 from metatc2.objectives.regularizers.visreg import ScaleShape
 
@@ -16,4 +16,5 @@ __all__ = [
     "by_view",
     "isotropy",
     "over_episode",
+    "register_regularizer",
 ]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from metatc2.data.registry import register_source
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.sources.shapes.render import FACTORS, KINDS, LISTS, RANGES, draw_factors, render
 from metatc2.data.store import ImageStore, meta_splits
@@ -21,6 +22,8 @@ _PARTS = ("train", "validation", "test")
 _SHARES = (0.5, 0.25)  # of the classes in meta-train and in meta-validation
 
 
+@register_source("shapes")
+@register_source("shapes:FACTORS")
 def load_shapes(
     labels: str = LABELS, image_size: int | None = None, *, count: int = COUNT, seed: int = 0
 ) -> ImageStore:

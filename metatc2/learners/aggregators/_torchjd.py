@@ -1,0 +1,30 @@
+"""torchjd, imported where it is used: it is an optional package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+
+from metatc2.errors import MissingPackage
+
+
+def torchjd(kind: str, **options: Any) -> Callable[[Tensor], Tensor]:
+    """An aggregator of torchjd.
+
+    Args:
+        kind: its class.
+        options: arguments of the class.
+
+    Raises:
+        MissingPackage: if torchjd, or what it solves with, is not installed.
+    """
+    try:
+        found: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), kind)(**options)
+    except ImportError as error:
+        raise MissingPackage(
+            f"gradient surgery by {kind} needs torchjd and its solvers ({error}); run: pip install 'metatc2[surgery]'"
+        ) from error
+    return found
