@@ -22,6 +22,7 @@ from common import KEEP_MEMORY, refuse
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override, read_config, read_task
+from metatc2.experiment.transfer import transfer
 from metatc2.io.files import write_atomically
 from metatc2.training import TrainingDiverged
 from metatc2.transfer import Row, mean_interval, read_results
@@ -78,7 +79,7 @@ class Cell:
 
     @property
     def judging(self) -> dict[str, Any]:
-        """How it is judged, for `runs.transfer`: by the study's settings, whatever those of the run folder were."""
+        """How it is judged, for `transfer`: by the study's settings, whatever those of the run folder were."""
         asked = self.config.transfer
         return {
             "protocols": ("few-shot",),
@@ -173,7 +174,7 @@ def _make(cell: Cell, path: Path) -> str:
     rows = [
         row
         for part in cell.judged
-        for row in runs.transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.judging)
+        for row in transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.judging)
     ]
     (path / "judged").write_text(cell.stamp)
     own = [row for row in rows if row.features == "encoder"]
@@ -207,7 +208,7 @@ def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
     return [
         row
         for row in read_results(cell.path / "transfer.json")[0]
-        if (row.features, row.episodes, row.query_asked) == (features, asked.episodes, asked.query)
+        if (row.features, row.episodes, row.value("query_asked")) == (features, asked.episodes, asked.query)
         and row.head == asked.heads[0]
     ]
 

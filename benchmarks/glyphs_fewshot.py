@@ -29,7 +29,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override, read_task
 from metatc2.experiment.weights import fresh_learner
 from metatc2.learners import LEARNERS
-from metatc2.transfer import ADAPTED, RAW_PIXELS, evaluate, expand_targets, mean_interval
+from metatc2.transfer import ADAPTED, RAW_PIXELS, FewShot, evaluate, expand_targets, mean_interval
 
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 #: Chosen on glyphs:meta-validation by short runs of one seed: a hint for each learner, not a search.
@@ -88,11 +88,9 @@ def measure(job: tuple[str, int, int, int, str]) -> list[dict[str, Any]]:
         targets,
         seed=seed,
         source="glyphs:meta-train",
-        ways=(5,) if learner == "boil" else (5, 20),
-        shots=(1, 5),
-        query=5,
-        episodes=episodes,
-        heads=("euclidean",),
+        protocols=[
+            FewShot(ways=(5,) if learner == "boil" else (5, 20), query=5, episodes=episodes, heads=("euclidean",)),
+        ],
         learners={ADAPTED: made.eval()},
     )
     found = []

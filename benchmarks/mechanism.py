@@ -55,7 +55,7 @@ from metatc2.models.features import extract
 from metatc2.report.text import NAMES
 from metatc2.training import Trainer, TrainingDiverged
 from metatc2.training.checkpoint import write_atomically
-from metatc2.transfer import Target, evaluate, mean_interval
+from metatc2.transfer import FewShot, Target, evaluate, mean_interval
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
@@ -145,11 +145,9 @@ def measure(learner: SelfSupervised, config: Config, store: ImageStore, episodes
     rows, _ = evaluate(
         {"encoder": learner.encoder},
         [Target(store, SPLIT, TARGET)],
-        ways=(20,),
-        shots=(1,),
-        query=judged.query,
-        episodes=judged.episodes,
-        heads=judged.heads[:1],
+        protocols=[
+            FewShot(ways=(20,), shots=(1,), query=judged.query, episodes=judged.episodes, heads=judged.heads[:1])
+        ],
     )
     found[OUTCOME] = next(row.mean for row in rows if row.features == "encoder")
     if isinstance(learner, SharedTC2):

@@ -47,7 +47,7 @@ from metatc2.diagnostics import probe_factors
 from metatc2.experiment.build import build_fresh_encoder
 from metatc2.training import TrainingDiverged
 from metatc2.transfer import extract, few_shot, knn, sample_episodes
-from metatc2.transfer.domains import leave_one_domain_out_few_shot
+from metatc2.transfer.domain_episodes import leave_one_domain_out_few_shot
 
 matplotlib.use("Agg")
 RESULTS = Path(__file__).resolve().parent / "results" / "photographs.json"

@@ -42,7 +42,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from metatc2.transfer import Episodes, few_shot, knn, sample_episodes
-from metatc2.transfer.linear import L2_GRID, LinearResult, linear
+from metatc2.transfer.protocols.linear import L2_GRID, LinearResult, linear
 
 WIDTH = 512
 WAY, SHOT, QUERY = 5, 5, 15

@@ -15,7 +15,7 @@ from metatc2.data import load
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.models.conv4 import Conv4
 from metatc2.ops.functional import call
-from metatc2.transfer import evaluate, expand_targets
+from metatc2.transfer import FewShot, evaluate, expand_targets
 
 
 def main() -> None:
@@ -58,10 +58,7 @@ def main() -> None:
     found, _ = evaluate(
         {"encoder": encoder},
         expand_targets(glyphs, "greek"),
-        shots=(1,),
-        query=5,
-        heads=("cosine",),
-        episodes=arguments.episodes,
+        protocols=[FewShot(shots=(1,), query=5, heads=("cosine",), episodes=arguments.episodes)],
     )
     for row in found:
         name = f"NT-Xent, calibration {arguments.calibration}" if row.features == "encoder" else row.features

@@ -18,6 +18,7 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.build import build_data
 from metatc2.experiment.config import Config, override, read_task
+from metatc2.experiment.transfer import transfer
 from metatc2.io.files import check_writable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import wide_console
@@ -154,5 +155,5 @@ def _job(method: str, seed: int, path: Path, changes: Sequence[str], stop: Calla
     run = runs.pretrain(demo_config(method, seed, changes), path, stop=stop)
     if stop():
         raise Stopped
-    runs.transfer(run)
+    transfer(run)
     return f"{METHODS[method]}, seed {seed}: {run.seconds:.0f} s"

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import tyro
 
 from metatc2.cli._json_file import json_target, write_json
-from metatc2.experiment.config.schema import Protocol
+from metatc2.io.registries import PROTOCOLS
 from metatc2.io.terminal import show
+
+_PROTOCOLS = f"Which protocols; by default those of the run's task, else few-shot. Known: {', '.join(PROTOCOLS)}."
 
 
 def transfer(
@@ -17,7 +19,7 @@ def transfer(
     /,
     *,
     to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
-    protocol: tuple[Protocol, ...] = (),
+    protocol: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", help=_PROTOCOLS)] = (),
     way: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N")] = (),
     shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
     query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
@@ -39,7 +41,7 @@ def transfer(
 ) -> None:
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
-    A learner on labelled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
+    A learner on labeled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
     Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
 
     For example:
@@ -54,13 +56,13 @@ def transfer(
         encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
             timm:MODEL (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
-        protocol: Which protocols; by default those of the run's task, else few-shot.
+        protocol: Which protocols.
         way: Classes an episode; one row each.
-        shot: Labelled images a class; one row each.
+        shot: Labeled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
-        layer: Stage of the encoder whose features are judged, e.g. blocks.2; by default its output.
+        layer: Stage of the encoder whose features are measured, e.g. blocks.2; by default its output.
         context: Pairs of images that count as the same here: a folder whose sub-folders hold two images each, or a text
             file with two paths a line. Features calibrated for them are measured too (per-task TC²).
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
@@ -78,33 +80,24 @@ def transfer(
     """
     target = json_target(json)
 
-    from metatc2.experiment import transfer as transfer_command
+    from metatc2.experiment.targets import Sources
+    from metatc2.experiment.transfer import transfer as measure
     from metatc2.report import transfer_table
 
-    changes: dict[str, Any] = {
-        "targets": to,
-        "protocols": protocol,
-        "way": way,
-        "shot": shot,
-        "query": query,
-        "episodes": episodes,
-        "heads": head,
-        "allow_seen": allow_seen or None,
-    }
-    rows = transfer_command.run(
+    changes: dict[str, Any] = {"way": way, "shot": shot, "query": query, "episodes": episodes, "heads": head}
+    rows = measure(
         encoder,
-        {key: value for key, value in changes.items() if value not in ((), None)},
-        assignments=set,
+        targets=to,
+        protocols=protocol,
+        allow_seen=allow_seen,
         layer=layer,
         context=context,
+        out=out,
+        sources=Sources(root, download, stream, workers, value_range),
         config=config,
         image_size=image_size,
-        root=root,
-        download=download,
-        stream=stream,
-        workers=workers,
-        value_range=value_range,
-        out=out,
+        assignments=set,
+        **{key: value for key, value in changes.items() if value not in ((), None)},
     )
     show(transfer_table(rows))
     write_json(target, [asdict(row) for row in rows])

@@ -1,8 +1,9 @@
-"""Which images a transfer result learns from, chooses on and is judged on: what each data set's convention says."""
+"""Which images a transfer result learns from, chooses on and is tested on: what each data set's convention says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -49,91 +50,123 @@ def transfer_splits(store: ImageStore) -> TransferSplits:
     >>> found.how
     'no published parts: 60 % training, 20 % validation, 20 % test images of every class (seed 0)'
     """
-    labelled = _labelled(store)
-    if len(torch.unique(store.labels[labelled])) < 2:
+    return label_splits(store.labels, store.name, store.class_names, store.splits)
+
+
+def label_splits(
+    labels: Tensor, name: str, class_names: Sequence[str], published: Mapping[str, Tensor] | None = None
+) -> TransferSplits:
+    """As `transfer_splits`, of labels alone.
+
+    Args:
+        labels: int64 ``(N,)``; the parts are rows of them.
+        name: of the source, whose convention is followed; stands in errors.
+        class_names: by label.
+        published: the source's own parts by name, if any.
+
+    Raises:
+        InputError: see `transfer_splits`.
+
+    >>> found = label_splits(torch.arange(20) // 10, "toy", ("a", "b"))
+    >>> len(found.train), len(found.validation), len(found.test)
+    (12, 4, 4)
+    """
+    source = _Labels(name, labels, class_names, published or {})
+    labelled = _labelled(source)
+    if len(torch.unique(labels[labelled])) < 2:
         raise InputError(
-            f"{store.name} holds {'one class' if len(labelled) else 'no labelled image'}, and a classifier needs at least two; "
+            f"{name} holds {'one class' if len(labelled) else 'no labelled image'}, and a classifier needs at least two; "
             "name another source"
         )
-    kind = store.name.partition(":")[0]
-    found = _published(store) or _BY_NAME.get(kind, _thirds)(store, labelled)
-    train = set(torch.unique(store.labels[found.train]).tolist())
+    kind = name.partition(":")[0]
+    found = _published(source) or _BY_NAME.get(kind, _thirds)(source, labelled)
+    train = set(torch.unique(labels[found.train]).tolist())
     for part in ("validation", "test"):
-        unknown = set(torch.unique(store.labels[getattr(found, part)]).tolist()) - train
+        unknown = set(torch.unique(labels[getattr(found, part)]).tolist()) - train
         if unknown:
             raise InputError(
-                f"{store.name}: {len(unknown)} classes of the {part} part have no training image (first "
-                f"{store.class_names[min(unknown)]!r}); add some, or take these classes out"
+                f"{name}: {len(unknown)} classes of the {part} part have no training image (first "
+                f"{class_names[min(unknown)]!r}); add some, or take these classes out"
             )
     return found
 
 
-def _labelled(store: ImageStore) -> Tensor:
-    rows = store.rows("all")
-    return rows[~torch.isin(rows, store.splits["unlabeled"])] if "unlabeled" in store.splits else rows
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """What the conventions look at."""
+
+    name: str
+    labels: Tensor
+    class_names: Sequence[str]
+    splits: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def _published(store: ImageStore) -> TransferSplits | None:
+def _labelled(source: _Labels) -> Tensor:
+    rows = source.splits.get("all", torch.arange(len(source.labels)))
+    return rows[~torch.isin(rows, source.splits["unlabeled"])] if "unlabeled" in source.splits else rows
+
+
+def _published(source: _Labels) -> TransferSplits | None:
     """The source's own parts; None where it has none that a classifier could use."""
     parts: Mapping[str, Tensor] = {
-        part: store.splits[name]
+        part: source.splits[name]
         for name, part in (("train", "train"), ("val", "validation"), ("validation", "validation"), ("test", "test"))
-        if name in store.splits and len(store.splits[name])
+        if name in source.splits and len(source.splits[name])
     }
-    kind = store.name.partition(":")[0]
+    kind = source.name.partition(":")[0]
     whose = _WHOSE.get(kind, "published")
     if set(parts) == {"train", "validation"}:
         parts = {"train": parts["train"], "test": parts["validation"]}
         whose += " (its validation images are the test: those of the test are not published)"
     if not {"train", "test"} <= set(parts):
         return None
-    _check_disjoint(store, parts)
-    if not torch.isin(store.labels[parts["test"]], store.labels[parts["train"]]).any():
+    _check_disjoint(source, parts)
+    if not torch.isin(source.labels[parts["test"]], source.labels[parts["train"]]).any():
         return None  # parts of different classes (Omniglot) are for few-shot episodes
     if "validation" in parts:
         return TransferSplits(**parts, how=f"{whose} training, validation and test images")
-    train, validation = _hold_out(store, parts["train"])
+    train, validation = _hold_out(source, parts["train"])
     how = f"{whose} training and test images; validation is a fixed 20 % of every class of the training images (seed {SEED})"
     return TransferSplits(train, validation, parts["test"], how)
 
 
-def _check_disjoint(store: ImageStore, parts: Mapping[str, Tensor]) -> None:
+def _check_disjoint(source: _Labels, parts: Mapping[str, Tensor]) -> None:
     seen: dict[int, str] = {}
     for part, rows in parts.items():
         both = [row for row in rows.tolist() if row in seen]
         if both or len(torch.unique(rows)) < len(rows):
             other = f"in {seen[both[0]]} and" if both else "twice"
             raise InputError(
-                f"{store.name}: {len(both) or len(rows) - len(torch.unique(rows))} images are {other} in {part}; parts must "
+                f"{source.name}: {len(both) or len(rows) - len(torch.unique(rows))} images are {other} in {part}; parts must "
                 "share no image, so correct the lists"
             )
         seen.update(dict.fromkeys(rows.tolist(), part))
 
 
-def _thirds(store: ImageStore, rows: Tensor) -> TransferSplits:
+def _thirds(source: _Labels, rows: Tensor) -> TransferSplits:
     def shares(count: int) -> tuple[int, int]:
         held = max(1, round(_HELD_OUT * count))
         return held, held
 
-    validation, test, train = _cut(store, rows, shares, least=3, why="a part each for training, validation and test")
-    what = "parts of the same classes" if {"train", "test"} <= set(store.splits) else "published parts"
+    validation, test, train = _cut(source, rows, shares, least=3, why="a part each for training, validation and test")
+    what = "parts of the same classes" if {"train", "test"} <= set(source.splits) else "published parts"
     how = f"no {what}: 60 % training, 20 % validation, 20 % test images of every class (seed {SEED})"
-    if store.name.startswith("chestx:"):
+    if source.name.startswith("chestx:"):
         how += (
             "; a patient may be in several parts, which train_val_list.txt and test_list.txt beside the table prevent"
         )
     return TransferSplits(train, validation, test, how)
 
 
-def _caltech101(store: ImageStore, rows: Tensor) -> TransferSplits:
+def _caltech101(source: _Labels, rows: Tensor) -> TransferSplits:
     whole, _, test = _cut(
-        store,
+        source,
         rows,
         lambda _: (_CALTECH_TRAIN, 0),
         least=_CALTECH_TRAIN + 1,
         why="30 training images and one to test on",
     )
-    train, validation = _hold_out(store, whole)
+    train, validation = _hold_out(source, whole)
     return TransferSplits(
         train,
         validation,
@@ -143,11 +176,11 @@ def _caltech101(store: ImageStore, rows: Tensor) -> TransferSplits:
     )
 
 
-def _sun397(store: ImageStore, rows: Tensor) -> TransferSplits:
+def _sun397(source: _Labels, rows: Tensor) -> TransferSplits:
     whole, test, _ = _cut(
-        store, rows, lambda _: (_SUN_EACH, _SUN_EACH), least=2 * _SUN_EACH, why="50 training and 50 test images"
+        source, rows, lambda _: (_SUN_EACH, _SUN_EACH), least=2 * _SUN_EACH, why="50 training and 50 test images"
     )
-    train, validation = _hold_out(store, whole)
+    train, validation = _hold_out(source, whole)
     return TransferSplits(
         train,
         validation,
@@ -157,10 +190,10 @@ def _sun397(store: ImageStore, rows: Tensor) -> TransferSplits:
     )
 
 
-def _hold_out(store: ImageStore, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _hold_out(source: _Labels, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Training and validation rows."""
     validation, _, train = _cut(
-        store,
+        source,
         rows,
         lambda count: (max(1, round(_HELD_OUT * count)), 0),
         least=2,
@@ -170,18 +203,18 @@ def _hold_out(store: ImageStore, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cut(
-    store: ImageStore, rows: Tensor, take: Callable[[int], tuple[int, int]], *, least: int, why: str
+    source: _Labels, rows: Tensor, take: Callable[[int], tuple[int, int]], *, least: int, why: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of every class so many images as `take` says of their number, so many more, and the rest; each in order."""
     generator = torch.Generator().manual_seed(SEED)
     parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-    labels = store.labels[rows]
+    labels = source.labels[rows]
     order = labels.argsort(stable=True)
     classes, counts = torch.unique(labels, return_counts=True)
     for label, own in zip(classes.tolist(), torch.split(rows[order], counts.tolist()), strict=True):
         if len(own) < least:
             raise InputError(
-                f"{store.name}: class {store.class_names[label]!r} has {len(own)} images and needs {least}, for {why}; "
+                f"{source.name}: class {source.class_names[label]!r} has {len(own)} images and needs {least}, for {why}; "
                 "add some or take the class out"
             )
         shuffled = own[torch.randperm(len(own), generator=generator)]
@@ -194,7 +227,7 @@ def _cut(
     return one, two, rest
 
 
-_BY_NAME: Mapping[str, Callable[[ImageStore, Tensor], TransferSplits]] = {
+_BY_NAME: Mapping[str, Callable[[_Labels, Tensor], TransferSplits]] = {
     "caltech101": _caltech101,
     "sun397": _sun397,
 }

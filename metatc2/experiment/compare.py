@@ -8,10 +8,10 @@ from pathlib import Path
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import method_key, method_name
-from metatc2.experiment.measure import IDENTITY, read_identity
+from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
-from metatc2.io.run_files import RESULTS
-from metatc2.transfer import Difference, Matrix, Run, read_results, transfer_matrices
+from metatc2.io.run_files import IDENTITY, RESULTS
+from metatc2.transfer import Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
 
 
@@ -40,23 +40,25 @@ def matrices(paths: Sequence[Path], *, features: str = "encoder") -> list[Matrix
     return transfer_matrices([run for group in named for run in group], features=features)
 
 
-def _measured(paths: Sequence[Path]) -> dict[str, list[Run]]:
+def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:
     """Results of run folders, those together that differ in their seed alone."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[RunResults]] = {}
     for path in dict.fromkeys(paths):
         if (path / IDENTITY).exists() and not (path / "config.toml").exists():
             held = read_identity(path)
             rows, accuracies = read_results(path / RESULTS)
-            groups.setdefault(held["name"], []).append(Run(str(path), held["name"], held["seed"], rows, accuracies))
+            groups.setdefault(held["name"], []).append(
+                RunResults(str(path), held["name"], held["seed"], rows, accuracies)
+            )
             continue
         config = read_run_config(path)
         rows, accuracies = read_results(path / RESULTS)
-        measured = Run(str(path), method_name(config), config.trainer.seed, rows, accuracies)
+        measured = RunResults(str(path), method_name(config), config.trainer.seed, rows, accuracies)
         groups.setdefault(method_key(config), []).append(measured)
     return groups
 
 
-def _named_apart(groups: list[list[Run]]) -> list[list[Run]]:
+def _named_apart(groups: list[list[RunResults]]) -> list[list[RunResults]]:
     """Methods that differ in a setting and not in their name are told apart by their first folder."""
     names = [group[0].method for group in groups]
     return [

@@ -12,9 +12,9 @@ from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.measure import Sources
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
+from metatc2.experiment.targets import Sources
 from metatc2.experiment.trained_learner import trained_learner
 from metatc2.experiment.zoo import ZOOS
 from metatc2.io.files import check_writable, printable, write_atomically, writing

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.measure import RESULTS, Sources, find_targets
+from metatc2.experiment.targets import Sources, find_targets
+from metatc2.io.run_files import RESULTS
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 from metatc2.transfer.estimates import Estimate
@@ -58,7 +59,7 @@ def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
     if not path.exists():
         return {}
     return {
-        (row.way, row.shot, row.head, row.episodes, row.query_asked): row.mean
+        tuple(row.value(name) for name in ("way", "shot", "head", "episodes", "query_asked")): row.mean
         for row in read_results(path)[0]
         if (row.target, row.protocol, row.features, row.layer) == (target.name, "few-shot", "encoder", OUTPUT)
         and row.inductive

@@ -1,29 +1,26 @@
-"""Run folders: pre-train into one, resume one, load one, measure its transfer, compare several."""
+"""Run folders: pre-train into one, resume one, load one, compare several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
-from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options
 from metatc2.experiment.compare import compare, matrices
 from metatc2.experiment.config import Config, fingerprint, write_config
-from metatc2.experiment.measure import Sources, find_targets, measure
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.threads import check_threads
-from metatc2.experiment.transfer_offer import Offer, is_default, offer_transfer
+from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
 from metatc2.experiment.weights_header import encode_module, module_tensors
 from metatc2.io.files import write_atomically, writing
@@ -34,7 +31,7 @@ from metatc2.learners import LabelledLearner
 from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.transfer import ADAPTED, Row, SeenClasses
+from metatc2.transfer import ADAPTED, SeenClasses
 
 __all__ = [
     "Run",
@@ -45,7 +42,6 @@ __all__ = [
     "matrices",
     "pretrain",
     "resume",
-    "transfer",
 ]
 
 
@@ -205,44 +201,6 @@ def load_run(path: Path) -> Run:
         learner=folder.learner,
     )
     return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
-
-
-def transfer(
-    run: Run,
-    *,
-    targets: Sequence[str] = (),
-    allow_seen: bool = False,
-    context: Path | str | Pairs | None = None,
-    **changes: Any,
-) -> list[Row]:
-    """Measure a run's encoder, its calibrated features, a random encoder and raw pixels; add the rows to the run folder.
-
-    A learner on labelled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
-    never trained.
-
-    Args:
-        run: see `load_run`.
-        targets: ``"SOURCE[:SPLIT]"``; by default those of the run's ``[transfer]``.
-        allow_seen: whether targets may hold classes of the pre-training images.
-        context: pairs of images that count as the same, or where they lie (see `metatc2.data.pairs.read_pairs`): the features
-            adapted to them are measured as calibrated ones.
-        changes: keys of ``[transfer]`` that differ from the run's: protocols, way, shot, query, episodes, heads.
-
-    Returns:
-        The rows of this call. ``transfer.json`` also keeps earlier rows that were not measured again.
-
-    Raises:
-        InputError: if a target cannot be had or is too small, or the context cannot be read or used.
-    """
-    data, asked = run.config.data, replace(run.config.transfer, **changes)
-    names = tuple(targets) or asked.targets or (data.source,)
-    sources, encoder = Sources.of(data), run.pretrained
-    if context is not None:
-        encoder = encoder.with_context(context if isinstance(context, Pairs) else sources.pairs(context, encoder))
-    with sources_from(RunFolder(run.path), run.config):
-        found = find_targets(encoder, names, sources, allow_seen=allow_seen or asked.allow_seen)
-    fit = is_default(asked) and not {"way", "shot"} & changes.keys()
-    return measure(encoder, found, run.path, asked, fit=fit)
 
 
 def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:

@@ -1,71 +1,143 @@
-"""What `metatc2 transfer` does: settings from the run, from ``--set`` and from flags; any encoder; a folder for the rows."""
+"""Measure the transfer of any encoder and keep the rows in a folder: the one way from a command to a row.
+
+    metatc2.cli.transfer.transfer        flags
+    metatc2.experiment.transfer.transfer encoder, targets and protocols by name; the folder of the results
+    metatc2.transfer.evaluate            encoders × targets × protocols, on the same images and episodes
+    Protocol.run                         the figures of one protocol, `Measured`
+    metatc2.transfer.Row                 one figure with all that it depends on
+    metatc2.experiment.results_folder    ``transfer.json``
+
+The demo, studies and tests begin at the second line.
+"""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, TransferConfig, merge, override, read_config
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.measure import Sources, find_targets, measure
+from metatc2.experiment.pretrained import CALIBRATED, ENCODER, Pretrained
+from metatc2.experiment.protocols import has_default_shapes, protocols_of
+from metatc2.experiment.results_folder import add_rows, check_folder
+from metatc2.experiment.run import Run
 from metatc2.experiment.run_config import sources_from
-from metatc2.experiment.transfer_offer import is_default
+from metatc2.experiment.targets import Sources, check_images, find_targets
+from metatc2.io.files import check_writable
+from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.models.stages import OUTPUT
 from metatc2.training.run_folder import RunFolder
-from metatc2.transfer import Row
+from metatc2.transfer import RANDOM_ENCODER, FeaturesNotKept, Protocol, Row, Target, evaluate
 
 
-def run(
-    name: str,
-    changes: Mapping[str, Any],
+class UncheckedClasses(UserWarning):
+    """The classes of the pre-training images are not known, so targets may hold them."""
+
+
+def transfer(
+    encoder: str | Path | Run | Pretrained,
     *,
-    assignments: Sequence[str] = (),
-    layer: str = "output",
-    context: str | None = None,
-    config: str | None = None,
+    targets: Sequence[str | Target] = (),
+    protocols: Sequence[str | Protocol] = (),
+    allow_seen: bool = False,
+    layer: str = OUTPUT,
+    context: Path | str | Pairs | None = None,
+    out: Path | str | None = None,
+    sources: Sources | None = None,
+    config: Path | str | None = None,
     image_size: int | None = None,
-    root: str | None = None,
-    download: bool = False,
-    stream: bool = False,
-    workers: int = 0,
-    value_range: tuple[float, float] | None = None,
-    out: str | None = None,
+    assignments: Sequence[str] = (),
+    **changes: Any,
 ) -> list[Row]:
-    """Measure an encoder; see ``metatc2 transfer --help``.
+    """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
+
+    A learner on labeled tasks is measured besides as it is meant to be used, adapted to every episode, and so is one that was
+    never trained.
 
     Args:
-        name: see `load_pretrained`.
-        changes: keys of ``[transfer]`` from the command line.
+        encoder: a run, or what `metatc2.experiment.load.load_pretrained` takes or returns.
+        targets: ``"SOURCE[:SPLIT]"``, or targets; by default those of the run's ``[transfer]``, else what it learned from.
+        protocols: names of `metatc2.transfer.PROTOCOLS`, whose options then are those of ``[transfer]``, or objects such as
+            ``FewShot(shots=(1,))``; by default those of the run's ``[transfer]``.
+        allow_seen: whether targets may hold classes of the pre-training images.
+        layer: stage of the encoder that the features come from.
+        context: pairs of images that count as the same, or where they lie (see `metatc2.data.pairs.read_pairs`): the features
+            adapted to them are measured as calibrated ones.
+        out: folder of the results; by default the run folder. Its ``transfer.json`` is made or added to; rows measured again
+            are replaced, and rows of features that were adapted to other pairs stay. Features are kept in its ``features/``
+            for the next call.
+        sources: where targets come from, where it is not as in the run's ``[data]``.
+        config: see `load_pretrained`.
+        image_size: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
-        layer, context, config, image_size, root, download, stream, workers, value_range, out: see the command.
+        changes: keys of ``[transfer]`` that differ from the run's: way, shot, query, episodes, heads, ...
+
+    Returns:
+        The rows of this call.
 
     Raises:
         InputError: if anything is wrong; nothing is written then.
     """
-    encoder = load_pretrained(
-        name, config=Path(config) if config else None, image_size=image_size, download=download
-    ).with_layer(layer)
-    own = Path(name) / "config.toml"
-    folder = Path(out) if out else Path(name) if os.path.exists(own) else None
+    own = sources or Sources()
+    found = _opened(encoder, config, image_size, own.download)
+    measured = found.pretrained.with_layer(layer)
+    folder = Path(out) if out else found.folder
     if folder is None:
-        raise InputError(f"transfer: {name} is no run folder to keep the results in; name a folder with --out DIR")
-    trained = read_config(own) if os.path.exists(own) else Config()
-    settings, data = _settings(trained, assignments, changes), trained.data
-    targets = settings.targets or ((data.source,) if os.path.exists(own) else ())
-    sources = Sources(
-        root or data.root,
-        download or data.download,
-        stream or data.stream,
-        workers or data.workers,
-        value_range or data.value_range,
-    )
+        raise InputError(
+            f"transfer: {found.pretrained.name} is no run folder to keep the results in; name a folder with --out DIR"
+        )
+    settings = _settings(found.config, assignments, {**changes, "allow_seen": allow_seen or None})
+    fit = has_default_shapes(settings) and not {"way", "shot"} & changes.keys()
+    asked = protocols_of(settings, protocols, fit=fit)
+    own = own.over(found.config.data)
     if context is not None:
-        encoder = encoder.with_context(sources.pairs(context, encoder))
-    with sources_from(RunFolder(Path(name)), trained):
-        found = find_targets(encoder, targets, sources, allow_seen=settings.allow_seen)
-    return measure(encoder, found, folder, settings, fit=is_default(settings) and not {"way", "shot"} & changes.keys())
+        measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
+    with found.reading():
+        to = _targets(targets or settings.targets or found.default_targets, measured, own, settings.allow_seen)
+    return _measure(measured, to, asked, folder)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An encoder, and the run folder that it comes from, if any."""
+
+    pretrained: Pretrained
+    folder: Path | None
+    config: Config
+
+    @property
+    def default_targets(self) -> tuple[str, ...]:
+        """What the run learned from."""
+        return () if self.folder is None else (self.config.data.source,)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """While sources are read; see `sources_from`."""
+        return nullcontext() if self.folder is None else sources_from(RunFolder(self.folder), self.config)
+
+
+def _opened(
+    encoder: str | Path | Run | Pretrained, config: Path | str | None, image_size: int | None, download: bool
+) -> _Opened:
+    if isinstance(encoder, Run):
+        return _Opened(encoder.pretrained, encoder.path, encoder.config)
+    if isinstance(encoder, Pretrained):
+        return _Opened(encoder, None, Config())
+    pretrained = load_pretrained(
+        str(encoder), config=Path(config) if config else None, image_size=image_size, download=download
+    )
+    file = Path(encoder) / CONFIG
+    if not os.path.exists(file):
+        return _Opened(pretrained, None, Config())
+    return _Opened(pretrained, Path(encoder), read_config(file))
 
 
 def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, Any]) -> TransferConfig:
@@ -73,8 +145,60 @@ def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, 
         if not word.startswith("transfer."):
             raise InputError(f"transfer: --set {word}: only keys of [transfer] can be changed here, transfer.KEY=VALUE")
     changed = override(config, assignments)
-    return merge(changed, {"transfer": {k: _plain(v) for k, v in changes.items()}}, "command line").transfer
+    table = {key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()}
+    return merge(changed, {"transfer": {k: v for k, v in table.items() if v is not None}}, "command line").transfer
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _targets(asked: Sequence[str | Target], encoder: Pretrained, sources: Sources, allow_seen: bool) -> list[Target]:
+    names = [target for target in asked if isinstance(target, str)]
+    given = [target for target in asked if not isinstance(target, str)]
+    found = find_targets(encoder, names, sources, allow_seen=allow_seen) if names or not given else []
+    return [*given, *found]
+
+
+def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence[Protocol], folder: Path) -> list[Row]:
+    encoders: dict[str, nn.Module] = {ENCODER: encoder.encoder}
+    if encoder.calibrated is not None:
+        encoders[CALIBRATED] = encoder.calibrated
+    if encoder.untrained is not None:
+        encoders[RANDOM_ENCODER] = encoder.untrained
+    for target in targets:
+        check_images(encoder, target.store)
+    if encoder.seen is None and encoder.source != "nothing":
+        warnings.warn(
+            f"{encoder.name}: the classes it was trained on are not known, so no target was checked for them",
+            UncheckedClasses,
+            stacklevel=3,
+        )
+    sha256 = encoder.sha256
+    # Looked at first: what cannot be written or added to should not take an evaluation to find out.
+    check_folder(folder, encoder, sha256)
+    rows, accuracies = evaluate(
+        encoders,
+        targets,
+        protocols=protocols,
+        seed=encoder.seed,
+        source=encoder.source,
+        encoder_sha256=sha256,
+        layer=encoder.layer,
+        contexts={} if encoder.context is None else {CALIBRATED: encoder.context},
+        compute=encoder.compute,
+        learners=encoder.learners,
+        cache=_cache(folder / FEATURES),
+    )
+    add_rows(folder, encoder, sha256, rows, accuracies)
+    return rows
+
+
+def _cache(folder: Path) -> Path | None:
+    """The folder of features, if it can be written to: what is kept there only saves time."""
+    try:
+        check_writable(folder)
+    except InputError as error:
+        warnings.warn(
+            f"{error}; features are computed and not kept, so the next call computes them again",
+            FeaturesNotKept,
+            stacklevel=4,
+        )
+        return None
+    return folder

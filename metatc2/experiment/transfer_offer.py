@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, TransferConfig
+from metatc2.experiment.protocols import has_default_shapes, protocols_of
 from metatc2.io.source_names import place, real_path, split_name
 from metatc2.io.suggest import SOURCE, command
-from metatc2.transfer import SeenClasses, Target, expand_targets, parse_target
+from metatc2.transfer import SeenClasses, expand_targets, parse_target
 from metatc2.transfer.evaluate import check_target
-from metatc2.transfer.protocols.parts import parts
-from metatc2.transfer.sampling import fit_query, fit_shapes
 from metatc2.transfer.seen import class_names
 
 
@@ -34,17 +32,11 @@ class Offer:
         """The end of a sentence that names the next command, as a shell takes it.
 
         >>> Offer().next_step(Path("my run")), Offer(None).next_step(Path("r"))
-        ("next: metatc2 transfer 'my run'", 'name data to judge it on: metatc2 transfer r --to SOURCE[:SPLIT]')
+        ("next: metatc2 transfer 'my run'", 'name data to measure it on: metatc2 transfer r --to SOURCE[:SPLIT]')
         """
         if self.words is None:
-            return f"name data to judge it on: {command('transfer', path, '--to', SOURCE)}"
+            return f"name data to measure it on: {command('transfer', path, '--to', SOURCE)}"
         return f"next: {command('transfer', path, *self.words)}"
-
-
-def is_default(settings: TransferConfig) -> bool:
-    """Whether no other numbers of classes and images were asked for: then they are fitted to a target that has too few."""
-    usual = TransferConfig()
-    return (settings.way, settings.shot) == (usual.way, usual.shot)
 
 
 def offer_transfer(config: Config, store: ImageStore) -> Offer:
@@ -79,13 +71,14 @@ def offer_transfer(config: Config, store: ImageStore) -> Offer:
 
 
 def _measurable(config: Config, store: ImageStore, settings: TransferConfig) -> str:
-    """What is fitted, in words.
+    """What is changed to fit, in words.
 
     Raises:
         InputError: what the command would say.
     """
     split = config.data.split
     seen = SeenClasses(store.name, frozenset(class_names(store, split)), place(store.name))
+    protocols = protocols_of(settings, fit=has_default_shapes(settings))
     notes: list[str] = []
     for name in settings.targets or (store.name,):
         source, part = parse_target(name)
@@ -93,35 +86,8 @@ def _measurable(config: Config, store: ImageStore, settings: TransferConfig) -> 
             _check_place(source)
             continue
         for target in expand_targets(store, part, seen=seen, allow_seen=settings.allow_seen):
-            check_target(target, settings.protocols)
-            for protocol in settings.protocols:
-                notes += [f"{target.name} will be {note}" for note in _CHECKS.get(protocol, _nothing)(target, settings)]
+            notes += [f"{target.name} will be {note}" for note in check_target(target, protocols)]
     return "; ".join(dict.fromkeys(notes))
-
-
-def _few_shot(target: Target, settings: TransferConfig) -> Iterable[str]:
-    labels = target.store.labels[target.store.rows(target.split)]
-    shapes = fit_shapes(labels, settings.way, settings.shot) if is_default(settings) else {}
-    if not shapes:
-        for way in settings.way:
-            for shot in settings.shot:
-                fit_query(labels, way, shot, settings.query, target=target.name)
-    return [note for note in shapes.values() if note]
-
-
-def _fitted(target: Target, settings: TransferConfig) -> Iterable[str]:
-    parts(target)
-    return ()
-
-
-def _nothing(target: Target, settings: TransferConfig) -> Iterable[str]:
-    return ()
-
-
-_CHECKS: dict[str, Callable[[Target, TransferConfig], Iterable[str]]] = {
-    "few-shot": _few_shot,
-    **dict.fromkeys(("linear", "linear-sgd", "fine-tune", "semi-supervised", "semi-supervised-fine-tune"), _fitted),
-}
 
 
 def _key(source: str) -> tuple[str, str]:

@@ -16,3 +16,4 @@ RECIPES: Registry[Any] = Registry("recipe", "metatc2.augment", "register_recipe"
 ADJOINTS: Registry[Any] = Registry("adjoint", "metatc2.inner.adjoints", "register_adjoint")
 INNER_OPTIMIZERS: Registry[Any] = Registry("inner optimizer", "metatc2.inner", "register_inner_optimizer")
 TOLD: Registry[Any] = Registry("projector", "metatc2.conditioning", "register_projector")
+PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")

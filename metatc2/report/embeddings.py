@@ -9,8 +9,8 @@ from torch import Tensor
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.measure import Sources, find_targets
 from metatc2.experiment.run import Run
+from metatc2.experiment.targets import Sources, find_targets
 from metatc2.io.plain_text import visible
 from metatc2.ops.rows import unit_rows
 from metatc2.report.methods import Folder

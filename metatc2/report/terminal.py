@@ -14,7 +14,7 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
     """One line a target, protocol and head; one column for each kind of features.
 
     Args:
-        rows: of one run, as `metatc2.experiment.run.transfer` returns them.
+        rows: of one run, as `metatc2.experiment.transfer.transfer` returns them.
     """
     kinds = list(dict.fromkeys(row.features_words for row in rows))
     title = "Accuracy, or what the line names, in % (± 95 % interval over episodes, else over images)"
@@ -34,11 +34,12 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
     notes: dict[str, list[str]] = {}
     for row in rows:
         said = [row.note] if row.note else []
-        said += [f"hyper-parameters chosen by {row.selection}"] * (row.selection != "none")
+        selection = row.value("selection")
+        said += [f"hyper-parameters chosen by {selection}"] if selection else []
         said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
         for sentence in said:
             known = notes.setdefault(sentence, [])
-            where = f"{row.target} {row.shot}-shot" if row.protocol == "few-shot" else row.target
+            where = f"{row.target} {row.shot}-shot" if row.shot else row.target
             known += [where] if where not in known else []
     table.say_below([f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()])
     return table

@@ -1,9 +1,9 @@
-"""Transfer: judge a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
+"""Transfer: measure a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
 from metatc2.metrics.intervals import mean_interval, paired_difference
 from metatc2.models.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.adaptation import Adapts, adapted_few_shot
-from metatc2.transfer.compare import MEAN_TARGET, Difference, Run, by_method, compare, holm
+from metatc2.transfer.compare import MEAN_TARGET, Difference, compare
 from metatc2.transfer.estimates import RankCorrelation, h_score, log_me, rank_correlation
 from metatc2.transfer.evaluate import (
     ADAPTED_RANDOM,
@@ -13,10 +13,33 @@ from metatc2.transfer.evaluate import (
 )
 from metatc2.transfer.feature_table import FeatureFunction, FeaturesNotKept, FeatureTable, module_sha256
 from metatc2.transfer.heads.prototype import HEADS, Cosine, Euclidean, Head, few_shot
-from metatc2.transfer.knn import knn, knn_split
 from metatc2.transfer.matrix import Cell, Matrix, transfer_matrices
-from metatc2.transfer.protocols import ADAPTED, PROTOCOLS, LeftOut, episodes_seed
-from metatc2.transfer.results import Row, read_results, write_results
+from metatc2.transfer.paired_test import holm
+from metatc2.transfer.pairing import RunResults, by_method
+from metatc2.transfer.protocols import (
+    ADAPTED,
+    KNN,
+    PROTOCOLS,
+    Corruption,
+    FewShot,
+    FineTune,
+    LeaveOneDomainOut,
+    LeftOut,
+    Linear,
+    LinearSGD,
+    Measured,
+    NearestClip,
+    Protocol,
+    Retrieval,
+    SemiSupervised,
+    SemiSupervisedFineTune,
+    Subject,
+    episodes_seed,
+    register_protocol,
+)
+from metatc2.transfer.protocols.knn import knn, knn_split
+from metatc2.transfer.results import read_results, write_results
+from metatc2.transfer.row import Row
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
 from metatc2.transfer.seen import SeenClasses
 from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
@@ -25,12 +48,14 @@ __all__ = [
     "ADAPTED",
     "ADAPTED_RANDOM",
     "HEADS",
+    "KNN",
     "MEAN_TARGET",
     "PROTOCOLS",
     "RANDOM_ENCODER",
     "RAW_PIXELS",
     "Adapts",
     "Cell",
+    "Corruption",
     "Cosine",
     "Difference",
     "Episodes",
@@ -38,13 +63,25 @@ __all__ = [
     "FeatureFunction",
     "FeatureTable",
     "FeaturesNotKept",
+    "FewShot",
+    "FineTune",
     "Head",
+    "LeaveOneDomainOut",
     "LeftOut",
+    "Linear",
+    "LinearSGD",
     "Matrix",
+    "Measured",
+    "NearestClip",
+    "Protocol",
     "RankCorrelation",
+    "Retrieval",
     "Row",
-    "Run",
+    "RunResults",
     "SeenClasses",
+    "SemiSupervised",
+    "SemiSupervisedFineTune",
+    "Subject",
     "Target",
     "adapted_few_shot",
     "by_method",
@@ -69,6 +106,7 @@ __all__ = [
     "rank_correlation",
     "raw_pixels",
     "read_results",
+    "register_protocol",
     "sample_episodes",
     "transfer_matrices",
     "write_results",

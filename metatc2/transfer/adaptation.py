@@ -35,7 +35,7 @@ def adapted_few_shot(
     """Accuracy of each episode: the learner learns from its support and classifies its queries, all of them in one call.
 
     Args:
-        learner: in the mode in which it is to be judged (``eval()``), which it keeps; a module is left as it was.
+        learner: in the mode in which it is to be measured (``eval()``), which it keeps; a module is left as it was.
         images: uint8 ``(N, C, H, W)``, in memory or on disk; see `extract`.
         episodes: see `sample_episodes`.
         rows: what `episodes` point into, int64 rows of `images`; by default the images themselves.
@@ -60,20 +60,20 @@ def _accuracies(
     found = []
     for support, query in zip(episodes.support, episodes.query, strict=True):
         wanted = torch.cat([support.flatten(), query.flatten()])
-        found_images = images[wanted if rows is None else rows[wanted]].to(device).float() / 255
-        found_images = found_images.to(dtype)
-        x, query_x = found_images.split([support.numel(), query.numel()])
+        batch = images[wanted if rows is None else rows[wanted]].to(device).float() / 255
+        batch = batch.to(dtype)
+        x, query_x = batch.split([support.numel(), query.numel()])
         scores = learner.predict(x, y, query_x, way)
         found.append((scores.argmax(1) == truth).double().mean().cpu())
     return torch.stack(found)
 
 
 def transductive(learner: object) -> bool:
-    """Whether queries see each other through batch normalisation, so that a result is not inductive."""
+    """Whether queries see each other through batch normalization, so that a result is not inductive."""
     return bool(getattr(learner, "transductive", False))
 
 
 def policy_note(learner: object) -> Sequence[str]:
-    """The policy for batch normalisation as a note, where it matters."""
+    """The policy for batch normalization as a note, where it matters."""
     norm = getattr(learner, "norm", None)
     return [f"BatchNorm by {norm}"] if norm else []

@@ -67,9 +67,9 @@ def log_me(features: Tensor, labels: Tensor) -> float:
     """LogME (You et al. 2021, arXiv 2102.11005): the logarithm of the maximum evidence, per image, mean over classes.
 
     Each class in turn is a regression target y of 0 and 1, ``y = Fw + noise`` with ``w ~ N(0, I/α)`` and noise of
-    variance 1/β. α and β maximise ``p(y | F, α, β)`` (equation 2), found by the fixed point of their section 4.2:
+    variance 1/β. α and β maximize ``p(y | F, α, β)`` (equation 2), found by the fixed point of their section 4.2:
     ``γ = Σ βσ²/(α + βσ²)``, ``α ← γ / mᵀm``, ``β ← (n − γ) / |Fm − y|²``, where m is the posterior mean of w. Features
-    are taken as they are: neither centred nor scaled.
+    are taken as they are: neither centered nor scaled.
 
     Args:
         features: float ``(N, D)``; the arithmetic is in double precision.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from metatc2.errors import InputError
 from metatc2.metrics.intervals import mean_interval
-from metatc2.transfer.compare import Run
 from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
-from metatc2.transfer.results import Row
+from metatc2.transfer.pairing import RunResults
+from metatc2.transfer.row import Row
 
 # What must agree for two rows to stand in one matrix.
 _ONE_PROTOCOL = (
@@ -51,7 +51,7 @@ class Matrix:
     cells: Mapping[tuple[str, str], Cell]
 
 
-def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list[Matrix]:
+def transfer_matrices(runs: Sequence[RunResults], *, features: str = "encoder") -> list[Matrix]:
     """One matrix for each protocol that was measured; runs that differ in their seed alone are one source.
 
     Args:
@@ -69,7 +69,7 @@ def transfer_matrices(runs: Sequence[Run], *, features: str = "encoder") -> list
             source = {features: f"{run.method} from {row.source}", RAW_PIXELS: RAW_PIXELS}.get(
                 row.features, f"{RANDOM_ENCODER} of {run.method}"
             )
-            groups[tuple(getattr(row, name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
+            groups[tuple(row.value(name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
     found = [_matrix(part) for group in groups.values() for part in _by_context(group, features)]
     if not found:
         raise InputError(

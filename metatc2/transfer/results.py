@@ -1,4 +1,4 @@
-"""Result rows, and the two files that keep them: ``transfer.json`` and the accuracies it summarises beside it."""
+"""The two files that keep result rows: ``transfer.json`` and the accuracies it summarizes beside it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
@@ -20,119 +19,10 @@ from metatc2.io.reading import parse_json
 from metatc2.io.safetensors_file import read_safetensors
 from metatc2.io.suggest import command
 from metatc2.io.writing import json_text
-from metatc2.models.stages import OUTPUT
+from metatc2.transfer.row import FACTS, Row
 
 _CONTENT = "metatc2 accuracies"
 _LARGEST = 2**63  # of whole numbers; what is larger was not measured
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure with all that it depends on.
-
-    Args:
-        protocol: one of `metatc2.transfer.PROTOCOLS`.
-        source: what was pre-trained on.
-        target: what is tested on, e.g. ``"glyphs:greek"``.
-        split: split of the target, e.g. ``"greek"``.
-        way: classes an episode; with k-NN, the classes of the bank.
-        shot: labelled images a class; with k-NN, 0.
-        query: queries a class that were used; with k-NN, the number of images that are classified.
-        episodes: how many; with k-NN, 0.
-        head: classifier on the features: ``"cosine"``, ``"euclidean"``, ``"knn"``.
-        mean: accuracy in [0, 1].
-        ci95: half width of the 95 % Student interval over episodes (k-NN: over images), as a fraction.
-        seed: of pre-training.
-        encoder_sha256: checksum of the encoder's weights; empty for controls without trained weights.
-        inductive: whether each query was classified by itself.
-        features: ``"encoder"``, ``"calibrated"``, ``"random encoder"`` or ``"raw pixels"``.
-        classes_excluded: classes of the target that were too small.
-        bank: where k-NN neighbours come from; empty else.
-        query_asked: queries a class asked for; more than `query` where a class is smaller. None with k-NN.
-        k: neighbours used.
-        k_asked: neighbours asked for; more than `k` where the bank is smaller.
-        temperature: of the k-NN vote.
-        selection: on what hyper-parameters were chosen.
-        target_sha256: over the images and labels that were used.
-        episodes_seed: of the draw of episodes.
-        classes_seen: whether classes of the target were among the pre-training images.
-        compute: what the encoder cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
-        layer: stage of the encoder that the features come from.
-        metric: ``"accuracy"``, or e.g. ``"mean per class"``, ``"mean average precision"``, ``"recall@1"``.
-        setting: what else tells the row apart, e.g. ``"10 % of the labels"`` or ``"fog, severity 3"``.
-        chosen: hyper-parameters, see `selection`.
-        note: what differs from what was asked for, as a sentence.
-        context: pairs that the features were adapted to, as they were named; empty where to none.
-        context_pairs: how many.
-        context_sha256: over their images.
-
-    Raises:
-        InputError: if `mean` or `ci95` is not a fraction.
-    """
-
-    protocol: str
-    source: str
-    target: str
-    split: str
-    way: int
-    shot: int
-    query: int
-    episodes: int
-    head: str
-    mean: float
-    ci95: float
-    seed: int
-    encoder_sha256: str
-    inductive: bool = True
-    features: str = "encoder"
-    classes_excluded: int = 0
-    bank: str = ""
-    query_asked: int | None = None
-    k: int | None = None
-    k_asked: int | None = None
-    temperature: float | None = None
-    selection: str = "none"
-    target_sha256: str = ""
-    episodes_seed: int = 0
-    classes_seen: bool = False
-    compute: Mapping[str, float] = field(default_factory=dict)
-    layer: str = OUTPUT
-    metric: str = "accuracy"
-    setting: str = ""
-    chosen: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""
-    context: str = ""
-    context_pairs: int = 0
-    context_sha256: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.mean <= 1 or not (math.isfinite(self.ci95) and self.ci95 >= 0):
-            raise InputError(
-                f"result row {self.target}: mean must lie in 0..1 and ci95 be a finite fraction, "
-                f"got {self.mean} and {self.ci95}"
-            )
-
-    @property
-    def key(self) -> str:
-        """Names the row within one file, and its accuracies in the file beside it."""
-        parts = [self.protocol, self.target, self.split, f"{self.way}-way", f"{self.shot}-shot", f"{self.query}-query"]
-        parts += [f"{self.episodes}-episodes", self.head, self.features] + ([f"k={self.k}"] if self.k else [])
-        # Named where they are not what most rows have, so that keys of older files stay as they were.
-        parts += [self.metric] * (self.metric != "accuracy") + [self.setting] * (self.setting != "")
-        parts += [f"layer {self.layer}"] * (self.layer != OUTPUT)
-        parts += [f"context {self.context_sha256[:16]}"] * (self.context_sha256 != "")
-        return "|".join(parts)
-
-    @property
-    def context_words(self) -> str:
-        """The pairs that the features were adapted to: how many, from where, and the start of their checksum; else empty."""
-        known = bool(self.context_sha256)
-        return f"{self.context_pairs} pairs of {self.context}, {self.context_sha256[:6]}" if known else ""
-
-    @property
-    def features_words(self) -> str:
-        """`features`, and the pairs that they were adapted to."""
-        return f"{self.features} ({self.context_words})" if self.context_words else self.features
 
 
 def write_results(path: Path, rows: Sequence[Row], accuracies: Mapping[str, Tensor]) -> None:
@@ -228,9 +118,32 @@ def _accuracies(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return about, named
 
 
+# In files before facts had a place of their own: how a protocol without a fact said so.
+_ABSENT: Mapping[str, Any] = {
+    **{"shot": 0, "episodes": 0, "episodes_seed": 0, "query_asked": None, "k": None, "k_asked": None},
+    **{"temperature": None, "head": "", "bank": "", "selection": "none", "chosen": {}, "setting": ""},
+}
+
+
+def _with_facts(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row as it is written now, from one of an older file, where facts of all protocols stand among the fields.
+
+    >>> _with_facts({"protocol": "knn", "way": 10, "shot": 0, "k": 20, "temperature": None})
+    {'protocol': 'knn', 'facts': {'way': 10, 'k': 20}}
+    """
+    if "facts" in item:
+        return item
+    absent = {
+        name for name, value in _ABSENT.items() if item.get(name) == value and type(item.get(name)) is type(value)
+    }
+    facts = {name: item[name] for name in FACTS if name in item and name not in absent}
+    return {**{name: value for name, value in item.items() if name not in FACTS}, "facts": facts}
+
+
 def _row(item: Any, where: str) -> Row:
     if not isinstance(item, dict):
         raise InputError(f"{where}: must be an object, got {type(item).__name__}")
+    item = _with_facts(item)
     types = get_type_hints(Row)
     required = {f.name for f in dataclasses.fields(Row) if f.default is f.default_factory is dataclasses.MISSING}
     if missing := sorted(required - set(item)):
@@ -238,28 +151,33 @@ def _row(item: Any, where: str) -> Row:
     for name, value in item.items():
         if name not in types:
             raise InputError(f"{where}: unknown field {name!r}; {nearest(name, types)}")
-        kinds = get_args(types[name]) if get_origin(types[name]) is not Mapping else (dict,)
-        kinds = kinds or (types[name],)
-        # JSON writes 1.0 as it likes, and Python's bool is an int.
-        fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and bool not in kinds):
-            raise InputError(
-                f"{where}: {name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {_short(value)}"
-            )
-        for number in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(value, dict) and (not isinstance(number, int | float) or isinstance(number, bool)):
-                raise InputError(f"{where}: {name} must be a table of numbers, got {_short(number)} in it")
-            # `isfinite` of a whole number that is no float would overflow.
-            if isinstance(number, int) and abs(number) >= _LARGEST:
-                raise InputError(
-                    f"{where}: {name} is too large a number; delete the file and run `metatc2 transfer` again"
-                )
-            if isinstance(number, float) and not math.isfinite(number) and name not in ("mean", "ci95"):
-                raise InputError(f"{where}: {name} must be finite, got {number}")
+        if name == "facts":
+            continue
+        _check(name, value, (dict if get_origin(types[name]) is Mapping else types[name],), where)
+    if not isinstance(item["facts"], dict):
+        raise InputError(f"{where}: facts must be dict, got {_short(item['facts'])}")
+    for name, value in item["facts"].items():
+        _check(name, value, (FACTS[name],) if name in FACTS else (str, int, float, bool, dict), where)
     try:
         return Row(**item)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _check(name: str, value: Any, kinds: tuple[type, ...], where: str) -> None:
+    """Refuse a value of another type, or a number that was not measured."""
+    # JSON writes 1.0 as it likes, and Python's bool is an int.
+    fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and bool not in kinds):
+        raise InputError(f"{where}: {name} must be {' or '.join(kind.__name__ for kind in kinds)}, got {_short(value)}")
+    for number in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(value, dict) and (not isinstance(number, int | float) or isinstance(number, bool)):
+            raise InputError(f"{where}: {name} must be a table of numbers, got {_short(number)} in it")
+        # `isfinite` of a whole number that is no float would overflow.
+        if isinstance(number, int) and abs(number) >= _LARGEST:
+            raise InputError(f"{where}: {name} is too large a number; delete the file and run `metatc2 transfer` again")
+        if isinstance(number, float) and not math.isfinite(number) and name not in ("mean", "ci95"):
+            raise InputError(f"{where}: {name} must be finite, got {number}")
 
 
 def _short(value: Any) -> str:

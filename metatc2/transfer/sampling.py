@@ -19,7 +19,7 @@ class Episodes:
 
     Args:
         classes: ``(E, way)``: labels of the classes.
-        support: ``(E, way, shot)``: rows into the target, the labelled images.
+        support: ``(E, way, shot)``: rows into the target, the labeled images.
         query: ``(E, way, query)``: rows into the target, the images to classify; none is in `support`.
         excluded: classes of the target that are too small to be drawn.
     """
@@ -41,7 +41,7 @@ def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = 
     Args:
         labels: int64 ``(N,)``.
         way: classes an episode.
-        shot: labelled samples a class.
+        shot: labeled samples a class.
         query: queries a class that were asked for.
         target: its name, for the error.
 
@@ -75,7 +75,7 @@ def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dic
     Args:
         labels: int64 ``(N,)``.
         ways: classes an episode that were asked for.
-        shots: labelled samples a class that were asked for.
+        shots: labeled samples a class that were asked for.
 
     Returns:
         by way and shot a note, empty where nothing was changed; no entry at all if two classes are too much for every shot.
@@ -117,7 +117,7 @@ def sample_episodes(
     Args:
         labels: int64 ``(N,)``: class of each row of the target.
         way: classes an episode.
-        shot: labelled samples a class.
+        shot: labeled samples a class.
         query: samples to classify a class, at most.
         episodes: how many.
         generator: on the CPU; the only source of chance.

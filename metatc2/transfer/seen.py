@@ -31,7 +31,7 @@ class SeenClasses:
     is another one, in another place or opened as another kind, images decide: a copy, an archive, a folder around or
     inside the one of pre-training is recognized by the images that it shares with it, at whatever size and in whatever
     number of channels either was loaded: compared are the pixels as they came from the files or arrays, before resizing, and
-    those that were learnt from. Files that were compressed or resized anew, to another size than that of pre-training, hold
+    those that were learned from. Files that were compressed or resized anew, to another size than that of pre-training, hold
     other pixels and are not recognized.
 
     Args:

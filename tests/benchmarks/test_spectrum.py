@@ -17,6 +17,7 @@ import spectrum
 from cells import Cell
 
 from metatc2.experiment import run as runs
+from metatc2.experiment.transfer import transfer
 
 
 def test_canonical_directions_against_scikit_learn() -> None:
@@ -58,7 +59,7 @@ def test_from_a_run_folder_to_the_tables(tmp_path: Path, monkeypatch: pytest.Mon
     # As it is: what `metatc2 transfer` would say, on episodes of another draw.
     asked = {"targets": ("digits:meta-validation",), "way": (row["way"],), "shot": (1,), "protocols": ("few-shot",)}
     elsewhere = dataclasses.replace(run, path=tmp_path / "told")  # the encoder is no longer that of the run folder
-    told = next(r for r in runs.transfer(elsewhere, **asked, heads=("cosine",)) if r.features == "encoder")
+    told = next(r for r in transfer(elsewhere, **asked, heads=("cosine",)) if r.features == "encoder")
     assert row["features"] == pytest.approx(told.mean, abs=0.025)
 
     twice = spectrum.table([row, {**row, "features": row["features"] - 0.1}]).splitlines()[-1]

@@ -71,20 +71,17 @@ def test_run_folder_holds_what_is_promised(runs: Path, name: str, also: set[str]
         "source",
         "target",
         "split",
-        "way",
-        "shot",
-        "query",
-        "episodes",
-        "head",
         "mean",
         "ci95",
         "seed",
         "encoder_sha256",
         "inductive",
+        "facts",
     ]
     assert all(set(wanted) <= set(row) for row in rows)
+    assert all({"way", "shot", "query", "episodes", "head"} <= set(row["facts"]) for row in rows)
     assert {row["features"] for row in rows} >= {"encoder", "random encoder", "raw pixels"} | also
-    assert all(row["episodes"] == 20 and row["shot"] == 1 and row["inductive"] for row in rows)
+    assert all(row["facts"]["episodes"] == 20 and row["facts"]["shot"] == 1 and row["inductive"] for row in rows)
     # The random encoder is this run's own before its first step: it must not have been trained.
     other = json.loads((runs / "none-0" / "transfer.json").read_text())
     for kind, same in (("random encoder", True), ("raw pixels", True), ("encoder", False)):
@@ -112,7 +109,7 @@ def test_compare_pairs_by_seed(runs: Path, tmp_path: Path, capsys: pytest.Captur
     assert call("compare", *names, "--json", str(out)) == 0
     found = json.loads(out.read_text())
     means = {
-        (name, row["head"]): row["mean"]
+        (name, row["facts"]["head"]): row["mean"]
         for name in ("tc2-0", "tc2-1", "none-0", "none-1")
         for row in json.loads((runs / name / "transfer.json").read_text())
         if row["features"] == "encoder"

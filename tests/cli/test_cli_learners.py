@@ -39,7 +39,7 @@ def test_every_learner_trains_and_adapts_to_episodes(
     assert {"config.toml", "encoder.safetensors", "learner.safetensors", "metrics.jsonl"} <= before
     assert call("transfer", "run", *TO) == 0
     rows = json.loads(Path("run/transfer.json").read_text())
-    adapted = {row["features"]: row for row in rows if row["head"] == "adapted"}
+    adapted = {row["features"]: row for row in rows if row["facts"]["head"] == "adapted"}
     assert set(adapted) == {"adapted", "adapted from random"}
     assert adapted["adapted"]["inductive"] is False
     assert adapted["adapted"]["note"] == "BatchNorm by batch"
@@ -106,7 +106,7 @@ def test_calibrated_inside_a_labelled_learner(variant: str, tmp_path: Path, monk
     assert pretrain("protonet", "run", *more) == 0
     assert call("transfer", "run", *TO) == 0
     rows = json.loads(Path("run/transfer.json").read_text())
-    assert {row["features"] for row in rows if row["head"] == "adapted"} == {"adapted", "adapted from random"}
+    assert {row["features"] for row in rows if row["facts"]["head"] == "adapted"} == {"adapted", "adapted from random"}
 
 
 def test_two_learners_are_compared_as_adapted(

@@ -84,7 +84,7 @@ def test_next_is_what_works(
     assert words[:2] == ["transfer", "a run"]
     assert call(*words) == 0
     rows = json.loads((tmp_path / "a run" / "transfer.json").read_text())
-    assert {row["way"] for row in rows} == ways
+    assert {row["facts"]["way"] for row in rows} == ways
     assert {row["classes_seen"] for row in rows} == {seen}
     plain = len(words) == 2
     assert plain == (not seen)
@@ -93,7 +93,7 @@ def test_next_is_what_works(
         assert said.index("metatc2: note:") < said.index("holds the encoder")
     if plain and ways != {5}:
         assert all("3-way instead of 5-way" in row["note"] for row in rows)
-    assert {row["shot"] for row in rows} == ({1, 5} if images > 5 else {1})
+    assert {row["facts"]["shot"] for row in rows} == ({1, 5} if images > 5 else {1})
 
 
 def test_what_nothing_can_be_measured_on_is_said_before_training(
@@ -105,7 +105,7 @@ def test_what_nothing_can_be_measured_on_is_said_before_training(
     said, words = printed(capsys)
     assert "metatc2: note: npz:" in said
     assert said.index("note:") < said.index("holds the encoder")
-    assert "name data to judge it on: metatc2 transfer" in said
+    assert "name data to measure it on: metatc2 transfer" in said
     assert "next:" not in said
     assert words == []
 

@@ -16,7 +16,7 @@ from metatc2.data.listing import files_below
 from metatc2.data.sources.clips import load_clips
 from metatc2.data.sources.folder import UnreadableImages
 from metatc2.errors import InputError
-from metatc2.transfer import SeenClasses, Target, evaluate
+from metatc2.transfer import FewShot, SeenClasses, Target, evaluate
 
 CAFE = "caf\u00e9"
 
@@ -136,7 +136,7 @@ def test_names_that_are_no_text_are_measured(tmp_path: Path) -> None:
         for i in range(3):
             save(tmp_path / NO_TEXT / kind / f"{i}.png", i)
     target = Target(load(f"folder:{tmp_path / NO_TEXT}", image_size=4), "all", f"folder:{NO_TEXT}:all")
-    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], ways=(2,), shots=(1,), episodes=2, heads=("cosine",))
+    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], protocols=[FewShot(ways=(2,), shots=(1,), episodes=2)])
     assert rows[0].target == target.name
     assert SeenClasses.of(target.store, "all").same_source(target.store)
 

@@ -12,6 +12,7 @@ import pytest
 
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, merge, read_task
+from metatc2.experiment.transfer import transfer
 
 SETTINGS = {
     "data": {"image_size": 16, "split": "all"},
@@ -48,7 +49,7 @@ def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr(os, "fsync", lambda opened: None)
-        runs.transfer(runs.pretrain(configured(noise), path))
+        transfer(runs.pretrain(configured(noise), path))
     return path
 
 

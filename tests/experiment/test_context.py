@@ -20,8 +20,9 @@ from metatc2.data.pairs import MOST_PAIRS, Pairs, read_pairs
 from metatc2.errors import InputError
 from metatc2.experiment.context import ContextEncoder, adapt_to_pairs
 from metatc2.experiment.hub import from_pretrained
-from metatc2.experiment.run import load_run, transfer
+from metatc2.experiment.run import load_run
 from metatc2.experiment.trained_learner import trained_learner
+from metatc2.experiment.transfer import transfer
 from metatc2.inner import InnerLoop
 from metatc2.learners import TC2
 from metatc2.learners.self_supervised import average
@@ -29,7 +30,19 @@ from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import build_objective
 from metatc2.report.html.sections import transfer_results
 from metatc2.report.methods import read_methods
-from metatc2.transfer import Run, Target, compare, evaluate, read_results, transfer_matrices
+from metatc2.transfer import (
+    KNN,
+    FewShot,
+    FineTune,
+    Linear,
+    Retrieval,
+    RunResults,
+    Target,
+    compare,
+    evaluate,
+    read_results,
+    transfer_matrices,
+)
 
 from ..command_line import call
 
@@ -179,21 +192,21 @@ def test_features_go_through_protocols(tmp_path: Path) -> None:
         torch.arange(40) % 2,
     )
     pairs = small_pairs()
-    protocols = ("few-shot", "knn", "linear", "retrieval", "fine-tune")
+    protocols = [
+        FewShot(ways=(2,), shots=(1,), episodes=4),
+        KNN(ks=(3,)),
+        Linear(),
+        Retrieval(),
+        FineTune(steps=1, train_mode=True),
+    ]
     rows, _ = evaluate(
         {"encoder": learner().encoder, "calibrated": adapt_to_pairs(learner(weights="sample"), pairs)},
         [Target(store, "all", "toy")],
         protocols=protocols,
-        ways=(2,),
-        shots=(1,),
-        episodes=4,
-        ks=(3,),
-        fine_tune_steps=1,
-        fine_tune_in_train_mode=True,
         contexts={"calibrated": pairs},
         cache=tmp_path,
     )
-    assert {row.protocol for row in rows if row.features == "calibrated"} == set(protocols)
+    assert {row.protocol for row in rows if row.features == "calibrated"} == {protocol.name for protocol in protocols}
     assert {row.context_sha256 for row in rows if row.features == "calibrated"} == {pairs.sha256}
     assert {(row.context, row.context_pairs) for row in rows if row.features != "calibrated"} == {("", 0)}
 
@@ -300,7 +313,9 @@ def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path
                 call("transfer", str(path), "--context", str(context), *TO, "--out", str(tmp_path / f"of {path.name}"))
                 == 0
             )
-        results.append(Run(str(path), path.name, 0, *read_results(tmp_path / f"of {path.name}" / "transfer.json")))
+        results.append(
+            RunResults(str(path), path.name, 0, *read_results(tmp_path / f"of {path.name}" / "transfer.json"))
+        )
     (difference,) = compare(results[:1], results[1:], features="calibrated")
     assert difference.context.startswith(f"5 pairs of {other}, ")
     sheets = transfer_matrices(results, features="calibrated")
@@ -309,7 +324,9 @@ def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path
     assert [len(sources) for sources in own] == [1, 2]
     assert all("raw pixels" in sheet.sources for sheet in sheets)
 
-    only = [Run(r.label, r.method, r.seed, [row for row in r.rows if row.context != str(other)]) for r in results[:1]]
+    only = [
+        RunResults(r.label, r.method, r.seed, [row for row in r.rows if row.context != str(other)]) for r in results[:1]
+    ]
     with pytest.raises(InputError, match=r"share no result .* and the same --context$"):
         compare(only, results[1:], features="calibrated")
 

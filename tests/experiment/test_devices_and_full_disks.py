@@ -21,6 +21,7 @@ from metatc2.experiment.config import read_task
 from metatc2.experiment.diagnose import run as diagnose
 from metatc2.experiment.hub import save_pretrained
 from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.transfer import transfer
 from metatc2.io.files import fill_folder, read_file, write_atomically, write_folder_atomically, writing
 from metatc2.io.folder_lock import FolderLock
 from metatc2.io.reading import read_json
@@ -84,9 +85,9 @@ def test_every_reader_of_a_named_file_refuses_a_pipe(tmp_path: Path) -> None:
         ("calibrator.safetensors", (runs.load_run,)),
         (
             "transfer.json",
-            (lambda p: runs.transfer(runs.load_run(p)), lambda p: write_report([p], p.parent / "a.html")),
+            (lambda p: transfer(runs.load_run(p)), lambda p: write_report([p], p.parent / "a.html")),
         ),
-        ("transfer.safetensors", (lambda p: runs.transfer(runs.load_run(p)),)),
+        ("transfer.safetensors", (lambda p: transfer(runs.load_run(p)),)),
         ("metrics.jsonl", (lambda p: runs.resume(p, steps=4), lambda p: write_report([p], p.parent / "a.html"))),
         ("diagnose.json", (lambda p: write_report([p], p.parent / "a.html"),)),
         (".lock", (lambda p: runs.resume(p, steps=4), runs.load_run)),
@@ -95,7 +96,7 @@ def test_every_reader_of_a_named_file_refuses_a_pipe(tmp_path: Path) -> None:
     ],
 )
 def test_a_pipe_in_a_run_folder(name: str, acts: tuple[Any, ...], run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metatc2.experiment.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
+    monkeypatch.setattr("metatc2.experiment.transfer.evaluate", lambda *words, **options: pytest.fail("measured"))
     monkeypatch.setattr("metatc2.report.html.report.render", lambda *words, **options: pytest.fail("made a page"))
     pipe(run / name)
     for act in acts:

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
-from metatc2.experiment.measure import read_identity
+from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.weights_header import Header, encode_module
 from metatc2.report.conflict_file import read_conflict
 from metatc2.training import Trainer, TrainerOptions

@@ -68,7 +68,7 @@ def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "place", "sentence"),
     [
-        (("transfer", "run"), "metatc2.experiment.transfer.run", "no row was written"),
+        (("transfer", "run"), "metatc2.experiment.transfer.transfer", "no row was written"),
         (("report", "run"), "metatc2.report.html.report.write_report", "nothing was written; call it again"),
         (("demo",), "metatc2.cli.demo.run_demo", "metatc2 demo makes its runs anew"),
         (("pretrain", "--resume", "run"), "metatc2.experiment.run.resume", "metatc2 pretrain --resume DIR goes on"),

@@ -15,11 +15,10 @@ from torch import nn
 
 from metatc2.data import load
 from metatc2.errors import InputError
-from metatc2.experiment.config import TransferConfig
 from metatc2.experiment.hub import from_pretrained, save_pretrained
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.measure import measure
 from metatc2.experiment.run import load_run
+from metatc2.experiment.transfer import transfer
 from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.models.registry import build_encoder
 from metatc2.transfer import expand_targets
@@ -214,7 +213,7 @@ def test_images_of_another_size_are_refused(run: Path, tmp_path: Path) -> None:
     encoder = load_pretrained(str(run))
     targets = expand_targets(load("digits", image_size=32, channels=1), "meta-test", seen=encoder.seen)
     with pytest.raises(InputError, match=r"images are 1 × 32 × 32 and .* takes 1 × 28 × 28; load the target with"):
-        measure(encoder, targets, tmp_path / "out", TransferConfig())
+        transfer(encoder, targets=targets, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -238,10 +237,10 @@ def test_layers_have_features_and_rows_of_their_own(run: Path, tmp_path: Path) -
     ]
     for layer in ("output", "blocks.0", "blocks.1"):
         assert call(*words, "--layer", layer) == 0
-    own = [row for row in rows_of(tmp_path / "o") if row["features"] == "encoder" and row["head"] == "cosine"]
+    own = [row for row in rows_of(tmp_path / "o") if row["features"] == "encoder" and row["facts"]["head"] == "cosine"]
     assert sorted({row["layer"] for row in own}) == ["blocks.0", "blocks.1", "output"]
     assert len({row["encoder_sha256"] for row in own}) == 1
-    means = {row["layer"]: row["mean"] for row in own if row["shot"] == 5}
+    means = {row["layer"]: row["mean"] for row in own if row["facts"]["shot"] == 5}
     assert means["blocks.0"] != means["blocks.1"]
 
 

@@ -54,7 +54,7 @@ def commands(run: Path) -> dict[str, tuple[str, ...]]:
 def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (
         "metatc2.report.html.report.read_methods",
-        "metatc2.experiment.transfer.run",
+        "metatc2.experiment.transfer.transfer",
         "metatc2.experiment.estimate.run",
         "metatc2.experiment.compare.compare",
         "metatc2.experiment.diagnose.run",

@@ -23,6 +23,7 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.compare import compare
 from metatc2.experiment.config import Config, override, read_config, write_config
 from metatc2.experiment.diagnose import run as diagnose
+from metatc2.experiment.transfer import transfer
 from metatc2.io.files import check_writable, remove_leftovers, write_atomically
 from metatc2.io.folder_lock import FolderLock, Unlocked
 from metatc2.training import Trainer, TrainerOptions
@@ -221,8 +222,8 @@ def test_what_cannot_be_written_is_known_before_the_work(run: Path, monkeypatch:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
-    monkeypatch.setattr("metatc2.experiment.measure.evaluate", lambda *words, **options: pytest.fail("measured"))
-    assert "another folder with --out DIR" in refused(runs.transfer, loaded)
+    monkeypatch.setattr("metatc2.experiment.transfer.evaluate", lambda *words, **options: pytest.fail("measured"))
+    assert "another folder with --out DIR" in refused(transfer, loaded)
     monkeypatch.setattr("metatc2.experiment.diagnose.diagnose", lambda *words, **options: pytest.fail("measured"))
     assert "cannot be written" in refused(diagnose, run)
     assert "cannot be written" in refused(check_writable, run)
@@ -233,18 +234,18 @@ def test_features_that_cannot_be_kept_are_a_warning(run: Path, finished: Path, m
     (run / "features").write_text("in the way")
     rows = (finished / "transfer.json").read_bytes()
     with pytest.warns(FeaturesNotKept, match="computed and not kept"):
-        runs.transfer(runs.load_run(run))
+        transfer(runs.load_run(run))
     assert (run / "transfer.json").read_bytes() == rows
     (run / "features").unlink()
     monkeypatch.setattr("metatc2.transfer.feature_table.write_atomically", full)
     with pytest.warns(FeaturesNotKept, match="No space left"):
-        runs.transfer(runs.load_run(run))
+        transfer(runs.load_run(run))
     assert (run / "transfer.json").read_bytes() == rows
 
 
 def test_rows_of_two_processes_are_both_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one writes while this one measures."""
-    from metatc2.experiment import measure
+    from metatc2.experiment import transfer as module
     from metatc2.transfer import evaluate
 
     loaded, met = runs.load_run(run), []
@@ -253,12 +254,12 @@ def test_rows_of_two_processes_are_both_kept(run: Path, monkeypatch: pytest.Monk
         found = evaluate(*words, **options)
         if not met:
             met.append(1)
-            runs.transfer(loaded, way=(3,))
+            transfer(loaded, way=(3,))
         return found
 
-    monkeypatch.setattr(measure, "evaluate", slow)
-    runs.transfer(loaded, way=(4,))
-    assert {row["way"] for row in json.loads((run / "transfer.json").read_text())} == {2, 3, 4}
+    monkeypatch.setattr(module, "evaluate", slow)
+    transfer(loaded, way=(4,))
+    assert {row["facts"]["way"] for row in json.loads((run / "transfer.json").read_text())} == {2, 3, 4}
 
 
 def test_changed_data_are_called_changed_data(run: Path, noise: Path, tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_a_relative_source_says_where_it_is_looked_for(
     runs.pretrain(relative, Path("run"))
     monkeypatch.chdir(tmp_path)
     loaded = runs.load_run(Path("there/run"))
-    for act in (lambda: runs.transfer(loaded), lambda: diagnose(Path("there/run"))):
+    for act in (lambda: transfer(loaded), lambda: diagnose(Path("there/run"))):
         assert f"relative to the folder where the run was started, and this command runs in {tmp_path}" in refused(act)
     assert call("transfer", "there/run") == 2
     Path("there/run/encoder.safetensors").unlink()
@@ -355,5 +356,5 @@ def test_names_that_are_no_text_are_saved_and_read(config: Config, noise: Path, 
     done = runs.pretrain(config, path, store=odd)
     assert done.pretrained.seen is not None
     assert done.pretrained.seen.names == {"\udcff", "é", "c", "d"}
-    runs.transfer(done)
+    transfer(done)
     assert runs.resume(path).encoder_sha256 == done.encoder_sha256

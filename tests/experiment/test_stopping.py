@@ -16,6 +16,7 @@ from metatc2.cli._stop_on_signal import StopOnSignal
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, fingerprint, method_key, override, write_config
+from metatc2.experiment.transfer import transfer
 from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.run_folder import RunFolder, State
 
@@ -121,7 +122,7 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
     """Against a loop that is told the learning rate of every step."""
     path = tmp_path / "run"
     short = runs.pretrain(config, path)
-    rows = runs.transfer(short)
+    rows = transfer(short)
     longer = runs.resume(path, steps=6)
     oracle, _ = runs._trainer(config, RunFolder(tmp_path / "oracle"), None, False)
     three = [oracle.learning_rate(step) for step in range(3)]

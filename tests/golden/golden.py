@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from metatc2.experiment.config import Config, override, read_task
-from metatc2.experiment.run import Run, TrainingStopped, pretrain, resume, transfer
+from metatc2.experiment.run import Run, TrainingStopped, pretrain, resume
+from metatc2.experiment.transfer import transfer
 
 COMMON = (
     "encoder.width=8",

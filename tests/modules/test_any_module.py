@@ -23,8 +23,8 @@ from metatc2.learners.meta_learner import LabelledLearner
 from metatc2.models.encoding import feature_dim
 from metatc2.objectives import BYOL, SimCLR
 from metatc2.ops.functional import Functional, call
-from metatc2.transfer import Target, evaluate, extract
-from metatc2.transfer.fine_tune import fine_tune
+from metatc2.transfer import FewShot, Target, evaluate, extract
+from metatc2.transfer.protocols.fine_tune import fine_tune
 from tests.learners.episodes import images
 from tests.modules.zoo import MODULES, AuxiliaryLoss, build, mlp, shared_memory, snapshot
 
@@ -85,7 +85,7 @@ def is_fine_tuned(net: nn.Module) -> None:
 
 def is_evaluated(net: nn.Module) -> None:
     target = Target(toy(), "all", "toy")
-    evaluate({"encoder": net}, [target], protocols=("few-shot",), ways=(3,), shots=(1,), episodes=2)
+    evaluate({"encoder": net}, [target], protocols=[FewShot(ways=(3,), shots=(1,), episodes=2)])
 
 
 CALLS: dict[str, Callable[[nn.Module], Any]] = {

@@ -15,9 +15,9 @@ from metatc2.diagnostics import diagnose
 from metatc2.errors import InputError
 from metatc2.models.registry import build_encoder
 from metatc2.ops.module_state import evaluation_mode, unchanged
-from metatc2.transfer import Target, evaluate, extract
-from metatc2.transfer.fine_tune import fine_tune
-from metatc2.transfer.semi_supervised import semi_supervised_fine_tune
+from metatc2.transfer import KNN, FewShot, FineTune, Target, evaluate, extract
+from metatc2.transfer.protocols.fine_tune import fine_tune
+from metatc2.transfer.protocols.semi_supervised_fine_tune import semi_supervised_fine_tune
 
 LABELS = torch.arange(60) % 3
 
@@ -104,11 +104,7 @@ def by_evaluate(net: nn.Module) -> None:
     evaluate(
         {"encoder": net},
         [Target(store, "all", "toy")],
-        protocols=("few-shot", "knn", "fine-tune"),
-        ways=(3,),
-        shots=(1,),
-        episodes=2,
-        fine_tune_steps=1,
+        protocols=[FewShot(ways=(3,), shots=(1,), episodes=2), KNN(), FineTune(steps=1)],
     )
 
 

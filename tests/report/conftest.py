@@ -37,7 +37,7 @@ def pretrain(path: Path, calibration: str, seed: int, *, transfer: bool = True) 
         warnings.simplefilter("ignore")  # four steps are no training, and the trainer says so
         run = runs.pretrain(config, path)
     if transfer:
-        runs.transfer(run)
+        transfer(run)
     return path
 
 

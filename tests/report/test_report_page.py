@@ -170,7 +170,9 @@ def test_every_row_of_the_files_stands_in_the_page_and_in_the_csv(tree: Node, pa
     expected = []
     for folder in folders:
         for row in json.loads((folder / "transfer.json").read_text()):
-            expected.append((str(folder), row["target"], row["features"], row["head"], row["mean"], row["ci95"]))
+            expected.append(
+                (str(folder), row["target"], row["features"], row["facts"]["head"], row["mean"], row["ci95"])
+            )
     headings, shown = tables(by_id(tree, "transfer"))["Every row that was measured"]
     with (page.parent / "report_assets" / "transfer.csv").open(newline="") as file:
         kept = list(csv.DictReader(file))

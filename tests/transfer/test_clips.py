@@ -14,8 +14,10 @@ from torch import Tensor
 
 from metatc2.data.sources.clips import Clips, load_clips, sample_uniformly
 from metatc2.data.sources.folder import UnreadableImages
+from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.transfer.clips import clip_features, nearest_clip
+from metatc2.transfer import NearestClip, Target, evaluate
+from metatc2.transfer.protocols.clips import clip_features, nearest_clip
 
 
 def write(folder: Path, values: list[int], *, size: tuple[int, int] = (10, 8)) -> None:
@@ -122,7 +124,7 @@ def test_leave_one_out_equals_scikit_learn() -> None:
     clips, features = toy()
     oracle = KNeighborsClassifier(n_neighbors=1, metric="cosine", algorithm="brute")
     expected = cross_val_predict(oracle, means(clips, features).numpy(), clips.labels.numpy(), cv=LeaveOneOut())
-    found = nearest_clip(lambda images: features, clips)
+    found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
     assert torch.equal(clips.labels[found.nearest], torch.from_numpy(expected))
     assert torch.equal(found.correct, torch.from_numpy(expected == clips.labels.numpy()).double())
     assert (found.how, found.excluded, found.asked.tolist()) == ("leave one clip out", 0, list(range(24)))
@@ -135,7 +137,7 @@ def test_train_answers_test() -> None:
     clips, features = toy(splits)
     x, y = means(clips, features).numpy(), clips.labels.numpy()
     oracle = KNeighborsClassifier(n_neighbors=1, metric="cosine", algorithm="brute").fit(x[::2], y[::2])
-    found = nearest_clip(lambda images: features, clips)
+    found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
     assert torch.equal(clips.labels[found.nearest], torch.from_numpy(oracle.predict(x[1:12:2])))
     assert (found.how, found.asked.tolist()) == ("train", list(range(1, 12, 2)))
 
@@ -144,7 +146,7 @@ def test_a_clip_that_is_alone_in_its_class_is_not_asked_but_answers() -> None:
     frames = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     clips = Clips("toy", frames, torch.arange(3), torch.tensor([0, 0, 1]), ("a", "b"), ("x", "y", "z"))
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
-    found = nearest_clip(lambda images: features, clips)
+    found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
     assert (found.asked.tolist(), found.excluded) == ([0, 1], 1)
     assert found.nearest.tolist() == [2, 2]
     assert found.accuracy == 0
@@ -154,15 +156,31 @@ def test_a_clip_does_not_answer_itself_even_where_all_others_point_away() -> Non
     frames = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
     clips = Clips("toy", frames, torch.arange(3), torch.tensor([0, 0, 0]), ("a", "b"), ("x", "y", "z"))
     angle = torch.tensor([0.0, 2.0, 4.1])
-    found = nearest_clip(lambda images: torch.stack([angle.cos(), angle.sin()], 1), clips)
+    found = nearest_clip(torch.stack([angle.cos(), angle.sin()], 1), clips.clip, clips.labels)
     assert found.nearest.tolist() == [1, 0, 1]
 
 
 def test_frames_reach_the_encoder_as_they_are() -> None:
     clips, features = toy()
+    frames = torch.randint(0, 256, clips.frames.shape, generator=torch.Generator().manual_seed(2)).byte()
+    store = ImageStore(
+        "clips:toy",
+        frames,
+        clips.labels[clips.clip],
+        domains=clips.clip,
+        class_names=clips.class_names,
+        domain_names=clips.clip_names,
+    )
     seen = []
-    nearest_clip(lambda images: seen.append(images) or features, clips)  # type: ignore[func-returns-value]
-    assert torch.equal(seen[0], clips.frames)
+
+    def encoder(images: Tensor) -> Tensor:
+        seen.append(images)
+        return features
+
+    rows, values = evaluate({"encoder": encoder}, [Target(store, "all", "clips:toy:all")], protocols=[NearestClip()])
+    assert torch.equal(seen[0], frames)
+    expected = nearest_clip(features, clips.clip, clips.labels).correct
+    assert torch.equal(values[rows[0].key], expected)
 
 
 def test_bad_input(tmp_path: Path) -> None:
@@ -178,14 +196,15 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="frames must be at least 1"):
         load_clips(tmp_path, frames=0)
     clips, features = toy()
-    with pytest.raises(InputError, match=r"to \(70, D\), got \(69, 6\)"):
-        nearest_clip(lambda images: features[1:], clips)
+    with pytest.raises(InputError, match=r"\(F,\) of frames \(F, D\)"):
+        nearest_clip(features[1:], clips.clip, clips.labels)
+    with pytest.raises(InputError, match="labels"):
+        nearest_clip(features, clips.clip, clips.labels[1:])
     with pytest.raises(InputError, match="NaN"):
-        nearest_clip(lambda images: features * torch.nan, clips)
+        nearest_clip(features * torch.nan, clips.clip, clips.labels)
     with pytest.raises(InputError, match="clip 1 has no frame"):
         clip_features(torch.ones(2, 3), torch.tensor([0, 2]))
     with pytest.raises(InputError, match=r"\(F, D\)"):
         clip_features(torch.ones(2, 3), torch.tensor([0]))
-    alone = Clips("alone", clips.frames[:2], torch.arange(2), torch.arange(2), ("a", "b"), ("x", "y"))
     with pytest.raises(InputError, match="alone: no class has two clips"):
-        nearest_clip(lambda images: images.flatten(1).float() + 1, alone)
+        nearest_clip(torch.ones(2, 3), torch.arange(2), torch.arange(2), source="alone")

@@ -11,10 +11,12 @@ import torch
 from scipy import stats
 
 from metatc2.errors import InputError
-from metatc2.transfer import MEAN_TARGET, Difference, Row, Run, by_method, compare, holm
+from metatc2.transfer import MEAN_TARGET, Difference, RunResults, by_method, compare, holm
+
+from ..result_rows import row_of
 
 
-def run(method: str, seed: int, means: dict[str, float], **changes: Any) -> Run:
+def run(method: str, seed: int, means: dict[str, float], **changes: Any) -> RunResults:
     """A run with a target for each mean, and noise that all runs share: hard and easy episodes."""
     rows, accuracies = [], {}
     for target, mean in means.items():
@@ -22,22 +24,23 @@ def run(method: str, seed: int, means: dict[str, float], **changes: Any) -> Run:
         own = torch.rand(50, generator=torch.Generator().manual_seed(seed + len(method)), dtype=torch.float64) - 0.5
         values = 0.3 * shared + 0.02 * own
         values = values - values.mean() + mean
-        row = Row(
-            **{"protocol": "few-shot", "source": "glyphs", "target": target, "split": target, "way": 5, "shot": 1}
-            | {"query": 15, "episodes": 50, "head": "cosine", "mean": mean, "ci95": 0.1, "seed": seed}
-            | {"encoder_sha256": f"{method}{seed}", "target_sha256": target, "episodes_seed": 1}
+        row = row_of(
+            **{"protocol": "few-shot", "source": "glyphs", "target": target, "split": target, "mean": mean}
+            | ({} if changes.get("protocol") == "knn" else {"way": 5, "shot": 1, "episodes": 50, "episodes_seed": 1})
+            | {"query": 15, "head": "cosine", "ci95": 0.1, "seed": seed}
+            | {"encoder_sha256": f"{method}{seed}", "target_sha256": target}
             | changes
         )
         rows.append(row)
         accuracies[row.key] = values
-    return Run(f"{method}-{seed}", method, seed, rows, accuracies)
+    return RunResults(f"{method}-{seed}", method, seed, rows, accuracies)
 
 
-def runs(method: str, table: dict[int, dict[str, float]], **changes: Any) -> list[Run]:
+def runs(method: str, table: dict[int, dict[str, float]], **changes: Any) -> list[RunResults]:
     return [run(method, seed, means, **changes) for seed, means in table.items()]
 
 
-def both(*parts: Run) -> Run:
+def both(*parts: RunResults) -> RunResults:
     """One run that has the rows of several."""
     rows = [row for part in parts for row in part.rows]
     return dataclasses.replace(parts[0], rows=rows, accuracies={k: v for p in parts for k, v in p.accuracies.items()})
@@ -123,15 +126,15 @@ def test_mean_over_targets_uses_seeds_that_all_targets_have() -> None:
 
 
 def test_knn_targets_with_different_numbers_of_classes_share_a_mean() -> None:
-    def measured(method: str, mean: float) -> Run:
-        knn = {"protocol": "knn", "head": "knn", "shot": 0, "episodes": 0, "k": 20, "k_asked": 200}
+    def measured(method: str, mean: float) -> RunResults:
+        knn = {"protocol": "knn", "head": "knn", "k": 20, "k_asked": 200}
         return both(run(method, 0, {"greek": mean}, way=24, **knn), run(method, 0, {"thai": mean}, way=44, **knn))
 
     found = compare([measured("tc2", 0.6)], [measured("plain", 0.5)])
     assert [(d.target, d.way, d.k, d.interval) for d in found] == [
         ("greek", 24, 200, "images"),
         ("thai", 44, 200, "images"),
-        (MEAN_TARGET, 0, 200, "images"),
+        (MEAN_TARGET, None, 200, "images"),
     ]
 
 
@@ -162,6 +165,14 @@ def test_other_images_or_episodes_are_not_compared(change: dict[str, Any]) -> No
             compare(*((odd, b) if side is a else (a, odd)))
 
 
+def test_rows_of_other_options_of_an_unknown_protocol_are_not_compared() -> None:
+    a, b = ([run(m, s, {"greek": x}, radius=3) for s in (0, 1)] for m, x in (("tc2", 0.6), ("plain", 0.5)))
+    assert only(compare(a, b), "greek").difference == pytest.approx(0.1)
+    other = [run("plain", s, {"greek": 0.5}, radius=4) for s in (0, 1)]
+    with pytest.raises(InputError, match=r"differ on greek in radius \(3 and 4\)"):
+        compare(a, other)
+
+
 def test_bad_input() -> None:
     a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"greek": 0.5})
     with pytest.raises(InputError, match=r"seeds \[0\].*seeds \[1\].* share no seed"):
@@ -176,7 +187,7 @@ def test_bad_input() -> None:
         compare([a, b], [b])
     with pytest.raises(InputError, match="one method"):
         compare([], [b])
-    twice = Run("x", "tc2", 0, [*a.rows, dataclasses.replace(a.rows[0], query=3)])
+    twice = RunResults("x", "tc2", 0, [*a.rows, dataclasses.replace(a.rows[0], facts={**a.rows[0].facts, "query": 3})])
     with pytest.raises(InputError, match="twice"):
         compare([twice], [b])
 

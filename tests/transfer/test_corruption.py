@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metatc2.augment.corruptions import CORRUPTIONS, corrupt
 from metatc2.errors import InputError
-from metatc2.transfer.corruption import (
+from metatc2.transfer.protocols.corruption import (
     CorruptionRobustness,
     corruption_robustness,
     mean_corruption_error,

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.transfer import few_shot, knn
-from metatc2.transfer.domains import (
-    domain_episodes,
-    leave_one_domain_out,
-    leave_one_domain_out_few_shot,
-    nearest_prototype,
-)
+from metatc2.transfer.domain_episodes import domain_episodes, leave_one_domain_out_few_shot
+from metatc2.transfer.heads.nearest_prototype import nearest_prototype
+from metatc2.transfer.protocols.leave_one_domain_out import leave_one_domain_out
 
 
 def data() -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +30,7 @@ def test_nearest_neighbour_equals_scikit_learn() -> None:
     oracle = KNeighborsClassifier(n_neighbors=1, metric="cosine", algorithm="brute")
     guess = cross_val_predict(oracle, features.numpy(), labels.numpy(), groups=domains.numpy(), cv=LeaveOneGroupOut())
     expected = (torch.from_numpy(guess) == labels).double()
-    found = leave_one_domain_out(features, labels, domains, judge=partial(knn, k=1))
+    found = leave_one_domain_out(features, labels, domains, classify=partial(knn, k=1))
     assert found.domains == (0, 2, 5)
     for domain, correct, rows in zip(found.domains, found.correct, found.rows, strict=True):
         assert torch.equal(rows, (domains == domain).nonzero().flatten())
@@ -75,7 +72,7 @@ def test_judge_sees_the_right_sides() -> None:
         seen.append(sides)
         return nearest_prototype(*sides)
 
-    leave_one_domain_out(features, labels, domains, judge=judge, held_out=[2])
+    leave_one_domain_out(features, labels, domains, classify=judge, held_out=[2])
     expected = (features[domains != 2], labels[domains != 2], features[domains == 2], labels[domains == 2])
     assert all(torch.equal(a, b) for a, b in zip(seen[0], expected, strict=True))
 
@@ -146,7 +143,7 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="of the 4 classes of domain 2 the other domains have 1,"):
         leave_one_domain_out(features, torch.where(domains == 2, labels, 0), domains, held_out=[2])
     with pytest.raises(InputError, match="one value a query"):
-        leave_one_domain_out(features, labels, domains, judge=lambda *sides: sides[0])
+        leave_one_domain_out(features, labels, domains, classify=lambda *sides: sides[0])
     with pytest.raises(InputError, match="have 4 at least 5 times, and 5 are needed"):
         leave_one_domain_out_few_shot(features, labels, domains, way=5, shot=5, seed=0)
     with pytest.raises(InputError, match="way must be at least 2"):

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.learners.sides import check_support
-from metatc2.transfer import Target, evaluate, extract, knn, raw_pixels
-from metatc2.transfer.fine_tune import fine_tune
-from metatc2.transfer.linear import linear
-from metatc2.transfer.linear_sgd import linear_sgd
+from metatc2.transfer import FewShot, Target, evaluate, extract, knn, raw_pixels
+from metatc2.transfer.protocols.fine_tune import fine_tune
+from metatc2.transfer.protocols.linear import linear
+from metatc2.transfer.protocols.linear_sgd import linear_sgd
 
 LABELS = torch.arange(60) % 3
 
@@ -43,10 +43,7 @@ def measured(net: Any) -> list[float]:
     rows, _ = evaluate(
         {"encoder": net},
         [Target(store, "all", "toy")],
-        protocols=("few-shot", "knn"),
-        ways=(3,),
-        shots=(1,),
-        episodes=5,
+        protocols=[FewShot(ways=(3,), shots=(1,), episodes=5), "knn"],
     )
     return [row.mean for row in rows if row.features == "encoder"]
 

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.transfer import (
+    KNN,
+    FewShot,
+    Protocol,
     Row,
     Target,
     episodes_seed,
@@ -48,14 +51,25 @@ def store(per_class: int = 12, classes: int = 8, **splits: Tensor) -> ImageStore
 
 
 def run(encoders: dict[str, Any], target: Target, **options: Any) -> tuple[list[Row], dict[str, Tensor]]:
-    facts: dict[str, Any] = {"seed": 3, "source": "glyphs", "encoder_sha256": "cafe", "episodes": 30}
+    facts: dict[str, Any] = {
+        "seed": 3,
+        "source": "glyphs",
+        "encoder_sha256": "cafe",
+        "protocols": [FewShot(episodes=30)],
+    }
     return evaluate(encoders, [target], **(facts | options))
+
+
+def few(**options: Any) -> list[Protocol | str]:
+    return [FewShot(**{"episodes": 30, **options})]
 
 
 def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
     s = store(odd=torch.arange(1, 96, 2).flip(0))
     target = Target(s, "odd", "toy:odd", classes_seen=True)
-    rows, accuracies = run({"encoder": Counting()}, target, shots=(1, 2), query=15, compute={"steps": 9.0})
+    rows, accuracies = run(
+        {"encoder": Counting()}, target, protocols=few(shots=(1, 2), query=15), compute={"steps": 9.0}
+    )
     assert [(r.shot, r.features, r.head) for r in rows] == [
         (shot, features, head)
         for shot in (1, 2)
@@ -69,7 +83,7 @@ def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
         expected = few_shot(raw_pixels(s.images[own]), drawn, r.head)
         assert torch.equal(accuracies[r.key], expected)
         assert r.mean == pytest.approx(float(expected.mean()))
-        assert (r.query, r.query_asked) == (6 - r.shot, 15)
+        assert (r.query, r.value("query_asked")) == (6 - r.shot, 15)
         assert f"{6 - r.shot} queries a class instead of 15" in r.note
         assert (r.target, r.split, r.source, r.seed, r.way, r.episodes) == ("toy:odd", "odd", "glyphs", 3, 5, 30)
         assert r.target_sha256 == fingerprint(s, own)
@@ -85,7 +99,7 @@ def test_few_shot_rows_restate_the_protocol(tmp_path: Path) -> None:
 
 def test_every_encoder_meets_the_same_episodes_and_each_image_once() -> None:
     encoders = {"encoder": Counting(), "random encoder": Counting()}
-    rows, accuracies = run(encoders, Target(store(), "all", "toy:all"), protocols=("few-shot", "knn"), shots=(1, 3))
+    rows, accuracies = run(encoders, Target(store(), "all", "toy:all"), protocols=[*few(shots=(1, 3)), "knn"])
     assert [e.images for e in encoders.values()] == [96, 96]
     found = {name: [accuracies[r.key] for r in rows if r.features == name] for name in (*encoders, "raw pixels")}
     for name in ("random encoder", "raw pixels"):
@@ -99,7 +113,9 @@ def test_functions_are_encoders_and_get_bytes() -> None:
         assert len(images) <= 10
         return 255.0 - images.flatten(1)
 
-    rows, accuracies = run({"calibrated": inverted}, Target(store(), "all", "t"), heads=("euclidean",), batch=10)
+    rows, accuracies = run(
+        {"calibrated": inverted}, Target(store(), "all", "t"), protocols=few(heads=("euclidean",)), batch=10
+    )
     by_features = {r.features: accuracies[r.key] for r in rows if r.shot == 1}
     assert torch.equal(by_features["calibrated"], by_features["raw pixels"])
     assert {r.encoder_sha256 for r in rows if r.features == "calibrated"} == {"cafe"}
@@ -108,44 +124,45 @@ def test_functions_are_encoders_and_get_bytes() -> None:
 def test_random_labels_are_chance() -> None:
     s = store(per_class=40)
     mixed = ImageStore("mixed", s.images, s.labels[torch.randperm(320, generator=torch.Generator().manual_seed(0))])
-    rows, _ = run({}, Target(mixed, "all", "mixed"), episodes=400)
+    rows, _ = run({}, Target(mixed, "all", "mixed"), protocols=few(episodes=400))
     assert all(abs(r.mean - 0.2) < 0.02 for r in rows)
 
 
 def test_small_classes_are_told() -> None:
     s = store()
-    rows, _ = run({}, Target(ImageStore("cut", s.images[5:], s.labels[5:]), "all", "cut"), shots=(8,))
-    assert {r.classes_excluded for r in rows} == {1}
+    rows, _ = run({}, Target(ImageStore("cut", s.images[5:], s.labels[5:]), "all", "cut"), protocols=few(shots=(8,)))
+    assert {r.value("classes_excluded") for r in rows} == {1}
     assert "classes with fewer than 9 images left out: 1" in rows[0].note
 
 
 def test_knn_rows() -> None:
     s = store(train=torch.arange(0, 96, 2), test=torch.arange(1, 96, 2), rest=torch.arange(30))
-    rows, accuracies = run({}, Target(s, "test", "toy:test"), protocols=("knn",), ks=(200, 48, 20))
-    assert [(r.k, r.k_asked, r.bank, r.query, r.episodes, r.way) for r in rows] == [
-        (48, 200, "train", 48, 0, 8),
-        (20, 20, "train", 48, 0, 8),
+    rows, accuracies = run({}, Target(s, "test", "toy:test"), protocols=[KNN(ks=(200, 48, 20))])
+    assert [(r.k, r.value("k_asked"), r.value("bank"), r.query, r.episodes, r.way) for r in rows] == [
+        (48, 200, "train", 48, None, 8),
+        (20, 20, "train", 48, None, 8),
     ]
     assert "k = 48 instead of 200" in rows[0].note
     pixels = raw_pixels(s.images)
     expected = knn(pixels[0::2], s.labels[0::2], pixels[1::2], s.labels[1::2], k=20)
     assert torch.equal(accuracies[rows[1].key], expected)
 
-    rest, found = run({}, Target(s, "rest", "toy:rest"), protocols=("knn",), ks=(5,), temperature=0.5)
+    rest, found = run({}, Target(s, "rest", "toy:rest"), protocols=[KNN(ks=(5,), temperature=0.5)])
     bank, asked, _ = knn_split(s, "rest")
     expected = knn(pixels[bank], s.labels[bank], pixels[asked], s.labels[asked], k=5, temperature=0.5)
     assert torch.equal(found[rest[0].key], expected)
-    assert rest[0].temperature == 0.5
+    assert rest[0].value("temperature") == 0.5
 
 
 def test_protocols_do_not_disturb_each_other() -> None:
     """k-NN needs more rows than the split (its bank), in another order than the split has them."""
     s = store(train=torch.arange(0, 96, 2), test=torch.arange(1, 96, 2).flip(0))
     target = Target(s, "test", "toy:test")
-    together, all_accuracies = run({}, target, protocols=("few-shot", "knn"), ks=(5,))
-    for protocol in ("few-shot", "knn"):
-        rows, accuracies = run({}, target, protocols=(protocol,), ks=(5,))
-        assert [r for r in together if r.protocol == protocol] == rows
+    both: list[Protocol] = [FewShot(episodes=30), KNN(ks=(5,))]
+    together, all_accuracies = run({}, target, protocols=both)
+    for protocol in both:
+        rows, accuracies = run({}, target, protocols=[protocol])
+        assert [r for r in together if r.protocol == protocol.name] == rows
         assert all(torch.equal(all_accuracies[key], value) for key, value in accuracies.items())
 
 
@@ -153,19 +170,22 @@ def test_episode_seed_depends_on_what_is_drawn_only() -> None:
     seeds = {episodes_seed(name, way, shot) for name in ("a", "b") for way in (5, 20) for shot in (1, 5)}
     assert len(seeds) == 8
     _, first = run({}, Target(store(), "all", "toy"), seed=0)
-    _, second = run({"encoder": Counting()}, Target(store(), "all", "toy"), seed=1, ways=(2, 5))
+    _, second = run({"encoder": Counting()}, Target(store(), "all", "toy"), seed=1, protocols=few(ways=(2, 5)))
     assert all(torch.equal(second[key], value) for key, value in first.items())
 
 
 def test_bad_input() -> None:
     target = Target(store(), "all", "toy")
     for options, match in (
-        ({"protocols": ("fewshot",)}, "did you mean 'few-shot'"),
         ({"heads": ("euclid",)}, "did you mean 'euclidean'"),
         ({"episodes": 1}, "at least 2"),
         ({"ways": (20,)}, "toy: 20-way 1-shot needs 20 classes"),
     ):
         with pytest.raises(InputError, match=match):
-            run({}, target, **options)
+            run({}, target, protocols=few(**options))
+    with pytest.raises(InputError, match="did you mean 'few-shot'"):
+        run({}, target, protocols=("fewshot",))
+    with pytest.raises(InputError, match=r"a name or an object of a Protocol class.* got 5"):
+        run({}, target, protocols=(5,))
     with pytest.raises(InputError, match="my encoder: 96 of 96"):
         run({"my encoder": lambda images: images.flatten(1) * torch.nan}, target, batch=96)

@@ -97,8 +97,8 @@ def test_properties() -> None:
 def test_centre_is_subtracted() -> None:
     features, episodes = data()
     centre = torch.full((16,), 0.7)
-    assert torch.equal(few_shot(features, episodes, centre=centre), few_shot(features - centre, episodes))
-    assert not torch.equal(few_shot(features, episodes, centre=centre), few_shot(features, episodes))
+    assert torch.equal(few_shot(features, episodes, center=centre), few_shot(features - centre, episodes))
+    assert not torch.equal(few_shot(features, episodes, center=centre), few_shot(features, episodes))
 
 
 def test_bad_input() -> None:
@@ -107,7 +107,7 @@ def test_bad_input() -> None:
         few_shot(features, episodes, "cosin")
     with pytest.raises(InputError, match="row for each index"):
         few_shot(features[:50], episodes)
-    with pytest.raises(InputError, match="centre"):
-        few_shot(features, episodes, centre=torch.zeros(3))
+    with pytest.raises(InputError, match="center"):
+        few_shot(features, episodes, center=torch.zeros(3))
     with pytest.raises(InputError, match="NaN"):
         few_shot(features.clone().fill_(torch.nan), episodes)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.models.registry import build_encoder
-from metatc2.transfer import fine_tune as module
-from metatc2.transfer.fine_tune import CROP_AND_FLIP, FineTuned, fine_tune
+from metatc2.transfer.protocols import fine_tune as module
+from metatc2.transfer.protocols.fine_tune import CROP_AND_FLIP, FineTuned, fine_tune
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -12,8 +12,8 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.linear import L2_GRID, _Axes, _scores, linear
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import softmax_regression
+from metatc2.transfer.protocols.linear import L2_GRID, _Axes, _scores, linear
 
 GRID = (1e-3, 1e-1, 1.0, 10.0, 1e3)
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -72,7 +72,7 @@ def test_weights_equal_scikit_learn(shared: bool) -> None:
     x = x - x.mean(0)
     l2 = torch.tensor([1e-2, 1.0, 100.0], dtype=torch.float64)
     inputs, labels = (x[None], y[None]) if shared else (x.expand(3, -1, -1), y.expand(3, -1))
-    found, met = minimise(inputs, labels, 4, l2, tolerance=1e-14, steps=3000)
+    found, met = softmax_regression(inputs, labels, 4, l2, tolerance=1e-14, steps=3000)
     assert met.all()
     for w, strength in zip(found, l2.tolist(), strict=True):
         head = oracle(x, y, strength)
@@ -107,7 +107,7 @@ def test_a_solution_scores_the_same_in_other_axes(width: int) -> None:
     x, _, xv, *_ = data(width)
     here, there = _Axes(x), _Axes(torch.cat([x, xv]))
     w = torch.randn(here.axes.shape[1] + 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    torch.testing.assert_close(_scores(there.rotate(x), there.carry(w, here)), _scores(here.rotate(x), w))
+    torch.testing.assert_close(_scores(there.rotate(x), there.converted(w, here)), _scores(here.rotate(x), w))
 
 
 def test_test_plays_no_part_in_the_choice() -> None:
@@ -141,7 +141,9 @@ def test_l2_is_one_over_c_and_two_over_c_for_two_classes(classes: int) -> None:
     x = x - x.mean(0)
     for l2 in (0.1, 3.0):
         c = (2 if classes == 2 else 1) / l2
-        (w,), met = minimise(x[None], y[None], classes, torch.tensor([l2], dtype=torch.float64), tolerance=1e-14)
+        (w,), met = softmax_regression(
+            x[None], y[None], classes, torch.tensor([l2], dtype=torch.float64), tolerance=1e-14
+        )
         head = LogisticRegression(C=c, tol=1e-10, max_iter=5000).fit(x.numpy(), y.numpy())
         assert met.all()
         if classes == 2:
@@ -159,7 +161,7 @@ def test_converged_is_the_minimum_also_where_weak_penalties_let_the_loss_vanish(
     x = 3 * torch.randn(3, 12, generator=g)[y] + torch.randn(120, 12, generator=g)
     x = x - x.mean(0)
     l2 = [1e-6, 1e-4, 1e-2, 1.0]
-    found, met = minimise(x[None].to(dtype), y[None], 3, torch.tensor(l2, dtype=torch.float64))
+    found, met = softmax_regression(x[None].to(dtype), y[None], 3, torch.tensor(l2, dtype=torch.float64))
     assert met.all()
     for w, strength in zip(found, l2, strict=True):
         inputs, start = x.double().numpy(), w.double().numpy().ravel()
@@ -175,7 +177,9 @@ def test_converged_is_the_minimum_also_where_weak_penalties_let_the_loss_vanish(
         assert value <= 1.001 * best.fun
         assert abs(gradient).max() <= 0.05 * max(value, 1e-12)
     # Too few steps are not called convergence.
-    assert not minimise(x[None].to(dtype), y[None], 3, torch.tensor([1e-6], dtype=torch.float64), steps=8)[1].any()
+    assert not softmax_regression(x[None].to(dtype), y[None], 3, torch.tensor([1e-6], dtype=torch.float64), steps=8)[
+        1
+    ].any()
 
 
 def objective(flat: np.ndarray, x: np.ndarray, y: np.ndarray, l2: float) -> tuple[float, np.ndarray]:

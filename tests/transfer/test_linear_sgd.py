@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.transfer.linear_sgd import LinearSGD, linear_sgd
+from metatc2.transfer.protocols.linear_sgd import LinearSGDResult, linear_sgd
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -24,7 +24,7 @@ def data(spread: float = 1.5) -> Parts:
     return features[:150], labels[:150], features[150:220], labels[150:220], features[220:], labels[220:]
 
 
-def run(parts: Parts, **options: object) -> LinearSGD:
+def run(parts: Parts, **options: object) -> LinearSGDResult:
     settings: dict[str, object] = {"generator": torch.Generator().manual_seed(1), "epochs": 9, "batch": 32, **options}
     return linear_sgd(*parts, **settings)  # type: ignore[arg-type]
 
@@ -99,8 +99,8 @@ def test_scale_of_the_features_does_not_matter_when_standardised() -> None:
     parts = data()
     scaled = tuple(p * 8 if p.is_floating_point() else p for p in parts)
     assert torch.equal(run(scaled).predicted, run(parts).predicted)  # type: ignore[arg-type]
-    other = run(scaled, standardise=False, rates=(0.01,)).predicted  # type: ignore[arg-type]
-    assert not torch.equal(other, run(parts, standardise=False, rates=(0.01,)).predicted)
+    other = run(scaled, standardize=False, rates=(0.01,)).predicted  # type: ignore[arg-type]
+    assert not torch.equal(other, run(parts, standardize=False, rates=(0.01,)).predicted)
 
 
 def test_a_constant_dimension_is_harmless() -> None:

@@ -8,11 +8,13 @@ import pytest
 from scipy import stats
 
 from metatc2.errors import InputError
-from metatc2.transfer import Row, Run, transfer_matrices
+from metatc2.transfer import Row, RunResults, transfer_matrices
+
+from ..result_rows import row_of
 
 
 def row(target: str, mean: float, **changes: Any) -> Row:
-    return Row(
+    return row_of(
         **{"protocol": "few-shot", "source": "latin", "target": target, "split": "s", "way": 5, "shot": 1, "query": 15}
         | {"episodes": 50, "head": "cosine", "mean": mean, "ci95": 0.1, "seed": 0, "encoder_sha256": "x"}
         | changes
@@ -22,11 +24,11 @@ def row(target: str, mean: float, **changes: Any) -> Row:
 def test_sources_on_targets_with_controls_below() -> None:
     seeds = {0: 0.50, 1: 0.56, 2: 0.59}
     runs = [
-        Run(f"a{s}", "tc2", s, [row("greek", m), row("greek", 0.3 + s / 100, features="random encoder"),
+        RunResults(f"a{s}", "tc2", s, [row("greek", m), row("greek", 0.3 + s / 100, features="random encoder"),
                                 row("greek", 0.4, features="raw pixels")])
         for s, m in seeds.items()
     ]  # fmt: skip
-    runs.append(Run("b0", "plain", 0, [row("greek", 0.52), row("thai", 0.61, source="thai")]))
+    runs.append(RunResults("b0", "plain", 0, [row("greek", 0.52), row("thai", 0.61, source="thai")]))
     (found,) = transfer_matrices(runs)
     assert found.sources == ("tc2 from latin", "plain from latin", "plain from thai", "random encoder", "raw pixels")
     assert found.targets == ("greek", "thai")
@@ -43,7 +45,7 @@ def test_sources_on_targets_with_controls_below() -> None:
 
 def test_protocols_stand_apart() -> None:
     rows = [row("x", 0.5), row("x", 0.6, shot=5), row("x", 0.7, head="euclidean"), row("x", 0.8, setting="1 %")]
-    assert [m.cells["a from latin", "x"].mean for m in transfer_matrices([Run("r", "a", 0, rows)])] == [
+    assert [m.cells["a from latin", "x"].mean for m in transfer_matrices([RunResults("r", "a", 0, rows)])] == [
         0.5,
         0.6,
         0.7,
@@ -52,7 +54,7 @@ def test_protocols_stand_apart() -> None:
 
 
 def test_errors() -> None:
-    a, b = (Run(s, s, 0, [row("x", 0.5, target_sha256=s)]) for s in "ab")
+    a, b = (RunResults(s, s, 0, [row("x", 0.5, target_sha256=s)]) for s in "ab")
     with pytest.raises(InputError, match="x stands for different images"):
         transfer_matrices([a, b])
     with pytest.raises(InputError, match="no result of features 'calibrated'"):
@@ -61,7 +63,7 @@ def test_errors() -> None:
 
 def test_random_encoders_of_two_architectures_are_two_controls() -> None:
     runs = [
-        Run(name, name, 0, [row("x", 0.5), row("x", mean, features="random encoder")])
+        RunResults(name, name, 0, [row("x", 0.5), row("x", mean, features="random encoder")])
         for name, mean in (("conv4", 0.2), ("resnet", 0.3))
     ]
     (found,) = transfer_matrices(runs)

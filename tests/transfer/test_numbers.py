@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,13 @@ from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.ops.numbers import real, reals, whole, wholes
 from metatc2.transfer import (
+    KNN,
+    FewShot,
+    FineTune,
+    Protocol,
+    Retrieval,
+    SemiSupervised,
+    SemiSupervisedFineTune,
     Target,
     evaluate,
     extract,
@@ -23,13 +31,13 @@ from metatc2.transfer import (
     paired_difference,
     sample_episodes,
 )
-from metatc2.transfer.corruption import corruption_robustness
-from metatc2.transfer.domains import leave_one_domain_out_few_shot
-from metatc2.transfer.fine_tune import fine_tune
-from metatc2.transfer.linear import linear
-from metatc2.transfer.linear_sgd import linear_sgd
-from metatc2.transfer.retrieval import retrieval
-from metatc2.transfer.semi_supervised import label_fraction, semi_supervised_linear
+from metatc2.transfer.domain_episodes import leave_one_domain_out_few_shot
+from metatc2.transfer.protocols.corruption import corruption_robustness
+from metatc2.transfer.protocols.fine_tune import fine_tune
+from metatc2.transfer.protocols.linear import linear
+from metatc2.transfer.protocols.linear_sgd import linear_sgd
+from metatc2.transfer.protocols.retrieval import retrieval
+from metatc2.transfer.protocols.semi_supervised import label_fraction, semi_supervised_linear
 
 Y = torch.arange(24) % 2
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(0)) + 3 * Y[:, None]
@@ -66,14 +74,29 @@ def corrupted(**given: Any) -> Tensor:
 
 def measured(**given: Any) -> Tensor:
     target = Target(ImageStore("toy", IMAGES, Y), "all", "toy")
-    options = {"ways": (2,), "shots": (1,), "episodes": 3, **given}
-    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], **options)
+    rows, _ = evaluate({"encoder": nn.Flatten()}, [target], protocols=[few()], **given)
     assert type(rows[0].seed) is int
     return torch.tensor([row.mean for row in rows])
 
 
+def few(**given: Any) -> FewShot:
+    return FewShot(**{"ways": (2,), "shots": (1,), "episodes": 3, **given})
+
+
 def probed(**given: Any) -> Tensor:
     return linear_sgd(*SIDES, generator=chance(), **{"epochs": 2, "batch": 8, "rates": (0.1,), **given}).correct
+
+
+def options_of(make: Callable[..., Protocol]) -> Callable[..., Tensor]:
+    """All options of a protocol in one tensor."""
+
+    def values(**given: Any) -> Tensor:
+        found = [v for v in dataclasses.asdict(make(**given)).values() if not isinstance(v, bool)]  # type: ignore[call-overload]
+        flat = [each for v in found for each in (v if isinstance(v, tuple) else (v,))]
+        assert all(type(each) in (int, float, str) for each in flat)
+        return torch.tensor([each for each in flat if not isinstance(each, str)])
+
+    return values
 
 
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
@@ -95,17 +118,17 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
     "evaluate": (
         measured,
         {
-            "ways": (2,),
-            "shots": (1,),
-            "query": 2,
-            "episodes": 3,
-            "ks": (2,),
             "batch": 5,
-            "fine_tune_steps": 2,
             "seed": 1,
         },
-        {"temperature": 0.5, "fractions": (0.5,)},
+        {},
     ),
+    "FewShot": (options_of(few), {"ways": (2,), "shots": (1,), "query": 2, "episodes": 3}, {}),
+    "KNN": (options_of(KNN), {"ks": (2,)}, {"temperature": 0.5}),
+    "Retrieval": (options_of(Retrieval), {"ks": (2,)}, {}),
+    "FineTune": (options_of(FineTune), {"steps": 2}, {}),
+    "SemiSupervised": (options_of(SemiSupervised), {}, {"fractions": (0.5,)}),
+    "SemiSupervisedFineTune": (options_of(SemiSupervisedFineTune), {"steps": 2}, {"fractions": (0.5,)}),
     "interval": (lambda **g: torch.tensor(mean_interval([0.0, 1.0, 3.0], **g)), {}, {"confidence": 0.5}),
     "difference": (lambda **g: torch.tensor(paired_difference([0.0, 1.0], [3.0, 1.0], **g)), {}, {"confidence": 0.5}),
 }

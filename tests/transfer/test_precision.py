@@ -13,19 +13,20 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from metatc2.data.sources.clips import Clips
 from metatc2.diagnostics import alignment, coding_rate, effective_rank, rankme, uniformity
 from metatc2.errors import InputError
 from metatc2.objectives import rank_summary
 from metatc2.ops.rows import unit_rows
 from metatc2.transfer import Episodes, few_shot, h_score, knn, log_me
-from metatc2.transfer.clips import nearest_clip
-from metatc2.transfer.domains import leave_one_domain_out, leave_one_domain_out_few_shot, nearest_prototype
+from metatc2.transfer.domain_episodes import leave_one_domain_out_few_shot
+from metatc2.transfer.heads.nearest_prototype import nearest_prototype
 from metatc2.transfer.heads.prototype import HEADS
-from metatc2.transfer.linear import linear
-from metatc2.transfer.linear_sgd import linear_sgd
-from metatc2.transfer.retrieval import retrieval
-from metatc2.transfer.semi_supervised import semi_supervised_linear
+from metatc2.transfer.protocols.clips import nearest_clip
+from metatc2.transfer.protocols.leave_one_domain_out import leave_one_domain_out
+from metatc2.transfer.protocols.linear import linear
+from metatc2.transfer.protocols.linear_sgd import linear_sgd
+from metatc2.transfer.protocols.retrieval import retrieval
+from metatc2.transfer.protocols.semi_supervised import semi_supervised_linear
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LABELS = 2 * (torch.arange(48) % 3)
@@ -60,15 +61,7 @@ def sides(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def clips(x: Tensor) -> Tensor:
-    held = Clips(
-        "toy",
-        torch.zeros(48, 1, 1, 1, dtype=torch.uint8),
-        torch.arange(48) // 3,
-        (torch.arange(16) % 4),
-        ("a", "b", "c", "d"),
-        tuple(str(i) for i in range(16)),
-    )
-    return nearest_clip(lambda _: x, held).correct
+    return nearest_clip(x, torch.arange(48) // 3, torch.arange(16) % 4).correct
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -83,7 +76,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: linear(*sides(x), grid=(0.1, 1.0), steps=100).correct,
     "linear-sgd": lambda x: (
         linear_sgd(
-            *sides(x), generator=torch.Generator().manual_seed(0), epochs=3, rates=(0.1, 1.0), standardise=False
+            *sides(x), generator=torch.Generator().manual_seed(0), epochs=3, rates=(0.1, 1.0), standardize=False
         ).correct
     ),
     "semi-supervised": lambda x: semi_supervised_linear(*sides(x), fraction=0.5, l2=(0.1, 1.0)).correct,

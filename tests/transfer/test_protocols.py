@@ -16,12 +16,13 @@ from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.metrics.intervals import stratified_half_width
-from metatc2.transfer import PROTOCOLS, Row, Target, evaluate, expand_targets, read_results, write_results
-from metatc2.transfer.linear import linear
-from metatc2.transfer.protocols.parts import by_class, parts
-from metatc2.transfer.retrieval import retrieval
+from metatc2.transfer import PROTOCOLS, FineTune, Row, Target, evaluate, expand_targets, read_results, write_results
+from metatc2.transfer.protocols._classifier import per_class_values, target_splits
+from metatc2.transfer.protocols.linear import linear
+from metatc2.transfer.protocols.retrieval import retrieval
 
-OPTIONS: dict[str, Any] = {"episodes": 10, "shots": (1,), "ks": (3,), "fractions": (0.2,), "fine_tune_steps": 3}
+#: Small ones, by the names of [transfer].
+OPTIONS: dict[str, Any] = {"episodes": 10, "shot": (1,), "fractions": (0.2,), "fine_tune_steps": 3}
 
 
 class Tiny(nn.Module):
@@ -49,7 +50,8 @@ def store(per_class: int = 20, classes: int = 5, **changes: Any) -> ImageStore:
 def run(protocol: str, target: Target | None = None, **changes: Any) -> tuple[list[Row], dict[str, Tensor]]:
     target = target or Target(store(), "all", "toy:all")
     encoders = {"encoder": Tiny(), "random encoder": Tiny(1)}
-    return evaluate(encoders, [target], protocols=(protocol,), source="s", encoder_sha256="cafe", **(OPTIONS | changes))
+    chosen = PROTOCOLS[protocol].configured({**OPTIONS, **changes})
+    return evaluate(encoders, [target], protocols=[chosen], source="s", encoder_sha256="cafe")
 
 
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "clips"])
@@ -74,13 +76,13 @@ def test_rows_are_whole_and_the_same_again(protocol: str, tmp_path: Path) -> Non
 )
 def test_what_is_chosen_does_not_depend_on_the_test_images(protocol: str) -> None:
     whole = store()
-    test = parts(Target(whole, "all", "toy:all")).test
+    test = target_splits(Target(whole, "all", "toy:all")).test
     images = whole.images.clone()
     images[test] = 255 - images[test]
     changed = dataclasses.replace(whole, images=images)
     before, after = (run(protocol, Target(s, "all", "toy:all"))[0] for s in (whole, changed))
-    assert [row.chosen for row in before] == [row.chosen for row in after]
-    assert all(row.chosen and "validation" in row.selection for row in before)
+    assert [row.value("chosen") for row in before] == [row.value("chosen") for row in after]
+    assert all(row.value("chosen") and "validation" in row.value("selection") for row in before)
     assert [row.mean for row in before] != [row.mean for row in after]
 
 
@@ -88,19 +90,19 @@ def test_linear_is_the_library_function_on_the_convention_s_parts() -> None:
     target = Target(store(), "all", "toy:all")
     rows, values = run("linear", target)
     (row,) = [r for r in rows if r.features == "encoder"]
-    splits, encoder = parts(target), Tiny()
+    splits, encoder = target_splits(target), Tiny()
     with torch.no_grad():
         x = [encoder(target.store.images[part].float() / 255) for part in splits[:3]]
     y = [target.store.labels[part] for part in splits[:3]]
     found = linear(x[0], y[0], x[1], y[1], x[2], y[2])
     assert torch.equal(values[row.key], found.correct)
-    assert row.chosen == {"l2": found.l2}
+    assert row.value("chosen") == {"l2": found.l2}
     assert (row.query, row.way) == (len(splits.test), 5)
 
 
 def test_a_part_of_a_source_is_cut_by_itself() -> None:
     whole = store(splits={"mine": torch.arange(20, 80)})
-    splits = parts(Target(whole, "mine", "toy:mine"))
+    splits = target_splits(Target(whole, "mine", "toy:mine"))
     assert torch.equal(torch.cat(splits[:3]).sort().values, torch.arange(20, 80))
     assert [len(part) for part in splits[:3]] == [36, 12, 12]
 
@@ -116,7 +118,7 @@ def test_the_metric_of_the_data_set_is_reported() -> None:
     assert {row.metric for row in plain[0]} == {"accuracy"}
     right = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     of = torch.tensor([0, 0, 0, 1])
-    assert float(by_class(right, of).mean()) == pytest.approx((2 / 3 + 1) / 2)
+    assert float(per_class_values(right, of).mean()) == pytest.approx((2 / 3 + 1) / 2)
     for row in rows:
         assert row.mean == pytest.approx(float(values[row.key].mean()))
 
@@ -170,7 +172,7 @@ def test_clips(tmp_path: Path) -> None:
     assert (len(clips), len(clips.domain_names)) == (24, 6)
     rows, _ = run("clips", Target(clips, "all", "clips"))
     (raw,) = [row for row in rows if row.features == "raw pixels"]
-    assert (raw.mean, raw.query, raw.bank) == (1.0, 6, "leave one clip out")
+    assert (raw.mean, raw.query, raw.value("bank")) == (1.0, 6, "leave one clip out")
     with pytest.raises(InputError, match="toy holds images; name a folder of frame folders"):
         run("clips")
 
@@ -193,14 +195,14 @@ def test_the_interval_of_a_mean_over_classes() -> None:
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
     of = [right[labels == c] for c in (0, 1)]
     expected = stats.t.ppf(0.975, 6) * (sum(float(x.var()) / len(x) for x in of)) ** 0.5 / 2
-    assert stratified_half_width(by_class(right, labels), labels) == pytest.approx(expected)
-    assert stratified_half_width(by_class(torch.ones(8).double(), labels), labels) == 0.0
+    assert stratified_half_width(per_class_values(right, labels), labels) == pytest.approx(expected)
+    assert stratified_half_width(per_class_values(torch.ones(8).double(), labels), labels) == 0.0
 
 
 def test_neighbours_of_parts_without_common_classes() -> None:
     whole = store(splits={"train": torch.arange(60), "test": torch.arange(60, 100)})
     rows, _ = run("knn", Target(whole, "all", "toy:all"))
-    assert all(row.bank == "half of each class of all" and row.mean > 0.2 for row in rows)
+    assert all(row.value("bank") == "half of each class of all" and row.mean > 0.2 for row in rows)
 
 
 def test_images_without_label_are_no_class() -> None:
@@ -208,7 +210,7 @@ def test_images_without_label_are_no_class() -> None:
     (target,) = expand_targets(whole)
     assert target.name == "toy:labelled"
     assert torch.equal(target.store.rows(target.split), torch.arange(80))
-    assert torch.equal(torch.cat(parts(target)[:3]).sort().values, torch.arange(80))
+    assert torch.equal(torch.cat(target_splits(target)[:3]).sort().values, torch.arange(80))
 
 
 def test_domains_from_folders_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +237,9 @@ def test_domains_from_folders_of_folders(tmp_path: Path, monkeypatch: pytest.Mon
 def test_fine_tuning_says_which_normalisations_kept_their_statistics(in_train_mode: bool, said: str) -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 4)).eval()
     targets = [Target(store(), "all", "toy:all")]
-    options = {"protocols": ("fine-tune",), "fine_tune_steps": 2, "fine_tune_in_train_mode": in_train_mode}
-    rows, _ = evaluate({"encoder": net}, targets, **options)  # type: ignore[arg-type]
+    rows, _ = evaluate({"encoder": net}, targets, protocols=[FineTune(steps=2, train_mode=in_train_mode)])
     (row,) = rows
     assert row.note.startswith(said)
     assert bool(row.note) == bool(said)
-    assert "ties by cross-entropy, then the middle of the grid" in row.selection
+    assert "ties by cross-entropy, then the middle of the grid" in row.value("selection")
     assert not any(part.training for part in net.modules())

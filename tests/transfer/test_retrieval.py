@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.retrieval import retrieval
+from metatc2.transfer.protocols.retrieval import retrieval
 
 
 def data() -> tuple[Tensor, Tensor]:

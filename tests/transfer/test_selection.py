@@ -13,10 +13,11 @@ from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from metatc2.metrics.selection import choose, validation_loss
-from metatc2.transfer.fine_tune import fine_tune
-from metatc2.transfer.linear import L2_GRID, linear
-from metatc2.transfer.linear_sgd import linear_sgd
-from metatc2.transfer.semi_supervised import semi_supervised_fine_tune, semi_supervised_linear
+from metatc2.transfer.protocols.fine_tune import fine_tune
+from metatc2.transfer.protocols.linear import L2_GRID, linear
+from metatc2.transfer.protocols.linear_sgd import linear_sgd
+from metatc2.transfer.protocols.semi_supervised import semi_supervised_linear
+from metatc2.transfer.protocols.semi_supervised_fine_tune import semi_supervised_fine_tune
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 NAN, INF = math.nan, math.inf

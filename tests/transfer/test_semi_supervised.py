@@ -9,14 +9,14 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.transfer.fine_tune import fine_tune
-from metatc2.transfer.linear import L2_GRID
-from metatc2.transfer.semi_supervised import (
+from metatc2.transfer.protocols.fine_tune import fine_tune
+from metatc2.transfer.protocols.linear import L2_GRID
+from metatc2.transfer.protocols.semi_supervised import (
     FRACTIONS,
     label_fraction,
-    semi_supervised_fine_tune,
     semi_supervised_linear,
 )
+from metatc2.transfer.protocols.semi_supervised_fine_tune import semi_supervised_fine_tune
 
 
 def test_share_of_each_class() -> None:

@@ -19,7 +19,7 @@ from metatc2.experiment.config.section import (
     section_keys,
 )
 from metatc2.experiment.config.values import Bounds, Names, convert, setting, shown
-from metatc2.io.registries import AGGREGATORS, ENCODERS, LEARNERS, OBJECTIVES, RECIPES, TOLD
+from metatc2.io.registries import AGGREGATORS, ENCODERS, LEARNERS, OBJECTIVES, PROTOCOLS, RECIPES, TOLD
 
 
 @dataclass(frozen=True)
@@ -205,31 +205,16 @@ class TrainerConfig(Section):
     )
 
 
-Protocol = Literal[
-    "few-shot",
-    "knn",
-    "linear",
-    "linear-sgd",
-    "fine-tune",
-    "semi-supervised",
-    "semi-supervised-fine-tune",
-    "retrieval",
-    "corruption",
-    "leave-one-domain-out",
-    "clips",
-]
-
-
 @dataclass(frozen=True)
 class TransferConfig(Section):
-    """How the frozen encoder is judged."""
+    """How the transfer of the frozen encoder is measured."""
 
     targets: tuple[str, ...] = setting((), "SOURCE or SOURCE:SPLIT; empty: the source's own meta-test classes")
     way: tuple[int, ...] = setting((5,), "classes an episode", at_least=2)
     shot: tuple[int, ...] = setting((1, 5), "labelled images a class", at_least=1)
     query: int = setting(15, "test images a class", at_least=1)
     episodes: int = setting(600, "few-shot episodes a row", at_least=1)
-    protocols: tuple[Protocol, ...] = setting(("few-shot",), "protocols to run")
+    protocols: tuple[Annotated[str, Names(PROTOCOLS)], ...] = setting(("few-shot",), "protocols to run")
     heads: tuple[str, ...] = setting(("cosine", "euclidean"), "few-shot classifiers on the frozen features")
     fractions: tuple[float, ...] = setting((0.01, 0.1), "shares of the labels, semi-supervised", above=0, at_most=1)
     fine_tune_steps: int = setting(5000, "steps of each fine-tuning (VTAB-1k: 1000)", at_least=1)

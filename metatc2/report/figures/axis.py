@@ -15,12 +15,12 @@ class Measurement(Protocol):
         """Name of the protocol."""
 
     @property
-    def way(self) -> int:
+    def way(self) -> int | None:
         """Classes an episode."""
 
     @property
-    def shot(self) -> int:
-        """Labelled images a class."""
+    def shot(self) -> int | None:
+        """Labeled images a class."""
 
     @property
     def k(self) -> int | None:
@@ -35,8 +35,8 @@ def measure_words(measured: Measurement) -> str:
     """Protocol and what belongs to it, e.g. ``"5-way 1-shot"``, ``"k-NN, k=20"``, ``"linear, mean per class"``.
 
     >>> from metatc2.transfer import Row
-    >>> row = Row(protocol="retrieval", source="a", target="b", split="c", way=5, shot=0, query=9, episodes=0,
-    ...           head="cosine", mean=0.5, ci95=0.1, seed=0, encoder_sha256="", metric="recall@1", k=1)
+    >>> row = Row(protocol="retrieval", source="a", target="b", split="c", mean=0.5, ci95=0.1, seed=0, encoder_sha256="",
+    ...           metric="recall@1", facts={"way": 5, "query": 9, "head": "cosine", "k": 1})
     >>> measure_words(row)
     'retrieval, k=1, recall@1'
     """

@@ -1,4 +1,4 @@
-"""Few-shot heads that are brought to the minimum of a convex loss, vectorised over episodes.
+"""Few-shot heads that are brought to the minimum of a convex loss, vectorized over episodes.
 
 Both work in the span of the support, by inner products: an episode has fewer support images than dimensions. Features are
 brought to length 1 first (Tian et al. 2020, arXiv 2003.11539, section 3), so that a penalty means the same for every encoder.
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, one_hot
 
 from metatc2.ops.rows import unit_rows
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import softmax_regression
 
 
 class _Convex:
@@ -29,10 +29,10 @@ class _Convex:
     def products(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """``(e, n, n)`` among the support and ``(e, q, n)`` of queries with it, in double precision; n = way · shot."""
         taught = embedding(support.flatten(1), self.directions)
-        centre = taught.mean(1, keepdim=True)
-        taught = taught - centre
+        center = taught.mean(1, keepdim=True)
+        taught = taught - center
         turned = taught.transpose(1, 2)
-        return (taught @ turned).double(), ((embedding(query, self.directions) - centre) @ turned).double()
+        return (taught @ turned).double(), ((embedding(query, self.directions) - center) @ turned).double()
 
 
 class Ridge(_Convex):
@@ -91,7 +91,7 @@ class Logistic(_Convex):
         turn = axes * inverse.unsqueeze(1)
         labels = _targets(support).argmax(1).expand(len(support), -1)
         l2 = torch.full((len(support),), 1 / self.c, dtype=among.dtype, device=among.device)
-        w, _ = minimise(among @ turn, labels, support.shape[1], l2, tolerance=self.tolerance)
+        w, _ = softmax_regression(among @ turn, labels, support.shape[1], l2, tolerance=self.tolerance)
         scores: Tensor = (across @ turn) @ w[:, :-1] + w[:, -1:]
         return scores
 

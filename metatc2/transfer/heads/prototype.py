@@ -1,4 +1,4 @@
-"""Few-shot classification on cached features, vectorised over episodes.
+"""Few-shot classification on cached features, vectorized over episodes.
 
 A head is built on the features of a target and scores a chunk of episodes, given as rows. A further head is one more
 class and one more entry of `HEADS`.
@@ -20,7 +20,7 @@ from metatc2.transfer.heads.convex import Logistic, Ridge
 from metatc2.transfer.heads.transductive import BDCSPN, SoftKMeans
 from metatc2.transfer.sampling import Episodes
 
-# Feature rows gathered at once: few enough to stay in a core's cache, enough to amortise the calls.
+# Feature rows gathered at once: few enough to stay in a core's cache, enough to amortize the calls.
 _CHUNK_BYTES = 2**22
 
 
@@ -82,7 +82,7 @@ HEADS: Mapping[str, type[Head]] = {
 }
 
 
-def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, centre: Tensor | None = None) -> Tensor:
+def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, center: Tensor | None = None) -> Tensor:
     """Accuracy of each episode under a head of `HEADS`.
 
     Each query is classified by itself (inductive), but for heads with ``transductive = True``, which see all of an episode.
@@ -92,7 +92,7 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
         episodes: see `sample_episodes`.
         head: ``"cosine"`` (nearest prototype by angle), ``"euclidean"`` (nearest prototype by distance), ``"logistic"``,
             ``"ridge"``, or one of the transductive ``"bd-cspn"`` and ``"soft-k-means"``.
-        centre: ``(D,)`` subtracted from all features first, e.g. the mean of the pre-training features. It must not
+        center: ``(D,)`` subtracted from all features first, e.g. the mean of the pre-training features. It must not
             come from the target if the result is to be inductive.
 
     Returns:
@@ -115,14 +115,14 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
             f"few-shot: features must be (N, D) with a row for each index up to {top}, got {tuple(features.shape)}; "
             "draw the episodes from the labels of these features"
         )
-    if centre is not None and centre.shape != features.shape[1:]:
+    if center is not None and center.shape != features.shape[1:]:
         raise InputError(
-            f"few-shot: centre must have shape {tuple(features.shape[1:])}, got {tuple(centre.shape)}; "
+            f"few-shot: center must have shape {tuple(features.shape[1:])}, got {tuple(center.shape)}; "
             "use the mean over the rows of a feature matrix"
         )
-    if centre is not None:
-        row, features = feature_sides({"few-shot centre": centre.unsqueeze(0), "few-shot features": features})
-        (features,) = feature_sides({"few-shot features less the centre": features - row.to(features)})
+    if center is not None:
+        row, features = feature_sides({"few-shot center": center.unsqueeze(0), "few-shot features": features})
+        (features,) = feature_sides({"few-shot features less the center": features - row.to(features)})
     classifier = HEADS[head](features)
 
     ways, queries = episodes.query.shape[1:]

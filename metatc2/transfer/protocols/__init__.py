@@ -1,38 +1,39 @@
-"""The protocols by name: each takes a `Subject` and yields what becomes the rows of a result."""
+"""Protocols, one a file: each is an object that is its options, and measures encoders on a target."""
 
-from collections.abc import Mapping
-
-from metatc2.transfer.protocols.base import Measured, Options, Protocol, Subject, target_seed
-from metatc2.transfer.protocols.episodes import ADAPTED, LeftOut, episodes, episodes_seed
-from metatc2.transfer.protocols.filmed import filmed
-from metatc2.transfer.protocols.fitted import logistic, sgd
-from metatc2.transfer.protocols.neighbours import neighbours
-from metatc2.transfer.protocols.ranked import ranked
-from metatc2.transfer.protocols.shifted import corrupted, domains
-from metatc2.transfer.protocols.tuned import few_labels, few_labels_tuned, tuned
-
-PROTOCOLS: Mapping[str, Protocol] = {
-    "few-shot": episodes,
-    "knn": neighbours,
-    "linear": logistic,
-    "linear-sgd": sgd,
-    "fine-tune": tuned,
-    "semi-supervised": few_labels,
-    "semi-supervised-fine-tune": few_labels_tuned,
-    "retrieval": ranked,
-    "corruption": corrupted,
-    "leave-one-domain-out": domains,
-    "clips": filmed,
-}
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
+from metatc2.transfer.protocols.clips import NearestClip
+from metatc2.transfer.protocols.corruption import Corruption
+from metatc2.transfer.protocols.few_shot import ADAPTED, FewShot, LeftOut, episodes_seed
+from metatc2.transfer.protocols.fine_tune import FineTune
+from metatc2.transfer.protocols.knn import KNN
+from metatc2.transfer.protocols.leave_one_domain_out import LeaveOneDomainOut
+from metatc2.transfer.protocols.linear import Linear
+from metatc2.transfer.protocols.linear_sgd import LinearSGD
+from metatc2.transfer.protocols.registry import PROTOCOLS, protocol_of, register_protocol
+from metatc2.transfer.protocols.retrieval import Retrieval
+from metatc2.transfer.protocols.semi_supervised import SemiSupervised
+from metatc2.transfer.protocols.semi_supervised_fine_tune import SemiSupervisedFineTune
 
 __all__ = [
     "ADAPTED",
+    "KNN",
     "PROTOCOLS",
+    "Corruption",
+    "FewShot",
+    "FineTune",
+    "LeaveOneDomainOut",
     "LeftOut",
+    "Linear",
+    "LinearSGD",
     "Measured",
-    "Options",
+    "NearestClip",
     "Protocol",
+    "Retrieval",
+    "SemiSupervised",
+    "SemiSupervisedFineTune",
     "Subject",
     "episodes_seed",
+    "protocol_of",
+    "register_protocol",
     "target_seed",
 ]

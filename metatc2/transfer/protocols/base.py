@@ -1,82 +1,36 @@
-"""What a protocol is given, and what it gives back."""
+"""What a protocol is: an object whose fields are its options, which measures encoders on a target."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from metatc2.ops.numbers import real, reals, whole, wholes
+from metatc2.errors import InputError
 from metatc2.transfer.adaptation import Adapts
 from metatc2.transfer.feature_table import FeatureTable
 from metatc2.transfer.targets import Target
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a person may choose about the protocols; each reads what it needs.
-
-    Args:
-        ways: classes an episode.
-        shots: labelled images a class.
-        query: images to classify a class, at most.
-        episodes: few-shot episodes a row, at least 2.
-        heads: of `metatc2.transfer.HEADS`.
-        ks: neighbours of k-NN and ranks of recall; clamped to the bank.
-        temperature: of the k-NN vote.
-        fractions: shares of the labels, semi-supervised.
-        fine_tune_steps: of each fine-tuning.
-        fine_tune_in_train_mode: whether an encoder that is wholly in eval mode is put into train mode to be fine-tuned.
-        fit: whether few-shot takes fewer classes and shots where a target has too few, which its rows then say; else that
-            is an error.
-    """
-
-    ways: Sequence[int] = (5,)
-    shots: Sequence[int] = (1, 5)
-    query: int = 15
-    episodes: int = 600
-    heads: Sequence[str] = ("cosine", "euclidean")
-    ks: Sequence[int] = (200, 20)
-    temperature: float = 0.1
-    fractions: Sequence[float] = (0.01, 0.1)
-    fine_tune_steps: int = 5000
-    fine_tune_in_train_mode: bool = False
-    fit: bool = False
-
-    def __post_init__(self) -> None:
-        checked: dict[str, Any] = {
-            "ways": wholes(self.ways, "transfer: ways", 2),
-            "shots": wholes(self.shots, "transfer: shots", 1),
-            "query": whole(self.query, "transfer: query", 1),
-            "episodes": whole(self.episodes, "transfer: episodes", 2, fix="; fewer give no interval"),
-            "ks": wholes(self.ks, "transfer: ks", 1),
-            "temperature": real(self.temperature, "transfer: temperature", above=0),
-            "fractions": reals(self.fractions, "transfer: fractions", above=0, most=1, fix="; 1 % is 0.01"),
-            "fine_tune_steps": whole(self.fine_tune_steps, "transfer: fine_tune_steps", 1),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
-
-
 @dataclass(frozen=True)
 class Subject:
-    """A target, the encoders that are judged on it, and how.
+    """A target, and the encoders that are measured on it.
 
     Args:
         target: what to transfer to.
         table: features of its images under every encoder, raw pixels among them.
-        options: see `Options`.
         learners: by name: learners that adapt to every few-shot episode.
         device: where modules run; None: where they lie.
     """
 
     target: Target
     table: FeatureTable
-    options: Options
     learners: Mapping[str, Adapts] = field(default_factory=dict)
     device: torch.device | str | None = None
 
@@ -92,22 +46,89 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measured:
-    """One row to be.
+    """What a protocol says of one encoder: one row of the results.
 
     Args:
-        facts: fields of `metatc2.transfer.Row` that the protocol decides; ``features`` is one of them.
-        values: float64 ``(n,)``: accuracy of each episode or image; the row's mean is theirs.
+        features: name of the encoder.
+        values: float64 ``(n,)``, in [0, 1]: accuracy of each episode or image; the row's mean is theirs.
         used: rows of the store that were used, for the row's checksum.
+        facts: the protocol's own facts, of those that it declares.
+        metric: what `values` are.
+        inductive: whether each query was classified by itself.
+        note: what differs from what was asked for, as a sentence.
         strata: int64 ``(n,)``, where the mean is one over classes or domains and values are weighted for it.
     """
 
-    facts: Mapping[str, Any]
+    features: str
     values: Tensor
     used: Tensor
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    metric: str = "accuracy"
+    inductive: bool = True
+    note: str = ""
     strata: Tensor | None = None
 
 
-Protocol = Callable[[Subject], Iterable[Measured]]
+class Protocol(ABC):
+    """A way to measure transfer. A frozen dataclass: its fields are its options, and it is told apart by them.
+
+    A new one is a file that registers a class of this kind (see `metatc2.transfer.protocols.registry.register_protocol`):
+
+        @register_protocol("nearest-mean")
+        @dataclass(frozen=True, kw_only=True)
+        class NearestMean(Protocol):
+            facts = ("query",)
+
+            def run(self, subject):
+                ...
+                yield Measured(name, correct, rows, {"query": len(rows)})
+    """
+
+    #: Name by which it is registered.
+    name: ClassVar[str] = ""
+    #: Names of the facts that its rows may have beside what every row has; see `metatc2.transfer.Row`.
+    facts: ClassVar[tuple[str, ...]] = ()
+    #: Keys of the configuration's ``[transfer]`` by the option that each sets, where the two are called differently.
+    keys: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def run(self, subject: Subject) -> Iterable[Measured]:
+        """Measure every encoder of the subject on its target.
+
+        Raises:
+            InputError: if it cannot be run on the target, or features are not finite.
+        """
+
+    def check(self, target: Target) -> tuple[str, ...]:
+        """Look at labels and names only: what will differ from what was asked for, as the ends of sentences.
+
+        Raises:
+            InputError: if it cannot be run on the target.
+        """
+        if target.store.name.startswith("clips:"):
+            raise InputError(
+                f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {self.name}; use "
+                "--protocol clips"
+            )
+        return ()
+
+    @classmethod
+    def configured(cls, settings: Mapping[str, Any]) -> Self:
+        """With those options that settings hold; the others as they are by default.
+
+        Args:
+            settings: keys of ``[transfer]``; what is no option of this protocol is left alone.
+
+        Raises:
+            InputError: if an option is out of range.
+        """
+        options = {own.name: cls.keys.get(own.name, own.name) for own in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return cls(**{option: settings[key] for option, key in options.items() if key in settings})
+
+    def _normalize(self, **checked: Any) -> None:
+        """Put checked options in the place of those that were given, while the object is made."""
+        for option, value in checked.items():
+            object.__setattr__(self, option, value)
 
 
 def target_seed(*parts: object) -> int:

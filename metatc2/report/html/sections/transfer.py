@@ -27,7 +27,7 @@ _COLUMNS = (
     "note",
 )
 
-Line = tuple[str, str, int]
+Line = tuple[str, str, int | None]
 
 
 def transfer_results(methods: Sequence[Method]) -> Section:
@@ -92,8 +92,12 @@ def every_row(methods: Sequence[Method]) -> TextTable:
 
 def _numbers(run: str, row: Row) -> tuple[Cell, ...]:
     what = (run, row.target, measure_words(row), row.head, row.features_words, row.seed)
-    figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", row.query, row.episodes)
-    return (*what, *figures, row.selection, row.inductive, row.classes_seen, row.note)
+    figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", _shown(row.query), _shown(row.episodes))
+    return (*what, *figures, row.facts.get("selection", ""), row.inductive, row.classes_seen, row.note)
+
+
+def _shown(number: int | None) -> Cell:
+    return "" if number is None else number
 
 
 def _line(row: Row) -> Line:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,12 @@ from metatc2.augment.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from metatc2.episodes.sampler import stream
 from metatc2.errors import InputError, nearest
 from metatc2.ops.numbers import whole, wholes
+from metatc2.transfer.heads.nearest_prototype import prototype_classifier
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, target_splits
+from metatc2.transfer.protocols.base import Measured, Subject
+from metatc2.transfer.protocols.registry import register_protocol
+
+CLEAN = "clean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +113,7 @@ def corruption_robustness(
         )
     batch, seed = whole(batch, "corruption robustness: batch", 1), whole(seed, "corruption robustness: seed", 0)
 
-    def judge(some: Tensor, truth: Tensor) -> Tensor:
+    def correct(some: Tensor, truth: Tensor) -> Tensor:
         found = features(some)
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(some):
             got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -126,9 +133,9 @@ def corruption_robustness(
     clean, corrupted = [], []
     with torch.no_grad():
         for some, truth in zip(images.split(batch), labels.split(batch), strict=True):
-            clean.append(judge(some, truth))
+            clean.append(correct(some, truth))
             rows = [
-                [judge(corrupt(some, name, level, g), truth) for level, g in zip(levels, row, strict=True)]
+                [correct(corrupt(some, name, level, g), truth) for level, g in zip(levels, row, strict=True)]
                 for name, row in zip(names, streams, strict=True)
             ]
             corrupted.append(torch.stack([torch.stack(row) for row in rows]))
@@ -171,3 +178,32 @@ def mean_corruption_error(
             f"mCE: the reference {lacks} under {name}, so nothing can be divided by it; take a weaker reference"
         )
     return float((own / base).mean())
+
+
+@register_protocol("corruption")
+@dataclass(frozen=True, kw_only=True)
+class Corruption(ClassifierProtocol):
+    """For each encoder: accuracy on clean test images, under each corruption, and over all of them.
+
+    The classifier is the nearest prototype by cosine of the clean training and validation images: nothing is chosen, and
+    what it loses is the features' loss. Every encoder meets the same corrupted images; see `corruption_robustness`.
+    """
+
+    facts = ("way", "query", "head", "setting")
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits = target_splits(subject.target)
+        known = torch.cat([splits.train, splits.validation])
+        for name in subject.names:
+            found = corruption_robustness(
+                partial(subject.table.run, name),
+                prototype_classifier(subject.table.at(name, known), subject.labels(known)),
+                subject.target.store.images[splits.test],
+                subject.labels(splits.test),
+            )
+            of_all = found.corrupted.flatten(0, 1).mean(0)
+            each = {corruption: found.corrupted[i].mean(0) for i, corruption in enumerate(found.names)}
+            over = f"mean over {len(found.names)} corruptions × {len(found.severities)} severities"
+            for setting, values in {CLEAN: found.clean, over: of_all, **each}.items():
+                yield classified(subject, splits, name, values, head="cosine", setting=setting)

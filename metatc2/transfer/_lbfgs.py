@@ -13,7 +13,7 @@ _HALVINGS = 20
 _OF_LOSS = 1e-4
 
 
-def minimise(
+def softmax_regression(
     inputs: Tensor,
     labels: Tensor,
     classes: int,
@@ -26,7 +26,7 @@ def minimise(
     """Minima of ``Σ_i −log softmax(x_i W + b)[y_i] + l2/2 |W|²``; the bias b bears no penalty.
 
     L-BFGS (Liu & Nocedal 1989, "On the limited memory BFGS method") with a diagonal first guess of the curvature, which is
-    close to the truth where the columns of `inputs` are uncorrelated and centred: rotate them so. A problem ends when
+    close to the truth where the columns of `inputs` are uncorrelated and centered: rotate them so. A problem ends when
     ``gᵀH⁻¹g``, twice the excess over the minimum that this guess foresees, is below `tolerance` times what its loss is
     below that of equal probabilities, and below a ten-thousandth of the loss itself, which weak penalties on separable classes
     bring near 0: rules without units, so the scale of features and strength of l2 do not matter. Losses and gradients are
@@ -46,7 +46,7 @@ def minimise(
         ``(P, r + 1, C)``, the last row the bias; and bool ``(P,)``, whether both rules were met.
 
     >>> x = torch.tensor([[[-1.0], [1.0]]])
-    >>> found, met = minimise(x, torch.tensor([[0, 1]]), 2, torch.tensor([1.0, 1e-3]))
+    >>> found, met = softmax_regression(x, torch.tensor([[0, 1]]), 2, torch.tensor([1.0, 1e-3]))
     >>> found.shape, met.tolist(), bool(found[1, 0, 1] > found[0, 0, 1] > 0)
     (torch.Size([2, 2, 2]), [True, True], True)
     """
@@ -127,8 +127,8 @@ class _Problem:
         # The same for all classes, so that steps keep the sum over classes where it is: at 0. The mean of p (1 − p), which the
         # residual r with its entry −s at the true class says without cancellation: Σ p (1 − p) = 2 s − Σ r².
         wrong = -residual.gather(2, self.labels).sum((1, 2))
-        spread = (2 * wrong - residual.square().sum((1, 2))) / (self.labels.shape[1] * self.classes)
-        return _wide(spread.clamp_min(1e-30)) * self.spectrum + self.penalty
+        variance = (2 * wrong - residual.square().sum((1, 2))) / (self.labels.shape[1] * self.classes)
+        return _wide(variance.clamp_min(1e-30)) * self.spectrum + self.penalty
 
 
 def _direction(g: Tensor, guess: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from metatc2.errors import InputError
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import wholes
 from metatc2.ops.rows import unit_rows
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject
+from metatc2.transfer.protocols.registry import register_protocol
 
 # Similarities held at once, of which about four arrays live.
 _CHUNK_BYTES = 2**26
@@ -78,11 +80,11 @@ def retrieval(
     ks = wholes(ks, "retrieval: ks", 1)
     _check(queries, gallery, ks, alone)
     asked = unit_rows(queries)
-    shelf = asked if alone else unit_rows(gallery)
-    chunk = max(1, _CHUNK_BYTES // (8 * len(shelf)))
+    ranked_against = asked if alone else unit_rows(gallery)
+    chunk = max(1, _CHUNK_BYTES // (8 * len(ranked_against)))
     precisions, firsts, counts = [], [], []
     for at in range(0, len(asked), chunk):
-        similarity = asked[at : at + chunk] @ shelf.T
+        similarity = asked[at : at + chunk] @ ranked_against.T
         rows = torch.arange(len(similarity), device=similarity.device)
         relevant = query_labels[at : at + chunk].unsqueeze(1) == gallery_labels
         if alone:
@@ -130,3 +132,42 @@ def _check(queries: Tensor, gallery: Tensor, ks: Sequence[int], alone: bool) -> 
         raise InputError(
             f"retrieval: ks must be from 1 to {most}, the images to rank, got {list(ks)}; name smaller ones"
         )
+
+
+@register_protocol("retrieval")
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Protocol):
+    """Each image ranks all others: mean average precision and recall at each k, for each encoder; see `retrieval`.
+
+    Args:
+        ks: of recall; clamped to the images to rank.
+
+    Raises:
+        InputError: if a k is out of range.
+    """
+
+    facts = ("way", "query", "head", "bank")
+
+    ks: Sequence[int] = (1, 5, 10)
+
+    def __post_init__(self) -> None:
+        self._normalize(ks=wholes(self.ks, "transfer: ks", 1))
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        rows = subject.target.store.rows(subject.target.split)
+        labels = subject.labels(rows)
+        ks = sorted({min(k, len(rows) - 1) for k in self.ks}) if len(rows) > 1 else list(self.ks)
+        for name in subject.names:
+            found = retrieval(subject.table.at(name, rows), labels, ks=ks)
+            alone = len(found.answerable) - int(found.answerable.sum())
+            note = f"images that are alone in their class left out as queries: {alone}" if alone else ""
+            facts = {
+                "way": len(torch.unique(labels)),
+                "query": len(rows) - alone,
+                "head": "cosine",
+                "bank": f"all other images of {subject.target.split}",
+            }
+            yield Measured(name, found.average_precision, rows, facts, metric="mean average precision", note=note)
+            for k, recall in found.recall.items():
+                yield Measured(name, recall.double(), rows, facts, metric=f"recall@{k}", note=note)

@@ -1,26 +1,27 @@
-"""Learning from 1 % or 10 % of the labels: on frozen features, or by fine-tuning the encoder."""
+"""Learning from a fraction of the labels, on frozen features."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from torch import Tensor
 
-from metatc2.augment import Views
 from metatc2.errors import InputError
 from metatc2.metrics.selection import choose, validation_loss
-from metatc2.models.inputs import feature_sides, images_of, labels_of
+from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import real, reals, whole
-from metatc2.transfer.fine_tune import RATES, STEPS, WEIGHT_DECAYS, fine_tune
-from metatc2.transfer.linear import L2_GRID
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols.base import Measured, Subject
+from metatc2.transfer.protocols.linear import L2_GRID
+from metatc2.transfer.protocols.registry import register_protocol
 
 FRACTIONS = (0.01, 0.1)
 
@@ -29,8 +30,8 @@ _ROUNDS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class SemiSupervised:
-    """What was learnt from a fraction of the labels.
+class SemiSupervisedResult:
+    """What was learned from a fraction of the labels.
 
     Args:
         correct: float64 ``(Q,)``: 1 where a test image gets its class, else 0.
@@ -102,13 +103,13 @@ def semi_supervised_linear(
     fraction: float,
     seed: int = 0,
     l2: Sequence[float] = L2_GRID,
-) -> SemiSupervised:
-    """Logistic regression on frozen features of the labelled fraction, its L2 chosen on validation.
+) -> SemiSupervisedResult:
+    """Logistic regression on frozen features of the labeled fraction, its L2 chosen on validation.
 
-    Minimised is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS at ``C = 1 / l2``, from the strongest value to the
+    Minimized is ``Σ cross-entropy + l2/2 · |w|²`` by scikit-learn's L-BFGS at ``C = 1 / l2``, from the strongest value to the
     weakest, each from the solution before it; two classes share one vector w there, which is the minimum of
-    `metatc2.transfer.linear.linear` at twice the l2. The value with the best validation accuracy is taken, of equals the one
-    with the lowest cross-entropy there, of those within 1e-4 nats the middle one. There is no second training on
+    `metatc2.transfer.protocols.linear.linear` at twice the l2. The value with the best validation accuracy is taken, of equals
+    the one with the lowest cross-entropy there, of those within 1e-4 nats the middle one. There is no second training on
     validation images: their labels are usually many more than the fraction, and would no longer be it.
 
     Args:
@@ -119,7 +120,7 @@ def semi_supervised_linear(
         test: float ``(Q, D)``.
         test_labels: int64 ``(Q,)``.
         fraction: see `label_fraction`.
-        seed: of the labelled subset; the same for every encoder that is to be compared.
+        seed: of the labeled subset; the same for every encoder that is to be compared.
         l2: values to choose from.
 
     Raises:
@@ -158,13 +159,13 @@ def semi_supervised_linear(
     place = choose(accuracies, losses)
     assert place is not None  # features are finite, and so is what is computed from them
     found = torch.from_numpy(predictions[place[0]])
-    return SemiSupervised(
+    return SemiSupervisedResult(
         (found == test_labels.cpu()).double(),
         found,
         rows,
         fraction,
         {"l2": values[place[0]]},
-        *(_by_value([(value,) for value in values], each) for each in (accuracies, losses)),
+        *(by_value([(value,) for value in values], each) for each in (accuracies, losses)),
     )
 
 
@@ -174,75 +175,57 @@ def _logits(model: LogisticRegression, inputs: NDArray[np.float64]) -> Tensor:
     return torch.stack([torch.zeros_like(found), found], 1) if found.ndim == 1 else found
 
 
-def semi_supervised_fine_tune(
-    encoder: nn.Module,
-    train: Tensor,
-    train_labels: Tensor,
-    validation: Tensor,
-    validation_labels: Tensor,
-    test: Tensor,
-    test_labels: Tensor,
-    *,
-    fraction: float,
-    generator: torch.Generator,
-    seed: int = 0,
-    steps: int = STEPS,
-    batch: int = 64,
-    rates: Sequence[float] = RATES,
-    weight_decays: Sequence[float] = WEIGHT_DECAYS,
-    views: Views | None = None,
-    batch_norm: str = "kept",
-    device: torch.device | str | None = None,
-) -> SemiSupervised:
-    """Fine-tune the encoder on the labelled fraction alone; learning rate and weight decay chosen on validation.
+def by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple[float, ...], float]:
+    """Figures of a grid by the values at each of its points."""
+    return dict(zip(values, figures.flatten().tolist(), strict=True))
 
-    There is no second training on validation images, see `semi_supervised_linear`.
 
-    Args:
-        encoder: see `fine_tune`; it is copied, never changed.
-        train: uint8 ``(N, C, H, W)``; only the images of `label_fraction` are used.
-        train_labels: int64 ``(N,)``.
-        validation: uint8 ``(V, C, H, W)``.
-        validation_labels: int64 ``(V,)``.
-        test: uint8 ``(Q, C, H, W)``.
-        test_labels: int64 ``(Q,)``.
-        fraction: see `label_fraction`.
-        generator: on the CPU; decides order, augmentation and dropout.
-        seed: of the labelled subset; the same for every encoder that is to be compared.
-        steps, batch, rates, weight_decays, views, batch_norm, device: see `fine_tune`.
+def fractions_of(values: Sequence[float]) -> tuple[float, ...]:
+    """Shares of the labels, checked.
 
     Raises:
-        InputError: as `fine_tune` and `label_fraction`.
+        InputError: if one is not above 0 and at most 1.
     """
-    images = images_of(train, "semi-supervised: train images")
-    rows = label_fraction(train_labels, fraction, seed=seed)
-    if len(images) != len(train_labels):
-        raise InputError(
-            f"semi-supervised: train and train_labels must have one label an image, got {len(images)} and {len(train_labels)}"
-        )
-    found = fine_tune(
-        encoder,
-        images[rows.to(images.device)],
-        labels_of(train_labels, "semi-supervised: train_labels").cpu()[rows],
-        validation,
-        validation_labels,
-        test,
-        test_labels,
-        generator=generator,
-        steps=steps,
-        batch=batch,
-        rates=rates,
-        weight_decays=weight_decays,
-        views=views,
-        batch_norm=batch_norm,
-        refit=False,
-        device=device,
-    )
-    pairs = list(product(found.rates, found.weight_decays))
-    figures = (_by_value(pairs, each) for each in (found.validation, found.validation_loss))
-    chosen = {"learning_rate": found.learning_rate, "weight_decay": found.weight_decay}
-    return SemiSupervised(found.correct, found.predicted, rows, fraction, chosen, *figures)
+    return reals(values, "transfer: fractions", above=0, most=1, fix="; 1 % is 0.01")
 
 
-def _by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple[float, ...], float]:
-    return dict(zip(values, figures.flatten().tolist(), strict=True))
+def fraction_words(fraction: float) -> str:
+    """As a row's setting has it.
+
+    >>> fraction_words(0.1)
+    '10 % of the labels'
+    """
+    return f"{100 * fraction:g} % of the labels"
+
+
+@register_protocol("semi-supervised")
+@dataclass(frozen=True, kw_only=True)
+class SemiSupervised(ClassifierProtocol):
+    """A linear classifier on frozen features, from a fraction of the labels: one row for each fraction and encoder.
+
+    See `semi_supervised_linear`.
+
+    Args:
+        fractions: shares of the labels.
+
+    Raises:
+        InputError: if a fraction is not above 0 and at most 1.
+    """
+
+    facts = (*ClassifierProtocol.facts, "setting")
+
+    fractions: Sequence[float] = FRACTIONS
+
+    def __post_init__(self) -> None:
+        self._normalize(fractions=fractions_of(self.fractions))
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits = target_splits(subject.target)
+        for fraction in self.fractions:
+            for name in subject.names:
+                six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
+                found = semi_supervised_linear(*six, fraction=fraction)
+                yield classified(
+                    subject, splits, name, found.correct, chosen=found.chosen, setting=fraction_words(fraction)
+                )

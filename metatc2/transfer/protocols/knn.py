@@ -1,6 +1,9 @@
-"""Weighted k-nearest-neighbour classification on cached features (Wu et al. 2018, arXiv 1805.01978)."""
+"""Weighted k-nearest-neighbor classification on cached features (Wu et al. 2018, arXiv 1805.01978)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,8 +11,10 @@ from torch import Tensor
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.models.inputs import feature_sides, labels_of
-from metatc2.ops.numbers import real, whole
+from metatc2.ops.numbers import real, whole, wholes
 from metatc2.ops.rows import unit_rows
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject
+from metatc2.transfer.protocols.registry import register_protocol
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26
@@ -28,7 +33,7 @@ def knn(
         bank_labels: int64 ``(B,)``.
         queries: float ``(Q, D)``.
         query_labels: int64 ``(Q,)``.
-        k: neighbours; clamped to B.
+        k: neighbors; clamped to B.
         temperature: T, above 0.
 
     Returns:
@@ -54,11 +59,11 @@ def knn(
     chunk = max(1, _CHUNK_BYTES // (unit.element_size() * (len(bank) + 4 * k)))
     parts = []
     for some in torch.split(directions, chunk):
-        similarity, neighbours = (some @ unit.T).topk(k, dim=1)
+        similarity, neighbors = (some @ unit.T).topk(k, dim=1)
         # Relative to the nearest: the same vote, and no overflow at a small temperature.
         weight = ((similarity - similarity[:, :1]).double() / temperature).exp()
         votes = weight.new_zeros(len(some), len(names))
-        parts.append(names[votes.scatter_add(1, classes[neighbours], weight).argmax(1)])
+        parts.append(names[votes.scatter_add(1, classes[neighbors], weight).argmax(1)])
     return (torch.cat(parts) == query_labels).double().cpu()
 
 
@@ -66,7 +71,7 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     """Rows of the bank, rows of the queries, and how they were chosen.
 
     With official ``train`` and ``test`` splits that share classes, and `split` a whole source: train is the bank, test asks.
-    Else the rows of `split` are dealt by a fixed permutation, half of each class to each side, the odd one to the bank.
+    Else the rows of `split` are divided by a fixed permutation, half of each class to each side, the odd one to the bank.
 
     Raises:
         InputError: if there is no such split, or no class has two images.
@@ -78,7 +83,7 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     """
     if split in ("test", "all", "labelled") and {"train", "test"} <= set(store.splits):
         bank, asked = store.rows("train"), store.rows("test")
-        # Parts of different classes (Omniglot's) are for episodes: a neighbour could never be right.
+        # Parts of different classes (Omniglot's) are for episodes: a neighbor could never be right.
         if bool(torch.isin(store.labels[asked], store.labels[bank]).any()):
             return bank, asked, "train"
     rows = store.rows(split)
@@ -93,3 +98,59 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
             "name another split"
         )
     return grouped[to_bank].sort().values, grouped[~to_bank].sort().values, f"half of each class of {split}"
+
+
+@register_protocol("knn")
+@dataclass(frozen=True, kw_only=True)
+class KNN(Protocol):
+    """Weighted k-nearest-neighbor classification: one row for each k and encoder; see `knn` and `knn_split`.
+
+    Args:
+        ks: neighbors; clamped to the bank, which the row says.
+        temperature: of the vote.
+
+    Raises:
+        InputError: if a number is out of range.
+    """
+
+    facts = ("way", "query", "head", "classes_excluded", "bank", "k", "k_asked", "temperature")
+
+    ks: Sequence[int] = (200, 20)
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        self._normalize(
+            ks=wholes(self.ks, "transfer: ks", 1),
+            temperature=real(self.temperature, "transfer: temperature", above=0),
+        )
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        bank, asked, how = knn_split(subject.target.store, subject.target.split)
+        bank_labels, labels = subject.labels(bank), subject.labels(asked)
+        classes = torch.unique(bank_labels)
+        facts = {
+            "way": len(classes),
+            "query": len(asked),
+            "head": "knn",
+            "classes_excluded": len(classes) - int(torch.isin(classes, labels).sum()),
+            "bank": how,
+            "temperature": self.temperature,
+        }
+        # Two k that are clamped to the same number are one measurement.
+        clamped: dict[int, int] = {}
+        for k in self.ks:
+            clamped.setdefault(min(k, len(bank)), k)
+        for k, k_asked in clamped.items():
+            note = f"k = {k} instead of {k_asked}, the bank has no more images" if k < k_asked else ""
+            for name in subject.names:
+                found = knn(
+                    subject.table.at(name, bank),
+                    bank_labels,
+                    subject.table.at(name, asked),
+                    labels,
+                    k=k,
+                    temperature=self.temperature,
+                )
+                own = {**facts, "k": k, "k_asked": k_asked}
+                yield Measured(name, found, torch.cat([bank, asked]), own, note=note)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,8 +14,11 @@ from metatc2.errors import InputError
 from metatc2.metrics.selection import choose, validation_loss
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import real, reals, whole
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols.base import Measured, Subject, target_seed
+from metatc2.transfer.protocols.registry import register_protocol
 
-# Base learning rates, each for batches of 256 of standardised features. Probes of features as they are, which are small,
+# Base learning rates, each for batches of 256 of standardized features. Probes of features as they are, which are small,
 # go from 0.1 (SimSiam) to 30 (MoCo).
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 SCHEDULES = ("cosine", "steps")
@@ -24,7 +28,7 @@ _RULE_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
-class LinearSGD:
+class LinearSGDResult:
     """What the probe found.
 
     Args:
@@ -61,9 +65,9 @@ def linear_sgd(
     rates: Sequence[float] = RATES,
     weight_decay: float = 0.0,
     schedule: str = "cosine",
-    standardise: bool = True,
+    standardize: bool = True,
     refit: bool = True,
-) -> LinearSGD:
+) -> LinearSGDResult:
     """Softmax regression by SGD with momentum 0.9 (the probe of He et al. 2020, arXiv 1911.05722, section 4.1).
 
     The learning rate of a step is ``base · batch / 256`` times the schedule, by step. All base rates are trained side by
@@ -85,7 +89,7 @@ def linear_sgd(
         rates: base learning rates to choose from.
         weight_decay: of weights and bias, as `torch.optim.SGD` has it.
         schedule: ``"cosine"`` to 0, or ``"steps"``: a tenth after 2/3 and again after 8/9 of the epochs (60 and 80 of 90).
-        standardise: whether each dimension gets mean 0 and deviation 1 by the training images, so that one set of rates
+        standardize: whether each dimension gets mean 0 and deviation 1 by the training images, so that one set of rates
             suits every encoder; without, give `rates` that suit the features. (A BatchNorm without affine parameters in
             front of the probe does nearly the same.)
         refit: whether the chosen rate trains once more, on training and validation images together.
@@ -111,9 +115,9 @@ def linear_sgd(
     if schedule not in SCHEDULES:
         raise InputError(f"linear-SGD: schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     tried = sorted(set(reals(rates, "linear-SGD: rates", above=0)))
-    options = _Options(epochs, batch, weight_decay, schedule, standardise)
+    options = _Options(epochs, batch, weight_decay, schedule, standardize)
     probe = _fit(train, train_labels, tried, options, generator)
-    accuracies, losses = probe.judged(validation, validation_labels)
+    accuracies, losses = probe.measured(validation, validation_labels)
     place = choose(accuracies, losses)
     if place is None:
         raise InputError(f"linear-SGD: training diverged at every rate of {tried}; give smaller ones")
@@ -126,7 +130,7 @@ def linear_sgd(
     predicted = probe.predict(test)[chosen].cpu()
     correct = (predicted == test_labels.cpu()).double()
     figures = (dict(zip(tried, found.tolist(), strict=True)) for found in (accuracies, losses))
-    return LinearSGD(correct, predicted, tried[best], *figures)
+    return LinearSGDResult(correct, predicted, tried[best], *figures)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class _Options:
     batch: int
     weight_decay: float
     schedule: str
-    standardise: bool
+    standardize: bool
 
     def decay(self, step: int, steps: int) -> float:
         """Share of the learning rate at a step of an epoch count that makes `steps`."""
@@ -164,7 +168,7 @@ class _Probes:
         """Logits ``(n, G, classes)``."""
         return _scores((features - self.mean) * self.scale, self.weight, self.bias)
 
-    def judged(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def measured(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Accuracies and cross-entropies, float64 ``(G,)`` each, on the CPU; NaN where weights are not finite."""
         usable = self.weight.isfinite().all(2).all(0) & self.bias.isfinite().all(1)
         labels, scores = labels.to(self.names.device), self.scores(features)
@@ -179,7 +183,7 @@ def _fit(
 ) -> _Probes:
     names, classes = torch.unique(labels.to(features.device), return_inverse=True)
     mean, scale = features.new_zeros(features.shape[1]), features.new_ones(features.shape[1])
-    if options.standardise:
+    if options.standardize:
         mean, deviation = features.mean(0), features.std(0, correction=0)
         # A dimension that is constant says nothing; it is left alone rather than divided by its rounding.
         scale = torch.where(deviation > 1e-6 * features.abs().amax(0), 1 / deviation, 0.0)
@@ -208,3 +212,19 @@ def _fit(
 def _scores(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``(n, G, classes)``; all probes in one product."""
     return (rows @ weight.flatten(1)).view(len(rows), *bias.shape) + bias
+
+
+@register_protocol("linear-sgd")
+@dataclass(frozen=True, kw_only=True)
+class LinearSGD(ClassifierProtocol):
+    """The linear probe trained by SGD, its learning rate chosen on validation: one row for each encoder; see `linear_sgd`."""
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits = target_splits(subject.target)
+        for name in subject.names:
+            six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
+            # The same order of images for every encoder.
+            generator = torch.Generator().manual_seed(target_seed(subject.target.name, self.name))
+            found = linear_sgd(*six, generator=generator)
+            yield classified(subject, splits, name, found.correct, chosen={"learning rate": found.learning_rate})

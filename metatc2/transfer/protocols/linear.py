@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,10 +13,16 @@ from metatc2.errors import InputError
 from metatc2.metrics.selection import choose, validation_loss
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import real, reals, whole
-from metatc2.transfer.softmax_regression import minimise
+from metatc2.transfer._lbfgs import softmax_regression
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols.base import Measured, Subject
+from metatc2.transfer.protocols.registry import register_protocol
 
 L2_GRID: tuple[float, ...] = tuple(torch.logspace(-6, 5, 45, dtype=torch.float64).tolist())
 
+# Enough wherever classes are few (all fits of `benchmarks/transfer_speed.py` need fewer). With hundreds of classes in a few
+# dimensions the weakest values would take minutes each; the row says how many fits were cut.
+_STEPS = 200
 # Values of the grid solved at once: many make one large product, few begin close to their minimum.
 _GROUP = 4
 # Logits held at once in an array, of which about six live.
@@ -32,7 +39,7 @@ class LinearResult:
         l2: chosen on validation, see `metatc2.metrics.selection.choose`.
         validation: ``(grid,)`` accuracies in the order of the grid, of the kind of `accuracy`.
         per_class: of which kind.
-        converged: how many of the solutions (the grid and the refit) met the tolerance; see `minimise`.
+        converged: how many of the solutions (the grid and the refit) met the tolerance; see `softmax_regression`.
         validation_loss: ``(grid,)`` cross-entropies in nats, likewise.
     """
 
@@ -61,10 +68,10 @@ def linear(
     """Fit on train for every l2 of the grid, choose on validation, refit on train + validation, test once.
 
     As in Kornblith et al. 2019 (arXiv 1805.08974) and Chen et al. 2020 (SimCLR, arXiv 2002.05709, appendix B.8): 45
-    log-spaced values in 1e-6...1e5. Minimised is the *sum* of cross-entropies plus ``l2/2 |W|²`` with a free bias. With three
+    log-spaced values in 1e-6...1e5. Minimized is the *sum* of cross-entropies plus ``l2/2 |W|²`` with a free bias. With three
     classes or more, scikit-learn's ``LogisticRegression`` has the same minimum at ``C = 1 / l2``. With two it has one vector
     w, where W here has two that share it, ``−w/2`` and ``w/2``: ``l2/2 |W|² = l2/4 |w|²``, so it is ``C = 2 / l2``. Features
-    are used as they are, not standardised. A row weighs the same in the refit, so the chosen l2 is a little weaker there, as
+    are used as they are, not standardized. A row weighs the same in the refit, so the chosen l2 is a little weaker there, as
     in scikit-learn at equal C.
 
     Chosen is the l2 with the highest accuracy on validation; of equals, that with the lowest cross-entropy there; of those
@@ -82,7 +89,7 @@ def linear(
         test_labels: int64 ``(Q,)``; a class unknown to train and validation is an error.
         grid: values of l2, all above 0.
         per_class: mean per-class accuracy, in the choice too (Pets, Flowers, Caltech-101, Aircraft).
-        tolerance: see `minimise`.
+        tolerance: see `softmax_regression`.
         steps: of L-BFGS for one group of values, at most; weak values of data with many classes and few dimensions meet it,
             and `LinearResult.converged` says how many fits did not.
 
@@ -108,21 +115,23 @@ def linear(
     size = max(1, min(_GROUP, _GROUP_BYTES // (len(train) * len(names) * rows.element_size())))
     start: Tensor | None = None
     found, losses = torch.zeros(2, len(grid), dtype=torch.float64)
-    fitted = torch.unique(fitting)
+    known = torch.unique(fitting)
     converged = 0
     weights: dict[int, Tensor] = {}
     for first in range(0, len(order), size):
         some = order[first : first + size]
         l2 = torch.tensor([grid[i] for i in some], dtype=torch.float64, device=rows.device)
         begin = None if start is None else start.expand(len(some), -1, -1)
-        w, met = minimise(rows[None], fitting[None], len(names), l2, start=begin, tolerance=tolerance, steps=steps)
+        w, met = softmax_regression(
+            rows[None], fitting[None], len(names), l2, start=begin, tolerance=tolerance, steps=steps
+        )
         start = w[-1:]
         converged += int(met.sum())
         for i, one in zip(some, w, strict=True):
             scores = _scores(asked, one)
             found[i] = _accuracy(scores.argmax(1) == choosing, validation_labels, per_class)
             # A class that only validation has gets no score that means anything.
-            losses[i] = validation_loss(scores[:, fitted], fitted, choosing, per_class=per_class)
+            losses[i] = validation_loss(scores[:, known], known, choosing, per_class=per_class)
             weights[i] = one
     # Ascending, and each value once, as the rule for equals wants it.
     ascending = sorted({grid[i]: i for i in order}.values(), key=lambda i: grid[i])
@@ -132,12 +141,12 @@ def linear(
 
     both = torch.cat([train, validation])
     refit_axes = _Axes(both)
-    w, met = minimise(
+    w, met = softmax_regression(
         refit_axes.rotate(both)[None],
         torch.cat([fitting, choosing])[None],
         len(names),
         torch.tensor([grid[best]], dtype=torch.float64, device=rows.device),
-        start=refit_axes.carry(weights[best], axes)[None],
+        start=refit_axes.converted(weights[best], axes)[None],
         tolerance=tolerance,
         steps=steps,
     )
@@ -158,17 +167,17 @@ class _Axes:
 
     def __init__(self, rows: Tensor) -> None:
         self.mean = rows.mean(0)
-        centred = rows - self.mean
+        centered = rows - self.mean
         if len(rows) < rows.shape[1]:
-            self.axes = torch.linalg.svd(centred, full_matrices=False).Vh.T.contiguous()
+            self.axes = torch.linalg.svd(centered, full_matrices=False).Vh.T.contiguous()
         else:
-            self.axes = torch.linalg.eigh((centred.T @ centred).double()).eigenvectors.to(rows.dtype)
+            self.axes = torch.linalg.eigh((centered.T @ centered).double()).eigenvectors.to(rows.dtype)
 
     def rotate(self, rows: Tensor) -> Tensor:
         turned: Tensor = (rows - self.mean) @ self.axes
         return turned
 
-    def carry(self, w: Tensor, other: _Axes) -> Tensor:
+    def converted(self, w: Tensor, other: _Axes) -> Tensor:
         """Weights ``(r' + 1, C)`` in `other` axes, in these."""
         plain = other.axes @ w[:-1]
         bias = w[-1] + (self.mean - other.mean) @ plain
@@ -199,3 +208,27 @@ def _check(sides: Sequence[tuple[str, Tensor, Tensor]]) -> list[tuple[Tensor, Te
     if len(torch.unique(labels[0])) < 2:
         raise InputError("linear: train has one class, and there is nothing to tell apart; name another target")
     return list(zip(rows, labels, strict=True))
+
+
+@register_protocol("linear")
+@dataclass(frozen=True, kw_only=True)
+class Linear(ClassifierProtocol):
+    """Logistic regression on frozen features, its L2 chosen on validation: one row for each encoder; see `linear`."""
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits, metric = target_splits(subject.target), subject.target.store.metric
+        for name in subject.names:
+            six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
+            found = linear(*six, per_class=metric == "mean per class", steps=_STEPS)
+            fits = len(found.validation) + 1
+            cut = fits - found.converged
+            yield classified(
+                subject,
+                splits,
+                name,
+                found.correct,
+                chosen={"l2": float(found.l2)},
+                criterion=metric,
+                note=f"{cut} of {fits} fits ended at the limit of steps" if cut else "",
+            )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.augment import Views
 from metatc2.errors import InputError
 from metatc2.metrics.selection import choose, validation_loss
-from metatc2.models.encoding import check_encoder, encode, own_copy, place_of
+from metatc2.models.encoding import check_encoder, own_copy, place_of
 from metatc2.models.inputs import images_of, labels_of
-from metatc2.ops.module_state import evaluation_mode
 from metatc2.ops.numbers import reals, whole
-from metatc2.ops.replacing import refuse_outside_parameters
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols._fine_tuning import FineTuning
+from metatc2.transfer.protocols.base import Measured, Subject, target_seed
+from metatc2.transfer.protocols.registry import register_protocol
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 WEIGHT_DECAYS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3)
@@ -32,7 +33,6 @@ VTAB_1K_STEPS = 1000
 CROP_AND_FLIP = Views(crop_scale=(0.25, 1.0), crop_ratio=(3 / 4, 4 / 3), flip=0.5)
 
 BATCH_NORMS = ("kept", "train", "frozen")
-_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def fine_tune(
         _check_statistics(encoder)
     where = place_of(encoder, device, train.device)
     seed = int(torch.randint(2**62, (), generator=generator))
-    run = _Recipe(encoder, steps, batch, views, batch_norm, where, seed)
+    run = FineTuning(encoder, steps, batch, views, batch_norm, where, seed)
 
     table, losses = torch.full((2, len(tried), len(decays)), math.nan, dtype=torch.float64)
     answers: dict[tuple[int, ...], Tensor] = {}
@@ -177,98 +177,13 @@ def fine_tune(
     return FineTuned(correct, predicted, rate, decay, tried, decays, table, losses)
 
 
-@dataclass(frozen=True, eq=False)
-class _Recipe:
-    """How one run goes, whatever its rate and weight decay."""
-
-    encoder: nn.Module
-    steps: int
-    batch: int
-    views: Views | None
-    batch_norm: str
-    device: torch.device
-    seed: int
-
-    def train(self, images: Tensor, labels: Tensor, rate: float, decay: float) -> nn.Module | None:
-        """A copy of the encoder with a head, trained; None if the loss or a weight became infinite or NaN."""
-        names, classes = torch.unique(labels, return_inverse=True)
-        draws = torch.Generator().manual_seed(self.seed)
-        with _own_chance(self.seed, self.device):
-            model = self._copy(images[:2], len(names))
-            optimiser = torch.optim.SGD(
-                model.parameters(), lr=rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay
-            )
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
-            for rows in self._batches(len(images), draws):
-                x, y = self._inputs(images[rows.to(images.device)], draws), classes[rows].to(self.device)
-                loss = cross_entropy(model(x), y)
-                if not bool(loss.isfinite()):
-                    return None
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                scheduler.step()
-        usable = all(bool(t.isfinite().all()) for t in chain(model.parameters(), model.buffers()))
-        return model if usable else None
-
-    def scores(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Logits ``(n, classes)``, classes in the order of their names, on the CPU."""
-        parts = []
-        with evaluation_mode(model), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for some in images.split(512):
-                parts.append(model(some.to(self.device).float() / 255).cpu())
-        return torch.cat(parts)
-
-    def _copy(self, some: Tensor, classes: int) -> nn.Module:
-        encoder = own_copy(self.encoder, "fine-tune: the encoder").to(self.device).float()
-        # Weights that were made in inference mode have no gradients; copies of them made here have.
-        with evaluation_mode(encoder), torch.enable_grad():
-            for parameter in encoder.parameters():
-                parameter.requires_grad_(parameter.is_floating_point())
-            features = encode(encoder, some.to(self.device).float() / 255, "fine-tune: the encoder")
-            if not features.requires_grad:
-                raise InputError(
-                    "fine-tune: no gradient comes out of the encoder, so only the head would learn; take torch.no_grad, "
-                    "torch.inference_mode or detach out of its forward, or measure it by a protocol on features"
-                )
-            refuse_outside_parameters(encoder, self.encoder, features, "fine-tune: the encoder")
-        head = nn.Linear(features.shape[1], classes, device=self.device)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        model = nn.Sequential(encoder, head)
-        for parameter in model.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
-        # No `train()` of the whole: modes are the caller's.
-        if self.batch_norm != "kept":
-            for part in model.modules():
-                if isinstance(part, _BatchNorm):
-                    part.train(self.batch_norm == "train")
-        return model
-
-    def _batches(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of each step: pass after pass over all images, the incomplete last batch of a pass dropped."""
-        size, done = min(self.batch, count), 0
-        while True:
-            for rows in torch.randperm(count, generator=generator).split(size):
-                if done == self.steps:
-                    return
-                if len(rows) == size:
-                    done += 1
-                    yield rows
-
-    def _inputs(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        if self.views is None:
-            return images.to(self.device).float() / 255
-        return self.views(images, generator, views=1)[0][:, 0].to(self.device)
-
-
 def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Images, and labels on the CPU."""
     check_encoder(encoder, "fine-tune: the encoder")
     if not any(p.is_floating_point() for p in encoder.parameters()):
         raise InputError(
             f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
-            "judge it by a protocol on features"
+            "measure it by a protocol on features"
         )
     found: list[tuple[Tensor, Tensor]] = []
     for name, (given, labels) in zip(("train", "validation", "test"), sides, strict=True):
@@ -291,10 +206,69 @@ def _check_statistics(encoder: nn.Module) -> None:
             )
 
 
-@contextmanager
-def _own_chance(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's own generator: seeded within, and as it was afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
+@register_protocol("fine-tune")
+@dataclass(frozen=True, kw_only=True)
+class FineTune(ClassifierProtocol):
+    """Fine-tuning of the whole encoder: one row for each that is a module; see `fine_tune`.
+
+    Args:
+        steps: of each fine-tuning.
+        train_mode: whether an encoder that is wholly in eval mode, as loaded ones are, is put into train mode for it (a
+            copy of it, as always). Else each part stays in the mode that it is in, so that BatchNorm in eval mode keeps
+            its running statistics; the row then says so.
+
+    Raises:
+        InputError: if `steps` is below 1.
+    """
+
+    facts = (*ClassifierProtocol.facts, "setting")
+    keys: ClassVar[Mapping[str, str]] = {"steps": "fine_tune_steps"}
+
+    steps: int = STEPS
+    train_mode: bool = False
+
+    def __post_init__(self) -> None:
+        self._normalize(steps=whole(self.steps, "transfer: steps of fine-tuning", 1))
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        splits, images = target_splits(subject.target), subject.target.store.images
+        for name, encoder in subject.table.encoders.items():
+            if not isinstance(encoder, nn.Module):
+                continue  # raw pixels have nothing to tune
+            found = fine_tune(
+                in_train_mode(encoder, name) if self.train_mode else encoder,
+                *inputs_and_labels(subject, splits, images.__getitem__),
+                generator=torch.Generator().manual_seed(target_seed(subject.target.name, self.name)),
+                steps=self.steps,
+                device=subject.device,
+            )
+            yield classified(
+                subject,
+                splits,
+                name,
+                found.correct,
+                head="fine-tuned",
+                chosen={"learning rate": found.learning_rate, "weight decay": found.weight_decay},
+                note=kept_statistics(encoder, self.train_mode),
+                **({} if self.steps == STEPS else {"setting": steps_words(self.steps)}),
+            )
+
+
+def in_train_mode(encoder: nn.Module, name: str) -> nn.Module:
+    """A copy in train mode of an encoder that is wholly in eval mode; any other as it is."""
+    return encoder if any(part.training for part in encoder.modules()) else own_copy(encoder, name).train()
+
+
+def kept_statistics(encoder: nn.Module, train_mode: bool) -> str:
+    """How many BatchNorm layers are fine-tuned in eval mode, in words; empty where none."""
+    if train_mode and not any(part.training for part in encoder.modules()):
+        return ""
+    norms = [part for part in encoder.modules() if isinstance(part, _BatchNorm)]
+    fixed = sum(not part.training for part in norms)
+    return f"{fixed} of {len(norms)} BatchNorm layers in eval mode: they kept their statistics" if fixed else ""
+
+
+def steps_words(steps: int) -> str:
+    """Steps that are not the usual ones, as a row's setting has them."""
+    return f"{steps} steps"

@@ -1,0 +1,157 @@
+"""Few-shot: every head on every encoder's features, and learners that adapt, on the same episodes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from metatc2.errors import InputError, nearest
+from metatc2.ops.numbers import whole, wholes
+from metatc2.transfer.adaptation import adapted_few_shot, policy_note, transductive
+from metatc2.transfer.heads.prototype import HEADS, few_shot
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
+from metatc2.transfer.protocols.registry import register_protocol
+from metatc2.transfer.sampling import fit_query, fit_shapes, sample_episodes
+from metatc2.transfer.targets import Target
+
+ADAPTED = "adapted"
+
+
+class LeftOut(UserWarning):
+    """A row that was asked for cannot be measured; the others are."""
+
+
+def episodes_seed(target: str, way: int, shot: int) -> int:
+    """Seed of the episodes of a target: the same in every run and on every machine, whatever the encoder.
+
+    >>> episodes_seed("glyphs:greek", 5, 1)
+    2692315376
+    """
+    return target_seed(target, way, shot)
+
+
+@register_protocol("few-shot")
+@dataclass(frozen=True, kw_only=True)
+class FewShot(Protocol):
+    """Few-shot classification: one row for each way, shot, encoder and head, and for each learner that adapts.
+
+    Args:
+        ways: classes an episode.
+        shots: labeled images a class.
+        query: images to classify a class, at most; fewer where a class is small, which the row says.
+        episodes: a row, at least 2.
+        heads: classifiers on the features, of `metatc2.transfer.HEADS`.
+        fit: whether fewer classes and shots are taken where a target has too few, which its rows then say; else that is an
+            error.
+
+    Raises:
+        InputError: if a number is out of range or a head unknown.
+
+    >>> FewShot(shots=(1,)).shots
+    (1,)
+    >>> FewShot(heads=("euclid",))
+    Traceback (most recent call last):
+    metatc2.errors.InputError: transfer: unknown head 'euclid'; did you mean 'euclidean'? Known: bd-cspn, cosine, ...
+    """
+
+    facts = ("way", "shot", "query", "query_asked", "episodes", "episodes_seed", "head", "classes_excluded")
+    keys: ClassVar[Mapping[str, str]] = {"ways": "way", "shots": "shot"}
+
+    ways: Sequence[int] = (5,)
+    shots: Sequence[int] = (1, 5)
+    query: int = 15
+    episodes: int = 600
+    heads: Sequence[str] = ("cosine", "euclidean")
+    fit: bool = False
+
+    def __post_init__(self) -> None:
+        for head in self.heads:
+            if head not in HEADS:
+                raise InputError(f"transfer: unknown head {head!r}; {nearest(head, HEADS)}")
+        self._normalize(
+            ways=wholes(self.ways, "transfer: ways", 2),
+            shots=wholes(self.shots, "transfer: shots", 1),
+            query=whole(self.query, "transfer: query", 1),
+            episodes=whole(self.episodes, "transfer: episodes", 2, fix="; fewer give no interval"),
+            heads=tuple(self.heads),
+        )
+
+    def check(self, target: Target) -> tuple[str, ...]:
+        """See `Protocol.check`."""
+        super().check(target)
+        labels = target.store.labels[target.store.rows(target.split)]
+        shapes = self._shapes(labels)
+        for way, shot in shapes:
+            fit_query(labels, way, shot, self.query, target=target.name)
+        return tuple(note for note in shapes.values() if note)
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        labels = subject.labels(subject.target.store.rows(subject.target.split))
+        for (way, shot), note in self._shapes(labels).items():
+            yield from self._one_shape(subject, way, shot, note)
+
+    def _shapes(self, labels: Tensor) -> dict[tuple[int, int], str]:
+        """Ways and shots to measure, with what became of each."""
+        asked = {(way, shot): "" for way in self.ways for shot in self.shots}
+        return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or asked
+
+    def _one_shape(self, subject: Subject, way: int, shot: int, changed: str) -> Iterator[Measured]:
+        target = subject.target
+        rows = target.store.rows(target.split)
+        seed = episodes_seed(target.name, way, shot)
+        drawn = sample_episodes(
+            subject.labels(rows),
+            way=way,
+            shot=shot,
+            query=self.query,
+            episodes=self.episodes,
+            generator=torch.Generator().manual_seed(seed),
+            target=target.name,
+        )
+        given = drawn.query.shape[2]
+        notes = [changed] * (changed != "")
+        notes += [f"{given} queries a class instead of {self.query}, the smallest class has no more"] * (
+            given < self.query
+        )
+        notes += [f"classes with fewer than {shot + 1} images left out: {drawn.excluded}"] * (drawn.excluded > 0)
+        facts = {
+            "way": way,
+            "shot": shot,
+            "query": given,
+            "query_asked": self.query,
+            "episodes": self.episodes,
+            "classes_excluded": drawn.excluded,
+            "episodes_seed": seed,
+        }
+        for name in subject.names:
+            features = subject.table.at(name, rows)
+            for head in self.heads:
+                yield Measured(
+                    name,
+                    few_shot(features, drawn, head),
+                    rows,
+                    {**facts, "head": head},
+                    inductive=not getattr(HEADS[head], "transductive", False),
+                    note="; ".join(notes),
+                )
+        for name, learner in subject.learners.items():
+            try:
+                found = adapted_few_shot(learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu")
+            except InputError as error:
+                # The frozen encoder can still be measured where the learner's head has too few outputs.
+                warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)
+                continue
+            yield Measured(
+                name,
+                found,
+                rows,
+                {**facts, "head": ADAPTED},
+                inductive=not transductive(learner),
+                note="; ".join([*notes, *policy_note(learner)]),
+            )
