@@ -321,3 +321,37 @@ def test_method_name(assignments: list[str], name: str) -> None:
 def test_what_a_help_page_prints() -> None:
     assert all_keys()["calibration.hidden"].expected == "a whole number ≥ 1"
     assert all_keys()["calibration.form"].expected == 'one of "blend", "gate", "add"'
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        (
+            "learner.aggregate=sgd",
+            'learner.aggregate cannot be "sgd"; known: mean, nash-mtl, pcgrad, uncertainty, upgrad',
+        ),
+        ("head.told=head", "head.told cannot be \"head\"; did you mean 'heads'?"),
+        ("regularizer.name=2", 'regularizer.name cannot be "2"; known: isotropy, none, sigreg, visreg'),
+        ("objective.name=simclrs", "objective.name cannot be \"simclrs\"; did you mean 'simclr'?"),
+        ("encoder.name=timm:", "encoder.name cannot be \"timm:\"; did you mean 'timm:NAME'?"),
+        ("calibration.adjoint=unrol", "calibration.adjoint cannot be \"unrol\"; did you mean 'unroll'?"),
+        ("views.recipe=glyph", "views.recipe cannot be \"glyph\"; did you mean 'glyphs'?"),
+        ('learner.name=""', "learner.name must be one of"),
+    ],
+)
+def test_names_are_those_that_are_registered(assignment: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        override(Config(), [assignment])
+    assert str(caught.value).startswith(f"--set: {told}")
+
+
+def test_registered_names_are_taken() -> None:
+    config = override(
+        Config(), ["encoder.name=timm:vit_tiny", "learner.aggregate=uncertainty", "regularizer.name=none"]
+    )
+    assert (config.encoder.name, config.learner.aggregate, config.regularizer.name) == (
+        "timm:vit_tiny",
+        "uncertainty",
+        "none",
+    )
+    assert override(config, ["learner.aggregate=none"]).learner.aggregate is None

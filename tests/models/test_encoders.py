@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, MissingPackage
-from metatc2.models import encoders
+from metatc2.models import conv4
 from metatc2.models.conv4 import Conv4
 from metatc2.models.encoding import feature_dim
 from metatc2.models.normalize import Normalise
@@ -82,7 +82,7 @@ def test_first_block_is_not_fused_where_somebody_would_notice(monkeypatch: pytes
         out: Tensor = block(x)
         return out
 
-    monkeypatch.setattr(encoders, "_first_block", spy)
+    monkeypatch.setattr(conv4, "_first_block", spy)
     x = images(channels=1, size=28)
 
     def fuses(encoder: Conv4, x: Tensor = x) -> bool:
