@@ -83,7 +83,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "assignment": ("assignment", "random", {v: (f"episode.assign={v}",) for v in ("cluster", "domain")}),
     "outer": ("outer loss on", "whole", {"query": (f"{C}outer_on=query",)}),
     "negatives": ("negatives", "batch of 128", {f"batch of {v}": (f"episode.batch={v}",) for v in ("64", "256")}),
-    "standardised": ("standardised", "yes", {"no": (f"{C}standardise=false",)}),
+    "standardized": ("standardized", "yes", {"no": (f"{C}standardize=false",)}),
     "look-ahead": ("look-ahead", "no", {"yes": (f"{C}look_ahead=true",)}),
 }
 
@@ -154,7 +154,7 @@ def draw(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
             heights = [100 * r["difference"] for r in found]
             half = [100 * r["ci95"] if len(r["seeds"]) >= evidence.ENOUGH else 0.0 for r in found]
             axes.errorbar(at, heights, half, fmt="o", capsize=3, label=place)
-        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.axhline(0, color="gray", linewidth=0.8)
         axes.set_xticks(range(len(values)), values)
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.set_xlabel(f"{SWITCHES[switch][0]} (default: {SWITCHES[switch][1]})")

@@ -2,7 +2,7 @@
 
     python benchmarks/adjoint_memory.py --json benchmarks/results/adjoint_memory.json
 
-Conv-4 of width 32 on 84 × 84 colour images, one 5-way 5-shot task with 15 queries a class, SGD, one thread. Memory is the
+Conv-4 of width 32 on 84 × 84 color images, one 5-way 5-shot task with 15 queries a class, SGD, one thread. Memory is the
 growth of a fresh process's peak over what it held before. A round takes each adjoint once, in random order; the ratio of
 times is the median over rounds of (Recompute / Unroll) within one round. The gradients are compared to the bit.
 """

@@ -550,9 +550,9 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             values = [100 * r["test"]["mean"] for r in own.values()]
             if not values:
                 continue
-            colour = "#c1272d" if arm.startswith("TC²") else "#3477b5" if ARMS[arm].told else "#707070"
-            panel.barh(place, np.mean(values), color=colour, alpha=0.35)
-            panel.plot(values, [place] * len(values), "o", color=colour, markersize=3)
+            color = "#c1272d" if arm.startswith("TC²") else "#3477b5" if ARMS[arm].told else "#707070"
+            panel.barh(place, np.mean(values), color=color, alpha=0.35)
+            panel.plot(values, [place] * len(values), "o", color=color, markersize=3)
         panel.set_yticks(range(len(MAIN)), [f"{a} (told)" if ARMS[a].told else a for a in reversed(MAIN)], fontsize=8)
         panel.set_title(level, fontsize=9)
         panel.set_xlabel("mean of nine factor probes, %", fontsize=8)

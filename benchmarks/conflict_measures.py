@@ -175,11 +175,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Disagreement by level, and by width of the encoder."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), constrained_layout=True)
     for place, level in enumerate(LEVELS):
-        for arm, colour, shift in (("one head", "#707070", -0.12), ("TC²", "#c1272d", 0.12)):
+        for arm, color, shift in (("one head", "#707070", -0.12), ("TC²", "#c1272d", 0.12)):
             own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, WIDTH)]
             values = [100 * r["difference"]["value"] for r in own]
             left.plot(
-                [place + shift] * len(values), values, "o", color=colour, markersize=4, label=arm if not place else None
+                [place + shift] * len(values), values, "o", color=color, markersize=4, label=arm if not place else None
             )
             if own:
                 band = [100 * float(np.mean([r["difference"][key] for r in own])) for key in ("low", "high")]
@@ -187,13 +187,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     left.set_xticks(range(len(LEVELS)), LEVELS, fontsize=8)
     left.set_ylabel("share of a gradient's square\nthat tasks do not share, %")
     left.legend(frameon=False, fontsize=8)
-    for level, colour in (("one-more", "#3477b5"), ("contradiction", "#d98a1f")):
+    for level, color in (("one-more", "#3477b5"), ("contradiction", "#d98a1f")):
         own = [r for r in rows if r["level"] == level and r["arm"] == "one head"]
         widths = sorted({r["width"] for r in own})
         means = [100 * float(np.mean([r["difference"]["value"] for r in own if r["width"] == w])) for w in widths]
-        right.plot(widths, means, marker="o", color=colour, label=level)
+        right.plot(widths, means, marker="o", color=color, label=level)
         right.plot(
-            [r["width"] for r in own], [100 * r["difference"]["value"] for r in own], ".", color=colour, alpha=0.5
+            [r["width"] for r in own], [100 * r["difference"]["value"] for r in own], ".", color=color, alpha=0.5
         )
     right.set_xscale("log", base=2)
     right.set_xlabel("width of Conv-4")

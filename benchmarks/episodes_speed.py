@@ -80,7 +80,7 @@ def theirs(peer: Library) -> Callable[[int], Callable[[], list[Tensor]]]:
 
     def make(steps: int) -> Callable[[], list[Tensor]]:
         net, data = network(False), episode()
-        tasks = [Task(*task) for task in zip(*data.support.labelled(), *data.query.labelled(), strict=True)]
+        tasks = [Task(*task) for task in zip(*data.support.labeled(), *data.query.labeled(), strict=True)]
 
         def run() -> list[Tensor]:
             net.zero_grad(set_to_none=True)

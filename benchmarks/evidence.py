@@ -40,11 +40,11 @@ EQUAL_COMPUTE = 1.25
 ARMS: dict[str, tuple[str, ...]] = {
     OURS: (*SHARED, *ISOTROPY),
     "plain": ("calibration.name=none",),
-    "standardise": ("calibration.name=standardise",),
+    "standardize": ("calibration.name=standardize",),
     "tasks": ("calibration.name=tasks",),
     "random projection": (*SHARED, *ISOTROPY, "calibration.control=random-projection"),
     "shuffled weights": (*SHARED, *ISOTROPY, "calibration.control=shuffle"),
-    "isotropy": ("calibration.name=standardise", *ISOTROPY),
+    "isotropy": ("calibration.name=standardize", *ISOTROPY),
     "equal compute": ("calibration.name=none",),  # and more steps
 }
 
@@ -78,7 +78,7 @@ class Source:
 SCRIPTS = tuple(f"glyphs:{script}" for script in ("greek", "cyrillic", "georgian", "armenian"))
 SOURCES = {
     "glyphs": Source("glyphs", (), (Judged(SCRIPTS, (20,)), Judged(("digits:all",), (5,)))),
-    # Rendered objects in colour, with views that change colour; the recipes of the glyphs, untouched.
+    # Rendered objects in color, with views that change color; the recipes of the glyphs, untouched.
     "shapes": Source(
         "shapes", ("data.image_size=28",), (Judged(("shapes:meta-test",), (20,)), Judged(("shapes:shape:test",), (5,)))
     ),
@@ -264,7 +264,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             middle = [100 * row["difference"] for row in own]
             half = [100 * row["ci95"] if len(row["seeds"]) >= ENOUGH else 0.0 for row in own]
             axes.errorbar(middle, at, xerr=half, fmt="o", markersize=4, capsize=2, label=f"against {arm}")
-        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.axvline(0, color="gray", linewidth=0.8)
         # Few seeds make wide intervals: the axis follows the means.
         low = min([100 * row["difference"] for row in headline(rows, source)] + [0.0])
         high = max([100 * row["difference"] for row in headline(rows, source)] + [0.0])

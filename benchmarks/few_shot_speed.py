@@ -75,7 +75,7 @@ def main() -> None:
             reference = loop(features.numpy(), part, head)
             loop_seconds.append(time.perf_counter() - start)
         if np.abs(accuracy[: len(part)].numpy() - reference).max() > 1e-9:
-            raise SystemExit(f"{head}: the vectorised head and the loop disagree")
+            raise SystemExit(f"{head}: the vectorized head and the loop disagree")
         ratios = [
             (slow / len(part)) / (fast / arguments.episodes) for slow, fast in zip(loop_seconds, seconds, strict=True)
         ]
@@ -93,7 +93,7 @@ def main() -> None:
                 "sampling_seconds": round(sampling, 3),
                 "loop_episodes": len(part),
                 "loop_seconds": round(statistics.median(loop_seconds), 3),
-                "loop_over_vectorised": round(statistics.median(ratios), 2),
+                "loop_over_vectorized": round(statistics.median(ratios), 2),
                 "accuracy": round(float(accuracy.mean()), 4),
             }
         )

@@ -1,4 +1,4 @@
-"""Every learner on labelled tasks, meta-trained on Latin letters and tested on scripts never seen.
+"""Every learner on labeled tasks, meta-trained on Latin letters and tested on scripts never seen.
 
     python benchmarks/glyphs_fewshot.py --json benchmarks/results/glyphs_fewshot.json
 
@@ -105,7 +105,7 @@ def measure(job: tuple[str, int, int, int, str]) -> list[dict[str, Any]]:
     return found
 
 
-def summarise(found: Iterable[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
+def summarize(found: Iterable[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
     """One row a learner and setting, with the interval over seeds; and MAML against its first-order version, in pairs."""
     found = list(found)
     rows: list[dict[str, Any]] = []
@@ -170,7 +170,7 @@ def main() -> None:
     ]
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
         found = [row for rows in pool.imap(measure, jobs) for row in rows]
-    rows = summarise(found, arguments.seeds)
+    rows = summarize(found, arguments.seeds)
     for row in rows:
         row |= {"train_steps": arguments.steps, "episodes": arguments.episodes * len(SCRIPTS)}
     if arguments.json:

@@ -1,4 +1,4 @@
-"""The meta-gradient in float64 against learn2learn, torchopt's meta-optimisers and higher, each in its own idiom.
+"""The meta-gradient in float64 against learn2learn, torchopt's meta-optimizers and higher, each in its own idiom.
 
     python benchmarks/gradient_parity.py --json benchmarks/results/gradient_parity.json
 
@@ -10,8 +10,8 @@ over all parameters. Exit status 1 when one exceeds the goal of 1e-8.
   the same function. torchopt is compared at eps_root 0 and at 1e-8.
 * torch's default dtype is float64 for all: torchopt's Adam, which ours uses, takes its correction for bias in the default
   dtype whatever the parameters are, and under float32 its steps would be wrong in the fifth digit.
-* Convolutions have no bias: before batch normalisation its gradient is zero but for rounding, which Adam would enlarge to 1.
-* Batch normalisation is in training mode, so that running statistics, which some of the libraries write, play no part.
+* Convolutions have no bias: before batch normalization its gradient is zero but for rounding, which Adam would enlarge to 1.
+* Batch normalization is in training mode, so that running statistics, which some of the libraries write, play no part.
 
 The libraries in use: pip install higher; for learn2learn see requirements-dev.txt.
 """
@@ -51,7 +51,7 @@ RULES: dict[str, Recipe] = {
 
 
 def network(name: str) -> nn.Module:
-    """``conv4`` with batch normalisation on 28 × 28, or a smooth ``mlp`` on 20 numbers; in float64, the same every time."""
+    """``conv4`` with batch normalization on 28 × 28, or a smooth ``mlp`` on 20 numbers; in float64, the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         body: nn.Module = Conv4(1, 8) if name == "conv4" else nn.Sequential(nn.Linear(20, 16), nn.Tanh())
@@ -59,18 +59,18 @@ def network(name: str) -> nn.Module:
 
 
 def tasks(name: str) -> list[Task]:
-    """Noise around a centre for every class, the same every time."""
+    """Noise around a center for every class, the same every time."""
     g = torch.Generator().manual_seed(1)
     shape = (1, 28, 28) if name == "conv4" else (20,)
 
-    def draw(centres: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def draw(centers: Tensor, n: int) -> tuple[Tensor, Tensor]:
         y = torch.arange(WAY).repeat(n)
-        return centres[y] + torch.rand(len(y), *shape, generator=g, dtype=torch.float64), y
+        return centers[y] + torch.rand(len(y), *shape, generator=g, dtype=torch.float64), y
 
     found = []
     for _ in range(TASKS):
-        centres = torch.rand(WAY, *shape, generator=g, dtype=torch.float64)
-        found.append(Task(*draw(centres, SHOT), *draw(centres, QUERY)))
+        centers = torch.rand(WAY, *shape, generator=g, dtype=torch.float64)
+        found.append(Task(*draw(centers, SHOT), *draw(centers, QUERY)))
     return found
 
 
@@ -134,8 +134,8 @@ def _as_asked(peer: str, recipe: Recipe) -> Recipe:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The largest difference over networks and numbers of steps, one line an inner optimiser."""
-    lines = ["| inner optimiser | " + " | ".join(PEERS) + " |", "|---|" + "---|" * len(PEERS)]
+    """The largest difference over networks and numbers of steps, one line an inner optimizer."""
+    lines = ["| inner optimizer | " + " | ".join(PEERS) + " |", "|---|" + "---|" * len(PEERS)]
     for rule in dict.fromkeys(r["inner"] for r in rows):
         cells = []
         for peer in PEERS:

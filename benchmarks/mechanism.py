@@ -76,7 +76,7 @@ OUTCOME = "accuracy"
 
 
 def evaluation_episodes(config: Config, store: ImageStore, split: str, count: int = EPISODES) -> list[Episode]:
-    """The same for every arm, objective and seed of a study: tasks of neighbouring domains, in the views of pre-training."""
+    """The same for every arm, objective and seed of a study: tasks of neighboring domains, in the views of pre-training."""
     sampler = SplitBatch(
         store,
         build_views(config, store.image_size),
@@ -160,7 +160,7 @@ def _factors(learner: SharedTC2, features: Tensor) -> dict[str, float | None]:
     count = len(calibrator.average_factors)
     if not bool(calibrator.average_factors.any()):  # before the first step there are no averages for test time
         return {"usage_entropy": None, "factors_used": None, "unexplained": None}
-    use = factor_use(calibrator, features, standardised=learner.standardise)
+    use = factor_use(calibrator, features, standardized=learner.standardize)
     return {
         "usage_entropy": math.log(use.factors_used) / math.log(count) if count > 1 else None,
         "factors_used": use.factors_used / count,
@@ -333,7 +333,7 @@ PANELS = {
     "effective_rank": "effective rank",
     OUTCOME: "20-way 1-shot accuracy",
 }
-COLOURS = dict(zip(STUDIED, ("#c1272d", "#404040", "#3477b5", "#3a923a", "#d98a1f"), strict=True))
+COLORS = dict(zip(STUDIED, ("#c1272d", "#404040", "#3477b5", "#3a923a", "#d98a1f"), strict=True))
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -354,13 +354,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     [np.mean(v) for v in values],
                     marker="o",
                     markersize=3,
-                    color=COLOURS[arm],
+                    color=COLORS[arm],
                     label=titled(arm),
                 )
                 low, high = [min(v) for v in values], [max(v) for v in values]
-                panel.fill_between(steps, low, high, color=COLOURS[arm], alpha=0.15, linewidth=0)
+                panel.fill_between(steps, low, high, color=COLORS[arm], alpha=0.15, linewidth=0)
             if name in ("T_excess", "C_excess", "cosine_all"):
-                panel.axhline(0, color="grey", linewidth=0.8)
+                panel.axhline(0, color="gray", linewidth=0.8)
             panel.set_title(f"{NAMES[objective]}: {title}", fontsize=8)
             panel.tick_params(labelsize=8)
             panel.set_xlabel("step", fontsize=8)

@@ -81,7 +81,7 @@ MOST_A_CLASS = 40
 
 #: Target, protocol, and what it is for.
 TARGETS: dict[str, tuple[str, str]] = {
-    "cifar10": ("knn", "its own classes, 20 neighbours"),
+    "cifar10": ("knn", "its own classes, 20 neighbors"),
     "caltech101": ("few-shot", "85 other classes, 5-way 5-shot"),
     "pacs": ("few-shot", "5 other classes in 4 styles, 5-way 5-shot"),
     "unseen style": ("few-shot", "the same classes, labels from three styles and queries from the fourth"),
@@ -519,14 +519,14 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         if not own:
             continue
         x, y = ([100 * score(r, targets) for r in own] for targets in (USUAL, THROWN_AWAY))
-        colour_ = "#c1272d" if "TC²" in arm else "#3477b5" if ARMS[arm].told else "#707070"
+        color_ = "#c1272d" if "TC²" in arm else "#3477b5" if ARMS[arm].told else "#707070"
         panel.errorbar(
             np.mean(x),
             np.mean(y),
             np.std(y),
             np.std(x),
             "s" if ARMS[arm].tasks == "views" else "o",
-            color=colour_,
+            color=color_,
             markersize=5,
         )
         panel.annotate(arm, (np.mean(x), np.mean(y)), fontsize=7, xytext=(4, 3), textcoords="offset points")

@@ -38,7 +38,7 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
         ("head.predictor_hidden=128", "head.predictor_hidden=512"),
     ),
     "simsiam": (
-        # The paper's optimiser is searched as well.
+        # The paper's optimizer is searched as well.
         (
             "trainer.lr=0.002",
             "trainer.lr=0.005",

@@ -39,7 +39,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from torch import Tensor
 
-from metatc2.calibration import Calibrator, standardise
+from metatc2.calibration import Calibrator, standardize
 from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.sources.shapes.render import RANGES
@@ -68,7 +68,7 @@ OUTCOMES = ("C", "C_excess", "T_excess", "accuracy")
 
 
 def images(image_size: int) -> tuple[ImageStore, GenerativeFactors]:
-    """Images of their own, labelled by shape in `domains`, and their true factors."""
+    """Images of their own, labeled by shape in `domains`, and their true factors."""
     known = shape_factors(IMAGES, SEED)
     store = load_shapes(image_size=image_size, count=IMAGES, seed=SEED)
     return replace(store, domains=parts(known, "shape"), domain_names=()), known
@@ -197,16 +197,16 @@ def rows_for(features: Tensor, known: GenerativeFactors, facts: Mapping[str, Any
     mean = sum(linear.values()) / len(linear)
     facts = {"codes": FEATURES, **facts, "linear_r2": mean, "linear_r2_by_factor": linear}
     # Selection looks at the codes' sizes, so these are brought to one scale, as those that W is computed from are.
-    return {**facts, **of_codes(standardise(features), known)}
+    return {**facts, **of_codes(standardize(features), known)}
 
 
 @torch.no_grad()
 def of_weights(
-    calibrator: Calibrator, features: Tensor, standardised: bool, known: GenerativeFactors
+    calibrator: Calibrator, features: Tensor, standardized: bool, known: GenerativeFactors
 ) -> dict[str, Any]:
     """The row of a calibrator's weights W and factors V at test time."""
-    z, basis = calibrator.at_test(features, standardised=standardised)
-    weights = calibrator.test_weights(features, standardised=standardised)
+    z, basis = calibrator.at_test(features, standardized=standardized)
+    weights = calibrator.test_weights(features, standardized=standardized)
     return of_codes(weights, known, basis, z[:, 0])
 
 
@@ -221,8 +221,8 @@ def trained(one: Cell, path: Path) -> str:
     facts |= conflict(*task_loss(_learner(run), calibrated=False), evaluation_episodes(run.config, store, "all"))
     rows = [rows_for(features, known, facts)]
     if run.calibrator is not None:
-        standardised = run.config.calibration.settled()["standardise"]
-        rows.append({"codes": WEIGHTS, **facts, **of_weights(run.calibrator, features, standardised, known)})
+        standardized = run.config.calibration.settled()["standardize"]
+        rows.append({"codes": WEIGHTS, **facts, **of_weights(run.calibrator, features, standardized, known)})
     return _keep(one, path, rows)
 
 

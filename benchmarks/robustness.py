@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py --json benchmarks/results/robustness.json
 
-Ours, learn2learn (`MAML`), torchopt (its meta-optimisers) and higher, each in the idiom of its own documentation. Every cell
+Ours, learn2learn (`MAML`), torchopt (its meta-optimizers) and higher, each in the idiom of its own documentation. Every cell
 runs in a fresh process under a time limit. Plain use comes first; where that fails, what the library's documentation offers
 for it is tried and named. What the caller would have to write around a library is mentioned and does not count.
 

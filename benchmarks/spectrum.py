@@ -4,7 +4,7 @@ python benchmarks/spectrum.py                     # measures the cells of eviden
 python benchmarks/spectrum.py --source shapes --seeds 1
 
 The features of a finished encoder are changed by a linear map fitted on views of training images and judged on held-out classes
-of the source (`meta-validation`): standardised (mean 0 and variance 1 of every dimension), whitened, and whitened with every
+of the source (`meta-validation`): standardized (mean 0 and variance 1 of every dimension), whitened, and whitened with every
 canonical direction weighted by its correlation between two views of an image (Hotelling 1936), so that what views do not share
 is left out. Where whitening adds much, an encoder uses some of its factors far more than others; where it takes points away,
 the small directions hold noise. The classes are none of a headline of `evidence.py`; on letters and shapes settings of shared
@@ -37,7 +37,7 @@ FITTED_ON, WAY, QUERY, EPISODES = 3000, 20, 5, 600
 KEPT = 1e-3  # added to variances of 1 on average: directions below are not brought to the height of the others
 CHANGES = {
     "features": "as it is",
-    "standardised": "standardised",
+    "standardized": "standardized",
     "whitened": "whitened",
     "shared": "whitened and weighted",
 }
@@ -76,7 +76,7 @@ def measure(one: Cell) -> dict[str, Any]:
     pair = [(z - mean) / deviation for z in pair]
     directions, correlations = canonical(*pair)
     features = extract(run.encoder, store.images[held_out])
-    standardised = (features.double() - mean) / deviation
+    standardized = (features.double() - mean) / deviation
     labels = store.labels[held_out]
     episodes = sample_episodes(
         labels,
@@ -86,9 +86,9 @@ def measure(one: Cell) -> dict[str, Any]:
         episodes=EPISODES,
         generator=torch.Generator().manual_seed(0),
     )
-    white = standardised @ directions
+    white = standardized @ directions
     shared = white * correlations.clamp_min(0)
-    changed = dict(zip(CHANGES, (features, standardised, white, shared), strict=True))
+    changed = dict(zip(CHANGES, (features, standardized, white, shared), strict=True))
     spectrum = torch.linalg.eigvalsh(torch.cat(pair).T.cov())  # a dead unit has no correlation, but no variance either
     return {
         "way": int(episodes.classes.shape[1]),

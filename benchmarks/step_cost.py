@@ -2,7 +2,7 @@
 
     python benchmarks/step_cost.py --json benchmarks/results/step_cost.json
 
-Same encoder, batch and precision on both sides; a step is forward, backward and the optimisers, on an episode that is ready.
+Same encoder, batch and precision on both sides; a step is forward, backward and the optimizers, on an episode that is ready.
 Each ratio is the median over rounds of (TC² step / plain step) within one round. Memory is the growth of a fresh process's
 peak over what it held before its first step.
 """

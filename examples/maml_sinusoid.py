@@ -14,7 +14,7 @@ from metatc2.inner import InnerLoop
 from metatc2.learners import MAML
 from metatc2.training import Trainer, TrainerOptions
 
-# Okabe and Ito's colours, which the colour-blind tell apart; the dashes say the same.
+# Okabe and Ito's colors, which the color-blind tell apart; the dashes say the same.
 LINES = {
     0: ("before adaptation", "#CC79A7", ":"),
     1: ("after 1 gradient step", "#56B4E9", "--"),
@@ -39,21 +39,21 @@ def train(inner_steps: int, steps: int, seed: int) -> nn.Module:
 def errors(network: nn.Module, inner_steps: int, seed: int) -> Tensor:
     """Mean squared error on each of 100 new tasks, learned from 10 points and measured on 100 others."""
     episode = SinusoidTasks(shot=10, query=100, tasks=100, seed=seed).sample()
-    tasks = zip(*episode.support.labelled(), *episode.query.labelled(), strict=True)
+    tasks = zip(*episode.support.labeled(), *episode.query.labeled(), strict=True)
     predict = learner(network, inner_steps).predict
     return torch.stack([mse_loss(predict(x, y, query_x), query_y) for x, y, query_x, query_y in tasks])
 
 
 def draw(axes: Axes, network: nn.Module, tasks: SinusoidTasks) -> None:
     """One task: what is true, what is seen, what is predicted."""
-    x, y = (side[0] for side in tasks.sample().support.labelled())
+    x, y = (side[0] for side in tasks.sample().support.labeled())
     grid = torch.linspace(-5, 5, 200)
     axes.plot(
         grid, sinusoid(tasks.amplitude[0], tasks.phase[0], grid), color="black", lw=3, alpha=0.3, label="true function"
     )
-    for inner_steps, (label, colour, dashes) in LINES.items():
+    for inner_steps, (label, color, dashes) in LINES.items():
         curve = learner(network, inner_steps).predict(x, y, grid[:, None])
-        axes.plot(grid, curve, dashes, color=colour, lw=2, label=label)
+        axes.plot(grid, curve, dashes, color=color, lw=2, label=label)
     axes.plot(x[:, 0], y, "^", color="#0072B2", ms=9, mec="white", label="points learned from", zorder=3)
 
 

@@ -12,7 +12,7 @@ from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib import require_learn2learn
 from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
 from metatc2.data import load
-from metatc2.episodes import LabelledTasks
+from metatc2.episodes import LabeledTasks
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 from metatc2.transfer import mean_interval
@@ -38,7 +38,7 @@ def main() -> None:
     optimizer = torch.optim.Adam(maml.parameters(), lr=2e-3)
 
     glyphs = load("glyphs")
-    tasks = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
+    tasks = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
     for _ in range(arguments.steps):
         optimizer.zero_grad()
         for (x, y), (query_x, query_y) in tasks_of(tasks.sample()):
@@ -56,7 +56,7 @@ def main() -> None:
         optimizer.step()
 
     learner = from_learn2learn(maml, steps=3).eval()
-    greek = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
+    greek = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
     accuracy, half = mean_interval(few_shot_accuracy(learner, greek, arguments.episodes))
     name = f"learn2learn's MAML, calibration {arguments.calibration}"
     print(f"{name}: Greek 5-way 1-shot {100 * accuracy:.1f} ± {100 * half:.1f} %")

@@ -10,7 +10,7 @@ import torch
 from metatc2.calibration import calibrated, named_calibrator
 from metatc2.contrib.learn2learn import few_shot_accuracy
 from metatc2.data import load
-from metatc2.episodes import LabelledTasks
+from metatc2.episodes import LabeledTasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import ProtoNet
 from metatc2.models.conv4 import Conv4
@@ -37,10 +37,10 @@ def main() -> None:
     learner = ProtoNet(encoder)
 
     glyphs = load("glyphs")
-    tasks = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
+    tasks = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
     Trainer(learner, tasks, TrainerOptions(steps=arguments.steps, clip=10.0)).fit()
 
-    greek = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
+    greek = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
     accuracy, half = mean_interval(few_shot_accuracy(learner.eval(), greek, arguments.episodes))
     print(
         f"ProtoNet, calibration {arguments.calibration}: Greek 5-way 1-shot {100 * accuracy:.1f} ± {100 * half:.1f} %"

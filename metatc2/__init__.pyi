@@ -10,7 +10,7 @@ from .diagnostics import diagnose as diagnose
 from .episodes import DomainTasks as DomainTasks
 from .episodes import Episode as Episode
 from .episodes import FactorTasks as FactorTasks
-from .episodes import LabelledTasks as LabelledTasks
+from .episodes import LabeledTasks as LabeledTasks
 from .episodes import RecipeTasks as RecipeTasks
 from .episodes import Samples as Samples
 from .episodes import SplitBatch as SplitBatch

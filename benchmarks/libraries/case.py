@@ -1,4 +1,4 @@
-"""What every library is asked to do: the task, the inner optimisation, and how it may be called."""
+"""What every library is asked to do: the task, the inner optimization, and how it may be called."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The inner optimisation.
+    """The inner optimization.
 
     Args:
         steps: number of updates.
@@ -57,7 +57,7 @@ Held = tuple[nn.Module, Any]
 Hold = Callable[[nn.Module, Recipe], Held]
 #: Puts the gradient of the mean query loss over the tasks into ``.grad`` of the network's parameters.
 Gradient = Callable[[Held, Recipe, Sequence[Task]], None]
-#: What the library has to be told after the step of the outer optimiser.
+#: What the library has to be told after the step of the outer optimizer.
 AfterStep = Callable[[Held], None]
 #: Scores of the task's queries after adapting to its support; the network keeps its parameters.
 Predict = Callable[[nn.Module, Recipe, Task], Tensor]

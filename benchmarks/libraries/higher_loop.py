@@ -19,7 +19,7 @@ def hold(network: nn.Module, recipe: Recipe) -> Held:
 
 
 def gradient(held: Held, recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """See `libraries.case.Gradient`. Option: ``grad_callback``, of its optimiser's step.
+    """See `libraries.case.Gradient`. Option: ``grad_callback``, of its optimizer's step.
 
     First order is ``track_higher_grads=False``, or a `grad_callback` that detaches.
     """

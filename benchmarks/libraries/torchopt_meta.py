@@ -1,4 +1,4 @@
-"""torchopt: its meta-optimisers, with the network's state extracted and recovered, as in its few-shot example."""
+"""torchopt: its meta-optimizers, with the network's state extracted and recovered, as in its few-shot example."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def predict(network: nn.Module, recipe: Recipe, task: Task) -> Tensor:
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> Any:
     if recipe.first_order:
-        raise NotOffered("the step of a meta-optimiser always keeps the graph (create_graph=True)")
+        raise NotOffered("the step of a meta-optimizer always keeps the graph (create_graph=True)")
     if recipe.optimizer == "adam":
         return torchopt.MetaAdam(network, lr=recipe.lr, betas=BETAS, eps=recipe.eps, eps_root=recipe.eps_root)
     return torchopt.MetaSGD(network, lr=recipe.lr, momentum=MOMENTUM if recipe.optimizer == "momentum" else 0.0)

@@ -46,7 +46,7 @@ def checkpointed(library: Library, recipe: Recipe) -> str:
 
 
 def frozen_norm(library: Library, recipe: Recipe) -> str:
-    """Batch normalisation in evaluation mode normalises by its running statistics, and keeps them."""
+    """Batch normalization in evaluation mode normalizes by its running statistics, and keeps them."""
     detail = held_against_differences(networks.norm_in_eval, 5)(library, recipe)
     net = networks.norm_in_eval()
     before = {name: b.clone() for name, b in net.named_buffers()}
@@ -59,7 +59,7 @@ def frozen_norm(library: Library, recipe: Recipe) -> str:
 
 
 def singular_values(library: Library, recipe: Recipe) -> str:
-    """After meta-training the layers under spectral normalisation have a largest singular value of 1."""
+    """After meta-training the layers under spectral normalization have a largest singular value of 1."""
     net = networks.bounded()
     _train(library, net, recipe, steps=TRAINING)
     net.eval()

@@ -23,8 +23,8 @@ def mlp() -> nn.Module:
     return seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, WAY)))
 
 
-def normalised() -> nn.Module:
-    """With batch normalisation."""
+def normalized() -> nn.Module:
+    """With batch normalization."""
     return seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, WAY)))
 
 
@@ -49,8 +49,8 @@ def dropped() -> nn.Module:
 
 
 def norm_in_eval() -> nn.Module:
-    """Batch normalisation that its user has frozen: in evaluation mode, with statistics that are not the batch's."""
-    net = normalised()
+    """Batch normalization that its user has frozen: in evaluation mode, with statistics that are not the batch's."""
+    net = normalized()
     norm = net.get_submodule("1")
     with torch.no_grad():
         net.get_buffer("1.running_mean").fill_(0.3)

@@ -42,7 +42,7 @@ class Situation:
 
     Args:
         name: as in the table.
-        recipe: the inner optimisation.
+        recipe: the inner optimization.
         check: ``check(library, recipe)`` gives a detail worth telling, and raises where the library does not pass.
         ways: by name of the library.
     """
@@ -93,7 +93,7 @@ def short(text: str, length: int = 120) -> str:
 
 
 def tasks(*shape: int, number: int = 2) -> list[Task]:
-    """Gaussian noise around a centre for every class, in float64, the same every time."""
+    """Gaussian noise around a center for every class, in float64, the same every time."""
     g = torch.Generator().manual_seed(3)
 
     def draw(n: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ TOLERANCE = 1e-9
 
 def buffers_stay(library: Library, recipe: Recipe) -> str:
     """Adapting copies to two tasks leaves the meta-model's running statistics alone."""
-    net = networks.normalised()
+    net = networks.normalized()
     before = {name: b.clone() for name, b in net.named_buffers()}
     library.meta_gradient(net, recipe, tasks(5))
     changed = {name for name, b in net.named_buffers() if not torch.equal(b, before[name])}

@@ -25,7 +25,7 @@ def draw(recipe: Views, count: int, generator: torch.Generator) -> Tensor:
         "invert": u[:, 13:14] < recipe.invert,
         "rotation": _between(u[:, 14:15], -1, 1) * (recipe.rotation > 0),
         "shear": _between(u[:, 15:17], -1, 1) * (recipe.shear > 0),
-        "solarise": u[:, 17:18] < recipe.solarise,
+        "solarize": u[:, 17:18] < recipe.solarize,
     }
     descriptors = u.new_zeros(count, DESCRIPTOR_SIZE)
     for name, values in parts.items():
@@ -47,12 +47,12 @@ def _factors(recipe: Views, u: Tensor) -> Tensor:
 
 
 def _windows(recipe: Views, u: Tensor) -> Tensor:
-    """Centre y, centre x, height, width ``(count, 4)`` of windows that lie within the image."""
+    """Center y, center x, height, width ``(count, 4)`` of windows that lie within the image."""
     area = _between(u[:, 0], *recipe.crop_scale)
     # A window of this area fits into the unit square at ratios between area and 1 / area.
     lowest, highest = (torch.full_like(area, r).clamp(area, 1 / area).log() for r in recipe.crop_ratio)
     ratio = (lowest + (highest - lowest) * u[:, 1]).exp()
     height, width = (area / ratio).sqrt().clamp(max=1), (area * ratio).sqrt().clamp(max=1)
-    centre_y = 0.5 + (u[:, 2] - 0.5) * (1 - height)
-    centre_x = 0.5 + (u[:, 3] - 0.5) * (1 - width)
-    return torch.stack([centre_y, centre_x, height, width], 1)
+    center_y = 0.5 + (u[:, 2] - 0.5) * (1 - height)
+    center_x = 0.5 + (u[:, 3] - 0.5) * (1 - width)
+    return torch.stack([center_y, center_x, height, width], 1)

@@ -1,4 +1,4 @@
-"""Colour operations with one factor an image. Plain elementwise arithmetic, so a row never depends on its neighbours.
+"""Color operations with one factor an image. Plain elementwise arithmetic, so a row never depends on its neighbors.
 
 All functions take and return float images ``(N, C, H, W)`` in [0, 1] with C = 1 or 3, and factors ``(N,)`` on the CPU.
 They may write into the images they are given. Definitions are those of torchvision's functional kernels.
@@ -13,7 +13,7 @@ from metatc2.augment._rows import change_rows
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and hue, in this order; the last two leave grey images as they are."""
+    """Brightness, contrast, saturation and hue, in this order; the last two leave gray images as they are."""
     images = images.mul_(_column(images, brightness)).clamp_(0, 1)
     images = _blend(images, mean_of(luma(images)), contrast)
     if images.shape[1] == 1:
@@ -32,7 +32,7 @@ def luma(images: Tensor) -> Tensor:
     return total[:, None]
 
 
-def drop_colour(images: Tensor) -> Tensor:
+def drop_color(images: Tensor) -> Tensor:
     """The same luma in every channel."""
     return images.copy_(luma(images))
 
@@ -53,7 +53,7 @@ def mean_of(images: Tensor) -> Tensor:
 
 
 def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of colour images by `shift` (1 is a full turn), with value and saturation kept.
+    """Turn the hue of color images by `shift` (1 is a full turn), with value and saturation kept.
 
     The six-case table of HSV in one line: with m the lowest channel, c the chroma and d the distance around the circle,
     in turns, from the pixel's hue to the opposite of the channel's own (cyan, magenta, yellow), a channel is

@@ -14,7 +14,7 @@ from metatc2.augment.views import Views
 from metatc2.errors import InputError
 
 #: Names of the families, in the order of the strengths.
-FAMILIES: Final = ("colour", "geometry", "scale", "blur_light")
+FAMILIES: Final = ("color", "geometry", "scale", "blur_light")
 
 #: What stays on in every recipe: a weak crop, so that no two views are the same image.
 BASE: Final = Views(crop_scale=(0.7, 1.0), crop_ratio=(0.9, 1.1))
@@ -27,13 +27,13 @@ def recipe(strengths: Sequence[float], base: Views = BASE) -> Views:
 
     | family | what it does |
     |---|---|
-    | ``colour`` | hue ± 0.5 turns, saturation, brightness and contrast ± 0.4, colours dropped with probability 0.3 |
+    | ``color`` | hue ± 0.5 turns, saturation, brightness and contrast ± 0.4, colors dropped with probability 0.3 |
     | ``geometry`` | rotation to ± 180°, mirrored with probability 0.5 |
     | ``scale`` | windows of 25 to 80 % of the area at ratios from 3/4 to 4/3: place and size vary |
     | ``blur_light`` | blur of σ 0.4 to 1.6 pixels, brightness and contrast ± 0.6 |
 
-    A family never makes an operation weaker than the base has it; at strength 0 it leaves the base as it is. On grey images
-    hue, saturation and dropped colours do nothing, and brightness and contrast remain of ``colour``.
+    A family never makes an operation weaker than the base has it; at strength 0 it leaves the base as it is. On gray images
+    hue, saturation and dropped colors do nothing, and brightness and contrast remain of ``color``.
 
     Args:
         strengths: four numbers from 0 to 1, in the order of `FAMILIES`.
@@ -52,15 +52,15 @@ def recipe(strengths: Sequence[float], base: Views = BASE) -> Views:
         raise InputError(
             f"recipe: expected {len(FAMILIES)} strengths from 0 to 1, one each for {', '.join(FAMILIES)}, got {numbers}"
         )
-    colour, geometry, scale, blur_light = numbers
+    color, geometry, scale, blur_light = numbers
     return dataclasses.replace(
         base,
-        jitter=1.0 if colour or blur_light else base.jitter,
-        brightness=max(base.brightness, 0.4 * colour, 0.6 * blur_light),
-        contrast=max(base.contrast, 0.4 * colour, 0.6 * blur_light),
-        saturation=max(base.saturation, 0.4 * colour),
-        hue=max(base.hue, 0.5 * colour),
-        grayscale=max(base.grayscale, 0.3 * colour),
+        jitter=1.0 if color or blur_light else base.jitter,
+        brightness=max(base.brightness, 0.4 * color, 0.6 * blur_light),
+        contrast=max(base.contrast, 0.4 * color, 0.6 * blur_light),
+        saturation=max(base.saturation, 0.4 * color),
+        hue=max(base.hue, 0.5 * color),
+        grayscale=max(base.grayscale, 0.3 * color),
         rotation=max(base.rotation, 180.0 * geometry),
         flip=max(base.flip, 0.5 * geometry),
         crop_scale=(_stronger(min, base.crop_scale[0], 0.25, scale), _stronger(min, base.crop_scale[1], 0.8, scale)),

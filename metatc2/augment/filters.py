@@ -1,4 +1,4 @@
-"""Blur, solarisation and inversion of float images ``(N, C, H, W)`` in [0, 1]."""
+"""Blur, solarization and inversion of float images ``(N, C, H, W)`` in [0, 1]."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def blur_radius(largest_sigma: float, size: int) -> int:
 
 
 def gaussian_kernels(sigma: Tensor, radius: int) -> Tensor:
-    """One normalised kernel a σ, centre first: weights at distance 0 … radius, ``(N, radius + 1)``, float64."""
+    """One normalized kernel a σ, center first: weights at distance 0 … radius, ``(N, radius + 1)``, float64."""
     distance = torch.arange(radius + 1, dtype=torch.float64)
     weights = (-0.5 * (distance / sigma.double().clamp(min=1e-6)[:, None]) ** 2).exp()
     return weights / (2 * weights.sum(1, keepdim=True) - 1)
@@ -55,7 +55,7 @@ def _blur_along(images: Tensor, kernels: Tensor, dim: int) -> Tensor:
     return total
 
 
-def solarise(images: Tensor, threshold: float) -> Tensor:
+def solarize(images: Tensor, threshold: float) -> Tensor:
     """Invert the pixels from `threshold` on."""
     return torch.where(images >= threshold, 1 - images, images)
 

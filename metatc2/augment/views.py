@@ -16,16 +16,16 @@ from metatc2.augment.descriptor import DESCRIPTOR, DESCRIPTOR_SIZE
 from metatc2.augment.geometry import sample_window
 from metatc2.errors import InputError
 
-_PROBABILITIES = ("flip", "jitter", "grayscale", "blur", "solarise", "solarise_threshold", "invert")
+_PROBABILITIES = ("flip", "jitter", "grayscale", "blur", "solarize", "solarize_threshold", "invert")
 _FACTORS = ("brightness", "contrast", "saturation")
 
 
 @dataclass(frozen=True)
 class Views:
-    """How views are made: random window, turn, mirror and colours, with parameters of its own for every image.
+    """How views are made: random window, turn, mirror and colors, with parameters of its own for every image.
 
     Every default switches its operation off. Operations come in the order that `metatc2.augment.descriptor` states; on
-    grey images saturation, hue and grayscale do nothing.
+    gray images saturation, hue and grayscale do nothing.
 
     Args:
         size: height and width of the views in pixels; None keeps those of the images.
@@ -35,13 +35,13 @@ class Views:
         rotation: largest rotation to either side, degrees, 0 to 180.
         shear: largest shear to either side, along x and along y, degrees, below 90.
         flip: probability of a left–right mirror.
-        jitter: probability of a change of colours (all four at once).
+        jitter: probability of a change of colors (all four at once).
         brightness, contrast, saturation: the factor is uniform in 1 ± this, never below 0.
         hue: largest shift of the hue to either side, in turns, at most 0.5.
-        grayscale: probability of dropping the colours.
+        grayscale: probability of dropping the colors.
         blur: probability of a Gaussian blur.
         blur_sigma: smallest and largest σ of the blur in pixels of the view; kernels reach three times the largest.
-        solarise: probability of inverting the pixels from `solarise_threshold` (0 to 1) on.
+        solarize: probability of inverting the pixels from `solarize_threshold` (0 to 1) on.
         invert: probability of swapping ink and paper.
 
     Raises:
@@ -71,8 +71,8 @@ class Views:
     grayscale: float = 0.0
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 1.0)
-    solarise: float = 0.0
-    solarise_threshold: float = 0.5
+    solarize: float = 0.0
+    solarize_threshold: float = 0.5
     invert: float = 0.0
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Views:
 
     @classmethod
     def natural(cls) -> Self:
-        """For small photographs: SimCLR's recipe (Chen et al., arXiv 2002.05709), colour strength 0.5, less blur."""
+        """For small photographs: SimCLR's recipe (Chen et al., arXiv 2002.05709), color strength 0.5, less blur."""
         return cls(
             crop_scale=(0.2, 1.0),
             crop_ratio=(3 / 4, 4 / 3),
@@ -182,7 +182,7 @@ class Views:
 
         Returns:
             views, float32 ``(N, views, C, size, size)`` in [0, 1], and descriptors, ``(N, views, P)``, with `color_diff`
-            measured and without what does nothing on grey images, both on the images' device.
+            measured and without what does nothing on gray images, both on the images' device.
 
         Raises:
             InputError: if shapes, dtypes or values do not fit.
@@ -196,7 +196,7 @@ class Views:
         shape = descriptors.shape[:2]
         descriptors = descriptors.flatten(0, 1).to("cpu", copy=True)
         if images.shape[1] == 1:
-            # What does nothing on a grey image is not said to have been applied.
+            # What does nothing on a gray image is not said to have been applied.
             descriptors[:, DESCRIPTOR["color"]][:, 2:] = 0
             descriptors[:, DESCRIPTOR["grayscale"]] = 0
         made, difference = self._make(images.repeat_interleave(shape[1], 0), descriptors)
@@ -216,11 +216,11 @@ class Views:
         x = change_rows(x, jittered, color.jitter, *factors.unbind(1))
         after = x.mean((2, 3)) if jittered.any() else before
         if x.shape[1] == 3:
-            x = change_rows(x, part["grayscale"][:, 0] > 0.5, color.drop_colour)
+            x = change_rows(x, part["grayscale"][:, 0] > 0.5, color.drop_color)
         sigma = part["blur"][:, 0]
         radius = filters.blur_radius(self.blur_sigma[1], min(x.shape[2:]))
         x = change_rows(x, sigma > 0, filters.blur, filters.gaussian_kernels(sigma, radius))
-        x = change_rows(x, part["solarise"][:, 0] > 0.5, lambda rows: filters.solarise(rows, self.solarise_threshold))
+        x = change_rows(x, part["solarize"][:, 0] > 0.5, lambda rows: filters.solarize(rows, self.solarize_threshold))
         x = change_rows(x, part["invert"][:, 0] > 0.5, filters.invert)
         return x, (before - after).expand(-1, 3)
 

@@ -3,7 +3,7 @@
 `calibrated` plugs it into any network.
 """
 
-from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
+from metatc2.calibration.calibrator import Calibrated, Calibrator, standardize
 from metatc2.calibration.compose import Shuffled, add, gate, project
 from metatc2.calibration.criterion import MetaCRLLoss, TC2Loss
 from metatc2.calibration.factor_network import BasisFactors, Factors, FixedFactors, PooledFactors
@@ -49,5 +49,5 @@ __all__ = [
     "reconstruction",
     "reconstruction_ratio",
     "sparsity",
-    "standardise",
+    "standardize",
 ]

@@ -31,14 +31,14 @@ class Calibrated:
     factors: Tensor
 
 
-def standardise(h: Tensor, eps: float = 1e-5) -> Tensor:
+def standardize(h: Tensor, eps: float = 1e-5) -> Tensor:
     """Zero mean and unit variance of every dimension over all samples of the episode.
 
     Args:
         h: ``(..., d)``.
         eps: added to the variance.
 
-    >>> z = standardise(torch.randn(4, 100, 3) * 5 + 2)
+    >>> z = standardize(torch.randn(4, 100, 3) * 5 + 2)
     >>> bool((z.flatten(0, 1).std(0) - 1).abs().max() < 0.01)
     True
     """
@@ -53,7 +53,7 @@ class Calibrator(nn.Module):
     ``z̃ = (1 − a) z + a c(z, W, V)``. Shapes, forms and defaults are our reading: the paper's are not known.
 
     Test time has averages in place of an episode's statistics and factors. Before the first training step they are those of no
-    data, as in batch normalisation: mean 0, variance 1, and the factors that the factor network starts with.
+    data, as in batch normalization: mean 0, variance 1, and the factors that the factor network starts with.
     They stay in single precision when the module is moved to half, where small changes would be lost.
 
     Args:
@@ -119,7 +119,7 @@ class Calibrator(nn.Module):
         """Move the averages for test time: statistics of the raw representation and the factors.
 
         Args:
-            h: ``(..., d)`` before standardisation.
+            h: ``(..., d)`` before standardization.
             factors: V ``(K, d)``.
         """
         variance, mean = torch.var_mean(h.detach().flatten(0, -2).float(), 0, correction=0)
@@ -128,36 +128,36 @@ class Calibrator(nn.Module):
         for average, value in ((self.mean, mean), (self.variance, variance), (self.average_factors, factors.detach())):
             average.lerp_(value.to(average.dtype), 1 - self.ema * later.to(average.dtype))
 
-    def test_features(self, h: Tensor, *, standardised: bool, blend: float = 1.0) -> Tensor:
+    def test_features(self, h: Tensor, *, standardized: bool, blend: float = 1.0) -> Tensor:
         """Calibrated representation at test time, one image by itself: averages in place of episode statistics.
 
         Args:
             h: ``(N, d)`` from the encoder.
-            standardised: whether training standardised the representation.
+            standardized: whether training standardized the representation.
             blend: a.
 
         Returns:
             ``(N, d)`` in the wider dtype of `h` and the calibrator; half precision is computed in single.
         """
         with torch.autocast(h.device.type, enabled=False):
-            z, factors = self.at_test(self.widened(h), standardised=standardised)
+            z, factors = self.at_test(self.widened(h), standardized=standardized)
             calibrated: Calibrated = self(z, blend, factors)
         return calibrated.features[:, 0].to(self.result_dtype(h))
 
-    def test_weights(self, h: Tensor, *, standardised: bool) -> Tensor:
+    def test_weights(self, h: Tensor, *, standardized: bool) -> Tensor:
         """W at test time ``(N, K)``; see `test_features`."""
-        z, factors = self.at_test(h, standardised=standardised)
+        z, factors = self.at_test(h, standardized=standardized)
         calibrated: Calibrated = self(z, 1.0, factors)
         return calibrated.weights[:, 0]
 
-    def at_test(self, h: Tensor, *, standardised: bool) -> tuple[Tensor, Tensor]:
+    def at_test(self, h: Tensor, *, standardized: bool) -> tuple[Tensor, Tensor]:
         """What `forward` calibrates at test time: the representation ``(N, 1, d)``, and the average factors ``(K, d)``.
 
         Args:
-            h, standardised: see `test_features`.
+            h, standardized: see `test_features`.
         """
         mean, variance, average = (t.to(h.dtype) for t in (self.mean, self.variance, self.average_factors))
-        z = (h - mean) * (variance + 1e-5).rsqrt() if standardised else h
+        z = (h - mean) * (variance + 1e-5).rsqrt() if standardized else h
         # Zeros stand for "no averages yet". Chosen without a branch, so that the module can be traced and exported.
         factors = torch.where(
             average.any(), nn.functional.normalize(average, dim=-1), self.factor_network.start(h.dtype)

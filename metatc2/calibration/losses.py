@@ -74,7 +74,7 @@ def grouping(weights: Tensor) -> Tensor:
 
     Which entropy is meant is our reading: that of the *average* use q, so that it spreads the factors over the tasks while
     ℓ1 keeps each task to few. ℓ1 is scaled as in `sparsity` and the entropy to [0, 1], so one λ_s serves both. With a single
-    task (an encoder calibrated inside a learner on labelled tasks) there is nothing to spread over, and the ℓ1 stands alone.
+    task (an encoder calibrated inside a learner on labeled tasks) there is nothing to spread over, and the ℓ1 stands alone.
 
     Args:
         weights: ``(tasks, ..., K)``.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration.calibrator import Calibrated, Calibrator, standardise
+from metatc2.calibration.calibrator import Calibrated, Calibrator, standardize
 from metatc2.calibration.pending import Pending
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
@@ -25,7 +25,7 @@ class CalibratedModule(nn.Module):
     """An encoder and the calibrator of its features as one module; made by `calibrated`.
 
     In training a batch is an episode of one task, and its samples see each other: statistics and factors are the batch's own
-    (as in batch normalisation). In evaluation averages stand for them, and each image is calibrated by itself.
+    (as in batch normalization). In evaluation averages stand for them, and each image is calibrated by itself.
 
     The averages move in plain calls in training: with the module's own parameters, outside `torch.func` transforms. With
     replaced parameters (`metatc2.ops.functional.call`, a learn2learn clone) they stay as they are. Evaluated before the first
@@ -40,7 +40,7 @@ class CalibratedModule(nn.Module):
     was compiled so has no `calibration_loss`.
 
     Args:
-        encoder, calibrator, inner, standardise, blend: see `calibrated`.
+        encoder, calibrator, inner, standardize, blend: see `calibrated`.
 
     Attributes:
         dim: width d of the features.
@@ -53,12 +53,12 @@ class CalibratedModule(nn.Module):
         calibrator: Calibrator,
         *,
         inner: InnerLoop | None = None,
-        standardise: bool = True,
+        standardize: bool = True,
         blend: float = 1.0,
     ) -> None:
         super().__init__()
         self.encoder, self.calibrator = encoder, calibrator
-        self.inner, self.standardise, self.blend = inner, standardise, blend
+        self.inner, self.standardize, self.blend = inner, standardize, blend
         self.dim = len(calibrator.mean)
         width = getattr(encoder, "dim", self.dim)
         if width != self.dim:
@@ -93,7 +93,7 @@ class CalibratedModule(nn.Module):
         A scalar: the *mean* over the training forwards, so that two views may come in one call or in two. Where parameters are
         replaced, and in evaluation, it is that of the latest forward alone: an inner loop makes many of which only the last
         one judges. Forwards without a gradient (``torch.no_grad``) do not count beside others, nor do those from before an
-        optimiser step, or older than the last 64.
+        optimizer step, or older than the last 64.
 
         Its gradient reaches the parameters of the calibrator that the forward used, and what those were adapted from, but not
         the encoder through the features of that forward (as in `metatc2.learners.SharedTC2`).
@@ -126,7 +126,7 @@ class CalibratedModule(nn.Module):
             images: the support set ``(N, ...)``.
             params: parameters by their names in ``named_parameters()``; those left out are the module's own. Where they are
                 given, nothing inside the module moves: neither averages nor running statistics.
-            norm: where `params` are given, what batch normalisation in the encoder normalises by, see `Functional`; by
+            norm: where `params` are given, what batch normalization in the encoder normalizes by, see `Functional`; by
                 default ``"batch"`` in training and ``"frozen"`` in evaluation.
 
         Raises:
@@ -172,13 +172,13 @@ class CalibratedModule(nn.Module):
         if not self.training:
             if not self._warned and not _traced() and not in_transform():
                 self._warn_once()
-            return self.calibrator.at_test(h, standardised=self.standardise)
-        if self.standardise and len(h) < 2:
+            return self.calibrator.at_test(h, standardized=self.standardize)
+        if self.standardize and len(h) < 2:
             raise InputError(
-                "calibrated: a single image cannot be standardised over its episode; give at least 2 in training, or call "
+                "calibrated: a single image cannot be standardized over its episode; give at least 2 in training, or call "
                 "eval() first"
             )
-        return (standardise(h) if self.standardise else h)[None, :, None], None
+        return (standardize(h) if self.standardize else h)[None, :, None], None
 
     def _warn_once(self) -> None:
         if not bool(self.calibrator.average_factors.any()):
@@ -235,7 +235,7 @@ def calibrated(
     calibrator: Calibrator,
     *,
     inner: InnerLoop | None = None,
-    standardise: bool = True,
+    standardize: bool = True,
     blend: float = 1.0,
 ) -> CalibratedModule:
     """TC² (Guo et al., arXiv 2511.13787) in any network: drops in wherever `encoder` is expected.
@@ -244,7 +244,7 @@ def calibrated(
         encoder: images ``(N, ...)`` → features ``(N, d)``.
         calibrator: for features of that width.
         inner: how `CalibratedModule.adapt` adapts the calibrator on a task's support set; None: it does not adapt.
-        standardise: standardise the features over the batch before they are calibrated.
+        standardize: standardize the features over the batch before they are calibrated.
         blend: share a of the calibrated part.
 
     Raises:
@@ -263,7 +263,7 @@ def calibrated(
     >>> features.shape, module.eval()(queries[:1]).shape
     (torch.Size([20, 16]), torch.Size([1, 16]))
     """
-    return CalibratedModule(encoder, calibrator, inner=inner, standardise=standardise, blend=blend)
+    return CalibratedModule(encoder, calibrator, inner=inner, standardize=standardize, blend=blend)
 
 
 def _traced() -> bool:

@@ -17,7 +17,7 @@ class Pending:
 
     Args:
         owner: id of the module whose forwards these were; a shallow copy must not take them for its own.
-        version: of the parameters in those forwards, a number that every optimiser step raises.
+        version: of the parameters in those forwards, a number that every optimizer step raises.
         counted: losses of training forwards.
         other: loss of the last forward of another kind, if it came after those.
     """
@@ -28,7 +28,7 @@ class Pending:
     other: Tensor | None = None
 
     def after_training(self, owner: int, version: int, loss: Tensor) -> Pending:
-        """With a training forward; those from before an optimiser step can have no gradient any more and are forgotten."""
+        """With a training forward; those from before an optimizer step can have no gradient any more and are forgotten."""
         same = owner == self.owner and version == self.version
         return Pending(owner, version, (*(self.counted if same else ()), loss)[-MOST:])
 

@@ -21,7 +21,7 @@ from metatc2.experiment.trained_learner import trained_learner
 from metatc2.io.run_files import RESULTS
 from metatc2.io.terminal import Group, PlainTable
 from metatc2.learners import TC2
-from metatc2.report import COLOURS, MethodCurve, comparison_table, demo_figure
+from metatc2.report import COLORS, MethodCurve, comparison_table, demo_figure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import MEAN_TARGET, RANDOM_ENCODER, RAW_PIXELS, Difference, Row, mean_interval, read_results
@@ -90,7 +90,7 @@ class Demo:
 
     def draw(self, path: Path) -> None:
         """The picture."""
-        colors = dict(zip(METHODS.values(), COLOURS, strict=False))
+        colors = dict(zip(METHODS.values(), COLORS, strict=False))
         demo_figure(
             path,
             pairs=pairs_by_kind(self.store.image_size),

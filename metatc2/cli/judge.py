@@ -29,7 +29,7 @@ def compare(
 
     Args:
         runs: Run folders with a transfer.json (see `metatc2 transfer`), the method in question first.
-        features: What to compare: encoder, calibrated, or adapted (learners on labelled tasks, adapted to each episode).
+        features: What to compare: encoder, calibrated, or adapted (learners on labeled tasks, adapted to each episode).
         json: Write the differences to a file too.
     """
     target = json_target(json)

@@ -49,12 +49,12 @@ def pretrain(
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, or images by KIND:PATH, with KIND {path kinds}.
         objective: {objectives}; by default simclr.
-        calibration: none (plain objective), standardise and tasks (controls), or tc2: weights that each task adapts, or with
+        calibration: none (plain objective), standardize and tasks (controls), or tc2: weights that each task adapts, or with
             --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
             --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
-            Learners on labelled tasks take tc2 or none.
+            Learners on labeled tasks take tc2 or none.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, {regularizers}.
-        learner: ssl, the default, or a learner on labelled tasks (see `metatc2 learners`).
+        learner: ssl, the default, or a learner on labeled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated: {adjoints}; by default the learner's choice.
         steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
             those of the old length, later ones follow the learning rates of a run of the new length.
@@ -80,19 +80,19 @@ def pretrain(
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
         named = [f"learner.name={learner}"] if learner is not None else []
-        labelled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
+        labeled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
         given = {
             "objective.name": objective,
             "calibration.name": calibration,
             "regularizer.name": regularize,
             "learner.name": learner,
-            "learner.adjoint" if labelled else "calibration.adjoint": adjoint,
+            "learner.adjoint" if labeled else "calibration.adjoint": adjoint,
             "trainer.steps": steps,
             "trainer.seed": seed,
             "encoder.name": encoder,
         }
         assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
-        usual = [] if labelled else _usual(calibration, regularize, adjoint, set)
+        usual = [] if labeled else _usual(calibration, regularize, adjoint, set)
         config = override(override(read_task(task), [*usual, *set]), assignments, where="command line")
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)

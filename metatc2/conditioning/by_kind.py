@@ -57,7 +57,7 @@ class KindLinear(ByKind):
 class KindNorm(ByKind):
     """`TaskNorm` with scale and shift of the task's kind.
 
-    Training normalises by the statistics of each task. Their running averages by kind, as batch normalisation keeps them, are
+    Training normalizes by the statistics of each task. Their running averages by kind, as batch normalization keeps them, are
     for `read` alone, where an image stands alone.
 
     Args:
@@ -95,12 +95,12 @@ class KindNorm(ByKind):
         # As in TaskNorm: full precision, and written out for its second derivative.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         mean = wide.mean(1, keepdim=True)
-        centred = wide - mean
-        variance = centred.square().mean(1, keepdim=True)
+        centered = wide - mean
+        variance = centered.square().mean(1, keepdim=True)
         scale = (variance + self.eps).rsqrt() * self.weight[kinds].unsqueeze(1)
         if self.training:
             self._track(mean.detach().squeeze(1), variance.detach().squeeze(1), kinds)
-        return torch.addcmul(self.bias[kinds].unsqueeze(1), centred, scale).to(x.dtype)
+        return torch.addcmul(self.bias[kinds].unsqueeze(1), centered, scale).to(x.dtype)
 
     def read(self, x: Tensor, kinds: Tensor) -> Tensor:
         """The same by running averages."""

@@ -28,7 +28,7 @@ class ConditionedProjector(ToldProjector):
 
     What is appended to z is the same for all samples of a task, and so is what the first layer makes of it: a norm within
     the task would subtract it without a trace. Therefore the norms here take their statistics over the whole episode, as the
-    paper's batch normalisation does; FiLM, which comes after the norm, also works within tasks.
+    paper's batch normalization does; FiLM, which comes after the norm, also works within tasks.
 
     Args:
         dim, hidden, out, options: of the `Projector`.

@@ -98,7 +98,7 @@ def decoded(
     # Of more than 8 bits the values themselves count: what black and white are decides about the pixels.
     original = _value_digest(image) if depth is not None else int(gray_digests(pixels[None])[0])
     if depth is None and declared is not None:
-        depth = _colour_depth(pixels)
+        depth = _color_depth(pixels)
     return Decoded(resize_square(pixels[None], size)[0], depth, original)
 
 
@@ -220,8 +220,8 @@ def _decoder(opened: Image.Image) -> tuple[str, tuple[Any, ...]]:
     return str(tile[0][0]), arguments if isinstance(arguments, tuple) and arguments else (arguments,)
 
 
-def _colour_depth(pixels: Tensor) -> Depth:
-    """Of colours of 16 bits, of which Pillow keeps the upper 8."""
+def _color_depth(pixels: Tensor) -> Depth:
+    """Of colors of 16 bits, of which Pillow keeps the upper 8."""
     values = pixels.numpy().astype(np.float64)
     low, high = 257 * float(values.min()), 257 * float(values.max())
     return Depth(0.0, _FULL, low, high, 0.0, float(_levels(values)), 0.0, _shares(values / 255))

@@ -39,7 +39,7 @@ class Gathered:
     """What was found at a reader.
 
     Args:
-        images: uint8 ``(N, C, size, size)``, grey if all are grey, else colour.
+        images: uint8 ``(N, C, size, size)``, gray if all are gray, else color.
         labels: int64 ``(N,)``.
         rows: int64 ``(N,)``: rows of the reader that could be read.
         originals: see `ImageStore`; 0 where the reader does not tell.
@@ -66,7 +66,7 @@ def gather(
 ) -> Gathered:
     """Read every image once.
 
-    Streamed, only what was found is kept: which images can be read, their labels, whether any has colours. That is
+    Streamed, only what was found is kept: which images can be read, their labels, whether any has colors. That is
     written to the cache folder (see `remember`), so that the next run need not look again unless a file has changed.
 
     Args:

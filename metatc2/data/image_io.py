@@ -1,4 +1,4 @@
-"""Sizes and colours: bring any images to the square uint8 tensors of a store."""
+"""Sizes and colors: bring any images to the square uint8 tensors of a store."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.functional import interpolate
 # ITU-R BT.601, what Pillow and torchvision use.
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 _CHUNK = 1 << 25  # numbers that are held as floats at a time: 128 MiB, whatever the size of an image
-_LONG = 8  # times the shorter side: of longer images only the centre is resized
+_LONG = 8  # times the shorter side: of longer images only the center is resized
 
 
 def resize_square(images: Tensor, size: int) -> Tensor:
-    """Shorter side to `size` (bilinear, antialiased), then the centre, as torchvision's ``Resize`` and ``CenterCrop``.
+    """Shorter side to `size` (bilinear, antialiased), then the center, as torchvision's ``Resize`` and ``CenterCrop``.
 
     What the crop would take away is not computed where images are long, and a large image is resized in bands of rows, so
     memory is bounded by the images themselves and by `size`, whatever their shape.
@@ -33,7 +33,7 @@ def resize_square(images: Tensor, size: int) -> Tensor:
     short = min(height, width)
     if short != size:
         if max(height, width) > _LONG * short:
-            parts = [_centre_of_long(part, size) for part in _chunks(images)]
+            parts = [_center_of_long(part, size) for part in _chunks(images)]
         else:
             shape = int(size * height / short), int(size * width / short)
             parts = [_resized(part, shape) for part in _chunks(images)]
@@ -56,11 +56,11 @@ def _interpolated(images: Tensor, shape: tuple[int, int]) -> Tensor:
     return interpolate(images, size=shape, mode="bilinear", antialias=True)
 
 
-def _centre_of_long(images: Tensor, size: int) -> Tensor:
-    """The centre alone, float ``(N, C, size, size)``, of images whose other side is many times as long."""
+def _center_of_long(images: Tensor, size: int) -> Tensor:
+    """The center alone, float ``(N, C, size, size)``, of images whose other side is many times as long."""
     height, width = images.shape[-2:]
     if height > width:
-        return _centre_of_long(images.transpose(2, 3), size).transpose(2, 3)
+        return _center_of_long(images.transpose(2, 3), size).transpose(2, 3)
     length = int(size * width / height)
     start, weights = _weights(width, length, round((length - size) / 2), size)
     columns = images[..., start : start + weights.shape[1]].float() @ weights.T
@@ -75,15 +75,15 @@ def _weights(source: int, length: int, first: int, count: int) -> tuple[int, Ten
     """
     scale = source / length
     reach = max(scale, 1.0)
-    centres = (torch.arange(first, first + count, dtype=torch.float64) + 0.5) * scale
-    start = max(0, int(centres[0] - reach - 1))
-    pixels = torch.arange(start, min(source, int(centres[-1] + reach + 2)), dtype=torch.float64) + 0.5
-    weights = (1 - (pixels - centres[:, None]).abs() / reach).clamp(min=0)
+    centers = (torch.arange(first, first + count, dtype=torch.float64) + 0.5) * scale
+    start = max(0, int(centers[0] - reach - 1))
+    pixels = torch.arange(start, min(source, int(centers[-1] + reach + 2)), dtype=torch.float64) + 0.5
+    weights = (1 - (pixels - centers[:, None]).abs() / reach).clamp(min=0)
     return start, (weights / weights.sum(1, keepdim=True)).float()
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Colour to grey by luma weights, grey to colour by repetition.
+    """Color to gray by luma weights, gray to color by repetition.
 
     Args:
         images: uint8 ``(N, 1 or 3, H, W)``.
@@ -104,7 +104,7 @@ def _chunks(images: Tensor) -> Sequence[Tensor]:
 
 
 def join(batches: Sequence[Tensor]) -> Tensor:
-    """Batches of one size as one batch: grey if all are grey, else colour.
+    """Batches of one size as one batch: gray if all are gray, else color.
 
     Args:
         batches: at least one, each uint8 ``(N, 1 or 3, H, W)``.

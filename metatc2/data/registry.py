@@ -64,7 +64,7 @@ def load(
             torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``, ``chestx:PATH``), or a
             torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
-        channels: 1 (grey) or 3 (colour); by default the source's own.
+        channels: 1 (gray) or 3 (color); by default the source's own.
         root: where downloaded data sets lie.
         download: let torchvision download what is missing.
         stream: leave image files on disk and read them when they are asked for (`StreamedImages`); the store is the same,

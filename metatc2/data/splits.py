@@ -28,7 +28,7 @@ class TransferSplits(NamedTuple):
 
 
 def transfer_splits(store: ImageStore) -> TransferSplits:
-    """Training, validation and test rows of a labelled store, by the conventions of Kornblith et al. 2019 (arXiv 1805.08974).
+    """Training, validation and test rows of a labeled store, by the conventions of Kornblith et al. 2019 (arXiv 1805.08974).
 
     Published parts are used where there are any; a missing validation part is a fixed, stratified fifth of the training
     images, as in SSL-Transfer (Ericsson et al. 2021, arXiv 2011.13377). Caltech-101 has 30 training images a class and
@@ -72,14 +72,14 @@ def label_splits(
     (12, 4, 4)
     """
     source = _Labels(name, labels, class_names, published or {})
-    labelled = _labelled(source)
-    if len(torch.unique(labels[labelled])) < 2:
+    labeled = _labeled(source)
+    if len(torch.unique(labels[labeled])) < 2:
         raise InputError(
-            f"{name} holds {'one class' if len(labelled) else 'no labelled image'}, and a classifier needs at least two; "
+            f"{name} holds {'one class' if len(labeled) else 'no labeled image'}, and a classifier needs at least two; "
             "name another source"
         )
     kind = name.partition(":")[0]
-    found = _published(source) or _BY_NAME.get(kind, _thirds)(source, labelled)
+    found = _published(source) or _BY_NAME.get(kind, _thirds)(source, labeled)
     train = set(torch.unique(labels[found.train]).tolist())
     for part in ("validation", "test"):
         unknown = set(torch.unique(labels[getattr(found, part)]).tolist()) - train
@@ -101,7 +101,7 @@ class _Labels:
     splits: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def _labelled(source: _Labels) -> Tensor:
+def _labeled(source: _Labels) -> Tensor:
     rows = source.splits.get("all", torch.arange(len(source.labels)))
     return rows[~torch.isin(rows, source.splits["unlabeled"])] if "unlabeled" in source.splits else rows
 

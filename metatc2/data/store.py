@@ -131,7 +131,7 @@ class ImageStore:
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (colour)."""
+        """1 (gray) or 3 (color)."""
         return int(self.images.shape[1])
 
     @property

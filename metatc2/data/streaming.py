@@ -32,7 +32,7 @@ class StreamedImages:
     Args:
         reader: where the images come from.
         rows: int64 ``(N,)``: rows of the reader, in the order of the store.
-        channels: 1 or 3: of the images together (grey ones among colour ones are repeated).
+        channels: 1 or 3: of the images together (gray ones among color ones are repeated).
         name: of the source, for errors.
         workers: threads that read; 0 reads in the caller's.
         identity: of the reader's images (see `Reader`); empty where unknown.
@@ -67,7 +67,7 @@ class StreamedImages:
 
     @classmethod
     def joined(cls, parts: Sequence[StreamedImages]) -> StreamedImages:
-        """Several as one, in their order: grey if all are grey, else colour.
+        """Several as one, in their order: gray if all are gray, else color.
 
         Args:
             parts: at least one, of one size and source, as `gather` made them or with rows selected.
@@ -182,7 +182,7 @@ class StreamedImages:
         try:
             image = self.reader.read(row)[0][None]
             if image.shape[1] > self._natural:
-                raise ValueError("it has colours and had none")
+                raise ValueError("it has colors and had none")
             image = to_channels(image, self._natural)
             for _, step in self._steps:
                 image = step(image)

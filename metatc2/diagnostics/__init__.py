@@ -28,7 +28,7 @@ from metatc2.metrics.spectrum import (
     singular_values,
     variances,
 )
-from metatc2.metrics.summary import FeatureSummary, summarise
+from metatc2.metrics.summary import FeatureSummary, summarize
 
 __all__ = [
     "AgainstNull",
@@ -71,7 +71,7 @@ __all__ = [
     "rankme",
     "rate_reduction",
     "singular_values",
-    "summarise",
+    "summarize",
     "task_choices",
     "task_conflict",
     "task_gradients",

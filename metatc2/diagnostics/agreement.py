@@ -111,8 +111,8 @@ def gradient_agreement(
 
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
-    >>> centres = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
-    >>> x = centres + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
+    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
     >>> found = gradient_agreement(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},

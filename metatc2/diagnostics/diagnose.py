@@ -28,7 +28,7 @@ from metatc2.errors import InputError
 from metatc2.learners import Learner
 from metatc2.metrics.cka import linear_cka
 from metatc2.metrics.null import FEWEST
-from metatc2.metrics.summary import FeatureSummary, summarise
+from metatc2.metrics.summary import FeatureSummary, summarize
 from metatc2.models.encoding import encode
 from metatc2.models.features import evaluation_mode, extract, finite
 from metatc2.ops.numbers import whole
@@ -111,7 +111,7 @@ def diagnose(
     *,
     views: Views,
     calibrator: Calibrator | None = None,
-    standardised: bool = True,
+    standardized: bool = True,
     blend: float = 1.0,
     against: Mapping[str, nn.Module] | None = None,
     learner: Learner | None = None,
@@ -135,7 +135,7 @@ def diagnose(
         split: rows of the store to look at.
         views: recipe of the two views, the one of pre-training.
         calibrator: of TC² on the encoder's output; its features are then judged beside the encoder's.
-        standardised: whether training standardised the representation.
+        standardized: whether training standardized the representation.
         blend: a of the calibrated features.
         against: encoders by name, on the same images; only CKA is computed of them.
         learner: as it was trained, heads included; with it, task conflict and gradient agreement are measured.
@@ -178,8 +178,8 @@ def diagnose(
     kinds = {ENCODER: [features, *pair]}
     factors = None
     if calibrator is not None:
-        factors = _factors(calibrator, features, standardised, store.labels[rows], generator)
-        kinds[CALIBRATED] = [_calibrated(calibrator, z, standardised, blend) for z in kinds[ENCODER]]
+        factors = _factors(calibrator, features, standardized, store.labels[rows], generator)
+        kinds[CALIBRATED] = [_calibrated(calibrator, z, standardized, blend) for z in kinds[ENCODER]]
     others = {name: z[0] for name, z in kinds.items() if name != ENCODER}
     for name, module in (against or {}).items():
         others[name] = _features(module, store, rows, batch, _place(module, device), name)
@@ -192,7 +192,7 @@ def diagnose(
         images=len(rows),
         images_of=len(available),
         seed=seed,
-        features={name: summarise(*z) for name, z in kinds.items()},
+        features={name: summarize(*z) for name, z in kinds.items()},
         cka={name: _likeness(features, z) for name, z in others.items()},
         factors=factors,
         conflict=conflict,
@@ -237,17 +237,17 @@ def _two_views(
 
 
 @torch.no_grad()
-def _calibrated(calibrator: Calibrator, h: Tensor, standardised: bool, blend: float) -> Tensor:
+def _calibrated(calibrator: Calibrator, h: Tensor, standardized: bool, blend: float) -> Tensor:
     like = calibrator.average_factors
-    made = calibrator.test_features(h.to(like), standardised=standardised, blend=blend)
+    made = calibrator.test_features(h.to(like), standardized=standardized, blend=blend)
     return finite(made.float().cpu(), "the calibrator")
 
 
 def _factors(
-    calibrator: Calibrator, features: Tensor, standardised: bool, labels: Tensor, generator: torch.Generator
+    calibrator: Calibrator, features: Tensor, standardized: bool, labels: Tensor, generator: torch.Generator
 ) -> FactorUse:
     groups = labels if len(labels.unique()) > 1 else None
-    return factor_use(calibrator, features, standardised=standardised, groups=groups, generator=generator)
+    return factor_use(calibrator, features, standardized=standardized, groups=groups, generator=generator)
 
 
 def _likeness(features: Tensor, other: Tensor) -> Likeness:

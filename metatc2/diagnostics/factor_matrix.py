@@ -13,7 +13,7 @@ from metatc2.data.store import ImageStore
 from metatc2.diagnostics.ridge_path import RidgePath
 from metatc2.errors import InputError
 from metatc2.metrics.disentanglement._checks import both_checked
-from metatc2.metrics.disentanglement._encoding import uncentred_columns
+from metatc2.metrics.disentanglement._encoding import uncentered_columns
 from metatc2.metrics.selection import choose
 from metatc2.models.features import extract
 from metatc2.ops.numbers import real, reals, whole
@@ -216,8 +216,8 @@ class _Target:
     def __init__(self, column: int, train: GenerativeFactors, test: GenerativeFactors) -> None:
         self.kind, values = train.kinds[column], train.values[:, column]
         categories = values.unique()
-        self.wanted = uncentred_columns(values, self.kind, categories)
-        self.asked = uncentred_columns(test.values[:, column], self.kind, categories)
+        self.wanted = uncentered_columns(values, self.kind, categories)
+        self.asked = uncentered_columns(test.values[:, column], self.kind, categories)
         self.width = self.wanted.shape[1]
 
     def score(self, answers: Tensor, truth: Tensor) -> float:

@@ -52,7 +52,7 @@ def factor_use(
     calibrator: Calibrator,
     features: Tensor,
     *,
-    standardised: bool,
+    standardized: bool,
     groups: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> FactorUse:
@@ -61,7 +61,7 @@ def factor_use(
     Args:
         calibrator: with the averages of training, which stand for an episode's statistics.
         features: ``(N, d)`` before calibration.
-        standardised: whether training standardised the representation.
+        standardized: whether training standardized the representation.
         groups: int64 ``(N,)``, e.g. task, class or domain of each image; at least two of them.
         generator: the null of `FactorUse.between_groups` is drawn from it; needed with `groups`.
 
@@ -71,7 +71,7 @@ def factor_use(
     >>> from metatc2.calibration import named_calibrator
     >>> calibrator = named_calibrator(4, 2, control="random-projection")
     >>> calibrator.track(torch.randn(50, 4), calibrator.factor_network(torch.randn(1, 50, 4)))
-    >>> found = factor_use(calibrator, torch.randn(50, 4), standardised=False)
+    >>> found = factor_use(calibrator, torch.randn(50, 4), standardized=False)
     >>> round(sum(found.usage), 6), round(found.orthogonality, 6)
     (1.0, 0.0)
     """
@@ -82,8 +82,8 @@ def factor_use(
             f"factors: features are {h.shape[1]} wide and the calibrator takes {dim}; give the features that it was trained on"
         )
     h = h.to(calibrator.average_factors)
-    z, factors = calibrator.at_test(h, standardised=standardised)
-    weights = calibrator.test_weights(h, standardised=standardised).double()
+    z, factors = calibrator.at_test(h, standardized=standardized)
+    weights = calibrator.test_weights(h, standardized=standardized).double()
     size = weights.abs()
     total = size.sum()
     usage = size.sum(0) / total.clamp_min(torch.finfo(total.dtype).tiny)

@@ -12,8 +12,8 @@ _NOTHING = 1e-12
 class RidgePath:
     """Minima of ``|Y − 1b − ZW|² + ρ N |W|²`` for any ρ; Z are the features standardized, and the offset b bears no penalty.
 
-    Standardized features and centred targets have ``W = U (Λ + ρ)⁻¹ Uᵀ Zᵀ Y / N`` with ``ZᵀZ / N = U Λ Uᵀ`` (Hastie, Tibshirani
-    & Friedman, The Elements of Statistical Learning, section 3.4.1), so one decomposition, of the smaller of ``ZᵀZ`` and
+    Standardized features and centered targets have ``W = U (Λ + ρ)⁻¹ Uᵀ Zᵀ Y / N`` with ``ZᵀZ / N = U Λ Uᵀ`` (Hastie,
+    Tibshirani & Friedman, The Elements of Statistical Learning, section 3.4.1), so one decomposition, of the smaller of ``ZᵀZ`` and
     ``ZZᵀ``, serves all targets and penalties. scikit-learn's ``Ridge`` has the same minimum at ``alpha = ρ N``.
 
     Args:
@@ -51,7 +51,7 @@ class RidgePath:
 
 
 def _principal(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances ``(r,)`` and axes ``(d, r)`` of centred rows, of all directions in which they vary."""
+    """Variances ``(r,)`` and axes ``(d, r)`` of centered rows, of all directions in which they vary."""
     count, dim = z.shape
     wide = dim > count
     values, vectors = torch.linalg.eigh((z @ z.mT if wide else z.mT @ z) / count)

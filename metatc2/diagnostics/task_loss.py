@@ -28,13 +28,13 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
 
     Heads, calibrator and momentum branch stay as they are. A shared calibrator works under its present parameters ω, without
     inner steps, as in `LookAheadTC2`; weights of each task's own adapt on the task's samples first. Negatives, batch statistics
-    and standardisation stay within the task. Dropout is off.
+    and standardization stay within the task. Dropout is off.
 
     Args:
         learner: `SelfSupervised`, `TC2`, `SharedTC2` or a kind of them. Its parameters, gradients, buffers and modes are left
             alone.
         calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
-        norm: what batch normalisation in the encoder normalises by: the task's own samples (``"batch"``), or the running
+        norm: what batch normalization in the encoder normalizes by: the task's own samples (``"batch"``), or the running
             statistics (``"running"``).
 
     Returns:
@@ -98,7 +98,7 @@ def _as_episode(images: Tensor) -> Episode:
 
 @contextmanager
 def _modes(module: nn.Module, norm: Norm) -> Iterator[None]:
-    """Everything in eval mode, but batch normalisation as `norm` says; on leaving, each part is as it was."""
+    """Everything in eval mode, but batch normalization as `norm` says; on leaving, each part is as it was."""
     with modes_kept(module):
         for part in module.modules():
             part.training = norm == "batch" and isinstance(part, _BatchNorm)

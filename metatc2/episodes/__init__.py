@@ -3,7 +3,7 @@
 from metatc2.episodes.domain_tasks import DomainTasks
 from metatc2.episodes.episode import Episode, FromIterable, Sampler, Samples, TaskIdentity
 from metatc2.episodes.factor_tasks import LEVELS, FactorTasks
-from metatc2.episodes.labelled import LabelledTasks
+from metatc2.episodes.labeled import LabeledTasks
 from metatc2.episodes.recipe_tasks import Recipes, RecipeTasks
 from metatc2.episodes.sinusoid import SinusoidTasks
 from metatc2.episodes.split_batch import Assign, SplitBatch
@@ -15,7 +15,7 @@ __all__ = [
     "Episode",
     "FactorTasks",
     "FromIterable",
-    "LabelledTasks",
+    "LabeledTasks",
     "RecipeTasks",
     "Recipes",
     "Sampler",

@@ -39,7 +39,7 @@ class Samples:
             f(self.index),
         )
 
-    def labelled(self) -> tuple[Tensor, Tensor]:
+    def labeled(self) -> tuple[Tensor, Tensor]:
         """Inputs ``(tasks, samples · views, ...)`` and labels ``(tasks, samples · views)``: every view is a sample.
 
         Raises:
@@ -47,7 +47,7 @@ class Samples:
         """
         if self.labels is None:
             raise InputError(
-                "this learner needs labelled episodes and got self-supervised ones; sample them with LabelledTasks"
+                "this learner needs labeled episodes and got self-supervised ones; sample them with LabeledTasks"
             )
         return self.images.flatten(1, 2), self.labels.repeat_interleave(self.images.shape[2], dim=1)
 

@@ -153,7 +153,7 @@ def assign_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:
 def sample_without_replacement(sizes: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """For each row, `k` different integers below its size, every ordered choice equally likely.
 
-    Floyd's algorithm (Bentley and Floyd 1987, CACM 30(9)), vectorised over rows: O(k²) a row whatever the size.
+    Floyd's algorithm (Bentley and Floyd 1987, CACM 30(9)), vectorized over rows: O(k²) a row whatever the size.
 
     Args:
         sizes: int64 ``(B,)``, each at least `k`.

@@ -32,7 +32,7 @@ class SplitBatch:
         batch: images in a batch; `tasks` must divide it.
         support: share of each task's samples on its support side, strictly between 0 and 1.
         assign: ``"random"`` deals images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
-            k-means), so that tasks differ and negatives are hard; ``"domain"`` puts images of the same or of neighbouring
+            k-means), so that tasks differ and negatives are hard; ``"domain"`` puts images of the same or of neighboring
             domains of the store (style, vendor, font) into one task.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
@@ -108,8 +108,8 @@ class SplitBatch:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""
         features = self.embed(images.to(self.device).float() / 255).detach().float().cpu().flatten(1).numpy()
         seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
-        centres = KMeans(self.cut.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
-        distance = ((features[:, None] - centres[None]) ** 2).sum(-1)
+        centers = KMeans(self.cut.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
+        distance = ((features[:, None] - centers[None]) ** 2).sum(-1)
         seats = np.repeat(distance, self.cut.samples, axis=1)
         _, seat = linear_sum_assignment(seats)
         order = torch.from_numpy(np.argsort(seat, kind="stable"))

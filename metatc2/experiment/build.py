@@ -15,18 +15,18 @@ from metatc2.calibration import calibrated
 from metatc2.conditioning import SeparateEncoders
 from metatc2.data import ImageStore, load
 from metatc2.data.sources.shapes.dataset import is_rendered
-from metatc2.episodes import DomainTasks, FactorTasks, LabelledTasks, RecipeTasks, SplitBatch
+from metatc2.episodes import DomainTasks, FactorTasks, LabeledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.experiment.build_conditioning import build_projector, build_rival, check_kinds, kinds_in
 from metatc2.experiment.build_tc2 import build_tc2, calibration_loop, shared_calibrator
 from metatc2.experiment.config import CalibrationConfig, Config, EpisodeConfig
 from metatc2.inner import build_adjoint
 from metatc2.learners import (
-    LabelledLearner,
+    LabeledLearner,
     Learner,
     SelfSupervised,
     Settings,
-    build_labelled,
+    build_labeled,
 )
 from metatc2.models.encoding import feature_dim
 from metatc2.models.heads import Predictor
@@ -36,7 +36,7 @@ from metatc2.objectives.regularizers import REGULARIZERS, build_regularizer
 from metatc2.ops.functional import select
 from metatc2.training import TrainerOptions
 
-AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabelledTasks
+AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabeledTasks
 
 
 def build_data(config: Config) -> ImageStore:
@@ -71,15 +71,15 @@ def build_views(config: Config, image_size: int) -> Views:
 
 
 def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> AnySampler:
-    """The task sampler of ``[episode]`` on the pre-training split: labelled tasks where the learner needs them."""
+    """The task sampler of ``[episode]`` on the pre-training split: labeled tasks where the learner needs them."""
     episode = config.episode
     if config.learner.name != "ssl":
         if episode.tasks_differ_by != "nothing":
             raise InputError(
-                f"learner {config.learner.name!r} has labelled tasks, which differ by their classes, and "
+                f"learner {config.learner.name!r} has labeled tasks, which differ by their classes, and "
                 f"episode.tasks_differ_by is {episode.tasks_differ_by!r}; leave it out"
             )
-        return LabelledTasks(
+        return LabeledTasks(
             store,
             way=_range(episode.way, episode.way_most),
             shot=_range(episode.shot, episode.shot_most),
@@ -183,7 +183,7 @@ def build_learner(
     dim = feature_dim(encoder, channels, image_size)
     if config.learner.name == "ssl":
         return _self_supervised(config, encoder, dim)
-    return _labelled(config, encoder, dim, class_of)
+    return _labeled(config, encoder, dim, class_of)
 
 
 def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSupervised:
@@ -215,12 +215,12 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         return rival
     if c.name != "tc2":
         return SelfSupervised(
-            encoder, objective, per_task=c.name == "tasks", standardise=c.name == "standardise", **common
+            encoder, objective, per_task=c.name == "tasks", standardize=c.name == "standardize", **common
         )
     return build_tc2(config, encoder, objective, dim if c.where == "backbone" else head.projector_out, common)
 
 
-def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | None) -> LabelledLearner:
+def _labeled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | None) -> LabeledLearner:
     chosen, episode, c = config.learner, config.episode, config.calibration
     if chosen.freeze:
         for name in select(encoder, chosen.freeze, "learner.freeze"):
@@ -230,19 +230,19 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
             encoder,
             shared_calibrator(config, dim),
             inner=calibration_loop(config, "shared"),
-            standardise=c.settled("shared")["standardise"],
+            standardize=c.settled("shared")["standardize"],
             blend=c.blend,
         )
     elif c.name != "none":
         raise InputError(
-            f"learner {chosen.name!r} has labelled tasks, where calibration {c.name!r} means nothing; use --calibration none "
+            f"learner {chosen.name!r} has labeled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
     _refuse_uncalibrated(config)
     usual = CalibrationConfig()
     if config.regularizer.name != "none":
         raise InputError(
-            f"learner {chosen.name!r} has labelled tasks, where a regularizer of the representation is not added; use "
+            f"learner {chosen.name!r} has labeled tasks, where a regularizer of the representation is not added; use "
             "--regularize none"
         )
     for key in ("where", "look_ahead", "lr", "statistics", "reconstruction", "outer_on"):
@@ -271,7 +271,7 @@ def _labelled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | N
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.trainer.seed + 1)
-        return build_labelled(chosen.name, encoder, settings)
+        return build_labeled(chosen.name, encoder, settings)
 
 
 def _range(low: int, high: int | None) -> int | tuple[int, int]:

@@ -128,7 +128,7 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
 def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module:
     """The projector of ``[head]``, told or not."""
     head = config.head
-    options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalised_projector}
+    options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalized_projector}
     if config.encoder.one_a_kind:
         return build_told("heads", told_settings(config, dim // kinds_in(config), options))
     if head.told is not None:

@@ -33,7 +33,7 @@ def build_tc2(
     options: dict[str, Any] = {
         **common,
         "inner": calibration_loop(config, c.adapt),
-        **{key: settled[key] for key in ("gamma", "standardise", "outer_on", "statistics", "lr")},
+        **{key: settled[key] for key in ("gamma", "standardize", "outer_on", "statistics", "lr")},
     }
     if c.adapt == "task":
         return TC2(encoder, objective, calibrator=task_calibrator(config, dim), **options)

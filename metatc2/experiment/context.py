@@ -53,7 +53,7 @@ def adapt_to_pairs(learner: TC2, pairs: Pairs) -> ContextEncoder:
     """Adapt the weights of a trained learner once on pairs, by its own inner loop: T steps at the learned rates.
 
     The pairs are the support set of one task, the two images of a pair two views of a sample. Encoder and heads are in eval
-    mode: batch normalisation in the encoder takes its running statistics, and the heads' `TaskNorm` those of the pairs, as in
+    mode: batch normalization in the encoder takes its running statistics, and the heads' `TaskNorm` those of the pairs, as in
     training.
 
     Args:
@@ -64,7 +64,7 @@ def adapt_to_pairs(learner: TC2, pairs: Pairs) -> ContextEncoder:
         Images ``(N, C, H, W)`` in [0, 1] → calibrated features ``(N, d)``, in eval mode.
 
     Raises:
-        InputError: if the learner calibrates the projector's output, standardises, or adapts nothing, or pairs are too few.
+        InputError: if the learner calibrates the projector's output, standardizes, or adapts nothing, or pairs are too few.
         InnerLoopDiverged: if the inner loss is not finite.
     """
     _check(learner, pairs)
@@ -84,10 +84,10 @@ def _check(learner: TC2, pairs: Pairs) -> None:
             f"{pairs.name}: weights that calibrate the projector's output (calibration.where = 'projector') do not reach the "
             "encoder's features; pre-train with calibration.where = 'backbone'"
         )
-    if learner.standardise:
+    if learner.standardize:
         raise InputError(
-            f"{pairs.name}: in training representations were standardised over the episode (calibration.standardise), and a "
-            "few pairs do not give the statistics for that; pre-train with calibration.standardise = false"
+            f"{pairs.name}: in training representations were standardized over the episode (calibration.standardize), and a "
+            "few pairs do not give the statistics for that; pre-train with calibration.standardize = false"
         )
     if not learner.inner.steps or not learner.gamma:
         raise InputError(

@@ -40,7 +40,7 @@ def run(
     """Diagnose a run and write ``diagnose.json`` into its folder.
 
     Task conflict and gradient agreement are those of the trained learner, heads included, from the run's last checkpoint;
-    they are left out for learners on labelled tasks, whose tasks have no self-supervised loss. What the features tell of
+    they are left out for learners on labeled tasks, whose tasks have no self-supervised loss. What the features tell of
     known factors is measured where the source knows them (``shapes``).
 
     Args:
@@ -82,7 +82,7 @@ def run(
         split or "all",
         views=build_views(found.config, found.image_size),
         calibrator=found.calibrator,
-        standardised=found.config.calibration.settled("shared")["standardise"],
+        standardized=found.config.calibration.settled("shared")["standardize"],
         blend=found.config.calibration.blend,
         against=others,
         learner=learner,

@@ -132,19 +132,19 @@ class CalibratedEncoder(nn.Module):
     Args:
         encoder: images to ``(N, d)``.
         calibrator: trained on its output.
-        standardised: whether training standardised the representation.
+        standardized: whether training standardized the representation.
         blend: a of `Calibrator.forward`.
     """
 
-    def __init__(self, encoder: nn.Module, calibrator: Calibrator, *, standardised: bool, blend: float) -> None:
+    def __init__(self, encoder: nn.Module, calibrator: Calibrator, *, standardized: bool, blend: float) -> None:
         super().__init__()
         self.encoder, self.calibrator = encoder, calibrator
-        self.standardised, self.blend = standardised, blend
+        self.standardized, self.blend = standardized, blend
 
     def forward(self, images: Tensor) -> Tensor:
         """Calibrated features ``(N, d)``."""
-        return self.calibrator.test_features(self.encoder(images), standardised=self.standardised, blend=self.blend)
+        return self.calibrator.test_features(self.encoder(images), standardized=self.standardized, blend=self.blend)
 
     def extra_repr(self) -> str:
         """What is not in the weights: part of the checksum that cached features are kept under."""
-        return f"standardised={self.standardised}, blend={self.blend}"
+        return f"standardized={self.standardized}, blend={self.blend}"

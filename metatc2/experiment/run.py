@@ -27,7 +27,7 @@ from metatc2.io.files import write_atomically, writing
 from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
-from metatc2.learners import LabelledLearner
+from metatc2.learners import LabeledLearner
 from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
@@ -80,10 +80,10 @@ class Run:
         return calibrated.calibrator if isinstance(calibrated, CalibratedEncoder) else None
 
     @property
-    def learner(self) -> LabelledLearner | None:
-        """The whole learner where it adapts to labelled tasks; None for self-supervised ones."""
+    def learner(self) -> LabeledLearner | None:
+        """The whole learner where it adapts to labeled tasks; None for self-supervised ones."""
         learner = self.pretrained.learners.get(ADAPTED)
-        return learner if isinstance(learner, LabelledLearner) else None
+        return learner if isinstance(learner, LabeledLearner) else None
 
     @property
     def channels(self) -> int:

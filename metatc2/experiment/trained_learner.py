@@ -11,7 +11,7 @@ from metatc2.training.run_folder import RunFolder
 
 
 def trained_learner(run: Run) -> SelfSupervised | None:
-    """From the run's last checkpoint; None on labelled tasks, or where no checkpoint is left.
+    """From the run's last checkpoint; None on labeled tasks, or where no checkpoint is left.
 
     Raises:
         InputError: if the checkpoint does not fit the run's configuration.

@@ -20,7 +20,7 @@ from metatc2.experiment.weights_header import Header
 from metatc2.experiment.zoo import from_zoo
 from metatc2.io.files import check_regular
 from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
-from metatc2.learners import TC2, LabelledLearner, SharedTC2
+from metatc2.learners import TC2, LabeledLearner, SharedTC2
 from metatc2.models.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 
@@ -86,7 +86,7 @@ def encoder_from(
             calibrated = CalibratedEncoder(
                 encoder,
                 built.calibrator,
-                standardised=built.standardise,
+                standardized=built.standardize,
                 blend=config.calibration.blend,
             ).eval()
     if learner is not None and config.learner.name != "ssl":
@@ -151,8 +151,8 @@ def _source(config: Config, facts: Mapping[str, str]) -> str:
     return f"{config.data.source}:{config.data.split}"
 
 
-def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabelledLearner:
-    """The learner on labelled tasks of ``[learner]`` before any training, in eval mode.
+def fresh_learner(config: Config, channels: int, image_size: int, classes: int = 1) -> LabeledLearner:
+    """The learner on labeled tasks of ``[learner]`` before any training, in eval mode.
 
     Args:
         config: see `Config`.
@@ -163,8 +163,8 @@ def fresh_learner(config: Config, channels: int, image_size: int, classes: int =
         InputError: if the configuration names a self-supervised learner.
     """
     learner = build_learner(config, channels, image_size, class_of=torch.arange(max(classes, 1)))
-    if not isinstance(learner, LabelledLearner):
-        raise InputError(f"learner {config.learner.name!r} is not one on labelled tasks; see `metatc2 learners`")
+    if not isinstance(learner, LabeledLearner):
+        raise InputError(f"learner {config.learner.name!r} is not one on labeled tasks; see `metatc2 learners`")
     return learner.eval()
 
 

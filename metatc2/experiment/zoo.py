@@ -25,7 +25,7 @@ class ZooEncoder(nn.Module):
     """A network without its classifier, on images in [0, 1].
 
     Args:
-        body: maps normalised images to features ``(N, D)``.
+        body: maps normalized images to features ``(N, D)``.
         mean, std: of each channel, as the network was trained with.
     """
 

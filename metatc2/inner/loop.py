@@ -1,4 +1,4 @@
-"""`InnerLoop`: adapt parameters by a differentiable optimiser."""
+"""`InnerLoop`: adapt parameters by a differentiable optimizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from metatc2.ops.picklable import as_copyable, check_picklable
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """Adapt a dictionary of parameters by some steps of a torchopt optimiser, differentiably.
+    """Adapt a dictionary of parameters by some steps of a torchopt optimizer, differentiably.
 
     Args:
         optimizer: any torchopt transformation: ``torchopt.sgd(0.1)``, ``torchopt.adam(0.01)``,
@@ -32,7 +32,7 @@ class InnerLoop:
         adjoint: how to differentiate: `Unroll` (exact), `Recompute` (exact, flat memory), `Truncated`, `FirstOrder`,
             `Implicit` or `EvolutionStrategies`.
 
-    The optimiser is tried once on three numbers when the loop is made, because torchopt 0.7.3 has traps that otherwise show
+    The optimizer is tried once on three numbers when the loop is made, because torchopt 0.7.3 has traps that otherwise show
     as NaN or as silently wrong meta-gradients:
 
     * Where a gradient is exactly zero (a dead ReLU), Adam, AdamW, RMSProp and AdaGrad with ``eps_root = 0`` divide by zero
@@ -44,11 +44,11 @@ class InnerLoop:
     * ``clip_grad_norm`` of torchopt ignores the derivative of the norm: refused likewise; `clip_norm` is exact.
     * Momentum with dampening keeps a hidden flag, so that a second inner loop differs from the first: refused.
 
-    A loop can be deep-copied, whatever its optimiser. It can be pickled, and a module that holds it saved whole, if its
-    optimiser can: those of `inner_optimizer`, `clip_norm` and `picklable` can, those that torchopt makes directly cannot.
+    A loop can be deep-copied, whatever its optimizer. It can be pickled, and a module that holds it saved whole, if its
+    optimizer can: those of `inner_optimizer`, `clip_norm` and `picklable` can, those that torchopt makes directly cannot.
 
     Raises:
-        InputError: if `steps` is negative or the optimiser is one of those; in pickling, if the optimiser cannot be pickled.
+        InputError: if `steps` is negative or the optimizer is one of those; in pickling, if the optimizer cannot be pickled.
 
     >>> import torch
     >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=1)
@@ -69,7 +69,7 @@ class InnerLoop:
         if not isinstance(self.optimizer, torchopt.base.GradientTransformation):
             raise InputError(
                 f"InnerLoop: optimizer must be a torchopt transformation such as torchopt.sgd(0.1), got "
-                f"{_shown(self.optimizer)}; optimisers "
+                f"{_shown(self.optimizer)}; optimizers "
                 "that hold parameters (torch.optim.SGD, torchopt.MetaSGD) cannot be differentiated here"
             )
         if not isinstance(self.adjoint, Adjoint):
@@ -80,12 +80,12 @@ class InnerLoop:
         traits = probe(self.optimizer)
         if traits.hidden_state:
             raise InputError(
-                "InnerLoop: this optimiser keeps state between inner loops (torchopt's momentum with dampening does), "
+                "InnerLoop: this optimizer keeps state between inner loops (torchopt's momentum with dampening does), "
                 "so the second loop would differ from the first; set dampening=0"
             )
         if self.adjoint.differentiates_update and not traits.derivative_is_right:
             raise InputError(
-                "InnerLoop: the derivative of this optimiser's update is missing or wrong (torchopt's clip_grad_norm "
+                "InnerLoop: the derivative of this optimizer's update is missing or wrong (torchopt's clip_grad_norm "
                 "and use_accelerated_op=True with eps_root are so); use metatc2.inner.clip_norm and "
                 "use_accelerated_op=False, or the FirstOrder adjoint"
             )

@@ -1,4 +1,4 @@
-"""Gradient transformations beside torchopt's own: exact clipping, and inner optimisers by name."""
+"""Gradient transformations beside torchopt's own: exact clipping, and inner optimizers by name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _clip_norm(max_norm: float) -> GradientTransformation:
 
 
 def inner_optimizer(name: str, lr: float, clip: float = 0.0) -> GradientTransformation:
-    """A torchopt optimiser whose meta-gradients are finite, by name.
+    """A torchopt optimizer whose meta-gradients are finite, by name.
 
     Args:
         name: one of `INNER_OPTIMIZERS`. Of ours, ``"momentum"`` and ``"nesterov"`` have 0.9, ``"adam"`` and ``"adamw"``

@@ -1,4 +1,4 @@
-"""One inner optimisation as a value: what an adjoint is given to run, one differentiable step at a time."""
+"""One inner optimization as a value: what an adjoint is given to run, one differentiable step at a time."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class InnerLoopDiverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Descent:
-    """What to minimise, by which optimiser, for how many steps.
+    """What to minimise, by which optimizer, for how many steps.
 
     Args:
         loss: ``loss(params, *given)``, a scalar.
         optimizer: torchopt transformation.
         steps: number of updates.
-        guard: the optimiser's derivative is NaN at a gradient of exactly zero; see `InnerLoop`.
+        guard: the optimizer's derivative is NaN at a gradient of exactly zero; see `InnerLoop`.
         rates: factors for the updates of a step, by parameter name, each of a shape that broadcasts to the parameter's.
     """
 
@@ -46,7 +46,7 @@ class Descent:
     rates: Rates | None = None
 
     def begin(self, params: Params) -> Any:
-        """State of the optimiser before the first step; under vmap it is left to that step."""
+        """State of the optimizer before the first step; under vmap it is left to that step."""
         return (
             None
             if in_transform()
@@ -61,7 +61,7 @@ class Descent:
         Args:
             k: which step.
             params: tensors that require a gradient.
-            state: of the optimiser.
+            state: of the optimizer.
             given: what the loss depends on besides.
             graph: whether the gradient keeps its own graph, so that it can be differentiated again.
         """
@@ -111,13 +111,13 @@ def descend(
 def _refuse_moving(updates: Params, unused: Collection[str]) -> None:
     for name in (name for name in unused if bool((updates[name] != 0).any())):
         raise InputError(
-            f"the inner loss does not reach {name!r}, and this inner optimiser would move it all the same (weight decay), "
+            f"the inner loss does not reach {name!r}, and this inner optimizer would move it all the same (weight decay), "
             "which under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (at_once=1)"
         )
 
 
 def _state_kept(before: Any, after: Any, names: list[str], unused: Collection[str]) -> Any:
-    """State of the optimiser after a step, as it was before for parameters that the loss does not reach.
+    """State of the optimizer after a step, as it was before for parameters that the loss does not reach.
 
     As in torch.optim, which leaves out parameters without a gradient: no decay, no momentum, no count.
     """

@@ -10,11 +10,11 @@ from metatc2.learners.logistic_head import LogisticHead
 from metatc2.learners.maml import MAML
 from metatc2.learners.maml_plus_plus import MAMLPlusPlus
 from metatc2.learners.matching_net import MatchingNet
-from metatc2.learners.meta_learner import LabelledLearner
+from metatc2.learners.meta_learner import LabeledLearner
 from metatc2.learners.meta_sgd import MetaSGD
 from metatc2.learners.protonet import ProtoNet
 from metatc2.learners.r2d2 import R2D2
-from metatc2.learners.registry import LEARNERS, build_labelled, entry_of, register_learner
+from metatc2.learners.registry import LEARNERS, build_labeled, entry_of, register_learner
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.separate import SeparateLearner
@@ -35,7 +35,7 @@ __all__ = [
     "TC2",
     "Entry",
     "GradientSurgery",
-    "LabelledLearner",
+    "LabeledLearner",
     "Learner",
     "LinearProbe",
     "LogisticHead",
@@ -52,7 +52,7 @@ __all__ = [
     "Settings",
     "SharedTC2",
     "UncertaintyWeighting",
-    "build_labelled",
+    "build_labeled",
     "entry_of",
     "iMAML",
     "register_learner",

@@ -46,7 +46,7 @@ class ANIL(MAML):
         super().__init__(network, inner, adapt="head.*", **options)
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         start, rest = self.split(theta, way)
         # A part of the head that is frozen is used as it stands.
         head = {n: p for n, p in self.named_parameters() if n.startswith("network.head.") and n not in start}

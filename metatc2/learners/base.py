@@ -32,12 +32,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share an optimiser; their gradient norm is clipped together.
+    """Parameters that share an optimizer; their gradient norm is clipped together.
 
     Args:
         name: for logs and checkpoints.
-        parameters: what is optimised.
-        lr: constant Adam learning rate; None takes the trainer's optimiser, learning rate and schedule.
+        parameters: what is optimized.
+        lr: constant Adam learning rate; None takes the trainer's optimizer, learning rate and schedule.
     """
 
     name: str
@@ -72,14 +72,14 @@ class Learner(nn.Module, ABC):
         return made
 
     def groups(self) -> list[ParameterGroup]:
-        """Parameters by optimiser; by default all of them under the trainer's."""
+        """Parameters by optimizer; by default all of them under the trainer's."""
         return [ParameterGroup("learner", [p for p in self.parameters() if p.requires_grad])]
 
     def begin_step(self, step: int, steps: int) -> None:
         """Called before step `step` (from 0) of `steps`: warm-ups live here."""
 
     def end_step(self) -> None:
-        """Called after the optimisers: averages and queues move here."""
+        """Called after the optimizers: averages and queues move here."""
 
     def alarms(self, metrics: Mapping[str, float]) -> dict[str, str]:
         """What is wrong, given the metrics of a step: a sentence by a short name, under which it is shown once."""

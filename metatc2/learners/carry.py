@@ -41,7 +41,7 @@ class _Carry(torch.autograd.Function):
         found = connected(
             lambda: tuple(slope * g for g in ctx.gradients),
             (slope, *ctx.saved_tensors),
-            "the gradient of a learner on labelled tasks is taken task by task and cannot be differentiated again; "
+            "the gradient of a learner on labeled tasks is taken task by task and cannot be differentiated again; "
             "differentiate task_loss instead",
         )
         return None, None, *found

@@ -14,7 +14,7 @@ from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import Outcome, full_precision
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 from metatc2.learners.settings import Settings
 
@@ -26,7 +26,7 @@ from metatc2.learners.settings import Settings
     inner=True,
     fixed_adjoint=True,
 )
-class LinearProbe(LabelledLearner):
+class LinearProbe(LabeledLearner):
     """Pre-train by classifying, then train a head alone (Chen et al. 2019, arXiv 1904.04232, "Baseline").
 
     In training the tasks of an episode are one batch, and the loss is the cross-entropy over all classes of the store. At
@@ -38,8 +38,8 @@ class LinearProbe(LabelledLearner):
         dim: d.
         class_of: class of every row of the store, ``(rows,)``.
         inner: how the head is trained at test time; by default 100 steps of Nesterov's method.
-        l2: regularisation of that head, ≥ 0.
-        options: of `LabelledLearner`.
+        l2: regularization of that head, ≥ 0.
+        options: of `LabeledLearner`.
 
     Raises:
         InputError: if `l2` is negative.
@@ -72,7 +72,7 @@ class LinearProbe(LabelledLearner):
 
     @classmethod
     def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabelledLearner.from_settings`.
+        """See `LabeledLearner.from_settings`.
 
         Raises:
             InputError: if the settings do not say the class of every row.
@@ -98,7 +98,7 @@ class LinearProbe(LabelledLearner):
         return Outcome(loss, {"accuracy": (scores.detach().argmax(1) == truth).float().mean()})
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         features = self.vectors(theta, x)
 
         def loss(head: Params, features: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class LinearProbe(LabelledLearner):
         if bool((side.index < 0).any()):
             raise InputError(
                 "LinearProbe trains on the classes of a store and these episodes have none (index −1); sample them with "
-                "LabelledTasks"
+                "LabeledTasks"
             )
         class_of: Tensor = self.get_buffer("class_of")
         if (last := int(side.index.max())) >= len(class_of):

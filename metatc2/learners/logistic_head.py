@@ -12,7 +12,7 @@ from metatc2.errors import InputError
 from metatc2.inner import Implicit, InnerLoop, Params
 from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import full_precision
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 from metatc2.learners.settings import Settings
 
@@ -24,19 +24,19 @@ from metatc2.learners.settings import Settings
     inner=True,
     fixed_adjoint=True,
 )
-class LogisticHead(LabelledLearner):
-    """L2-regularised logistic regression on the support, differentiated implicitly.
+class LogisticHead(LabeledLearner):
+    """L2-regularized logistic regression on the support, differentiated implicitly.
 
     Of the convex-head family of MetaOptNet (Lee et al. 2019, arXiv 1904.03758, section 3). The head is a minimum of a strictly
-    convex loss, so its derivative is that of the minimum, however it was found. Features are normalised; a factor on the
+    convex loss, so its derivative is that of the minimum, however it was found. Features are normalized; a factor on the
     scores of queries is meta-learned, as there.
 
     Args:
         encoder: inputs → ``(N, d)``.
         inner: how the minimum is sought, its adjoint replaced by `Implicit`; by default 100 steps of Nesterov's method.
-        l2: regularisation, > 0: without it there may be no minimum.
+        l2: regularization, > 0: without it there may be no minimum.
         scale: factor on the scores at the start.
-        options: of `LabelledLearner`; ``at_once`` has to be 1.
+        options: of `LabeledLearner`; ``at_once`` has to be 1.
 
     Raises:
         InputError: if `l2` is not positive, or `at_once` is not 1.
@@ -68,11 +68,11 @@ class LogisticHead(LabelledLearner):
 
     @classmethod
     def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabelledLearner.from_settings`."""
+        """See `LabeledLearner.from_settings`."""
         return cls(encoder, settings.head_loop(), test_steps=settings.test_steps, **settings.common)
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         features = self.vectors(theta, x)
         steps = self.inner.steps if self.training or self.test_steps is None else self.test_steps
 

@@ -1,4 +1,4 @@
-"""MAML: an initialisation from which a few gradient steps learn a task."""
+"""MAML: an initialization from which a few gradient steps learn a task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, InnerLoss, Params, Unroll
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 from metatc2.learners.settings import Settings
 from metatc2.models.heads import Classifier
@@ -25,7 +25,7 @@ from metatc2.ops.functional import Predicate, select
     adapts=True,
     linear_head=True,
 )
-class MAML(LabelledLearner):
+class MAML(LabeledLearner):
     """Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400, algorithm 2).
 
     ``θ' = inner loop from θ on the support loss``; θ follows the query loss of θ' through the inner loop, as its adjoint
@@ -36,7 +36,7 @@ class MAML(LabelledLearner):
         inner: how a task is learned.
         adapt: which parameters adapt: a shell pattern on the network's parameter names, several, or a predicate.
         test_steps: inner steps outside training; by default those of `inner`.
-        options: of `LabelledLearner`.
+        options: of `LabeledLearner`.
 
     Raises:
         InputError: if no trainable parameter matches `adapt`.
@@ -54,7 +54,7 @@ class MAML(LabelledLearner):
 
     @classmethod
     def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabelledLearner.from_settings`; encoder and head meet in a `Classifier`."""
+        """See `LabeledLearner.from_settings`; encoder and head meet in a `Classifier`."""
         network = Classifier(encoder, settings.dim, settings.way, shared=settings.shared_head)
         inner = settings.inner("sgd", cls.usual_lr, cls.usual_steps, Unroll())
         chosen: dict[str, Any] = {"adapt": settings.adapt} if settings.adapt else {}
@@ -85,7 +85,7 @@ class MAML(LabelledLearner):
         return self.train_inner if self.training else self.test_inner
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         start, rest = self.split(theta, way)
         adapted = self.inner(self.support_loss(x, y, way), start, rest)
         return lambda query: self.scores({**rest, **adapted}, query, way, x)

@@ -26,7 +26,7 @@ class MAMLPlusPlus(MAML):
     """Multi-step loss and per-layer per-step rates (Antoniou et al. 2019, arXiv 1810.09502, section 4).
 
     The outer loss is ``Σ_k v_k L(query; θ after step k)``; v starts uniform and moves linearly to the last step alone, over the
-    first `annealing` of training. Rates are factors on the inner optimiser's updates, one a parameter tensor and step,
+    first `annealing` of training. Rates are factors on the inner optimizer's updates, one a parameter tensor and step,
     starting at 1. Steps beyond those trained use the last step's rates. The paper's per-step batch statistics are the policy
     `norm`; its derivative annealing is a choice of adjoint.
 
@@ -57,14 +57,14 @@ class MAMLPlusPlus(MAML):
         return [start, *self.inner.path(self.support_loss(x, y, way), start, rest, rates=rates)], rest
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         path, rest = self.path(theta, x, y, way)
         return lambda query: self.scores({**rest, **path[-1]}, query, way, x)
 
     def task_loss(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
     ) -> tuple[Tensor, Tensor]:
-        """See `LabelledLearner.task_loss`."""
+        """See `LabeledLearner.task_loss`."""
         path, rest = self.path(theta, x, y, way)
         weights = self.step_weights(len(path) - 1)
         used = [k for k, weight in enumerate(weights) if weight] or [0]
@@ -83,6 +83,6 @@ class MAMLPlusPlus(MAML):
         self.progress = step / steps
 
     def groups(self) -> list[ParameterGroup]:
-        """The network under the trainer's optimiser, the factors under their own."""
+        """The network under the trainer's optimizer, the factors under their own."""
         network = [p for p in self.network.parameters() if p.requires_grad]
         return [ParameterGroup("learner", network), ParameterGroup("rates", [self.factors], lr=self.rate_lr)]

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners._heads import members
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 
 
@@ -20,7 +20,7 @@ from metatc2.learners.registry import register_learner
     summary="attention over the support in a learned space",
     source="Vinyals et al. 2016, arXiv 1606.04080",
 )
-class MatchingNet(LabelledLearner):
+class MatchingNet(LabeledLearner):
     """Matching networks (Vinyals et al. 2016, arXiv 1606.04080, equation 1), without full context embeddings.
 
     ``P(k | q) = Σ_i a(q, x_i) [y_i = k]``, a the softmax over the support of ``temperature · cos(f(q), f(x_i))``. Scores are
@@ -29,7 +29,7 @@ class MatchingNet(LabelledLearner):
     Args:
         encoder: inputs → ``(N, d)``.
         temperature: factor on the cosines, > 0; 1 in the paper, where P stays close to uniform.
-        options: of `LabelledLearner`.
+        options: of `LabeledLearner`.
 
     Raises:
         InputError: if the temperature is not positive.
@@ -47,7 +47,7 @@ class MatchingNet(LabelledLearner):
         self.temperature = temperature
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         directions = normalize(self.vectors(theta, x), dim=-1)
         own = members(y, way, directions).bool()
 

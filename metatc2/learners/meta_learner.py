@@ -1,4 +1,4 @@
-"""What learners on labelled tasks share: a loss a task, one backward a task, and prediction by adaptation."""
+"""What learners on labeled tasks share: a loss a task, one backward a task, and prediction by adaptation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 Predictor = Callable[[Tensor], Tensor]
 
 
-class LabelledLearner(Learner):
+class LabeledLearner(Learner):
     """Learn from tasks with a support and a query side. Write `fit`: how one task's support becomes a predictor.
 
     The loss of an episode is the mean over its tasks of the criterion on their queries. Each task is differentiated by
@@ -42,8 +42,8 @@ class LabelledLearner(Learner):
     Args:
         network: what is meta-learned: an encoder ``(N, C, H, W)`` → ``(N, d)``, or with a head → ``(N, way)``.
         criterion: ``criterion(scores, labels)``, a mean over samples; `torch.nn.functional.mse_loss` for regression.
-        norm: what batch normalisation normalises by, see `Functional`. A layer that is in eval mode while the learner is in
-            training is frozen: it normalises by its running statistics, in training and in predictions after it.
+        norm: what batch normalization normalizes by, see `Functional`. A layer that is in eval mode while the learner is in
+            training is frozen: it normalizes by its running statistics, in training and in predictions after it.
         at_once: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
             Both give the same gradient.
         calibration_weight: of ``L_tc2``, for networks with an encoder made by `metatc2.calibration.calibrated`: its
@@ -52,7 +52,7 @@ class LabelledLearner(Learner):
     Raises:
         InputError: if `at_once` is not positive or the policy is unknown.
 
-    >>> class NearestMean(LabelledLearner):
+    >>> class NearestMean(LabeledLearner):
     ...     def fit(self, theta, x, y, way):
     ...         means = torch.stack([self.call(theta, x)[y == c].mean(0) for c in range(way)])
     ...         return lambda q: -torch.cdist(self.call(theta, q, x), means)
@@ -155,7 +155,7 @@ class LabelledLearner(Learner):
         return sum(self.calibration_weight * part.calibration_loss(latest=True) for part in self._calibrated.values())
 
     def call(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
-        """The network under `theta` on `x`; `support` is what the policy ``"support"`` normalises by."""
+        """The network under `theta` on `x`; `support` is what the policy ``"support"`` normalizes by."""
         return self._function(inside("network.", theta), x, support)
 
     def features(self, theta: Params, x: Tensor, support: Tensor | None = None) -> Tensor:
@@ -238,14 +238,14 @@ class LabelledLearner(Learner):
 
     @property
     def transductive(self) -> bool:
-        """Whether queries see each other through batch normalisation."""
+        """Whether queries see each other through batch normalization."""
         return self.norm == "batch" and self._function.follows_policy
 
     def end_step(self) -> None:
-        """Move what a plain forward moves: running statistics, the vectors of spectral normalisation, counters.
+        """Move what a plain forward moves: running statistics, the vectors of spectral normalization, counters.
 
         The rule: after every step the network is called once, as it stands and in the modes its parts are in, on the support of
-        the episode's first task; no adapted copy ever moves a buffer. The statistics of batch normalisation so gathered are
+        the episode's first task; no adapted copy ever moves a buffer. The statistics of batch normalization so gathered are
         not used in training; they are for those who take the encoder elsewhere. Under ``"frozen"`` they stay as they are.
         """
         seen, self._seen = self._seen, None
@@ -335,13 +335,13 @@ class LabelledLearner(Learner):
         return theta
 
 
-def _save_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+def _save_frozen(learner: LabeledLearner, state: dict[str, Any], prefix: str, metadata: Any) -> None:
     """What is frozen goes with the state, where anything is."""
     if any(learner._function.frozen):
         state[f"{prefix}{_FROZEN}"] = torch.tensor(learner._function.frozen, dtype=torch.uint8)
 
 
-def _load_frozen(learner: LabelledLearner, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+def _load_frozen(learner: LabeledLearner, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     flags = state.pop(f"{prefix}{_FROZEN}", None)
     if flags is not None:
         learner._freeze(tuple(bool(flag) for flag in flags.tolist()))

@@ -25,7 +25,7 @@ from metatc2.learners.registry import register_learner
 class MetaSGD(MAML):
     """Meta-SGD (Li et al. 2017, arXiv 1707.09835, equation 3): ``θ' = θ − α ∘ ∇L``, with α learned element by element.
 
-    Under any inner optimiser: its updates are multiplied by factors that start at 1, so that α starts as its learning rate.
+    Under any inner optimizer: its updates are multiplied by factors that start at 1, so that α starts as its learning rate.
 
     Args:
         network, inner: as in `MAML`.
@@ -45,7 +45,7 @@ class MetaSGD(MAML):
         self.rate_lr = rate_lr
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         start, rest = self.split(theta, way)
         # A head's factors are cut or repeated as its rows are.
         factors, _ = self.split(
@@ -55,6 +55,6 @@ class MetaSGD(MAML):
         return lambda query: self.scores({**rest, **adapted}, query, way, x)
 
     def groups(self) -> list[ParameterGroup]:
-        """The network under the trainer's optimiser, the factors under their own."""
+        """The network under the trainer's optimizer, the factors under their own."""
         network = [p for p in self.network.parameters() if p.requires_grad]
         return [ParameterGroup("learner", network), ParameterGroup("rates", list(self.factors), lr=self.rate_lr)]

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
 from metatc2.learners._heads import class_means
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 
 Distance = Literal["euclidean", "cosine"]
@@ -19,7 +19,7 @@ Distance = Literal["euclidean", "cosine"]
 @register_learner(
     "protonet", summary="the nearest class mean in a learned space", source="Snell et al. 2017, arXiv 1703.05175"
 )
-class ProtoNet(LabelledLearner):
+class ProtoNet(LabeledLearner):
     """Prototypical networks (Snell et al. 2017, arXiv 1703.05175, equations 1 and 2).
 
     Scores are ``−|f(q) − c_k|²``, c_k the mean of class k's support features; or ``temperature · cos(f(q), c_k)``.
@@ -28,7 +28,7 @@ class ProtoNet(LabelledLearner):
         encoder: inputs → ``(N, d)``.
         distance: ``"euclidean"`` or ``"cosine"``.
         temperature: factor on the scores, > 0; by default 1, and 10 for cosines, which lie between −1 and 1.
-        options: of `LabelledLearner`.
+        options: of `LabeledLearner`.
 
     Raises:
         InputError: if the distance is unknown or the temperature not positive.
@@ -51,7 +51,7 @@ class ProtoNet(LabelledLearner):
             raise InputError(f"ProtoNet: temperature must be > 0, got {temperature}; it multiplies the scores")
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         means = class_means(self.vectors(theta, x), y, way)
         if self.distance == "cosine":
             directions = normalize(means, dim=-1)

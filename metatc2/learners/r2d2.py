@@ -12,14 +12,14 @@ from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners._heads import members, wide
 from metatc2.learners.base import full_precision
-from metatc2.learners.meta_learner import LabelledLearner, Predictor
+from metatc2.learners.meta_learner import LabeledLearner, Predictor
 from metatc2.learners.registry import register_learner
 
 
 @register_learner(
     "r2d2", summary="ridge regression on the support, in closed form", source="Bertinetto et al. 2019, arXiv 1805.08136"
 )
-class R2D2(LabelledLearner):
+class R2D2(LabeledLearner):
     """Ridge regression differentiable discriminator (Bertinetto et al. 2019, arXiv 1805.08136, equations 4 to 6).
 
     ``W = (XᵀX + λI)⁻¹ XᵀY``, by the Woodbury identity ``Xᵀ(XXᵀ + λI)⁻¹Y`` where the support is smaller than the width;
@@ -29,7 +29,7 @@ class R2D2(LabelledLearner):
         encoder: inputs → ``(N, d)``.
         strength: λ at the start, > 0 (its logarithm is learned).
         scale: α at the start: regression aims at 0 and 1, which are timid scores for a softmax.
-        options: of `LabelledLearner`.
+        options: of `LabeledLearner`.
 
     Raises:
         InputError: if `strength` is not positive.
@@ -48,7 +48,7 @@ class R2D2(LabelledLearner):
         self.scale, self.shift = nn.Parameter(torch.tensor(float(scale))), nn.Parameter(torch.tensor(0.0))
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
-        """See `LabelledLearner.fit`."""
+        """See `LabeledLearner.fit`."""
         own = {**dict(self.named_parameters()), **theta}
         features = _with_one(self.vectors(theta, x))
         with full_precision(features):

@@ -1,4 +1,4 @@
-"""Learners on labelled tasks by name."""
+"""Learners on labeled tasks by name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 from metatc2.errors import InputError
 from metatc2.io import registries
 from metatc2.io.registry import Registry
-from metatc2.learners.meta_learner import LabelledLearner
+from metatc2.learners.meta_learner import LabeledLearner
 from metatc2.learners.settings import Entry, Settings
 
-LEARNERS: Registry[type[LabelledLearner]] = registries.LEARNERS
-Kind = TypeVar("Kind", bound=type[LabelledLearner])
+LEARNERS: Registry[type[LabeledLearner]] = registries.LEARNERS
+Kind = TypeVar("Kind", bound=type[LabeledLearner])
 
 
 def register_learner(
@@ -27,9 +27,9 @@ def register_learner(
     fixed_adjoint: bool = False,
     linear_head: bool = False,
 ) -> Callable[[Kind], Kind]:
-    """Decorator of a `LabelledLearner` class that can then be trained by its name, also from the command line.
+    """Decorator of a `LabeledLearner` class that can then be trained by its name, also from the command line.
 
-    It is built by its class method `LabelledLearner.from_settings`.
+    It is built by its class method `LabeledLearner.from_settings`.
 
     Args:
         name: see `Registry.register`.
@@ -66,13 +66,13 @@ def entry_of(name: str) -> Entry:
     return entry
 
 
-def build_labelled(name: str, encoder: nn.Module, settings: Settings) -> LabelledLearner:
-    """A learner on labelled tasks.
+def build_labeled(name: str, encoder: nn.Module, settings: Settings) -> LabeledLearner:
+    """A learner on labeled tasks.
 
     Raises:
         InputError: if the name is unknown, or settings are given that the learner has no use for.
 
-    >>> learner = build_labelled("protonet", nn.Flatten(), Settings(dim=784))
+    >>> learner = build_labeled("protonet", nn.Flatten(), Settings(dim=784))
     >>> type(learner).__name__
     'ProtoNet'
     """

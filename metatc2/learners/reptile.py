@@ -1,4 +1,4 @@
-"""Reptile: move the initialisation towards what each task's training arrives at."""
+"""Reptile: move the initialization towards what each task's training arrives at."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reptile(MAML):
     def task_loss(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int
     ) -> tuple[Tensor, Tensor]:
-        """See `LabelledLearner.task_loss`; the scores are those after learning from the support alone."""
+        """See `LabeledLearner.task_loss`; the scores are those after learning from the support alone."""
         every_x, every_y = torch.cat([x, query_x]), torch.cat([y, query_y])
         start, rest = self.split(theta, way)
         with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from metatc2.calibration import standardise
+from metatc2.calibration import standardize
 from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
@@ -27,7 +27,7 @@ class Branches:
     """Representations of an episode.
 
     Args:
-        raw: ``(tasks, samples, views, d)`` where z lives, before standardisation.
+        raw: ``(tasks, samples, views, d)`` where z lives, before standardization.
         online: z, with gradient.
         target: z of the momentum branch, without; None unless the objective has one.
     """
@@ -48,7 +48,7 @@ class SelfSupervised(Learner):
         predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
-        standardise: standardise z over the episode (the control "standardised features").
+        standardize: standardize z over the episode (the control "standardized features").
         where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
         momentum: decay of the momentum branch, for objectives that have one.
         regularizer: what is asked of z besides, see `metatc2.objectives.regularizers`.
@@ -71,7 +71,7 @@ class SelfSupervised(Learner):
         projector: nn.Module,
         predictor: nn.Module | None = None,
         per_task: bool = False,
-        standardise: bool = False,
+        standardize: bool = False,
         where: Where = "backbone",
         momentum: float = 0.99,
         regularizer: Regularizer | None = None,
@@ -89,7 +89,7 @@ class SelfSupervised(Learner):
             )
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
-        self.per_task, self.standardise, self.where, self.momentum = per_task, standardise, where, momentum
+        self.per_task, self.standardize, self.where, self.momentum = per_task, standardize, where, momentum
         self.regularizer = regularizer
         self.weight = 0.0 if regularizer is None else regularizer.weight if weight is None else weight
         self.step = 0
@@ -110,10 +110,10 @@ class SelfSupervised(Learner):
             embeddings = self.embed(branches.online, branches.target, seen.identity)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = self.regularised(ssl, ssl, branches.online)
+            loss = self.regularized(ssl, ssl, branches.online)
         return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
 
-    def regularised(self, loss: Tensor, ssl: Tensor, z: Tensor) -> Tensor:
+    def regularized(self, loss: Tensor, ssl: Tensor, z: Tensor) -> Tensor:
         """`loss`, the regularizer of z times its weight, and the projector's penalty where it has one.
 
         Args:
@@ -133,7 +133,7 @@ class SelfSupervised(Learner):
         self.objective.check(images.shape[1])
         raw = self._represent(self.encoder, self.projector, images)
         target = self._target(images) if self.objective.momentum else None
-        return Branches(raw, self._standardised(raw), target)
+        return Branches(raw, self._standardized(raw), target)
 
     def _target(self, images: Tensor) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
@@ -142,7 +142,7 @@ class SelfSupervised(Learner):
         refuse_outside_parameters(self.target_encoder, self.encoder, z, "the momentum branch")
         self._copies_looked_at = True
         with torch.no_grad():
-            return self._standardised(z)
+            return self._standardized(z)
 
     def regularize(self, z: Tensor) -> Tensor:
         """The regularizer of z times its weight, in units of the objective's `pull` (in a first step, of its own), a scalar.
@@ -151,7 +151,7 @@ class SelfSupervised(Learner):
             z: ``(tasks, samples, views, d)``.
         """
         assert self.regularizer is not None  # there is a weight
-        seen = standardise(z) if self.regularizer.standardized and not self.standardise else z
+        seen = standardize(z) if self.regularizer.standardized and not self.standardize else z
         scale = self.scale if bool(self.scale) or self._pull is None else self._pull
         value: Tensor = self.regularizer(seen, self.step)
         return self.weight * scale * value
@@ -213,8 +213,8 @@ class SelfSupervised(Learner):
                 features = projector(features)
         return features
 
-    def _standardised(self, h: Tensor) -> Tensor:
-        return standardise(h) if self.standardise else h
+    def _standardized(self, h: Tensor) -> Tensor:
+        return standardize(h) if self.standardize else h
 
 
 def is_told(projector: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""What is said of a learner on labelled tasks that has a name, and what it is built from."""
+"""What is said of a learner on labeled tasks that has a name, and what it is built from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Settings:
         test_steps: inner steps outside training.
         adjoint: how the inner loop is differentiated.
         adapt: patterns of the parameters that adapt.
-        norm, at_once: see `LabelledLearner`.
+        norm, at_once: see `LabeledLearner`.
         shared_head: see `Classifier`.
         class_of: class of every row of the store, for learners that train on all classes at once.
     """

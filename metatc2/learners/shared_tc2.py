@@ -40,7 +40,7 @@ class SharedTC2(SelfSupervised):
         gamma: γ, weight of the objective in the inner loss, where the running average of its `pull` divides it.
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
-        standardise: standardise z over the episode.
+        standardize: standardize z over the episode.
         regularizer, weight: as in `SelfSupervised`.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
         statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
@@ -63,7 +63,7 @@ class SharedTC2(SelfSupervised):
         gamma: float = 0.0,
         blend: float = 1.0,
         blend_warmup: float = 0.1,
-        standardise: bool = True,
+        standardize: bool = True,
         where: Where = "backbone",
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
@@ -78,7 +78,7 @@ class SharedTC2(SelfSupervised):
             projector=projector,
             predictor=predictor,
             per_task=True,
-            standardise=standardise,
+            standardize=standardize,
             where=where,
             momentum=momentum,
             regularizer=regularizer,
@@ -179,7 +179,7 @@ class SharedTC2(SelfSupervised):
             self._seen = None
 
     def groups(self) -> list[ParameterGroup]:
-        """Encoder and heads under the trainer's optimiser; ω under its own Adam."""
+        """Encoder and heads under the trainer's optimizer; ω under its own Adam."""
         omega = list(self.calibrator.parameters())
         own = {id(p) for p in omega}
         theta = [p for p in self.parameters() if p.requires_grad and id(p) not in own]

@@ -1,4 +1,4 @@
-"""The two sides of labelled tasks, checked."""
+"""The two sides of labeled tasks, checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def sides(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
     Raises:
         InputError: if there are no labels, or a task's labels are not 0 to way − 1 with all of them in its support.
     """
-    x, y = episode.support.labelled()
-    query_x, query_y = episode.query.labelled()
+    x, y = episode.support.labeled()
+    query_x, query_y = episode.query.labeled()
     if y.is_floating_point():
         return x, y, query_x, query_y, 0
     y, query_y = y.long(), query_y.long()
@@ -48,7 +48,7 @@ def check_support(y: Tensor, way: int, what: str) -> None:
             )
         raise InputError(
             f"{what}: support labels must be task-local, 0 to {way - 1} with each class present, got {_short(classes)}; "
-            "renumber the classes of each task (LabelledTasks does), or give the targets of a regression as floating point"
+            "renumber the classes of each task (LabeledTasks does), or give the targets of a regression as floating point"
         )
 
 

@@ -68,7 +68,7 @@ class GradientSurgery(SelfSupervised):
                 raise InputError("GradientSurgery needs at least 2 tasks an episode, found 1; cut the batch into more")
             ssl = losses.mean()
             loss, metrics = self.aggregated(losses) if losses.requires_grad else (ssl, {})
-            loss = self.regularised(loss, ssl, branches.online)
+            loss = self.regularized(loss, ssl, branches.online)
         return Outcome(loss, {"ssl": ssl.detach(), **metrics}, branches.raw.detach())
 
     def aggregated(self, losses: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

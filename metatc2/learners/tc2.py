@@ -30,7 +30,7 @@ class TC2(SelfSupervised):
     disagree keep different factors of one representation in place of throwing away whatever any of them throws away.
 
     Args:
-        encoder, objective, projector, predictor, where, momentum, standardise: as in `SelfSupervised`.
+        encoder, objective, projector, predictor, where, momentum, standardize: as in `SelfSupervised`.
         calibrator: factors and weights.
         inner: how the weights adapt, at rate 1 (the learned rates multiply it); its steps T may be 0.
         gamma: γ.
@@ -56,7 +56,7 @@ class TC2(SelfSupervised):
         inner: InnerLoop,
         predictor: nn.Module | None = None,
         gamma: float = 1.0,
-        standardise: bool = False,
+        standardize: bool = False,
         where: Where = "backbone",
         outer_on: JudgedOn = "whole",
         statistics: Statistics = "task",
@@ -71,7 +71,7 @@ class TC2(SelfSupervised):
             projector=projector,
             predictor=predictor,
             per_task=True,
-            standardise=standardise,
+            standardize=standardize,
             where=where,
             momentum=momentum,
             regularizer=regularizer,
@@ -107,7 +107,7 @@ class TC2(SelfSupervised):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
             ssl = self._judged_loss(z, target, adapted, support)
             own = self.calibrator.loss(z)
-            loss = self.regularised(ssl + own, ssl, z)
+            loss = self.regularized(ssl + own, ssl, z)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
         return Outcome(loss, metrics, branches.raw.detach())
 
@@ -142,7 +142,7 @@ class TC2(SelfSupervised):
         return self.calibrate(z, adapted), target
 
     def groups(self) -> list[ParameterGroup]:
-        """Encoder and heads; V, under the same optimiser but clipped by itself; start and rates under an Adam of their own."""
+        """Encoder and heads; V, under the same optimizer but clipped by itself; start and rates under an Adam of their own."""
         basis = self.calibrator.basis
         own = {id(p): p for p in self.calibrator.parameters()}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in own]

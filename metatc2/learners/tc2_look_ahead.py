@@ -21,7 +21,7 @@ class LookAheadTC2(SharedTC2):
     """TC² whose ω is judged by transfer between tasks, the scheme of the sibling papers; several times the cost.
 
     For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, judged by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
-    ω follows the mean judgement plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `SharedTC2` without inner steps.
+    ω follows the mean judgment plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `SharedTC2` without inner steps.
 
     Args:
         *args: as in `SharedTC2`.
@@ -68,7 +68,7 @@ class LookAheadTC2(SharedTC2):
 
     def _task_loss(self, theta: Params, *, images: Tensor, omega: Params) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
-        z = self._standardised(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
+        z = self._standardized(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
         target = self._target(images) if self.objective.momentum else None
         with full_precision(z):
             loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target))

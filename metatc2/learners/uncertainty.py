@@ -24,7 +24,7 @@ class UncertaintyWeighting(SelfSupervised):
     Args:
         encoder, objective, options: as in `SelfSupervised`; `per_task` is always true.
         kinds: how many kinds of task there are.
-        lr: constant Adam learning rate of s; None takes the trainer's optimiser and schedule.
+        lr: constant Adam learning rate of s; None takes the trainer's optimizer and schedule.
 
     Raises:
         InputError: if there is no kind, or `per_task` is false. In use: if the episode does not say what its tasks are, or
@@ -76,7 +76,7 @@ class UncertaintyWeighting(SelfSupervised):
             losses = self.objective.per_task(embeddings)
             s = self.log_variance[identity.kinds]
             ssl = losses.mean()
-            loss = self.regularised(((-s).exp() * losses + s).mean(), ssl, branches.online)
+            loss = self.regularized(((-s).exp() * losses + s).mean(), ssl, branches.online)
         return Outcome(loss, {"ssl": ssl.detach(), **self.weights(identity.names)}, branches.raw.detach())
 
     def weights(self, names: tuple[str, ...]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ MOST_ROWS = 1024
 def rankme(features: Tensor) -> float:
     """RankMe: exponential of the entropy of the singular values (Garrido et al., ICML 2023, arXiv 2210.02885, eq. 1).
 
-    Features are not centred; `metatc2.diagnostics.effective_rank` is another quantity, of the covariance matrix. The paper's
+    Features are not centered; `metatc2.diagnostics.effective_rank` is another quantity, of the covariance matrix. The paper's
     ε of 1e-7, which only guards the logarithm, is left out; singular values that are rounding alone are zero.
 
     Args:
@@ -81,22 +81,22 @@ def rank_summary(z: Tensor) -> dict[str, float]:
 
     Returns:
         ``rankme``: RankMe, see `rankme`.
-        ``centred_rank``: the same after the mean is subtracted, which a common offset (that of ReLU features) cannot
+        ``centered_rank``: the same after the mean is subtracted, which a common offset (that of ReLU features) cannot
         hide.
         ``unit_std``: standard deviation of the rows at length one, averaged over dimensions; about 1/√D when rows point
         everywhere, 0 when they coincide (SimSiam's measure, arXiv 2011.10566, section 4.1).
 
     >>> {k: round(v, 2) for k, v in rank_summary(torch.cat([torch.eye(4), -torch.eye(4)])).items()}
-    {'rankme': 4.0, 'centred_rank': 4.0, 'unit_std': 0.5}
+    {'rankme': 4.0, 'centered_rank': 4.0, 'unit_std': 0.5}
     """
     rows = z.detach().reshape(-1, z.shape[-1])
     rows = rows[:: -(-len(rows) // MOST_ROWS) or 1].to("cpu", torch.float64)
     if not bool(rows.isfinite().all()):
-        return dict.fromkeys(("rankme", "centred_rank", "unit_std"), float("nan"))
+        return dict.fromkeys(("rankme", "centered_rank", "unit_std"), float("nan"))
     unit = unit_rows(rows)
     return {
         "rankme": _rank(rows),
-        "centred_rank": _rank(rows - rows.mean(0)),
+        "centered_rank": _rank(rows - rows.mean(0)),
         "unit_std": float(unit.std(0, correction=0).mean()),
     }
 
@@ -104,7 +104,7 @@ def rank_summary(z: Tensor) -> dict[str, float]:
 def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str | None:
     """One sentence when the embeddings have collapsed, None when they are healthy.
 
-    They have when all rows coincide (``unit_std`` below 2 % of 1/√D) or when few directions are left (``centred_rank``
+    They have when all rows coincide (``unit_std`` below 2 % of 1/√D) or when few directions are left (``centered_rank``
     below the larger of 2 and 5 % of min(n, D)). Fewer than 8 rows or 4 dimensions say too little to judge the rank.
 
     Args:
@@ -129,9 +129,9 @@ def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str |
             f"{found['unit_std']:.2g}, healthy is about {healthy:.2g}"
         )
     least = max(RANK_LEAST, RANK_SHARE * min(n, dim))
-    if n >= 8 and dim >= 4 and found["centred_rank"] < least:
+    if n >= 8 and dim >= 4 and found["centered_rank"] < least:
         return (
-            f"embeddings have lost rank: their RankMe about the mean is {found['centred_rank']:.1f} "
+            f"embeddings have lost rank: their RankMe about the mean is {found['centered_rank']:.1f} "
             f"of {min(n, dim)} possible, below {least:.1f}"
         )
     return None

@@ -8,7 +8,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.ops.rows import BLOCK, checked
 
-__all__ = ["BLOCK", "centred", "checked", "mean", "product", "same_rows"]
+__all__ = ["BLOCK", "centered", "checked", "mean", "product", "same_rows"]
 
 
 def same_rows(x: Tensor, y: Tensor, what: str) -> None:
@@ -42,11 +42,11 @@ def product(x: Tensor, y: Tensor, mean_x: Tensor | None = None, mean_y: Tensor |
     """
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
     for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
-        left, right = centred(a, mean_x), centred(b, mean_y)
+        left, right = centered(a, mean_x), centered(b, mean_y)
         total = total + left.mT @ right
     return total
 
 
-def centred(x: Tensor, mean_x: Tensor | None) -> Tensor:
+def centered(x: Tensor, mean_x: Tensor | None) -> Tensor:
     """``X − mean`` in float64."""
     return x.double() if mean_x is None else x.double() - mean_x

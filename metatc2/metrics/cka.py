@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.metrics._rows import BLOCK, centred, checked, mean, product, same_rows
+from metatc2.metrics._rows import BLOCK, centered, checked, mean, product, same_rows
 from metatc2.metrics.spectrum import ROUNDING
 
 
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
-    """``‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)`` of centred features (Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5).
+    """``‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)`` of centered features (Kornblith et al., ICML 2019, arXiv 1905.00414, eq. 5).
 
     Computed from ``d × e`` or ``N × N`` matrices, whichever are smaller.
 
@@ -84,8 +84,8 @@ def _hsic(x: Tensor, y: Tensor, debiased: bool) -> tuple[float, float, float]:
 
 
 def _lengths(x: Tensor, middle: Tensor) -> Tensor:
-    """Squared lengths of the centred rows ``(N,)``; all zero where they are rounding alone."""
-    lengths = torch.cat([centred(part, middle).square().sum(1) for part in x.split(BLOCK)])
+    """Squared lengths of the centered rows ``(N,)``; all zero where they are rounding alone."""
+    lengths = torch.cat([centered(part, middle).square().sum(1) for part in x.split(BLOCK)])
     return lengths if bool(lengths.mean() > middle.square().sum() * ROUNDING**2) else torch.zeros_like(lengths)
 
 
@@ -95,13 +95,13 @@ def _inner(p: tuple[Tensor, Tensor, Tensor], q: tuple[Tensor, Tensor, Tensor], d
     if x.shape[1] * y.shape[1] <= n * n:
         total = product(x, y, mx, my).square().sum()
     else:  # Σ_ij K_ij L_ij, a block of rows at a time
-        u, v = centred(x, mx), centred(y, my)
+        u, v = centered(x, mx), centered(y, my)
         rows = max(1, BLOCK * BLOCK // (4 * n))
         blocks = zip(u.split(rows), v.split(rows), strict=True)
         total = torch.stack([((s @ u.mT) * (t @ v.mT)).sum() for s, t in blocks]).sum()
     if not debiased:
         return float(total)
-    # Song et al.'s three terms for centred rows, where K without its diagonal sums to −a along each row.
+    # Song et al.'s three terms for centered rows, where K without its diagonal sums to −a along each row.
     both = (a * b).sum()
     unbiased = total - n / (n - 2) * both + a.sum() * b.sum() / ((n - 1) * (n - 2))
     return float(unbiased / (n * (n - 3)))

@@ -21,7 +21,7 @@ class Collapse:
     Args:
         unit_std: standard deviation of rows at length one, averaged over dimensions; 0 is complete collapse.
         unit_std_healthy: 1/√d, which rows in all directions have.
-        centred_rank: RankMe after the mean is subtracted, of at most 1 024 rows; a small share of d is dimensional collapse.
+        centered_rank: RankMe after the mean is subtracted, of at most 1 024 rows; a small share of d is dimensional collapse.
         dead: share of dimensions whose standard deviation is below 1 % of the root mean square over dimensions.
         std_min, std_median, std_max: of the standard deviations of the dimensions.
         sentence: what is wrong; None when nothing is.
@@ -29,7 +29,7 @@ class Collapse:
 
     unit_std: float
     unit_std_healthy: float
-    centred_rank: float
+    centered_rank: float
     dead: float
     std_min: float
     std_median: float
@@ -77,7 +77,7 @@ def collapse(features: Tensor) -> Collapse:
     return Collapse(
         unit_std=summary["unit_std"],
         unit_std_healthy=features.shape[1] ** -0.5,
-        centred_rank=summary["centred_rank"],
+        centered_rank=summary["centered_rank"],
         dead=float(dead.double().mean()),
         std_min=float(std.min()),
         std_median=float(std.median()),

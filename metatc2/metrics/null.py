@@ -70,20 +70,20 @@ def against_null(value: float, null: Sequence[float]) -> AgainstNull:
             "noise null: a figure is NaN or infinite; the features or the loss it comes from are not finite"
         )
     value = float(value)
-    centre = math.fsum(draws) / n
-    std = math.sqrt(math.fsum((x - centre) ** 2 for x in draws) / (n - 1))
+    center = math.fsum(draws) / n
+    std = math.sqrt(math.fsum((x - center) ** 2 for x in draws) / (n - 1))
     # Draws that differ by rounding alone are one value.
-    same = std <= 1e-12 * max(abs(centre), abs(value))
+    same = std <= 1e-12 * max(abs(center), abs(value))
     below, above = sum(x < value for x in draws), sum(x > value for x in draws)
     equal = n - below - above
     edge = (n + 1) // 40
     return AgainstNull(
         value=value,
-        null_mean=centre,
+        null_mean=center,
         null_std=std,
         null_low=draws[edge - 1],
         null_high=draws[n - edge],
-        z=None if same else (value - centre) / std,
+        z=None if same else (value - center) / std,
         quantile=(below + equal / 2) / n,
         p=min(1.0, 2 * (1 + equal + min(below, above)) / (n + 1)),
         draws=n,

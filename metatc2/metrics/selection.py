@@ -73,5 +73,5 @@ def validation_loss(scores: Tensor, names: Tensor, labels: Tensor, *, per_class:
 
 def _middle(values: list[int], size: int) -> int:
     low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
-    centre = (size - 1) / 2
-    return low if abs(low - centre) <= abs(high - centre) else high
+    center = (size - 1) / 2
+    return low if abs(low - center) <= abs(high - center) else high

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metatc2.metrics._collapse import entropy_rank, rankme
-from metatc2.metrics._rows import centred, checked, mean, product
+from metatc2.metrics._rows import centered, checked, mean, product
 
 __all__ = [
     "PowerLaw",
@@ -27,14 +27,14 @@ ROUNDING = 1e-13
 FIRST, LAST = 11, 500
 
 
-def singular_values(features: Tensor, *, centre: bool = False) -> Tensor:
+def singular_values(features: Tensor, *, center: bool = False) -> Tensor:
     """Singular values of the feature matrix, descending.
 
     From the smaller Gram matrix in float64; values that are rounding alone are zero.
 
     Args:
         features: ``(N, d)``.
-        centre: whether the mean row is subtracted first; the squares over N are then the eigenvalues of the covariance.
+        center: whether the mean row is subtracted first; the squares over N are then the eigenvalues of the covariance.
 
     Returns:
         float64 ``(min(N, d),)``.
@@ -47,11 +47,11 @@ def singular_values(features: Tensor, *, centre: bool = False) -> Tensor:
     """
     x = checked(features, "singular values")
     n, dim = x.shape
-    middle = mean(x) if centre else None
+    middle = mean(x) if center else None
     if n >= dim:
         gram = product(x, x, middle, middle)
     else:
-        rows = centred(x, middle)
+        rows = centered(x, middle)
         gram = rows @ rows.mT
     squares = torch.linalg.eigvalsh(gram).flip(0)
     floor = squares[0].clamp_min(0) * max(n, dim) * torch.finfo(torch.float64).eps
@@ -67,7 +67,7 @@ def variances(features: Tensor) -> Tensor:
     >>> variances(torch.tensor([[-1.0, 0.0], [1.0, 0.0]])).round(decimals=9).tolist()
     [1.0, 0.0]
     """
-    return singular_values(features, centre=True).square() / len(features)
+    return singular_values(features, center=True).square() / len(features)
 
 
 def effective_rank(features: Tensor) -> float:

@@ -42,7 +42,7 @@ class FeatureSummary:
     collapse: Collapse
 
 
-def summarise(features: Tensor, first: Tensor, second: Tensor) -> FeatureSummary:
+def summarize(features: Tensor, first: Tensor, second: Tensor) -> FeatureSummary:
     """Every figure of `FeatureSummary`.
 
     Args:
@@ -54,7 +54,7 @@ def summarise(features: Tensor, first: Tensor, second: Tensor) -> FeatureSummary
 
     >>> import torch
     >>> z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    >>> found = summarise(z, z, z)
+    >>> found = summarize(z, z, z)
     >>> found.alignment, found.collapse.sentence
     (0.0, None)
     """

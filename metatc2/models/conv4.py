@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function
 
 from metatc2.errors import InputError
-from metatc2.models.normalize import Normalise
+from metatc2.models.normalize import Normalize
 from metatc2.models.registry import register_encoder
 from metatc2.ops import conv_norm_pool, in_transform
 
@@ -19,7 +19,7 @@ CONV4_SMALLEST = 16  # pixels: four poolings leave one
 class Conv4(nn.Module):
     """The field's Conv-4 (Vinyals et al. 2016, Snell et al. 2017) with global average pooling at its end.
 
-    Four blocks of 3×3 convolution, batch normalisation, ReLU and 2×2 max-pooling.
+    Four blocks of 3×3 convolution, batch normalization, ReLU and 2×2 max-pooling.
 
     Args:
         channels: 1 or 3.
@@ -35,14 +35,14 @@ class Conv4(nn.Module):
     def __init__(self, channels: int = 3, width: int = 64) -> None:
         super().__init__()
         self.dim = width
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         self.blocks = nn.Sequential(*(_conv4_block(channels if i == 0 else width, width) for i in range(4)))
         self._first_as_built = repr(self.blocks[0])  # every setting of its parts; somebody may exchange one of them
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
         _check_conv4_size(min(images.shape[-2:]))
-        x = self.normalise(images)
+        x = self.normalize(images)
         first, *others = self.blocks
         fused = repr(first) == self._first_as_built and _unobserved(first, x)
         x = _first_block(first, x) if fused else first(x)
@@ -53,14 +53,14 @@ class Conv4(nn.Module):
 
 def _conv4_block(channels: int, width: int) -> nn.Sequential:
     # Pooling before ReLU is the same function with the same gradient as after it, at a quarter of the work.
-    # No bias: the batch normalisation would subtract it again, and its gradient would be exactly zero.
+    # No bias: the batch normalization would subtract it again, and its gradient would be exactly zero.
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU()
     )
 
 
 def _unobserved(block: Any, images: Tensor) -> bool:
-    """Whether only what `block` returns matters, with its normalisation in training, on a CPU in full precision.
+    """Whether only what `block` returns matters, with its normalization in training, on a CPU in full precision.
 
     Otherwise its operations are looked into, replaced, or differentiated for the input.
     """
@@ -73,7 +73,7 @@ def _unobserved(block: Any, images: Tensor) -> bool:
         and not (images.requires_grad and torch.is_grad_enabled())
         and not any(_altered(part) for part in block.modules())
         and not in_transform()
-        # Policies of batch normalisation, and whoever else replaces torch's functions, are to see them all.
+        # Policies of batch normalization, and whoever else replaces torch's functions, are to see them all.
         and not has_torch_function((images,))
         and not torch.compiler.is_compiling()
     )

@@ -13,7 +13,7 @@ Activation = Callable[[], nn.Module]
 
 
 class TaskNorm(nn.Module):
-    """Batch normalisation within each task.
+    """Batch normalization within each task.
 
     The first axis is tasks and the last features; mean and (biased) variance are taken over *all* axes in between, so
     over the samples and views of one task together, never across tasks. There are no running statistics: training and
@@ -48,13 +48,13 @@ class TaskNorm(nn.Module):
             )
         if x.numel() == x.shape[0] * dim:
             raise InputError(f"TaskNorm needs at least 2 rows a task, found {tuple(x.shape)}; enlarge the tasks")
-        # Statistics in full precision under mixed precision, as batch normalisation does.
+        # Statistics in full precision under mixed precision, as batch normalization does.
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         rows = wide.flatten(1, -2)
         # Written out: torch.var_mean over an inner axis, and above all its second derivative, is slower than these.
-        centred = rows - rows.mean(1, keepdim=True)
-        scale = (centred.square().mean(1, keepdim=True) + self.eps).rsqrt() * self.weight
-        return torch.addcmul(self.bias, centred, scale).view_as(wide).to(x.dtype)
+        centered = rows - rows.mean(1, keepdim=True)
+        scale = (centered.square().mean(1, keepdim=True) + self.eps).rsqrt() * self.weight
+        return torch.addcmul(self.bias, centered, scale).view_as(wide).to(x.dtype)
 
 
 class Projector(nn.Sequential):

@@ -76,7 +76,7 @@ def images_of(images: Any, name: str) -> Images:
         name: what errors call them.
 
     Raises:
-        InputError: if they are no such images: of another type, in [0, 1] or standardised.
+        InputError: if they are no such images: of another type, in [0, 1] or standardized.
 
     >>> import numpy as np
     >>> images_of(np.zeros((2, 8, 8, 3), np.uint8), "images").shape
@@ -99,7 +99,7 @@ def images_of(images: Any, name: str) -> Images:
 
 def _fix(found: Images) -> str:
     if found.ndim == 3:
-        return "; one image or grey images need their other axis: images.unsqueeze(0) or images.unsqueeze(1)"
+        return "; one image or gray images need their other axis: images.unsqueeze(0) or images.unsqueeze(1)"
     if found.dtype != torch.uint8 and isinstance(found, Tensor) and found.numel():
         low, high = float(found.min()), float(found.max())
         if low >= 0 and high <= 1:
@@ -114,7 +114,7 @@ def finite(features: Tensor, name: str) -> Tensor:
     """`features` as they are, if every value is finite.
 
     Raises:
-        InputError: if one is NaN or infinite: a nearest neighbour of NaN would silently be some class.
+        InputError: if one is NaN or infinite: a nearest neighbor of NaN would silently be some class.
     """
     bad = ~features.isfinite().all(1)
     if bad.any():

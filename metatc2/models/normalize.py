@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from metatc2.errors import InputError
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """``(x − 0.5) / 0.25``: the same constants for every data set, so that an encoder carries nothing of its source.
 
     Raises:
         InputError: when the images are not floating point.
 
     >>> import torch
-    >>> Normalise()(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    >>> Normalize()(torch.tensor([0.0, 0.5, 1.0])).tolist()
     [-2.0, 0.0, 2.0]
     """
 

@@ -32,7 +32,7 @@ def register_encoder(name: str) -> Callable[[Build], Build]:
 
 
 def build_encoder(name: str, *, channels: int, image_size: int, width: int | None = None) -> nn.Module:
-    """An encoder by name, freshly initialised from torch's global random state (`torch.random.fork_rng` fences it).
+    """An encoder by name, freshly initialized from torch's global random state (`torch.random.fork_rng` fences it).
 
     Args:
         name: one of `ENCODERS`, e.g. ``"conv4"``, ``"resnet18"`` or ``"timm:vit_tiny_patch16_224"``.

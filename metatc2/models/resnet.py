@@ -9,7 +9,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from metatc2.errors import InputError, nearest
-from metatc2.models.normalize import Normalise
+from metatc2.models.normalize import Normalize
 from metatc2.models.registry import register_encoder
 
 RESNETS: dict[str, tuple[type[nn.Module], list[int]]] = {
@@ -52,7 +52,7 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision is not typ
             self.maxpool = nn.Identity()
         self.dim = int(self.inplanes)  # where the last stage left it
         self.fc = nn.Identity()
-        self.normalise = Normalise()
+        self.normalize = Normalize()
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         # torchvision asks for 64, 128, 256 and 512 planes; the first stage follows the stem.
@@ -63,7 +63,7 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision is not typ
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
-        features: Tensor = super().forward(self.normalise(images))
+        features: Tensor = super().forward(self.normalize(images))
         return features
 
 

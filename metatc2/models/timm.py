@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.models.encoding import feature_dim
-from metatc2.models.normalize import Normalise
+from metatc2.models.normalize import Normalize
 from metatc2.models.registry import register_encoder
 
 
@@ -37,7 +37,7 @@ class TimmEncoder(nn.Module):
             hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() gives all"
             raise InputError(f"timm has no model {name!r}; {hint}")
         options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         try:
             try:
                 self.body: nn.Module = timm.create_model(name, img_size=image_size, **options)
@@ -52,7 +52,7 @@ class TimmEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
-        features: Tensor = self.body(self.normalise(images))
+        features: Tensor = self.body(self.normalize(images))
         return features
 
 

@@ -3,7 +3,7 @@
 from metatc2.metrics._collapse import collapsed, rank_summary, rankme
 from metatc2.objectives.barlow_twins import BarlowTwins, redundancy
 from metatc2.objectives.base import Embeddings, Objective, pair
-from metatc2.objectives.byol import BYOL, normalised_distance
+from metatc2.objectives.byol import BYOL, normalized_distance
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
 from metatc2.objectives.registry import OBJECTIVES, build_objective, register_objective
@@ -36,7 +36,7 @@ __all__ = [
     "info_nce",
     "invariance",
     "negative_cosine",
-    "normalised_distance",
+    "normalized_distance",
     "nt_xent",
     "pair",
     "rank_summary",

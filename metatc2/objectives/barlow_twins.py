@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
 from metatc2.objectives.registry import register_objective
-from metatc2.ops.precision import standardised, upcast
+from metatc2.ops.precision import standardized, upcast
 
 
 def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5) -> Tensor:
@@ -27,7 +27,7 @@ def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5
     (0.0, 8.0)
     """
     with upcast(z1, z2) as (z1, z2):
-        correlation = standardised(z1, eps).mT @ standardised(z2, eps) / z1.shape[-2]
+        correlation = standardized(z1, eps).mT @ standardized(z2, eps) / z1.shape[-2]
         same = correlation.diagonal(dim1=-2, dim2=-1)
         different = correlation - same.diag_embed()
         return (1 - same).square().sum(-1) + weight * different.square().sum((-2, -1))

@@ -55,7 +55,7 @@ class Objective(nn.Module, ABC):
     predictor: ClassVar[bool] = False
     momentum: ClassVar[bool] = False
     # Whether the method's projector ends in a norm.
-    normalised_projector: ClassVar[bool] = False
+    normalized_projector: ClassVar[bool] = False
     # Two, for all: one sample has no negatives, and batch statistics (the objective's or the heads') say nothing of it.
     min_samples: int = 2
 
@@ -68,7 +68,7 @@ class Objective(nn.Module, ABC):
         return self.per_task(e).mean()
 
     def update(self, e: Embeddings) -> None:
-        """Called once after an optimiser step with the embeddings of that step; by default there is nothing to do."""
+        """Called once after an optimizer step with the embeddings of that step; by default there is nothing to do."""
 
     def check(self, samples: int) -> None:
         """Whether a task of so many samples (each seen in two views) can be learned from.

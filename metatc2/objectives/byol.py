@@ -9,7 +9,7 @@ from metatc2.objectives.registry import register_objective
 from metatc2.ops.precision import unit, upcast
 
 
-def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
+def normalized_distance(prediction: Tensor, target: Tensor) -> Tensor:
     """``‖q̄ − z̄‖² = 2 − 2 cos(q, z)``, equation 2 of the paper, averaged over the samples of each task.
 
     Args:
@@ -20,7 +20,7 @@ def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
         ``(...)``, one loss a task, between 0 and 4.
 
     >>> import torch
-    >>> normalised_distance(torch.eye(2), -torch.eye(2)).item()
+    >>> normalized_distance(torch.eye(2), -torch.eye(2)).item()
     4.0
     """
     with upcast(prediction, target) as (prediction, target):
@@ -29,7 +29,7 @@ def normalised_distance(prediction: Tensor, target: Tensor) -> Tensor:
 
 @register_objective("byol")
 class BYOL(Objective):
-    """`normalised_distance` from each view's prediction to the other view's target, both directions added, as in the paper.
+    """`normalized_distance` from each view's prediction to the other view's target, both directions added, as in the paper.
 
     Where libraries average the negative cosines of the two directions instead (lightly's ``NegativeCosineSimilarity`` in its
     BYOL), the same loss is ``4 + 4·that``: the gradient is four times as large.
@@ -47,4 +47,4 @@ class BYOL(Objective):
         """Loss of every task, ``(tasks,)``."""
         q1, q2 = pair(given(e.predictions, "predictions", self))
         z1, z2 = pair(given(e.targets, "targets", self))
-        return normalised_distance(q1, z2) + normalised_distance(q2, z1)
+        return normalized_distance(q1, z2) + normalized_distance(q2, z1)

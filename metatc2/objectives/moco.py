@@ -105,7 +105,7 @@ class MoCo(Objective):
         if not len(self.keys):
             self.keys = keys.new_zeros(self.queue, keys.shape[-1])
         rows = (self.pointer.to(keys.device) + torch.arange(len(keys), device=keys.device)) % self.queue
-        # In place is safe: `info_nce` keeps its own normalised copy for the backward pass.
+        # In place is safe: `info_nce` keeps its own normalized copy for the backward pass.
         self.keys.index_copy_(0, rows, keys.to(self.keys.dtype))
         self.pointer = (self.pointer + len(keys)) % self.queue
         self.filled = (self.filled + len(keys)).clamp_max(self.queue)

@@ -11,7 +11,7 @@ from metatc2.ops.precision import unit, upcast
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
-    """Normalised-temperature cross-entropy, equation 1 of the paper, averaged over the 2n views of each task.
+    """Normalized-temperature cross-entropy, equation 1 of the paper, averaged over the 2n views of each task.
 
     Args:
         z1: ``(..., n, D)``, first views.

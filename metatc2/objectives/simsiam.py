@@ -40,7 +40,7 @@ class SimSiam(Objective):
     """
 
     predictor = True
-    normalised_projector = True  # its baseline (section 3) has a norm after every layer of the projector
+    normalized_projector = True  # its baseline (section 3) has a norm after every layer of the projector
 
     def per_task(self, e: Embeddings) -> Tensor:
         """Loss of every task, ``(tasks,)``."""

@@ -44,8 +44,8 @@ def variance(z: Tensor, eps: float = 1e-4) -> Tensor:
     0.99
     """
     with upcast(z) as (z,):
-        centred = z - z.mean(-2, keepdim=True)
-        spread = centred.square().sum(-2) / (z.shape[-2] - 1)
+        centered = z - z.mean(-2, keepdim=True)
+        spread = centered.square().sum(-2) / (z.shape[-2] - 1)
         return (1 - (spread + eps).sqrt()).relu().mean(-1)
 
 
@@ -64,8 +64,8 @@ def covariance(z: Tensor) -> Tensor:
     4.0
     """
     with upcast(z) as (z,):
-        centred = z - z.mean(-2, keepdim=True)
-        matrix = centred.mT @ centred / (z.shape[-2] - 1)
+        centered = z - z.mean(-2, keepdim=True)
+        matrix = centered.mT @ centered / (z.shape[-2] - 1)
         different = matrix - matrix.diagonal(dim1=-2, dim2=-1).diag_embed()
         return different.square().sum((-2, -1)) / z.shape[-1]
 

@@ -29,7 +29,7 @@ def scale_loss(z: Tensor) -> Tensor:
     (1.0, 0.0)
     """
     with upcast(z) as (z,):
-        return (1 - _deviation(_centred(z))).square().mean(-1)
+        return (1 - _deviation(_centered(z))).square().mean(-1)
 
 
 def shape_loss(z: Tensor, *, step: int, seed: int = 0, slices: int = 256) -> Tensor:
@@ -57,8 +57,8 @@ def shape_loss(z: Tensor, *, step: int, seed: int = 0, slices: int = 256) -> Ten
     (tensor(True), True)
     """
     with upcast(z) as (z,):
-        centred = _centred(z)
-        along = (centred / _deviation(centred).detach().unsqueeze(-2)) @ directions(z, slices, step=step, seed=seed)
+        centered = _centered(z)
+        along = (centered / _deviation(centered).detach().unsqueeze(-2)) @ directions(z, slices, step=step, seed=seed)
         n = z.shape[-2]
         quantiles: Tensor = torch.special.ndtri(torch.arange(1, n + 1, dtype=torch.float64) / (n + 1)).to(z)
         ordered: Tensor = along.sort(-2).values
@@ -81,13 +81,13 @@ def center_loss(z: Tensor) -> Tensor:
         return z.mean(-2).square().mean(-1)
 
 
-def _centred(z: Tensor) -> Tensor:
+def _centered(z: Tensor) -> Tensor:
     return z - z.mean(-2, keepdim=True)
 
 
-def _deviation(centred: Tensor) -> Tensor:
+def _deviation(centered: Tensor) -> Tensor:
     # Clamped before the root, whose slope at zero is infinite.
-    deviation: Tensor = centred.square().mean(-2).clamp_min(SMALLEST**2).sqrt()
+    deviation: Tensor = centered.square().mean(-2).clamp_min(SMALLEST**2).sqrt()
     return deviation
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the batch, with a second derivative that costs a few passes over the data."""
+"""Batch normalization by the statistics of the batch, with a second derivative that costs a few passes over the data."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     """
     if x.numel() == x.shape[1]:
         raise InputError(
-            "batch normalisation needs more than one value a channel, got "
-            f"{tuple(x.shape)}: with norm='batch' a single query is nothing to normalise by; give more queries, or use "
+            "batch normalization needs more than one value a channel, got "
+            f"{tuple(x.shape)}: with norm='batch' a single query is nothing to normalize by; give more queries, or use "
             "norm='support' or 'frozen'"
         )
     if x.device.type != "cpu" or (weight is not None and weight.dtype != x.dtype):

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation and 2×2 max-pooling of images in one go: the first block of a small network."""
+"""Convolution, batch normalization and 2×2 max-pooling of images in one go: the first block of a small network."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def conv_norm_pool(
 
     The first layer of a network on small images is bound by memory: its maps are the largest, and every operation reads and
     writes them. They are never made whole here. Mean and variance of a channel follow from those of the 4×4 parts of the
-    images, since convolution is linear; with them the normalisation becomes part of the kernel; and of the four values of a
+    images, since convolution is linear; with them the normalization becomes part of the kernel; and of the four values of a
     window only the largest is kept, and has a gradient to pass on. Differentiable to any order in all but the images. Meant for
     single precision: in bf16, which moves half as much, torch's own operations were measured to be as fast.
 
     Args:
         images: ``(N, C, H, W)``, H and W even; no gradient flows into them.
         kernel: ``(D, C, 3, 3)``.
-        weight: of the normalisation, ``(D,)``.
-        bias: of the normalisation, ``(D,)``.
+        weight: of the normalization, ``(D,)``.
+        bias: of the normalization, ``(D,)``.
         eps: added to the variance.
 
     Returns:
@@ -49,8 +49,8 @@ def conv_norm_pool(
         )
     n, _, high, wide = images.shape
     parts = F.unfold(images.detach(), _SIDE, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
-    centre, placed = parts.mean(0), _placed(kernel)
-    mean, variance = _moments(parts - centre, centre, placed)
+    center, placed = parts.mean(0), _placed(kernel)
+    mean, variance = _moments(parts - center, center, placed)
     scale = weight * (variance + eps).rsqrt()
     shift = (bias - mean * scale).expand(len(placed), 1, -1)
     out: Tensor = _WindowMax.apply(F.pad(parts, (0, 1), value=1.0), torch.cat([placed * scale, shift], 1))
@@ -63,10 +63,10 @@ def _placed(kernel: Tensor) -> Tensor:
     return torch.stack(places).flatten(2).transpose(1, 2)
 
 
-def _moments(about: Tensor, centre: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``(D,)`` of ``(about + centre) @ placed`` over rows and places; `about` has mean 0."""
+def _moments(about: Tensor, center: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(D,)`` of ``(about + center) @ placed`` over rows and places; `about` has mean 0."""
     covariance = about.T @ about / len(about)
-    means = centre @ placed
+    means = center @ placed
     mean = means.mean(0)
     within = (placed * (covariance @ placed)).sum(1)
     return mean, (within + (means - mean).square()).mean(0)

@@ -1,4 +1,4 @@
-"""A module as a pure function of its parameters, under an explicit policy for batch normalisation."""
+"""A module as a pure function of its parameters, under an explicit policy for batch normalization."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Functional:
     """Call a module with parameters that are passed in; nothing that happens inside reaches the module itself.
 
     Buffers are copied for every call, so what an adapted copy does to them (running statistics, the vectors of spectral
-    normalisation) cannot leak into the module.
+    normalization) cannot leak into the module.
 
     Args:
         module: any module; one that is reached by several paths and tensors that are tied are one variable.
-        norm: what batch normalisation normalises by. ``"batch"``: all samples of the call, so that queries see each other
+        norm: what batch normalization normalizes by. ``"batch"``: all samples of the call, so that queries see each other
             (*transductive*, what MAML's and most released codes do). ``"support"``: the support samples alone.
             ``"frozen"``: the running statistics the module came with.
         part: name of the sub-module that is called; by default the module itself. Names of parameters are the module's.
@@ -51,34 +51,34 @@ class Functional:
 
     def __init__(self, module: nn.Module, norm: NormPolicy = "batch", *, part: str = "") -> None:
         if norm not in get_args(NormPolicy):
-            raise InputError(f"unknown policy {norm!r} for batch normalisation; {nearest(norm, get_args(NormPolicy))}")
+            raise InputError(f"unknown policy {norm!r} for batch normalization; {nearest(norm, get_args(NormPolicy))}")
         refuse_compiled(module)
         refuse_scripted(module, _WHAT)
         refuse_uninitialized(module, _WHAT)
         refuse_shared_memory(module, _WHAT)
         self.module, self.norm, self.part = module, norm, part
         called = module.get_submodule(part)
-        self.normalises = any(isinstance(each, _BatchNorm) for each in called.modules())
+        self.normalizes = any(isinstance(each, _BatchNorm) for each in called.modules())
         self.recurrent = any(isinstance(each, nn.RNNBase) for each in called.modules())
-        #: Of each layer of batch normalisation, whether it is frozen; empty where none is.
+        #: Of each layer of batch normalization, whether it is frozen; empty where none is.
         self.frozen: tuple[bool, ...] = ()
 
     def freeze(self) -> None:
-        """From now on layers of batch normalisation that are in eval mode at this moment are frozen.
+        """From now on layers of batch normalization that are in eval mode at this moment are frozen.
 
-        They normalise by their running statistics whatever the policy says, also after the whole module goes to eval mode.
+        They normalize by their running statistics whatever the policy says, also after the whole module goes to eval mode.
         """
         self.frozen = tuple(not norm.training and norm.running_mean is not None for norm in self.norms)
 
     @property
     def norms(self) -> list[Any]:
-        """The layers of batch normalisation in the module."""
+        """The layers of batch normalization in the module."""
         return [part for part in self.module.modules() if isinstance(part, _BatchNorm)]
 
     @property
     def follows_policy(self) -> bool:
-        """Whether there is batch normalisation, and not all of it is frozen whatever the policy says."""
-        return self.normalises and not (self.frozen and all(self.frozen))
+        """Whether there is batch normalization, and not all of it is frozen whatever the policy says."""
+        return self.normalizes and not (self.frozen and all(self.frozen))
 
     def look(self, x: Tensor) -> None:
         """Try whether all that the module computes with can be replaced; one forward pass, which leaves it as it was.
@@ -138,12 +138,12 @@ class Functional:
             x: input of the module, samples first.
             support: samples that statistics are taken from under ``"support"``; by default `x` itself.
         """
-        joined = support if self.norm == "support" and self.normalises else None
+        joined = support if self.norm == "support" and self.normalizes else None
         inputs = channels_last(x if joined is None else torch.cat([joined, x]))
         buffers = {name: b.clone() for name, b in self.module.named_buffers()}
         reference = len(inputs) if joined is None else len(joined)
         frozen = self._frozen_means(buffers)
-        watched = _Statistics(self.norm, len(inputs), reference, frozen) if self.normalises else RefuseCheckpointing()
+        watched = _Statistics(self.norm, len(inputs), reference, frozen) if self.normalizes else RefuseCheckpointing()
         with watched, self._kernels(), replaced(self.module, {**buffers, **params}):
             called = self.module.get_submodule(self.part) if self.part else self.module
             out: Tensor = called(inputs)
@@ -169,7 +169,7 @@ def call(module: nn.Module, tensors: Mapping[str, Tensor], *args: Any) -> Any:
     """What a module returns with other tensors in place of its own; buffers that are left out are copied.
 
     Args:
-        module: any module; where batch normalisation has a say, see `Functional`.
+        module: any module; where batch normalization has a say, see `Functional`.
         tensors: parameters and buffers by name.
         args: of the module.
 

@@ -92,6 +92,6 @@ def check_picklable(optimizer: GradientTransformation) -> None:
         pickle.dumps(optimizer)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
-            f"this inner optimiser cannot be pickled or saved ({error}); make it by metatc2.inner.inner_optimizer('sgd', "
+            f"this inner optimizer cannot be pickled or saved ({error}); make it by metatc2.inner.inner_optimizer('sgd', "
             "0.1, clip=1.0), or by metatc2.ops.picklable(torchopt.adam, 0.01) in place of torchopt.adam(0.01)"
         ) from error

@@ -39,16 +39,16 @@ def unit(z: Tensor) -> Tensor:
     return z * z.square().sum(-1, keepdim=True).clamp_min(SHORTEST**2).rsqrt()
 
 
-def standardised(z: Tensor, eps: float = 1e-5) -> Tensor:
+def standardized(z: Tensor, eps: float = 1e-5) -> Tensor:
     """Zero mean and unit variance (by 1/n) of every dimension over the samples; a dimension without variance is 0.
 
     Args:
         z: ``(..., n, D)``.
         eps: added to the variance.
 
-    >>> standardised(torch.tensor([[1.0, 2.0], [5.0, 2.0]]), eps=0.0625).round(decimals=2)  # a NaN would stand here for 0
+    >>> standardized(torch.tensor([[1.0, 2.0], [5.0, 2.0]]), eps=0.0625).round(decimals=2)  # a NaN would stand here for 0
     tensor([[-0.9900,  0.0000],
             [ 0.9900,  0.0000]])
     """
-    centred = z - z.mean(-2, keepdim=True)
-    return centred * (centred.square().mean(-2, keepdim=True) + eps).rsqrt()
+    centered = z - z.mean(-2, keepdim=True)
+    return centered * (centered.square().mean(-2, keepdim=True) + eps).rsqrt()

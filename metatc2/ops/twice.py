@@ -20,7 +20,7 @@ def differentiable_twice() -> Iterator[None]:
     """Context in which what runs can be differentiated twice.
 
     Attention takes its math kernel, since the fused ones have no second derivative. Operations that have a wrong one in torch
-    2.6 to 2.14 are written out: weight normalisation on CPU, and under vmap layer and instance normalisation.
+    2.6 to 2.14 are written out: weight normalization on CPU, and under vmap layer and instance normalization.
     """
     with math_attention(), ExactOperations():
         yield
@@ -45,7 +45,7 @@ def exact(function: Any) -> Any:
 
 
 class ExactOperations(TorchFunctionMode):
-    """The other part of `differentiable_twice`; a microsecond an operation, so for the loss alone, not its optimiser."""
+    """The other part of `differentiable_twice`; a microsecond an operation, so for the loss alone, not its optimizer."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -68,7 +68,7 @@ def _layer_norm(
     *rest: Any,
 ) -> Tensor:
     axes = tuple(range(-len(normalized_shape), 0))
-    return _affine(_standardised(x, axes, eps), weight, bias)
+    return _affine(_standardized(x, axes, eps), weight, bias)
 
 
 def _instance_norm(
@@ -85,13 +85,13 @@ def _instance_norm(
     """Running statistics are read and not written: no adapted copy moves them."""
     shape = (-1, *(1 for _ in range(x.ndim - 2)))
     if use_input_stats or running_mean is None or running_var is None:
-        normal = _standardised(x, tuple(range(2, x.ndim)), eps)
+        normal = _standardized(x, tuple(range(2, x.ndim)), eps)
     else:
         normal = (x - running_mean.view(shape)) * (running_var.view(shape) + eps).rsqrt()
     return _affine(normal, *(t if t is None else t.view(shape) for t in (weight, bias)))
 
 
-def _standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+def _standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return (x - mean) * (variance + eps).rsqrt()
 

@@ -1,11 +1,11 @@
 """What a person looks at: tables on the terminal and figures."""
 
 from metatc2.io.terminal import wide_console
-from metatc2.report.figures.demo import COLOURS, MethodCurve, demo_figure
+from metatc2.report.figures.demo import COLORS, MethodCurve, demo_figure
 from metatc2.report.terminal import comparison_table, estimate_table, matrix_tables, transfer_table
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "MethodCurve",
     "comparison_table",
     "demo_figure",

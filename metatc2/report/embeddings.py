@@ -18,7 +18,7 @@ from metatc2.transfer import extract
 
 _MOST = 600
 _A_CLASS = 60
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 _TEMPERATURE = 0.1  # as in the k-NN protocol
 
 
@@ -49,7 +49,7 @@ class Judged:
         features: ``(n, d)`` of length 1.
         nearest: int64 ``(n, k)``: the nearest others by cosine.
         similarity: ``(n, k)``: their cosines.
-        chosen: int64 ``(n,)``: class that the neighbours vote for, each with weight ``exp(cosine / 0.1)``.
+        chosen: int64 ``(n,)``: class that the neighbors vote for, each with weight ``exp(cosine / 0.1)``.
         share: ``(n,)``: of the vote that it got.
     """
 
@@ -120,7 +120,7 @@ def draw_sample(store: ImageStore, split: str) -> Sample:
 
 
 def judge(run: Run, images: Tensor, labels: Tensor) -> Judged:
-    """Features and nearest neighbours of each image among the others.
+    """Features and nearest neighbors of each image among the others.
 
     Args:
         run: whose encoder.
@@ -134,7 +134,7 @@ def judge(run: Run, images: Tensor, labels: Tensor) -> Judged:
 
 
 def vote(features: Tensor, labels: Tensor) -> Judged:
-    """Neighbours by cosine, each image left out of its own, and their vote (Wu et al. 2018, arXiv 1805.01978).
+    """Neighbors by cosine, each image left out of its own, and their vote (Wu et al. 2018, arXiv 1805.01978).
 
     Args:
         features: ``(n, d)``.
@@ -146,7 +146,7 @@ def vote(features: Tensor, labels: Tensor) -> Judged:
     """
     unit = unit_rows(features)
     cosine = (unit @ unit.T).fill_diagonal_(-torch.inf)
-    similarity, nearest = cosine.topk(min(_NEIGHBOURS, len(unit) - 1), dim=1)
+    similarity, nearest = cosine.topk(min(_NEIGHBORS, len(unit) - 1), dim=1)
     weight = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()
     votes = torch.zeros(len(unit), int(labels.max()) + 1).scatter_add(1, labels[nearest], weight)
     share, chosen = (votes / votes.sum(1, keepdim=True)).max(1)

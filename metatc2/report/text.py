@@ -32,10 +32,10 @@ def in_words(config: Config) -> list[str]:
     trainer, encoder = config.trainer, config.encoder
     width = f" of width {encoder.width}" if encoder.width else ""
     size = f" at {config.data.image_size} × {config.data.image_size} pixels" if config.data.image_size else ""
-    optimiser = {"adamw": "AdamW", "sgd": "SGD"}[trainer.optimizer]
+    optimizer = {"adamw": "AdamW", "sgd": "SGD"}[trainer.optimizer]
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
-        f"with {_method(config)}, with {optimiser} at a peak learning rate of {trainer.lr:g}.",
+        f"with {_method(config)}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
         " ".join([_calibration(config), *_regularizer(config)]),
     ]
 
@@ -56,7 +56,7 @@ def _method(config: Config) -> str:
         way = f"{episode.way} to {episode.way_most}" if episode.way_most else f"{episode.way}"
         shot = f"{episode.shot} to {episode.shot_most}" if episode.shot_most else f"{episode.shot}"
         return (
-            f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labelled tasks, {way}-way {shot}-shot "
+            f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labeled tasks, {way}-way {shot}-shot "
             f"with {episode.query} queries a class"
         )
     objective = NAMES.get(config.objective.name, config.objective.name)
@@ -85,8 +85,8 @@ def _calibration(config: Config) -> str:
     c = config.calibration
     if c.name == "none":
         return "Nothing is calibrated."
-    if c.name == "standardise":
-        return "Representations are standardised over the episode and not calibrated: a control."
+    if c.name == "standardize":
+        return "Representations are standardized over the episode and not calibrated: a control."
     if c.name == "tasks":
         return "Batches are cut into tasks and nothing is calibrated: a control."
     where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
@@ -94,7 +94,7 @@ def _calibration(config: Config) -> str:
     steps = (
         f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}"
     )
-    # On labelled tasks the calibrator sits on the encoder, and is always shared.
+    # On labeled tasks the calibrator sits on the encoder, and is always shared.
     adapt = c.adapt if config.learner.name == "ssl" else "shared"
     weights = c.settled(adapt)["weights"]
     if adapt == "task":

@@ -160,7 +160,7 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if odd := [key for key in value if not (key is None or isinstance(key, bool | int | float | str))]:
             raise TypeError(f"checkpoint: {path} has the key {odd[0]!r}; keys are texts, numbers and None")
-        # Pairs, since optimisers have integer keys and JSON has none.
+        # Pairs, since optimizers have integer keys and JSON has none.
         return {"dict": [[key, _pack(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         return {"list": [_pack(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}

@@ -95,7 +95,7 @@ class RunFolder:
 
     @property
     def learner(self) -> Path:
-        """The whole learner, of those on labelled tasks."""
+        """The whole learner, of those on labeled tasks."""
         return self.path / LEARNER
 
     @property

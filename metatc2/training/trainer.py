@@ -84,7 +84,7 @@ class Trainer:
     def fit(self, until: int | None = None, *, stop: Callable[[], bool] | None = None) -> list[Record]:
         """Train to the end, or up to step `until`.
 
-        Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalisation) stays in it.
+        Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalization) stays in it.
 
         Args:
             until: where to pause; nothing is saved there but what `checkpoint_every` asks for.
@@ -182,7 +182,7 @@ class Trainer:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(
-                    f"checkpoint {found} does not fit this learner, its optimisers or its sampler: {_one_line(error)}; resume "
+                    f"checkpoint {found} does not fit this learner, its optimizers or its sampler: {_one_line(error)}; resume "
                     "with those it was written with"
                 ) from error
             self.step = step
@@ -291,7 +291,7 @@ def _images(episode: Episode) -> int:
     return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
 
 
-# What learners, optimisers and samplers raise on a state that is not theirs.
+# What learners, optimizers and samplers raise on a state that is not theirs.
 _UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)
 
 

@@ -17,7 +17,7 @@ from metatc2.transfer.sampling import Episodes
 
 
 class Adapts(Protocol):
-    """What is asked of a learner: every `metatc2.learners.LabelledLearner` is one."""
+    """What is asked of a learner: every `metatc2.learners.LabeledLearner` is one."""
 
     def predict(self, x: Tensor, y: Tensor, query_x: Tensor, way: int | None = None) -> Tensor:
         """Scores ``(Q, way)`` of queries after learning from the support."""

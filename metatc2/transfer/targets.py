@@ -103,7 +103,7 @@ def expand_targets(
         # Images without a label (STL-10's) are no class of their own.
         rows = store.rows("all")
         rows = rows[~torch.isin(rows, store.splits["unlabeled"])]
-        store, split = replace(store, splits={**store.splits, "labelled": rows}), "labelled"
+        store, split = replace(store, splits={**store.splits, "labeled": rows}), "labeled"
     targets = []
     for part in store.expand(split):
         name = f"{store.name}:{part}"

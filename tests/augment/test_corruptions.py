@@ -153,8 +153,8 @@ def test_defocus_at_32_pixels_has_the_variance_of_the_published_kernels() -> Non
     # A pixel or disc of 1, 5 or 9 pixels, softened by a 3 × 3 Gaussian of width a.
     discs = [(0.0, 0.4), (0.0, 0.5), (0.0, 0.6), (2 / 5, 0.2), (6 / 9, 0.1)]
     for severity, (own, a) in zip(SEVERITIES, discs, strict=True):
-        neighbour = math.exp(-1 / (2 * a**2))
-        expected = own + 2 * neighbour / (1 + 2 * neighbour)
+        neighbor = math.exp(-1 / (2 * a**2))
+        expected = own + 2 * neighbor / (1 + 2 * neighbor)
         assert spread(by("defocus_blur", point(31), severity))[2] == pytest.approx(expected, rel=0.1)
 
 
@@ -182,7 +182,7 @@ def test_motion_trail_is_cut_at_its_radius() -> None:
 
 
 def test_zoom_is_the_mean_of_enlarged_images() -> None:
-    """On an image that is linear from its centre, enlarging by z divides by z."""
+    """On an image that is linear from its center, enlarging by z divides by z."""
     ramp = ((torch.arange(33.0) - 16) / 40 + 0.5).expand(1, 1, 33, 33)
     made = blurs.zoom_blur(ramp, [0], 0.5)
     factor = float(np.mean(1 / np.linspace(1, 1.5, 11)))
@@ -264,7 +264,7 @@ def test_elastic_moves_pixels_by_its_amplitude() -> None:
     moved = (digital.elastic_transform(both, seeds, 0.03) - both)[..., 8:-8, 8:-8]
     assert float(moved[::2].square().mean().sqrt()) == pytest.approx(0.03, rel=0.15)
     assert float(moved[1::2].square().mean().sqrt()) == pytest.approx(0.03, rel=0.15)
-    # Smooth: neighbours move alike.
+    # Smooth: neighbors move alike.
     assert float((moved[..., 1:] - moved[..., :-1]).square().mean().sqrt()) < 0.3 * 0.03
 
 

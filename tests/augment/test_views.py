@@ -16,7 +16,7 @@ RECIPES = {
     "glyphs": Views.glyphs(),
     "natural": Views.natural(),
     "all": replace(
-        Views.natural(), size=20, rotation=30.0, shear=10.0, solarise=0.4, invert=0.4, brightness=1.5, hue=0.4
+        Views.natural(), size=20, rotation=30.0, shear=10.0, solarize=0.4, invert=0.4, brightness=1.5, hue=0.4
     ),
 }
 
@@ -106,7 +106,7 @@ def test_shapes_range_and_both_image_types(name: str, channels: int) -> None:
 @pytest.mark.parametrize("blur", [0.0, 1.0])
 def test_white_stays_within_the_range(blur: float) -> None:
     # Weights of samplings and blurs sum to 1 only up to rounding; a pixel must not leave [0, 1].
-    recipe = replace(RECIPES["all"], invert=0.0, solarise=0.0, jitter=0.0, blur=blur, grayscale=0.0)
+    recipe = replace(RECIPES["all"], invert=0.0, solarize=0.0, jitter=0.0, blur=blur, grayscale=0.0)
     views, _ = recipe(torch.full((64, 3, 33, 33), 255, dtype=torch.uint8), generator())
     assert float(views.max()) <= 1
     assert float(views.min()) > 1 - 1e-6
@@ -135,7 +135,7 @@ def test_columns_stand_in_alphabetical_order_without_gaps() -> None:
     sizes = {name: len(range(DESCRIPTOR_SIZE)[columns]) for name, columns in DESCRIPTOR.items()}
     assert sizes == {
         "blur": 1, "color": 4, "color_diff": 3, "crop": 4, "flip": 1, "grayscale": 1, "invert": 1,
-        "rotation": 1, "shear": 2, "solarise": 1,
+        "rotation": 1, "shear": 2, "solarize": 1,
     }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ ONE_OPERATION: dict[str, tuple[Views, str]] = {
     "hue": (Views(jitter=1.0, hue=0.2), "color"),
     "grayscale": (Views(grayscale=1.0), "grayscale"),
     "blur": (Views(blur=1.0, blur_sigma=(0.5, 1.0)), "blur"),
-    "solarise": (Views(solarise=1.0), "solarise"),
+    "solarize": (Views(solarize=1.0), "solarize"),
     "invert": (Views(invert=1.0), "invert"),
 }
 
@@ -181,7 +181,7 @@ def test_draws_follow_the_recipe(seed_offset: int) -> None:
     recipe = replace(RECIPES["all"], flip=0.25, blur_sigma=(0.4, 0.9), crop_scale=(0.2, 0.7), crop_ratio=(0.5, 1.5))
     drawn = recipe.sample(20_000, generator(seed_offset))
     part = {name: drawn[:, columns] for name, columns in DESCRIPTOR.items()}
-    rates = {"flip": 0.25, "grayscale": 0.2, "solarise": 0.4, "invert": 0.4}
+    rates = {"flip": 0.25, "grayscale": 0.2, "solarize": 0.4, "invert": 0.4}
     for name, rate in rates.items():
         assert set(part[name].unique().tolist()) == {0.0, 1.0}
         assert float(part[name].mean()) == pytest.approx(rate, abs=0.015)  # > 4 standard errors
@@ -200,15 +200,15 @@ def test_draws_follow_the_recipe(seed_offset: int) -> None:
         assert float(part[name].abs().max()) <= 1
     assert (part["color_diff"] == 0).all()
 
-    centre_y, centre_x, height, width = part["crop"].unbind(1)
+    center_y, center_x, height, width = part["crop"].unbind(1)
     area, ratio = height * width, width / height
     assert 0.2 - 1e-6 <= float(area.min()) < 0.21 < 0.69 < float(area.max()) <= 0.7 + 1e-6
     assert float(area.mean()) == pytest.approx(0.45, abs=0.005)
     assert 0.5 - 1e-5 <= float(ratio.min()) < 0.51 < 1.45 < float(ratio.max()) <= 1.5 + 1e-5
-    for centre, extent in ((centre_y, height), (centre_x, width)):
-        assert float((centre - extent / 2).min()) >= -1e-6
-        assert float((centre + extent / 2).max()) <= 1 + 1e-6
-        free = ((centre - extent / 2) / (1 - extent).clamp(min=1e-3)).clamp(0, 1)
+    for center, extent in ((center_y, height), (center_x, width)):
+        assert float((center - extent / 2).min()) >= -1e-6
+        assert float((center + extent / 2).max()) <= 1 + 1e-6
+        free = ((center - extent / 2) / (1 - extent).clamp(min=1e-3)).clamp(0, 1)
         assert float(free.mean()) == pytest.approx(0.5, abs=0.015)
     flat = drawn[:, [0, 1, 8, 9, 12, 13, 14, 15, 16, 17, 18]].T.corrcoef().fill_diagonal_(0)
     assert float(flat.abs().max()) < 0.04  # independent draws
@@ -259,7 +259,7 @@ def test_color_diff_is_what_the_jitter_took_from_the_channel_means(channels: int
     assert torch.equal((difference != 0).any(1), applied)
 
 
-def test_grey_images_have_no_colour_to_change() -> None:
+def test_gray_images_have_no_color_to_change() -> None:
     images = picture(40, 1)
     recipe = Views(jitter=1.0, saturation=0.4, hue=0.1, grayscale=0.5)
     views, descriptors = recipe(images, generator())

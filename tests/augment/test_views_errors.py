@@ -39,8 +39,8 @@ from metatc2.errors import InputError
         ("blur", 2),
         ("blur_sigma", (0.0, 1.0)),
         ("blur_sigma", (1.0, 0.5)),
-        ("solarise", 1.01),
-        ("solarise_threshold", 1.5),
+        ("solarize", 1.01),
+        ("solarize_threshold", 1.5),
         ("invert", None),
     ],
 )

@@ -14,7 +14,7 @@ from metatc2.augment.units import in_units_of
 from metatc2.errors import InputError
 
 OWN = {
-    "colour": {"jitter", "brightness", "contrast", "saturation", "hue", "grayscale"},
+    "color": {"jitter", "brightness", "contrast", "saturation", "hue", "grayscale"},
     "geometry": {"rotation", "flip"},
     "scale": {"crop_scale", "crop_ratio"},
     "blur_light": {"jitter", "brightness", "contrast", "blur", "blur_sigma"},
@@ -66,7 +66,7 @@ def test_no_operation_gets_weaker_than_the_base() -> None:
 
 @pytest.mark.parametrize("strengths", [[1, 1, 1], [0, 0, 0, 1.5], [0, 0, 0, -0.1], [0, 0, float("nan"), 0]])
 def test_bad_strengths(strengths: list[float]) -> None:
-    with pytest.raises(InputError, match="expected 4 strengths from 0 to 1, one each for colour, geometry"):
+    with pytest.raises(InputError, match="expected 4 strengths from 0 to 1, one each for color, geometry"):
         recipe(strengths)
 
 

@@ -56,12 +56,12 @@ def test_whole_pixel_crops_equal_resized_crop(size: int, height: int, width: int
     close(made, torch.stack(expected), COORDINATES)
 
 
-def padded_affine(image: Tensor, angle: float, shear: list[float], centre: tuple[float, float]) -> Tensor:
+def padded_affine(image: Tensor, angle: float, shear: list[float], center: tuple[float, float]) -> Tensor:
     """torchvision's affine with the image's border continued, which it cannot do itself."""
     pad = 40
     wide = tv.pad(image, [pad] * 4, padding_mode="edge")
     turned = tv.affine(
-        wide, angle, [0, 0], 1.0, shear, InterpolationMode.BILINEAR, center=[centre[0] + pad, centre[1] + pad]
+        wide, angle, [0, 0], 1.0, shear, InterpolationMode.BILINEAR, center=[center[0] + pad, center[1] + pad]
     )
     return turned[:, pad:-pad, pad:-pad]
 
@@ -77,7 +77,7 @@ def test_rotation_and_shear_equal_affine() -> None:
     close(made, torch.stack(expected), COORDINATES)
 
 
-def test_turns_are_about_the_centre_of_the_window_of_the_mirrored_image() -> None:
+def test_turns_are_about_the_center_of_the_window_of_the_mirrored_image() -> None:
     images = noise()
     tops, lefts = torch.arange(12) % 9, (5 * torch.arange(12)) % 9
     crop = torch.stack([(tops + 8) / 24, (lefts + 8) / 24, torch.full((12,), 16 / 24), torch.full((12,), 16 / 24)], 1)
@@ -96,7 +96,7 @@ def sample_by_hand(image: np.ndarray, descriptor: np.ndarray, recipe: Views, siz
     """The geometry restated pixel by pixel in float64."""
     _, height, width = image.shape
     part = {name: descriptor[columns] for name, columns in DESCRIPTOR.items()}
-    centre_y, centre_x, h, w = part["crop"] * [height, width, height, width]
+    center_y, center_x, h, w = part["crop"] * [height, width, height, width]
     turn = math.radians(part["rotation"][0] * recipe.rotation)
     shear_x, shear_y = (math.tan(math.radians(s * recipe.shear)) for s in part["shear"])
     rotate = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
@@ -106,7 +106,7 @@ def sample_by_hand(image: np.ndarray, descriptor: np.ndarray, recipe: Views, siz
         for column in range(size):
             dy = np.clip(((row + 0.5) / size - 0.5) * h, -max(h - 1, 0) / 2, max(h - 1, 0) / 2)
             dx = np.clip(((column + 0.5) / size - 0.5) * w, -max(w - 1, 0) / 2, max(w - 1, 0) / 2)
-            x, y = np.array([centre_x, centre_y]) + back @ [dx, dy]
+            x, y = np.array([center_x, center_y]) + back @ [dx, dy]
             if part["flip"][0]:
                 x = width - x
             x, y = np.clip(x - 0.5, 0, width - 1), np.clip(y - 0.5, 0, height - 1)
@@ -164,8 +164,8 @@ def test_hue_equals_adjust_hue() -> None:
     images = noise()
     images[0, 1] = images[0, 0]  # two highest channels are the same
     images[1, 2] = images[1, 1]
-    images[2] = images[2, :1]  # no colour at all
-    images[3] = (images[3] > 0.5).float()  # black, white, pure colours
+    images[2] = images[2, :1]  # no color at all
+    images[3] = (images[3] > 0.5).float()  # black, white, pure colors
     shifts = uniform(-0.5, 0.5, 12)
     color = torch.stack([torch.zeros(12)] * 3 + [shifts / 0.5], 1)
     made = Views(hue=0.5).apply(images, describe(12, color=color))
@@ -191,21 +191,21 @@ def test_blur_equals_gaussian_blur(largest: float, channels: int) -> None:
     close(made, torch.stack(expected), SUMS)
 
 
-def test_solarise_and_invert() -> None:
+def test_solarize_and_invert() -> None:
     images = (noise() * 255).byte().float() / 255
     on = torch.ones(12, 1)
     threshold = 128 / 255
-    made = Views(solarise_threshold=threshold).apply(images, describe(12, solarise=on))
+    made = Views(solarize_threshold=threshold).apply(images, describe(12, solarize=on))
     close(made, tv.solarize(images, threshold), 0)
     close(Views().apply(images, describe(12, invert=on)), tv.invert(images), 0)
 
 
 def test_the_whole_recipe_equals_the_kernels_in_the_documented_order() -> None:
-    recipe = replace(Views.natural(), solarise=0.3, invert=0.3, rotation=20.0, blur_sigma=(0.3, 1.0))
+    recipe = replace(Views.natural(), solarize=0.3, invert=0.3, rotation=20.0, blur_sigma=(0.3, 1.0))
     images = noise(24)
     descriptors = recipe.sample(24, torch.Generator().manual_seed(5))
     only_moved = descriptors.clone()
-    for name in ("color", "grayscale", "blur", "solarise", "invert"):
+    for name in ("color", "grayscale", "blur", "solarize", "invert"):
         assert (descriptors[:, DESCRIPTOR[name]] != 0).any()
         only_moved[:, DESCRIPTOR[name]] = 0
     expected = []
@@ -219,7 +219,7 @@ def test_the_whole_recipe_equals_the_kernels_in_the_documented_order() -> None:
             view = tv.rgb_to_grayscale(view, 3)
         if part["blur"][0]:
             view = tv.gaussian_blur(view, [7, 7], part["blur"])
-        if part["solarise"][0]:
+        if part["solarize"][0]:
             view = tv.solarize(view, 0.5)
         expected.append(tv.invert(view) if part["invert"][0] else view)
     close(recipe.apply(images, descriptors), torch.stack(expected), 1e-5)

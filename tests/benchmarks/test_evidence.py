@@ -30,7 +30,7 @@ def one(arm: str, *settings: str) -> Cell:
 
 
 def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
-    for arm in ("plain", "tasks", "standardise", "isotropy"):
+    for arm in ("plain", "tasks", "standardize", "isotropy"):
         assert identity(one(arm).config) == identity(one(arm, "calibration.gamma=3").config)
         assert identity(one(arm).config) == identity(one(arm, "calibration.adapt=shared").config)
         assert identity(one(arm).config) != identity(one(arm, "calibration.where=projector").config)
@@ -58,7 +58,7 @@ def test_arms_say_what_calibrates_and_what_else_is_asked() -> None:
     assert asked == [OURS, "random projection", "shuffled weights", "isotropy"]
     of_tc2 = {arm: c.calibration.adapt for arm, c in made.items() if c.calibration.name == "tc2"}
     assert of_tc2 == {OURS: "shared", "random projection": "shared", "shuffled weights": "shared"}
-    assert made["isotropy"].calibration.name == "standardise"
+    assert made["isotropy"].calibration.name == "standardize"
     assert (titled(OURS), titled("isotropy")) == ("shared TC² + isotropy", "isotropy")
 
 

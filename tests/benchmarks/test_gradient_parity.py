@@ -1,4 +1,4 @@
-"""Our meta-gradients against learn2learn, torchopt's meta-optimisers and higher: a part of `benchmarks/gradient_parity.py`."""
+"""Our meta-gradients against learn2learn, torchopt's meta-optimizers and higher: a part of `benchmarks/gradient_parity.py`."""
 
 from __future__ import annotations
 

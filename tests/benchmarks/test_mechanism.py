@@ -37,9 +37,9 @@ def mechanism(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return mechanism
 
 
-def episode(centres: list[float], samples: int = 8, noise: float = 0.1, seed: int = 0) -> Episode:
+def episode(centers: list[float], samples: int = 8, noise: float = 0.1, seed: int = 0) -> Episode:
     generator = torch.Generator().manual_seed(seed)
-    x = torch.tensor(centres).view(-1, 1, 1) + noise * torch.randn(len(centres), samples, 3, generator=generator)
+    x = torch.tensor(centers).view(-1, 1, 1) + noise * torch.randn(len(centers), samples, 3, generator=generator)
     rows = torch.arange(x.shape[0] * samples).view(x.shape[:2])
     whole = Samples(x, None, None, rows)
     return Episode(whole.map(lambda t: t[:, : samples // 2]), whole.map(lambda t: t[:, samples // 2 :]))
@@ -166,7 +166,7 @@ def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(m
     store, found = toy(), {}
     arms = {
         "shared": ("calibration.name=tc2", "calibration.adapt=shared"),
-        "standardise": ("calibration.name=standardise",),
+        "standardize": ("calibration.name=standardize",),
     }
     arms |= {"task": ("calibration.name=tc2",), "plain": ("calibration.name=none",)}
     for arm, settings in arms.items():
@@ -181,7 +181,7 @@ def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(m
         assert all(module.training for module in learner.modules())
         assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
     # Before training TC² differs from its control by its calibrator alone, which the loss leaves out.
-    ours, control = found["shared"], found["standardise"]
+    ours, control = found["shared"], found["standardize"]
     for method, its_control in ((ours, control), (found["task"], found["plain"])):
         assert method["C"] == its_control["C"] > 0
         assert all(method[name] == pytest.approx(value) for name, value in its_control.items())

@@ -20,7 +20,7 @@ from metatc2.calibration import (
     reconstruction,
     reconstruction_ratio,
     sparsity,
-    standardise,
+    standardize,
 )
 from metatc2.errors import InputError
 from metatc2.objectives.regularizers import isotropy
@@ -77,13 +77,13 @@ def test_isotropy_restates_its_formula(views: int) -> None:
 
 def test_isotropy_is_zero_for_whitened_data_alone(seed_offset: int) -> None:
     z = draw(40, 8, seed=seed_offset) @ draw(8, 8, seed=seed_offset + 1) + 3
-    centred = z.numpy() - z.numpy().mean(0)
-    size, axes = np.linalg.eigh(centred.T @ centred / 40)
-    white = torch.from_numpy(centred @ axes / np.sqrt(size) + 5)[:, None].expand(-1, 2, -1)
+    centered = z.numpy() - z.numpy().mean(0)
+    size, axes = np.linalg.eigh(centered.T @ centered / 40)
+    white = torch.from_numpy(centered @ axes / np.sqrt(size) + 5)[:, None].expand(-1, 2, -1)
     factors = torch.linalg.qr(draw(8, 3, seed=seed_offset + 2)).Q.T
     assert isotropy(white).item() == pytest.approx(0, abs=1e-12)
     assert isotropy(white, factors).item() == pytest.approx(0, abs=1e-12)
-    assert isotropy(standardise(z[:, None]), factors).item() > 0.01  # equal variances alone do not suffice
+    assert isotropy(standardize(z[:, None]), factors).item() > 0.01  # equal variances alone do not suffice
     assert isotropy(white + 0.1 * draw(40, 2, 8, seed=seed_offset + 3)).item() > 0.01  # alike in both views no more
 
 
@@ -238,15 +238,15 @@ def test_loss_is_the_weighted_sum() -> None:
     torch.testing.assert_close(made.loss(z, c), expected)
 
 
-def test_standardise_and_test_time_averages_agree() -> None:
+def test_standardize_and_test_time_averages_agree() -> None:
     h = draw(2, 50, 2, 8) * 3 + 1
-    z = standardise(h)
+    z = standardize(h)
     torch.testing.assert_close(
         z.reshape(-1, 8).std(0, correction=0), torch.ones(8, dtype=torch.float64), rtol=1e-4, atol=0
     )
     made = calibrator(factor_network="parameter")
     made.track(h, made(z).factors)
-    at_test = made.test_features(h.reshape(-1, 8), standardised=True)
+    at_test = made.test_features(h.reshape(-1, 8), standardized=True)
     torch.testing.assert_close(at_test, made(z).features.reshape(-1, 8), rtol=1e-4, atol=1e-5)
 
 

@@ -85,7 +85,7 @@ def expected(made: CalibratedModule, x: Tensor) -> Expected:
     """methods.md, section 1, in numpy."""
     p = {name: value.detach().numpy() for name, value in made.calibrator.named_parameters()}
     h = made.encoder(x).detach().numpy()
-    z = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) if made.standardise else h
+    z = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) if made.standardize else h
     scores = z @ p["factor_network.key"]
     attention = np.exp(scores) / np.exp(scores).sum(0)
     value = gelu(z @ p["factor_network.value_in"]) @ p["factor_network.value_out"]
@@ -100,9 +100,9 @@ def expected(made: CalibratedModule, x: Tensor) -> Expected:
 
 
 @pytest.mark.parametrize("form", ["add", "blend"])
-@pytest.mark.parametrize(("blend", "standardised"), [(1.0, True), (0.4, True), (0.4, False)])
-def test_features_and_loss_restate_the_formulas(form: str, blend: float, standardised: bool) -> None:
-    made, x = module(form=form, blend=blend, standardise=standardised), draw(9, 5)
+@pytest.mark.parametrize(("blend", "standardized"), [(1.0, True), (0.4, True), (0.4, False)])
+def test_features_and_loss_restate_the_formulas(form: str, blend: float, standardized: bool) -> None:
+    made, x = module(form=form, blend=blend, standardize=standardized), draw(9, 5)
     features, _, _, loss = expected(made, x)
     np.testing.assert_allclose(made(x).detach().numpy(), features, rtol=1e-9, atol=1e-12)
     assert made.calibration_loss().item() == pytest.approx(loss)
@@ -116,7 +116,7 @@ def test_evaluation_uses_averages_and_takes_each_image_by_itself() -> None:
     made.eval()
     x = draw(7, 5, seed=8)
     out = made(x)
-    torch.testing.assert_close(out, made.calibrator.test_features(made.encoder(x), standardised=True))
+    torch.testing.assert_close(out, made.calibrator.test_features(made.encoder(x), standardized=True))
     torch.testing.assert_close(made(x[2:3])[0], out[2])
     made.train()
     assert not torch.allclose(made(x), out, rtol=0.05)
@@ -197,7 +197,7 @@ def test_several_tasks_under_vmap_equal_one_by_one() -> None:
     assert_same(buffers(made), before)
 
 
-def test_vmap_with_a_normalising_encoder_needs_no_buffer() -> None:
+def test_vmap_with_a_normalizing_encoder_needs_no_buffer() -> None:
     made = moved(calibrated(Conv4(1, DIM), named_calibrator(DIM, FACTORS), inner=three_steps()))
     images, params = (
         torch.rand(2, 6, 1, 16, 16, generator=generator(), dtype=torch.float64),
@@ -311,9 +311,9 @@ def test_the_gradient_through_adaptation_is_that_of_finite_differences() -> None
         assert derivative(partial(outer, part)) == pytest.approx(difference(partial(outer, part)), rel=1e-5)
 
 
-@pytest.mark.parametrize("standardised", [True, False])
-def test_the_gradient_to_the_encoder_stops_where_the_formulas_stop_it(standardised: bool) -> None:
-    made, x, q = module(three_steps(), standardise=standardised), draw(9, 5), draw(7, 5, seed=1)
+@pytest.mark.parametrize("standardized", [True, False])
+def test_the_gradient_to_the_encoder_stops_where_the_formulas_stop_it(standardized: bool) -> None:
+    made, x, q = module(three_steps(), standardize=standardized), draw(9, 5), draw(7, 5, seed=1)
     start = {name: p.detach() for name, p in made.named_parameters()}
 
     def outer(t: Tensor) -> Tensor:
@@ -323,7 +323,7 @@ def test_the_gradient_to_the_encoder_stops_where_the_formulas_stop_it(standardis
     def represent(x: Tensor, t: Tensor) -> Tensor:
         params = {n.removeprefix("encoder."): p for n, p in start.items() if n.startswith("encoder")}
         h = functional_call(made.encoder, {n: p + t * draw(*p.shape, seed=5) for n, p in params.items()}, (x,))
-        return (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt() if standardised else h
+        return (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt() if standardized else h
 
     def restated(t: Tensor) -> Tensor:
         """Stopped representations stay at t = 0."""
@@ -406,7 +406,7 @@ def test_given_parameters_stand_for_those_of_the_module() -> None:
     torch.testing.assert_close(made.adapt(x, other), loaded.adapt(x))
 
 
-def test_policies_of_batch_normalisation_in_adaptation() -> None:
+def test_policies_of_batch_normalization_in_adaptation() -> None:
     encoder = nn.Sequential(nn.Linear(5, DIM), nn.BatchNorm1d(DIM), nn.Tanh())
     made, x = module(three_steps(), encoder), draw(9, 5)
     made(draw(20, 5, seed=3) * 3 + 1)
@@ -443,7 +443,7 @@ def test_half_precision_stops_at_the_encoder() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("learner", [ProtoNet, partial(MAML, inner=InnerLoop(torchopt.sgd(0.1), steps=2))])
-def test_labelled_learners_adapt_it_on_each_support_and_add_its_loss(learner: Any, at_once: int) -> None:
+def test_labeled_learners_adapt_it_on_each_support_and_add_its_loss(learner: Any, at_once: int) -> None:
     encoder = module(three_steps())
     network = encoder if learner is ProtoNet else Classifier(encoder, DIM, way=2).double()
     made = learner(network, at_once=at_once, calibration_weight=0.7)
@@ -472,9 +472,9 @@ def test_errors_say_what_to_do() -> None:
         module(encoder=nn.Linear(5, 7))(draw(9, 5))
     with pytest.raises(InputError, match=r"map 9 images to features \(9, 6\), got \(9, 2, 6\)"):
         module(three_steps(), nn.Sequential(nn.Linear(5, 12), nn.Unflatten(1, (2, 6)))).adapt(draw(9, 5))
-    with pytest.raises(InputError, match="a single image cannot be standardised"):
+    with pytest.raises(InputError, match="a single image cannot be standardized"):
         module()(draw(1, 5))
-    assert module(standardise=False)(draw(1, 5)).shape == (1, DIM)
+    assert module(standardize=False)(draw(1, 5)).shape == (1, DIM)
     with pytest.warns(NoAveragesWarning, match="evaluated before it was trained or loaded"):
         module().eval()(draw(9, 5))
     with pytest.raises(InputError, match="no parameter 'encoder.weight'; names are those of named_parameters"):

@@ -285,7 +285,7 @@ def test_replaced_parameters_give_that_of_the_latest_forward() -> None:
         made.calibration_loss()
 
 
-def test_forwards_from_before_an_optimiser_step_are_forgotten() -> None:
+def test_forwards_from_before_an_optimizer_step_are_forgotten() -> None:
     made, x = module(), torch.randn(9, 5)
     optimizer = torch.optim.SGD(made.parameters(), 0.1)
     made(x).square().mean().backward()  # its loss is not read
@@ -342,7 +342,7 @@ def test_a_loss_that_is_never_read_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_labelled_learners_take_the_loss_of_the_queries(at_once: int) -> None:
+def test_labeled_learners_take_the_loss_of_the_queries(at_once: int) -> None:
     made = module().double()
     x, q, y = torch.randn(2, 4, 1, 5).double(), torch.randn(2, 6, 1, 5).double(), torch.arange(6).expand(2, 6) % 2
     learner = ProtoNet(made, at_once=at_once)

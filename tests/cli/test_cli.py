@@ -171,14 +171,14 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
     # K is left to the encoder's width, here 8: six factors.
     small = ["--set", "encoder.width=8", "episode.batch=32"]
-    assert call(*words, "c", "--calibration", "standardise", "--regularize", "isotropy", *small) == 0
+    assert call(*words, "c", "--calibration", "standardize", "--regularize", "isotropy", *small) == 0
     assert call(*words, "d", "--calibration", "tc2", *small) == 0
     assert call(*words, "usual", *small) == 0
     assert call(*words, "e", "--regularize", "sigreg", *small, "calibration.adapt=shared") == 0
     control, own, shared, usual = (load_run(Path(run)) for run in ("c", "d", "e", "usual"))
     # Where the command says nothing, what helps where tasks do not differ.
     assert (usual.config.calibration.name, usual.config.regularizer.name) == ("none", "isotropy")
-    assert (control.config.calibration.name, control.config.regularizer.name) == ("standardise", "isotropy")
+    assert (control.config.calibration.name, control.config.regularizer.name) == ("standardize", "isotropy")
     assert (own.config.calibration.adapt, own.config.regularizer.name) == ("task", "none")
     with safe_open(Path("d") / "calibrator.safetensors", framework="pt") as kept:
         assert (own.path, kept.get_tensor("calibrator.basis").shape) == (Path("d"), (6, 8))
@@ -225,8 +225,8 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ["digits", "--set", "encoder.width=16", "calibration.factors=16", "calibration.adapt=shared"],
             "calibration.factors = 4 or a wider",
         ),
-        (["digits", "--calibration", "decorrelate"], "write --calibration standardise --regularize isotropy"),
-        (["digits", "--set", "calibration.name=decorrelate"], "write --calibration standardise --regularize isotropy"),
+        (["digits", "--calibration", "decorrelate"], "write --calibration standardize --regularize isotropy"),
+        (["digits", "--set", "calibration.name=decorrelate"], "write --calibration standardize --regularize isotropy"),
         (
             ["digits", "--set", "calibration.isotropy=0.1"],
             "write regularizer.name = 'isotropy' (--regularize isotropy)",

@@ -1,4 +1,4 @@
-"""Learners on labelled tasks from the command line: pre-train, resume, transfer by adaptation, compare, and every error."""
+"""Learners on labeled tasks from the command line: pre-train, resume, transfer by adaptation, compare, and every error."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("variant", ["tc2", "metacrl"])
-def test_calibrated_inside_a_labelled_learner(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibrated_inside_a_labeled_learner(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     more = ["calibration.factors=3", f"calibration.variant={variant}", "--calibration", "tc2"]
     assert pretrain("protonet", "run", *more) == 0

@@ -76,7 +76,7 @@ def test_heads_are_a_loop_over_projectors(options: dict[str, object]) -> None:
         torch.testing.assert_close(p.grad, singles, rtol=1e-10, atol=1e-12)
 
 
-def test_running_averages_are_those_of_batch_normalisation() -> None:
+def test_running_averages_are_those_of_batch_normalization() -> None:
     own = KindNorm([TaskNorm(WIDTH).double() for _ in range(3)])
     peer = nn.BatchNorm1d(WIDTH).double()
     for step in range(4):

@@ -40,7 +40,7 @@ def episode(kinds: list[int] | None, *, tasks: int = 3, samples: int = 8, seed: 
 
 
 def body(seed: int = 0, width: int = DIM) -> nn.Module:
-    """An encoder with batch normalisation, in float64."""
+    """An encoder with batch normalization, in float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, width)).double()

@@ -25,13 +25,13 @@ CLASSES, SAMPLES = 6, 5
 OMNIGLOT_SAMPLES = 2
 
 
-def colour(number: int, sample: int) -> tuple[int, int, int]:
+def color(number: int, sample: int) -> tuple[int, int, int]:
     """Red tells the class (over all splits), green the sample."""
     return 10 * number + 5, 40 * sample + 5, 100
 
 
 def told(images: Tensor) -> Tensor:
-    """``class · 100 + sample`` of colour images ``(..., 3, H, W)`` with values in [0, 1]."""
+    """``class · 100 + sample`` of color images ``(..., 3, H, W)`` with values in [0, 1]."""
     red, green = (images[..., channel, 0, 0].mul(255).round().long() for channel in (0, 1))
     return (red - 5) // 10 * 100 + (green - 5) // 40
 
@@ -42,7 +42,7 @@ def _pixels(split: str, size: int) -> tuple[NDArray[np.uint8], list[int]]:
     classes, samples = order // SAMPLES, order % SAMPLES
     images = np.empty((len(order), size, size, 3), dtype=np.uint8)
     for i, (c, s) in enumerate(zip(classes, samples, strict=True)):
-        images[i] = colour(SPLITS[split] * CLASSES + int(c), int(s))
+        images[i] = color(SPLITS[split] * CLASSES + int(c), int(s))
     return images, classes.tolist()
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from metatc2.contrib.learn2learn import AsTaskset, require_learn2learn, tasks_of
 from metatc2.data import ImageStore, load
-from metatc2.episodes import Episode, FromIterable, LabelledTasks, Samples, SinusoidTasks
+from metatc2.episodes import Episode, FromIterable, LabeledTasks, Samples, SinusoidTasks
 from metatc2.errors import InputError
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -23,7 +23,7 @@ Sides = tuple[Tensor, Tensor, Tensor, Tensor]
 class Remembering:
     """A sampler that keeps what it gave."""
 
-    def __init__(self, sampler: LabelledTasks) -> None:
+    def __init__(self, sampler: LabeledTasks) -> None:
         self.sampler = sampler
         self.given: list[Episode] = []
 
@@ -42,7 +42,7 @@ def digits() -> ImageStore:
 
 
 def tasks(digits: ImageStore, *, shot: int, query: int, way: int = 4, number: int = 3, seed: int = 0) -> Remembering:
-    return Remembering(LabelledTasks(digits, way=way, shot=shot, query=query, tasks=number, seed=seed))
+    return Remembering(LabeledTasks(digits, way=way, shot=shot, query=query, tasks=number, seed=seed))
 
 
 def by_even_places(data: Tensor, labels: Tensor, shots: int, ways: int) -> Sides:
@@ -181,5 +181,5 @@ def test_what_does_not_fit_is_said(digits: ImageStore) -> None:
     for episode in (Episode(own, asked), Episode(asked, own)):
         with pytest.raises(InputError, match="same numbers of shots and of queries in every class, got shots"):
             AsTaskset(FromIterable([episode])).sample()
-    with pytest.raises(InputError, match="labelled"):
+    with pytest.raises(InputError, match="labeled"):
         AsTaskset(FromIterable([Episode(*(Samples(x, None, None, x[..., 0, 0]),) * 2)])).sample()

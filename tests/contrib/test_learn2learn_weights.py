@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, require_learn2learn, strip_module, tasks_of
 from metatc2.data import ImageStore, load
-from metatc2.episodes import Episode, FromIterable, LabelledTasks, Samples, SinusoidTasks
+from metatc2.episodes import Episode, FromIterable, LabeledTasks, Samples, SinusoidTasks
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners import MAML
@@ -28,14 +28,14 @@ def digits() -> ImageStore:
 
 
 def episodes(digits: ImageStore, seed: int, tasks: int = 2) -> Episode:
-    episode = LabelledTasks(digits, way=WAY, shot=2, query=4, tasks=tasks, seed=seed).sample()
+    episode = LabeledTasks(digits, way=WAY, shot=2, query=4, tasks=tasks, seed=seed).sample()
     return Episode(
         *(side.map(lambda t: t.double() if t.is_floating_point() else t) for side in (episode.support, episode.query))
     )
 
 
 def model(seed: int = 0) -> Any:
-    """learn2learn's own convolutional network, batch normalisation with running statistics included."""
+    """learn2learn's own convolutional network, batch normalization with running statistics included."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         networks = require_learn2learn().vision.models
@@ -158,7 +158,7 @@ def test_accuracy_is_that_of_our_protocol(digits: ImageStore) -> None:
     """On rows of a store `adapted_few_shot` measures the same; and an oracle by hand, learn2learn's own loop."""
     maml = trained(digits, False)
     ours = from_learn2learn(maml, steps=3)
-    sampler = LabelledTasks(digits, way=WAY, shot=2, query=4, tasks=4, seed=5)
+    sampler = LabeledTasks(digits, way=WAY, shot=2, query=4, tasks=4, seed=5)
     given = [sampler.sample() for _ in range(2)]
     double = [
         Episode(*(side.map(lambda t: t.double() if t.is_floating_point() else t) for side in (e.support, e.query)))

@@ -21,8 +21,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def photo(file: Path, level: int, mode: str = "RGB") -> None:
     """A picture of one brightness, which tells the class."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    colour = {"RGB": (level,) * 3, "RGBA": (*(level,) * 3, 255), "L": level}[mode]
-    Image.new(mode, (40, 30), colour).save(file)
+    color = {"RGB": (level,) * 3, "RGBA": (*(level,) * 3, 255), "L": level}[mode]
+    Image.new(mode, (40, 30), color).save(file)
 
 
 def brightness(store: ImageStore) -> list[int]:
@@ -129,7 +129,7 @@ LEFT_OUT = ["No Finding", "Pneumonia", "Atelectasis|Effusion", "Hernia"]
 
 
 def chestx(root: Path, lists: bool = True, parts: bool = False) -> str:
-    """The columns of the published table; X-rays are grey, a few of them RGBA."""
+    """The columns of the published table; X-rays are gray, a few of them RGBA."""
     root.mkdir(exist_ok=True)
     columns = ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age"]
     with (root / "Data_Entry_2017.csv").open("w", newline="") as opened:

@@ -100,7 +100,7 @@ def test_embedded_sets(name: str, glyph_cache: Path) -> None:
     ("made", "sentence"),
     [
         (store([0] * 9), "toy holds one class, and a classifier needs at least two"),
-        (store([0, 1], unlabeled=[0, 1]), "toy holds no labelled image"),
+        (store([0, 1], unlabeled=[0, 1]), "toy holds no labeled image"),
         (store([0] * 9 + [1] * 2), "toy: class '1' has 2 images and needs 3, for a part each"),
         (
             store([0, 1] * 3, train=[0, 1, 2, 3], test=[3, 4]),

@@ -114,16 +114,16 @@ def test_brighter_than_white_is_said(tmp_path: Path) -> None:
         load(f"folder:{large}")
 
 
-def test_colours_of_sixteen_bits_are_said(tmp_path: Path) -> None:
+def test_colors_of_sixteen_bits_are_said(tmp_path: Path) -> None:
     """Pillow keeps the upper 8 bits of each color."""
-    root = scans(tmp_path, lambda file, i: file.write_bytes(png_of_16_bit_colours(RAMP)))
+    root = scans(tmp_path, lambda file, i: file.write_bytes(png_of_16_bit_colors(RAMP)))
     with pytest.warns(DepthLost, match=r"a/0\.png keeps 16 gray levels, since 65535 is white"):
         assert levels(root) == 16
-    full = scans(tmp_path / "full", lambda file, i: file.write_bytes(png_of_16_bit_colours(RAMP * 16)))
+    full = scans(tmp_path / "full", lambda file, i: file.write_bytes(png_of_16_bit_colors(RAMP * 16)))
     assert levels(full) == 256
 
 
-def png_of_16_bit_colours(values: NDArray[np.integer]) -> bytes:
+def png_of_16_bit_colors(values: NDArray[np.integer]) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -225,7 +225,7 @@ def write_jpeg_2000(file: Path, values: NDArray[np.integer]) -> None:
 WIDE_COLORS: dict[str, Callable[[Path, NDArray[np.integer]], None]] = {
     "6.ppm": write_ppm,
     "3.ppm": lambda file, values: write_ppm(file, values, kind=3),
-    "colors.png": lambda file, values: file.write_bytes(png_of_16_bit_colours(values)),
+    "colors.png": lambda file, values: file.write_bytes(png_of_16_bit_colors(values)),
 }
 
 

@@ -26,7 +26,7 @@ def classes(root: Path, names: str = "ab", count: int = 2) -> Path:
 
 
 def first(root: Path, image: Image.Image, ending: str = "png", size: int = 8, **options: object) -> torch.Tensor:
-    """The image as it comes out of a folder whose other class is grey."""
+    """The image as it comes out of a folder whose other class is gray."""
     save(root / "a" / f"0.{ending}", image, **options)
     save(root / "b" / "0.png", Image.new("L", (8, 8), 1))
     return load(f"folder:{root}", image_size=size).images[0]
@@ -46,7 +46,7 @@ def test_classes_labels_and_sizes(tmp_path: Path) -> None:
     }
 
 
-def test_any_size_is_resized_and_cut_to_the_centre(tmp_path: Path) -> None:
+def test_any_size_is_resized_and_cut_to_the_center(tmp_path: Path) -> None:
     wide = Image.new("RGB", (300, 100), RED)
     wide.paste(BLUE, (100, 0, 200, 100))
     save(tmp_path / "a" / "wide.png", wide)
@@ -122,9 +122,9 @@ def test_exif_orientation(tmp_path: Path, orientation: int, corner: tuple[int, i
     assert [place for place, value in corners.items() if value > 128] == [corner]
 
 
-def test_one_colour_image_makes_all_colour(tmp_path: Path) -> None:
+def test_one_color_image_makes_all_color(tmp_path: Path) -> None:
     classes(tmp_path)
-    save(tmp_path / "b" / "colour.png", Image.new("RGB", (8, 8), RED))
+    save(tmp_path / "b" / "color.png", Image.new("RGB", (8, 8), RED))
     store = load(f"folder:{tmp_path}")
     assert store.channels == 3
     assert store.images[0, :, 0, 0].tolist() == [97, 97, 97]

@@ -130,7 +130,7 @@ def test_no_bitmap_twice(store: ImageStore) -> None:
     assert max(map(len, labels.values())) == 1
 
 
-def test_ink_is_white_and_centred(store: ImageStore) -> None:
+def test_ink_is_white_and_centered(store: ImageStore) -> None:
     ink = store.images[:, 0] > 0
     assert ink.flatten(1).any(1).all()
     assert not ink[:, 0].any()  # a margin on every side

@@ -45,7 +45,7 @@ def test_a_long_picture_is_cut_before_it_is_resized(shape: tuple[int, int], held
 
 @pytest.mark.parametrize("shape", [(9, 90), (90, 9), (33, 400), (1000, 100), (1, 50), (300, 20)])
 @pytest.mark.parametrize("size", [8, 32])
-def test_the_centre_of_a_long_picture_is_that_of_resizing_it_whole(shape: tuple[int, int], size: int) -> None:
+def test_the_center_of_a_long_picture_is_that_of_resizing_it_whole(shape: tuple[int, int], size: int) -> None:
     images = noise(2, 3, *shape)
     theirs = v2.CenterCrop(size)(v2.Resize(size, antialias=True)(images))
     whole = interpolate(

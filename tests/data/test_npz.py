@@ -8,8 +8,8 @@ from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
 
 GENERATOR = np.random.default_rng(0)
-GREY = GENERATOR.integers(0, 256, (12, 6, 6), dtype=np.uint8)
-COLOUR = GENERATOR.integers(0, 256, (12, 3, 6, 6), dtype=np.uint8)
+GRAY = GENERATOR.integers(0, 256, (12, 6, 6), dtype=np.uint8)
+COLOR = GENERATOR.integers(0, 256, (12, 3, 6, 6), dtype=np.uint8)
 LABELS = np.repeat(np.arange(4), 3)
 
 
@@ -26,12 +26,12 @@ def meta_classes(store: ImageStore) -> list[set[int]]:
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [
-        (GREY, GREY[:, None]),
-        (GREY[..., None], GREY[:, None]),
-        (GREY[:, None], GREY[:, None]),
-        (COLOUR, COLOUR),
-        (COLOUR.transpose(0, 2, 3, 1), COLOUR),
-        (np.asfortranarray(COLOUR), COLOUR),
+        (GRAY, GRAY[:, None]),
+        (GRAY[..., None], GRAY[:, None]),
+        (GRAY[:, None], GRAY[:, None]),
+        (COLOR, COLOR),
+        (COLOR.transpose(0, 2, 3, 1), COLOR),
+        (np.asfortranarray(COLOR), COLOR),
     ],
 )
 def test_layouts(tmp_path: Path, stored: np.ndarray, expected: np.ndarray) -> None:
@@ -44,11 +44,11 @@ def test_layouts(tmp_path: Path, stored: np.ndarray, expected: np.ndarray) -> No
 
 
 def test_compressed_archives_are_read_as_well(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "set.npz", images=GREY, labels=LABELS)
-    np.testing.assert_array_equal(load(f"npz:{tmp_path / 'set.npz'}").images[:, 0].numpy(), GREY)
+    np.savez_compressed(tmp_path / "set.npz", images=GRAY, labels=LABELS)
+    np.testing.assert_array_equal(load(f"npz:{tmp_path / 'set.npz'}").images[:, 0].numpy(), GRAY)
 
 
-def test_unequal_sides_are_cut_to_the_centre(tmp_path: Path) -> None:
+def test_unequal_sides_are_cut_to_the_center(tmp_path: Path) -> None:
     wide = np.zeros((4, 6, 10), dtype=np.uint8)
     wide[:, :, 2:8] = 7
     store = load(write(tmp_path, images=wide))
@@ -57,11 +57,11 @@ def test_unequal_sides_are_cut_to_the_centre(tmp_path: Path) -> None:
 
 
 def test_image_size(tmp_path: Path) -> None:
-    assert load(write(tmp_path, images=COLOUR), image_size=9).images.shape == (12, 3, 9, 9)
+    assert load(write(tmp_path, images=COLOR), image_size=9).images.shape == (12, 3, 9, 9)
 
 
 def test_without_labels_all_is_one_class_and_meta_train(tmp_path: Path) -> None:
-    store = load(write(tmp_path, images=GREY))
+    store = load(write(tmp_path, images=GRAY))
     assert store.labels.tolist() == [0] * 12
     assert store.rows("meta-train").tolist() == list(range(12))
     assert "meta-test" not in store.splits
@@ -69,7 +69,7 @@ def test_without_labels_all_is_one_class_and_meta_train(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.uint64])
 def test_meta_splits_share_no_class(tmp_path: Path, kind: type) -> None:
-    store = load(write(tmp_path, images=GREY, labels=LABELS.astype(kind)))
+    store = load(write(tmp_path, images=GRAY, labels=LABELS.astype(kind)))
     parts = meta_classes(store)
     assert len(parts) == 3
     assert all(parts)
@@ -78,7 +78,7 @@ def test_meta_splits_share_no_class(tmp_path: Path, kind: type) -> None:
 
 
 def test_gaps_in_the_numbering_leave_no_meta_split_empty(tmp_path: Path) -> None:
-    store = load(write(tmp_path, images=GREY, labels=LABELS * 1_000_003 + 7))
+    store = load(write(tmp_path, images=GRAY, labels=LABELS * 1_000_003 + 7))
     parts = meta_classes(store)
     assert all(parts)
     assert len(set.union(*parts)) == 4
@@ -89,7 +89,7 @@ def test_names_and_domains(tmp_path: Path) -> None:
     store = load(
         write(
             tmp_path,
-            images=GREY,
+            images=GRAY,
             labels=LABELS,
             domains=np.tile([0, 1, 1], 4),
             class_names=np.array(["ant", "bee", "cat", "dog"]),
@@ -102,7 +102,7 @@ def test_names_and_domains(tmp_path: Path) -> None:
 
 
 def test_own_splits_stand_beside_the_meta_splits(tmp_path: Path) -> None:
-    store = load(write(tmp_path, images=GREY, labels=LABELS, split=np.array(["train", "test", "train"] * 4)))
+    store = load(write(tmp_path, images=GRAY, labels=LABELS, split=np.array(["train", "test", "train"] * 4)))
     assert store.rows("test").tolist() == [1, 4, 7, 10]
     assert len(store.rows("train")) == 8
     assert all(meta_classes(store))
@@ -110,7 +110,7 @@ def test_own_splits_stand_beside_the_meta_splits(tmp_path: Path) -> None:
 
 def test_own_meta_splits_replace_the_dealt_ones(tmp_path: Path) -> None:
     split = np.array(["meta-train"] * 6 + ["meta-test"] * 6)
-    store = load(write(tmp_path, images=GREY, labels=LABELS, split=split))
+    store = load(write(tmp_path, images=GRAY, labels=LABELS, split=split))
     assert store.rows("meta-test").tolist() == list(range(6, 12))
     assert set(store.splits) == {"all", "meta-train", "meta-test"}
 
@@ -118,35 +118,35 @@ def test_own_meta_splits_replace_the_dealt_ones(tmp_path: Path) -> None:
 def test_own_meta_splits_must_share_no_class(tmp_path: Path) -> None:
     split = np.array(["meta-train", "meta-test"] * 6)
     with pytest.raises(InputError, match="is in both meta-"):
-        load(write(tmp_path, images=GREY, labels=LABELS, split=split))
+        load(write(tmp_path, images=GRAY, labels=LABELS, split=split))
 
 
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"pictures": GREY}, "no array 'images'.*pictures"),
-        ({"images": GREY.astype(np.float32)}, "'images' must be uint8.*float32"),
-        ({"images": GREY.astype(np.int64)}, "'images' must be uint8.*int64"),
-        ({"images": GREY[0]}, r"'images' must be uint8.*\(6, 6\)"),
-        ({"images": GREY[:0]}, r"'images' must be uint8.*\(0, 6, 6\)"),
-        ({"images": GREY[:, :0]}, r"'images' must be uint8.*\(12, 0, 6\)"),
+        ({"pictures": GRAY}, "no array 'images'.*pictures"),
+        ({"images": GRAY.astype(np.float32)}, "'images' must be uint8.*float32"),
+        ({"images": GRAY.astype(np.int64)}, "'images' must be uint8.*int64"),
+        ({"images": GRAY[0]}, r"'images' must be uint8.*\(6, 6\)"),
+        ({"images": GRAY[:0]}, r"'images' must be uint8.*\(0, 6, 6\)"),
+        ({"images": GRAY[:, :0]}, r"'images' must be uint8.*\(12, 0, 6\)"),
         ({"images": np.zeros((4, 6, 6, 4), np.uint8)}, "1 or 3 channels"),
         ({"images": np.zeros((4, 2, 6, 6), np.uint8)}, "1 or 3 channels"),
-        ({"images": np.array([GREY[0], None], dtype=object)}, "Python objects"),
-        ({"images": GREY, "labels": np.array(["a"] * 12, dtype=object)}, "Python objects"),
-        ({"images": GREY, "labels": LABELS[:5]}, r"'labels' must be whole numbers.*\(12,\).*\(5,\)"),
-        ({"images": GREY, "labels": LABELS[:, None]}, "'labels' must be whole numbers"),
-        ({"images": GREY, "labels": LABELS.astype(float)}, "'labels' must be whole numbers.*float64"),
-        ({"images": GREY, "labels": LABELS > 1}, "'labels' must be whole numbers.*bool"),
-        ({"images": GREY, "labels": LABELS.astype(str)}, "'labels' must be whole numbers"),
-        ({"images": GREY, "labels": LABELS - 1}, "'labels' must be whole numbers from 0 on.*-1"),
-        ({"images": GREY, "domains": LABELS - 1}, "'domains' must be whole numbers from 0 on.*-1"),
-        ({"images": GREY, "domains": LABELS[:5]}, "'domains' must be whole numbers"),
-        ({"images": GREY, "labels": LABELS, "class_names": np.array(["a", "b"])}, "labels"),
-        ({"images": GREY, "labels": LABELS - 1, "class_names": np.array(list("abcd"))}, "labels"),
-        ({"images": GREY, "labels": LABELS, "class_names": np.array("abcd")}, "'class_names' must be a list"),
-        ({"images": GREY, "domains": LABELS, "domain_names": np.array(["a"])}, "domains"),
-        ({"images": GREY, "split": np.array(["train"] * 11)}, "'split' must be one word an image"),
+        ({"images": np.array([GRAY[0], None], dtype=object)}, "Python objects"),
+        ({"images": GRAY, "labels": np.array(["a"] * 12, dtype=object)}, "Python objects"),
+        ({"images": GRAY, "labels": LABELS[:5]}, r"'labels' must be whole numbers.*\(12,\).*\(5,\)"),
+        ({"images": GRAY, "labels": LABELS[:, None]}, "'labels' must be whole numbers"),
+        ({"images": GRAY, "labels": LABELS.astype(float)}, "'labels' must be whole numbers.*float64"),
+        ({"images": GRAY, "labels": LABELS > 1}, "'labels' must be whole numbers.*bool"),
+        ({"images": GRAY, "labels": LABELS.astype(str)}, "'labels' must be whole numbers"),
+        ({"images": GRAY, "labels": LABELS - 1}, "'labels' must be whole numbers from 0 on.*-1"),
+        ({"images": GRAY, "domains": LABELS - 1}, "'domains' must be whole numbers from 0 on.*-1"),
+        ({"images": GRAY, "domains": LABELS[:5]}, "'domains' must be whole numbers"),
+        ({"images": GRAY, "labels": LABELS, "class_names": np.array(["a", "b"])}, "labels"),
+        ({"images": GRAY, "labels": LABELS - 1, "class_names": np.array(list("abcd"))}, "labels"),
+        ({"images": GRAY, "labels": LABELS, "class_names": np.array("abcd")}, "'class_names' must be a list"),
+        ({"images": GRAY, "domains": LABELS, "domain_names": np.array(["a"])}, "domains"),
+        ({"images": GRAY, "split": np.array(["train"] * 11)}, "'split' must be one word an image"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str, Any], sentence: str) -> None:
@@ -167,7 +167,7 @@ def test_a_folder_is_no_archive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.3, 0.5, 0.9, 0.99])
 def test_truncated_archive(tmp_path: Path, keep: float) -> None:
-    source = write(tmp_path, images=GREY, labels=LABELS)
+    source = write(tmp_path, images=GRAY, labels=LABELS)
     file = tmp_path / "set.npz"
     file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
     with pytest.raises(InputError, match="set.npz: not a readable NumPy archive"):
@@ -175,7 +175,7 @@ def test_truncated_archive(tmp_path: Path, keep: float) -> None:
 
 
 def test_flipped_bytes_are_noticed(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "set.npz", images=GREY, labels=LABELS)
+    np.savez_compressed(tmp_path / "set.npz", images=GRAY, labels=LABELS)
     file = tmp_path / "set.npz"
     whole = file.read_bytes()
     place = whole.index(b"images.npy") + 60
@@ -192,6 +192,6 @@ def test_other_files(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", GREY)
+    np.save(tmp_path / "images.npy", GRAY)
     with pytest.raises(InputError, match="images.npy.*savez"):
         load(f"npz:{tmp_path / 'images.npy'}")

@@ -66,7 +66,7 @@ def test_an_object_lies_where_size_place_and_orientation_say(shape: str) -> None
     frame = (across + 1j * up - (x + 1j * y)) / size * np.exp(-2j * math.pi * turn)
     distance = OUTLINES[shape](torch.from_numpy(frame.real), torch.from_numpy(frame.imag)).numpy() * size * 64 / 2
     found = ink(drawn(shape=LISTS["shape"].index(shape), orientation=turn, x=x, y=y, size=size))
-    # Of pixels that the outline cuts either may be the stronger colour.
+    # Of pixels that the outline cuts either may be the stronger color.
     clear = np.abs(distance) > 1
     assert (found == (distance < 0))[clear].all()
     assert clear.mean() > 0.7
@@ -178,13 +178,13 @@ def test_factors_are_independent_and_uniform() -> None:
     assert not shape_factors(50, seed=1).values.equal(shape_factors(50).values)
 
 
-def labelling(labels: str) -> ImageStore:
+def labeling(labels: str) -> ImageStore:
     return load_shapes(labels, 8, count=8000)
 
 
 @pytest.mark.parametrize("labels", ["shape+texture", "hue", "shape", "x+texture", "size+shape", "texture+hue+shape"])
-def test_every_labelling_has_the_same_images_and_parts(labels: str) -> None:
-    first, store = labelling("shape+texture"), labelling(labels)
+def test_every_labeling_has_the_same_images_and_parts(labels: str) -> None:
+    first, store = labeling("shape+texture"), labeling(labels)
     assert store.images.equal(first.images)
     assert store.domains.equal(first.domains)
     seen = set(first.rows("meta-train").tolist())
@@ -201,9 +201,9 @@ def test_every_labelling_has_the_same_images_and_parts(labels: str) -> None:
 
 
 def test_classes_are_parts_of_ranges() -> None:
-    store, known = labelling("size+shape"), shape_factors(8000)
+    store, known = labeling("size+shape"), shape_factors(8000)
     assert store.name == "shapes:shape+size"
-    assert labelling("texture+shape").name == "shapes"
+    assert labeling("texture+shape").name == "shapes"
     size = known.select("size").values[:, 0]
     names = [store.class_names[label] for label in store.labels.tolist()]
     for name, value, shape in zip(names, size.tolist(), known.select("shape").values[:, 0].tolist(), strict=True):

@@ -55,12 +55,12 @@ def test_size_and_channels_for_glyphs(glyph_cache: Path) -> None:
     assert store.expand("meta-test") == ("greek", "cyrillic", "georgian", "armenian")
 
 
-def test_colour_becomes_grey_as_pillow_does_it(tmp_path: Path) -> None:
+def test_color_becomes_gray_as_pillow_does_it(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", images=pixels)
-    grey = load(f"npz:{tmp_path / 'x.npz'}", channels=1).images
-    assert grey.shape == (5, 1, 16, 16)
-    for mine, image in zip(grey, pixels, strict=True):
+    gray = load(f"npz:{tmp_path / 'x.npz'}", channels=1).images
+    assert gray.shape == (5, 1, 16, 16)
+    for mine, image in zip(gray, pixels, strict=True):
         theirs = np.asarray(Image.fromarray(image).convert("L")).astype(int)
         assert np.abs(mine[0].numpy().astype(int) - theirs).max() <= 1
 

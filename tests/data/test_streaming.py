@@ -30,13 +30,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return folder
 
 
-def photos(root: Path, classes: int = 4, each: int = 6, colour: bool = True, seed: int = 0) -> Path:
-    """Grey and colour images of several sizes and formats."""
+def photos(root: Path, classes: int = 4, each: int = 6, color: bool = True, seed: int = 0) -> Path:
+    """Gray and color images of several sizes and formats."""
     random = np.random.default_rng(seed)
     for c in range(classes):
         (root / f"class{c}").mkdir(parents=True)
         for i in range(each):
-            shape = (int(random.integers(9, 30)), int(random.integers(9, 30)), *([3] * (colour and i % 2)))
+            shape = (int(random.integers(9, 30)), int(random.integers(9, 30)), *([3] * (color and i % 2)))
             image = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
             image.save(root / f"class{c}" / f"{i}.{'jpg' if i % 3 else 'png'}")
     return root
@@ -48,9 +48,9 @@ def both(source: str, workers: int, **options: object) -> tuple[object, object]:
 
 @pytest.mark.parametrize("workers", [0, 3])
 @pytest.mark.parametrize("channels", [None, 1, 3])
-@pytest.mark.parametrize("colour", [True, False])
-def test_the_store_is_the_one_in_memory(tmp_path: Path, workers: int, channels: int | None, colour: bool) -> None:
-    source = f"folder:{photos(tmp_path, colour=colour)}"
+@pytest.mark.parametrize("color", [True, False])
+def test_the_store_is_the_one_in_memory(tmp_path: Path, workers: int, channels: int | None, color: bool) -> None:
+    source = f"folder:{photos(tmp_path, color=color)}"
     held, streamed = both(source, workers, image_size=12, channels=channels)
     assert isinstance(streamed.images, StreamedImages)
     assert streamed.images.shape == held.images.shape
@@ -148,7 +148,7 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_remembered_checksum_is_not_that_of_another_store(tmp_path: Path) -> None:
-    """Of the same files: other labels, splits, order, size, colours."""
+    """Of the same files: other labels, splits, order, size, colors."""
     source = f"folder:{photos(tmp_path)}"
     held, streamed = both(source, 0, image_size=9)
     changes: list[dict[str, object]] = [
@@ -281,10 +281,10 @@ def test_a_file_that_is_lost_on_the_way(tmp_path: Path, workers: int, ahead: boo
     assert streamed.images[torch.tensor([1])].shape == (1, 3, 32, 32)
 
 
-def test_a_grey_source_that_becomes_colour_is_not_greyed_in_silence(tmp_path: Path) -> None:
-    streamed = load(f"folder:{photos(tmp_path, colour=False)}", stream=True)
+def test_a_gray_source_that_becomes_color_is_not_grayed_in_silence(tmp_path: Path) -> None:
+    streamed = load(f"folder:{photos(tmp_path, color=False)}", stream=True)
     Image.new("RGB", (9, 9), (200, 2, 3)).save(tmp_path / "class0" / "0.png")
-    with pytest.raises(InputError, match="it has colours and had none"):
+    with pytest.raises(InputError, match="it has colors and had none"):
         streamed.images[0]
 
 
@@ -322,7 +322,7 @@ def peak() -> int:
 
 
 class Plain:
-    """Images of one grey each that cost no time to read, so that there can be many."""
+    """Images of one gray each that cost no time to read, so that there can be many."""
 
     size = 128
 

@@ -26,8 +26,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def photo(file: Path, label: int, number: int = 0, mode: str = "RGB") -> None:
     """Red tells the class, in steps of 20; size and green differ from image to image."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    colour = (20 * label, 9 * number % 200, 90)
-    Image.new(mode, (40 + 3 * number % 20, 30), colour if mode == "RGB" else colour[0]).save(file, quality=95)
+    color = (20 * label, 9 * number % 200, 90)
+    Image.new(mode, (40 + 3 * number % 20, 30), color if mode == "RGB" else color[0]).save(file, quality=95)
 
 
 def check(store: ImageStore, names: list[str], parts: dict[str, list[int]], metric: str) -> None:

@@ -30,7 +30,7 @@ def md5(file: Path) -> str:
 
 
 def check_meta(store: ImageStore, classes: int) -> None:
-    """Every labelled row is in one meta split, and the splits part the classes."""
+    """Every labeled row is in one meta split, and the splits part the classes."""
     rows = [store.rows(f"meta-{part}") for part in ("train", "validation", "test")]
     held = [set(store.labels[part].tolist()) for part in rows]
     assert all(held)
@@ -144,11 +144,11 @@ def test_truncated_mnist(tmp_path: Path) -> None:
         load("mnist", root=tmp_path)
 
 
-def stl10(root: Path, patch: pytest.MonkeyPatch, unlabelled: int = 5) -> dict[str, Arrays]:
+def stl10(root: Path, patch: pytest.MonkeyPatch, unlabeled: int = 5) -> dict[str, Arrays]:
     folder = root / "stl10_binary"
     folder.mkdir()
     pixels = {"train": random(10, 3, 96, 96), "test": random(4, 3, 96, 96, seed=1)}
-    pixels["unlabeled"] = random(unlabelled, 3, 96, 96, seed=2)
+    pixels["unlabeled"] = random(unlabeled, 3, 96, 96, seed=2)
     for part, images in pixels.items():
         (folder / f"{part}_X.bin").write_bytes(images.transpose(0, 1, 3, 2).tobytes())  # column by column
     (folder / "train_y.bin").write_bytes(bytes(range(1, 11)))
@@ -167,7 +167,7 @@ STL10 = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "sh
 def test_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = stl10(tmp_path, monkeypatch)
     store = load("stl10", root=tmp_path)
-    assert store.class_names == (*STL10, "unlabelled")
+    assert store.class_names == (*STL10, "unlabeled")
     for part, images in pixels.items():
         np.testing.assert_array_equal(store.images[store.rows(part)].numpy(), images)
     assert store.labels[store.rows("train")].tolist() == list(range(10))
@@ -179,7 +179,7 @@ def test_stl10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stl10_is_resized_only_when_asked_and_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stl10(tmp_path, monkeypatch, unlabelled=40)
+    stl10(tmp_path, monkeypatch, unlabeled=40)
     asked: list[int] = []
 
     def counting(images: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -249,9 +249,9 @@ def test_omniglot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(store.labels[store.rows("meta-train")].tolist())) == 6
     check_meta(store, 11)
     # A taller bar of black ink for each class shows that pixels stayed with their labels.
-    grey = store.images.float().mean((1, 2, 3))
-    assert (grey[::2].diff() < 0).all()
-    assert grey[::2].equal(grey[1::2])
+    gray = store.images.float().mean((1, 2, 3))
+    assert (gray[::2].diff() < 0).all()
+    assert gray[::2].equal(gray[1::2])
 
 
 def eurosat(root: Path, damage: bool = False) -> None:
@@ -318,7 +318,7 @@ def test_oxfordiiitpet(tmp_path: Path) -> None:
     check_meta(store, 3)
 
 
-def test_grey_and_colour_images_of_one_data_set(tmp_path: Path) -> None:
+def test_gray_and_color_images_of_one_data_set(tmp_path: Path) -> None:
     for i, name in enumerate(("BACKGROUND_Google", "accordion", "ant", "brain")):
         folder = tmp_path / "caltech101" / "101_ObjectCategories" / name
         folder.mkdir(parents=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from metatc2.augment import Views
 from metatc2.calibration import named_calibrator
 from metatc2.data.store import ImageStore
-from metatc2.diagnostics import Diagnosis, alignment, diagnose, linear_cka, rankme, summarise
+from metatc2.diagnostics import Diagnosis, alignment, diagnose, linear_cka, rankme, summarize
 from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
@@ -68,7 +68,7 @@ def found() -> Diagnosis:
 def test_figures_are_those_of_the_parts(found: Diagnosis) -> None:
     store, learner = noise(), fresh()
     features = extract(learner.encoder, store.images[30:])
-    calibrated = learner.calibrator.test_features(features, standardised=True).detach()
+    calibrated = learner.calibrator.test_features(features, standardized=True).detach()
     assert (found.images, found.images_of, found.split) == (30, 30, "half")
     assert found.features["encoder"].rankme == pytest.approx(rankme(features))
     assert found.features["calibrated"].rankme == pytest.approx(rankme(calibrated))
@@ -199,4 +199,4 @@ def test_what_cannot_be_diagnosed_is_refused() -> None:
     with pytest.raises(InputError, match="max_images must be at least 2"):
         diagnose(nn.Flatten(), store, views=Views.none(), max_images=1)
     with pytest.raises(InputError, match="at least 2 rows, got 1"):
-        summarise(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3))
+        summarize(torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3))

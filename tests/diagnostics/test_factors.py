@@ -24,15 +24,15 @@ def trained(factors: Tensor | None = None, control: str = "none", k: int = 3) ->
     return calibrator
 
 
-@pytest.mark.parametrize("standardised", [False, True])
-def test_figures_restated(standardised: bool) -> None:
+@pytest.mark.parametrize("standardized", [False, True])
+def test_figures_restated(standardized: bool) -> None:
     calibrator, h = trained(), 2 * random(150, 6, seed=2) + 1
-    found = factor_use(calibrator, h, standardised=standardised)
-    w = calibrator.test_weights(h, standardised=standardised).detach().double().numpy()
+    found = factor_use(calibrator, h, standardized=standardized)
+    w = calibrator.test_weights(h, standardized=standardized).detach().double().numpy()
     v = calibrator.average_factors.double().numpy()
     v = v / np.linalg.norm(v, axis=1, keepdims=True)
     z = h.double().numpy()
-    if standardised:
+    if standardized:
         z = (z - calibrator.mean.double().numpy()) / np.sqrt(calibrator.variance.double().numpy() + 1e-5)
     share = np.abs(w).mean(0) / np.abs(w).mean(0).sum()
     np.testing.assert_allclose(found.usage, share, rtol=1e-6)
@@ -52,12 +52,12 @@ def test_one_factor_in_use_and_one_that_is_double() -> None:
     calibrator = trained(eye, control="random-projection")
     h = torch.zeros(50, 6)
     h[:, 1] = random(50)
-    found = factor_use(calibrator, h, standardised=False)
+    found = factor_use(calibrator, h, standardized=False)
     assert found.usage == (0, 1, 0)
     assert (found.factors_used, found.hoyer) == (1, 1)
     assert found.unused == found.near_zero == pytest.approx(2 / 3)
     assert found.unexplained == pytest.approx(0, abs=0.05)
-    double = factor_use(trained(torch.stack([eye[0], eye[0], eye[1]])), h, standardised=False)
+    double = factor_use(trained(torch.stack([eye[0], eye[0], eye[1]])), h, standardized=False)
     assert double.overlap_most == pytest.approx(1)
     assert double.orthogonality == pytest.approx(2 / 3)
 
@@ -68,14 +68,14 @@ def test_groups_that_use_other_factors_stand_out_and_random_groups_do_not(seed_o
     h = torch.zeros(90, 6)
     h[torch.arange(90), groups] = 1 + random(90, seed=seed_offset).abs()
     apart = factor_use(
-        calibrator, h, standardised=False, groups=groups * 7, generator=torch.Generator().manual_seed(seed_offset)
+        calibrator, h, standardized=False, groups=groups * 7, generator=torch.Generator().manual_seed(seed_offset)
     )
     assert apart.between_groups is not None
     assert apart.between_groups.value == pytest.approx(1)
     assert apart.between_groups.outside
     mixed = torch.randperm(90, generator=torch.Generator().manual_seed(seed_offset + 1)) % 3
     found = factor_use(
-        calibrator, h, standardised=False, groups=mixed, generator=torch.Generator().manual_seed(seed_offset)
+        calibrator, h, standardized=False, groups=mixed, generator=torch.Generator().manual_seed(seed_offset)
     )
     assert found.between_groups is not None
     assert not found.between_groups.outside
@@ -93,7 +93,7 @@ def test_usage_information_is_mutual_information() -> None:
 def test_the_calibrator_is_left_alone_and_one_factor_has_no_sparsity() -> None:
     calibrator = trained(k=1)
     before = {name: value.clone() for name, value in calibrator.state_dict().items()}
-    found = factor_use(calibrator, random(20, 6), standardised=True)
+    found = factor_use(calibrator, random(20, 6), standardized=True)
     assert (found.hoyer, found.overlap_most, found.usage) == (None, 0, (1,))
     assert all(torch.equal(value, before[name]) for name, value in calibrator.state_dict().items())
 
@@ -101,10 +101,10 @@ def test_the_calibrator_is_left_alone_and_one_factor_has_no_sparsity() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     calibrator, h = trained(), random(20, 6)
     with pytest.raises(InputError, match="features are 5 wide and the calibrator takes 6"):
-        factor_use(calibrator, h[:, :5], standardised=True)
+        factor_use(calibrator, h[:, :5], standardized=True)
     with pytest.raises(InputError, match="NaN or infinite"):
-        factor_use(calibrator, h / 0, standardised=True)
+        factor_use(calibrator, h / 0, standardized=True)
     with pytest.raises(InputError, match=r"groups must be whole numbers of shape \(20,\) with at least two"):
-        factor_use(calibrator, h, standardised=True, groups=torch.zeros(20, dtype=torch.int64))
+        factor_use(calibrator, h, standardized=True, groups=torch.zeros(20, dtype=torch.int64))
     with pytest.raises(InputError, match="groups need a generator"):
-        factor_use(calibrator, h, standardised=True, groups=torch.arange(20))
+        factor_use(calibrator, h, standardized=True, groups=torch.arange(20))

@@ -40,7 +40,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
-@pytest.mark.parametrize("block", EXAMPLES, ids=["runs", "self-supervised", "labelled tasks", "plug-in"])
+@pytest.mark.parametrize("block", EXAMPLES, ids=["runs", "self-supervised", "labeled tasks", "plug-in"])
 def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offset: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed_offset)
@@ -50,7 +50,7 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
         accuracy = [float(word) for word in re.findall(r"(0\.\d+) ±", printed)]
         assert len(accuracy) == 8  # encoder and raw pixels, two heads, two shots
         assert all(a > 0.3 for a in accuracy)  # 5-way chance is 0.2
-    elif "LabelledTasks" in block:
+    elif "LabeledTasks" in block:
         accuracy = [float(word) for word in re.findall(r"'accuracy': ([\d.]+)", printed)]
         assert len(accuracy) == 2
         assert all(a > 0.3 for a in accuracy)

@@ -10,7 +10,7 @@ import pytest
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tasks-that-differ.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 PRINTED = {
-    "RecipeTasks": ["colour [1.0, 0.0, 0.0, 0.0]", "(4, 4, 2, 3, 32, 32)"],
+    "RecipeTasks": ["color [1.0, 0.0, 0.0, 0.0]", "(4, 4, 2, 3, 32, 32)"],
     "DomainTasks": ["background ", "True"],
     "FactorTasks": ["hue", "nothing more"],
 }

@@ -17,7 +17,7 @@ STYLES = ("art", "cartoon", "photo", "sketch")
 
 
 def styled(*sizes: int) -> ImageStore:
-    """Every domain has a grey level of its own, and its images lie anywhere."""
+    """Every domain has a gray level of its own, and its images lie anywhere."""
     g = torch.Generator().manual_seed(0)
     domains = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     domains = domains[torch.randperm(len(domains), generator=g)]

@@ -24,7 +24,7 @@ def noise(n: int = 40, size: int = 16, channels: int = 3) -> ImageStore:
 
 
 def bars(n: int = 64) -> ImageStore:
-    """A bar of one colour from side to side, on black: every family leaves another trace on it."""
+    """A bar of one color from side to side, on black: every family leaves another trace on it."""
     images = torch.zeros(n, 3, 16, 16).byte()
     images[:, :, 6:10] = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None]
     return ImageStore("bars", images, torch.zeros(n, dtype=torch.int64))
@@ -57,7 +57,7 @@ def family_seen_in(views: torch.Tensor) -> str:
         return "geometry"
     if shades_of_the_bar(views):
         return "scale"
-    return "colour" if edges_stay(views) else "blur_light"
+    return "color" if edges_stay(views) else "blur_light"
 
 
 def test_one_family_alone_is_seen_in_the_pixels() -> None:
@@ -85,7 +85,7 @@ def test_all_families_but_one() -> None:
         assert lines_are_level(task) == (left_out == "geometry")
         # Brightness and contrast alone turn no hue: red stays above green, green above blue.
         ordered = (task[..., 0, :, :] >= task[..., 1, :, :] - 1e-4) & (task[..., 1, :, :] >= task[..., 2, :, :] - 1e-4)
-        assert bool(ordered.all()) == (left_out == "colour")
+        assert bool(ordered.all()) == (left_out == "color")
         assert bool((how[..., DESCRIPTOR["crop"]] == torch.tensor([0.5, 0.5, 1, 1])).all()) == (left_out == "scale")
         assert bool((how[..., DESCRIPTOR["blur"]] == 0).all()) == (left_out == "blur_light")
 

@@ -30,7 +30,7 @@ def test_shapes() -> None:
     assert episode.support.images.shape == (3, 5, 1, 1)
     assert episode.query.images.shape == (3, 7, 1, 1)
     for side in (episode.support, episode.query):
-        x, y = side.labelled()
+        x, y = side.labeled()
         assert x.shape == (*y.shape, 1)
         assert x.dtype == y.dtype == torch.float32
         assert side.index.unique().tolist() == [-1]

@@ -105,7 +105,7 @@ def test_clusters_are_balanced_and_pure() -> None:
     assert all(len(task.unique()) == 1 for task in found)
 
 
-def test_tasks_by_domain_hold_neighbouring_domains_in_random_order() -> None:
+def test_tasks_by_domain_hold_neighboring_domains_in_random_order() -> None:
     domains = torch.randint(0, 6, (64,), generator=torch.Generator().manual_seed(0))
     images = torch.zeros(64, 1, 16, 16, dtype=torch.uint8)
     labels = torch.zeros(64, dtype=torch.int64)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from metatc2.augment import Views
 from metatc2.data import ImageStore, load
-from metatc2.episodes import DomainTasks, Episode, LabelledTasks, RecipeTasks, Sampler, SplitBatch
+from metatc2.episodes import DomainTasks, Episode, LabeledTasks, RecipeTasks, Sampler, SplitBatch
 from metatc2.experiment.build import build_data, build_sampler
 from metatc2.experiment.config import Config, override
 
@@ -41,7 +41,7 @@ def make(kind: str, store: ImageStore) -> Sampler:
     if kind == "domains":
         by_class = replace(store, domains=store.labels, domain_names=store.class_names)
         return DomainTasks(by_class, Views.natural(), tasks=2, batch=12, seed=3)
-    return LabelledTasks(
+    return LabeledTasks(
         store,
         way=(2, 4),
         shot=(1, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metatc2.calibration import add, gate, standardise
+from metatc2.calibration import add, gate, standardize
 from metatc2.data import load
 from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
@@ -28,7 +28,7 @@ def config(*assignments: str) -> Config:
 
 @pytest.mark.parametrize(
     "other",
-    [("calibration.name=standardise",), ("calibration.name=tasks",), ISOTROPY, TASK, SHARED, (*SHARED, *ISOTROPY)],
+    [("calibration.name=standardize",), ("calibration.name=tasks",), ISOTROPY, TASK, SHARED, (*SHARED, *ISOTROPY)],
     ids=" ".join,
 )
 @pytest.mark.parametrize("objective", ["simclr", "byol"])
@@ -62,17 +62,17 @@ def test_simsiams_projector_ends_in_a_norm_and_no_other() -> None:
 
 
 def test_every_calibration_has_its_learner() -> None:
-    names = ("none", "standardise", "tasks")
+    names = ("none", "standardize", "tasks")
     made = [build_learner(config(f"calibration.name={name}"), 1, 28) for name in names]
     assert all(type(learner) is SelfSupervised for learner in made)
     assert [learner.per_task for learner in made] == [False, False, True]
-    assert [learner.standardise for learner in made] == [False, True, False]
+    assert [learner.standardize for learner in made] == [False, True, False]
     assert type(build_learner(config(*TASK), 1, 28)) is TC2
     assert type(build_learner(config(*SHARED), 1, 28)) is SharedTC2
     assert type(build_learner(config(*SHARED, "calibration.look_ahead=true"), 1, 28)) is LookAheadTC2
 
 
-@pytest.mark.parametrize("calibration", ["none", "standardise", "tasks", "tc2", "shared"])
+@pytest.mark.parametrize("calibration", ["none", "standardize", "tasks", "tc2", "shared"])
 def test_a_regularizer_goes_with_every_calibration_and_with_none_unless_it_is_named(calibration: str) -> None:
     words = SHARED if calibration == "shared" else (f"calibration.name={calibration}",)
     without, usual, weighed = (
@@ -109,17 +109,17 @@ def episode(*assignments: str) -> Episode:
 
 
 def test_isotropy_from_configuration_to_loss() -> None:
-    """The plain objective of the standardised batch, and the isotropy of it in units of the objective's pull."""
+    """The plain objective of the standardized batch, and the isotropy of it in units of the objective's pull."""
     data = episode()
-    control, standardised = (
-        build_learner(config("calibration.name=standardise", *more), 1, 28)
+    control, standardized = (
+        build_learner(config("calibration.name=standardize", *more), 1, 28)
         for more in ((*ISOTROPY, "regularizer.weight=0.3"), ())
     )
-    ssl = standardised(data).loss.item()
-    spread = isotropy(standardise(standardised.branches(data.merged()).raw)).item()
+    ssl = standardized(data).loss.item()
+    spread = isotropy(standardize(standardized.branches(data.merged()).raw)).item()
     assert spread > 0.1
-    features = standardised.branches(data.merged()).online.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(standardised.objective(standardised.embed(features, None)), features)
+    features = standardized.branches(data.merged()).online.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(standardized.objective(standardized.embed(features, None)), features)
     unit = float(gradient.norm() * features.detach().norm())
     assert control(data).loss.item() == pytest.approx(ssl + 0.3 * unit * spread, rel=1e-4)
 
@@ -127,7 +127,7 @@ def test_isotropy_from_configuration_to_loss() -> None:
 def test_settings_of_the_outer_loss_reach_tc2() -> None:
     usual = build_learner(config(*SHARED), 1, 28)
     assert isinstance(usual, SharedTC2)
-    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (0.0, "episode", "whole", True)
+    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardize) == (0.0, "episode", "whole", True)
     assert (usual.calibrator.compose, usual.calibrator_lr) == (add, 1e-3)
     chosen = [
         "calibration.gamma=0.5",
@@ -135,23 +135,23 @@ def test_settings_of_the_outer_loss_reach_tc2() -> None:
         "calibration.outer_on=query",
         "calibration.lr=0.5",
     ]
-    made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardise=false", *chosen), 1, 28)
+    made = build_learner(config(*SHARED, "calibration.form=gate", "calibration.standardize=false", *chosen), 1, 28)
     assert isinstance(made, SharedTC2)
-    assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "task", "query", False)
+    assert (made.gamma, made.statistics, made.outer_on, made.standardize) == (0.5, "task", "query", False)
     assert (made.calibrator.compose, made.calibrator_lr) == (gate, 0.5)
 
 
 def test_settings_of_the_outer_loss_reach_tc2_whose_tasks_adapt() -> None:
     usual = build_learner(config(*TASK), 1, 28)
     assert isinstance(usual, TC2)
-    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardise) == (1.0, "task", "whole", False)
+    assert (usual.gamma, usual.statistics, usual.outer_on, usual.standardize) == (1.0, "task", "whole", False)
     assert (usual.calibrator.weights, usual.calibrator_lr) == ("linear", 2e-2)
     assert usual.calibrator.log_rate.exp().tolist() == pytest.approx([1.0] * 18)
-    chosen = ["gamma=0.5", "statistics=episode", "outer_on=others", "standardise=true", "lr=0.5", "inner_lr=0.2"]
+    chosen = ["gamma=0.5", "statistics=episode", "outer_on=others", "standardize=true", "lr=0.5", "inner_lr=0.2"]
     weighed = ["weights=sample", "sparsity=0.1", "orthogonality=0.2", "reconstruction=0.3"]
     made = build_learner(config(*TASK, *(f"calibration.{word}" for word in (*chosen, *weighed))), 1, 28)
     assert isinstance(made, TC2)
-    assert (made.gamma, made.statistics, made.outer_on, made.standardise) == (0.5, "episode", "others", True)
+    assert (made.gamma, made.statistics, made.outer_on, made.standardize) == (0.5, "episode", "others", True)
     calibrator = made.calibrator
     assert (calibrator.weights, made.calibrator_lr) == ("sample", 0.5)
     assert calibrator.log_rate.exp().tolist() == pytest.approx([0.2] * 18)
@@ -176,7 +176,7 @@ def test_factors_are_three_quarters_of_the_width_unless_set(
     learner = build_learner(config(*tc2, *assignments), 1, 28)
     if isinstance(learner, TC2):
         shape = learner.calibrator.factors().shape
-    else:  # in a learner on labelled tasks it sits on the encoder, and is always shared
+    else:  # in a learner on labeled tasks it sits on the encoder, and is always shared
         calibrator = learner.calibrator if isinstance(learner, SharedTC2) else learner.network.calibrator
         shape = calibrator.average_factors.shape
     assert shape == (factors, dim)
@@ -221,7 +221,7 @@ def test_view_overrides() -> None:
         ),
         ((*TASK, "calibration.factors=24"), "24 and the representation has 24"),
         ((*SHARED, "calibration.factors=24"), "24 and the representation has 24"),
-        ((*TASK, "learner.name=maml", *ISOTROPY), "learner 'maml' has labelled tasks, where a regularizer"),
+        ((*TASK, "learner.name=maml", *ISOTROPY), "learner 'maml' has labeled tasks, where a regularizer"),
         (("learner.name=maml", *ISOTROPY), "is not added; use --regularize none"),
         (
             (*TASK, "learner.name=maml", "calibration.statistics=task"),
@@ -233,7 +233,7 @@ def test_view_overrides() -> None:
         ),
         ((*SHARED, "calibration.outer_on=others"), "use calibration.look_ahead = true"),
         ((*TASK, "calibration.form=gate"), "calibration.form belongs to the calibrator that all tasks share"),
-        (("calibration.name=standardise", "learner.name=maml"), "calibration 'standardise' means nothing"),
+        (("calibration.name=standardize", "learner.name=maml"), "calibration 'standardize' means nothing"),
         (("objective.options.temprature=1",), "did you mean 'temperature'"),
     ],
 )

@@ -20,7 +20,7 @@ from metatc2.experiment.config import (
 )
 
 VIEWS = """crop_scale crop_ratio rotation shear flip jitter brightness contrast saturation hue grayscale blur blur_sigma
-solarise solarise_threshold invert"""
+solarize solarize_threshold invert"""
 # The agreed defaults, restated.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "data": {
@@ -40,7 +40,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "objective": {"name": "simclr", "options": {}, "momentum": 0.99},
     "calibration": {
         **{"name": "none", "adapt": "task", "factors": None, "where": "backbone", "form": "add"},
-        **{"factor_network": "pooled", "weights": None, "control": "none", "standardise": None, "blend": 1.0},
+        **{"factor_network": "pooled", "weights": None, "control": "none", "standardize": None, "blend": 1.0},
         **{"blend_warmup": 0.1, "inner_steps": 3, "inner_optimizer": "sgd", "inner_lr": None, "inner_clip": None},
         **{"gamma": None, "adjoint": "unroll", "sparsity": None, "reconstruction": 0.0, "orthogonality": 1.0},
         **{"outer_on": "whole", "look_ahead": False, "look_ahead_lr": 0.05, "lr": None, "hidden": None, "ema": 0.99},
@@ -69,7 +69,7 @@ SETTLED: dict[str, dict[str, Any]] = {
     "task": {
         **{
             "weights": "linear",
-            "standardise": False,
+            "standardize": False,
             "inner_lr": 1.0,
             "inner_clip": 0.0,
             "gamma": 1.0,
@@ -78,7 +78,7 @@ SETTLED: dict[str, dict[str, Any]] = {
         **{"statistics": "task", "lr": 2e-2},
     },
     "shared": {
-        **{"weights": "sample", "standardise": True, "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
+        **{"weights": "sample", "standardize": True, "inner_lr": 0.1, "inner_clip": 1.0, "gamma": 0.0},
         **{"sparsity": 0.05, "statistics": "episode", "lr": 1e-3},
     },
 }
@@ -105,8 +105,8 @@ def test_defaults_are_those_agreed() -> None:
 def test_what_is_unset_is_settled_by_what_adapts(adapt: str) -> None:
     settled = CalibrationConfig(name="tc2", adapt=adapt).settled()  # type: ignore[arg-type]
     assert settled == {**DEFAULTS["calibration"], "name": "tc2", "adapt": adapt, **SETTLED[adapt]}
-    given = CalibrationConfig(name="tc2", adapt=adapt, gamma=0.3, standardise=False)  # type: ignore[arg-type]
-    assert (given.settled()["gamma"], given.settled()["standardise"]) == (0.3, False)
+    given = CalibrationConfig(name="tc2", adapt=adapt, gamma=0.3, standardize=False)  # type: ignore[arg-type]
+    assert (given.settled()["gamma"], given.settled()["standardize"]) == (0.3, False)
 
 
 def test_settings_of_the_shared_calibrator_are_told_where_tasks_adapt() -> None:
@@ -127,7 +127,7 @@ def test_settings_of_the_shared_calibrator_are_told_where_tasks_adapt() -> None:
 
 def test_former_names_say_what_to_write_now() -> None:
     said = message("calibration.name=decorrelate")
-    assert "isotropy is a regularizer of its own now: write --calibration standardise --regularize isotropy" in said
+    assert "isotropy is a regularizer of its own now: write --calibration standardize --regularize isotropy" in said
     for text in (message("calibration.isotropy=0.1"), message("calibration.isotropy.x=1")):
         assert "there is no key 'calibration.isotropy" in text
         assert (
@@ -184,7 +184,7 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"episode": {"tasks": 0}}, "episode.tasks must be a whole number ≥ 1, found 0"),
         ({"episode": {"support": 1}}, "episode.support must be a number > 0 and < 1, found 1.0"),
         ({"trainer": {"clip": True}}, "trainer.clip must be a number ≥ 0, found true"),
-        ({"calibration": {"standardise": 1}}, "calibration.standardise must be true or false, found 1"),
+        ({"calibration": {"standardize": 1}}, "calibration.standardize must be true or false, found 1"),
         ({"calibration": {"control": "shufle"}}, "calibration.control cannot be \"shufle\"; did you mean 'shuffle'?"),
         ({"data": {"channels": 2}}, "data.channels must be one of 1, 3, found 2"),
         ({"data": {"source": ""}}, 'data.source must be text, found ""'),
@@ -307,7 +307,7 @@ def test_sections_built_in_python_are_checked_and_made_canonical() -> None:
             ["calibration.name=tc2", "calibration.adapt=shared", "calibration.control=shuffle"],
             "simclr+tc2(shared, shuffle)",
         ),
-        (["calibration.name=standardise", "regularizer.name=isotropy"], "simclr+standardise+isotropy"),
+        (["calibration.name=standardize", "regularizer.name=isotropy"], "simclr+standardize+isotropy"),
         (
             ["calibration.name=tc2", "calibration.adapt=shared", "regularizer.name=isotropy"],
             "simclr+tc2(shared)+isotropy",

@@ -474,7 +474,7 @@ def test_pairs_that_cannot_be_read(
             [],
             "trained without weights of each task's own on the encoder's output",
         ),
-        ("tc2", ["calibration.standardise=true"], [], "standardised over the episode (calibration.standardise)"),
+        ("tc2", ["calibration.standardize=true"], [], "standardized over the episode (calibration.standardize)"),
         ("tc2", ["calibration.inner_steps=0"], [], "calibration.inner_steps or calibration.gamma is 0"),
         (
             "tc2",

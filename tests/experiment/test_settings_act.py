@@ -28,7 +28,7 @@ OTHER: dict[str, tuple[str, ...]] = {
     "factor_network": ("parameter",),
     "weights": ("task",),
     "control": ("shuffle",),
-    "standardise": ("true",),
+    "standardize": ("true",),
     "blend": ("0.5",),
     "blend_warmup": ("0.5",),
     "inner_steps": ("1",),
@@ -82,7 +82,7 @@ def test_a_setting_of_calibration_acts_or_is_refused(key: str, adapt: str) -> No
         besides = ["calibration.look_ahead=true"]
     if adapt == "shared":
         besides = [*besides, *(["calibration.gamma=0.5"] if key not in ("gamma", "look_ahead_lr") else [])]
-        value = {"weights": "task", "standardise": "false", "statistics": "task", "lr": "0.5"}.get(key, value)
+        value = {"weights": "task", "standardize": "false", "statistics": "task", "lr": "0.5"}.get(key, value)
     base = [f"calibration.adapt={adapt}", *besides]
     before = trained(*base)
     refused, after = "", before
@@ -105,7 +105,7 @@ def digits() -> ImageStore:
         ("episode.recipes=one", "episode.recipes = 'one' is for tasks that differ by views"),
         ("episode.kinds=3", "episode.kinds = 3 is for tasks that differ by domain"),
         ("episode.tasks_differ_by=views episode.assign=cluster", "episode.assign = 'cluster'"),
-        ("episode.tasks_differ_by=views learner.name=protonet", "has labelled tasks"),
+        ("episode.tasks_differ_by=views learner.name=protonet", "has labeled tasks"),
     ],
 )
 def test_settings_of_other_tasks_are_told(digits: ImageStore, settings: str, sentence: str) -> None:
@@ -121,7 +121,7 @@ def test_a_step_is_the_same_twice() -> None:
     assert trained() == first
 
 
-@pytest.mark.parametrize("name", ["none", "standardise", "tasks"])
+@pytest.mark.parametrize("name", ["none", "standardize", "tasks"])
 @pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where")])
 def test_settings_of_a_calibration_that_is_not_there_are_told(name: str, key: str) -> None:
     chosen = override(Config(), [*SMALL, f"calibration.name={name}", f"calibration.{key}={OTHER[key][0]}"])

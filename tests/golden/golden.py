@@ -36,7 +36,7 @@ COMMON = (
 )
 DIGITS = ("data.image_size=16",)
 SHAPES = ("data.image_size=16", "episode.tasks=4")
-LABELLED = (*DIGITS, "episode.way=3", "episode.shot=2", "episode.query=2", "episode.tasks=2", "episode.batch=24")
+LABELED = (*DIGITS, "episode.way=3", "episode.shot=2", "episode.query=2", "episode.tasks=2", "episode.batch=24")
 #: Task file and settings of each run.
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "simclr": ("digits", DIGITS),
@@ -47,10 +47,10 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "simclr+isotropy": ("shapes", (*SHAPES, "regularizer.name=isotropy")),
     "tc2": ("shapes", (*SHAPES, "calibration.name=tc2", "episode.tasks_differ_by=factor")),
     "tc2 shared": ("shapes", (*SHAPES, "calibration.name=tc2", "calibration.adapt=shared", "calibration.weights=task")),
-    "maml unroll": ("digits", (*LABELLED, "learner.name=maml", "learner.adjoint=unroll")),
-    "maml recompute": ("digits", (*LABELLED, "learner.name=maml", "learner.adjoint=recompute")),
-    "maml first-order": ("digits", (*LABELLED, "learner.name=maml", "learner.adjoint=first-order")),
-    "protonet": ("digits", (*LABELLED, "learner.name=protonet")),
+    "maml unroll": ("digits", (*LABELED, "learner.name=maml", "learner.adjoint=unroll")),
+    "maml recompute": ("digits", (*LABELED, "learner.name=maml", "learner.adjoint=recompute")),
+    "maml first-order": ("digits", (*LABELED, "learner.name=maml", "learner.adjoint=first-order")),
+    "protonet": ("digits", (*LABELED, "learner.name=protonet")),
 }
 PROTOCOLS = (
     "few-shot",

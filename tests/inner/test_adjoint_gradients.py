@@ -1,6 +1,6 @@
-"""Every adjoint × problem × inner optimiser in float64, against central differences of the function it claims to differentiate.
+"""Every adjoint × problem × inner optimizer in float64, against central differences of the function it claims to differentiate.
 
-`frozen` says which function that is: the updates of that many first steps, and the optimiser's state after them, are
+`frozen` says which function that is: the updates of that many first steps, and the optimizer's state after them, are
 constants. None of them for the exact adjoints, all for `FirstOrder`, all but the last k for `Truncated(k)`. The loop that is
 measured is written out here and shares no code with the package.
 """
@@ -72,7 +72,7 @@ def problem(name: str) -> Problem:
             lambda p, z: cross_entropy((z @ p["a"] + p["c"]).tanh() @ p["d"], classes),
             lambda p, z: cross_entropy((z.sin() @ p["a"] - p["c"]).tanh() @ p["d"], 1 - classes),
         )
-    # The features are normalised by their own spread, and the spread of the predictions enters the loss.
+    # The features are normalized by their own spread, and the spread of the predictions enters the loss.
     return Problem(
         {"u": draw(3), "gain": draw(1)},
         (draw(4, 3),),

@@ -124,7 +124,7 @@ def test_two_backward_passes_agree_and_there_is_no_second_derivative() -> None:
         torch.autograd.grad(gradient.sum(), start)
 
 
-def test_an_optimiser_and_a_loss_without_a_useful_derivative(seed_offset: int) -> None:
+def test_an_optimizer_and_a_loss_without_a_useful_derivative(seed_offset: int) -> None:
     """Updates that are signs of the gradient: unrolled, the derivative is the identity; smoothed, the steps pull together."""
 
     def update(updates: Any, state: Any, *, params: Any = None, inplace: bool = False) -> tuple[Any, Any]:

@@ -164,14 +164,14 @@ def test_attention_is_differentiated_by_its_math_kernel() -> None:
 def test_an_indefinite_system_needs_the_normal_equations() -> None:
     """A saddle with the loop resting on it, where p = c is stationary for every c, so dp / dc = 1."""
     s = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=DOUBLE)  # eigenvalues 3 and −1
-    centre = torch.zeros(2, dtype=DOUBLE, requires_grad=True)
+    center = torch.zeros(2, dtype=DOUBLE, requires_grad=True)
 
     def loss(p: dict[str, Tensor], c: Tensor) -> Tensor:
         return 0.5 * (p["w"] - c) @ s @ (p["w"] - c)
 
     def gradient(solver: str, v: list[float]) -> Tensor:
-        adapted = loop(Implicit(solver, iterations=9), steps=1)(loss, {"w": torch.zeros(2, dtype=DOUBLE)}, centre)["w"]  # type: ignore[arg-type]
-        return torch.autograd.grad(adapted, centre, torch.tensor(v, dtype=DOUBLE))[0]
+        adapted = loop(Implicit(solver, iterations=9), steps=1)(loss, {"w": torch.zeros(2, dtype=DOUBLE)}, center)["w"]  # type: ignore[arg-type]
+        return torch.autograd.grad(adapted, center, torch.tensor(v, dtype=DOUBLE))[0]
 
     torch.testing.assert_close(gradient("normal-cg", [1.0, 0.3]), torch.tensor([1.0, 0.3], dtype=DOUBLE))
     with pytest.warns(RuntimeWarning, match="did not come closer .* use 'normal-cg'"):
@@ -322,10 +322,10 @@ def test_numbers_out_of_range_are_refused(options: dict[str, Any], message: str)
         Implicit(**options)
 
 
-def test_the_optimisers_own_derivative_is_not_asked_for() -> None:
+def test_the_optimizers_own_derivative_is_not_asked_for() -> None:
     """torchopt's clipping has a wrong derivative, which a minimum does not depend on."""
     clipped = torchopt.chain(torchopt.clip_grad_norm(0.5), torchopt.sgd(0.1))
-    with pytest.raises(InputError, match="derivative of this optimiser"):
+    with pytest.raises(InputError, match="derivative of this optimizer"):
         InnerLoop(clipped, 200, Unroll())
     start = draw(2).requires_grad_()
     adapted = InnerLoop(clipped, 200, Implicit(proximal=2.0))(lambda p: p["w"].square().sum(), {"w": start})["w"]

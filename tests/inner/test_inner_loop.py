@@ -120,7 +120,7 @@ def test_fused_adam_and_torchopt_clipping_are_refused_where_their_derivative_is_
         torchopt.chain(torchopt.clip_grad_norm(0.1), torchopt.sgd(0.1)),
         torchopt.chain(torchopt.clip_grad_norm(100.0), torchopt.sgd(0.1)),
     ):
-        with pytest.raises(InputError, match="derivative of this optimiser"):
+        with pytest.raises(InputError, match="derivative of this optimizer"):
             InnerLoop(optimizer, 1)
     InnerLoop(torchopt.chain(torchopt.clip_grad_norm(0.1), torchopt.sgd(0.1)), 1, FirstOrder())
 
@@ -157,7 +157,7 @@ def test_a_loss_that_ignores_the_parameters_is_an_error(loss: Callable[..., Tens
         InnerLoop(torchopt.sgd(0.1), 1, Unroll())(loss, {"w": torch.ones(1)})
 
 
-def test_unknown_optimiser_and_bad_values() -> None:
+def test_unknown_optimizer_and_bad_values() -> None:
     with pytest.raises(InputError, match="did you mean 'adam'"):
         inner_optimizer("adm", 0.1)
     with pytest.raises(InputError, match="max_norm"):

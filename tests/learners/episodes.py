@@ -1,4 +1,4 @@
-"""Small labelled episodes for tests of learners."""
+"""Small labeled episodes for tests of learners."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode, Samples
-from metatc2.learners import LabelledLearner
+from metatc2.learners import LabeledLearner
 from metatc2.models.heads import Classifier
 
 
@@ -17,11 +17,11 @@ def side(inputs: Tensor, labels: Tensor) -> Samples:
 def vectors(tasks: int = 3, way: int = 3, shot: int = 2, query: int = 4, *, dim: int = 5, seed: int = 0) -> Episode:
     """Gaussian classes in `dim` dimensions, in float64, in shuffled order."""
     g = torch.Generator().manual_seed(seed)
-    centres = torch.randn(tasks, way, dim, generator=g, dtype=torch.float64)
+    centers = torch.randn(tasks, way, dim, generator=g, dtype=torch.float64)
 
     def draw(n: int) -> Samples:
         labels = torch.stack([torch.arange(way).repeat(n)[torch.randperm(way * n, generator=g)] for _ in range(tasks)])
-        own = torch.stack([c[y] for c, y in zip(centres, labels, strict=True)])
+        own = torch.stack([c[y] for c, y in zip(centers, labels, strict=True)])
         return side(own + 0.5 * torch.randn(own.shape, generator=g, dtype=torch.float64), labels)
 
     return Episode(draw(shot), draw(query))
@@ -44,7 +44,7 @@ def mlp(dim: int = 5, way: int = 3, width: int = 6, seed: int = 0) -> Classifier
     return Classifier(nn.Sequential(nn.Linear(dim, width), nn.Tanh()), width, way).double()
 
 
-def flat_gradient(learner: LabelledLearner, episode: Episode) -> Tensor:
+def flat_gradient(learner: LabeledLearner, episode: Episode) -> Tensor:
     """Gradient of the outcome's loss for all trainable parameters, in one vector."""
     learner.zero_grad(set_to_none=True)
     learner(episode).loss.backward()
@@ -53,7 +53,7 @@ def flat_gradient(learner: LabelledLearner, episode: Episode) -> Tensor:
     )
 
 
-def differences(learner: LabelledLearner, episode: Episode, step: float = 1e-6) -> Tensor:
+def differences(learner: LabeledLearner, episode: Episode, step: float = 1e-6) -> Tensor:
     """The same by central differences of the loss."""
     found = []
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""TC² as a plug-in inside learners on labelled tasks: it takes part, its gradient is exact, and nothing leaks."""
+"""TC² as a plug-in inside learners on labeled tasks: it takes part, its gradient is exact, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.func import functional_call
 from metatc2.calibration import calibrated, named_calibrator
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Recompute
-from metatc2.learners import ANIL, MAML, LabelledLearner, ProtoNet
+from metatc2.learners import ANIL, MAML, LabeledLearner, ProtoNet
 from metatc2.models.heads import Classifier
 
 from .episodes import differences, flat_gradient, vectors
@@ -29,14 +29,14 @@ def encoder(hook: InnerLoop | None) -> nn.Module:
     return calibrated(body, named_calibrator(6, 2, hidden=3, form="add", generator=generator), inner=hook)
 
 
-LEARNERS: dict[str, Callable[..., LabelledLearner]] = {
+LEARNERS: dict[str, Callable[..., LabeledLearner]] = {
     "protonet": lambda network, **options: ProtoNet(network, **options),
     "maml": lambda network, **options: MAML(Classifier(network, 6, 3), LOOP, **options),
     "anil": lambda network, **options: ANIL(Classifier(network, 6, 3), LOOP, **options),
 }
 
 
-def build(name: str, hook: InnerLoop | None = LOOP, **options: Any) -> LabelledLearner:
+def build(name: str, hook: InnerLoop | None = LOOP, **options: Any) -> LabeledLearner:
     torch.manual_seed(1)
     return LEARNERS[name](encoder(hook), **options).double()
 
@@ -75,7 +75,7 @@ def test_protonet_restated() -> None:
     """By hand: the calibrator adapted on the support, then class means of calibrated features."""
     learner, episode = build("protonet", calibration_weight=0.5), vectors(tasks=1)
     module: Any = learner.network
-    (x, y), (query_x, query_y) = ([t[0] for t in side.labelled()] for side in (episode.support, episode.query))
+    (x, y), (query_x, query_y) = ([t[0] for t in side.labeled()] for side in (episode.support, episode.query))
     adapted = module.adapt(x)
     support = functional_call(module, adapted, (x,))
     queries = functional_call(module, adapted, (query_x,))
@@ -93,7 +93,7 @@ def test_averages_move_once_a_step_and_prediction_uses_them() -> None:
     assert torch.equal(learner.network.calibrator.average_factors, before)  # type: ignore[union-attr]
     learner.end_step()
     assert not torch.equal(learner.network.calibrator.average_factors, before)  # type: ignore[union-attr]
-    x, y = (t[0] for t in episode.support.labelled())
+    x, y = (t[0] for t in episode.support.labeled())
     learner.eval()
     together, alone = learner.predict(x, y, x), torch.cat([learner.predict(x, y, row[None]) for row in x])
     torch.testing.assert_close(together, alone)

@@ -18,14 +18,14 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, Implicit, InnerLoop, Unroll, clip_norm
-from metatc2.learners import R2D2, LabelledLearner, LogisticHead
+from metatc2.learners import R2D2, LabeledLearner, LogisticHead
 from metatc2.learners._heads import head_loop, logistic_loss, zero_head
 from metatc2.learners.r2d2 import ridge
 from metatc2.models.conv4 import Conv4
 
 from .episodes import differences, flat_gradient, images, vectors
 
-Make = Callable[..., LabelledLearner]
+Make = Callable[..., LabeledLearner]
 HEADS: dict[str, Make] = {
     "r2d2": partial(R2D2, strength=0.5, scale=4.0),
     "logistic": partial(LogisticHead, l2=0.05, scale=2.0),
@@ -43,7 +43,7 @@ def conv() -> nn.Module:
 
 
 def tasks_of(episode: Episode) -> list[tuple[Tensor, ...]]:
-    return list(zip(*episode.support.labelled(), *episode.query.labelled(), strict=True))
+    return list(zip(*episode.support.labeled(), *episode.query.labeled(), strict=True))
 
 
 def with_one(t: Tensor) -> Tensor:
@@ -107,13 +107,13 @@ def test_r2d2_learns_its_own_numbers_and_keeps_the_ridge_positive(seed_offset: i
     learner = R2D2(encoder(seed=seed_offset), strength=1e-3, scale=1).double()
     assert float(learner.log_strength.detach().exp()) == pytest.approx(1e-3)
     assert any(learner.log_strength is p for group in learner.groups() for p in group.parameters)
-    optimiser, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=1.0), vectors(seed=seed_offset)
+    optimizer, episode = torch.optim.SGD([learner.log_strength, learner.scale], lr=1.0), vectors(seed=seed_offset)
     losses = []
     for _ in range(5):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         outcome = learner(episode)
         outcome.loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(float(outcome.loss.detach()))
         assert float(learner.log_strength.detach().exp()) > 0
     assert losses[-1] < losses[0]
@@ -138,7 +138,7 @@ def test_default_loop_finds_scikit_learns_minimum(n: int, way: int, offset: floa
     start = zero_head(features, way)
     end = head_loop(0.02)(lambda head, f: logistic_loss(head, f, y, 0.02), start, features)
     assert slope(end, features, y, 0.02) < 5e-6 * slope(start, features, y, 0.02)
-    # scikit-learn sums over samples and does not regularise its intercept; a constant feature stands for ours.
+    # scikit-learn sums over samples and does not regularize its intercept; a constant feature stands for ours.
     inputs = with_one(normalize(features, dim=-1)).numpy()
     theirs = LogisticRegression(C=1 / (0.02 * n), fit_intercept=False, tol=1e-12, max_iter=10000)
     coefficients = theirs.fit(inputs, y.numpy()).coef_
@@ -147,7 +147,7 @@ def test_default_loop_finds_scikit_learns_minimum(n: int, way: int, offset: floa
 
 
 @pytest.mark.parametrize("l2", [0.005, 0.1, 4.0])
-def test_default_loop_suits_other_regularisation(l2: float) -> None:
+def test_default_loop_suits_other_regularization(l2: float) -> None:
     features, y = numbers(25, 32) + 3.0, torch.arange(25) % 5
     start = zero_head(features, 5)
     end = head_loop(l2)(lambda head, f: logistic_loss(head, f, y, l2), start, features)
@@ -195,7 +195,7 @@ def test_logistic_gradient_is_that_of_the_minimum() -> None:
     ],
     ids=["adam", "rmsprop", "adamw", "clipped"],
 )
-def test_any_optimiser_gives_the_same_meta_gradient(optimizer: Any) -> None:
+def test_any_optimizer_gives_the_same_meta_gradient(optimizer: Any) -> None:
     """It depends on the minimum alone; what they differ by is how near to it they came."""
     expected = flat_gradient(LogisticHead(encoder(), l2=0.1).double(), vectors(tasks=1))
     learner = LogisticHead(encoder(), InnerLoop(optimizer, 800, Unroll()), l2=0.1).double()

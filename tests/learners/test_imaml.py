@@ -40,7 +40,7 @@ def test_meta_gradient_is_equation_6(kind: str, norm: str) -> None:
     network, episode = (mlp(), vectors(tasks=1)) if kind == "mlp" else (conv(), images(tasks=1, size=6))
     options = {"strength": strength, "norm": norm, "iterations": 200, "warn_above": float("inf")}
     learner = iMAML(network, InnerLoop(torchopt.sgd(0.05), steps=4), **options)
-    (x, y), (query_x, query_y) = episode.support.labelled(), episode.query.labelled()
+    (x, y), (query_x, query_y) = episode.support.labeled(), episode.query.labeled()
     start, rest = learner.split(learner.theta(), 3)
     with torch.no_grad():
         phi = learner.inner(learner.support_loss(x[0], y[0], 3), start, rest)
@@ -101,8 +101,8 @@ def test_it_learns_and_predicts(seed_offset: int) -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     before = {n: p.clone() for n, p in learner.named_parameters()}
-    x, y = episode.support.labelled()
-    scores = learner.predict(x[0], y[0], episode.query.labelled()[0][0])
+    x, y = episode.support.labeled()
+    scores = learner.predict(x[0], y[0], episode.query.labeled()[0][0])
     assert scores.shape == (12, 3)
     assert not scores.requires_grad
     assert all(torch.equal(p, before[n]) for n, p in learner.named_parameters())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from metatc2.data.store import ImageStore
-from metatc2.episodes import Episode, LabelledTasks
+from metatc2.episodes import Episode, LabeledTasks
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.learners import LinearProbe
@@ -37,11 +37,11 @@ def probe(labels: Tensor, seed: int = 0, **options: Any) -> LinearProbe:
 
 
 def episode_of(data: ImageStore, **numbers: int) -> Episode:
-    return LabelledTasks(data, **{"way": 3, "shot": 2, "query": 3, "tasks": 2, **numbers}).sample()
+    return LabeledTasks(data, **{"way": 3, "shot": 2, "query": 3, "tasks": 2, **numbers}).sample()
 
 
 def first(episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
-    (x, y), (query_x, _) = episode.support.labelled(), episode.query.labelled()
+    (x, y), (query_x, _) = episode.support.labeled(), episode.query.labeled()
     return x[0], y[0], query_x[0]
 
 
@@ -81,14 +81,14 @@ def test_task_local_labels_mean_nothing_in_training() -> None:
 def test_training_learns_all_classes(seed_offset: int) -> None:
     data = store(seed=seed_offset)
     learner = probe(data.labels, seed=seed_offset).train()
-    tasks = LabelledTasks(data, way=4, shot=2, query=2, tasks=3, seed=seed_offset)
-    optimiser = torch.optim.Adam(learner.parameters(), 1e-2)
+    tasks = LabeledTasks(data, way=4, shot=2, query=2, tasks=3, seed=seed_offset)
+    optimizer = torch.optim.Adam(learner.parameters(), 1e-2)
     losses = []
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         outcome = learner(tasks.sample())
         outcome.loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(float(outcome.loss.detach()))
     assert np.mean(losses[:5]) > 1.3
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
@@ -109,7 +109,7 @@ def test_prediction_is_scikit_learns_on_a_frozen_encoder() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [torchopt.adam(0.05), torchopt.rmsprop(0.005), torchopt.sgd(0.5, momentum=0.5)])
-def test_any_optimiser_for_the_head(optimizer: Any) -> None:
+def test_any_optimizer_for_the_head(optimizer: Any) -> None:
     torch.manual_seed(0)
     encoder = nn.Linear(5, 4)
     x, y, query_x = first(vectors(tasks=1))
@@ -156,7 +156,7 @@ def test_head_stays_in_float32_under_mixed_precision() -> None:
 
 def test_what_users_get_wrong() -> None:
     data = store()
-    with pytest.raises(InputError, match=r"these episodes have none \(index −1\); sample them with LabelledTasks"):
+    with pytest.raises(InputError, match=r"these episodes have none \(index −1\); sample them with LabeledTasks"):
         probe(data.labels)(images())
     with pytest.raises(InputError, match=r"has row \d+ and class_of knows 5 rows; pass the labels of the store"):
         probe(data.labels[:5])(episode_of(data))

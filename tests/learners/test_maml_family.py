@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, InnerLoopDiverged, Recompute, Truncated
-from metatc2.learners import ANIL, BOIL, MAML, LabelledLearner, MAMLPlusPlus, MetaSGD, Reptile
+from metatc2.learners import ANIL, BOIL, MAML, LabeledLearner, MAMLPlusPlus, MetaSGD, Reptile
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier
 
@@ -43,7 +43,7 @@ def test_meta_gradient_by_finite_differences(name: str, inner: str) -> None:
 def test_maml_is_the_paper_restated() -> None:
     """Algorithm 2 of Finn et al. 2017 by plain autograd: one graph over all tasks."""
     network, episode = mlp(), vectors()
-    (x, y), (query_x, query_y) = episode.support.labelled(), episode.query.labelled()
+    (x, y), (query_x, query_y) = episode.support.labeled(), episode.query.labeled()
     weights = list(network.parameters())
 
     def scores(w: list[Tensor], inputs: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def test_first_order_drops_the_second_derivative_alone() -> None:
     """FOMAML: the query gradient at θ', taken as the gradient at θ (section 5.2)."""
     network, episode = mlp(), vectors(tasks=1)
     learner = MAML(network, dataclasses.replace(SGD, adjoint=FirstOrder()))
-    (x, y), (query_x, query_y) = episode.support.labelled(), episode.query.labelled()
+    (x, y), (query_x, query_y) = episode.support.labeled(), episode.query.labeled()
     start, rest = learner.split(learner.theta(), 3)
     adapted = {n: p.detach().requires_grad_() for n, p in SGD(learner.support_loss(x[0], y[0], 3), start, rest).items()}
     loss = learner.support_loss(query_x[0], query_y[0], 3)(adapted, rest)
@@ -96,7 +96,7 @@ def test_reptile_moves_towards_the_end_of_training_on_all_samples() -> None:
     """Algorithm 2 of Nichol et al. 2018: the gradient is the mean of θ − θ' over tasks."""
     network, episode = mlp(), vectors()
     learner = Reptile(network, SGD)
-    (x, y), (query_x, query_y) = episode.support.labelled(), episode.query.labelled()
+    (x, y), (query_x, query_y) = episode.support.labeled(), episode.query.labeled()
     theta = torch.cat([p.detach().flatten() for p in network.parameters()])
     moves = []
     for i in range(len(x)):
@@ -155,7 +155,7 @@ def test_tasks_at_once_give_the_same_gradient(name: str, norm: Any) -> None:
 
 
 @pytest.mark.parametrize("inner", INNERS)
-def test_tasks_at_once_under_every_optimiser(inner: str) -> None:
+def test_tasks_at_once_under_every_optimizer(inner: str) -> None:
     a, b = (flat_gradient(MAML(mlp(), INNERS[inner], at_once=at_once), vectors()) for at_once in (1, 3))
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
@@ -169,7 +169,7 @@ def test_frozen_parameters_and_buffers_stay(name: str) -> None:
     before = {key: value.clone() for key, value in learner.state_dict().items()}
     learner(episode).loss.backward()
     assert network.encoder.get_parameter("blocks.0.0.weight").grad is None
-    x, y = (t[0] for t in episode.support.labelled())
+    x, y = (t[0] for t in episode.support.labeled())
     learner.predict(x, y, x)
     learner.eval().predict(x, y, x)
     after = learner.state_dict()
@@ -180,7 +180,7 @@ def test_running_statistics_follow_the_meta_parameters_once_a_step() -> None:
     torch.manual_seed(0)
     network = Classifier(Conv4(1, 4), 4, 3).double()
     learner, episode = MAML(network, SGD), images()
-    first = episode.support.labelled()[0][0]
+    first = episode.support.labeled()[0][0]
     expected = Conv4(1, 4).double()
     expected.load_state_dict(network.encoder.state_dict())
     expected.train()(first)
@@ -239,7 +239,7 @@ def test_head_with_fewer_or_shared_rows() -> None:
 
 def test_shared_row_makes_the_order_of_classes_meaningless() -> None:
     learner = MAML(Classifier(nn.Linear(5, 4), 4, 3, shared=True).double(), SGD)
-    x, y = (t[0] for t in vectors(tasks=1).support.labelled())
+    x, y = (t[0] for t in vectors(tasks=1).support.labeled())
     turn = torch.tensor([2, 0, 1])
     torch.testing.assert_close(learner.predict(x, turn[y], x)[:, turn], learner.predict(x, y, x))
 
@@ -259,7 +259,7 @@ def test_regression_with_float_targets() -> None:
 
 def test_more_steps_at_test_time(seed_offset: int) -> None:
     episode = vectors(tasks=1, seed=seed_offset)
-    x, y = (t[0] for t in episode.support.labelled())
+    x, y = (t[0] for t in episode.support.labeled())
     learner = MAML(mlp(seed=seed_offset), SGD, test_steps=20)
     few, many = (cross_entropy(learner.train(mode).predict(x, y, x), y) for mode in (True, False))
     assert many < few
@@ -328,7 +328,7 @@ def test_labels_that_are_not_task_local_name_the_task() -> None:
     asked = dataclasses.replace(episode.query, labels=torch.full_like(episode.query.labels, 7))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="task 0 .*query labels must be among those of its support"):
         learner(Episode(episode.support, asked))
-    with pytest.raises(InputError, match="needs labelled episodes"):
+    with pytest.raises(InputError, match="needs labeled episodes"):
         learner(bad(episode, labels=None))
 
 
@@ -361,8 +361,8 @@ def test_inner_loss_apart_from_the_parameters() -> None:
         learner(vectors())
 
 
-def test_optimiser_without_a_derivative() -> None:
-    with pytest.raises(InputError, match="derivative of this optimiser's update is missing or wrong"):
+def test_optimizer_without_a_derivative() -> None:
+    with pytest.raises(InputError, match="derivative of this optimizer's update is missing or wrong"):
         InnerLoop(torchopt.chain(torchopt.clip_grad_norm(1.0), torchopt.sgd(0.1)), steps=1)
 
 
@@ -377,7 +377,7 @@ def test_compiled_network() -> None:
 
 
 def test_a_learner_of_ones_own_in_four_lines() -> None:
-    class NearestMean(LabelledLearner):
+    class NearestMean(LabeledLearner):
         def fit(self, theta: Any, x: Tensor, y: Tensor, way: int) -> Any:
             means = torch.stack([self.call(theta, x)[y == c].mean(0) for c in range(way)])
             return lambda query: -torch.cdist(self.call(theta, query), means)

@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.learners import LabelledLearner, MatchingNet, ProtoNet
+from metatc2.learners import LabeledLearner, MatchingNet, ProtoNet
 from metatc2.learners._heads import class_means, members
 from metatc2.models.conv4 import Conv4
 
 from .episodes import flat_gradient, images, vectors
 
-Make = Callable[..., LabelledLearner]
+Make = Callable[..., LabeledLearner]
 METRIC: dict[str, Make] = {
     "euclidean": partial(ProtoNet, temperature=0.7),
     "cosine": partial(ProtoNet, distance="cosine", temperature=4.0),
@@ -39,7 +39,7 @@ def conv() -> nn.Module:
 
 
 def tasks_of(episode: Episode) -> list[tuple[Tensor, ...]]:
-    return list(zip(*episode.support.labelled(), *episode.query.labelled(), strict=True))
+    return list(zip(*episode.support.labeled(), *episode.query.labeled(), strict=True))
 
 
 def unit(a: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def test_matching_net_scores_are_logarithms_of_probabilities() -> None:
     torch.testing.assert_close(scores.logsumexp(1), torch.zeros(len(scores), dtype=torch.float64))
 
 
-def test_one_shot_protonet_is_the_nearest_neighbour() -> None:
+def test_one_shot_protonet_is_the_nearest_neighbor() -> None:
     x, y, query_x, _ = tasks_of(vectors(tasks=1, shot=1))[0]
     learner = ProtoNet(encoder())
     apart = torch.cdist(learner.network(query_x), learner.network(x))

@@ -24,7 +24,7 @@ from metatc2.learners import (
     ProtoNet,
     Reptile,
     Settings,
-    build_labelled,
+    build_labeled,
 )
 from metatc2.learners.imaml import iMAML
 from metatc2.models.heads import Classifier
@@ -174,9 +174,9 @@ def test_only_a_classifier_has_its_encoder_taken_out() -> None:
         (lambda: ANIL(classifier(), inner(), adapt="*"), "ANIL: what adapts is what makes it ANIL"),
         (lambda: BOIL(classifier(), inner(), adapt="*"), "BOIL: what adapts is what makes it BOIL"),
         (lambda: BOIL(nn.Sequential(nn.Linear(4, 3)), inner()), "BOIL: network must be a Classifier"),
-        (lambda: build_labelled("protonet", nn.Flatten(), Settings(dim=4, clip=1.0)), "no use for learner.inner_clip"),
-        (lambda: build_labelled("r2d2", nn.Flatten(), Settings(dim=4, shared_head=True)), "no use for learner.shared_head"),
-        (lambda: build_labelled("reptile", nn.Flatten(), Settings(dim=4, adjoint=FirstOrder())), "no use for .*adjoint"),
+        (lambda: build_labeled("protonet", nn.Flatten(), Settings(dim=4, clip=1.0)), "no use for learner.inner_clip"),
+        (lambda: build_labeled("r2d2", nn.Flatten(), Settings(dim=4, shared_head=True)), "no use for learner.shared_head"),
+        (lambda: build_labeled("reptile", nn.Flatten(), Settings(dim=4, adjoint=FirstOrder())), "no use for .*adjoint"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(make: Any, message: str) -> None:

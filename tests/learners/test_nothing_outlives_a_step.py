@@ -35,7 +35,7 @@ from metatc2.learners import (
     SelfSupervised,
     Settings,
     SharedTC2,
-    build_labelled,
+    build_labeled,
     entry_of,
 )
 from metatc2.learners.aggregators.registry import AGGREGATORS
@@ -90,10 +90,10 @@ def grown(learner: Learner, episode: Any) -> int:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_labelled_learners(name: str) -> None:
+def test_labeled_learners(name: str) -> None:
     torch.manual_seed(0)
     settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if entry_of(name).inner else None)
-    learner = build_labelled(name, body(), settings).double()
+    learner = build_labeled(name, body(), settings).double()
     episode = vectors(tasks=1)
     if name == "linear-probe":  # classes are found by the rows that samples come from
         own = [Samples(s.images, s.labels, None, s.labels) for s in (episode.support, episode.query)]

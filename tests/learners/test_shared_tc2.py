@@ -91,7 +91,7 @@ def tc2(
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
 def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
     plain = SelfSupervised(**parts(make()))
-    calibrated = tc2(make(), steps=0, blend=0.0, standardise=False)
+    calibrated = tc2(make(), steps=0, blend=0.0, standardize=False)
     options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
     first = Trainer(plain, Episodes(1), options).fit()
     second = Trainer(calibrated, Episodes(1), options).fit()
@@ -100,7 +100,7 @@ def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective
         assert torch.equal(tensor, calibrated.state_dict()[name]), name
     # The control can fail: with a blend, the runs part.
     for change in ({"blend": 0.5, "blend_warmup": 0.0}, isotropy(0.5)):
-        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardise": False, **change})
+        other = tc2(make(), **{"steps": 0, "blend": 0.0, "standardize": False, **change})
         third = Trainer(other, Episodes(1), options).fit()
         assert [r["ssl"] for r in first] != [r["ssl"] for r in third]
 
@@ -231,7 +231,7 @@ def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> N
         omega = learner.omega()
         adapted = learner.calibrate(learner.adapt(omega, z[:, :4], None), z)
         judged = adapted.features[:, 4 if outer_on == "query" else 0 :]
-        # The projector normalises within what it takes for a task.
+        # The projector normalizes within what it takes for a task.
         tasks = [torch.cat(list(judged))] if statistics == "episode" else list(judged)
         ssl = np.mean([nt_xent(learner.projector(task[None])[0]) for task in tasks])
         own = learner.calibrator.loss(z, learner.calibrate(omega, z)).item()
@@ -267,7 +267,7 @@ def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> Non
     options, found = TrainerOptions(steps=4, lr=1e-2, log_every=1), []
     for statistics in ("episode", "task"):
         plain = SelfSupervised(**parts(make()), per_task=statistics == "task")
-        uncalibrated = tc2(make(), steps=0, blend=0.0, standardise=False, statistics=statistics)
+        uncalibrated = tc2(make(), steps=0, blend=0.0, standardize=False, statistics=statistics)
         runs = [Trainer(learner, Episodes(2), options).fit() for learner in (plain, uncalibrated)]
         first, second = ([float(r["ssl"]) for r in run] for run in runs)
         # Merging takes the samples in another order, which rounds differently.
@@ -316,7 +316,7 @@ def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
 
 
 def test_isotropy_without_factors_for_the_plain_objective() -> None:
-    learner = SelfSupervised(**parts(SimCLR()), standardise=True, **isotropy(0.3))
+    learner = SelfSupervised(**parts(SimCLR()), standardize=True, **isotropy(0.3))
     for step in range(2):
         outcome = learner(episode(seed=step))
         ssl = outcome.metrics["ssl"].item()
@@ -419,7 +419,7 @@ def test_the_calibrator_is_meta_learned() -> None:
         {"where": "projector"},
         {"outer_on": "query"},
         isotropy(0.3),
-        {"standardise": False},
+        {"standardize": False},
         {"gamma": 1.0},
         {"steps": 0},
         {"kind": LookAheadTC2},
@@ -452,7 +452,7 @@ def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
             moved[name][0] += sign * h
         shifted.append(learner.judge(data, moved)[0].item())
     assert gradient[name][0].item() == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=0.05, abs=2e-4)
-    # θ does not see the judgement: its gradient is that of the objective alone.
+    # θ does not see the judgment: its gradient is that of the objective alone.
     learner.zero_grad()
     learner(data).loss.backward()
     own = [p.grad.clone() for p in learner.encoder.parameters() if p.grad is not None]

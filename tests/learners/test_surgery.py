@@ -1,4 +1,4 @@
-"""Gradient surgery and its neighbours: the mean is plain training, each aggregator's own law, uncertainty, separation."""
+"""Gradient surgery and its neighbors: the mean is plain training, each aggregator's own law, uncertainty, separation."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def direction(learner: Learner, e: Episode) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("kind", ["plain", "heads", "mask-sigmoid"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_mean_is_plain_training(objective: str, kind: str) -> None:
-    options = {"regularizer": Isotropy(), "weight": 0.1, "standardise": True} if objective == "simclr" else {}
+    options = {"regularizer": Isotropy(), "weight": 0.1, "standardize": True} if objective == "simclr" else {}
     own = surgery("mean", objective, kind, **options)
     plain = SelfSupervised(body(), **heads(objective), projector=projector(kind), per_task=True, **options)
     for step in range(2):
@@ -155,7 +155,7 @@ def test_upgrad_harms_no_task() -> None:
     from scipy.optimize import nnls
 
     projected = np.mean([row + g.T @ nnls(g.T, -row)[0] for row in g], axis=0)
-    np.testing.assert_allclose(found, projected, rtol=2e-2, atol=2e-3 * np.abs(projected).max())  # torchjd regularises
+    np.testing.assert_allclose(found, projected, rtol=2e-2, atol=2e-3 * np.abs(projected).max())  # torchjd regularizes
     size = np.linalg.norm(g, axis=1) * np.linalg.norm(found)
     assert ((g @ found) / size).min() > -1e-3
 

@@ -38,12 +38,12 @@ def with_spectrum(eigenvalues: Tensor, n: int = 300) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (8, 50), (9000, 3)])
-@pytest.mark.parametrize("centre", [False, True])
-def test_singular_values_are_those_of_a_decomposition(shape: tuple[int, int], centre: bool) -> None:
+@pytest.mark.parametrize("center", [False, True])
+def test_singular_values_are_those_of_a_decomposition(shape: tuple[int, int], center: bool) -> None:
     z = random(*shape) * torch.linspace(0.1, 2, shape[1]) + 0.5
     x = z.double().numpy()
-    expected = np.linalg.svd(x - x.mean(0) if centre else x, compute_uv=False)
-    found = singular_values(z, centre=centre).numpy()
+    expected = np.linalg.svd(x - x.mean(0) if center else x, compute_uv=False)
+    found = singular_values(z, center=center).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-6)
     assert (np.diff(found) <= 0).all()
 

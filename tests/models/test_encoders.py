@@ -15,7 +15,7 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.models import conv4
 from metatc2.models.conv4 import Conv4
 from metatc2.models.encoding import feature_dim
-from metatc2.models.normalize import Normalise
+from metatc2.models.normalize import Normalize
 from metatc2.models.registry import build_encoder
 from metatc2.models.resnet import resnet
 from metatc2.ops.functional import Functional
@@ -112,7 +112,7 @@ def test_first_block_is_not_fused_where_somebody_would_notice(monkeypatch: pytes
     parametrised = Conv4(1, 8)
     nn.utils.parametrizations.weight_norm(parametrised.blocks[0][0])
     assert not fuses(parametrised)
-    # A policy of batch normalisation sees every norm; a transformation sees operations that it has rules for.
+    # A policy of batch normalization sees every norm; a transformation sees operations that it has rules for.
     calls.clear()
     encoder = Conv4(1, 8)
     Functional(encoder, "frozen")(dict(encoder.named_parameters()), x)
@@ -151,7 +151,7 @@ def test_bottlenecks_shrink_with_the_width() -> None:
     assert (inner.conv1.out_channels, inner.conv2.out_channels, inner.conv3.out_channels) == (16, 16, 64)
 
 
-def test_the_stem_of_a_resnet_is_initialised_as_its_other_convolutions() -> None:
+def test_the_stem_of_a_resnet_is_initialized_as_its_other_convolutions() -> None:
     weight = resnet("resnet18", 3, 64, 32).conv1.weight
     assert weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)  # Kaiming, fan out
 
@@ -191,7 +191,7 @@ def test_channels_last(name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet18"])
-def test_initialisation_follows_the_global_seed_and_can_be_fenced(name: str) -> None:
+def test_initialization_follows_the_global_seed_and_can_be_fenced(name: str) -> None:
     torch.manual_seed(5)
     first = build_encoder(name, channels=1, image_size=28, width=4).state_dict()
     state = torch.get_rng_state()
@@ -244,7 +244,7 @@ def test_bad_names_and_sizes_are_errors(name: str, options: dict[str, int], mess
 
 def test_bad_images_are_errors() -> None:
     with pytest.raises(InputError, match=r"torch\.uint8; divide"):
-        Normalise()(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+        Normalize()(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
     with pytest.raises(InputError, match="found 12"):
         Conv4(1, 4)(images(channels=1, size=12))
     with pytest.raises(InputError, match="unknown ResNet"):

@@ -1,4 +1,4 @@
-"""Projector, predictor and the normalisation within tasks."""
+"""Projector, predictor and the normalization within tasks."""
 
 from __future__ import annotations
 

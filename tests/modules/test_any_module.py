@@ -19,7 +19,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
-from metatc2.learners.meta_learner import LabelledLearner
+from metatc2.learners.meta_learner import LabeledLearner
 from metatc2.models.encoding import feature_dim
 from metatc2.objectives import BYOL, SimCLR
 from metatc2.ops.functional import Functional, call
@@ -148,7 +148,7 @@ def differentiable(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS])
 def test_gradients_are_those_of_central_differences(name: str) -> None:
-    learners: dict[str, Callable[[nn.Module], LabelledLearner]] = {
+    learners: dict[str, Callable[[nn.Module], LabeledLearner]] = {
         "maml": maml,
         "recomputed": lambda net: maml(net, Recompute()),
         "protonet": ProtoNet,
@@ -159,7 +159,7 @@ def test_gradients_are_those_of_central_differences(name: str) -> None:
         g = torch.Generator().manual_seed(1)
         direction = [torch.randn(p.shape, generator=g, dtype=p.dtype) for p in params]
 
-        def loss(learner: LabelledLearner = learner, drawn: Any = drawn) -> Tensor:
+        def loss(learner: LabeledLearner = learner, drawn: Any = drawn) -> Tensor:
             torch.manual_seed(2)
             return learner(drawn).loss
 
@@ -261,14 +261,14 @@ class Kept(nn.Module):
 
 
 @pytest.mark.parametrize("make", [maml, lambda net: maml(net).eval(), ProtoNet])
-def test_a_parameter_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabelledLearner]) -> None:
+def test_a_parameter_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabeledLearner]) -> None:
     for use in (lambda learner: learner.predict(*task()), lambda learner: learner(episode())):
         with pytest.raises(InputError, match=r"uses its parameter 'a\.weight' by a reference that is no registered"):
             use(make(Kept().double()))
 
 
 @pytest.mark.parametrize("make", [maml, lambda net: maml(net).eval(), ProtoNet])
-def test_a_buffer_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabelledLearner]) -> None:
+def test_a_buffer_that_cannot_be_replaced_is_refused(make: Callable[[nn.Module], LabeledLearner]) -> None:
     net = mlp(AuxiliaryLoss()).double()
     net[2].register_buffer("count", torch.zeros((), dtype=torch.float64))
     kept = [net[2].count]

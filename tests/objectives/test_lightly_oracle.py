@@ -163,7 +163,7 @@ HEADS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_head_is_that_of_lightly(name: str) -> None:
-    """Ours normalises both views of a task together, as lightly's does when it is given both in one batch."""
+    """Ours normalizes both views of a task together, as lightly's does when it is given both in one batch."""
     ours, theirs = (make().double().train() for make in HEADS[name])
     g = torch.Generator().manual_seed(3)
     # The last norm of SimSiam's projector is without weights in lightly; ours starts at ones and zeros.

@@ -124,7 +124,7 @@ def test_objective_is_its_papers_equation(case: str) -> None:
     z, p, t = tensors()
     expected = [equation(z[i].numpy(), p[i].numpy(), t[i].numpy()) for i in range(len(z))]
     e = Embeddings(z, p, t)
-    # Barlow Twins adds 1e-5 to the variance, as batch normalisation does; the equation has none.
+    # Barlow Twins adds 1e-5 to the variance, as batch normalization does; the equation has none.
     tolerance = 1e-4 if "barlow" in case else 1e-10
     assert objective.per_task(e).tolist() == pytest.approx(expected, rel=tolerance)
     assert objective(e).item() == pytest.approx(np.mean(expected), rel=tolerance)

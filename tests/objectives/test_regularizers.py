@@ -44,17 +44,17 @@ def test_isotropy_is_that_of_what_it_is_given_which_learners_standardize() -> No
         "sigreg": False,
         "visreg": False,
     }
-    for standardise in (False, True):
+    for standardize in (False, True):
         learner = SelfSupervised(
             nn.Identity(),
             SimCLR(),
             projector=nn.Identity(),
-            standardise=standardise,
+            standardize=standardize,
             regularizer=Isotropy(),
             weight=0.5,
         )
         learner.scale.fill_(2.0)
-        seen = metatc2.calibration.standardise(z) if standardise else z  # as `branches` has it
+        seen = metatc2.calibration.standardize(z) if standardize else z  # as `branches` has it
         expected = isotropy(standard(z))
         torch.testing.assert_close(learner.regularize(seen), expected, rtol=1e-3, atol=1e-3)
         learner.regularizer = SIGReg(slices=8)

@@ -1,4 +1,4 @@
-"""Our second derivative of batch normalisation against torch's and against finite differences."""
+"""Our second derivative of batch normalization against torch's and against finite differences."""
 
 from __future__ import annotations
 

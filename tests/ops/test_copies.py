@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from metatc2.augment import Views
 from metatc2.calibration import TaskCalibrator, calibrated, named_calibrator
 from metatc2.data import ImageStore
-from metatc2.episodes import Episode, LabelledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
+from metatc2.episodes import Episode, LabeledTasks, Sampler, Samples, SinusoidTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import (
     INNER_OPTIMIZERS,
@@ -37,7 +37,7 @@ from metatc2.inner import (
     inner_optimizer,
     picklable,
 )
-from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, SharedTC2, build_labelled
+from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, SharedTC2, build_labeled
 from metatc2.learners.registry import LEARNERS, entry_of
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
@@ -80,8 +80,8 @@ def store() -> ImageStore:
     return ImageStore("noise", images, torch.arange(60) % 6)
 
 
-def labelled_episode() -> Episode:
-    return LabelledTasks(store(), way=3, shot=2, query=2, tasks=2, seed=1).sample()
+def labeled_episode() -> Episode:
+    return LabeledTasks(store(), way=3, shot=2, query=2, tasks=2, seed=1).sample()
 
 
 def split_episode() -> Episode:
@@ -120,10 +120,10 @@ def assert_independent(learner: Learner, again: Copy, episode: Episode) -> None:
 @pytest.mark.filterwarnings("ignore:Implicit. the inner loop stopped short")  # one step is enough here
 @every_way_of_modules
 @pytest.mark.parametrize("name", LEARNERS)
-def test_labelled_learners(name: str, again: Copy) -> None:
+def test_labeled_learners(name: str, again: Copy) -> None:
     settings = Settings(dim=4, way=3, steps=1 if entry_of(name).inner else None, class_of=torch.arange(60) % 6)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
-    assert_independent(build_labelled(name, encoder, settings), again, labelled_episode())
+    assert_independent(build_labeled(name, encoder, settings), again, labeled_episode())
 
 
 @every_way
@@ -145,13 +145,13 @@ def test_adjoints_with_a_calibrated_encoder(adjoint: Adjoint, again: Copy) -> No
     network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 4, 3)
     if not isinstance(adjoint, Implicit | EvolutionStrategies):  # these take what they differentiate as arguments
         network.encoder = calibrated(network.encoder, named_calibrator(4, 2), inner=loop)
-    assert_independent(MAML(network, loop), again, labelled_episode())
+    assert_independent(MAML(network, loop), again, labeled_episode())
 
 
 @every_way
 @pytest.mark.parametrize("clip", [0.0, 0.2])
 @pytest.mark.parametrize("name", INNER_OPTIMIZERS)
-def test_inner_optimisers(name: str, clip: float, again: Copy) -> None:
+def test_inner_optimizers(name: str, clip: float, again: Copy) -> None:
     loop = InnerLoop(inner_optimizer(name, 0.1, clip), 3)
     made = again(loop)
     assert made == loop
@@ -181,7 +181,7 @@ def test_torchopts_own_transformations_are_copied_and_refused_by_pickle_in_one_s
     torch.testing.assert_close(*found, rtol=0, atol=0)
     assert copy.copy(loop) == loop
     learner = MAML(Classifier(nn.Flatten(), 64, 3), loop)
-    assert_independent(learner, copy.deepcopy, labelled_episode())
+    assert_independent(learner, copy.deepcopy, labeled_episode())
     for again in (pickled, saved):
         with pytest.raises(InputError, match=r"cannot be pickled or saved.*inner_optimizer\('sgd', 0.1.*picklable\("):
             again(learner)
@@ -207,7 +207,7 @@ def test_chains_of_what_can_be_pickled(again: Copy) -> None:
 def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> None:
     loss = build_objective(objective)
     parts: dict[str, Any] = {
-        "projector": Projector(4, 6, 4, norm_out=loss.normalised_projector),
+        "projector": Projector(4, 6, 4, norm_out=loss.normalized_projector),
         "predictor": Predictor(4, 4) if loss.predictor else None,
         "regularizer": Isotropy(),
     }
@@ -265,7 +265,7 @@ def test_functional_and_the_module_in_it(again: Copy) -> None:
     made, x = again(function), torch.randn(8, 3)
     theta = {name: p + 0.5 for name, p in function.module.named_parameters()}
     torch.testing.assert_close(made(theta, x, x[:4]), function(theta, x, x[:4]), rtol=0, atol=0)
-    learner = again(build_labelled("maml", nn.Flatten(), Settings(dim=64, way=3)))
+    learner = again(build_labeled("maml", nn.Flatten(), Settings(dim=64, way=3)))
     assert learner._function.module is learner.network  # and not a copy beside it
 
 
@@ -274,7 +274,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "clusters": lambda: SplitBatch(
         store(), dataclasses.replace(Views.glyphs(), size=8), tasks=2, batch=16, assign="cluster", seed=1
     ),
-    "labelled": lambda: LabelledTasks(store(), way=(2, 3), shot=(1, 2), query=2, tasks=2, seed=1),
+    "labeled": lambda: LabeledTasks(store(), way=(2, 3), shot=(1, 2), query=2, tasks=2, seed=1),
     "sinusoid": lambda: SinusoidTasks(tasks=2, seed=1),
 }
 

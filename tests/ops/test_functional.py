@@ -1,4 +1,4 @@
-"""Modules as functions: the three policies for batch normalisation restated, and what never leaks."""
+"""Modules as functions: the three policies for batch normalization restated, and what never leaks."""
 
 from __future__ import annotations
 

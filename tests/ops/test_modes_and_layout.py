@@ -1,4 +1,4 @@
-"""What training leaves to the user: modes, frozen normalisation, which weights decay; and networks on more than images."""
+"""What training leaves to the user: modes, frozen normalization, which weights decay; and networks on more than images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
 from metatc2.ops import channels_last_parameters
 from metatc2.training import Trainer, TrainerOptions
-from tests.learners.episodes import images as labelled_images
+from tests.learners.episodes import images as labeled_images
 
 
 def pairs(*shape: int) -> Episode:
@@ -66,7 +66,7 @@ def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
     else:
         make = {"protonet": ProtoNet, "maml": lambda e: MAML(Classifier(e, 8, 3), InnerLoop(torchopt.sgd(0.01), 1))}
         learner = make[kind](encoder)
-        drawn = labelled_images()
+        drawn = labeled_images()
         episode = Episode(
             *(s.map(lambda t: t.float() if t.is_floating_point() else t) for s in (drawn.support, drawn.query))
         )

@@ -39,7 +39,7 @@ def test_a_folder_without_results_says_how_to_get_them(copy: Path) -> None:
 def test_an_unfinished_run_gives_a_page_that_says_so(copy: Path, tmp_path: Path) -> None:
     (copy / "encoder.safetensors").unlink()
     text = write_report([copy], tmp_path / "page.html").read_text()
-    assert text.count(f"the run is not finished; metatc2 pretrain --resume {copy}") == 3  # map, neighbours, failures
+    assert text.count(f"the run is not finished; metatc2 pretrain --resume {copy}") == 3  # map, neighbors, failures
     assert 'id="learning-curves"' in text
     assert not (tmp_path / "page_assets").exists()
 

@@ -15,7 +15,7 @@ from metatc2.report.figures import (
     Drawn,
     Failure,
     Grid,
-    Neighbourhood,
+    Neighborhood,
     Picture,
     View,
     conflict,
@@ -24,7 +24,7 @@ from metatc2.report.figures import (
     forest,
     learning_curves,
     matrix,
-    neighbours,
+    neighbors,
     thinned,
     to_png,
     to_svg,
@@ -101,9 +101,9 @@ def picture(name: str, channels: int = 1) -> Picture:
     return Picture(torch.full((channels, 4, 4), 100, dtype=torch.uint8), name)
 
 
-def test_right_and_wrong_are_told_without_colour() -> None:
-    rows = [Neighbourhood(picture("a"), [picture("a", 3), picture("b", 3)], [0.9, 0.8])]
-    drawn = neighbours("n", "tc2", rows, "About.")
+def test_right_and_wrong_are_told_without_color() -> None:
+    rows = [Neighborhood(picture("a"), [picture("a", 3), picture("b", 3)], [0.9, 0.8])]
+    drawn = neighbors("n", "tc2", rows, "About.")
     assert [axis.get_title() for axis in drawn.figure.axes] == ["a", "✓ a", "✗ b"]
     styles = [axis.spines["left"].get_linestyle() for axis in drawn.figure.axes[1:]]
     assert styles[0] != styles[1]
@@ -154,6 +154,6 @@ def test_svg_is_whole_and_its_ids_are_its_own() -> None:
 def test_names_with_dollars_and_unknown_letters_are_drawn_as_text() -> None:
     # A formula that does not close, and a letter that the font lacks: neither an error nor a warning.
     odd = Picture(torch.zeros(1, 4, 4, dtype=torch.uint8), "$\\frac{$ 漢")
-    drawn = neighbours("n", "e", [Neighbourhood(odd, [odd], [1.0])], "")
+    drawn = neighbors("n", "e", [Neighborhood(odd, [odd], [1.0])], "")
     assert "$\\frac{$ 漢" in "".join(ElementTree.fromstring(to_svg(drawn)).itertext())
     assert to_png(drawn)

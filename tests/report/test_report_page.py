@@ -23,7 +23,7 @@ SECTIONS = [
     "matrix",
     "conflict",
     "embedding",
-    "neighbours",
+    "neighbors",
     "failures",
 ]
 FIGURES = {
@@ -32,8 +32,8 @@ FIGURES = {
     "transfer-matrix",
     "task-conflict",
     "embedding-map",
-    "neighbours-1",
-    "neighbours-2",
+    "neighbors-1",
+    "neighbors-2",
     "failures-1",
     "failures-2",
 }
@@ -140,7 +140,7 @@ def test_ids_are_unique_and_what_is_referred_to_exists(tree: Node) -> None:
     ids = [node.attributes["id"] for node in tree.all() if "id" in node.attributes]
     assert len(ids) == len(set(ids))
     for node in tree.all():
-        for name in ("href", "xlink:href", "aria-labelledby", "aria-describedby", "for"):
+        for name in ("href", "xlink:href", "aria-labeledby", "aria-describedby", "for"):
             value = node.attributes.get(name)
             if value and not value.startswith("data:"):
                 assert value.removeprefix("#") in ids, (node.tag, name, value)

@@ -1,4 +1,4 @@
-"""Neighbours, votes and projections against scikit-learn; the sprite sheet against its own pixels."""
+"""Neighbors, votes and projections against scikit-learn; the sprite sheet against its own pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_sample_is_bounded_and_always_the_same() -> None:
     counts = sample.labels.bincount()
     assert len(sample.rows) <= 600
     assert int(counts.max()) == 60
-    assert int(counts.min()) >= 2  # the class of one image has no neighbour to find
+    assert int(counts.min()) >= 2  # the class of one image has no neighbor to find
     assert len(sample.rows.unique()) == len(sample.rows)
     names = [large.class_names[int(large.labels[row])] for row in sample.rows]
     assert names == [sample.classes[int(label)] for label in sample.labels]

@@ -71,7 +71,7 @@ OPTIONS = TrainerOptions(steps=9, checkpoint_every=4, log_every=2)
         (4, {}),
         (7, {}),
         (7, {"gamma": 1.0, "regularizer": Isotropy(), "weight": 0.5}),
-        (4, {"calibrated": "no", "standardise": True, "regularizer": Isotropy(), "weight": 0.5}),
+        (4, {"calibrated": "no", "standardize": True, "regularizer": Isotropy(), "weight": 0.5}),
         (4, {"calibrated": "task"}),
         (7, {"calibrated": "task", "outer_on": "others", "regularizer": SIGReg(slices=8), "weight": 0.5}),
     ],

@@ -1,4 +1,4 @@
-"""Clips: what is read from a folder, and nearest neighbours over temporal means against scikit-learn."""
+"""Clips: what is read from a folder, and nearest neighbors over temporal means against scikit-learn."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_damaged_frames_are_named_and_left_out(tmp_path: Path) -> None:
     assert clips.notes == {"frames_asked": 8, "unreadable": 2, "clips_left_out": 1}
 
 
-def test_colour_and_grey_are_joined(tmp_path: Path) -> None:
+def test_color_and_gray_are_joined(tmp_path: Path) -> None:
     write(tmp_path / "a" / "x", [5])
     (tmp_path / "b" / "y").mkdir(parents=True)
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "b" / "y" / "0.png")

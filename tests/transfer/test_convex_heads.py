@@ -30,7 +30,7 @@ def sides(features: Tensor, episodes: Episodes, e: int) -> tuple[np.ndarray, np.
     return unit[episodes.support[e].flatten()], np.repeat(np.arange(way), shot), unit[episodes.query[e].flatten()]
 
 
-def centred(scores: np.ndarray | Tensor) -> np.ndarray:
+def centered(scores: np.ndarray | Tensor) -> np.ndarray:
     found = np.asarray(scores)
     return found - found.mean(1, keepdims=True)
 
@@ -57,7 +57,7 @@ def test_logistic_equals_scikit_learn(way: int, shot: int) -> None:
         expected = oracle.decision_function(q)
         if way == 2:
             expected = np.stack([-expected / 2, expected / 2], axis=1)
-        np.testing.assert_allclose(centred(found[e]), centred(expected), atol=1e-6)
+        np.testing.assert_allclose(centered(found[e]), centered(expected), atol=1e-6)
         np.testing.assert_array_equal(found[e].argmax(1), oracle.predict(q))
 
 

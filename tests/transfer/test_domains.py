@@ -25,7 +25,7 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(4, 6, generator=g)[labels // 3] + torch.randn(240, 6, generator=g) + shift, labels, domains
 
 
-def test_nearest_neighbour_equals_scikit_learn() -> None:
+def test_nearest_neighbor_equals_scikit_learn() -> None:
     features, labels, domains = data()
     oracle = KNeighborsClassifier(n_neighbors=1, metric="cosine", algorithm="brute")
     guess = cross_val_predict(oracle, features.numpy(), labels.numpy(), groups=domains.numpy(), cv=LeaveOneGroupOut())

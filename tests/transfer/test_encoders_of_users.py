@@ -160,13 +160,13 @@ def test_functions_from_images_to_features() -> None:
 
 
 def test_images_as_numpy_arrays() -> None:
-    grey, colour = images(), images(3)
-    assert torch.equal(raw_pixels(grey.numpy()), raw_pixels(grey))
-    assert torch.equal(raw_pixels(grey[:, 0].numpy()), raw_pixels(grey))
-    assert torch.equal(raw_pixels(colour.permute(0, 2, 3, 1).numpy()), raw_pixels(colour))
-    assert torch.equal(extract(network(), grey.numpy()), extract(network(), grey))
-    x = grey.permute(0, 2, 3, 1).numpy()
-    assert torch.equal(tuned(network(), x).predicted, tuned(network(), grey).predicted)
+    gray, color = images(), images(3)
+    assert torch.equal(raw_pixels(gray.numpy()), raw_pixels(gray))
+    assert torch.equal(raw_pixels(gray[:, 0].numpy()), raw_pixels(gray))
+    assert torch.equal(raw_pixels(color.permute(0, 2, 3, 1).numpy()), raw_pixels(color))
+    assert torch.equal(extract(network(), gray.numpy()), extract(network(), gray))
+    x = gray.permute(0, 2, 3, 1).numpy()
+    assert torch.equal(tuned(network(), x).predicted, tuned(network(), gray).predicted)
 
 
 @pytest.mark.parametrize(

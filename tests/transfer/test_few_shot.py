@@ -94,11 +94,11 @@ def test_properties() -> None:
     torch.testing.assert_close(few_shot(features, turned, "euclidean"), few_shot(features, episodes, "euclidean"))
 
 
-def test_centre_is_subtracted() -> None:
+def test_center_is_subtracted() -> None:
     features, episodes = data()
-    centre = torch.full((16,), 0.7)
-    assert torch.equal(few_shot(features, episodes, center=centre), few_shot(features - centre, episodes))
-    assert not torch.equal(few_shot(features, episodes, center=centre), few_shot(features, episodes))
+    center = torch.full((16,), 0.7)
+    assert torch.equal(few_shot(features, episodes, center=center), few_shot(features - center, episodes))
+    assert not torch.equal(few_shot(features, episodes, center=center), few_shot(features, episodes))
 
 
 def test_bad_input() -> None:

@@ -94,7 +94,7 @@ class Blocks(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.encoder.normalise(images)  # type: ignore[operator]
+        x = self.encoder.normalize(images)  # type: ignore[operator]
         for block in self.encoder.blocks:  # type: ignore[union-attr]
             for part in block:
                 x = part(x)
@@ -109,8 +109,8 @@ class Blocks(nn.Module):
         "conv4",
     ],
 )
-def test_frozen_batch_normalisation_keeps_its_statistics(kind: str, how: str) -> None:
-    """Both ways to freeze it equal a network whose normalisations are fixed affine maps."""
+def test_frozen_batch_normalization_keeps_its_statistics(kind: str, how: str) -> None:
+    """Both ways to freeze it equal a network whose normalizations are fixed affine maps."""
     torch.manual_seed(0)
     x, y, *others = data()
     big = tuple(p.repeat_interleave(3, 2).repeat_interleave(3, 3) if p.ndim == 4 else p for p in (x, y, *others))

@@ -34,21 +34,21 @@ def by_torch(x: Tensor, y: Tensor, rate: float, schedule: str, decay: float, *, 
     head = nn.Linear(6, 4)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimiser = torch.optim.SGD(head.parameters(), lr=rate * 32 / 256, momentum=0.9, weight_decay=decay)
+    optimizer = torch.optim.SGD(head.parameters(), lr=rate * 32 / 256, momentum=0.9, weight_decay=decay)
     g = torch.Generator().manual_seed(1)
     for _ in range(before):
         torch.randperm(150, generator=g)
     per_epoch = math.ceil(len(x) / 32)
     scheduler = (
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 9 * per_epoch)
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9 * per_epoch)
         if schedule == "cosine"
-        else torch.optim.lr_scheduler.MultiStepLR(optimiser, [6 * per_epoch, 8 * per_epoch], 0.1)
+        else torch.optim.lr_scheduler.MultiStepLR(optimizer, [6 * per_epoch, 8 * per_epoch], 0.1)
     )
     for _ in range(9):
         for rows in torch.randperm(len(x), generator=g).split(32):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             nn.functional.cross_entropy(head(x[rows]), y[rows] // 3).backward()
-            optimiser.step()
+            optimizer.step()
             scheduler.step()
     return head
 
@@ -95,7 +95,7 @@ def test_comes_close_to_logistic_regression() -> None:
     assert 0.5 < found.accuracy < 1
 
 
-def test_scale_of_the_features_does_not_matter_when_standardised() -> None:
+def test_scale_of_the_features_does_not_matter_when_standardized() -> None:
     parts = data()
     scaled = tuple(p * 8 if p.is_floating_point() else p for p in parts)
     assert torch.equal(run(scaled).predicted, run(parts).predicted)  # type: ignore[arg-type]

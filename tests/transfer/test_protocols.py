@@ -199,7 +199,7 @@ def test_the_interval_of_a_mean_over_classes() -> None:
     assert stratified_half_width(per_class_values(torch.ones(8).double(), labels), labels) == 0.0
 
 
-def test_neighbours_of_parts_without_common_classes() -> None:
+def test_neighbors_of_parts_without_common_classes() -> None:
     whole = store(splits={"train": torch.arange(60), "test": torch.arange(60, 100)})
     rows, _ = run("knn", Target(whole, "all", "toy:all"))
     assert all(row.value("bank") == "half of each class of all" and row.mean > 0.2 for row in rows)
@@ -208,7 +208,7 @@ def test_neighbours_of_parts_without_common_classes() -> None:
 def test_images_without_label_are_no_class() -> None:
     whole = store(splits={"unlabeled": torch.arange(80, 100)})
     (target,) = expand_targets(whole)
-    assert target.name == "toy:labelled"
+    assert target.name == "toy:labeled"
     assert torch.equal(target.store.rows(target.split), torch.arange(80))
     assert torch.equal(torch.cat(target_splits(target)[:3]).sort().values, torch.arange(80))
 
@@ -234,7 +234,7 @@ def test_domains_from_folders_of_folders(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("in_train_mode", "said"), [(False, "1 of 1 BatchNorm layers in eval mode"), (True, "")])
-def test_fine_tuning_says_which_normalisations_kept_their_statistics(in_train_mode: bool, said: str) -> None:
+def test_fine_tuning_says_which_normalizations_kept_their_statistics(in_train_mode: bool, said: str) -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 4)).eval()
     targets = [Target(store(), "all", "toy:all")]
     rows, _ = evaluate({"encoder": net}, targets, protocols=[FineTune(steps=2, train_mode=in_train_mode)])

@@ -170,5 +170,5 @@ def test_of_two_middle_values_the_weaker_is_taken_in_every_protocol(grid: tuple[
     found = linear(x, y, x, y, x, y, grid=grid)
     assert float(found.validation_loss.max()) < 1e-4
     assert found.l2 == 1e-5
-    labelled = semi_supervised_linear(x, y, x, y, x, y, fraction=1.0, l2=grid)
-    assert labelled.chosen == {"l2": 1e-5}
+    labeled = semi_supervised_linear(x, y, x, y, x, y, fraction=1.0, l2=grid)
+    assert labeled.chosen == {"l2": 1e-5}

@@ -47,7 +47,7 @@ def motion_blur(images: Tensor, seeds: Sequence[int], radius: float, sigma: floa
 
 
 def zoom_blur(images: Tensor, seeds: Sequence[int], more: float) -> Tensor:
-    """The mean of the image and of itself enlarged about its centre, by up to ``1 + more`` in equal steps."""
+    """The mean of the image and of itself enlarged about its center, by up to ``1 + more`` in equal steps."""
     del seeds
     total = torch.zeros_like(images)
     for zoom in torch.linspace(1, 1 + more, _ZOOMS).tolist():

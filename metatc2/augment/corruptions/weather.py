@@ -35,5 +35,5 @@ def brightness(images: Tensor, seeds: Sequence[int], more: float) -> Tensor:
     del seeds
     value = images.amax(1, keepdim=True)
     raised = (value + more).clamp(max=1)
-    # Black has neither hue nor saturation and becomes grey.
+    # Black has neither hue nor saturation and becomes gray.
     return torch.where(value > 0, images * (raised / value.clamp(min=1e-12)), raised)

@@ -21,7 +21,7 @@ def few_shot_accuracy(
 
     Args:
         learner: in the mode in which it is to be judged (``eval()``).
-        sampler: of labelled episodes.
+        sampler: of labeled episodes.
         episodes: how many tasks to judge; those left over in the last draw are not.
         device: where the learner lies.
 
@@ -29,7 +29,7 @@ def few_shot_accuracy(
         float64 ``(episodes,)`` in [0, 1], on the CPU.
 
     Raises:
-        InputError: if `episodes` is not positive, or the tasks are not labelled or not task-local.
+        InputError: if `episodes` is not positive, or the tasks are not labeled or not task-local.
 
     >>> from metatc2.episodes import Episode, FromIterable, Samples
     >>> from metatc2.learners.maml import MAML
@@ -48,7 +48,7 @@ def few_shot_accuracy(
         x, y, query_x, query_y, way = sides(sampler.sample().to(device))
         if not way:
             raise InputError(
-                "few_shot_accuracy: the tasks are regression tasks and have no accuracy; give labelled ones"
+                "few_shot_accuracy: the tasks are regression tasks and have no accuracy; give labeled ones"
             )
         for own in zip(x, y, query_x, query_y, strict=True):
             scores = learner.predict(own[0], own[1], own[2], way)

@@ -19,7 +19,7 @@ def from_learn2learn(maml: Any, *, steps: int, **options: Any) -> MAML:
     """Our MAML around the module of a ``learn2learn.algorithms.MAML``, with its learning rate and its order.
 
     After the same steps on the same support it predicts what ``clone``, ``adapt`` and a call of the clone give, if the module
-    has as many outputs as the task has classes and learn2learn ran it in training mode, where batch normalisation
+    has as many outputs as the task has classes and learn2learn ran it in training mode, where batch normalization
     goes by the batch (our policy ``"batch"``, the default here). Nothing leaks into the running statistics here; learn2learn
     moves them. Dropout follows the module's mode in both.
 

@@ -32,8 +32,8 @@ def tasks_of(episode: Episode) -> Iterator[Task]:
     >>> [(x.shape, y.tolist()) for (x, y), _ in tasks_of(Episode(side, side))][0]
     (torch.Size([4, 2]), [0, 0, 1, 1])
     """
-    x, y = episode.support.labelled()
-    query_x, query_y = episode.query.labelled()
+    x, y = episode.support.labeled()
+    query_x, query_y = episode.query.labeled()
     for own in zip(x, y, query_x, query_y, strict=True):
         yield (own[0], own[1]), (own[2], own[3])
 
@@ -51,7 +51,7 @@ class AsTaskset:
     A loop of your own needs neither: see `tasks_of`.
 
     Args:
-        sampler: of labelled episodes; the tasks of an episode are given out one after the other.
+        sampler: of labeled episodes; the tasks of an episode are given out one after the other.
         layout: see above.
 
     Raises:

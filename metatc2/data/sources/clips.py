@@ -85,7 +85,7 @@ def load_clips(
 
     Frames come in the natural order of their names (``frame2`` before ``frame10``). A folder that holds nothing but
     ``train``, ``test`` or ``val``, each with classes of clips inside, gets those as splits. Shorter sides are resized and
-    the centre is kept. Hidden files and folders are skipped, and so are files that are no images. A frame that cannot be
+    the center is kept. Hidden files and folders are skipped, and so are files that are no images. A frame that cannot be
     read is left out with a warning, and a clip without any frame too; both are counted in the notes.
 
     Args:

@@ -57,7 +57,7 @@ def load_folder(
     splits. Links to folders are followed, every real folder once a class, unless they would mix classes (`ClassFolders`).
     A class is its folder's name in Unicode's
     composed form, so that folders whose names differ in how accents are written are one class.
-    Shorter sides are resized and the centre is kept; EXIF orientation is honoured; hidden files are skipped. The store's
+    Shorter sides are resized and the center is kept; EXIF orientation is honored; hidden files are skipped. The store's
     notes say how many image files could not be read (``unreadable``; the first ones by name in ``unreadable_files``), how
     many files are no images or lie outside of a class folder (``ignored_files``), and which class folders gave no image
     (``empty_classes``).

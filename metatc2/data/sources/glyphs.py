@@ -144,7 +144,7 @@ def render(faces: Sequence[Path]) -> Arrays:
 
 
 def draw(font: ft2font.FT2Font, character: str) -> Image:
-    """One character, white on black, centred, ``(28, 28)``; what is too large for the frame is drawn smaller."""
+    """One character, white on black, centered, ``(28, 28)``; what is too large for the frame is drawn smaller."""
     room = SIZE - 2 * _MARGIN
     em = float(_EM)
     while True:

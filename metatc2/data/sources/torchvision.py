@@ -25,7 +25,7 @@ from metatc2.data.store import ImageStore, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError, MissingPackage
 
-UNLABELLED = "unlabelled"
+UNLABELED = "unlabeled"
 PER_CLASS = "mean per class"  # of Kornblith et al. 2019 (arXiv 1805.08974), table 1
 _OPTIONAL = ("extra", "unlabeled")  # parts that need not be there
 
@@ -66,7 +66,7 @@ class TorchvisionSource:
     ) -> ImageStore:
         """A torchvision data set with its official splits, and class-disjoint meta splits.
 
-        STL-10's images without a label are a class of their own, `UNLABELLED`, which is in no meta split. Omniglot's
+        STL-10's images without a label are a class of their own, `UNLABELED`, which is in no meta split. Omniglot's
         background set is ``train`` and its evaluation set ``test``; they share no class, and the latter is ``meta-test``.
         Parts that need not be there (SVHN's ``extra``) are named in the store's notes under ``missing_splits``.
 
@@ -121,7 +121,7 @@ class TorchvisionSource:
         meta = _meta(label, parts, self.separate)
         if bool((label < 0).any()):
             label = torch.where(label < 0, len(names), label)
-            names = [*names, UNLABELLED]
+            names = [*names, UNLABELED]
         return ImageStore(
             name,
             _together(images),
@@ -135,7 +135,7 @@ class TorchvisionSource:
 
 
 def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
-    """Meta splits of the labelled rows; parts that share no class stay as far apart as they are."""
+    """Meta splits of the labeled rows; parts that share no class stay as far apart as they are."""
     rows = parts["train"] if separate else (label >= 0).nonzero().flatten()
     # Numbered anew: classes without an image must not be dealt.
     present, dense = torch.unique(label[rows], return_inverse=True)
@@ -216,7 +216,7 @@ def _contents(
 
 
 def _together(parts: list[Images]) -> Images:
-    """All parts as one: grey if all are grey, else colour."""
+    """All parts as one: gray if all are gray, else color."""
     streamed = [part for part in parts if isinstance(part, StreamedImages)]
     if not streamed:
         return join([part for part in parts if isinstance(part, Tensor)])

@@ -15,7 +15,7 @@ from metatc2.io.registries import REGULARIZERS
 _UNSET: Mapping[str, Mapping[str, Any]] = {
     "task": {
         "weights": "linear",
-        "standardise": False,
+        "standardize": False,
         "inner_lr": 1.0,
         "inner_clip": 0.0,
         "gamma": 1.0,
@@ -25,7 +25,7 @@ _UNSET: Mapping[str, Mapping[str, Any]] = {
     },
     "shared": {
         "weights": "sample",
-        "standardise": True,
+        "standardize": True,
         "inner_lr": 0.1,
         "inner_clip": 1.0,
         "gamma": 0.0,
@@ -54,7 +54,7 @@ _SHARED_ONLY = (
 class CalibrationConfig(Section):
     """Task conflict calibration and its controls; the name never stands in a task file."""
 
-    name: Literal["none", "standardise", "tasks", "tc2"] = setting("none", "tc2, one of its controls, or none")
+    name: Literal["none", "standardize", "tasks", "tc2"] = setting("none", "tc2, one of its controls, or none")
     adapt: Literal["task", "shared"] = setting(
         "task", "what the inner loop adapts: weights of each task's own, or one calibrator for all tasks"
     )
@@ -71,13 +71,13 @@ class CalibrationConfig(Section):
         None, "by task, by sample or linear in the codes; unset: linear, with adapt = shared sample"
     )
     control: Literal["none", "shuffle", "random-projection"] = setting("none", "control in place of the weights")
-    standardise: bool | None = setting(
-        None, "whether representations are standardised over the episode first; unset: no, with adapt = shared yes"
+    standardize: bool | None = setting(
+        None, "whether representations are standardized over the episode first; unset: no, with adapt = shared yes"
     )
     blend: float = setting(1.0, "final share of W V in the calibrated representation", at_least=0, at_most=1)
     blend_warmup: float = setting(0.1, "share of the steps in which the blend rises from 0", at_least=0, at_most=1)
     inner_steps: int = setting(3, "steps T of the inner loop", at_least=0, at_most=10**5)
-    inner_optimizer: InnerOptimizerName = setting("sgd", "optimiser of the inner loop")
+    inner_optimizer: InnerOptimizerName = setting("sgd", "optimizer of the inner loop")
     inner_lr: float | None = setting(
         None,
         "learning rate of the inner loop; unset: 1, the start of the learned rates, with adapt = shared 0.1",

@@ -10,8 +10,8 @@ FORMER_KEYS = {
 }
 # By dotted key and value.
 FORMER_VALUES = {
-    ("calibration.name", "decorrelate"): f"{ISOTROPY} now: write --calibration standardise --regularize isotropy "
-    "(calibration.name = 'standardise', regularizer.name = 'isotropy')",
+    ("calibration.name", "decorrelate"): f"{ISOTROPY} now: write --calibration standardize --regularize isotropy "
+    "(calibration.name = 'standardize', regularizer.name = 'isotropy')",
 }
 
 

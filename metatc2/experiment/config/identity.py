@@ -63,7 +63,7 @@ def method_key(config: Config) -> str:
 
 
 def method_name(config: Config) -> str:
-    """A short label: the objective (or learner on labelled tasks), calibration with its control, and regularizer.
+    """A short label: the objective (or learner on labeled tasks), calibration with its control, and regularizer.
 
     >>> from metatc2.experiment.config.overrides import override
     >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))

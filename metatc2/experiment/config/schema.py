@@ -33,7 +33,7 @@ class DataConfig(Section):
     image_size: int | None = setting(
         None, "side of the square images in pixels; unset: the source's own", at_least=8, at_most=4096
     )
-    channels: Literal[1, 3] | None = setting(None, "1 grey, 3 colour; unset: the source's own")
+    channels: Literal[1, 3] | None = setting(None, "1 gray, 3 color; unset: the source's own")
     value_range: tuple[float, float] | None = setting(
         None,
         "values of black and white in images of more than 8 bits, e.g. [0, 4095]; unset: the format's",
@@ -46,7 +46,7 @@ class DataConfig(Section):
 
 @dataclass(frozen=True)
 class EpisodeConfig(Section):
-    """How a batch is cut into tasks; for learners on labelled tasks, how these are drawn."""
+    """How a batch is cut into tasks; for learners on labeled tasks, how these are drawn."""
 
     tasks: int = setting(4, "tasks that a batch is cut into", at_least=1)
     batch: int = setting(256, "images a batch, all tasks together", at_least=2)
@@ -69,16 +69,16 @@ class EpisodeConfig(Section):
         "how many domains there are, for controls that are told; other tasks that differ say it themselves",
         at_least=1,
     )
-    meta_batch: int = setting(4, "labelled tasks an episode", at_least=1, at_most=4096)
-    way: int = setting(5, "classes of a labelled task", at_least=2)
+    meta_batch: int = setting(4, "labeled tasks an episode", at_least=1, at_most=4096)
+    way: int = setting(5, "classes of a labeled task", at_least=2)
     way_most: int | None = setting(
         None, "other end of a range that each episode draws its number of classes from", at_least=2
     )
-    shot: int = setting(1, "labelled images a class that a labelled task learns from", at_least=1)
+    shot: int = setting(1, "labeled images a class that a labeled task learns from", at_least=1)
     shot_most: int | None = setting(None, "other end of a range for the number of images a class", at_least=1)
-    query: int = setting(15, "images a class that a labelled task is judged on", at_least=1)
+    query: int = setting(15, "images a class that a labeled task is judged on", at_least=1)
     replacement: bool = setting(True, "whether a class may come again before all classes have been seen")
-    augment: bool = setting(False, "whether images of labelled tasks are augmented by the recipe of [views]")
+    augment: bool = setting(False, "whether images of labeled tasks are augmented by the recipe of [views]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,18 +105,18 @@ class ViewsConfig(Section):
     rotation: float | None = setting(None, "largest rotation, degrees", at_least=0, at_most=180)
     shear: float | None = setting(None, "largest shear, degrees", at_least=0, below=90)
     flip: float | None = setting(None, "probability of a left-right flip", at_least=0, at_most=1)
-    jitter: float | None = setting(None, "probability of a colour jitter", at_least=0, at_most=1)
+    jitter: float | None = setting(None, "probability of a color jitter", at_least=0, at_most=1)
     brightness: float | None = setting(None, "range of the brightness factor around 1", at_least=0, at_most=100)
     contrast: float | None = setting(None, "range of the contrast factor around 1", at_least=0, at_most=100)
     saturation: float | None = setting(None, "range of the saturation factor around 1", at_least=0, at_most=100)
     hue: float | None = setting(None, "range of the hue shift, in turns", at_least=0, at_most=0.5)
-    grayscale: float | None = setting(None, "probability of dropping the colours", at_least=0, at_most=1)
+    grayscale: float | None = setting(None, "probability of dropping the colors", at_least=0, at_most=1)
     blur: float | None = setting(None, "probability of a Gaussian blur", at_least=0, at_most=1)
     blur_sigma: tuple[float, float] | None = setting(
         None, "smallest and largest sigma of the blur, pixels", above=0, at_most=100
     )
-    solarise: float | None = setting(None, "probability of solarising", at_least=0, at_most=1)
-    solarise_threshold: float | None = setting(None, "pixels from here on are inverted", at_least=0, at_most=1)
+    solarize: float | None = setting(None, "probability of solarizing", at_least=0, at_most=1)
+    solarize_threshold: float | None = setting(None, "pixels from here on are inverted", at_least=0, at_most=1)
     invert: float | None = setting(None, "probability of swapping ink and paper", at_least=0, at_most=1)
 
 
@@ -160,12 +160,12 @@ class LearnerConfig(Section):
     """What is made of an episode; the name never stands in a task file. What is unset is the learner's own choice."""
 
     name: Annotated[str, Names(LEARNERS, also=("ssl",))] = setting(
-        "ssl", "ssl (an objective, calibrated or not), or a learner on labelled tasks"
+        "ssl", "ssl (an objective, calibrated or not), or a learner on labeled tasks"
     )
     aggregate: Annotated[str, Names(AGGREGATORS, also=("uncertainty",))] | None = setting(
         None, "how gradients of tasks are combined, or uncertainty, which weighs their losses; unset: their mean"
     )
-    inner_optimizer: InnerOptimizerName | None = setting(None, "optimiser of the inner loop")
+    inner_optimizer: InnerOptimizerName | None = setting(None, "optimizer of the inner loop")
     inner_lr: float | None = setting(None, "learning rate of the inner loop", above=0, ceiling=LARGEST)
     inner_steps: int | None = setting(None, "steps of the inner loop in training", at_least=0, at_most=10**5)
     test_steps: int | None = setting(
@@ -178,7 +178,7 @@ class LearnerConfig(Section):
     adapt: tuple[str, ...] = setting((), "patterns of the parameters that adapt; empty: the learner's choice")
     freeze: tuple[str, ...] = setting((), "patterns of the encoder's parameters (blocks.0.*) that are not trained")
     norm: Literal["batch", "support", "frozen"] = setting(
-        "batch", "what BatchNorm normalises by; batch is transductive"
+        "batch", "what BatchNorm normalizes by; batch is transductive"
     )
     at_once: int = setting(1, "tasks in one call under vmap; 1 takes them one by one", at_least=1)
     shared_head: bool = setting(False, "one meta-learned row for all classes: tasks of any number of classes")
@@ -188,8 +188,8 @@ class LearnerConfig(Section):
 class TrainerConfig(Section):
     """The outer loop."""
 
-    steps: int = setting(600, "optimiser steps", at_least=1)
-    optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimiser of the encoder")
+    steps: int = setting(600, "optimizer steps", at_least=1)
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "optimizer of the encoder")
     lr: float = setting(2e-3, "peak learning rate", above=0, ceiling=LARGEST)
     weight_decay: float = setting(1e-4, "weight decay", at_least=0, ceiling=LARGEST)
     warmup: float = setting(0.05, "share of the steps in which the learning rate rises", at_least=0, at_most=1)
@@ -211,7 +211,7 @@ class TransferConfig(Section):
 
     targets: tuple[str, ...] = setting((), "SOURCE or SOURCE:SPLIT; empty: the source's own meta-test classes")
     way: tuple[int, ...] = setting((5,), "classes an episode", at_least=2)
-    shot: tuple[int, ...] = setting((1, 5), "labelled images a class", at_least=1)
+    shot: tuple[int, ...] = setting((1, 5), "labeled images a class", at_least=1)
     query: int = setting(15, "test images a class", at_least=1)
     episodes: int = setting(600, "few-shot episodes a row", at_least=1)
     protocols: tuple[Annotated[str, Names(PROTOCOLS)], ...] = setting(("few-shot",), "protocols to run")

@@ -26,7 +26,7 @@ class AdjointSettings:
 class Adjoint(ABC):
     """Runs the inner loop so that what it returns can be differentiated in one particular way."""
 
-    #: True when the derivative of the optimiser's update itself is used, so that it has to be right.
+    #: True when the derivative of the optimizer's update itself is used, so that it has to be right.
     differentiates_update: ClassVar[bool]
     #: True when the loss must be given every tensor that gets a gradient; one from its surroundings is an error then.
     given_only: ClassVar[bool] = False

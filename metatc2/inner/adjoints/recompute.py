@@ -38,9 +38,9 @@ Inputs = tuple[Params, Any]
 class Recompute(Adjoint):
     """Exact: forget what a step computed, and do the step again when the backward pass comes to it.
 
-    Between the passes only the parameters and the optimiser's state of each step are kept (gradient checkpointing, Chen et al.
+    Between the passes only the parameters and the optimizer's state of each step are kept (gradient checkpointing, Chen et al.
     2016, arXiv 1604.06174, with one segment a step), at the price of a second forward pass through every step. What is done
-    again draws the same random numbers (dropout) and leaves the running statistics of batch normalisation alone.
+    again draws the same random numbers (dropout) and leaves the running statistics of batch normalization alone.
 
     Raises:
         InputError: under ``vmap``, where torch has no hooks on saved tensors; in the backward pass, if a step comes out
@@ -209,7 +209,7 @@ class _Surroundings:
 
 
 class _LeaveStatisticsAlone(TorchFunctionMode):
-    """Normalisation inside writes its running statistics to copies, and does not count its batches."""
+    """Normalization inside writes its running statistics to copies, and does not count its batches."""
 
     def __init__(self) -> None:
         super().__init__()

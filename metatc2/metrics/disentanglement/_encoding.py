@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def columns(values: Tensor, kind: str) -> Tensor:
-    """One factor as centred columns in float64.
+    """One factor as centered columns in float64.
 
     Args:
         values: ``(N,)``.
@@ -21,19 +21,19 @@ def columns(values: Tensor, kind: str) -> Tensor:
     >>> columns(torch.tensor([0.0, 0.5]), "circular").round(decimals=3).abs().tolist()
     [[1.0, 0.0], [1.0, 0.0]]
     """
-    made = uncentred_columns(values, kind, values.unique())
+    made = uncentered_columns(values, kind, values.unique())
     return made - made.mean(0)
 
 
-def uncentred_columns(values: Tensor, kind: str, categories: Tensor) -> Tensor:
-    """As `columns`, not centred, so that two sets of images have the same columns.
+def uncentered_columns(values: Tensor, kind: str, categories: Tensor) -> Tensor:
+    """As `columns`, not centered, so that two sets of images have the same columns.
 
     Args:
         values: ``(N,)``.
         kind: see `GenerativeFactors.kinds`.
         categories: one column each; of a categorical factor alone.
 
-    >>> uncentred_columns(torch.tensor([5.0, 3.0]), "categorical", torch.tensor([3.0, 4.0])).tolist()
+    >>> uncentered_columns(torch.tensor([5.0, 3.0]), "categorical", torch.tensor([3.0, 4.0])).tolist()
     [[0.0, 0.0], [1.0, 0.0]]
     """
     if kind == "circular":

@@ -36,7 +36,7 @@ def factor_directions(
     """Least-squares directions of the factors in features.
 
     Args:
-        features: ``(N, d)``, in the space of the rows that are to be matched (standardised if those are).
+        features: ``(N, d)``, in the space of the rows that are to be matched (standardized if those are).
         factors: of the same N images, drawn independently of each other.
         ridge: penalty, as a share of the features' mean variance.
         patterns: how features move with a factor (the features' regression on it) in place of what to weigh them by to read

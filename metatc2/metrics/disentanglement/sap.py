@@ -53,12 +53,12 @@ def predictability(codes: Tensor, factors: GenerativeFactors) -> Tensor:
 
 def _explained(x: Tensor, y: Tensor) -> Tensor:
     """Share of each code's variance that is linear in the columns of y, ``(K,)``."""
-    centred = x - x.mean(0)
+    centered = x - x.mean(0)
     basis = torch.linalg.qr(y).Q
-    total = centred.square().sum(0)
+    total = centered.square().sum(0)
     # A code that varies by rounding alone tells nothing.
     varies = total > len(x) * (x.abs().amax(0) * 1e-7).square()
-    return torch.where(varies, (basis.mT @ centred).square().sum(0) / total.where(varies, 1.0), 0.0).clamp(0, 1)
+    return torch.where(varies, (basis.mT @ centered).square().sum(0) / total.where(varies, 1.0), 0.0).clamp(0, 1)
 
 
 def _thresholds(x: Tensor, values: Tensor) -> Tensor:

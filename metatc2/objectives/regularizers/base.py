@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
-from metatc2.ops.precision import standardised
+from metatc2.ops.precision import standardized
 
 
 class Regularizer(nn.Module, ABC):
@@ -56,7 +56,7 @@ def over_episode(z: Tensor) -> Tensor:
     >>> over_episode(torch.rand(2, 3, 2, 4)).square().mean().round().item()
     1.0
     """
-    flat = standardised(checked(z).flatten(0, 2))
+    flat = standardized(checked(z).flatten(0, 2))
     back: Tensor = flat.unflatten(0, z.shape[:3])
     return back
 

@@ -7,14 +7,14 @@ from metatc2.report.figures.failures import Failure, failures
 from metatc2.report.figures.forest import forest
 from metatc2.report.figures.learning_curves import learning_curves, thinned
 from metatc2.report.figures.matrix import Grid, matrix
-from metatc2.report.figures.neighbours import Neighbourhood, Picture, neighbours
+from metatc2.report.figures.neighbors import Neighborhood, Picture, neighbors
 
 __all__ = [
     "Conflict",
     "Drawn",
     "Failure",
     "Grid",
-    "Neighbourhood",
+    "Neighborhood",
     "Picture",
     "View",
     "conflict",
@@ -23,7 +23,7 @@ __all__ = [
     "forest",
     "learning_curves",
     "matrix",
-    "neighbours",
+    "neighbors",
     "thinned",
     "to_png",
     "to_svg",

@@ -24,7 +24,7 @@ class Measurement(Protocol):
 
     @property
     def k(self) -> int | None:
-        """Neighbours, if any."""
+        """Neighbors, if any."""
 
     @property
     def head(self) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from metatc2.io.plain_text import visible
 
-# Colours that stay apart in grey print and for colour-blind readers (Okabe and Ito 2008), black first.
+# Colors that stay apart in gray print and for color-blind readers (Okabe and Ito 2008), black first.
 PALETTE = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 FONT = 9  # points; 12 pixels on a screen
 

@@ -67,7 +67,7 @@ def conflict(measures: Sequence[Conflict]) -> Drawn:
     )
     return Drawn(
         name="task-conflict",
-        caption="Task conflict (diamond) beside its noise null: the grey bar holds what random re-splits of the same batch "
+        caption="Task conflict (diamond) beside its noise null: the gray bar holds what random re-splits of the same batch "
         "give, its tick their mean. Filled: outside the null; hollow: no more than noise.",
         alt=f"Measures of task conflict beside their noise null; {outside} of {len(measures)} lie outside it. {told}.",
         figure=figure,

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metatc2.diagnostics import TaskChoices
 
-# Colours that stay apart in grey print and for colour-blind readers (Okabe and Ito).
-COLOURS = ("#7f7f7f", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9")
+# Colors that stay apart in gray print and for color-blind readers (Okabe and Ito).
+COLORS = ("#7f7f7f", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9")
 
 _TITLE: dict[str, Any] = {"fontsize": 10, "x": 0.015, "ha": "left", "fontweight": "bold"}
 _ABOUT: dict[str, Any] = {"fontsize": 8.5, "loc": "left"}
@@ -94,7 +94,7 @@ def _draw_pairs(figure: Any, pairs: Mapping[str, Tensor]) -> None:
 def _draw_curves(figure: Any, curves: Sequence[MethodCurve]) -> None:
     figure.suptitle("2  How training went", **_TITLE)
     axis = figure.subplots()
-    for color, curve in zip(COLOURS, curves, strict=False):
+    for color, curve in zip(COLORS, curves, strict=False):
         axis.plot(curve.steps, curve.losses.mean(0), color=color, label=curve.name, linewidth=1.6)
         axis.fill_between(curve.steps, curve.losses.min(0), curve.losses.max(0), color=color, alpha=0.2, linewidth=0)
     axis.set_title("loss within tasks; line: mean, band: range over seeds", **_ABOUT)

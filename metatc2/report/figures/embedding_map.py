@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
-# A class is told by shape as well as by colour; 5 and 8 have no common factor, so 40 classes stay apart.
+# A class is told by shape as well as by color; 5 and 8 have no common factor, so 40 classes stay apart.
 SHAPES = ("o", "s", "^", "D", "v")
 
 
@@ -63,7 +63,7 @@ def embedding_map(views: Sequence[View], classes: Sequence[int], class_names: Se
     return Drawn(
         name="embedding-map",
         caption=f"{len(labels)} images of {len(class_names)} classes of {target}, placed by their features: near each other "
-        "where the encoder finds them alike. Classes are drawn at random; t-SNE and UMAP keep neighbourhoods, not distances.",
+        "where the encoder finds them alike. Classes are drawn at random; t-SNE and UMAP keep neighborhoods, not distances.",
         alt=f"Scatter plot of {len(labels)} images of {len(class_names)} classes of {target} ({', '.join(class_names)}), "
         f"placed by {' or '.join(projections)} of the features of {' or '.join(encoders)}.",
         figure=figure,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from metatc2.report.figures.base import Drawn
-from metatc2.report.figures.neighbours import Picture
+from metatc2.report.figures.neighbors import Picture
 from metatc2.report.figures.pictures import show_image
 
 _ACROSS = 4

@@ -61,7 +61,7 @@ def learning_curves(curves: Sequence[MethodCurve]) -> Drawn:
 
 
 def thinned(curve: MethodCurve, points: int = 200) -> MethodCurve:
-    """The same curve in at most `points` points: neighbouring ones are averaged.
+    """The same curve in at most `points` points: neighboring ones are averaged.
 
     >>> thin = thinned(MethodCurve("m", list(range(6)), np.arange(6.0)[None]), 3)
     >>> list(thin.steps), thin.losses.tolist()

@@ -58,8 +58,8 @@ def matrix(grids: Sequence[Grid]) -> Drawn:
         axis.set_title(plain(grid.title), fontsize=FONT + 1, loc="left")
         for (i, j), value in np.ndenumerate(grid.accuracy):
             dark = value < (low + high) / 2
-            text, colour = ("–", "black") if np.isnan(value) else (f"{100 * value:.1f}", "white" if dark else "black")
-            axis.text(j, i, text, ha="center", va="center", fontsize=FONT, color=colour)
+            text, color = ("–", "black") if np.isnan(value) else (f"{100 * value:.1f}", "white" if dark else "black")
+            axis.text(j, i, text, ha="center", va="center", fontsize=FONT, color=color)
         figure.colorbar(image, ax=axis, shrink=0.9).ax.tick_params(labelsize=FONT - 1)
     rows = [
         (grid.title, source.replace("\n", ", "), target, float(grid.accuracy[i, j]))

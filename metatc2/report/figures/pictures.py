@@ -1,4 +1,4 @@
-"""Images in a figure: grey or colour, with a name and a frame."""
+"""Images in a figure: gray or color, with a name and a frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def show_image(axis: Any, image: Tensor, title: str, *, right: bool | None = Non
         axis: of matplotlib.
         image: uint8 ``(C, H, W)``, C = 1 or 3.
         title: above it.
-        right: whether a choice was right, told by a mark and the line of the frame as well as by its colour; None: no choice.
+        right: whether a choice was right, told by a mark and the line of the frame as well as by its color; None: no choice.
     """
     pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -24,6 +24,6 @@ def show_image(axis: Any, image: Tensor, title: str, *, right: bool | None = Non
     axis.set_yticks([])
     mark = {None: "", True: "✓ ", False: "✗ "}[right]
     axis.set_title(plain(mark + shorten(title, 13)), fontsize=FONT, pad=3)
-    colour, style = {None: ("#555555", "solid"), True: (PALETTE[3], "solid"), False: (PALETTE[1], (0, (3, 2)))}[right]
+    color, style = {None: ("#555555", "solid"), True: (PALETTE[3], "solid"), False: (PALETTE[1], (0, (3, 2)))}[right]
     for spine in axis.spines.values():
-        spine.set(color=colour, linestyle=style, linewidth=1 if right is None else 2.2)
+        spine.set(color=color, linestyle=style, linewidth=1 if right is None else 2.2)

@@ -47,7 +47,7 @@ def map_data(
         width=_WIDTH,
         height=_HEIGHT,
         classes=[
-            {"name": name, "colour": PALETTE[c % len(PALETTE)], "path": _PATHS[SHAPES[c % len(SHAPES)]]}
+            {"name": name, "color": PALETTE[c % len(PALETTE)], "path": _PATHS[SHAPES[c % len(SHAPES)]]}
             for c, name in enumerate(class_names)
         ],
         points=[

@@ -40,7 +40,7 @@ class MapData:
 
     Args:
         width, height: of the map in its own units.
-        classes: name, colour and shape of each.
+        classes: name, color and shape of each.
         points: class, words, and place ``(x, y)`` in the sprite sheet of each.
         views: encoder, projection and ``(x, y)`` of every point in each.
         sprite: PNG as a data URI.

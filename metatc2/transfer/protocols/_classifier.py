@@ -14,7 +14,7 @@ from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.targets import Target
 
 # Splits that stand for a whole source, whose published parts are then used.
-_WHOLE = ("all", "labelled", "train", "test")
+_WHOLE = ("all", "labeled", "train", "test")
 
 
 class ClassifierProtocol(Protocol):

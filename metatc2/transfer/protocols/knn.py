@@ -81,7 +81,7 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     >>> len(bank), len(query), how
     (3, 2, 'half of each class of all')
     """
-    if split in ("test", "all", "labelled") and {"train", "test"} <= set(store.splits):
+    if split in ("test", "all", "labeled") and {"train", "test"} <= set(store.splits):
         bank, asked = store.rows("train"), store.rows("test")
         # Parts of different classes (Omniglot's) are for episodes: a neighbor could never be right.
         if bool(torch.isin(store.labels[asked], store.labels[bank]).any()):

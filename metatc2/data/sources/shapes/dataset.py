@@ -1,4 +1,4 @@
-"""`shapes`: rendered objects whose generative factors are known, labelled by any of them; no download."""
+"""`shapes`: rendered objects whose generative factors are known, labeled by any of them; no download."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def load_shapes(
     """Objects of 12 shapes and 8 textures, with 7 continuous factors; the same images whatever the labels.
 
     Images are dealt to ``train``, ``validation`` and ``test`` once, by the default classes (shape and texture together: 48,
-    24 and 24 of 96, every shape and every texture in each part), for every labelling alike: an encoder pre-trained on
+    24 and 24 of 96, every shape and every texture in each part), for every labeling alike: an encoder pre-trained on
     ``shapes:meta-train`` has seen no image of ``shapes:hue:test``, nor any of a shape with that texture. The meta splits keep
-    to that and share no class besides: ``meta-test`` holds the test images of the labelling's own test classes (where shape
+    to that and share no class besides: ``meta-test`` holds the test images of the labeling's own test classes (where shape
     and texture are both among the labels, all test images). ``held-out`` stands for ``validation`` and ``test``. A domain
     is an eighth of the hues of the background.
 

@@ -134,16 +134,16 @@ def _draw(factor: dict[str, Tensor], side: int) -> Tensor:
     ground = 1 + 0.45 * (across * from_x + up * from_y)
 
     mark = _by_kind(factor["texture"], tuple(TEXTURES.values()), u, v, -distance, pixel)[:, None]
-    first = _colour(factor["hue"], saturation=0.85, value=1.0)
+    first = _color(factor["hue"], saturation=0.85, value=1.0)
     second = 0.25 * first + 0.75  # towards white
     surface = (first + (second - first) * mark) * shade[:, None]
-    behind = _colour(factor["background"], saturation=0.65, value=0.38) * ground[:, None]
+    behind = _color(factor["background"], saturation=0.65, value=0.38) * ground[:, None]
     covered = (0.5 - distance / pixel).clamp(0, 1)[:, None]
     image: Tensor = behind + (surface - behind) * covered
     return (image.clamp(0, 1) * 255).round().byte()
 
 
-def _colour(hue: Tensor, *, saturation: float, value: float) -> Tensor:
+def _color(hue: Tensor, *, saturation: float, value: float) -> Tensor:
     """RGB of hues in turns, ``(n, 3, 1, 1)`` (HSV)."""
     sector = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0], dtype=torch.float64)) % 6
     pure = ((sector - 3).abs() - 1).clamp(0, 1)

@@ -66,7 +66,7 @@ def halves(u: Tensor, v: Tensor, depth: Tensor, pixel: Tensor) -> Tensor:
 
 
 # Each takes place across and along the object's axis and depth below the outline, all ``(n, H, W)`` in radii of the object,
-# and the side of a pixel in the same unit ``(n, 1, 1)``; it gives the share of the second colour ``(n, H, W)``.
+# and the side of a pixel in the same unit ``(n, 1, 1)``; it gives the share of the second color ``(n, H, W)``.
 TEXTURES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     texture.__name__: texture for texture in (border, checker, dipped, dots, halves, plain, rings, stripes)
 }

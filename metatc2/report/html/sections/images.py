@@ -1,4 +1,4 @@
-"""What the encoders make of single images: the map, the neighbours, the errors."""
+"""What the encoders make of single images: the map, the neighbors, the errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.experiment.run import load_run
 from metatc2.report.embeddings import Judged, Sample, draw_sample, judge, load_target, target_of
-from metatc2.report.figures import Failure, Neighbourhood, Picture, View, embedding_map, failures, neighbours
+from metatc2.report.figures import Failure, Neighborhood, Picture, View, embedding_map, failures, neighbors
 from metatc2.report.html.embedding_map import map_data
 from metatc2.report.html.page import Section
 from metatc2.report.methods import Method
@@ -36,7 +36,7 @@ def images(methods: Sequence[Method]) -> list[Section]:
     """The three sections that need features, all of the same images of the first run's target."""
     titles = (
         ("embedding", "Where images lie"),
-        ("neighbours", "What looks alike"),
+        ("neighbors", "What looks alike"),
         ("failures", "What goes wrong"),
     )
     seen: list[_Seen] = []
@@ -57,7 +57,7 @@ def images(methods: Sequence[Method]) -> list[Section]:
         missing.append(f"Drawn for the first {_METHODS} of {len(methods)} methods.")
     if sample is None or not seen:
         return [Section(name, title, missing=missing) for name, title in titles]
-    bodies = (_map(seen, sample), _neighbours(seen, sample), _failures(seen, sample))
+    bodies = (_map(seen, sample), _neighbors(seen, sample), _failures(seen, sample))
     return [
         Section(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
         for (name, title), body in zip(titles, bodies, strict=True)
@@ -83,21 +83,21 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
     )
 
 
-def _neighbours(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
     # The first image of each class: the sample is in random order, so nobody has chosen them.
     first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
     figures = []
     for number, one in enumerate(seen, 1):
         rows = [
-            Neighbourhood(
+            Neighborhood(
                 _picture(one, sample, query),
                 [_picture(one, sample, i) for i in one.judged.nearest[query].tolist()],
                 one.judged.similarity[query].tolist(),
             )
             for query in first
         ]
-        about = f"Queries and neighbours are of the {len(sample.rows)} images drawn at random from {sample.target}."
-        figures.append(neighbours(f"neighbours-{number}", one.name, rows, about))
+        about = f"Queries and neighbors are of the {len(sample.rows)} images drawn at random from {sample.target}."
+        figures.append(neighbors(f"neighbors-{number}", one.name, rows, about))
     return Section("", "", figures=figures)
 
 

@@ -1,4 +1,4 @@
-"""Labelled tasks: labels against the store, uniform draws, epochs, ranks and workers, exact resumption, errors."""
+"""Labeled tasks: labels against the store, uniform draws, epochs, ranks and workers, exact resumption, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metatc2.augment import Views
 from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode
-from metatc2.episodes.labelled import LabelledTasks
+from metatc2.episodes.labeled import LabeledTasks
 from metatc2.episodes.sampler import Decks, TaskSource, stream
 from metatc2.errors import InputError
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -36,8 +36,8 @@ def store(sizes: tuple[int, ...] = SIZES) -> ImageStore:
     return ImageStore("uneven", images, labels, splits=splits, groups={"both": ("low", "high")})
 
 
-def sampler(**options: Any) -> LabelledTasks:
-    return LabelledTasks(store(), **{"way": 3, "shot": 1, "query": 2, "tasks": 2} | options)
+def sampler(**options: Any) -> LabeledTasks:
+    return LabeledTasks(store(), **{"way": 3, "shot": 1, "query": 2, "tasks": 2} | options)
 
 
 def rows(episode: Episode) -> Tensor:
@@ -120,7 +120,7 @@ def test_meta_splits_stay_disjoint_on_glyphs() -> None:
     glyphs = load("glyphs", image_size=28)
     seen: dict[str, set[int]] = {}
     for split in ("meta-train", "meta-validation", "meta-test"):
-        source = LabelledTasks(glyphs, way=5, shot=1, query=5, tasks=200, split=split)
+        source = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=200, split=split)
         index = rows(source.sample())
         assert bool(torch.isin(index, glyphs.rows(split)).all())
         seen[split] = set(glyphs.labels[index].flatten().tolist())
@@ -162,7 +162,7 @@ def test_an_epoch_of_a_group_visits_all_members_to_the_end(seed_offset: int) -> 
 
 def test_without_replacement_samples_come_round_too() -> None:
     # Classes of six samples, three of which are taken at a time: two visits see each once.
-    source = LabelledTasks(store((6, 6, 6)), way=3, shot=1, query=2, tasks=1, replacement=False)
+    source = LabeledTasks(store((6, 6, 6)), way=3, shot=1, query=2, tasks=1, replacement=False)
     for _ in range(10):
         two = torch.cat([rows(source.sample()), rows(source.sample())], 1)
         assert two.flatten().sort().values.tolist() == list(range(18))
@@ -195,7 +195,7 @@ def test_views_are_recorded() -> None:
 @pytest.mark.parametrize("replacement", [True, False])
 @pytest.mark.parametrize("views", [None, Views.glyphs()])
 def test_state_in_the_middle_of_an_epoch(replacement: bool, views: Views | None, tmp_path: Any) -> None:
-    def make(seed: int) -> LabelledTasks:
+    def make(seed: int) -> LabeledTasks:
         return sampler(way=(2, 3), split="both", replacement=replacement, views=views, seed=seed)
 
     source = make(1)

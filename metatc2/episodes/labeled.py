@@ -1,4 +1,4 @@
-"""The sampler of labelled few-shot episodes."""
+"""The sampler of labeled few-shot episodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metatc2.errors import InputError
 Range = int | tuple[int, int]
 
 
-class LabelledTasks(TaskSource):
+class LabeledTasks(TaskSource):
     """Few-shot classification tasks from the classes of a split (Vinyals et al. 2016, arXiv 1606.04080, section 4.1).
 
     A task is `way` different classes in random order, and of each `shot` samples to learn from and `query` others to be judged
@@ -51,7 +51,7 @@ class LabelledTasks(TaskSource):
         InputError: if the split, or a member of it, has too few classes that are large enough, or a number is out of range.
 
     >>> store = ImageStore("noise", torch.randint(0, 255, (60, 1, 8, 8)).byte(), torch.arange(60) % 6)
-    >>> episode = LabelledTasks(store, way=3, shot=2, query=4, tasks=5).sample()
+    >>> episode = LabeledTasks(store, way=3, shot=2, query=4, tasks=5).sample()
     >>> episode.support.images.shape, episode.query.labels.shape
     (torch.Size([5, 6, 1, 1, 8, 8]), torch.Size([5, 12]))
     >>> episode.support.labels[0].tolist()
@@ -109,7 +109,7 @@ class LabelledTasks(TaskSource):
         if len(counts) >= way and (reachable := int(counts.sort().values[-way])) >= 2:
             ways_out.append(f"shot + query (episode.shot, episode.query) to {reachable}")
         return (
-            f"LabelledTasks: {large} of the {len(counts)} classes of {split} have the {shot + self.query} images that "
+            f"LabeledTasks: {large} of the {len(counts)} classes of {split} have the {shot + self.query} images that "
             f"shot {shot} and query {self.query} take, and way {way} needs {way}; "
             + (f"lower {' or '.join(ways_out)}" if ways_out else "use another split")
         )
@@ -167,7 +167,7 @@ class LabelledTasks(TaskSource):
         """
         if ("classes" in state) == self.replacement:
             raise InputError(
-                f"LabelledTasks: the saved state is of replacement={not self.replacement}, and here it is {self.replacement}; "
+                f"LabeledTasks: the saved state is of replacement={not self.replacement}, and here it is {self.replacement}; "
                 "resume with the same"
             )
         if not self.replacement:
@@ -211,12 +211,12 @@ def _ends(name: str, value: Range | Sequence[int], least: int) -> tuple[int, int
     ends = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(ends) != 2 or not all(isinstance(end, int) for end in ends) or not least <= ends[0] <= ends[1]:
         raise InputError(
-            f"LabelledTasks: {name} must be a whole number from {least} on or a pair (low, high) of them, got {value!r}"
+            f"LabeledTasks: {name} must be a whole number from {least} on or a pair (low, high) of them, got {value!r}"
         )
     return ends[0], ends[1]
 
 
 def _number(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
-        raise InputError(f"LabelledTasks: {name} must be a whole number from 1 on, got {value!r}")
+        raise InputError(f"LabeledTasks: {name} must be a whole number from 1 on, got {value!r}")
     return value

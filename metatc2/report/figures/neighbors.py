@@ -26,7 +26,7 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbourhood:
+class Neighborhood:
     """A query and its nearest images, the nearest first.
 
     Args:
@@ -40,13 +40,13 @@ class Neighbourhood:
     similarity: Sequence[float]
 
 
-def neighbours(name: str, encoder: str, rows: Sequence[Neighbourhood], about: str) -> Drawn:
+def neighbors(name: str, encoder: str, rows: Sequence[Neighborhood], about: str) -> Drawn:
     """Draw a line a query.
 
     Args:
         name: see `Drawn`.
         encoder: whose features.
-        rows: at least one, all with as many neighbours.
+        rows: at least one, all with as many neighbors.
         about: a sentence for the caption.
     """
     columns = 1 + len(rows[0].found)
@@ -69,6 +69,6 @@ def neighbours(name: str, encoder: str, rows: Sequence[Neighbourhood], about: st
         f"the same class; ✗ and a dashed frame: another. {right} of {total} are right. {about}",
         alt=f"Nearest images under {encoder}: {right} of {total} of the query's class. {told}.",
         figure=figure,
-        columns=("query", "rank", "neighbour", "verdict", "cosine"),
+        columns=("query", "rank", "neighbor", "verdict", "cosine"),
         rows=table,
     )
