@@ -25,7 +25,9 @@ from conflict import (
     versus_table,
     weights_table,
 )
+from conflict_few_shot import table as conflict_few_shot
 from conflict_measures import table as conflict_measures
+from default_regularizer import table as default_regularizer
 from evidence import OURS, titled
 from evidence import table as evidence
 from gradient_parity import table as gradient_parity
@@ -192,6 +194,8 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "conflict_together": together_table,
     "conflict_capacity": capacity_table,
     "conflict_measures": conflict_measures,
+    "conflict_few_shot": conflict_few_shot,
+    "default_regularizer": default_regularizer,
     "photographs": photographs,
     "photographs_effects": effects_table,
     "readme_evidence": evidence_table,

@@ -13,8 +13,9 @@ class RidgePath:
     """Minima of ``|Y − 1b − ZW|² + ρ N |W|²`` for any ρ; Z are the features standardized, and the offset b bears no penalty.
 
     Standardized features and centered targets have ``W = U (Λ + ρ)⁻¹ Uᵀ Zᵀ Y / N`` with ``ZᵀZ / N = U Λ Uᵀ`` (Hastie,
-    Tibshirani & Friedman, The Elements of Statistical Learning, section 3.4.1), so one decomposition, of the smaller of ``ZᵀZ`` and
-    ``ZZᵀ``, serves all targets and penalties. scikit-learn's ``Ridge`` has the same minimum at ``alpha = ρ N``.
+    Tibshirani & Friedman, The Elements of Statistical Learning, section 3.4.1), so one decomposition, of the
+    smaller of ``ZᵀZ`` and ``ZZᵀ``, serves all targets and penalties. scikit-learn's ``Ridge`` has the same minimum at
+    ``alpha = ρ N``.
 
     Args:
         features: finite ``(N, d)``; columns that do not vary are left out.

@@ -116,10 +116,20 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
         return RecipeTasks(store, dataclasses.replace(BASE, size=store.image_size), kinds=episode.recipes, **common)
     views = build_views(config, store.image_size)
     if episode.tasks_differ_by == "domain":
-        by_domain = DomainTasks(store, views, **common)
-        check_kinds(config, len(by_domain.names))
-        return by_domain
+        return DomainTasks(store, views, **common)
     return SplitBatch(store, views, assign=episode.assign, **common)
+
+
+def check_domains(config: Config, store: ImageStore) -> None:
+    """Whether what is told of the domains of the pre-training images is true.
+
+    Raises:
+        InputError: if ``episode.kinds`` is another number, or is needed and not set.
+    """
+    if config.episode.tasks_differ_by == "domain":
+        domains = len(store.domains[store.rows(config.data.split)].unique())
+        if domains > 1:  # of one domain the sampler says what is wrong
+            check_kinds(config, domains)
 
 
 def _refuse_unused(episode: EpisodeConfig) -> None:
@@ -136,8 +146,8 @@ def _refuse_unused(episode: EpisodeConfig) -> None:
 def _refuse_uncalibrated(config: Config) -> None:
     """Settings of a calibration that is not there are told, as they would change nothing."""
     calibration, usual = config.calibration, CalibrationConfig()
-    # Where a regularizer acts, and how many factors a mask that is told weighs.
-    acting = {"name", "where"} | ({"factors"} if config.head.told is not None else set())
+    # Where a regularizer acts; and a size that commands for all arms of a comparison may share, and masks that are told use.
+    acting = {"name", "where", "factors"}
     for f in dataclasses.fields(calibration):
         other = getattr(calibration, f.name) != getattr(usual, f.name)
         if calibration.name != "tc2" and other and f.name not in acting:

@@ -12,7 +12,7 @@ from torch import nn
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options
+from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options, check_domains
 from metatc2.experiment.compare import compare, matrices
 from metatc2.experiment.config import Config, fingerprint, write_config
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
@@ -208,8 +208,9 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
         check_threads(config.trainer.threads)
         torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
-    sampler = build_sampler(config, store)  # it knows whether what is said of the data is true
+    check_domains(config, store)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
+    sampler = build_sampler(config, store)
     # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
     torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)

@@ -223,12 +223,12 @@ def test_names_are_checked(tmp_path: Path) -> None:
         benchmark_tasksets("fc100", way=5, shot=1, query=1, root=tmp_path, data_augmentation="normalize")
     with pytest.raises(InputError, match="lee2019.* wrong in learn2learn"):
         benchmark_tasksets("mini-imagenet", way=5, shot=1, query=1, root=tmp_path, data_augmentation="lee2019")
-    with pytest.raises(InputError, match="unknown data_augmentation 'normalize'; did you mean 'normalize'"):
+    with pytest.raises(InputError, match="unknown data_augmentation 'normalise'; did you mean 'normalize'"):
         benchmark_tasksets(
             "mini-imagenet",
             way=5,
             shot=1,
             query=1,
             root=tmp_path,
-            data_augmentation="normalize",  # type: ignore[arg-type]
+            data_augmentation="normalise",  # type: ignore[arg-type]
         )

@@ -69,7 +69,7 @@ def plugin(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_each_is_short_and_there_is_one_of_each() -> None:
-    kinds = ("objective", "regularizer", "learner", "encoder", "source", "adjoint", "head")
+    kinds = ("objective", "regularizer", "learner", "encoder", "source", "adjoint", "head", "protocol")
     assert set(FILES) == {f"{kind}.py" for kind in kinds}
     for name, text in FILES.items():
         assert len(text.splitlines()) <= 25, name
@@ -98,7 +98,7 @@ def test_commands_of_the_page_run(command: str, tmp_path: Path) -> None:
 
 
 def test_the_commands_use_all_of_it() -> None:
-    words = " ".join(COMMANDS)
+    words = " ".join(re.findall(r"^metatc2 (.*)$", PAGE.read_text(), re.MULTILINE))
     assert all(name in words for name in NAMES)
 
 
@@ -118,6 +118,8 @@ def test_a_run_transfers_to_a_source_of_the_package(tmp_path: Path, capsys: pyte
     few = ("--way", "2", "--shot", "1", "--query", "2", "--episodes", "5")
     assert call("transfer", run, "--to", "gratings", *few) == 0
     assert "gratings" in capsys.readouterr().out
+    assert call("transfer", run, "--to", "gratings", "--protocol", "nearest-center") == 0
+    assert "nearest-center" in (tmp_path / "run" / "transfer.json").read_text()
 
 
 def test_help_names_what_a_package_offers_and_imports_none_of_it(installed: Path) -> None:

@@ -47,9 +47,10 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
         exec(compile(block, "example", "exec"), {})
     printed = capsys.readouterr().out
     if "evaluate" in block:
-        accuracy = [float(word) for word in re.findall(r"(0\.\d+) ±", printed)]
+        accuracy = [float(word) for word in re.findall(r" few-shot .* (0\.\d+) ±", printed)]
         assert len(accuracy) == 8  # encoder and raw pixels, two heads, two shots
         assert all(a > 0.3 for a in accuracy)  # 5-way chance is 0.2
+        assert len(re.findall(r" knn None knn 0\.\d+ ±", printed)) == 2
     elif "LabeledTasks" in block:
         accuracy = [float(word) for word in re.findall(r"'accuracy': ([\d.]+)", printed)]
         assert len(accuracy) == 2

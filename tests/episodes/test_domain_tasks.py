@@ -104,7 +104,10 @@ def test_seeds_and_resumption() -> None:
     [
         ({"tasks": 3, "batch": 20}, "DomainTasks: batch 20 is not divisible by tasks 3; the nearest valid batch is 21"),
         ({"tasks": 2, "batch": 4, "support": 0.1}, "both sides need at least one"),
-        ({"split": "one"}, r"styles:one has 1 domain, so .* or tasks that differ in their views \(RecipeTasks\)"),
+        (
+            {"split": "one"},
+            r"styles:one has 1 domain, so .* or tasks that differ in their views \(RecipeTasks; .*views\)",
+        ),
         ({"split": "none"}, "styles:none has no domains"),
         ({"split": "too"}, "did you mean 'two'"),
         (

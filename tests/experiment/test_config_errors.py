@@ -336,7 +336,7 @@ def test_what_a_help_page_prints() -> None:
         ("encoder.name=timm:", "encoder.name cannot be \"timm:\"; did you mean 'timm:NAME'?"),
         ("calibration.adjoint=unrol", "calibration.adjoint cannot be \"unrol\"; did you mean 'unroll'?"),
         ("views.recipe=glyph", "views.recipe cannot be \"glyph\"; did you mean 'glyphs'?"),
-        ('learner.name=""', "learner.name must be one of"),
+        ('learner.name=""', 'learner.name must be text, found ""'),
     ],
 )
 def test_names_are_those_that_are_registered(assignment: str, told: str) -> None:

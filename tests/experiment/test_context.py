@@ -327,7 +327,7 @@ def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path
     only = [
         RunResults(r.label, r.method, r.seed, [row for row in r.rows if row.context != str(other)]) for r in results[:1]
     ]
-    with pytest.raises(InputError, match=r"share no result .* and the same --context$"):
+    with pytest.raises(InputError, match=r"share no result .* and the same --context where both"):
         compare(only, results[1:], features="calibrated")
 
 

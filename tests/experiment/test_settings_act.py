@@ -122,7 +122,7 @@ def test_a_step_is_the_same_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "standardize", "tasks"])
-@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where")])
+@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where", "factors")])
 def test_settings_of_a_calibration_that_is_not_there_are_told(name: str, key: str) -> None:
     chosen = override(Config(), [*SMALL, f"calibration.name={name}", f"calibration.{key}={OTHER[key][0]}"])
     with pytest.raises(

@@ -125,9 +125,9 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
     rows = transfer(short)
     longer = runs.resume(path, steps=6)
     oracle, _ = runs._trainer(config, RunFolder(tmp_path / "oracle"), None, False)
-    three = [oracle.learning_rate(step) for step in range(3)]
+    three = [oracle.options.learning_rate(step) for step in range(3)]
     six, _ = runs._trainer(override(config, ["trainer.steps=6"]), RunFolder(tmp_path / "x"), None, False)
-    rates = three + [six.learning_rate(step) for step in range(3, 6)]
+    rates = three + [six.options.learning_rate(step) for step in range(3, 6)]
     torch.manual_seed(config.trainer.seed)
     by_hand, _ = runs._trainer(config, RunFolder(tmp_path / "oracle"), None, False)
     by_hand.learner.train()

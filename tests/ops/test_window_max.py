@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,9 @@ from torch.nn import functional as F
 
 from metatc2.errors import InputError
 from metatc2.ops import conv_norm_pool
-from metatc2.ops import conv_norm_pool as window_max
+
+# The module: in the package the name is its function's.
+module = import_module("metatc2.ops.conv_norm_pool")
 
 
 def inputs(channels: int, n: int = 5, side: tuple[int, int] = (8, 12), width: int = 6) -> list[Tensor]:
@@ -28,7 +32,7 @@ def three(images: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor, eps: flo
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equals_torch_in_value_and_both_derivatives(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_max, "_ROWS", 50)  # 120 rows: two whole parts and the rest
+    monkeypatch.setattr(module, "_ROWS", 50)  # 120 rows: two whole parts and the rest
     images, *params = inputs(channels)
 
     def both(y: Tensor) -> list[Tensor]:
@@ -54,8 +58,8 @@ def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
     images = torch.randint(0, 2, (4, 1, 8, 8), generator=g).double()
     kernel = torch.randint(-1, 2, (6, 1, 3, 3), generator=g).double()
     parts = F.unfold(images, 4, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
-    placed = window_max._placed(kernel).requires_grad_()
-    out = window_max._WindowMax.apply(parts, placed)
+    placed = module._placed(kernel).requires_grad_()
+    out = module._WindowMax.apply(parts, placed)
     maps = F.conv2d(images, kernel, padding=1).requires_grad_()
     pooled = F.max_pool2d(maps, 2)
     two_largest = F.unfold(maps.detach().flatten(0, 1)[:, None], 2, stride=2).topk(2, 1).values

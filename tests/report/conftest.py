@@ -10,6 +10,7 @@ import pytest
 
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import merge, read_task
+from metatc2.experiment.transfer import transfer
 from metatc2.report.html.report import write_report
 
 SETTINGS = {
@@ -30,13 +31,13 @@ SETTINGS = {
 NULL = {"null_mean": 0.2, "null_low": 0.1, "null_high": 0.3}
 
 
-def pretrain(path: Path, calibration: str, seed: int, *, transfer: bool = True) -> Path:
+def pretrain(path: Path, calibration: str, seed: int, *, measured: bool = True) -> Path:
     task = merge(read_task("digits"), SETTINGS, "test")
     config = merge(task, {"calibration": {"name": calibration}, "trainer": {"seed": seed}}, "test")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # four steps are no training, and the trainer says so
         run = runs.pretrain(config, path)
-    if transfer:
+    if measured:
         transfer(run)
     return path
 
