@@ -102,12 +102,28 @@ def pretrain(
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 
+def _refuse_uncalibrated(calibration: str, keys: set[str]) -> None:
+    """Settings of TC² beside another calibration in one command would change nothing.
+
+    In a task file they may stand for all arms of a comparison; so may a size, and where a regularizer acts.
+    """
+    from metatc2.errors import InputError
+
+    acting = {"calibration.name", "calibration.where", "calibration.factors"}
+    useless = sorted(key for key in keys if key.startswith("calibration.") and key not in acting)
+    if calibration != "tc2" and useless:
+        raise InputError(
+            f"{useless[0]} is for TC², and --calibration is {calibration}; use --calibration tc2, or leave it out"
+        )
+
+
 def _usual(
     calibration: str | None, regularize: str | None, adjoint: str | None, assignments: tuple[str, ...]
 ) -> list[str]:
     """What an objective is trained with where the command does not say."""
     keys = {word.partition("=")[0].strip() for word in assignments}
     if calibration is not None:
+        _refuse_uncalibrated(calibration, keys)
         return []
     if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
         return ["calibration.name=tasks"]  # controls that keep tasks apart

@@ -143,20 +143,6 @@ def _refuse_unused(episode: EpisodeConfig) -> None:
             )
 
 
-def _refuse_uncalibrated(config: Config) -> None:
-    """Settings of a calibration that is not there are told, as they would change nothing."""
-    calibration, usual = config.calibration, CalibrationConfig()
-    # Where a regularizer acts; and a size that commands for all arms of a comparison may share, and masks that are told use.
-    acting = {"name", "where", "factors"}
-    for f in dataclasses.fields(calibration):
-        other = getattr(calibration, f.name) != getattr(usual, f.name)
-        if calibration.name != "tc2" and other and f.name not in acting:
-            raise InputError(
-                f"calibration.{f.name} = {getattr(calibration, f.name)!r} is for TC², and calibration.name is "
-                f"{calibration.name!r}; use --calibration tc2, or leave it out"
-            )
-
-
 def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Module:
     """The encoder as it is before pre-training: the same for every method and seed pair, and the control "random"."""
     with torch.random.fork_rng():
@@ -219,7 +205,6 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
         "regularizer": None if asked.name == "none" else build_regularizer(asked.name),
         "weight": asked.weight,
     }
-    _refuse_uncalibrated(config)
     rival = build_rival(config, encoder, objective, common)
     if rival is not None:
         return rival
@@ -248,7 +233,6 @@ def _labeled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | No
             f"learner {chosen.name!r} has labeled tasks, where calibration {c.name!r} means nothing; use --calibration none "
             "or tc2"
         )
-    _refuse_uncalibrated(config)
     usual = CalibrationConfig()
     if config.regularizer.name != "none":
         raise InputError(

@@ -119,7 +119,7 @@ def test_streamed_targets_give_the_same_rows(runs: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--protocol", "lineal"], "--protocol"),
+        (["--protocol", "lineal"], "did you mean 'linear'?"),
         (["--head", "cosin"], "did you mean 'cosine'?"),
         (["--layer", "blocs.1"], "did you mean 'blocks.1'?"),
         (["--set", "trainer.lr=1"], "only keys of [transfer] can be changed here"),

@@ -17,6 +17,8 @@ from metatc2.experiment.build import build_learner, build_sampler
 from metatc2.experiment.config import Config, all_keys, override
 from metatc2.experiment.run import pretrain
 
+from ..command_line import call
+
 SMALL = ["encoder.width=8", "data.source=shapes", "data.image_size=16", "calibration.name=tc2"]
 # Another value of each key, and what has to be set besides for it to mean something.
 OTHER: dict[str, tuple[str, ...]] = {
@@ -123,12 +125,26 @@ def test_a_step_is_the_same_twice() -> None:
 
 @pytest.mark.parametrize("name", ["none", "standardize", "tasks"])
 @pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where", "factors")])
-def test_settings_of_a_calibration_that_is_not_there_are_told(name: str, key: str) -> None:
-    chosen = override(Config(), [*SMALL, f"calibration.name={name}", f"calibration.{key}={OTHER[key][0]}"])
-    with pytest.raises(
-        InputError, match=rf"^calibration\.{key} = .* is for TC², .* use --calibration tc2, or leave it out"
-    ):
-        build_learner(chosen, 3, 16)
+def test_settings_of_a_calibration_that_is_not_there_are_told(
+    name: str, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert (
+        call(
+            "pretrain",
+            "shapes",
+            "--calibration",
+            name,
+            "--run",
+            str(run),
+            "--set",
+            f"calibration.{key}={OTHER[key][0]}",
+        )
+        == 2
+    )
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"calibration.{key} is for TC², and --calibration is {name}; use --calibration tc2, or leave it out" in told
+    assert not run.exists()
 
 
 TOLD = ["calibration.name=tasks", "episode.batch=32", "data.source=shapes", "data.image_size=16", "encoder.width=8"]

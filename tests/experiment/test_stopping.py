@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,12 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
     torch.manual_seed(config.trainer.seed)
     by_hand, _ = runs._trainer(config, RunFolder(tmp_path / "oracle"), None, False)
     by_hand.learner.train()
-    by_hand.learning_rate = lambda step: rates[step]  # type: ignore[method-assign]
+
+    class Told(TrainerOptions):
+        def learning_rate(self, step: int) -> float:
+            return rates[step]
+
+    by_hand.options = Told(**asdict(by_hand.options))
     for step in range(6):
         by_hand.train_step(step, by_hand.sampler.sample())
     for name, tensor in by_hand.learner.encoder.state_dict().items():  # type: ignore[union-attr]
