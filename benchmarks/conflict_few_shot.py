@@ -55,7 +55,7 @@ def measure(cell: Cell, path: Path) -> str:
 
 def cells(folder: Path, seeds: int) -> dict[tuple[str, int], Cell]:
     """By arm and seed, at the learning rates that the study of conflict found."""
-    rates = searched(json.loads(STUDY.read_text())["rows"])
+    rates = searched([row for row in json.loads(STUDY.read_text())["rows"] if "arm" in row])
     return {
         (arm, seed): Point("one-more", "simclr", arm, WIDTH, seed, rates.get(arm, RATES[0])).cell(folder)
         for seed in range(seeds)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cells import paired
 from conflict import SUBJECT, WIDTH, select, tuned_arms
+from conflict_few_shot import RESULTS as FEW_SHOT
 from evidence import signed
 
 Rows = Sequence[Mapping[str, Any]]
@@ -14,7 +16,7 @@ LEVELS = ("one-more", "contradiction")
 
 
 def evidence_table(rows: Rows) -> str:
-    """Five differences, at both levels at which tasks disagree."""
+    """Six differences, at both levels at which tasks disagree."""
     lines = [
         "| points, mean of nine factors unless one is named | each task keeps one more factor | tasks contradict each other |",
         "|---|---|---|",
@@ -23,7 +25,8 @@ def evidence_table(rows: Rows) -> str:
         "TC² − one head for all tasks": [_against(rows, "one head", level) for level in LEVELS],
         "of which only with conflict": [_only_with_conflict(rows, level) for level in LEVELS],
         "TC² − VISReg at its best weight": [_against(rows, _tuned(rows, "VISReg"), level) for level in LEVELS],
-        "texture, which all tasks share: TC² − one head": [_shared_factor(rows, "texture"), "not shared"],
+        "few-shot of what all tasks share, three seeds: TC² − one head": [_few_shot("one head"), "nothing is shared"],
+        "the same: TC² − VISReg at its best weight": [_few_shot(_tuned(rows, "VISReg")), "nothing is shared"],
         "TC² − raw pixels": [_against_pixels(rows, level) for level in LEVELS],
     }
     return "\n".join(lines + [f"| {claim} | {' | '.join(cells)} |" for claim, cells in claims.items()])
@@ -65,13 +68,11 @@ def _only_with_conflict(rows: Rows, level: str) -> str:
     return _found(rows, {"interaction": level, "subject": SUBJECT})
 
 
-def _shared_factor(rows: Rows, factor: str) -> str:
-    runs = [r for r in rows if "arm" in r]
-    own, other = (select(runs, arm=arm, **_at("one-more")) for arm in (SUBJECT, "one head"))
-    seeds = sorted(own.keys() & other.keys())
-    return signed(
-        paired([own[s]["test"]["factors"][factor] - other[s]["test"]["factors"][factor] for s in seeds], seeds)
-    )
+def _few_shot(other: str) -> str:
+    rows = json.loads(FEW_SHOT.read_text())["rows"]
+    sides = [{r["seed"]: r["accuracy"]["1"] for r in rows if r["arm"] == arm} for arm in (SUBJECT, other)]
+    seeds = sorted(sides[0].keys() & sides[1].keys())
+    return signed(paired([sides[0][s] - sides[1][s] for s in seeds], seeds))
 
 
 def _against_pixels(rows: Rows, level: str) -> str:
