@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import multiprocessing
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import KEEP_MEMORY, refuse
+from common import KEEP_MEMORY, positive, refuse
 
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
@@ -223,9 +224,14 @@ def keep(cell: Cell, path: Path, facts: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps({"identity": identity(cell.config), **facts}).encode())
 
 
-def kept(cell: Cell) -> dict[str, Any] | None:
-    """What was measured of a cell with these settings; None where it is not there."""
-    file = row_file(cell)
+def kept(cell: Cell, of: Callable[[Cell], Path] = row_file) -> dict[str, Any] | None:
+    """What was measured of a cell with these settings; None where it is not there.
+
+    Args:
+        cell: see `Cell`.
+        of: where it is kept.
+    """
+    file = of(cell)
     if not file.exists():
         return None
     found: dict[str, Any] = json.loads(file.read_text())
@@ -251,9 +257,20 @@ def restore(results: Path, cell_of: Callable[[Mapping[str, Any]], Cell | None]) 
         keep(cell, row_file(cell), {key: value for key, value in row.items() if key != "identity"})
 
 
-def missing(cells: Iterable[Cell]) -> dict[Path, Cell]:
-    """Cells that are not measured yet, by the file that is wanted of each, in order."""
-    return {row_file(cell): cell for cell in cells if kept(cell) is None}
+def missing(cells: Iterable[Cell], of: Callable[[Cell], Path] = row_file) -> dict[Path, Cell]:
+    """Cells that are not measured yet, by the file that is wanted of each, in order; arguments as those of `kept`."""
+    return {of(cell): cell for cell in cells if kept(cell, of) is None}
+
+
+def study_parser(about: str | None, *, runs: str, results: Path, seeds: int) -> argparse.ArgumentParser:
+    """Arguments that every study has: seeds, workers, where runs lie and results go, and only to gather."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=positive, default=seeds)
+    parser.add_argument("--workers", type=positive, default=2)
+    parser.add_argument("--runs", type=Path, default=Path(runs))
+    parser.add_argument("--json", type=Path, default=results)
+    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
+    return parser
 
 
 def rounded(value: Any) -> Any:

@@ -17,7 +17,6 @@ for SimCLR or the first rate. A study goes on from the rows in --json that were 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -42,9 +41,10 @@ from cells import (
     read_controls,
     restore,
     rounded,
+    study_parser,
     trained_run,
 )
-from common import positive, write
+from common import write
 from evidence import signed
 from matplotlib import pyplot as plt
 from torch import nn
@@ -571,16 +571,11 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, runs="runs/conflict", results=RESULTS, seeds=5)
     parser.add_argument("--part", choices=("controls", *PARTS), default="main")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=positive, default=5)
-    parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/conflict"))
-    parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="PNG file of the means by level")
-    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     restore(given.json, lambda row: Point(*(row[key] for key in AT)).cell(given.runs) if "arm" in row else None)
     if given.part == "controls" and not given.collect:

@@ -9,7 +9,6 @@ tasks of the level one-more share shape and texture; hue, position, orientation 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, keep, paired, quiet, rounded, trained_run
-from common import positive, write
+from cells import Cell, in_parallel, keep, kept, missing, paired, quiet, rounded, study_parser, trained_run
+from common import write
 from conflict import RATES, WIDTH, Point, searched
 from conflict import RESULTS as STUDY
 from evidence import signed
@@ -69,13 +68,11 @@ def row_file(cell: Cell) -> Path:
 
 
 def gather(folder: Path) -> list[dict[str, Any]]:
-    """Rows of all cells that are done, and each arm less one head."""
+    """Rows of all cells that are done."""
     rows: list[dict[str, Any]] = []
     for (arm, seed), cell in cells(folder, 10).items():
-        if row_file(cell).exists():
-            found = json.loads(row_file(cell).read_text())
-            if found["identity"] == identity(cell.config):
-                rows.append({"arm": arm, "seed": seed, **rounded(found)})
+        if (found := kept(cell, row_file)) is not None:
+            rows.append({"arm": arm, "seed": seed, **rounded(found)})
     return rows
 
 
@@ -98,17 +95,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Make what is missing, gather all that is done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=positive, default=5)
-    parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/conflict"))
-    parser.add_argument("--json", type=Path, default=RESULTS)
-    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
-    given = parser.parse_args()
+    given = study_parser(__doc__, runs="runs/conflict", results=RESULTS, seeds=5).parse_args()
     if not given.collect:
         given.runs.mkdir(parents=True, exist_ok=True)
-        wanted = {row_file(cell): cell for cell in cells(given.runs, given.seeds).values()}
-        in_parallel(measure, {p: c for p, c in wanted.items() if not p.exists()}, workers=given.workers)
+        in_parallel(measure, missing(cells(given.runs, given.seeds).values(), row_file), workers=given.workers)
     write(given.json, gather(given.runs))
 
 

@@ -11,7 +11,6 @@ number, so that batches are larger than those of training. TC² is measured too:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from cells import Cell, identity, in_parallel, keep, kept, missing, quiet, restore, rounded, trained_run
-from common import positive, write
+from cells import Cell, identity, in_parallel, keep, kept, missing, quiet, restore, rounded, study_parser, trained_run
+from common import write
 from matplotlib import pyplot as plt
 
 from metatc2.diagnostics import AgainstNull, gradient_agreement, task_conflict, task_loss
@@ -205,13 +204,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=positive, default=5)
-    parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/conflict-measures"))
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser = study_parser(__doc__, runs="runs/conflict-measures", results=RESULTS, seeds=5)
     parser.add_argument("--figure", type=Path, help="PNG file")
-    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     restore(given.json, lambda row: Point(*(row[key] for key in AT)).cell(given.runs) if row["arm"] in ARMS else None)
     if not given.collect:

@@ -9,14 +9,13 @@ The plain objective (SimCLR) on the tasks glyphs and shapes, Conv-4 of width 32,
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Judged, make, paired, rows_of
-from common import positive, write
+from cells import Cell, Judged, make, paired, rows_of, study_parser
+from common import write
 from evidence import signed
 
 RESULTS = Path(__file__).resolve().parent / "results" / "default_regularizer.json"
@@ -88,13 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Make what is missing, gather all that is done."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=positive, default=3)
-    parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/default-regularizer"))
-    parser.add_argument("--json", type=Path, default=RESULTS)
-    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
-    given = parser.parse_args()
+    given = study_parser(__doc__, runs="runs/default-regularizer", results=RESULTS, seeds=3).parse_args()
     if not given.collect:
         every = [cell(given.runs, task, arm, seed) for seed in range(given.seeds) for task in TARGETS for arm in ARMS]
         given.runs.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ shifted, and in which of PACS' four styles it is.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +33,10 @@ from cells import (
     read_controls,
     restore,
     rounded,
+    study_parser,
     trained_run,
 )
-from common import positive, refuse, write
+from common import refuse, write
 from evidence import signed
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
@@ -539,15 +539,10 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Make the cells that are asked for, gather all that are done, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, runs="runs/photographs", results=RESULTS, seeds=3)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10, caltech101 and pacs")
     parser.add_argument("--part", choices=PARTS, default="main")
-    parser.add_argument("--seeds", type=positive, default=3)
-    parser.add_argument("--workers", type=positive, default=2)
-    parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
-    parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--figure", type=Path, help="PNG file")
-    parser.add_argument("--collect", action="store_true", help="make nothing, only gather")
     given = parser.parse_args()
     made = (given.runs / "archives").resolve()
     restore(

@@ -1,4 +1,4 @@
-"""TC² in a plain PyTorch loop with somebody else's self-supervised loss: lightly's NT-Xent on two views.
+"""TC² in a plain PyTorch loop with a self-supervised loss of another library: lightly's NT-Xent on two views.
 
 python examples/tc2_in_plain_pytorch.py --calibration tc2   # and --calibration none; Latin letters → Greek, 5-way 1-shot
 """

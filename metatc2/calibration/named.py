@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ def named_calibrator(
     factor_network: str = "pooled",
     weights: str = "sample",
     hidden: int | None = None,
-    control: Literal["none", "shuffle", "random-projection"] | str = "none",
+    control: str = "none",
     variant: str = "tc2",
     orthogonality: float = 1.0,
     sparsity: float = 0.05,
@@ -73,14 +72,11 @@ def named_calibrator(
         if name not in known:
             raise InputError(f"calibrator: unknown {what} {name!r}; {nearest(name, known)}")
     made: Factors
+    weighing: nn.Module
     if control == "random-projection":
-        made, weighing = FixedFactors(dim, factors, generator=generator), _linear()
+        made, weighing = FixedFactors(dim, factors, generator=generator), LinearWeights()
     else:
         made = FACTORS[factor_network](dim, factors, generator=generator)
         weighing = WEIGHTS[weights](dim, hidden, generator=generator)
     compose = Shuffled(FORMS[form]) if control == "shuffle" else FORMS[form]
     return Calibrator(made, weighing, compose=compose, criterion=VARIANTS[variant](orthogonality, sparsity), ema=ema)
-
-
-def _linear() -> nn.Module:
-    return LinearWeights()

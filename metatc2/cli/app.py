@@ -44,7 +44,7 @@ _INTERRUPTED = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted,
-    141 nobody reads the output, 143 ended by SIGTERM."""
+    141 the output was closed, 143 ended by SIGTERM."""
     warnings.showwarning = _show_warning
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
     for stderr in (False, True):

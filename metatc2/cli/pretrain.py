@@ -107,8 +107,6 @@ def _refuse_uncalibrated(calibration: str, keys: set[str]) -> None:
 
     In a task file they may stand for all arms of a comparison; so may a size, and where a regularizer acts.
     """
-    from metatc2.errors import InputError
-
     acting = {"calibration.name", "calibration.where", "calibration.factors"}
     useless = sorted(key for key in keys if key.startswith("calibration.") and key not in acting)
     if calibration != "tc2" and useless:

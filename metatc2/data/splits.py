@@ -12,7 +12,7 @@ from torch import Tensor
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 
-SEED = 0  # of every part that nobody published: the same for all methods and machines
+SEED = 0  # of every part that was not published: the same for all methods and machines
 _HELD_OUT = 0.2  # of the training images, where no validation set was published (SSL-Transfer, arXiv 2011.13377)
 _CALTECH_TRAIN = 30  # images a class
 _SUN_EACH = 50  # training images a class, and as many test images

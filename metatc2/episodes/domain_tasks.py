@@ -14,7 +14,7 @@ from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import SMALLEST_TASK, Cut, read_ahead
-from metatc2.episodes.sampler import Decks, assign_evenly
+from metatc2.episodes.sampler import GroupOrders, assign_evenly
 from metatc2.errors import InputError
 
 
@@ -22,7 +22,7 @@ class DomainTasks:
     """Self-supervised tasks of which each has the images of one domain (style, vendor, font) alone.
 
     Domains are assigned evenly to tasks, in an order drawn anew for each episode: all are different where there are enough of
-    them. Each domain deals its images in an order of its own, and shuffles them anew when fewer are left than an episode
+    them. Each domain gives its images in an order of its own, and shuffles them anew when fewer are left than an episode
     takes; so small domains come round more often than large ones, and no image comes twice in an episode. The episode's
     `TaskIdentity` has the domains of the split as kinds, and one-hot ``conditions``, ``(tasks, domains)``.
 
@@ -74,7 +74,7 @@ class DomainTasks:
         self.generator = torch.Generator().manual_seed(seed)
         self._rows = rows[store.domains[rows].argsort(stable=True)]
         self._firsts = counts.cumsum(0) - counts
-        self._orders = Decks(counts)
+        self._orders = GroupOrders(counts)
 
     def _check_enough(self, where: str, counts: Tensor) -> None:
         """The smallest domain must hold what an episode may take of it."""
@@ -106,7 +106,7 @@ class DomainTasks:
         for domain in kinds.unique():
             own = kinds == domain
             # All tasks of a domain at once: an order that is shuffled between two of them could give an image twice.
-            places = self._orders.deal(domain[None], int(own.sum()) * self.cut.samples, self.generator)
+            places = self._orders.draw(domain[None], int(own.sum()) * self.cut.samples, self.generator)
             rows[own] = self._rows[self._firsts[domain] + places].view(-1, self.cut.samples)
         return kinds, rows.flatten()
 

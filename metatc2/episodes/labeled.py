@@ -12,7 +12,7 @@ from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode, Samples
-from metatc2.episodes.sampler import Decks, TaskSource, sample_without_replacement
+from metatc2.episodes.sampler import GroupOrders, TaskSource, sample_without_replacement
 from metatc2.errors import InputError
 
 Range = int | tuple[int, int]
@@ -29,10 +29,10 @@ class LabeledTasks(TaskSource):
     Classes with fewer than `shot` + `query` samples (the largest shot, where it varies) are left out; ``excluded`` says how
     many, ``classes`` how many take part.
 
-    With ``replacement=False`` classes are dealt like cards: in an epoch no class is drawn twice, by whatever task, and a member
-    of a group is drawn in proportion to the classes that it has left. The epoch ends when no member has `way` left; those that
-    are left over are shuffled in again. Each class deals its samples in the same way: none comes again before fewer than
-    `shot` + `query` of that class are left. Every rank and every worker deals from decks of its own.
+    With ``replacement=False`` classes follow shuffled orders: in an epoch no class is drawn twice, by whatever task, and a
+    member of a group is drawn in proportion to the classes that it has left. The epoch ends when no member has `way` left;
+    those that are left over are shuffled in again. Each class gives its samples in the same way: none comes again before
+    fewer than `shot` + `query` of that class are left. Every rank and every worker draws from orders of its own.
 
     Args:
         store: where the images are.
@@ -115,8 +115,8 @@ class LabeledTasks(TaskSource):
         )
 
     def begin(self) -> None:
-        """Shuffle all decks anew; without effect where classes are drawn with replacement."""
-        self._class_decks, self._sample_decks = Decks(self._members), Decks(self._sizes)
+        """Shuffle all orders anew; without effect where classes are drawn with replacement."""
+        self._class_orders, self._sample_orders = GroupOrders(self._members), GroupOrders(self._sizes)
 
     def draw(self) -> Episode:
         """An episode: float images ``(tasks, way · shot or query, 1, C, H, W)``; all tensors on the sampler's device."""
@@ -136,7 +136,7 @@ class LabeledTasks(TaskSource):
             )
         else:
             classes = torch.stack([self._next_classes(way) for _ in range(self.tasks)])
-            drawn = torch.stack([self._sample_decks.deal(task, each, self.generator) for task in classes])
+            drawn = torch.stack([self._sample_orders.draw(task, each, self.generator) for task in classes])
         rows = self._rows[self._starts[classes].unsqueeze(2) + drawn]
         index = torch.cat([rows[..., :shot].flatten(1), rows[..., shot:].flatten(1)], 1)
         label = torch.arange(way)
@@ -153,10 +153,10 @@ class LabeledTasks(TaskSource):
             images.prefetch(coming.flatten())
 
     def state_dict(self) -> dict[str, Any]:
-        """Generator and, without replacement, the decks."""
+        """Generator and, without replacement, the orders."""
         state = super().state_dict()
         if not self.replacement:
-            state |= {"classes": self._class_decks.state_dict(), "samples": self._sample_decks.state_dict()}
+            state |= {"classes": self._class_orders.state_dict(), "samples": self._sample_orders.state_dict()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,10 +171,10 @@ class LabeledTasks(TaskSource):
                 "resume with the same"
             )
         if not self.replacement:
-            decks = Decks(self._members), Decks(self._sizes)
-            decks[0].load_state_dict(state["classes"])
-            decks[1].load_state_dict(state["samples"])
-            self._class_decks, self._sample_decks = decks
+            orders = GroupOrders(self._members), GroupOrders(self._sizes)
+            orders[0].load_state_dict(state["classes"])
+            orders[1].load_state_dict(state["samples"])
+            self._class_orders, self._sample_orders = orders
         super().load_state_dict(state)
 
     def _between(self, ends: tuple[int, int]) -> int:
@@ -188,13 +188,13 @@ class LabeledTasks(TaskSource):
 
     def _next_classes(self, way: int) -> Tensor:
         """Classes of the next task, ``(way,)``, from what the epoch has left."""
-        left = self._class_decks.left
+        left = self._class_orders.left
         if not bool((left >= way).any()):
             for member in range(len(self._members)):
-                self._class_decks.shuffle(member, self.generator)
+                self._class_orders.shuffle(member, self.generator)
         weights = torch.where(left >= way, left, 0).double()
         drawn = torch.multinomial(weights, 1, generator=self.generator)
-        return self._firsts[drawn] + self._class_decks.deal(drawn, way, self.generator)[0]
+        return self._firsts[drawn] + self._class_orders.draw(drawn, way, self.generator)[0]
 
     def _samples(self, index: Tensor, labels: Tensor) -> Samples:
         images = self.store.images[index.flatten()].to(self.device)

@@ -70,63 +70,63 @@ class TaskSource(IterableDataset[Episode], ABC):
         self._worker = None if info is None else info.seed
 
 
-class Decks:
-    """Shuffled decks of cards: none comes twice until a deck has too few left and is shuffled whole.
+class GroupOrders:
+    """A shuffled order of each group: no item comes twice until a group has too few left and is shuffled whole.
 
     Args:
-        sizes: int64 ``(D,)``: deck d holds the numbers below ``sizes[d]``.
+        sizes: int64 ``(D,)``: group d holds the numbers below ``sizes[d]``.
 
-    >>> decks, g = Decks(torch.tensor([4, 2])), torch.Generator().manual_seed(0)
-    >>> first, second = decks.deal(torch.tensor([0]), 2, g), decks.deal(torch.tensor([0]), 2, g)
-    >>> torch.cat([first, second], 1).sort().values.tolist(), decks.left.tolist()
+    >>> orders, g = GroupOrders(torch.tensor([4, 2])), torch.Generator().manual_seed(0)
+    >>> first, second = orders.draw(torch.tensor([0]), 2, g), orders.draw(torch.tensor([0]), 2, g)
+    >>> torch.cat([first, second], 1).sort().values.tolist(), orders.left.tolist()
     ([[0, 1, 2, 3]], [0, 0])
     """
 
     def __init__(self, sizes: Tensor) -> None:
         self.sizes, self._first = sizes, sizes.cumsum(0) - sizes
-        self._cards = torch.zeros(int(sizes.sum()), dtype=torch.int64)
-        #: Cards left in each deck; 0 at first, so that decks are shuffled when they are first dealt from.
+        self._items = torch.zeros(int(sizes.sum()), dtype=torch.int64)
+        #: Items left in each group; 0 at first, so that groups are shuffled when they are first drawn from.
         self.left = torch.zeros_like(sizes)
 
-    def shuffle(self, deck: int, generator: torch.Generator) -> None:
-        """All cards of a deck back, in a new order."""
-        first, size = int(self._first[deck]), int(self.sizes[deck])
-        self._cards[first : first + size] = torch.randperm(size, generator=generator)
-        self.left[deck] = size
+    def shuffle(self, group: int, generator: torch.Generator) -> None:
+        """All items of a group back, in a new order."""
+        first, size = int(self._first[group]), int(self.sizes[group])
+        self._items[first : first + size] = torch.randperm(size, generator=generator)
+        self.left[group] = size
 
-    def deal(self, decks: Tensor, k: int, generator: torch.Generator) -> Tensor:
-        """The next `k` cards of some decks.
+    def draw(self, groups: Tensor, k: int, generator: torch.Generator) -> Tensor:
+        """The next `k` items of some groups.
 
         Args:
-            decks: int64 ``(B,)``, all different, each of at least `k` cards.
+            groups: int64 ``(B,)``, all different, each of at least `k` items.
             k: how many.
             generator: on the CPU.
 
         Returns:
             int64 ``(B, k)``.
         """
-        for deck in decks[self.left[decks] < k].tolist():
-            self.shuffle(deck, generator)
-        top = (self._first + self.sizes - self.left)[decks]
-        self.left[decks] -= k
-        return self._cards[top.unsqueeze(1) + torch.arange(k)]
+        for group in groups[self.left[groups] < k].tolist():
+            self.shuffle(group, generator)
+        top = (self._first + self.sizes - self.left)[groups]
+        self.left[groups] -= k
+        return self._items[top.unsqueeze(1) + torch.arange(k)]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Order of the cards, and how many are left."""
-        return {"cards": self._cards.clone(), "left": self.left.clone()}
+        """Order of the items, and how many are left."""
+        return {"cards": self._items.clone(), "left": self.left.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue where the state was taken.
 
         Raises:
-            InputError: if it was taken from decks of other sizes.
+            InputError: if it was taken from groups of other sizes.
         """
-        if state["cards"].shape != self._cards.shape or state["left"].shape != self.left.shape:
+        if state["cards"].shape != self._items.shape or state["left"].shape != self.left.shape:
             raise InputError(
                 f"the saved order is of {len(state['cards'])} items in {len(state['left'])} groups and here there are "
-                f"{len(self._cards)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
+                f"{len(self._items)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
             )
-        self._cards, self.left = state["cards"].clone(), state["left"].clone()
+        self._items, self.left = state["cards"].clone(), state["left"].clone()
 
 
 def stream(*numbers: int) -> torch.Generator:

@@ -31,7 +31,7 @@ class SplitBatch:
         tasks: number of tasks M in a batch.
         batch: images in a batch; `tasks` must divide it.
         support: share of each task's samples on its support side, strictly between 0 and 1.
-        assign: ``"random"`` deals images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
+        assign: ``"random"`` assigns images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
             k-means), so that tasks differ and negatives are hard; ``"domain"`` puts images of the same or of neighboring
             domains of the store (style, vendor, font) into one task.
         split: rows of the store to draw from.

@@ -41,7 +41,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
     facts: dict[str, Any] = read_tensors(run / "encoder.safetensors")[1]
-    # Up to 44 KB that nobody reads here.
+    # Up to 44 KB that are not read here.
     trained = {key: value for key, value in facts.items() if not key.startswith("seen_images")}
     content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": trained}
     card = _card(loaded.config, facts)

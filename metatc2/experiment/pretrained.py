@@ -1,4 +1,4 @@
-"""`Pretrained`: an encoder that somebody trained, with what judging it takes. Run folders, files and zoos all end here."""
+"""`Pretrained`: a trained encoder, with what judging it takes. Run folders, files and zoos all end here."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _warn(weights: Path, config: Config, said: list[str]) -> None:
 
 
 def _source(config: Config, facts: Mapping[str, str]) -> str:
-    """What it was trained on; a source that nobody wrote down is unknown and not the default."""
+    """What it was trained on; a source that was not written down is unknown and not the default."""
     if "format" not in facts and config.data.source == DataConfig().source:
         return "unknown"
     return f"{config.data.source}:{config.data.split}"

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from metatc2.errors import InputError, nearest
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound=type)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -69,6 +70,16 @@ class Registry(Mapping[str, T], Generic[T]):
                 raise InputError(f"{self.kind} {name!r} is registered already, by {taken}; choose another name")
             self._there[name] = thing
             return thing
+
+        return registered
+
+    def register_class(self, name: str) -> Callable[[Kind], Kind]:
+        """As `register`, for classes that know their name: it becomes the class's attribute ``name``."""
+
+        def registered(kind: Kind) -> Kind:
+            kind.name = name  # type: ignore[attr-defined]
+            self.register(name)(kind)  # type: ignore[arg-type]  # of the kind that the registry is of
+            return kind
 
         return registered
 

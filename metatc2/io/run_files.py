@@ -20,7 +20,7 @@ EXPORTED = ("config.json", "model.safetensors", "calibrator.safetensors", "READM
 TRAINED = (ENCODER, CALIBRATOR, LEARNER, RESULTS, ACCURACIES, DIAGNOSIS)
 OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
 
-# By folders that hold one of the first names: what in them is nobody else's to write.
+# By folders that hold one of the first names: what in them nothing else may write.
 _KEPT = (
     ((CONFIG, METRICS, CHECKPOINT, ENCODER, IDENTITY, RESULTS), OF_A_RUN | {IDENTITY}),
     ((EXPORTED[1],), frozenset(EXPORTED)),

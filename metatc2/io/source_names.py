@@ -20,12 +20,6 @@ def path_kinds() -> tuple[str, ...]:
     return tuple(name.removesuffix(_PATH) for name in SOURCES if name.endswith(_PATH))
 
 
-def __getattr__(name: str) -> tuple[str, ...]:
-    if name == "PATH_SOURCES":
-        return path_kinds()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def split_name(name: str) -> tuple[str, str]:
     """Kind and path; the path is empty where the source is none of files.
 

@@ -37,7 +37,7 @@ class Conv4(nn.Module):
         self.dim = width
         self.normalize = Normalize()
         self.blocks = nn.Sequential(*(_conv4_block(channels if i == 0 else width, width) for i in range(4)))
-        self._first_as_built = repr(self.blocks[0])  # every setting of its parts; somebody may exchange one of them
+        self._first_as_built = repr(self.blocks[0])  # every setting of its parts; a user may exchange one of them
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""

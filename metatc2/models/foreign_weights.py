@@ -30,7 +30,7 @@ _NAMED = 2
 
 
 class ForeignWeights(UserWarning):
-    """Weights from elsewhere were loaded in part or under other names: which ones, and what nobody can check."""
+    """Weights from elsewhere were loaded in part or under other names: which ones, and what cannot be checked."""
 
 
 @dataclass(frozen=True)

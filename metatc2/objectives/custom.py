@@ -1,4 +1,4 @@
-"""A loss written by somebody else."""
+"""Any loss of two views as an objective."""
 
 from __future__ import annotations
 

@@ -23,13 +23,7 @@ def register_objective(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-
-    def registered(kind: Kind) -> Kind:
-        kind.name = name
-        OBJECTIVES.register(name)(kind)
-        return kind
-
-    return registered
+    return OBJECTIVES.register_class(name)
 
 
 def build_objective(name: str, **options: float) -> Objective:

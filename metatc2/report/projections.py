@@ -45,7 +45,7 @@ def projections(features: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _pca(features: NDArray[Any], components: int) -> NDArray[Any]:
-    # It divides by the variance for a ratio that nobody asked for; features all alike have none.
+    # It divides by the variance for a ratio that was not asked for; features all alike have none.
     with np.errstate(invalid="ignore"):
         made: NDArray[Any] = PCA(components, svd_solver="full").fit_transform(features)
     return made

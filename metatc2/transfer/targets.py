@@ -11,7 +11,7 @@ from torch import Tensor
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
-from metatc2.io.source_names import PATH_SOURCES
+from metatc2.io.source_names import path_kinds
 from metatc2.transfer.seen import SeenClasses
 
 # Words that end the name of a source of files as a split.
@@ -57,7 +57,7 @@ def parse_target(text: str) -> tuple[str, str | None]:
     """
     source, colon, split = text.partition(":")
     lacking = not source or (bool(colon) and not split)
-    if source in PATH_SOURCES and not lacking:
+    if source in path_kinds() and not lacking:
         path, _, last = split.rpartition(":")
         path, split = (path, last) if path and last in PATH_SPLITS else (split, "")
         source = f"{source}:{path}"

@@ -18,7 +18,7 @@ from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode
 from metatc2.episodes.labeled import LabeledTasks
-from metatc2.episodes.sampler import Decks, TaskSource, stream
+from metatc2.episodes.sampler import GroupOrders, TaskSource, stream
 from metatc2.errors import InputError
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
@@ -254,7 +254,7 @@ def test_workers_shuffle_decks_of_their_own() -> None:
     firsts = []
     for seed in range(4):
         source = sampler(way=2, tasks=1, replacement=False, seed=seed)
-        source.sample()  # a copy of these decks goes to both workers
+        source.sample()  # a copy of these orders goes to both workers
         firsts.append([classes(episode).tolist() for episode in islice(loader(source, 0), 2)])
     assert any(one != other for one, other in firsts)
 
@@ -292,13 +292,13 @@ def test_iteration_is_endless_sampling() -> None:
 
 
 def test_decks_deal_every_card_once_in_uniform_order(seed_offset: int) -> None:
-    decks, g = Decks(torch.tensor([4, 3])), stream(seed_offset)
+    orders, g = GroupOrders(torch.tensor([4, 3])), stream(seed_offset)
     tops = []
     for _ in range(2_000):
-        hand = torch.cat([decks.deal(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
+        hand = torch.cat([orders.draw(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
         assert hand.sort().values.tolist() == [0, 1, 2, 3]
         tops.append(int(hand[0]))
-        assert sorted(decks.deal(torch.tensor([1]), 3, g)[0].tolist()) == [0, 1, 2]
+        assert sorted(orders.draw(torch.tensor([1]), 3, g)[0].tolist()) == [0, 1, 2]
     assert stats.chisquare(torch.tensor(tops).bincount(minlength=4)).pvalue > 1e-6
 
 

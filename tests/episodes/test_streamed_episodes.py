@@ -48,7 +48,7 @@ def make(kind: str, store: ImageStore) -> Sampler:
         query=2,
         tasks=3,
         views=Views.glyphs() if kind == "views" else None,
-        replacement=kind != "decks",
+        replacement=kind != "orders",
         seed=3,
     )
 
@@ -70,7 +70,7 @@ def same_identity(one: Episode, other: Episode) -> bool:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["random", "cluster", "recipes", "domains", "tasks", "views", "decks"])
+@pytest.mark.parametrize("kind", ["random", "cluster", "recipes", "domains", "tasks", "views", "orders"])
 def test_same_episodes(root: Path, kind: str, workers: int) -> None:
     held = make(kind, load(f"folder:{root}", image_size=16))
     streamed = make(kind, load(f"folder:{root}", image_size=16, stream=True, workers=workers))
@@ -95,7 +95,7 @@ def test_images_lie_at_their_index(root: Path, kind: str, stream: bool) -> None:
     torch.testing.assert_close(episode.images[:, :, 0], store.images[index].float() / 255)
 
 
-@pytest.mark.parametrize("kind", ["random", "recipes", "domains", "tasks", "decks"])
+@pytest.mark.parametrize("kind", ["random", "recipes", "domains", "tasks", "orders"])
 def test_the_next_episode_is_read_ahead(root: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All rows of the next episode, and no others: of two epochs' worth, an image is read once for each use."""
     store = load(f"folder:{root}", image_size=16, stream=True, workers=2)

@@ -29,7 +29,7 @@ class TasksetSampler:
     store behind the tasks, so `Samples.index` is −1.
 
     learn2learn draws from the global generators of `random`, numpy and torch. The sampler lends it states of its own, so
-    what is drawn depends on `seed` alone and nobody else's draws are disturbed; they are what ``state_dict()`` holds. In a
+    what is drawn depends on `seed` alone and no other draws are disturbed; they are what ``state_dict()`` holds. In a
     task set with a number of tasks (``num_tasks``) each task is drawn from a state that only `seed` and its number
     determine. Not covered are generators that a data set or transform keeps to itself, and those of a GPU.
 

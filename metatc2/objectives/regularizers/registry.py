@@ -23,13 +23,7 @@ def register_regularizer(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-
-    def registered(kind: Kind) -> Kind:
-        kind.name = name
-        REGULARIZERS.register(name)(kind)
-        return kind
-
-    return registered
+    return REGULARIZERS.register_class(name)
 
 
 def build_regularizer(name: str, **options: float) -> Regularizer:

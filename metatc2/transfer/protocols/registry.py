@@ -23,13 +23,7 @@ def register_protocol(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-
-    def registered(kind: Kind) -> Kind:
-        kind.name = name
-        PROTOCOLS.register(name)(kind)
-        return kind
-
-    return registered
+    return PROTOCOLS.register_class(name)
 
 
 def protocol_of(given: str | Protocol) -> Protocol:

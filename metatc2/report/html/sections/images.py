@@ -84,7 +84,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
 
 
 def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
-    # The first image of each class: the sample is in random order, so nobody has chosen them.
+    # The first image of each class: the sample is in random order, so they were not chosen.
     first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
     figures = []
     for number, one in enumerate(seen, 1):
