@@ -3,8 +3,8 @@
     python benchmarks/demo.py --json benchmarks/results/demo.json
     python benchmarks/demo.py --runs runs/demo --json benchmarks/results/demo.json    # of a demo that was run
 
-Rows are paired differences of TC² against the plain objective, and against it with isotropy, on every target and on their
-mean over seeds; beside them the accuracy of a random encoder and of raw pixels.
+Rows are paired differences of TC² against the plain objective, and against it with VISReg, on every target and on their mean
+over seeds; beside them the accuracy of a random encoder and of raw pixels.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ SETTINGS = (
 # All take their negatives within a task: what differs is what a task may weigh, and what is asked of the representation.
 OWN = {
     "plain": ("calibration.name=tasks",),
-    "isotropy": ("calibration.name=tasks", "regularizer.name=isotropy"),
+    "visreg": ("calibration.name=tasks", "regularizer.name=visreg", "regularizer.weight=1"),
     "tc2": ("calibration.name=tc2",),
 }
 

@@ -37,14 +37,14 @@ def test_headline_says_what_was_measured_whichever_way_it_fell() -> None:
             difference("shapes:x:test", 0.03, 0.01, "better"),
             difference(MEAN_TARGET, 0.02, 0.03, "not distinguishable"),
         ],
-        "isotropy": [difference(HUE, 0.1, 0.02, "one seed: no verdict")],
+        "visreg": [difference(HUE, 0.1, 0.02, "one seed: no verdict")],
     }
     lines = headline(found).splitlines()
     assert lines[1] == (
         "Against plain, in points: better on hue (+10.0 ± 2.0) and position across (+3.0 ± 1.0); worse on shape and texture "
         "(-4.0 ± 1.0); not distinguishable on their mean (+2.0 ± 3.0)."
     )
-    assert lines[2] == "Against isotropy, in points: one seed: no verdict on hue (+10.0 ± 2.0)."
+    assert lines[2] == "Against VISReg, in points: one seed: no verdict on hue (+10.0 ± 2.0)."
 
 
 def test_headline_says_where_no_training_is_needed() -> None:
@@ -101,7 +101,7 @@ def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     found = json.loads((tmp_path / "demo.json").read_text())
     assert {(d["a"], d["b"]) for d in found} == {
         ("simclr+tc2", "simclr+tasks"),
-        ("simclr+tc2", "simclr+tasks+isotropy"),
+        ("simclr+tc2", "simclr+tasks+visreg"),
     }
     assert [d["target"] for d in found] == [*TARGETS, MEAN_TARGET] * 2
     assert all(len(d["per_seed"]) == 2 for d in found)
