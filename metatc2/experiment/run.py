@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from metatc2.calibration import Calibrator
@@ -28,6 +28,8 @@ from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
+from metatc2.ops.random_state import seeded
+from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
@@ -126,16 +128,17 @@ def pretrain(
     """
     folder = RunFolder(path)
     require_startable(folder, config)
-    trainer, store = _trainer(config, folder, store, show)
-    _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
-    offer = offer_transfer(config, store)
-    if show and offer.problem:
-        fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
-    with folder.owned():
-        require_startable(folder, config)  # no other process was faster
-        with writing(folder.config):
-            write_config(config, folder.config)
-        _finish(trainer, config, folder, store, stop)
+    with _process_state(config):
+        trainer, store = _trainer(config, folder, store, show)
+        _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
+        offer = offer_transfer(config, store)
+        if show and offer.problem:
+            fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
+        with folder.owned():
+            require_startable(folder, config)  # no other process was faster
+            with writing(folder.config):
+                write_config(config, folder.config)
+            _finish(trainer, config, folder, store, stop)
     return replace(load_run(path), offer=offer)
 
 
@@ -167,7 +170,7 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
         return load_run(path)
     if state is State.FINISHED and folder.latest is None:
         raise InputError(f"{path} has no checkpoint left to go on from; pre-train anew with more --steps")
-    with folder.owned():
+    with folder.owned(), _process_state(config):
         folder.require_resumable()
         with sources_from(folder, config):
             trainer, store = _trainer(longer, folder, None, show)
@@ -203,16 +206,22 @@ def load_run(path: Path) -> Run:
     return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
 
 
+@contextmanager
+def _process_state(config: Config) -> Iterator[None]:
+    """Threads and random numbers of the process are the run's within the block, and the caller's again after it.
+
+    Dropout and the like draw from torch's own generator; it is saved in checkpoints.
+    """
+    check_threads(config.trainer.threads)
+    with torch_threads(config.trainer.threads), seeded(config.trainer.seed):
+        yield
+
+
 def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:
-    if config.trainer.threads:
-        check_threads(config.trainer.threads)
-        torch.set_num_threads(config.trainer.threads)
     store = store or build_data(config)
     check_domains(config, store)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
-    # Dropout and the like draw from torch's own generator; seeded here, before the first step, and saved in checkpoints.
-    torch.manual_seed(config.trainer.seed)
     options = build_trainer_options(config)
     return Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.models.encoding import feature_dim
+from metatc2.ops.random_state import seeded
 from metatc2.transfer import SeenClasses
 
 ZOOS = ("torchvision", "timm")
@@ -67,10 +68,9 @@ def from_zoo(name: str, *, image_size: int | None = None, download: bool = False
     if zoo not in ZOOS or not model or weights not in ("", _RANDOM):
         raise InputError(f"encoder {name!r} is not ZOO:MODEL or ZOO:MODEL:random; ZOO is torchvision or timm")
     make = _torchvision if zoo == "torchvision" else _timm
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         untrained, size = make(model, False, image_size, download)[:2]
-        torch.manual_seed(0)  # the untrained network is its own control
+    with seeded(0):  # the untrained network is its own control
         encoder, size, classes = make(model, weights != _RANDOM, image_size, download)
     try:
         feature_dim(encoder, 3, size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,6 +15,7 @@ from metatc2.augment import Views
 from metatc2.errors import InputError
 from metatc2.models.encoding import encode, own_copy
 from metatc2.ops.module_state import evaluation_mode
+from metatc2.ops.random_state import seeded
 from metatc2.ops.replacing import refuse_outside_parameters
 
 MOMENTUM = 0.9
@@ -42,7 +42,7 @@ class FineTuning:
         """A copy of the encoder with a head, trained; None if the loss or a weight became infinite or NaN."""
         names, classes = torch.unique(labels, return_inverse=True)
         draws = torch.Generator().manual_seed(self.seed)
-        with seeded_torch(self.seed, self.device):
+        with seeded(self.seed):  # dropout draws from torch's own generator
             model = self._copy(images[:2], len(names))
             optimizer = torch.optim.SGD(
                 model.parameters(), lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay
@@ -109,12 +109,3 @@ class FineTuning:
         if self.views is None:
             return images.to(self.device).float() / 255
         return self.views(images, generator, views=1)[0][:, 0].to(self.device)
-
-
-@contextmanager
-def seeded_torch(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from torch's own generator: seeded within, and as it was afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield
