@@ -1,4 +1,4 @@
-"""What the columns of a descriptor mean (CASSLE, Przewięźlikowski et al., arXiv 2306.06082; methods.md §3).
+"""What the columns of a descriptor mean (CASSLE, Przewięźlikowski et al., arXiv 2306.06082).
 
 A view is made in this order: the image is mirrored, a window of it is cut out and turned and sheared about its own
 center, colors are jittered (brightness, contrast, saturation, hue), colors are dropped, the view is blurred,

@@ -37,15 +37,13 @@ class Conv4(nn.Module):
         self.dim = width
         self.normalize = Normalize()
         self.blocks = nn.Sequential(*(_conv4_block(channels if i == 0 else width, width) for i in range(4)))
-        self._first_as_built = repr(self.blocks[0])  # every setting of its parts; a user may exchange one of them
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
         _check_conv4_size(min(images.shape[-2:]))
         x = self.normalize(images)
         first, *others = self.blocks
-        fused = repr(first) == self._first_as_built and _unobserved(first, x)
-        x = _first_block(first, x) if fused else first(x)
+        x = _first_block(first, x) if _as_built(first) and _unobserved(first, x) else first(x)
         for block in others:
             x = block(x)
         return torch.flatten(x.mean((-2, -1)), 1)
@@ -57,6 +55,19 @@ def _conv4_block(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU()
     )
+
+
+def _as_built(block: Any) -> bool:
+    """Whether a block computes what `conv_norm_pool` does: a user may exchange a part of it, or change its settings."""
+    parts: list[Any] = list(block) if isinstance(block, nn.Sequential) else []
+    if [type(part) for part in parts] != [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU]:
+        return False
+    convolution, norm, pool, _ = parts
+    padded = (convolution.kernel_size, convolution.padding, convolution.padding_mode) == ((3, 3), (1, 1), "zeros")
+    dense = (convolution.stride, convolution.dilation, convolution.groups) == ((1, 1), (1, 1), 1)
+    usual = norm.affine and norm.track_running_stats and norm.momentum is not None
+    halved = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode) == (2, 2, 0, 1, False)
+    return padded and dense and convolution.bias is None and usual and halved and not pool.return_indices
 
 
 def _unobserved(block: Any, images: Tensor) -> bool:
@@ -80,7 +91,10 @@ def _unobserved(block: Any, images: Tensor) -> bool:
 
 
 def _altered(part: nn.Module) -> bool:
-    """Whether hooks are attached to a module, or its forward was replaced."""
+    """Whether hooks are attached to a module, or its forward was replaced.
+
+    PyTorch has no public question for hooks; its own `nn.TransformerEncoderLayer` looks at the same dictionaries.
+    """
     hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
     return any(hooks) or "forward" in part.__dict__
 

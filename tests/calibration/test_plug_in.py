@@ -82,7 +82,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def expected(made: CalibratedModule, x: Tensor) -> Expected:
-    """methods.md, section 1, in numpy."""
+    """TC² (arXiv 2511.13787) in numpy."""
     p = {name: value.detach().numpy() for name, value in made.calibrator.named_parameters()}
     h = made.encoder(x).detach().numpy()
     z = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) if made.standardize else h

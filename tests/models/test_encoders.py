@@ -74,7 +74,7 @@ def test_fused_first_block_leaves_what_the_block_would() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_first_block_is_not_fused_where_somebody_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_block_is_not_fused_where_that_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def spy(block: nn.Module, x: Tensor) -> Tensor:
@@ -104,6 +104,21 @@ def test_first_block_is_not_fused_where_somebody_would_notice(monkeypatch: pytes
     exchanged.blocks[0] = nn.Identity()
     exchanged.blocks[1][0] = nn.Conv2d(1, 8, 3)
     assert not fuses(exchanged)
+    for part, setting, value in (
+        (0, "padding_mode", "reflect"),
+        (0, "stride", (2, 2)),
+        (0, "dilation", (2, 2)),
+        (0, "bias", nn.Parameter(torch.zeros(8))),
+        (2, "padding", 1),
+        (2, "ceil_mode", True),
+    ):
+        changed = Conv4(1, 8)
+        setattr(changed.blocks[0][part], setting, value)
+        calls.clear()
+        changed.blocks[0](x)
+        assert not fuses(changed, images(channels=1, size=32)), setting
+    copied = copy.deepcopy(Conv4(1, 8))
+    assert fuses(copied)
     looked_at = Conv4(1, 8)
     seen: list[Tensor] = []
     looked_at.blocks[0][0].register_forward_hook(lambda _, __, out: seen.append(out))
