@@ -77,7 +77,7 @@ class Demo:
 
     def comparison(self) -> Group:
         """Paired differences on every target and on their mean."""
-        return comparison_table([d for found in self.differences.values() for d in found])
+        return comparison_table([d for of_method in self.differences.values() for d in of_method])
 
     def headline(self) -> str:
         """See `headline` and `untrained`."""
@@ -131,17 +131,17 @@ class Demo:
         return task_choices(learner, build_sampler(fresh, self.store), _EPISODES)
 
 
-def headline(found: Mapping[str, Sequence[Difference]]) -> str:
+def headline(by_method: Mapping[str, Sequence[Difference]]) -> str:
     """What was measured, one sentence a comparison, every target by its verdict.
 
     Args:
-        found: differences of TC² against each other method, by that method.
+        by_method: differences of TC² against each other method, by that method.
     """
     lines = [
         f"TC² on tasks that disagree, {WAY}-way {SHOT}-shot on images never seen. All tasks keep shape and texture; hue, "
         "lighting and position are each kept by one kind of task and varied by the others."
     ]
-    for method, differences in found.items():
+    for method, differences in by_method.items():
         verdicts = dict.fromkeys((*_VERDICTS, *(d.verdict for d in differences)))
         parts = []
         for verdict in verdicts:
@@ -172,8 +172,8 @@ def untrained(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> st
 def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:
     r"""Positive pairs of every kind of task, by what they share: float ``(pairs, 2, 3, H, W)`` in [0, 1].
 
-    >>> found = pairs_by_kind(16, pairs=2)
-    >>> list(found)[:2], found["shape, texture"].shape
+    >>> pairs = pairs_by_kind(16, pairs=2)
+    >>> list(pairs)[:2], pairs["shape, texture"].shape
     (['shape, texture', 'shape, texture\n+ hue'], torch.Size([2, 2, 3, 16, 16]))
     """
     notions = LEVELS[level]
@@ -184,12 +184,12 @@ def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> d
     assert episode.identity is not None  # of these tasks it is known
     kinds = episode.identity.kinds.tolist()
     shared = [name for name in notions[0].keeps if all(name in notion.keeps for notion in notions)]
-    found = {}
+    views = {}
     for kind, notion in enumerate(notions):
         more = [name for name in notion.keeps if name not in shared]
         label = ", ".join(shared) + ("\n+ " + ", ".join(more)) * bool(more)
-        found[label] = episode.images[kinds.index(kind)]
-    return found
+        views[label] = episode.images[kinds.index(kind)]
+    return views
 
 
 def _one(rows: Sequence[Row], target: str, features: str) -> Row:

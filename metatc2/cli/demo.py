@@ -121,7 +121,7 @@ def run_demo(
     console.print(demo.comparison())
     console.print(demo.headline())
     with writing(folder, "name a folder of yours with --folder"):
-        differences = [d.to_json() for found in demo.differences.values() for d in found]
+        differences = [d.to_json() for of_method in demo.differences.values() for d in of_method]
         write_atomically(folder / "demo.json", json_text(differences).encode())
         demo.draw(folder / "demo.png")
     console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}")

@@ -37,9 +37,9 @@ def compare(
     from metatc2.experiment import compare as result_folders
     from metatc2.report import comparison_table
 
-    found = result_folders.compare([Path(run) for run in runs], features=features)
-    show(comparison_table(found))
-    write_json(target, [difference.to_json() for difference in found])
+    differences = result_folders.compare([Path(run) for run in runs], features=features)
+    show(comparison_table(differences))
+    write_json(target, [difference.to_json() for difference in differences])
 
 
 def matrix(
@@ -89,9 +89,9 @@ def estimate(
     from metatc2.experiment import estimate as estimate_command
     from metatc2.report import estimate_table
 
-    found, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
-    show(estimate_table(found, correlations))
-    write_json(target, [e.to_json() for e in found])
+    estimates, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
+    show(estimate_table(estimates, correlations))
+    write_json(target, [e.to_json() for e in estimates])
 
 
 def diagnose(
@@ -130,8 +130,8 @@ def diagnose(
     from metatc2.experiment import diagnose as diagnose_command
     from metatc2.report.diagnosis_table import diagnosis_table
 
-    found = diagnose_command.run(
+    diagnosis = diagnose_command.run(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )
-    show(diagnosis_table(found))
-    write_json(target, found.to_dict())
+    show(diagnosis_table(diagnosis))
+    write_json(target, diagnosis.to_dict())

@@ -175,8 +175,8 @@ class ImageStore:
             for tensor in rest:
                 about.update(tensor.contiguous().numpy().tobytes())
             key = f"checksum {files} {about.hexdigest()}"
-            if found := recall(key, ("checksum",)):
-                return str(found["checksum"])
+            if facts := recall(key, ("checksum",)):
+                return str(facts["checksum"])
         for tensor in chain(in_chunks(self.images), rest):
             digest.update(tensor.contiguous().numpy().data)
         if key:

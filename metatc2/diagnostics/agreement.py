@@ -114,17 +114,17 @@ def gradient_agreement(
     >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
     >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
-    >>> found = gradient_agreement(
+    >>> agreement = gradient_agreement(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},
     ...     Episode(side(x[:, :4]), side(x[:, 4:])), generator=generator)
-    >>> round(found.ratio["all"].value, 2), found.difference["all"].outside, found.signal["all"].value > 0.9
+    >>> round(agreement.ratio["all"].value, 2), agreement.difference["all"].outside, agreement.signal["all"].value > 0.9
     (-1.0, True, True)
     """
-    found = [episodes] if isinstance(episodes, Episode) else list(episodes)
-    tasks, support, query = sizes(found, _WHAT)
-    kinds = kinds_of(found, _WHAT)
+    drawn = [episodes] if isinstance(episodes, Episode) else list(episodes)
+    tasks, support, query = sizes(drawn, _WHAT)
+    kinds = kinds_of(drawn, _WHAT)
     groups = blocks(list(params), pattern)
-    observed = _measure(loss, params, [(e.support.images, e.query.images) for e in found], groups, kinds)
+    observed = _measure(loss, params, [(e.support.images, e.query.images) for e in drawn], groups, kinds)
     silent = {block for block, one in observed.items() if not one.length > 0}
     if ALL in silent:
         raise InputError(
@@ -133,7 +133,7 @@ def gradient_agreement(
         )
     kept = [block for block in (ALL, *groups) if block not in silent]
     draws = [
-        _measure(loss, params, [resplit(episode, generator) for episode in found], groups, kinds)
+        _measure(loss, params, [resplit(episode, generator) for episode in drawn], groups, kinds)
         for _ in range(enough(resplits, _WHAT))
     ]
     beside = {block: _beside(observed[block], [draw[block] for draw in draws]) for block in kept}
@@ -150,7 +150,7 @@ def gradient_agreement(
         tasks=tasks,
         support=support,
         query=query,
-        episodes=len(found),
+        episodes=len(drawn),
         resplits=resplits,
     )
 
@@ -196,11 +196,11 @@ def _measure(
         for block, gram in crossed.items():
             products[block].append(gram)
             lengths[block] += [square[block].diagonal().mean() for square in squared]
-    found = {}
+    per_block = {}
     for block, each in products.items():
         mean = mean_by_kind(each, kinds)
-        found[block] = _Products((mean + mean.mT) / 2, float(torch.stack(lengths[block]).mean()))
-    return found
+        per_block[block] = _Products((mean + mean.mT) / 2, float(torch.stack(lengths[block]).mean()))
+    return per_block
 
 
 def _beside(observed: _Products, draws: Sequence[_Products]) -> dict[str, AgainstNull]:

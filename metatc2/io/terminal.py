@@ -98,8 +98,8 @@ def console(*, stderr: bool = False, width: int | None = None) -> PlainConsole:
 
 def wide_console() -> PlainConsole:
     """Standard output; where it is no terminal, 120 columns wide, so that tables in a log do not wrap."""
-    found = console()
-    return found if found.is_terminal else console(width=120)
+    default = console()
+    return default if default.is_terminal else console(width=120)
 
 
 def shown(table: RenderableType, *, width: int = 120) -> str:

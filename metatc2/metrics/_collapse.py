@@ -119,19 +119,19 @@ def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str |
     n = min(z.numel() // max(dim, 1), MOST_ROWS)
     if n < 2:
         return None
-    found = rank_summary(z) if summary is None else summary
-    if found["unit_std"] != found["unit_std"]:
+    ranks = rank_summary(z) if summary is None else summary
+    if ranks["unit_std"] != ranks["unit_std"]:
         return "embeddings are not finite"
     healthy = dim**-0.5
-    if found["unit_std"] < SPREAD_SHARE * healthy:
+    if ranks["unit_std"] < SPREAD_SHARE * healthy:
         return (
             "embeddings have collapsed to one point: the standard deviation of unit rows is "
-            f"{found['unit_std']:.2g}, healthy is about {healthy:.2g}"
+            f"{ranks['unit_std']:.2g}, healthy is about {healthy:.2g}"
         )
     least = max(RANK_LEAST, RANK_SHARE * min(n, dim))
-    if n >= 8 and dim >= 4 and found["centered_rank"] < least:
+    if n >= 8 and dim >= 4 and ranks["centered_rank"] < least:
         return (
-            f"embeddings have lost rank: their RankMe about the mean is {found['centered_rank']:.1f} "
+            f"embeddings have lost rank: their RankMe about the mean is {ranks['centered_rank']:.1f} "
             f"of {min(n, dim)} possible, below {least:.1f}"
         )
     return None

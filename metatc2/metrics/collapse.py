@@ -66,8 +66,8 @@ def collapse(features: Tensor) -> Collapse:
     Raises:
         InputError: see `deviations`.
 
-    >>> found = collapse(torch.cat([torch.eye(4), torch.zeros(4, 4)], 1))
-    >>> found.dead, found.sentence
+    >>> measured = collapse(torch.cat([torch.eye(4), torch.zeros(4, 4)], 1))
+    >>> measured.dead, measured.sentence
     (0.5, None)
     """
     std = deviations(features)

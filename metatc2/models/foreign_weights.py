@@ -114,14 +114,14 @@ def load_foreign(network: nn.Module, content: Mapping[str, Any], file: Path, whe
         return []
     body = getattr(network, "body", network)
     body = body if isinstance(body, nn.Module) else network
-    found = sorted(_places(body, content), key=lambda place: place.rank)
-    if not found:
+    fits = sorted(_places(body, content), key=lambda place: place.rank)
+    if not fits:
         raise InputError(f"{file} does not fit the encoder that {where} names: {_why(body, content, name)}")
-    taken = found[0]
+    taken = fits[0]
     body.load_state_dict(taken.tensors)
     said = [f"the weights under {taken.where!r} are taken"] if taken.where else []
-    if len(found) > 1:
-        said[-1:] = [f"the weights {_under(taken.where)} are taken and those {_under(found[1].where)} fit too"]
+    if len(fits) > 1:
+        said[-1:] = [f"the weights {_under(taken.where)} are taken and those {_under(fits[1].where)} fit too"]
     if taken.others:
         said.append(f"{taken.others} other tensors are left out, such as heads")
     return said

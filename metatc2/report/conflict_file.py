@@ -53,10 +53,10 @@ def read_conflict(folder: Path) -> list[Conflict] | None:
             return None
         named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
         both = [*named, *_agreement(record.get("agreement") or {})]
-        found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in both]
+        measures = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in both]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is no diagnosis ({error!r}); run `{command('diagnose', folder)}` again") from error
-    return [measure for measure in found if is_finite(measure)]
+    return [measure for measure in measures if is_finite(measure)]
 
 
 def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

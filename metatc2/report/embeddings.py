@@ -78,8 +78,8 @@ def load_target(target: str, run: Run) -> tuple[ImageStore, str]:
         InputError: if it cannot be had here.
     """
     # What may be looked at is not what may be claimed: classes seen in pre-training are marked in the table.
-    found = find_targets(run.pretrained, (target,), Sources(run.config.data.root), allow_seen=True)[0]
-    return found.store, found.split
+    loaded = find_targets(run.pretrained, (target,), Sources(run.config.data.root), allow_seen=True)[0]
+    return loaded.store, loaded.split
 
 
 def draw_sample(store: ImageStore, split: str) -> Sample:

@@ -75,15 +75,17 @@ def _percent(cell: Cell) -> str:
     return f"{100 * cell.mean:.1f}" + ("" if cell.ci95 is None else f"±{100 * cell.ci95:.1f}")
 
 
-def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> PlainTable:
+def estimate_table(
+    estimates: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]
+) -> PlainTable:
     """Estimates of transfer, one line an encoder and target; below, how well they rank the encoders."""
-    names = list(found[0].values)
+    names = list(estimates[0].values)
     table = PlainTable()
     table.add_column("target")
     table.add_column("encoder")
     for heading in (*names, "measured, %"):
         table.add_column(heading, justify="right")
-    for e in sorted(found, key=lambda e: e.target):
+    for e in sorted(estimates, key=lambda e: e.target):
         measured = "" if e.measured is None else f"{100 * e.measured:.1f}"
         table.add_row(e.target, e.encoder, *[f"{value:.3f}" for value in e.values.values()], measured)
     ranked = [

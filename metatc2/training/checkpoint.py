@@ -137,9 +137,9 @@ def _holds(final: Path, facts: Mapping[str, Any]) -> bool:
     if not final.exists():
         return False
     try:
-        found = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
+        saved = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
         load_checkpoint(final)
-        return bool(found["sha256"] == facts["sha256"] and found["about"] == facts["about"])
+        return bool(saved["sha256"] == facts["sha256"] and saved["about"] == facts["about"])
     except (InputError, OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -132,9 +132,9 @@ def _usable(encoder: nn.Module | FeatureFunction | None, name: str) -> nn.Module
         )
 
     def checked(images: Tensor) -> Tensor:
-        found: Any = encoder(images)
-        found = torch.from_numpy(found) if isinstance(found, np.ndarray) else found
-        rows = rows_from(found, len(images), name).detach()
+        output: Any = encoder(images)
+        output = torch.from_numpy(output) if isinstance(output, np.ndarray) else output
+        rows = rows_from(output, len(images), name).detach()
         return rows.clone() if rows.is_inference() else rows
 
     return checked

@@ -43,8 +43,8 @@ def few_shot_accuracy(
     """
     if episodes < 1:
         raise InputError(f"few_shot_accuracy: episodes must be at least 1, got {episodes}")
-    found: list[Tensor] = []
-    while len(found) < episodes:
+    accuracies: list[Tensor] = []
+    while len(accuracies) < episodes:
         x, y, query_x, query_y, way = sides(sampler.sample().to(device))
         if not way:
             raise InputError(
@@ -52,5 +52,5 @@ def few_shot_accuracy(
             )
         for own in zip(x, y, query_x, query_y, strict=True):
             scores = learner.predict(own[0], own[1], own[2], way)
-            found.append((scores.argmax(1) == own[3]).double().mean().cpu())
-    return torch.stack(found[:episodes])
+            accuracies.append((scores.argmax(1) == own[3]).double().mean().cpu())
+    return torch.stack(accuracies[:episodes])

@@ -134,11 +134,11 @@ def benchmark_tasksets(
 
 
 def _check(name: str, taskset: Any, way: int, samples: int) -> None:
-    found = taskset.dataset.labels_to_indices
-    smallest = min((len(rows) for rows in found.values()), default=0)
-    if len(found) < way or smallest < samples:
+    rows_of = taskset.dataset.labels_to_indices
+    smallest = min((len(rows) for rows in rows_of.values()), default=0)
+    if len(rows_of) < way or smallest < samples:
         raise InputError(
-            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(found)} classes "
+            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(rows_of)} classes "
             f"of {smallest} samples or more; lower way, shot or query"
         )
 

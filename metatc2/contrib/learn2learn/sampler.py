@@ -118,19 +118,19 @@ class TasksetSampler:
     def _draw(self) -> tuple[Tensor, Tensor]:
         try:
             with self.chance.lent():
-                found = self._sample()
+                task = self._sample()
         except ValueError as error:  # random.sample's, when it is asked for more than there is
             raise InputError(
                 f"{self._task()} cannot be drawn ({error}){_sizes(self.taskset)}; ask NWays for at most that many classes and "
                 "KShots for at most that many samples"
             ) from error
-        if not (isinstance(found, (tuple, list)) and len(found) == 2 and all(isinstance(t, Tensor) for t in found)):
-            got = type(found).__name__ if not isinstance(found, (tuple, list)) else f"{len(found)} items"
+        if not (isinstance(task, (tuple, list)) and len(task) == 2 and all(isinstance(t, Tensor) for t in task)):
+            got = type(task).__name__ if not isinstance(task, (tuple, list)) else f"{len(task)} items"
             raise InputError(
                 f"{self._task()} must be a pair of tensors (data, labels), got {got}; put LoadData into its task_transforms "
                 "and ToTensor into the data set's transform"
             )
-        data, labels = found
+        data, labels = task
         classes = torch.unique(labels).tolist()
         if labels.shape != (len(data),) or labels.is_floating_point() or classes != list(range(len(classes))):
             raise InputError(
@@ -185,10 +185,10 @@ def _samples(data: Tensor, way: int) -> Samples:
 
 
 def _sizes(taskset: object) -> str:
-    found = getattr(getattr(taskset, "dataset", None), "labels_to_indices", None)
-    if not found:
+    rows_of = getattr(getattr(taskset, "dataset", None), "labels_to_indices", None)
+    if not rows_of:
         return ""
-    sizes = [len(rows) for rows in found.values()]
+    sizes = [len(rows) for rows in rows_of.values()]
     return f": its data set has {len(sizes)} classes of {min(sizes)} to {max(sizes)} samples"
 
 

@@ -115,9 +115,9 @@ def render(faces: Sequence[Path]) -> Arrays:
     for character in sorted(holders):
         if len(holders[character]) >= _FACES_AT_LEAST and script_of(character):
             drawn = {domain: draw(fonts[domain], character) for domain in holders[character]}
-            found = {domain: image for domain, image in drawn.items() if image.any()}
-            if len(found) >= _FACES_AT_LEAST:
-                bitmaps[character] = found
+            visible = {domain: image for domain, image in drawn.items() if image.any()}
+            if len(visible) >= _FACES_AT_LEAST:
+                bitmaps[character] = visible
     groups = merge_twins(bitmaps)
     scripts = [SCRIPTS.index(script_of(group[0]) or "") for group in groups]
     # Of equal bitmaps of a class the first stays: a face that copies another would give answers away.

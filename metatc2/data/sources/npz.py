@@ -101,8 +101,8 @@ def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) ->
             f"{values.shape}{least}"
         )
     if names_key not in arrays:
-        found, dense = np.unique(values, return_inverse=True)
-        return torch.from_numpy(dense.astype(np.int64)), tuple(str(value) for value in found)
+        distinct, dense = np.unique(values, return_inverse=True)
+        return torch.from_numpy(dense.astype(np.int64)), tuple(str(value) for value in distinct)
     names = arrays[names_key]
     if names.ndim != 1 or names.dtype.kind != "U":
         raise InputError(f"{name}: '{names_key}' must be a list of words, got {names.dtype} {names.shape}")

@@ -62,12 +62,12 @@ class _Attached(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        found = connected(
+        products = connected(
             lambda: ctx.pull(gradients),
             (*gradients, *ctx.saved_tensors),
             "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute",
         )
-        return None, None, *found
+        return None, None, *products
 
 
 def connected(compute: Callable[[], Tensors], tensors: Sequence[Tensor], sentence: str) -> Tensors:

@@ -54,7 +54,7 @@ def prototype_classifier(bank: Tensor, bank_labels: Tensor) -> Callable[[Tensor]
             raise InputError(
                 f"prototypes: bank and queries must be as wide, got {directions.shape[1]} and {asked.shape[1]} dimensions"
             )
-        found: Tensor = names[(unit_rows(asked).to(directions) @ directions.T).argmax(1)]
-        return found
+        predicted: Tensor = names[(unit_rows(asked).to(directions) @ directions.T).argmax(1)]
+        return predicted
 
     return classify

@@ -93,8 +93,8 @@ def nearest_clip(
         InputError: if shapes do not fit, features are not finite, or no clip can be asked.
 
     >>> frames = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0], [1.0, 0.1]])
-    >>> found = nearest_clip(frames, torch.arange(4), torch.tensor([0, 1, 0, 1]))
-    >>> found.accuracy, found.nearest.tolist()
+    >>> result = nearest_clip(frames, torch.arange(4), torch.tensor([0, 1, 0, 1]))
+    >>> result.accuracy, result.nearest.tolist()
     (1.0, [2, 3, 0, 1])
     """
     units = unit_rows(clip_features(frames, clip)).cpu()
@@ -147,12 +147,12 @@ class NearestClip(Protocol):
         labels = store.labels[first]
         splits = {name: torch.unique(store.domains[own]) for name, own in store.splits.items() if name != "all"}
         for name in subject.names:
-            found = nearest_clip(subject.table.at(name, rows), store.domains, labels, splits, source=store.name)
+            result = nearest_clip(subject.table.at(name, rows), store.domains, labels, splits, source=store.name)
             facts = {
                 "way": len(torch.unique(labels)),
-                "query": len(found.asked),
+                "query": len(result.asked),
                 "head": "nearest clip",
-                "bank": found.how,
+                "bank": result.how,
             }
-            note = f"clips that are alone in their class left out: {found.excluded}" if found.excluded else ""
-            yield Measured(name, found.correct, rows, facts, note=note)
+            note = f"clips that are alone in their class left out: {result.excluded}" if result.excluded else ""
+            yield Measured(name, result.correct, rows, facts, note=note)

@@ -142,14 +142,16 @@ class FewShot(Protocol):
                 )
         for name, learner in subject.learners.items():
             try:
-                found = adapted_few_shot(learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu")
+                accuracies = adapted_few_shot(
+                    learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu"
+                )
             except InputError as error:
                 # The frozen encoder can still be measured where the learner's head has too few outputs.
                 warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)
                 continue
             yield Measured(
                 name,
-                found,
+                accuracies,
                 rows,
                 {**facts, "head": ADAPTED},
                 inductive=not transductive(learner),

@@ -144,7 +144,7 @@ class KNN(Protocol):
         for k, k_asked in clamped.items():
             note = f"k = {k} instead of {k_asked}, the bank has no more images" if k < k_asked else ""
             for name in subject.names:
-                found = knn(
+                correct = knn(
                     subject.table.at(name, bank),
                     bank_labels,
                     subject.table.at(name, asked),
@@ -153,4 +153,4 @@ class KNN(Protocol):
                     temperature=self.temperature,
                 )
                 own = {**facts, "k": k, "k_asked": k_asked}
-                yield Measured(name, found, torch.cat([bank, asked]), own, note=note)
+                yield Measured(name, correct, torch.cat([bank, asked]), own, note=note)

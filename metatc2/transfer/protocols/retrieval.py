@@ -65,8 +65,8 @@ def retrieval(
         InputError: if shapes do not fit, a k is below 1 or beyond the gallery, features are not finite, or no query has an
             image of its class to find.
 
-    >>> found = retrieval(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1]), ks=(1,))
-    >>> found.mean_average_precision, float(found.recall[1].mean())
+    >>> result = retrieval(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1]), ks=(1,))
+    >>> result.mean_average_precision, float(result.recall[1].mean())
     (1.0, 1.0)
     """
     alone = gallery is None
@@ -116,9 +116,9 @@ def _average_precision(ranked: Tensor, hit: Tensor) -> Tensor:
     last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
     place = torch.arange(hit.shape[1], device=hit.device).expand(hit.shape)
     end = torch.where(last, place, hit.shape[1]).flip(1).cummin(1).values.flip(1)
-    found = hit.cumsum(1)
-    precision = found.gather(1, end).double() / (end + 1)
-    return (precision * hit).sum(1) / found[:, -1].clamp_min(1)
+    hits = hit.cumsum(1)
+    precision = hits.gather(1, end).double() / (end + 1)
+    return (precision * hit).sum(1) / hits[:, -1].clamp_min(1)
 
 
 def _check(queries: Tensor, gallery: Tensor, ks: Sequence[int], alone: bool) -> None:
@@ -159,8 +159,8 @@ class Retrieval(Protocol):
         labels = subject.labels(rows)
         ks = sorted({min(k, len(rows) - 1) for k in self.ks}) if len(rows) > 1 else list(self.ks)
         for name in subject.names:
-            found = retrieval(subject.table.at(name, rows), labels, ks=ks)
-            alone = len(found.answerable) - int(found.answerable.sum())
+            result = retrieval(subject.table.at(name, rows), labels, ks=ks)
+            alone = len(result.answerable) - int(result.answerable.sum())
             note = f"images that are alone in their class left out as queries: {alone}" if alone else ""
             facts = {
                 "way": len(torch.unique(labels)),
@@ -168,6 +168,6 @@ class Retrieval(Protocol):
                 "head": "cosine",
                 "bank": f"all other images of {subject.target.split}",
             }
-            yield Measured(name, found.average_precision, rows, facts, metric="mean average precision", note=note)
-            for k, recall in found.recall.items():
+            yield Measured(name, result.average_precision, rows, facts, metric="mean average precision", note=note)
+            for k, recall in result.recall.items():
                 yield Measured(name, recall.double(), rows, facts, metric=f"recall@{k}", note=note)

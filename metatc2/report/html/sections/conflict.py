@@ -12,7 +12,7 @@ from metatc2.report.methods import Method, lacking
 
 def task_conflict(methods: Sequence[Method]) -> Section:
     """Conflict of every run that has been diagnosed, beside its noise null."""
-    found = [
+    measures = [
         replace(measure, run=f"{method.name}, seed {folder.seed}")
         for method in methods
         for folder in method.folders
@@ -25,6 +25,6 @@ def task_conflict(methods: Sequence[Method]) -> Section:
         [
             "Any split of a batch shows some conflict between its parts. What counts is conflict beyond that of random splits."
         ],
-        figures=[conflict(found)] if found else [],
+        figures=[conflict(measures)] if measures else [],
         missing=lacking(undiagnosed, "No task conflict measured", "diagnose"),
     )

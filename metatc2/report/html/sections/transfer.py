@@ -122,12 +122,12 @@ def _cell(by_seed: dict[int, Row]) -> str:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    found: dict[str, dict[str, None]] = {}
+    places: dict[str, dict[str, None]] = {}
     for row in rows:
         said = [row.note] if row.note else []
         said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
         said += [] if row.inductive else ["transductive: queries see each other"]
         where = f"{row.target} {with_head(row) if row.head == row.features else measure_words(row)}"
         for sentence in said:
-            found.setdefault(sentence, {})[where] = None
-    return [f"{listed(list(where))}: {sentence}." for sentence, where in found.items()]
+            places.setdefault(sentence, {})[where] = None
+    return [f"{listed(list(where))}: {sentence}." for sentence, where in places.items()]
