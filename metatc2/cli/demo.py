@@ -14,8 +14,8 @@ def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", 
     """Pre-train on tasks that disagree, with and without TC², transfer to what they share and what one of them keeps, draw it.
 
     SimCLR on rendered objects: plain, with the regularizer VISReg (the strongest control) and with TC², which is not told what
-    the tasks are. Takes a few minutes on two CPU cores. Ctrl-C and SIGTERM end all processes after the step they are at
-    (exit status 130 and 143).
+    the tasks are. Takes a few minutes on two CPU cores. Ctrl-C and SIGTERM end all processes after the step they are
+    at (exit status 130 and 143).
 
     For example:
         metatc2 demo
