@@ -42,7 +42,7 @@ class Views:
         blur: probability of a Gaussian blur.
         blur_sigma: smallest and largest σ of the blur in pixels of the view; kernels reach three times the largest.
         solarize: probability of inverting the pixels from `solarize_threshold` (0 to 1) on.
-        invert: probability of swapping ink and paper.
+        invert: probability of inverting the intensities (dark on light becomes light on dark).
 
     Raises:
         InputError: if a value is out of range.

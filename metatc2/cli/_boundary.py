@@ -67,8 +67,8 @@ def ending_of(error: Exception) -> Ending | None:
         return Ending(2, "error", _memory(error))
     for kind, sentence in _SENTENCES.items():
         if isinstance(error, kind):
-            said = sentence(error)
-            return None if said is None else Ending(2, "error", brief(said, LONGEST))
+            message = sentence(error)
+            return None if message is None else Ending(2, "error", brief(message, LONGEST))
     return None
 
 

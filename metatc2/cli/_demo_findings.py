@@ -145,8 +145,10 @@ def headline(by_method: Mapping[str, Sequence[Difference]]) -> str:
         verdicts = dict.fromkeys((*_VERDICTS, *(d.verdict for d in differences)))
         parts = []
         for verdict in verdicts:
-            told = [_told(d) for d in differences if d.verdict == verdict and d.target != MEAN_TARGET]
-            parts += [f"{verdict} on {' and '.join([', '.join(told[:-1])] * (len(told) > 1) + told[-1:])}"] * bool(told)
+            described = [_described(d) for d in differences if d.verdict == verdict and d.target != MEAN_TARGET]
+            parts += [
+                f"{verdict} on {' and '.join([', '.join(described[:-1])] * (len(described) > 1) + described[-1:])}"
+            ] * bool(described)
         parts += [f"{d.verdict} on their mean {_points(d)}" for d in differences if d.target == MEAN_TARGET]
         lines.append(f"Against {METHODS[method]}, in points: {'; '.join(parts)}.")
     return "\n".join(lines)
@@ -196,7 +198,7 @@ def _one(rows: Sequence[Row], target: str, features: str) -> Row:
     return next(row for row in rows if (row.target, row.features) == (target, features))
 
 
-def _told(d: Difference) -> str:
+def _described(d: Difference) -> str:
     return f"{TARGETS[d.target]} {_points(d)}"
 
 

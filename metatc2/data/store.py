@@ -187,7 +187,7 @@ class ImageStore:
 def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:
     """Class-disjoint rows for meta-train, meta-validation and meta-test.
 
-    Classes are dealt by a fixed permutation (it depends on their number alone), so the same data gives the same splits
+    Classes are split by a fixed permutation (it depends on their number alone), so the same data gives the same splits
     on every machine. With fewer than three classes everything is meta-train, since nothing disjoint could be tested.
 
     Args:

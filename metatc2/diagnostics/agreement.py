@@ -83,7 +83,7 @@ def gradient_agreement(
     resplits: int = FEWEST,
     pattern: str | None = None,
 ) -> Agreement:
-    """Measure how far tasks' *expected* gradients agree, beside what re-deals of the same samples give.
+    """Measure how far tasks' *expected* gradients agree, beside what re-splits of the same samples give.
 
     The cosine between two gradients of one batch each falls with their noise, whatever the tasks. Products of gradients of
     *independent* batches do not: ``E <g_i(1), g_j(2)> = <E g_i, E g_j>``, for i = j too. The support side of a task is its
@@ -91,7 +91,7 @@ def gradient_agreement(
     says it, else by place, and ratios are taken of the means. (Dot products across batches as the measure of what tasks
     share: our estimator; the bias it avoids is that of any squared mean.)
 
-    The null deals all samples of an episode, both sides alike, anew to tasks of the same sizes (as `task_conflict`); under it
+    The null assigns all samples of an episode, both sides alike, anew to tasks of the same sizes (as `task_conflict`); under it
     `difference` is 0 on average and the value one draw among others.
 
     Costs ``episodes · (resplits + 1)`` times 2 M gradients of one task, one backward each; 2 M gradients are held at once.
@@ -102,7 +102,7 @@ def gradient_agreement(
         params: θ by name.
         episodes: each at least 2 tasks; all of the same sizes. Both sides of a task must be drawn independently of each
             other. More episodes make all figures sharper.
-        generator: the re-deals are drawn from it.
+        generator: the re-splits are drawn from it.
         resplits: draws of the null, at least 39, which give a 95 % interval.
         pattern: see `blocks`.
 
@@ -112,7 +112,7 @@ def gradient_agreement(
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
     >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
-    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that oppose
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
     >>> agreement = gradient_agreement(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},
@@ -209,7 +209,7 @@ def _beside(observed: _Products, draws: Sequence[_Products]) -> dict[str, Agains
 
 
 def _ratio(observed: _Products, draws: Sequence[_Products]) -> AgainstNull | None:
-    """Draws have the denominator of the value: tasks that cancel each other leave re-deals none of their own."""
+    """Draws have the denominator of the value: tasks that cancel each other leave re-splits none of their own."""
     if not observed.within > 0:
         return None
     null = [1 - (draw.within - draw.between) / observed.within for draw in draws]

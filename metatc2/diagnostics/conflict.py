@@ -27,12 +27,12 @@ class PairGain:
 
     Args:
         step: kind of the task that the step is on.
-        judged: kind of the task whose loss is judged; of the same kind where both names are one.
+        evaluated: kind of the task whose loss is evaluated; of the same kind where both names are one.
         gain: mean gain, above 0 where the step helps.
     """
 
     step: str
-    judged: str
+    evaluated: str
     gain: AgainstNull
 
 
@@ -88,7 +88,7 @@ def task_conflict(
 ) -> Conflict:
     """Measure conflict between the tasks of episodes, and what random re-splits of the same batches give.
 
-    Tasks cut at random from one batch are exchangeable: whatever conflict they show is sampling noise. The null deals all
+    Tasks cut at random from one batch are exchangeable: whatever conflict they show is sampling noise. The null assigns all
     samples of an episode, support and query alike, anew to tasks of the same sizes. Definitions: `transfer_gains`;
     the cosines are those of the gradients that the gains step along, on the support sides.
 
@@ -112,7 +112,7 @@ def task_conflict(
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
     >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
-    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that oppose
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
     >>> conflict = task_conflict(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},

@@ -134,7 +134,7 @@ def diagnose(
         store: where the images are.
         split: rows of the store to look at.
         views: recipe of the two views, the one of pre-training.
-        calibrator: of TC² on the encoder's output; its features are then judged beside the encoder's.
+        calibrator: of TC² on the encoder's output; its features are then measured beside the encoder's.
         standardized: whether training standardized the representation.
         blend: a of the calibrated features.
         against: encoders by name, on the same images; only CKA is computed of them.

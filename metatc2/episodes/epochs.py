@@ -120,14 +120,14 @@ class Cut:
         """
         if images >= self.batch:
             return
-        told = f"{self.who}: {where} has {images} images, fewer than a batch of {self.batch}"
+        problem = f"{self.who}: {where} has {images} images, fewer than a batch of {self.batch}"
         fitting = min(self.tasks, images // SMALLEST_TASK)
         if fitting < 1:
-            raise InputError(f"{told}; at least {SMALLEST_TASK} are needed, so use another split or source")
+            raise InputError(f"{problem}; at least {SMALLEST_TASK} are needed, so use another split or source")
         size = images // fitting * fitting
         if fitting == self.tasks:
-            raise InputError(f"{told}; set episode.batch = {size}")
-        raise InputError(f"{told}; set episode.tasks = {fitting} and episode.batch = {size}")
+            raise InputError(f"{problem}; set episode.batch = {size}")
+        raise InputError(f"{problem}; set episode.tasks = {fitting} and episode.batch = {size}")
 
 
 def read_ahead(store: ImageStore, rows: Tensor) -> None:

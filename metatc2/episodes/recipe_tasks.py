@@ -69,8 +69,8 @@ class RecipeTasks:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if kinds not in _DEAL:
-            raise InputError(f"RecipeTasks: unknown kinds {kinds!r}; {nearest(kinds, _DEAL)}")
+        if kinds not in _DRAW:
+            raise InputError(f"RecipeTasks: unknown kinds {kinds!r}; {nearest(kinds, _DRAW)}")
         self.cut = Cut("RecipeTasks", tasks, batch, support)
         rows = store.rows(split)
         self.cut.check_enough(f"{store.name}:{split}", len(rows))
@@ -84,7 +84,7 @@ class RecipeTasks:
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""
         rows = self.epochs.next(self.generator)
-        kinds, strengths = _DEAL[self.kinds](self.cut.tasks, self.generator)
+        kinds, strengths = _DRAW[self.kinds](self.cut.tasks, self.generator)
         descriptors = torch.cat([self._draw(recipe(task, self.base)) for task in strengths.tolist()])
         made, descriptors = self.views.make(self.store.images[rows].to(self.device), descriptors)
         read_ahead(self.store, self.epochs.coming())
@@ -129,7 +129,7 @@ def _all_but_one(tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 #: Kinds ``(tasks,)`` and strengths ``(tasks, families)`` of an episode's tasks, and what the kinds are called.
-_DEAL: Final[dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]]] = {
+_DRAW: Final[dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]]] = {
     "drawn": _drawn,
     "one": _one,
     "all-but-one": _all_but_one,

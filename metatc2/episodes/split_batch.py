@@ -110,9 +110,9 @@ class SplitBatch:
         seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
         centers = KMeans(self.cut.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
         distance = ((features[:, None] - centers[None]) ** 2).sum(-1)
-        seats = np.repeat(distance, self.cut.samples, axis=1)
-        _, seat = linear_sum_assignment(seats)
-        order = torch.from_numpy(np.argsort(seat, kind="stable"))
+        cost = np.repeat(distance, self.cut.samples, axis=1)
+        _, assigned = linear_sum_assignment(cost)
+        order = torch.from_numpy(np.argsort(assigned, kind="stable"))
         # The assignment leaves the samples of a task in batch order, which is random; support and query need no shuffle.
         return order
 

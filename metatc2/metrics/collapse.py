@@ -10,7 +10,7 @@ from torch import Tensor
 from metatc2.metrics._collapse import collapsed, rank_summary
 from metatc2.metrics._rows import BLOCK, checked, mean
 
-# A dimension is dead when its spread is below this share of the root mean square over dimensions.
+# A dimension is dead when its standard deviation is below this share of the root mean square over dimensions.
 DEAD = 0.01
 
 

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, kept, and judged by every protocol."""
+"""Features of a frozen encoder: computed once, kept, and measured by every protocol."""
 
 from __future__ import annotations
 

@@ -71,7 +71,9 @@ def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             if key == "cosine" or block == "all":
                 yield f"{words}, {'all parameters' if block == 'all' else block}", measure
     for pair in content.get("pairs", ()):
-        yield f"gain of {pair['judged']} by a step on {pair['step']}", pair["gain"]
+        # Diagnoses of older versions call it "judged".
+        evaluated = pair["evaluated"] if "evaluated" in pair else pair["judged"]
+        yield f"gain of {evaluated} by a step on {pair['step']}", pair["gain"]
 
 
 def _agreement(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

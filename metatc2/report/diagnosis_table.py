@@ -115,8 +115,8 @@ def _features(d: Diagnosis) -> PlainTable:
     table.add_column("how to read it")
     for name, value, reading in FEATURES:
         table.add_row(name, *[value(f) for f in d.features.values()], reading)
-    said = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
-    table.say_below(said)
+    sentences = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
+    table.say_below(sentences)
     return table
 
 
@@ -185,14 +185,14 @@ def _conflict(c: Conflict) -> PlainTable:
     )
     lines.add("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
     lines.add("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
-    lines.add("own gain", c.own_gain, "Below 0: the step is too long to judge by.")
+    lines.add("own gain", c.own_gain, "Below 0: the step is too long to conclude anything.")
     for block, cosine in c.cosine.items():
         lines.add(f"cosine, {block}", cosine, "Below 0: gradients of tasks oppose.")
     lines.add("cosines below 0", c.cosine_below_zero["all"], "Share of pairs that oppose.")
     lines.add("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
     for pair in c.pairs:
         lines.add(
-            f"gain, {pair.step} → {pair.judged}", pair.gain, "Below 0: a step on the first kind harms the second."
+            f"gain, {pair.step} → {pair.evaluated}", pair.gain, "Below 0: a step on the first kind harms the second."
         )
     return lines.table(c.without_gradient)
 
@@ -200,7 +200,7 @@ def _conflict(c: Conflict) -> PlainTable:
 def _agreement(a: Agreement) -> PlainTable:
     lines = _Lines(
         f"Gradient agreement: two independent batches a task, of {a.support} and {a.query} images, {a.episodes} episodes; "
-        f"noise null: {a.resplits} re-deals"
+        f"noise null: {a.resplits} re-splits"
     )
     for block, ratio in a.ratio.items():
         reading = "1: tasks share their expected gradient; below 0: they oppose."
@@ -244,10 +244,10 @@ class _Lines:
 
     def table(self, without_gradient: Sequence[str]) -> PlainTable:
         """All lines, and how to read them."""
-        told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in self.readings.items()]
+        sentences = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in self.readings.items()]
         if without_gradient:
-            told.append(f"Without gradient, left out: {', '.join(without_gradient)}.")
-        self.rows.say_below(told)
+            sentences.append(f"Without gradient, left out: {', '.join(without_gradient)}.")
+        self.rows.say_below(sentences)
         return self.rows
 
 

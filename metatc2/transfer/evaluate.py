@@ -92,7 +92,7 @@ def evaluate(
     seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
-    told = {
+    of_context = {
         name: {"context": pairs.name, "context_pairs": len(pairs), "context_sha256": pairs.sha256}
         for name, pairs in (contexts or {}).items()
     }
@@ -106,7 +106,7 @@ def evaluate(
         sha256: dict[bytes, str] = {}
         for protocol in asked:
             for measured in protocol.run(subject):
-                common = {"source": source, "seed": seed, "layer": layer, **told.get(measured.features, {})}
+                common = {"source": source, "seed": seed, "layer": layer, **of_context.get(measured.features, {})}
                 row = _row(protocol, measured, target, sha256, trained, common)
                 if row.key in accuracies:
                     raise InputError(

@@ -101,8 +101,8 @@ def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
     cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
     # Of a control only where it stands alone: what the features were adapted to is said of the others.
-    told = next((row for _, _, row in group if row.context_sha256), group[0][2])
-    return Matrix(told, (*own, *controls), targets, cells)
+    representative = next((row for _, _, row in group if row.context_sha256), group[0][2])
+    return Matrix(representative, (*own, *controls), targets, cells)
 
 
 def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str, int, Row]]:

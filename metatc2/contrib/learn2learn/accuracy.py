@@ -20,9 +20,9 @@ def few_shot_accuracy(
     comes back is the number to report. A few-shot *episode* is one task here, whatever number of them the sampler stacks.
 
     Args:
-        learner: in the mode in which it is to be judged (``eval()``).
+        learner: in the mode in which it is to be measured (``eval()``).
         sampler: of labeled episodes.
-        episodes: how many tasks to judge; those left over in the last draw are not.
+        episodes: how many tasks to measure it on; those left over in the last draw are not.
         device: where the learner lies.
 
     Returns:

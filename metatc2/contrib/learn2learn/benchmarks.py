@@ -49,7 +49,7 @@ def benchmark_tasksets(
     ==================  =====================  ==================================================================
     benchmark           image                  values
     ==================  =====================  ==================================================================
-    ``omniglot``        ``(1, 28, 28)``        [0, 1], ink is 1
+    ``omniglot``        ``(1, 28, 28)``        [0, 1], strokes are 1
     ``mini-imagenet``   ``(3, 84, 84)``        **[0, 255]**; [0, 1] with ``data_augmentation="normalize"``
     ``tiered-imagenet`` ``(3, 84, 84)``        [0, 1]
     ``cifarfs``         ``(3, 32, 32)``        [0, 1]
@@ -57,12 +57,12 @@ def benchmark_tasksets(
     ==================  =====================  ==================================================================
 
     Three faults of learn2learn 0.2.0 to know of. Its omniglot draws the tasks of *all three* splits from all 1623 classes,
-    so that test classes are trained on; here each split draws from its own classes, those that learn2learn dealt to it. Its
+    so that test classes are trained on; here each split draws from its own classes, those that learn2learn assigned to it. Its
     random rotation of omniglot's classes turns all classes of a task alike; that is left as it is. And on mini-imagenet
     ``"lee2019"`` treats values up to 255 as if they ended at 1, so it is refused here.
 
-    Omniglot's classes are dealt to the splits at random, by `seed`; they are numbered in the order in which the file system
-    lists their folders, so other machines may deal other classes. learn2learn writes a small file of bookkeeping beside the
+    Omniglot's classes are assigned to the splits at random, by `seed`; they are numbered in the order in which the file system
+    lists their folders, so other machines may assign other classes. learn2learn writes a small file of bookkeeping beside the
     data, and unpickles what it reads there: give it only files that you trust.
 
     Args:

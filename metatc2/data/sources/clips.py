@@ -146,7 +146,7 @@ def load_clips(
 def clips_store(
     path: str | Path, image_size: int | None = None, *, value_range: ValueRange | None = None
 ) -> ImageStore:
-    """`load_clips` as a store of frames, whose domains are the clips; see `metatc2.transfer.protocols` for how it is judged.
+    """`load_clips` as a store of frames, whose domains are the clips; see `metatc2.transfer.protocols` for how it is evaluated.
 
     Raises:
         InputError: see `load_clips`.

@@ -146,8 +146,8 @@ def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int,
         bad: names of those that cannot be read.
         reasons: why, in the same order.
     """
-    told = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
-    return f"{name}: {how_many} cannot be read and are left out: {_first(told, _NAMED_IN_WARNING)}"
+    described = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
+    return f"{name}: {how_many} cannot be read and are left out: {_first(described, _NAMED_IN_WARNING)}"
 
 
 def _first(words: list[str], most: int) -> str:

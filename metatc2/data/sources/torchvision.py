@@ -137,16 +137,16 @@ class TorchvisionSource:
 def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
     """Meta splits of the labeled rows; parts that share no class stay as far apart as they are."""
     rows = parts["train"] if separate else (label >= 0).nonzero().flatten()
-    # Numbered anew: classes without an image must not be dealt.
+    # Numbered anew: classes without an image must not be split.
     present, dense = torch.unique(label[rows], return_inverse=True)
-    # A quarter is held out (dealt in two halves, which are joined below) where the test part has classes of its own.
+    # A quarter is held out (split in two halves, which are joined below) where the test part has classes of its own.
     shares = (0.75, 0.125) if separate else (0.6, 0.2)
-    dealt = {name: rows[own] for name, own in meta_splits(dense, len(present), shares=shares).items()}
+    meta = {name: rows[own] for name, own in meta_splits(dense, len(present), shares=shares).items()}
     if not separate:
-        return dealt
-    held_out = [dealt[name] for name in ("meta-validation", "meta-test") if name in dealt]
+        return meta
+    held_out = [meta[name] for name in ("meta-validation", "meta-test") if name in meta]
     validation = {"meta-validation": torch.cat(held_out).sort().values} if held_out else {}
-    return {"meta-train": dealt["meta-train"], **validation, "meta-test": parts["test"]}
+    return {"meta-train": meta["meta-train"], **validation, "meta-test": parts["test"]}
 
 
 def _open(

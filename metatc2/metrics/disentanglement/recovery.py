@@ -1,4 +1,4 @@
-"""`factor_recovery`: every figure of factor recovery beside its placebo, the same figure under permuted factors."""
+"""`factor_recovery`: every figure of factor recovery beside its control, the same figure under permuted factors."""
 
 from __future__ import annotations
 

@@ -62,14 +62,14 @@ def conflict(measures: Sequence[Conflict]) -> Drawn:
         axis.tick_params(axis="x", labelsize=FONT - 1)
         axis.grid(axis="x", alpha=0.3, linewidth=0.4)
     outside = sum(m.outside for m in measures)
-    told = "; ".join(
+    described = "; ".join(
         f"{m.run}, {m.name}: {m.value:.3g}, null {m.null_low:.3g} to {m.null_high:.3g}" for m in measures[:6]
     )
     return Drawn(
         name="task-conflict",
         caption="Task conflict (diamond) beside its noise null: the gray bar holds what random re-splits of the same batch "
         "give, its tick their mean. Filled: outside the null; hollow: no more than noise.",
-        alt=f"Measures of task conflict beside their noise null; {outside} of {len(measures)} lie outside it. {told}.",
+        alt=f"Measures of task conflict beside their noise null; {outside} of {len(measures)} lie outside it. {described}.",
         figure=figure,
         columns=("run", "measure", "value", "null mean", "null low", "null high", "against the null"),
         rows=[

@@ -62,12 +62,12 @@ def neighbors(name: str, encoder: str, rows: Sequence[Neighborhood], about: str)
             show_image(axis, picture.image, picture.name, right=same)
             table.append((row.query.name, rank, picture.name, "right" if same else "wrong", s))
     total = len(table)
-    told = "; ".join(f"{row.query.name}: {', '.join(p.name for p in row.neighbors)}" for row in rows)
+    described = "; ".join(f"{row.query.name}: {', '.join(p.name for p in row.neighbors)}" for row in rows)
     return Drawn(
         name=name,
         caption=f"{encoder}: first column the query, then its {columns - 1} nearest images by cosine. ✓ and a solid frame: "
         f"the same class; ✗ and a dashed frame: another. {right} of {total} are right. {about}",
-        alt=f"Nearest images under {encoder}: {right} of {total} of the query's class. {told}.",
+        alt=f"Nearest images under {encoder}: {right} of {total} of the query's class. {described}.",
         figure=figure,
         columns=("query", "rank", "neighbor", "verdict", "cosine"),
         rows=table,

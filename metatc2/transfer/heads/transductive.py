@@ -1,6 +1,6 @@
 """Few-shot heads that also learn from the queries of an episode, all of them at once: transductive, and marked so.
 
-They know that the queries are spread over the classes of the episode, so their figures stand apart from inductive ones.
+They know that the queries are distributed over the classes of the episode, so their figures stand apart from inductive ones.
 """
 
 from __future__ import annotations

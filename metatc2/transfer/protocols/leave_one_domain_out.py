@@ -85,6 +85,6 @@ class LeaveOneDomainOut(Protocol):
             over = {"query": len(mean), "setting": f"mean over {len(result.domains)} domains"}
             yield Measured(name, mean, rows, {**facts, **over, "classes_excluded": max(result.excluded)}, strata=left)
             for domain, correct, excluded in zip(result.domains, result.correct, result.excluded, strict=True):
-                told = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
+                of_domain = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
                 if len(correct) > 1:
-                    yield Measured(name, correct, rows, {**facts, **told})
+                    yield Measured(name, correct, rows, {**facts, **of_domain})

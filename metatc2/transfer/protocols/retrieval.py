@@ -80,20 +80,20 @@ def retrieval(
     ks = wholes(ks, "retrieval: ks", 1)
     _check(queries, gallery, ks, alone)
     asked = unit_rows(queries)
-    ranked_against = asked if alone else unit_rows(gallery)
-    chunk = max(1, _CHUNK_BYTES // (8 * len(ranked_against)))
+    against = asked if alone else unit_rows(gallery)
+    chunk = max(1, _CHUNK_BYTES // (8 * len(against)))
     precisions, firsts, counts = [], [], []
     for at in range(0, len(asked), chunk):
-        similarity = asked[at : at + chunk] @ ranked_against.T
+        similarity = asked[at : at + chunk] @ against.T
         rows = torch.arange(len(similarity), device=similarity.device)
         relevant = query_labels[at : at + chunk].unsqueeze(1) == gallery_labels
         if alone:
             # The query itself goes to the end, where it is not relevant.
             similarity = similarity.index_put((rows, rows + at), similarity.new_tensor(-torch.inf))
             relevant = relevant.index_put((rows, rows + at), relevant.new_tensor(False))
-        ranked, order = similarity.sort(dim=1, descending=True, stable=True)
+        falling, order = similarity.sort(dim=1, descending=True, stable=True)
         hit = relevant.gather(1, order)
-        precisions.append(_average_precision(ranked, hit))
+        precisions.append(_average_precision(falling, hit))
         firsts.append(hit.int().argmax(1))
         counts.append(hit.sum(1))
     answerable = torch.cat(counts) > 0
@@ -109,11 +109,11 @@ def retrieval(
     )
 
 
-def _average_precision(ranked: Tensor, hit: Tensor) -> Tensor:
+def _average_precision(falling: Tensor, hit: Tensor) -> Tensor:
     """float64 ``(q,)`` from similarities in falling order and what is relevant there."""
     # Equal similarities are read off at the last of them.
     last = torch.ones_like(hit)
-    last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+    last[:, :-1] = falling[:, 1:] != falling[:, :-1]
     place = torch.arange(hit.shape[1], device=hit.device).expand(hit.shape)
     end = torch.where(last, place, hit.shape[1]).flip(1).cummin(1).values.flip(1)
     hits = hit.cumsum(1)

@@ -20,8 +20,8 @@ def comparison(methods: Sequence[Method]) -> Section:
     measured = [folder.path for method in methods for folder in method.folders if folder.rows]
     compared = sum(any(folder.rows for folder in method.folders) for method in methods)
     if compared < 2:
-        told = "A comparison needs the measured runs of two methods: name more run folders."
-        return Section("comparison", title, missing=[told, *not_measured(methods)])
+        needed = "A comparison needs the measured runs of two methods: name more run folders."
+        return Section("comparison", title, missing=[needed, *not_measured(methods)])
     try:
         differences = compare(measured)
     except InputError as error:
@@ -38,8 +38,8 @@ def comparison(methods: Sequence[Method]) -> Section:
 
 def _sentence(d: Difference) -> str:
     where = f"On the mean over {d.targets} targets" if d.target == MEAN_TARGET else f"On {d.target}"
-    said = {"one seed: no verdict": "against", "not distinguishable": "is not distinguishable from"}
-    verb = said.get(d.verdict, f"is {d.verdict} than")
+    verbs = {"one seed: no verdict": "against", "not distinguishable": "is not distinguishable from"}
+    verb = verbs.get(d.verdict, f"is {d.verdict} than")
     seeds = f"{len(d.seeds)} seeds" if len(d.seeds) > 1 else f"{d.interval} of one seed, which gives no verdict"
     return (
         f"{where} ({with_head(d)}) {d.a} {verb} {d.b}: {signed(100 * d.difference)} ± {100 * d.ci95:.1f} points "

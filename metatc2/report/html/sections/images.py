@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.experiment.run import load_run
-from metatc2.report.embeddings import Judged, Sample, draw_sample, judge, load_target, target_of
+from metatc2.report.embeddings import Sample, Vote, draw_sample, load_target, target_of, vote_of
 from metatc2.report.figures import Failure, Neighborhood, Picture, View, embedding_map, failures, neighbors
 from metatc2.report.html.embedding_map import map_data
 from metatc2.report.html.page import Section
@@ -29,7 +29,7 @@ class _Seen:
 
     name: str
     images: Tensor
-    judged: Judged
+    vote: Vote
 
 
 def images(methods: Sequence[Method]) -> list[Section]:
@@ -50,7 +50,7 @@ def images(methods: Sequence[Method]) -> list[Section]:
             store, split = load_target(target, run)
             sample = sample or draw_sample(store, split)
             own = store.images[sample.rows]
-            seen.append(_Seen(f"{method.name}, seed {folder.seed}", own, judge(run, own, sample.labels)))
+            seen.append(_Seen(f"{method.name}, seed {folder.seed}", own, vote_of(run, own, sample.labels)))
         except InputError as error:
             missing.append(f"{method.name}: {error}.")
     if len(methods) > _METHODS:
@@ -71,7 +71,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
     views = [
         View(one.name, projection, xy)
         for one in seen
-        for projection, xy in projections(one.judged.features[on_map].numpy()).items()
+        for projection, xy in projections(one.vote.features[on_map].numpy()).items()
     ]
     domains = [sample.domains[i] for i in on_map.nonzero().flatten().tolist()] if sample.domains else []
     pictures = seen[0].images[on_map]
@@ -91,8 +91,8 @@ def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
         rows = [
             Neighborhood(
                 _picture(one, sample, query),
-                [_picture(one, sample, i) for i in one.judged.nearest[query].tolist()],
-                one.judged.similarity[query].tolist(),
+                [_picture(one, sample, i) for i in one.vote.nearest[query].tolist()],
+                one.vote.similarity[query].tolist(),
             )
             for query in first
         ]
@@ -104,11 +104,11 @@ def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
 def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
     figures, paragraphs = [], []
     for number, one in enumerate(seen, 1):
-        judged = one.judged
-        wrong = (judged.chosen != sample.labels).nonzero().flatten()
+        vote = one.vote
+        wrong = (vote.chosen != sample.labels).nonzero().flatten()
         right = 100 * (1 - len(wrong) / len(sample.labels))
         about = (
-            f"The class is voted for by the {judged.nearest.shape[1]} nearest of the other {len(sample.rows) - 1} images "
+            f"The class is voted for by the {vote.nearest.shape[1]} nearest of the other {len(sample.rows) - 1} images "
             f"drawn from {sample.target} ({len(sample.classes)} classes), each with weight exp(cosine / 0.1); {right:.1f} % "
             "of the images get their own class."
         )
@@ -116,20 +116,20 @@ def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
             paragraphs.append(f"{one.name} makes no error here. {about}")
             continue
         # Of equally sure votes, the one by the more similar images comes first.
-        sure = judged.share[wrong] + 1e-3 * judged.similarity[wrong].mean(1)
+        sure = vote.share[wrong] + 1e-3 * vote.similarity[wrong].mean(1)
         worst = wrong[sure.argsort(descending=True, stable=True)[:_FAILURES]].tolist()
         cases = [
-            Failure(_picture(one, sample, i), _picture(one, sample, _voter(judged, sample, i)), float(judged.share[i]))
+            Failure(_picture(one, sample, i), _picture(one, sample, _voter(vote, sample, i)), float(vote.share[i]))
             for i in worst
         ]
         figures.append(failures(f"failures-{number}", one.name, cases, about))
     return Section("", "", paragraphs, figures)
 
 
-def _voter(judged: Judged, sample: Sample, query: int) -> int:
+def _voter(vote: Vote, sample: Sample, query: int) -> int:
     """The nearest image of the class that was chosen."""
-    near = judged.nearest[query]
-    return int(near[sample.labels[near] == judged.chosen[query]][0])
+    near = vote.nearest[query]
+    return int(near[sample.labels[near] == vote.chosen[query]][0])
 
 
 def _picture(one: _Seen, sample: Sample, i: int) -> Picture:

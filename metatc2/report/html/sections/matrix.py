@@ -38,8 +38,10 @@ def transfer_matrix(methods: Sequence[Method]) -> Section:
     title, missing = "From every source to every target", not_measured(methods)
     targets = dict.fromkeys(target for cells in cells_of.values() for _, target in cells)
     if len(targets) < 2 and len(methods) < 2:
-        told = "A matrix needs several targets or several methods: metatc2 transfer DIR --to SOURCE:SPLIT SOURCE:SPLIT"
-        return Section("matrix", title, missing=[told, *missing])
+        needed = (
+            "A matrix needs several targets or several methods: metatc2 transfer DIR --to SOURCE:SPLIT SOURCE:SPLIT"
+        )
+        return Section("matrix", title, missing=[needed, *missing])
     if not cells_of:
         return Section("matrix", title, missing=missing)
     ordered = sorted(sources, key=lambda source: sources[source])

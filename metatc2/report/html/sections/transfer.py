@@ -115,7 +115,7 @@ def _cell(by_seed: dict[int, Row]) -> str:
         return "–"
     means = [100 * row.mean for row in rows]
     text = f"{sum(means) / len(means):.1f} ± {sum(100 * row.ci95 for row in rows) / len(rows):.1f}"
-    # Raw pixels do not depend on the seed: there is nothing to spread.
+    # Raw pixels do not depend on the seed: there is no interval over seeds.
     if len(rows) == 1 or rows[0].features == RAW_PIXELS:
         return text
     return f"{text}\n± {mean_interval(means)[1]:.1f} over {len(rows)} seeds"
@@ -124,10 +124,10 @@ def _cell(by_seed: dict[int, Row]) -> str:
 def _notes(rows: Sequence[Row]) -> list[str]:
     places: dict[str, dict[str, None]] = {}
     for row in rows:
-        said = [row.note] if row.note else []
-        said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
-        said += [] if row.inductive else ["transductive: queries see each other"]
+        sentences = [row.note] if row.note else []
+        sentences += ["some of its classes were among the pre-training images"] if row.classes_seen else []
+        sentences += [] if row.inductive else ["transductive: queries see each other"]
         where = f"{row.target} {with_head(row) if row.head == row.features else measure_words(row)}"
-        for sentence in said:
+        for sentence in sentences:
             places.setdefault(sentence, {})[where] = None
     return [f"{listed(list(where))}: {sentence}." for sentence, where in places.items()]
