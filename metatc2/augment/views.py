@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metatc2.augment import _sampling, color, filters
+from metatc2.augment._change_rows import change_rows
 from metatc2.augment._checks import check_descriptors, check_images, check_number, check_range, check_shape
-from metatc2.augment._rows import change_rows
 from metatc2.augment.descriptor import DESCRIPTOR, DESCRIPTOR_SIZE
 from metatc2.augment.geometry import sample_window
 from metatc2.errors import InputError

@@ -23,8 +23,8 @@ class LabeledTasks(TaskSource):
 
     A task is `way` different classes in random order, and of each `shot` samples to learn from and `query` others to be
     evaluated on. Labels are task-local, 0 to way − 1; samples lie class by class. Every class of the split is equally likely,
-    and so is every sample of a class. Where the split is a group (the scripts of ``glyphs:meta-test``), the classes of a task come from
-    one member alone, which is drawn in proportion to its number of classes.
+    and so is every sample of a class. Where the split is a group (the scripts of ``glyphs:meta-test``), the classes of a task
+    come from one member alone, which is drawn in proportion to its number of classes.
 
     Classes with fewer than `shot` + `query` samples (the largest shot, where it varies) are left out; ``excluded`` says how
     many, ``classes`` how many take part.

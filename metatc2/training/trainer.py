@@ -25,8 +25,8 @@ from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import another_run, plain
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import append_metrics, cut_metrics
-from metatc2.training.optimizers import outer_optimizer, without_decay
 from metatc2.training.options import TrainerOptions
+from metatc2.training.outer_optimizer import outer_optimizer, without_decay
 from metatc2.training.progress import Progress
 from metatc2.training.run_folder import RunFolder
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from metatc2.contrib.learn2learn._rng import BorrowedChance
-from metatc2.contrib.learn2learn.files import FILES, missing_files
+from metatc2.contrib.learn2learn._rng import GlobalRandomState
+from metatc2.contrib.learn2learn.missing_files import FILES, missing_files
 from metatc2.contrib.learn2learn.package import require_learn2learn
-from metatc2.contrib.learn2learn.sampler import TasksetSampler
+from metatc2.contrib.learn2learn.taskset_sampler import TasksetSampler
 from metatc2.errors import InputError, nearest
 
 Augmentation = Literal["normalize", "lee2019"]
@@ -104,7 +104,7 @@ def benchmark_tasksets(
     l2l, samples = require_learn2learn(), shot + query
     options: dict[str, Any] = {"data_augmentation": data_augmentation} if name in _AUGMENTED else {}
     try:
-        with BorrowedChance(seed).lent():
+        with GlobalRandomState(seed).installed():
             sets = l2l.vision.benchmarks.get_tasksets(
                 name,
                 train_ways=way,

@@ -12,7 +12,7 @@ from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
 
 @dataclass(frozen=True)
-class Conflict:
+class ConflictMeasure:
     """One measure of one run, with what random re-splits of the same batch give.
 
     Args:
@@ -36,13 +36,13 @@ class Conflict:
         return not self.null_low <= self.value <= self.null_high
 
 
-def conflict(measures: Sequence[Conflict]) -> Drawn:
+def conflict(measures: Sequence[ConflictMeasure]) -> Drawn:
     """Draw a panel a measure, a line a run.
 
     Args:
         measures: at least one.
 
-    >>> conflict([Conflict("a", "C", 0.5, 0.1, 0.0, 0.2)]).rows
+    >>> conflict([ConflictMeasure("a", "C", 0.5, 0.1, 0.0, 0.2)]).rows
     [('a', 'C', 0.5, 0.1, 0.0, 0.2, 'outside')]
     """
     names = list(dict.fromkeys(m.name for m in measures))
@@ -79,6 +79,6 @@ def conflict(measures: Sequence[Conflict]) -> Drawn:
     )
 
 
-def is_finite(measure: Conflict) -> bool:
+def is_finite(measure: ConflictMeasure) -> bool:
     """Whether all of it can be drawn."""
     return all(math.isfinite(x) for x in (measure.value, measure.null_mean, measure.null_low, measure.null_high))

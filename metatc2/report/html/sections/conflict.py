@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metatc2.report.figures import conflict
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.methods import Method, lacking
 
 
-def task_conflict(methods: Sequence[Method]) -> Section:
+def task_conflict(methods: Sequence[Method]) -> PageSection:
     """Conflict of every run that has been diagnosed, beside its noise null."""
     measures = [
         replace(measure, run=f"{method.name}, seed {folder.seed}")
@@ -19,7 +19,7 @@ def task_conflict(methods: Sequence[Method]) -> Section:
         for measure in folder.conflict or []
     ]
     undiagnosed = [folder for method in methods for folder in method.folders if not folder.conflict]
-    return Section(
+    return PageSection(
         "conflict",
         "Are tasks in conflict?",
         [

@@ -8,14 +8,14 @@ import numpy as np
 
 from metatc2.report.figures import learning_curves, thinned
 from metatc2.report.figures.demo import MethodCurve
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.methods import Method, lacking
 from metatc2.training.run_folder import RunFolder, State
 
 _POINTS = 200
 
 
-def curves(methods: Sequence[Method]) -> Section:
+def curves(methods: Sequence[Method]) -> PageSection:
     """Loss of every method over the steps that all its seeds have logged."""
     silent = [folder for method in methods for folder in method.folders if not folder.metrics]
     finished = [folder for folder in silent if RunFolder(folder.path).state is State.FINISHED]
@@ -41,7 +41,7 @@ def curves(methods: Sequence[Method]) -> Section:
             paragraphs += [(f"Alarm in {folder.path}:", f"{text}.") for text in alarms.values()]
     if any(len(curve.steps) == _POINTS for curve in drawn):
         paragraphs.append(f"Long runs are drawn in {_POINTS} points, each the mean of the steps around it.")
-    return Section(
+    return PageSection(
         "training",
         "How training went",
         paragraphs,

@@ -13,7 +13,7 @@ from metatc2.experiment.run import load_run
 from metatc2.report.embeddings import Sample, Vote, draw_sample, load_target, target_of, vote_of
 from metatc2.report.figures import Failure, Neighborhood, Picture, View, embedding_map, failures, neighbors
 from metatc2.report.html.embedding_map import map_data
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.methods import Method
 from metatc2.report.projections import projections
 
@@ -32,7 +32,7 @@ class _Seen:
     vote: Vote
 
 
-def images(methods: Sequence[Method]) -> list[Section]:
+def images(methods: Sequence[Method]) -> list[PageSection]:
     """The three sections that need features, all of the same images of the first run's target."""
     titles = (
         ("embedding", "Where images lie"),
@@ -56,15 +56,15 @@ def images(methods: Sequence[Method]) -> list[Section]:
     if len(methods) > _METHODS:
         missing.append(f"Drawn for the first {_METHODS} of {len(methods)} methods.")
     if sample is None or not seen:
-        return [Section(name, title, missing=missing) for name, title in titles]
+        return [PageSection(name, title, missing=missing) for name, title in titles]
     bodies = (_map(seen, sample), _neighbors(seen, sample), _failures(seen, sample))
     return [
-        Section(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
+        PageSection(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
         for (name, title), body in zip(titles, bodies, strict=True)
     ]
 
 
-def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _map(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     on_map = sample.labels < _CLASSES_ON_MAP
     labels = sample.labels[on_map].tolist()
     classes = sample.classes[:_CLASSES_ON_MAP]
@@ -75,7 +75,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
     ]
     domains = [sample.domains[i] for i in on_map.nonzero().flatten().tolist()] if sample.domains else []
     pictures = seen[0].images[on_map]
-    return Section(
+    return PageSection(
         "",
         "",
         figures=[embedding_map(views, labels, classes, sample.target)],
@@ -83,7 +83,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
     )
 
 
-def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _neighbors(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     # The first image of each class: the sample is in random order, so they were not chosen.
     first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
     figures = []
@@ -98,10 +98,10 @@ def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
         ]
         about = f"Queries and neighbors are of the {len(sample.rows)} images drawn at random from {sample.target}."
         figures.append(neighbors(f"neighbors-{number}", one.name, rows, about))
-    return Section("", "", figures=figures)
+    return PageSection("", "", figures=figures)
 
 
-def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _failures(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     figures, paragraphs = [], []
     for number, one in enumerate(seen, 1):
         vote = one.vote
@@ -123,7 +123,7 @@ def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
             for i in worst
         ]
         figures.append(failures(f"failures-{number}", one.name, cases, about))
-    return Section("", "", paragraphs, figures)
+    return PageSection("", "", paragraphs, figures)
 
 
 def _voter(vote: Vote, sample: Sample, query: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from metatc2.report.figures import Grid, matrix
 from metatc2.report.figures.axis import measure_words
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.html.sections.transfer import column_name, not_measured
 from metatc2.report.methods import Method
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
@@ -17,7 +17,7 @@ from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
 _GRIDS = 4
 
 
-def transfer_matrix(methods: Sequence[Method]) -> Section:
+def transfer_matrix(methods: Sequence[Method]) -> PageSection:
     """A heat map a protocol, with its first head: methods and controls × targets."""
     cells_of: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
     heads: dict[str, str] = {}
@@ -41,9 +41,9 @@ def transfer_matrix(methods: Sequence[Method]) -> Section:
         needed = (
             "A matrix needs several targets or several methods: metatc2 transfer DIR --to SOURCE:SPLIT SOURCE:SPLIT"
         )
-        return Section("matrix", title, missing=[needed, *missing])
+        return PageSection("matrix", title, missing=[needed, *missing])
     if not cells_of:
-        return Section("matrix", title, missing=missing)
+        return PageSection("matrix", title, missing=missing)
     ordered = sorted(sources, key=lambda source: sources[source])
     grids = [_grid(protocol, heads[protocol], cells, ordered) for protocol, cells in list(cells_of.items())[:_GRIDS]]
     paragraphs = []
@@ -51,7 +51,7 @@ def transfer_matrix(methods: Sequence[Method]) -> Section:
         paragraphs.append(
             f"The first {_GRIDS} of {len(cells_of)} protocols are drawn; the transfer table has them all."
         )
-    return Section("matrix", title, paragraphs, figures=[matrix(grids)], missing=missing)
+    return PageSection("matrix", title, paragraphs, figures=[matrix(grids)], missing=missing)
 
 
 def _grid(protocol: str, head: str, cells: dict[tuple[str, str], dict[int, float]], sources: Sequence[str]) -> Grid:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from metatc2.contrib.learn2learn._rng import BorrowedChance
+from metatc2.contrib.learn2learn._rng import GlobalRandomState
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 
@@ -78,7 +78,7 @@ class TasksetSampler:
             )
         self.taskset, self.shot, self.query, self.tasks, self.way = taskset, shot, query, tasks, way
         self.seed, self.name = seed, name
-        self.chance, self.drawn = BorrowedChance(seed), 0
+        self.chance, self.drawn = GlobalRandomState(seed), 0
 
     def sample(self) -> Episode:
         """The next episode: data ``(tasks, way · shot, 1, ...)`` and ``(tasks, way · query, 1, ...)``, class by class.
@@ -117,7 +117,7 @@ class TasksetSampler:
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         try:
-            with self.chance.lent():
+            with self.chance.installed():
                 task = self._sample()
         except ValueError as error:  # random.sample's, when it is asked for more than there is
             raise InputError(
@@ -152,7 +152,7 @@ class TasksetSampler:
         number = int(torch.randint(count, ()))
         if number not in descriptions:
             own = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(self.seed))) ^ number
-            with BorrowedChance(own).lent():
+            with GlobalRandomState(own).installed():
                 descriptions[number] = self.taskset.sample_task_description()  # type: ignore[attr-defined]
         return self.taskset[number]  # type: ignore[index]
 
