@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes.episode import Episode
-from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
+from metatc2.episodes.epochs import Cut, EpochOrder, EpochSampler, read_ahead
 from metatc2.errors import InputError, nearest
 
 Assign = Literal["random", "cluster", "domain"]
 
 
-class SplitBatch:
+class SplitBatch(EpochSampler):
     """Cut each batch of images into self-supervised tasks (TC², arXiv 2511.13787, its task construction).
 
     Every epoch visits the rows in a new order and leaves out the incomplete last batch. Views are drawn anew for every image.
@@ -90,19 +90,6 @@ class SplitBatch:
         made, descriptors = self.views(images.to(self.device), self.generator, views=2)
         read_ahead(self.store, self.epochs.coming())
         return Episode(*self.cut.sides(made, descriptors, rows))
-
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, order of the epoch and position in it."""
-        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue in the middle of the saved epoch."""
-        self.generator.set_state(state["generator"])
-        self.epochs.load_state_dict(state)
 
     def _cluster(self, images: Tensor) -> Tensor:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""
