@@ -79,9 +79,9 @@ def _diverged(error: Exception) -> bool:
 
 
 def _memory(error: Exception) -> str:
-    asked = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 160)
+    message = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 160)
     return (
-        f"out of memory ({asked}); lower encoder.width, episode.batch, data.image_size or the widths of [head], or stream "
+        f"out of memory ({message}); lower encoder.width, episode.batch, data.image_size or the widths of [head], or stream "
         "the images (data.stream=true, --stream)"
     )
 

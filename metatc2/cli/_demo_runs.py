@@ -101,11 +101,11 @@ def run_demo(
     _remove_earlier_runs(folder, [RunFolder(path) for path in paths.values()])
     # One thread a process: small convolutions gain more from a second process than from a second thread.
     workers = max(1, min(len(jobs), torch.get_num_threads()))
-    asked = stop or (lambda: False)
-    asked()  # from here on a signal is a request
+    stopped = stop or (lambda: False)
+    stopped()  # from here on a signal is a request
     given = [(method, seed, paths[method, seed], changes) for method, seed in jobs]
     try:
-        with closing(run_jobs(_job, given, workers, asked)) as notes, jobs_bar(console) as bar:
+        with closing(run_jobs(_job, given, workers, stopped)) as notes, jobs_bar(console) as bar:
             task = bar.add_task("pre-train and transfer", total=len(jobs))
             for note in notes:
                 bar.advance(task)

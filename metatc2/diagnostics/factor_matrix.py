@@ -174,7 +174,7 @@ def probe_factors(
         whole(shuffles, f"{_WHAT}: shuffles", 1),
     )
     x, known = both_checked(train_features, GenerativeFactors(train_factors, tuple(names), tuple(kinds)), _WHAT)
-    q, asked = both_checked(
+    q, tested = both_checked(
         test_features, GenerativeFactors(test_factors, tuple(names), tuple(kinds)), f"{_WHAT}, test"
     )
     held = max(2, round(share * len(x)))
@@ -185,7 +185,7 @@ def probe_factors(
         )
     order = torch.randperm(len(x), generator=generator, device=generator.device).cpu()
     choosing, fitting = order[:held], order[held:]
-    tables = [(known, asked), *((known.permuted(generator), asked.permuted(generator)) for _ in range(shuffles))]
+    tables = [(known, tested), *((known.permuted(generator), tested.permuted(generator)) for _ in range(shuffles))]
     targets = [_Target(i, *both) for both in tables for i in range(len(names))]
 
     path = RidgePath(x[fitting], torch.cat([target.wanted[fitting] for target in targets], 1))

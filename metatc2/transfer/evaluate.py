@@ -85,10 +85,10 @@ def evaluate(
     >>> [(row.features, row.query, row.mean) for row in rows]
     [('encoder', 7, 1.0), ('raw pixels', 7, 1.0)]
     """
-    asked: list[Protocol] = []
+    chosen: list[Protocol] = []
     for given in protocols:
         protocol = protocol_of(given)
-        asked += [] if protocol in asked else [protocol]
+        chosen += [] if protocol in chosen else [protocol]
     seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
@@ -97,14 +97,14 @@ def evaluate(
         for name, pairs in (contexts or {}).items()
     }
     for target in targets:
-        check_target(target, asked)
+        check_target(target, chosen)
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
         table = FeatureTable(target.store, {**usable, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, learners or {}, device)
         sha256: dict[bytes, str] = {}
-        for protocol in asked:
+        for protocol in chosen:
             for measured in protocol.run(subject):
                 common = {"source": source, "seed": seed, "layer": layer, **of_context.get(measured.features, {})}
                 row = _row(protocol, measured, target, sha256, trained, common)

@@ -22,14 +22,14 @@ class ClipAccuracy:
 
     Args:
         correct: float64 ``(Q,)``: 1 where a clip gets its class, else 0.
-        asked: int64 ``(Q,)``: the clips that were asked.
+        queries: int64 ``(Q,)``: the clips that were asked.
         nearest: int64 ``(Q,)``: the clip that answered each.
         how: ``"leave one clip out"`` or ``"train"``: where the answers came from.
         excluded: clips that were not asked, since the bank has no other of their class.
     """
 
     correct: Tensor
-    asked: Tensor
+    queries: Tensor
     nearest: Tensor
     how: str
     excluded: int
@@ -103,11 +103,11 @@ def nearest_clip(
     split = {"train", "test"} <= set(splits)
     everything = torch.arange(len(units))
     bank = splits["train"] if split else everything
-    asked = splits["test"] if split else everything
+    queries = splits["test"] if split else everything
     # Leaving itself out, a clip needs a second of its class.
     counts = labels[bank].bincount(minlength=int(labels.max()) + 1)
-    able = counts[labels[asked]] > (0 if split else 1)
-    kept = asked[able]
+    able = counts[labels[queries]] > (0 if split else 1)
+    kept = queries[able]
     if not len(kept):
         where = "the train clips lack every class of the test clips" if split else "no class has two clips"
         raise InputError(f"{source}: {where}, so no clip can get its class; give more clips a class")
@@ -116,7 +116,7 @@ def nearest_clip(
     nearest = bank[similarity.argmax(1)]
     correct = (labels[nearest] == labels[kept]).double()
     how = "train" if split else "leave one clip out"
-    return ClipAccuracy(correct, kept, nearest, how, len(asked) - len(kept))
+    return ClipAccuracy(correct, kept, nearest, how, len(queries) - len(kept))
 
 
 @register_protocol("clips")
@@ -150,7 +150,7 @@ class NearestClip(Protocol):
             result = nearest_clip(subject.table.at(name, rows), store.domains, labels, splits, source=store.name)
             facts = {
                 "way": len(torch.unique(labels)),
-                "query": len(result.asked),
+                "query": len(result.queries),
                 "head": "nearest clip",
                 "bank": result.how,
             }

@@ -98,8 +98,8 @@ class FewShot(Protocol):
 
     def _shapes(self, labels: Tensor) -> dict[tuple[int, int], str]:
         """Ways and shots to measure, with what became of each."""
-        asked = {(way, shot): "" for way in self.ways for shot in self.shots}
-        return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or asked
+        every = {(way, shot): "" for way in self.ways for shot in self.shots}
+        return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or every
 
     def _one_shape(self, subject: Subject, way: int, shot: int, changed: str) -> Iterator[Measured]:
         target = subject.target

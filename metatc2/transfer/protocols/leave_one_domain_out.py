@@ -51,13 +51,15 @@ def leave_one_domain_out(
     features, labels, domains, names = checked_domains(features, labels, domains, held_out)
     correct, rows, excluded = [], [], []
     for name in names:
-        bank, asked, missing = bank_and_queries(labels, domains, name, least=1)
-        hits = classify(features[bank], labels[bank], features[asked], labels[asked])
-        if not isinstance(hits, Tensor) or hits.shape != asked.shape:
+        bank, queries, missing = bank_and_queries(labels, domains, name, least=1)
+        hits = classify(features[bank], labels[bank], features[queries], labels[queries])
+        if not isinstance(hits, Tensor) or hits.shape != queries.shape:
             got = tuple(hits.shape) if isinstance(hits, Tensor) else type(hits).__name__
-            raise InputError(f"leave one domain out: classify must return one value a query ({len(asked)},), got {got}")
+            raise InputError(
+                f"leave one domain out: classify must return one value a query ({len(queries)},), got {got}"
+            )
         correct.append(hits.double().cpu())
-        rows.append(asked)
+        rows.append(queries)
         excluded.append(missing)
     return DomainsLeftOut(names, tuple(correct), tuple(rows), tuple(excluded))
 

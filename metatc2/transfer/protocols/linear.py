@@ -111,7 +111,7 @@ def linear(
 
     order = sorted(range(len(grid)), key=lambda i: -grid[i])
     axes = _Axes(train)
-    rows, asked = axes.rotate(train), axes.rotate(validation)
+    rows, validation_rows = axes.rotate(train), axes.rotate(validation)
     size = max(1, min(_GROUP, _GROUP_BYTES // (len(train) * len(names) * rows.element_size())))
     start: Tensor | None = None
     accuracies, losses = torch.zeros(2, len(grid), dtype=torch.float64)
@@ -128,7 +128,7 @@ def linear(
         start = w[-1:]
         converged += int(met.sum())
         for i, one in zip(some, w, strict=True):
-            scores = _scores(asked, one)
+            scores = _scores(validation_rows, one)
             accuracies[i] = _accuracy(scores.argmax(1) == choosing, validation_labels, per_class)
             # A class that only validation has gets no score that means anything.
             losses[i] = validation_loss(scores[:, known], known, choosing, per_class=per_class)

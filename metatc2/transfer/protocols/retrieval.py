@@ -79,12 +79,12 @@ def retrieval(
     gallery_labels = labels_of(gallery_labels, "retrieval gallery_labels", len(gallery))
     ks = wholes(ks, "retrieval: ks", 1)
     _check(queries, gallery, ks, alone)
-    asked = unit_rows(queries)
-    against = asked if alone else unit_rows(gallery)
+    query_rows = unit_rows(queries)
+    against = query_rows if alone else unit_rows(gallery)
     chunk = max(1, _CHUNK_BYTES // (8 * len(against)))
     precisions, firsts, counts = [], [], []
-    for at in range(0, len(asked), chunk):
-        similarity = asked[at : at + chunk] @ against.T
+    for at in range(0, len(query_rows), chunk):
+        similarity = query_rows[at : at + chunk] @ against.T
         rows = torch.arange(len(similarity), device=similarity.device)
         relevant = query_labels[at : at + chunk].unsqueeze(1) == gallery_labels
         if alone:

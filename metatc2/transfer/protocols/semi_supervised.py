@@ -147,7 +147,7 @@ def semi_supervised_linear(
     values = sorted(set(reals(l2, "semi-supervised: l2", above=0)))
     names, predictions = torch.unique(train_labels.cpu()[rows]), {}
     accuracies, losses = torch.zeros(2, len(values), dtype=torch.float64)
-    inputs, asked = validation.double().cpu().numpy(), test.double().cpu().numpy()
+    inputs, test_inputs = validation.double().cpu().numpy(), test.double().cpu().numpy()
     with warnings.catch_warnings():
         # At the weakest values separable classes have no minimum to converge to.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -155,7 +155,7 @@ def semi_supervised_linear(
             model.set_params(C=1 / values[i]).fit(x, y)
             accuracies[i] = float((model.predict(inputs) == validation_labels.numpy()).mean())
             losses[i] = validation_loss(_logits(model, inputs), names, validation_labels)
-            predictions[i] = model.predict(asked)
+            predictions[i] = model.predict(test_inputs)
     place = choose(accuracies, losses)
     assert place is not None  # features are finite, and so is what is computed from them
     predicted = torch.from_numpy(predictions[place[0]])
