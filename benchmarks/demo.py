@@ -17,7 +17,7 @@ from typing import Any
 
 from common import environment, positive, refuse, write
 
-from metatc2.cli.demo import run_demo
+from metatc2.cli._demo_runs import run_demo
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, read_results
 
 

@@ -40,8 +40,8 @@ def _between(u: Tensor, low: float, high: float) -> Tensor:
 def _factors(recipe: Views, u: Tensor) -> Tensor:
     """(factor − 1) / range, uniform, with factors from 0 on; hue / range; 0 where the range is 0."""
     columns = []
-    for column, spread in zip(u.unbind(1), (recipe.brightness, recipe.contrast, recipe.saturation), strict=False):
-        columns.append(_between(column, -min(1.0, 1 / spread), 1.0) if spread else torch.zeros_like(column))
+    for column, width in zip(u.unbind(1), (recipe.brightness, recipe.contrast, recipe.saturation), strict=False):
+        columns.append(_between(column, -min(1.0, 1 / width), 1.0) if width else torch.zeros_like(column))
     columns.append(_between(u[:, 3], -1.0, 1.0) * (recipe.hue > 0))
     return torch.stack(columns, 1)
 

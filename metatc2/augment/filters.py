@@ -61,5 +61,5 @@ def solarize(images: Tensor, threshold: float) -> Tensor:
 
 
 def invert(images: Tensor) -> Tensor:
-    """Swap ink and paper."""
+    """Invert the intensities, ``1 − x``."""
     return 1 - images

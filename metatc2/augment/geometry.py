@@ -12,7 +12,7 @@ def sample_window(images: Tensor, crop: Tensor, angles: Tensor, flip: Tensor, si
 
     Samples stay within the window's outermost pixels before they are turned, so a window of whole pixels that is not
     turned is exactly "crop, then resize" without anti-aliasing. A sample that the turn moves out of the image takes the
-    nearest border pixel: paper goes on as paper, black or white. Angles follow torchvision's ``affine``.
+    nearest border pixel: so a uniform background goes on, black or white. Angles follow torchvision's ``affine``.
 
     Args:
         images: float ``(N, C, H, W)``.

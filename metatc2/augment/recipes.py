@@ -24,21 +24,6 @@ def register_recipe(name: str) -> Callable[[Recipe], Recipe]:
     return RECIPES.register(name)
 
 
-def build_recipe(name: str) -> Views:
-    """A recipe by name.
-
-    Args:
-        name: one of `RECIPES`.
-
-    Raises:
-        InputError: if the name is unknown.
-
-    >>> build_recipe("natural") == Views.natural()
-    True
-    """
-    return RECIPES[name]()
-
-
 @register_recipe("none")
 def none() -> Views:
     """See `Views.none`."""
@@ -55,3 +40,18 @@ def glyphs() -> Views:
 def natural() -> Views:
     """See `Views.natural`."""
     return Views.natural()
+
+
+def build_recipe(name: str) -> Views:
+    """A recipe by name.
+
+    Args:
+        name: one of `RECIPES`.
+
+    Raises:
+        InputError: if the name is unknown.
+
+    >>> build_recipe("natural") == Views.natural()
+    True
+    """
+    return RECIPES[name]()

@@ -41,9 +41,9 @@ def in_units_of(common: Views, own: Views, descriptors: Tensor) -> Tensor:
 
 
 def _share(name: str, common: Views, own: Views) -> float:
-    mine, theirs = float(getattr(own, name)), float(getattr(common, name))
-    if mine and not theirs:
+    range_own, range_common = float(getattr(own, name)), float(getattr(common, name))
+    if range_own and not range_common:
         raise InputError(
-            f"in_units_of: {name} is {mine:g} in one recipe and 0 in the common one; give it a range there"
+            f"in_units_of: {name} is {range_own:g} in one recipe and 0 in the common one; give it a range there"
         )
-    return mine / theirs if theirs else 1.0
+    return range_own / range_common if range_common else 1.0

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metatc2.augment import _sampling, color, filters
+from metatc2.augment._change_rows import change_rows
 from metatc2.augment._checks import check_descriptors, check_images, check_number, check_range, check_shape
-from metatc2.augment._rows import change_rows
 from metatc2.augment.descriptor import DESCRIPTOR, DESCRIPTOR_SIZE
 from metatc2.augment.geometry import sample_window
 from metatc2.errors import InputError
@@ -42,7 +42,7 @@ class Views:
         blur: probability of a Gaussian blur.
         blur_sigma: smallest and largest σ of the blur in pixels of the view; kernels reach three times the largest.
         solarize: probability of inverting the pixels from `solarize_threshold` (0 to 1) on.
-        invert: probability of swapping ink and paper.
+        invert: probability of inverting the intensities (dark on light becomes light on dark).
 
     Raises:
         InputError: if a value is out of range.

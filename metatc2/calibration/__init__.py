@@ -17,7 +17,7 @@ from metatc2.calibration.losses import (
     sparsity,
 )
 from metatc2.calibration.module import CalibratedModule, NoAveragesWarning, calibrated
-from metatc2.calibration.named import named_calibrator
+from metatc2.calibration.named_calibrator import named_calibrator
 from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.calibration.weight_network import LinearWeights, MeanWeights, SampleWeights
 

@@ -92,7 +92,7 @@ class CalibratedModule(nn.Module):
 
         A scalar: the *mean* over the training forwards, so that two views may come in one call or in two. Where parameters are
         replaced, and in evaluation, it is that of the latest forward alone: an inner loop makes many of which only the last
-        one judges. Forwards without a gradient (``torch.no_grad``) do not count beside others, nor do those from before an
+        one evaluates. Forwards without a gradient (``torch.no_grad``) do not count beside others, nor do those from before an
         optimizer step, or older than the last 64.
 
         Its gradient reaches the parameters of the calibrator that the forward used, and what those were adapted from, but not

@@ -37,7 +37,7 @@ class Pending:
         return Pending(owner, self.version, self.counted if owner == self.owner else (), loss)
 
     def after_replaced(self, owner: int, loss: Tensor) -> Pending:
-        """With a training forward under replaced parameters: the inner loops of meta-learning judge by the last one alone."""
+        """With a training forward under replaced parameters: of the forwards of an inner loop the last alone counts."""
         return Pending(owner, self.version, (), loss)
 
     def read(self, owner: int, *, training: bool) -> tuple[Tensor | None, Pending]:

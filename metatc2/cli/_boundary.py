@@ -67,8 +67,8 @@ def ending_of(error: Exception) -> Ending | None:
         return Ending(2, "error", _memory(error))
     for kind, sentence in _SENTENCES.items():
         if isinstance(error, kind):
-            said = sentence(error)
-            return None if said is None else Ending(2, "error", brief(said, LONGEST))
+            message = sentence(error)
+            return None if message is None else Ending(2, "error", brief(message, LONGEST))
     return None
 
 
@@ -79,9 +79,9 @@ def _diverged(error: Exception) -> bool:
 
 
 def _memory(error: Exception) -> str:
-    asked = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 160)
+    message = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 160)
     return (
-        f"out of memory ({asked}); lower encoder.width, episode.batch, data.image_size or the widths of [head], or stream "
+        f"out of memory ({message}); lower encoder.width, episode.batch, data.image_size or the widths of [head], or stream "
         "the images (data.stream=true, --stream)"
     )
 

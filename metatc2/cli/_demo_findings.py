@@ -77,7 +77,7 @@ class Demo:
 
     def comparison(self) -> Group:
         """Paired differences on every target and on their mean."""
-        return comparison_table([d for found in self.differences.values() for d in found])
+        return comparison_table([d for of_method in self.differences.values() for d in of_method])
 
     def headline(self) -> str:
         """See `headline` and `untrained`."""
@@ -131,22 +131,24 @@ class Demo:
         return task_choices(learner, build_sampler(fresh, self.store), _EPISODES)
 
 
-def headline(found: Mapping[str, Sequence[Difference]]) -> str:
+def headline(by_method: Mapping[str, Sequence[Difference]]) -> str:
     """What was measured, one sentence a comparison, every target by its verdict.
 
     Args:
-        found: differences of TC² against each other method, by that method.
+        by_method: differences of TC² against each other method, by that method.
     """
     lines = [
         f"TC² on tasks that disagree, {WAY}-way {SHOT}-shot on images never seen. All tasks keep shape and texture; hue, "
         "lighting and position are each kept by one kind of task and varied by the others."
     ]
-    for method, differences in found.items():
+    for method, differences in by_method.items():
         verdicts = dict.fromkeys((*_VERDICTS, *(d.verdict for d in differences)))
         parts = []
         for verdict in verdicts:
-            told = [_told(d) for d in differences if d.verdict == verdict and d.target != MEAN_TARGET]
-            parts += [f"{verdict} on {' and '.join([', '.join(told[:-1])] * (len(told) > 1) + told[-1:])}"] * bool(told)
+            described = [_described(d) for d in differences if d.verdict == verdict and d.target != MEAN_TARGET]
+            parts += [
+                f"{verdict} on {' and '.join([', '.join(described[:-1])] * (len(described) > 1) + described[-1:])}"
+            ] * bool(described)
         parts += [f"{d.verdict} on their mean {_points(d)}" for d in differences if d.target == MEAN_TARGET]
         lines.append(f"Against {METHODS[method]}, in points: {'; '.join(parts)}.")
     return "\n".join(lines)
@@ -172,8 +174,8 @@ def untrained(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> st
 def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:
     r"""Positive pairs of every kind of task, by what they share: float ``(pairs, 2, 3, H, W)`` in [0, 1].
 
-    >>> found = pairs_by_kind(16, pairs=2)
-    >>> list(found)[:2], found["shape, texture"].shape
+    >>> pairs = pairs_by_kind(16, pairs=2)
+    >>> list(pairs)[:2], pairs["shape, texture"].shape
     (['shape, texture', 'shape, texture\n+ hue'], torch.Size([2, 2, 3, 16, 16]))
     """
     notions = LEVELS[level]
@@ -184,19 +186,19 @@ def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> d
     assert episode.identity is not None  # of these tasks it is known
     kinds = episode.identity.kinds.tolist()
     shared = [name for name in notions[0].keeps if all(name in notion.keeps for notion in notions)]
-    found = {}
+    views = {}
     for kind, notion in enumerate(notions):
         more = [name for name in notion.keeps if name not in shared]
         label = ", ".join(shared) + ("\n+ " + ", ".join(more)) * bool(more)
-        found[label] = episode.images[kinds.index(kind)]
-    return found
+        views[label] = episode.images[kinds.index(kind)]
+    return views
 
 
 def _one(rows: Sequence[Row], target: str, features: str) -> Row:
     return next(row for row in rows if (row.target, row.features) == (target, features))
 
 
-def _told(d: Difference) -> str:
+def _described(d: Difference) -> str:
     return f"{TARGETS[d.target]} {_points(d)}"
 
 

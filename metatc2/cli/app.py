@@ -11,10 +11,16 @@ from typing import Any
 
 from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
-from metatc2.cli.judge import compare, diagnose, estimate, matrix
-from metatc2.cli.list import learners, tasks
+from metatc2.cli.compare import compare
+from metatc2.cli.demo import demo
+from metatc2.cli.diagnose import diagnose
+from metatc2.cli.estimate import estimate
+from metatc2.cli.export import export
+from metatc2.cli.learners import learners
+from metatc2.cli.matrix import matrix
 from metatc2.cli.pretrain import pretrain
-from metatc2.cli.show import demo, export, report
+from metatc2.cli.report import report
+from metatc2.cli.tasks import tasks
 from metatc2.cli.transfer import transfer
 from metatc2.io.terminal import console, fail, say, warn
 

@@ -1,4 +1,4 @@
-"""Measuring transfer: `metatc2 transfer`."""
+"""`metatc2 transfer`: how well a frozen encoder does on other images."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from metatc2.conditioning.masks import LearnedMasks
 from metatc2.conditioning.random_masks import random_masks
 from metatc2.conditioning.reader import TrunkAndHeads
 from metatc2.conditioning.registry import TOLD, ToldSettings, build_told, register_projector
-from metatc2.conditioning.separate import SeparateEncoders
+from metatc2.conditioning.separate_encoders import SeparateEncoders
 from metatc2.conditioning.split import split_masks
 
 __all__ = [

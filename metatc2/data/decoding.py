@@ -170,8 +170,8 @@ def _levels(whole: NDArray[np.float64] | NDArray[np.uint8]) -> int:
 def _shares(inside: NDArray[np.float64]) -> tuple[float, ...]:
     """Of values from 0 to 1."""
     bins = np.minimum((inside.ravel() * BINS).astype(np.int64), BINS - 1)
-    found: list[float] = (np.bincount(bins, minlength=BINS) / max(1, bins.size)).tolist()
-    return tuple(found)
+    shares: list[float] = (np.bincount(bins, minlength=BINS) / max(1, bins.size)).tolist()
+    return tuple(shares)
 
 
 def declared_range(opened: Image.Image) -> ValueRange | None:

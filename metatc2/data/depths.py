@@ -60,10 +60,10 @@ def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
 
     black, white, darkest, brightest, levels, kept, unreal = depths[:, 1:8].T
     used = _used(depths)
-    found: list[str] = []
+    losses: list[str] = []
     cures: list[str] = []
     if len({*zip(black.tolist(), white.tolist(), strict=True)}) > 1:
-        found.append(
+        losses.append(
             f"white is {_number(white.min())} in {named(white == white.min())} and {_number(white.max())} in others"
         )
     poor = (kept < levels) | (levels == 0)
@@ -73,7 +73,7 @@ def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
         row = depths[worst][0]
         of = f" of {_number(row[5])}" if row[5] else ""
         gray = "gray level" if row[6] == 1 else "gray levels"
-        found.append(f"{named(worst)} keeps {_number(row[6])}{of} {gray}, since {used.why(row[1], row[2])}")
+        losses.append(f"{named(worst)} keeps {_number(row[6])}{of} {gray}, since {used.why(row[1], row[2])}")
         if not levels[poor].all():
             cures.append("Pillow reads the upper 8 bits of colors alone, so store colors with 8 bits, scaled to them")
     # Half a gray level beyond is no loss: so far off may the shortest decimal number be.
@@ -81,11 +81,11 @@ def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
     beyond = (darkest < black - half) | (brightest > white + half)
     if beyond.any():
         row = depths[beyond][0]
-        found.append(
+        losses.append(
             f"values below {_number(row[1])} or above {_number(row[2])} become black or white (in {int(beyond.sum())} images, "
             f"first {named(beyond)}, which has {_number(row[3])} to {_number(row[4])})"
         )
-    if found and levels.any():
+    if losses and levels.any():
         cure = used.cure(narrow)
         cures.insert(
             0,
@@ -93,14 +93,14 @@ def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
             "store the images with 8 bits",
         )
     if (unreal > 0).any():
-        found.append(
+        losses.append(
             f"pixels that are NaN become black and infinite ones black or white (in {int((unreal > 0).sum())} images, first "
             f"{named(unreal > 0)}, which has {_number(unreal[unreal > 0][0])})"
         )
         cures.append("give such pixels a value")
-    if found:
+    if losses:
         warnings.warn(
-            f"{name}: {len(depths)} images have more than 8 bits a pixel: {'; '.join(found)}; {'; '.join(cures)}",
+            f"{name}: {len(depths)} images have more than 8 bits a pixel: {'; '.join(losses)}; {'; '.join(cures)}",
             DepthLost,
             stacklevel=4,
         )

@@ -47,13 +47,13 @@ def image_digests(images: Images, rows: Tensor, *, gray: bool = True) -> Digests
 def _of(part: Tensor, gray: bool) -> Digests:
     if gray:
         return gray_digests(part)
-    found: list[int] = []
+    digests: list[int] = []
     flat = part.flatten(1).contiguous()
     # By channel: an image of one color has one value in each.
     plain = (part == part[..., :1, :1]).flatten(1).all(1).tolist()
     for pixels, one_color in zip(flat.numpy(), plain, strict=True):
-        found.append(0 if one_color else int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "big"))
-    return np.array(found, dtype=np.uint64)
+        digests.append(0 if one_color else int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "big"))
+    return np.array(digests, dtype=np.uint64)
 
 
 @dataclass(frozen=True)

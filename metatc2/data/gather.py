@@ -88,30 +88,30 @@ def gather(
         return _gathered(whole, join(kept) if kept else none)
     identity = reader.identity()
     key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
-    found = recall(key, _FACTS) if key else None
-    if found is None or len(found["channels"]) != len(reader):
-        found = _look(reader, workers, skip, digests, None)
+    facts = recall(key, _FACTS) if key else None
+    if facts is None or len(facts["channels"]) != len(reader):
+        facts = _look(reader, workers, skip, digests, None)
         if key:
-            remember(key, found)
-    warn_of_depths(name, reader, found["depths"])
-    readable = torch.from_numpy(found["channels"].nonzero()[0])
-    channels = max(1, int(found["channels"].max(initial=0)))
+            remember(key, facts)
+    warn_of_depths(name, reader, facts["depths"])
+    readable = torch.from_numpy(facts["channels"].nonzero()[0])
+    channels = max(1, int(facts["channels"].max(initial=0)))
     return _gathered(
-        found, StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
+        facts, StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
     )
 
 
-def _gathered(found: Facts, images: Images) -> Gathered:
-    readable = found["channels"].nonzero()[0]
-    labels, digests = (torch.from_numpy(found[part]) for part in ("labels", "digests"))
+def _gathered(facts: Facts, images: Images) -> Gathered:
+    readable = facts["channels"].nonzero()[0]
+    labels, digests = (torch.from_numpy(facts[part]) for part in ("labels", "digests"))
     rows = torch.from_numpy(readable)
-    unreadable = (found["channels"] == 0).nonzero()[0].tolist()
-    reasons = dict(zip(unreadable, found["reasons"].tolist(), strict=True))
+    unreadable = (facts["channels"] == 0).nonzero()[0].tolist()
+    reasons = dict(zip(unreadable, facts["reasons"].tolist(), strict=True))
     return Gathered(
         images,
         labels[rows],
         rows,
-        found["originals"][readable],
+        facts["originals"][readable],
         digests[rows] if len(digests) else digests,
         reasons,
     )

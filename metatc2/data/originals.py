@@ -36,13 +36,13 @@ def gray_digests(images: Tensor) -> Digests:
     >>> bool((gray == color).all()), len(set(gray.tolist())), gray_digests(images[:1] * 0)
     (True, 3, array([0], dtype=uint64))
     """
-    found: list[int] = []
+    digests: list[int] = []
     for part in torch.split(images, max(1, _CHUNK // max(1, images[:1].numel()))):
         thin = to_channels(thinned(part).contiguous(), 1)
         plain = (thin == thin[..., :1, :1]).flatten(1).all(1).tolist()
         for pixels, one_level in zip(thin.numpy(), plain, strict=True):
-            found.append(0 if one_level else value_digest(pixels, images.shape[-2:]))
-    return np.array(found, dtype=np.uint64)
+            digests.append(0 if one_level else value_digest(pixels, images.shape[-2:]))
+    return np.array(digests, dtype=np.uint64)
 
 
 def thinned(images: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class Pairs:
         torch.Size([4, 2, 1, 8, 8])
         """
         if not isinstance(images, Tensor) or images.ndim != 5 or images.shape[1] != 2 or images.shape[2] not in (1, 3):
-            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise InputError(f"{name}: pairs must be a tensor (pairs, 2, 1 or 3 channels, height, width), got {found}")
+            got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise InputError(f"{name}: pairs must be a tensor (pairs, 2, 1 or 3 channels, height, width), got {got}")
         if not images.shape[0] or not images.shape[3] or not images.shape[4]:
             raise InputError(f"{name}: holds no image, {tuple(images.shape)}; give two pairs or more")
         flat = images.detach().cpu().flatten(0, 1)
@@ -114,14 +114,14 @@ def read_pairs(
     files = [str(file) for _, pair in listed for file in pair]
     reader = ImageFiles(files, [0] * len(files), image_size, limits)
     try:
-        found = gather(reader, str(path), workers=workers)
+        gathered = gather(reader, str(path), workers=workers)
     except Unreadable as error:
         where = listed[error.row // 2][0]
         raise InputError(
             f"{where}: image {files[error.row]} cannot be read ({error.reason}); replace it, or leave the pair out"
         ) from error
-    assert isinstance(found.images, Tensor)  # not streamed
-    pairs = Pairs(to_channels(found.images, channels).unflatten(0, (-1, 2)).contiguous(), str(path))
+    assert isinstance(gathered.images, Tensor)  # not streamed
+    pairs = Pairs(to_channels(gathered.images, channels).unflatten(0, (-1, 2)).contiguous(), str(path))
     if twice := pairs._twice():
         raise InputError(f"{listed[twice[0]][0]}: is one image twice, which says nothing; give two images")
     return pairs

@@ -72,8 +72,8 @@ class ImageFiles:
 
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
-        found, label = self.look(row)
-        return found.pixels, label
+        decoded, label = self.look(row)
+        return decoded.pixels, label
 
     def identity(self) -> str:
         """SHA-256 over labels, names, sizes and times of the files; see `Reader`."""

@@ -44,10 +44,10 @@ def transfer_splits(store: ImageStore) -> TransferSplits:
             part holds a class that is not among the training images.
 
     >>> store = ImageStore("toy", torch.zeros(20, 1, 4, 4, dtype=torch.uint8), torch.arange(20) // 10)
-    >>> found = transfer_splits(store)
-    >>> len(found.train), len(found.validation), len(found.test)
+    >>> splits = transfer_splits(store)
+    >>> len(splits.train), len(splits.validation), len(splits.test)
     (12, 4, 4)
-    >>> found.how
+    >>> splits.how
     'no published parts: 60 % training, 20 % validation, 20 % test images of every class (seed 0)'
     """
     return label_splits(store.labels, store.name, store.class_names, store.splits)
@@ -67,8 +67,8 @@ def label_splits(
     Raises:
         InputError: see `transfer_splits`.
 
-    >>> found = label_splits(torch.arange(20) // 10, "toy", ("a", "b"))
-    >>> len(found.train), len(found.validation), len(found.test)
+    >>> splits = label_splits(torch.arange(20) // 10, "toy", ("a", "b"))
+    >>> len(splits.train), len(splits.validation), len(splits.test)
     (12, 4, 4)
     """
     source = _Labels(name, labels, class_names, published or {})
@@ -79,16 +79,16 @@ def label_splits(
             "name another source"
         )
     kind = name.partition(":")[0]
-    found = _published(source) or _BY_NAME.get(kind, _thirds)(source, labeled)
-    train = set(torch.unique(labels[found.train]).tolist())
+    splits = _published(source) or _BY_NAME.get(kind, _thirds)(source, labeled)
+    train = set(torch.unique(labels[splits.train]).tolist())
     for part in ("validation", "test"):
-        unknown = set(torch.unique(labels[getattr(found, part)]).tolist()) - train
+        unknown = set(torch.unique(labels[getattr(splits, part)]).tolist()) - train
         if unknown:
             raise InputError(
                 f"{name}: {len(unknown)} classes of the {part} part have no training image (first "
                 f"{class_names[min(unknown)]!r}); add some, or take these classes out"
             )
-    return found
+    return splits
 
 
 @dataclass(frozen=True, eq=False)

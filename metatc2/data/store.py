@@ -175,8 +175,8 @@ class ImageStore:
             for tensor in rest:
                 about.update(tensor.contiguous().numpy().tobytes())
             key = f"checksum {files} {about.hexdigest()}"
-            if found := recall(key, ("checksum",)):
-                return str(found["checksum"])
+            if facts := recall(key, ("checksum",)):
+                return str(facts["checksum"])
         for tensor in chain(in_chunks(self.images), rest):
             digest.update(tensor.contiguous().numpy().data)
         if key:
@@ -187,7 +187,7 @@ class ImageStore:
 def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:
     """Class-disjoint rows for meta-train, meta-validation and meta-test.
 
-    Classes are dealt by a fixed permutation (it depends on their number alone), so the same data gives the same splits
+    Classes are split by a fixed permutation (it depends on their number alone), so the same data gives the same splits
     on every machine. With fewer than three classes everything is meta-train, since nothing disjoint could be tested.
 
     Args:

@@ -83,7 +83,7 @@ def gradient_agreement(
     resplits: int = FEWEST,
     pattern: str | None = None,
 ) -> Agreement:
-    """Measure how far tasks' *expected* gradients agree, beside what re-deals of the same samples give.
+    """Measure how far tasks' *expected* gradients agree, beside what re-splits of the same samples give.
 
     The cosine between two gradients of one batch each falls with their noise, whatever the tasks. Products of gradients of
     *independent* batches do not: ``E <g_i(1), g_j(2)> = <E g_i, E g_j>``, for i = j too. The support side of a task is its
@@ -91,7 +91,7 @@ def gradient_agreement(
     says it, else by place, and ratios are taken of the means. (Dot products across batches as the measure of what tasks
     share: our estimator; the bias it avoids is that of any squared mean.)
 
-    The null deals all samples of an episode, both sides alike, anew to tasks of the same sizes (as `task_conflict`); under it
+    The null assigns all samples of an episode, both sides alike, anew to tasks of the same sizes (as `task_conflict`); under it
     `difference` is 0 on average and the value one draw among others.
 
     Costs ``episodes · (resplits + 1)`` times 2 M gradients of one task, one backward each; 2 M gradients are held at once.
@@ -102,7 +102,7 @@ def gradient_agreement(
         params: θ by name.
         episodes: each at least 2 tasks; all of the same sizes. Both sides of a task must be drawn independently of each
             other. More episodes make all figures sharper.
-        generator: the re-deals are drawn from it.
+        generator: the re-splits are drawn from it.
         resplits: draws of the null, at least 39, which give a 95 % interval.
         pattern: see `blocks`.
 
@@ -112,19 +112,19 @@ def gradient_agreement(
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
     >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
-    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that oppose
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
-    >>> found = gradient_agreement(
+    >>> agreement = gradient_agreement(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},
     ...     Episode(side(x[:, :4]), side(x[:, 4:])), generator=generator)
-    >>> round(found.ratio["all"].value, 2), found.difference["all"].outside, found.signal["all"].value > 0.9
+    >>> round(agreement.ratio["all"].value, 2), agreement.difference["all"].outside, agreement.signal["all"].value > 0.9
     (-1.0, True, True)
     """
-    found = [episodes] if isinstance(episodes, Episode) else list(episodes)
-    tasks, support, query = sizes(found, _WHAT)
-    kinds = kinds_of(found, _WHAT)
+    drawn = [episodes] if isinstance(episodes, Episode) else list(episodes)
+    tasks, support, query = sizes(drawn, _WHAT)
+    kinds = kinds_of(drawn, _WHAT)
     groups = blocks(list(params), pattern)
-    observed = _measure(loss, params, [(e.support.images, e.query.images) for e in found], groups, kinds)
+    observed = _measure(loss, params, [(e.support.images, e.query.images) for e in drawn], groups, kinds)
     silent = {block for block, one in observed.items() if not one.length > 0}
     if ALL in silent:
         raise InputError(
@@ -133,7 +133,7 @@ def gradient_agreement(
         )
     kept = [block for block in (ALL, *groups) if block not in silent]
     draws = [
-        _measure(loss, params, [resplit(episode, generator) for episode in found], groups, kinds)
+        _measure(loss, params, [resplit(episode, generator) for episode in drawn], groups, kinds)
         for _ in range(enough(resplits, _WHAT))
     ]
     beside = {block: _beside(observed[block], [draw[block] for draw in draws]) for block in kept}
@@ -150,7 +150,7 @@ def gradient_agreement(
         tasks=tasks,
         support=support,
         query=query,
-        episodes=len(found),
+        episodes=len(drawn),
         resplits=resplits,
     )
 
@@ -196,11 +196,11 @@ def _measure(
         for block, gram in crossed.items():
             products[block].append(gram)
             lengths[block] += [square[block].diagonal().mean() for square in squared]
-    found = {}
+    per_block = {}
     for block, each in products.items():
         mean = mean_by_kind(each, kinds)
-        found[block] = _Products((mean + mean.mT) / 2, float(torch.stack(lengths[block]).mean()))
-    return found
+        per_block[block] = _Products((mean + mean.mT) / 2, float(torch.stack(lengths[block]).mean()))
+    return per_block
 
 
 def _beside(observed: _Products, draws: Sequence[_Products]) -> dict[str, AgainstNull]:
@@ -209,7 +209,7 @@ def _beside(observed: _Products, draws: Sequence[_Products]) -> dict[str, Agains
 
 
 def _ratio(observed: _Products, draws: Sequence[_Products]) -> AgainstNull | None:
-    """Draws have the denominator of the value: tasks that cancel each other leave re-deals none of their own."""
+    """Draws have the denominator of the value: tasks that cancel each other leave re-splits none of their own."""
     if not observed.within > 0:
         return None
     null = [1 - (draw.within - draw.between) / observed.within for draw in draws]

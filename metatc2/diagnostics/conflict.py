@@ -27,12 +27,12 @@ class PairGain:
 
     Args:
         step: kind of the task that the step is on.
-        judged: kind of the task whose loss is judged; of the same kind where both names are one.
+        evaluated: kind of the task whose loss is evaluated; of the same kind where both names are one.
         gain: mean gain, above 0 where the step helps.
     """
 
     step: str
-    judged: str
+    evaluated: str
     gain: AgainstNull
 
 
@@ -88,7 +88,7 @@ def task_conflict(
 ) -> Conflict:
     """Measure conflict between the tasks of episodes, and what random re-splits of the same batches give.
 
-    Tasks cut at random from one batch are exchangeable: whatever conflict they show is sampling noise. The null deals all
+    Tasks cut at random from one batch are exchangeable: whatever conflict they show is sampling noise. The null assigns all
     samples of an episode, support and query alike, anew to tasks of the same sizes. Definitions: `transfer_gains`;
     the cosines are those of the gradients that the gains step along, on the support sides.
 
@@ -112,20 +112,20 @@ def task_conflict(
     >>> from metatc2.episodes import Samples
     >>> generator = torch.Generator().manual_seed(0)
     >>> centers = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 8, 1)
-    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that pull apart
+    >>> x = centers + 0.1 * torch.randn(2, 8, 1, generator=generator)             # two tasks that oppose
     >>> side = lambda t: Samples(t, None, None, torch.zeros(t.shape[:2], dtype=torch.int64))
-    >>> found = task_conflict(
+    >>> conflict = task_conflict(
     ...     lambda p, samples: (p["w"] - samples).square().mean(), {"w": torch.zeros(1)},
     ...     Episode(side(x[:, :4]), side(x[:, 4:])), generator=generator)
-    >>> found.conflict_rate.value, found.cosine["all"].value, found.transferability.outside
+    >>> conflict.conflict_rate.value, conflict.cosine["all"].value, conflict.transferability.outside
     (1.0, -1.0, True)
     """
-    found = [episodes] if isinstance(episodes, Episode) else list(episodes)
-    tasks, support, query = sizes(found, _WHAT)
-    kinds = kinds_of(found, _WHAT)
+    drawn = [episodes] if isinstance(episodes, Episode) else list(episodes)
+    tasks, support, query = sizes(drawn, _WHAT)
+    kinds = kinds_of(drawn, _WHAT)
     groups = blocks(list(params), pattern)
     gains, observed, silent = [], [], set[str]()
-    for episode in found:
+    for episode in drawn:
         matrix, products = _measure(loss, params, episode.support.images, episode.query.images, groups, lr)
         gains.append(matrix)
         observed.append((matrix, products))
@@ -139,7 +139,7 @@ def task_conflict(
     figures = _average([_figures(*measured, kept) for measured in observed])
     draws, null_gains = [], []
     for _ in range(enough(resplits, _WHAT)):
-        again = [resplit(episode, generator) for episode in found]
+        again = [resplit(episode, generator) for episode in drawn]
         resplits_measured = [_measure(loss, params, s, q, groups, lr) for s, q in again]
         draws.append(_average([_figures(*measured, kept) for measured in resplits_measured]))
         null_gains.append(mean_by_kind([matrix for matrix, _ in resplits_measured], kinds))
@@ -157,7 +157,7 @@ def task_conflict(
         tasks=tasks,
         support=support,
         query=query,
-        episodes=len(found),
+        episodes=len(drawn),
         resplits=resplits,
         lr=lr,
         kinds=kinds.names,
@@ -176,17 +176,17 @@ def _measure(
 
 
 def _figures(gains: Tensor, products: Mapping[str, Tensor], kept: Sequence[str]) -> Figures:
-    found = {
+    figures = {
         ("T", ALL): transferability(gains),
         ("C", ALL): conflict_rate(gains),
         ("own", ALL): float(gains.diagonal().mean()),
     }
     for name in kept:
         cosine = cosines(products[name])
-        found["cosine", name] = float(cosine.mean())
-        found["below", name] = float((cosine < 0).double().mean())
-        found["magnitude", name] = float(magnitude_similarity(products[name]).mean())
-    return found
+        figures["cosine", name] = float(cosine.mean())
+        figures["below", name] = float((cosine < 0).double().mean())
+        figures["magnitude", name] = float(magnitude_similarity(products[name]).mean())
+    return figures
 
 
 def _pairs(gains: Tensor, draws: Sequence[Tensor], kinds: Kinds) -> tuple[PairGain, ...]:

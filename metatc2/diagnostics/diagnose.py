@@ -134,7 +134,7 @@ def diagnose(
         store: where the images are.
         split: rows of the store to look at.
         views: recipe of the two views, the one of pre-training.
-        calibrator: of TC² on the encoder's output; its features are then judged beside the encoder's.
+        calibrator: of TC² on the encoder's output; its features are then measured beside the encoder's.
         standardized: whether training standardized the representation.
         blend: a of the calibrated features.
         against: encoders by name, on the same images; only CKA is computed of them.
@@ -155,8 +155,8 @@ def diagnose(
 
     >>> noise = torch.randint(0, 256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     >>> store = ImageStore("noise", noise, torch.arange(40) // 4)
-    >>> found = diagnose(nn.Flatten(), store, views=Views.none())
-    >>> found.images, found.features["encoder"].dim, found.features["encoder"].alignment
+    >>> diagnosis = diagnose(nn.Flatten(), store, views=Views.none())
+    >>> diagnosis.images, diagnosis.features["encoder"].dim, diagnosis.features["encoder"].alignment
     (40, 64, 0.0)
     """
     if (learner is None) != (sampler is None):
@@ -223,7 +223,7 @@ def _two_views(
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Features of two views of every image, ``(N, d)`` each."""
-    found, name = [], "the encoder on augmented views"
+    features, name = [], "the encoder on augmented views"
     with evaluation_mode(encoder), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for _ in range(2):
             # Drawn at once, so that the size of the batch changes nothing.
@@ -232,8 +232,8 @@ def _two_views(
                 encode(encoder, views.apply(store.images[part].to(device), how), name).cpu()
                 for part, how in zip(rows.split(batch), descriptors.split(batch), strict=True)
             ]
-            found.append(finite(torch.cat(parts), name))
-    return found[0], found[1]
+            features.append(finite(torch.cat(parts), name))
+    return features[0], features[1]
 
 
 @torch.no_grad()

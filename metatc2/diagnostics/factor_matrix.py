@@ -95,9 +95,9 @@ def factor_matrix(
 
     >>> from metatc2.data import load_shapes
     >>> store, rows = load_shapes(image_size=12, count=1200), torch.arange(1200)
-    >>> found = factor_matrix(
+    >>> matrix = factor_matrix(
     ...     nn.Flatten(), store, rows[:900], rows[900:], generator=torch.Generator().manual_seed(0))
-    >>> found.factors["background"].value > 0.9 > 0.5 > found.factors["shape"].value > found.factors["shape"].chance
+    >>> matrix.factors["background"].value > 0.9 > 0.5 > matrix.factors["shape"].value > matrix.factors["shape"].chance
     True
     """
     known = store.factors if factors is None else factors
@@ -163,9 +163,9 @@ def probe_factors(
 
     >>> x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     >>> known = torch.stack([x[:, 0], (x[:, 1] > 0).float()], 1)
-    >>> found = probe_factors(x[:150], known[:150], x[150:], known[150:], ("a", "b"), ("linear", "categorical"),
+    >>> probes = probe_factors(x[:150], known[:150], x[150:], known[150:], ("a", "b"), ("linear", "categorical"),
     ...     generator=torch.Generator().manual_seed(0))
-    >>> found.factors["a"].value > 0.999, found.factors["b"].value > 0.9, found.factors["a"].control < 0.1
+    >>> probes.factors["a"].value > 0.999, probes.factors["b"].value > 0.9, probes.factors["a"].control < 0.1
     (True, True, True)
     """
     grid = sorted(set(reals(penalties, f"{_WHAT}: penalties", above=0)))
@@ -174,7 +174,7 @@ def probe_factors(
         whole(shuffles, f"{_WHAT}: shuffles", 1),
     )
     x, known = both_checked(train_features, GenerativeFactors(train_factors, tuple(names), tuple(kinds)), _WHAT)
-    q, asked = both_checked(
+    q, tested = both_checked(
         test_features, GenerativeFactors(test_factors, tuple(names), tuple(kinds)), f"{_WHAT}, test"
     )
     held = max(2, round(share * len(x)))
@@ -185,7 +185,7 @@ def probe_factors(
         )
     order = torch.randperm(len(x), generator=generator, device=generator.device).cpu()
     choosing, fitting = order[:held], order[held:]
-    tables = [(known, asked), *((known.permuted(generator), asked.permuted(generator)) for _ in range(shuffles))]
+    tables = [(known, tested), *((known.permuted(generator), tested.permuted(generator)) for _ in range(shuffles))]
     targets = [_Target(i, *both) for both in tables for i in range(len(names))]
 
     path = RidgePath(x[fitting], torch.cat([target.wanted[fitting] for target in targets], 1))
@@ -197,14 +197,14 @@ def probe_factors(
     answers = refit.predict(refit.rotate(q), each).split([target.width for target in targets], 1)
     values = [target.score(answer, target.asked) for target, answer in zip(targets, answers, strict=True)]
 
-    count, found = len(names), {}
+    count, probes = len(names), {}
     for i, name in enumerate(names):
         control = sum(values[count + i :: count]) / shuffles
-        found[name] = FactorProbe(kinds[i], values[i], targets[i].chance(), control, values[i] - control, chosen[i])
+        probes[name] = FactorProbe(kinds[i], values[i], targets[i].chance(), control, values[i] - control, chosen[i])
     return FactorMatrix(
-        factors=found,
-        mean=sum(probe.value for probe in found.values()) / count,
-        mean_selectivity=sum(probe.selectivity for probe in found.values()) / count,
+        factors=probes,
+        mean=sum(probe.value for probe in probes.values()) / count,
+        mean_selectivity=sum(probe.selectivity for probe in probes.values()) / count,
         train=len(x),
         test=len(q),
     )

@@ -71,8 +71,8 @@ def factor_use(
     >>> from metatc2.calibration import named_calibrator
     >>> calibrator = named_calibrator(4, 2, control="random-projection")
     >>> calibrator.track(torch.randn(50, 4), calibrator.factor_network(torch.randn(1, 50, 4)))
-    >>> found = factor_use(calibrator, torch.randn(50, 4), standardized=False)
-    >>> round(sum(found.usage), 6), round(found.orthogonality, 6)
+    >>> use = factor_use(calibrator, torch.randn(50, 4), standardized=False)
+    >>> round(sum(use.usage), 6), round(use.orthogonality, 6)
     (1.0, 0.0)
     """
     h = checked(features, "factors")

@@ -30,8 +30,8 @@ def task_gradients(loss: TaskLoss, params: Params, tasks: Tensor) -> Params:
     Raises:
         InputError: if a loss is not a finite scalar that depends on the parameters.
 
-    >>> found = task_gradients(lambda p, x: (p["w"] * x).sum(), {"w": torch.ones(2)}, torch.ones(3, 4, 2))
-    >>> found["w"].shape
+    >>> gradients = task_gradients(lambda p, x: (p["w"] * x).sum(), {"w": torch.ones(2)}, torch.ones(3, 4, 2))
+    >>> gradients["w"].shape
     torch.Size([3, 2])
     """
     names = list(params)
@@ -76,16 +76,16 @@ def blocks(names: Sequence[str], pattern: str | None = None) -> dict[str, list[s
         matches = {name: re.match(pattern, name) for name in names}
     except re.error as error:
         raise InputError(f"task conflict: blocks {pattern!r} is no regular expression ({error})") from error
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, match in matches.items():
         if match and match.group():
-            found.setdefault(match.group(), []).append(name)
-    if not found:
+            groups.setdefault(match.group(), []).append(name)
+    if not groups:
         raise InputError(
             f"task conflict: blocks {pattern!r} matches the start of no parameter's name; there are {', '.join(names[:6])}"
             f"{', ...' if len(names) > 6 else ''}"
         )
-    return found
+    return groups
 
 
 def _children(names: Sequence[str]) -> dict[str, list[str]]:
@@ -94,10 +94,10 @@ def _children(names: Sequence[str]) -> dict[str, list[str]]:
     # The last part is the parameter itself, which is a block only where it belongs to no child.
     while depth < deepest - 1 and len({tuple(path[:depth]) for path in paths.values()}) == 1:
         depth += 1
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name, path in paths.items():
-        found.setdefault(".".join(path[:depth]), []).append(name)
-    return found
+        groups.setdefault(".".join(path[:depth]), []).append(name)
+    return groups
 
 
 def grams(gradients: Params, groups: Mapping[str, Sequence[str]], others: Params | None = None) -> dict[str, Tensor]:
@@ -115,8 +115,8 @@ def grams(gradients: Params, groups: Mapping[str, Sequence[str]], others: Params
     for name, gradient in gradients.items():
         columns = gradient if others is None else others[name]
         single[name] = gradient.flatten(1).double() @ columns.flatten(1).double().mT
-    found = {block: torch.stack([single[name] for name in names]).sum(0) for block, names in groups.items()}
-    return {ALL: torch.stack(list(single.values())).sum(0), **found}
+    per_block = {block: torch.stack([single[name] for name in names]).sum(0) for block, names in groups.items()}
+    return {ALL: torch.stack(list(single.values())).sum(0), **per_block}
 
 
 def cosines(gram: Tensor) -> Tensor:

@@ -37,29 +37,29 @@ def kinds_of(episodes: Sequence[Episode], what: str) -> Kinds:
     Raises:
         InputError: if some episodes have an identity and some have none, names differ between them, or kinds do not fit.
     """
-    told = [episode.identity for episode in episodes if episode.identity is not None]
+    identities = [episode.identity for episode in episodes if episode.identity is not None]
     tasks = len(episodes[0].support.images)
     place = torch.arange(tasks)
     by_place = Kinds(tuple(f"task {i + 1}" for i in range(tasks)), tuple(place for _ in episodes), known=False)
-    if not told:
+    if not identities:
         return by_place
-    if len(told) < len(episodes) or len({identity.names for identity in told}) > 1:
+    if len(identities) < len(episodes) or len({identity.names for identity in identities}) > 1:
         raise InputError(
-            f"{what}: {len(told)} of {len(episodes)} episodes say of what kind their tasks are, with "
-            f"{len({identity.names for identity in told})} lists of names; take all episodes from one sampler"
+            f"{what}: {len(identities)} of {len(episodes)} episodes say of what kind their tasks are, with "
+            f"{len({identity.names for identity in identities})} lists of names; take all episodes from one sampler"
         )
-    names = told[0].names
-    for identity in told:
+    names = identities[0].names
+    for identity in identities:
         kinds = identity.kinds
         if kinds.shape != (tasks,) or not bool(((kinds >= 0) & (kinds < len(names))).all()):
             raise InputError(
                 f"{what}: the kinds of an episode must be {tasks} numbers from 0 to {len(names) - 1}, one a task, got "
                 f"{kinds.tolist()}; see TaskIdentity"
             )
-    if all(len(identity.kinds.unique()) < 2 for identity in told):
+    if all(len(identity.kinds.unique()) < 2 for identity in identities):
         return by_place
-    occurring = torch.cat([identity.kinds.cpu() for identity in told]).unique()
-    rows = tuple(torch.searchsorted(occurring, identity.kinds.cpu()) for identity in told)
+    occurring = torch.cat([identity.kinds.cpu() for identity in identities]).unique()
+    rows = tuple(torch.searchsorted(occurring, identity.kinds.cpu()) for identity in identities)
     return Kinds(tuple(names[i] for i in occurring.tolist()), rows, known=True)
 
 

@@ -35,13 +35,13 @@ def sizes(episodes: Sequence[Episode], what: str) -> tuple[int, int, int]:
     Raises:
         InputError: if there is no episode, sizes differ, or there are under two tasks or no query side.
     """
-    found = {(*e.support.images.shape[:2], *e.query.images.shape[:2]) for e in episodes}
-    if len(found) != 1:
+    shapes = {(*e.support.images.shape[:2], *e.query.images.shape[:2]) for e in episodes}
+    if len(shapes) != 1:
         raise InputError(
-            f"{what}: needs at least one episode, and all of the same sizes; got sizes {sorted(found)} (tasks and "
+            f"{what}: needs at least one episode, and all of the same sizes; got sizes {sorted(shapes)} (tasks and "
             "support, tasks and query)"
         )
-    tasks, support, _, query = found.pop()
+    tasks, support, _, query = shapes.pop()
     if tasks < 2 or query < 1:
         raise InputError(
             f"{what}: needs at least 2 tasks with a query side, got {tasks} with {query} queries each; set "

@@ -30,9 +30,9 @@ class RidgePath:
     def __init__(self, features: Tensor, targets: Tensor) -> None:
         x, y = features.double(), targets.double()
         self.mean, self.offset = x.mean(0), y.mean(0)
-        spread = x.std(0, correction=0)
-        varies = spread > _NOTHING * x.abs().amax(0)
-        self.scale = torch.where(varies, 1 / spread.where(varies, torch.ones_like(spread)), 0.0)
+        std = x.std(0, correction=0)
+        varies = std > _NOTHING * x.abs().amax(0)
+        self.scale = torch.where(varies, 1 / std.where(varies, torch.ones_like(std)), 0.0)
         z = (x - self.mean) * self.scale
         self.variances, self.axes = _principal(z)
         self.along = (z @ self.axes).mT @ (y - self.offset) / len(x)

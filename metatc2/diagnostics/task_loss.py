@@ -33,7 +33,7 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
     Args:
         learner: `SelfSupervised`, `TC2`, `SharedTC2` or a kind of them. Its parameters, gradients, buffers and modes are left
             alone.
-        calibrated: whether TC² calibrates; without, the objective judges the representation as it is. Others ignore it.
+        calibrated: whether TC² calibrates; without, the objective gets the representation as it is. Others ignore it.
         norm: what batch normalization in the encoder normalizes by: the task's own samples (``"batch"``), or the running
             statistics (``"running"``).
 
@@ -85,7 +85,7 @@ class _OneTask(nn.Module):
         z, target = branches.online, branches.target
         with full_precision(z):
             if self.calibrated:
-                z, target = learner.judged(z, target)
+                z, target = learner.objective_inputs(z, target)
             value: Tensor = learner.objective(learner.embed(z, target))
         return value
 

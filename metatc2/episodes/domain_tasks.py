@@ -83,13 +83,17 @@ class DomainTasks:
         taken = self.cut.samples * _most_of_one(tasks, domains)
         if fewest >= taken:
             return
-        told = f"DomainTasks: domain {smallest!r} of {where} has {fewest} images and an episode may take {taken} of it"
+        problem = (
+            f"DomainTasks: domain {smallest!r} of {where} has {fewest} images and an episode may take {taken} of it"
+        )
         for fitting in (tasks, min(tasks, domains)):
             samples = fewest // _most_of_one(fitting, domains)
             if samples >= SMALLEST_TASK:
                 also = "" if fitting == tasks else f"episode.tasks = {fitting} and "
-                raise InputError(f"{told}; set {also}episode.batch = {fitting * samples}")
-        raise InputError(f"{told}; at least {SMALLEST_TASK} are needed, so leave this domain out or use another split")
+                raise InputError(f"{problem}; set {also}episode.batch = {fitting * samples}")
+        raise InputError(
+            f"{problem}; at least {SMALLEST_TASK} are needed, so leave this domain out or use another split"
+        )
 
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""

@@ -73,7 +73,7 @@ class TaskIdentity:
 
 @dataclass(frozen=True)
 class Episode:
-    """Tasks with a support side, to adapt on, and a query side, to judge on.
+    """Tasks with a support side, to adapt on, and a query side, to evaluate on.
 
     Args:
         support, query: of every task.

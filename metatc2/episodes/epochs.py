@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.episode import Samples
+from metatc2.episodes.episode import Episode, Samples
 from metatc2.errors import InputError
 
 SMALLEST_TASK = 4  # images of the smallest task that is worth suggesting: two on each side
@@ -52,6 +54,33 @@ class EpochOrder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue in the middle of the saved epoch; the state may hold more than is read here."""
         self.order, self.position = state["order"], int(state["position"])
+
+
+class EpochSampler(ABC):
+    """A sampler that takes its images in the order of epochs; it iterates without end, and goes on from a saved state.
+
+    Subclasses set `generator`, which everything is drawn from, and `epochs`, and write `sample`.
+    """
+
+    generator: torch.Generator
+    epochs: EpochOrder
+
+    @abstractmethod
+    def sample(self) -> Episode:
+        """The next episode."""
+
+    def __iter__(self) -> Iterator[Episode]:
+        while True:
+            yield self.sample()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generator, order of the epoch and position in it."""
+        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue in the middle of the saved epoch."""
+        self.generator.set_state(state["generator"])
+        self.epochs.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -120,14 +149,14 @@ class Cut:
         """
         if images >= self.batch:
             return
-        told = f"{self.who}: {where} has {images} images, fewer than a batch of {self.batch}"
+        problem = f"{self.who}: {where} has {images} images, fewer than a batch of {self.batch}"
         fitting = min(self.tasks, images // SMALLEST_TASK)
         if fitting < 1:
-            raise InputError(f"{told}; at least {SMALLEST_TASK} are needed, so use another split or source")
+            raise InputError(f"{problem}; at least {SMALLEST_TASK} are needed, so use another split or source")
         size = images // fitting * fitting
         if fitting == self.tasks:
-            raise InputError(f"{told}; set episode.batch = {size}")
-        raise InputError(f"{told}; set episode.tasks = {fitting} and episode.batch = {size}")
+            raise InputError(f"{problem}; set episode.batch = {size}")
+        raise InputError(f"{problem}; set episode.tasks = {fitting} and episode.batch = {size}")
 
 
 def read_ahead(store: ImageStore, rows: Tensor) -> None:

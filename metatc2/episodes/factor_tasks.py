@@ -182,16 +182,16 @@ class FactorTasks:
         position = {_SHAPE: 0, _TEXTURE: 1}
         has = self.pairs[:, position[column]] == kept[:, None]
         chance = torch.rand(has.shape, generator=self.generator) * has
-        found: Tensor = self.pairs[chance.argmax(1), position[other]].double()
-        return found
+        partner: Tensor = self.pairs[chance.argmax(1), position[other]].double()
+        return partner
 
 
 def _condition(notion: Notion) -> Tensor:
     """1 for a factor that is kept; −½ and ½ for one that is kept in the first, and in the last shapes."""
-    found = torch.zeros(len(FACTORS))
+    condition = torch.zeros(len(FACTORS))
     for name in notion.keeps:
-        found[FACTORS.index(name)] = 1.0
+        condition[FACTORS.index(name)] = 1.0
     if notion.keeps_in is not None:
         low, _, name = notion.keeps_in
-        found[FACTORS.index(name)] = 0.5 if low else -0.5
-    return found
+        condition[FACTORS.index(name)] = 0.5 if low else -0.5
+    return condition

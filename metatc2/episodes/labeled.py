@@ -21,10 +21,10 @@ Range = int | tuple[int, int]
 class LabeledTasks(TaskSource):
     """Few-shot classification tasks from the classes of a split (Vinyals et al. 2016, arXiv 1606.04080, section 4.1).
 
-    A task is `way` different classes in random order, and of each `shot` samples to learn from and `query` others to be judged
-    on. Labels are task-local, 0 to way − 1; samples lie class by class. Every class of the split is equally likely, and so is
-    every sample of a class. Where the split is a group (the scripts of ``glyphs:meta-test``), the classes of a task come from
-    one member alone, which is drawn in proportion to its number of classes.
+    A task is `way` different classes in random order, and of each `shot` samples to learn from and `query` others to be
+    evaluated on. Labels are task-local, 0 to way − 1; samples lie class by class. Every class of the split is equally likely,
+    and so is every sample of a class. Where the split is a group (the scripts of ``glyphs:meta-test``), the classes of a task
+    come from one member alone, which is drawn in proportion to its number of classes.
 
     Classes with fewer than `shot` + `query` samples (the largest shot, where it varies) are left out; ``excluded`` says how
     many, ``classes`` how many take part.

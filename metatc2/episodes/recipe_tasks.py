@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -13,14 +13,14 @@ from metatc2.augment.families import BASE, recipe
 from metatc2.augment.units import in_units_of
 from metatc2.data.store import ImageStore
 from metatc2.episodes.episode import Episode, TaskIdentity
-from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
+from metatc2.episodes.epochs import Cut, EpochOrder, EpochSampler, read_ahead
 from metatc2.episodes.sampler import assign_evenly
 from metatc2.errors import InputError, nearest
 
 Recipes = Literal["drawn", "one", "all-but-one"]
 
 
-class RecipeTasks:
+class RecipeTasks(EpochSampler):
     """Self-supervised tasks of which each has a recipe of views of its own, so that tasks ask for different things.
 
     A recipe is a vector of strengths of the four families of augmentations (`metatc2.augment.families`). Images are assigned to
@@ -69,8 +69,8 @@ class RecipeTasks:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if kinds not in _DEAL:
-            raise InputError(f"RecipeTasks: unknown kinds {kinds!r}; {nearest(kinds, _DEAL)}")
+        if kinds not in _DRAW:
+            raise InputError(f"RecipeTasks: unknown kinds {kinds!r}; {nearest(kinds, _DRAW)}")
         self.cut = Cut("RecipeTasks", tasks, batch, support)
         rows = store.rows(split)
         self.cut.check_enough(f"{store.name}:{split}", len(rows))
@@ -84,7 +84,7 @@ class RecipeTasks:
     def sample(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""
         rows = self.epochs.next(self.generator)
-        kinds, strengths = _DEAL[self.kinds](self.cut.tasks, self.generator)
+        kinds, strengths = _DRAW[self.kinds](self.cut.tasks, self.generator)
         descriptors = torch.cat([self._draw(recipe(task, self.base)) for task in strengths.tolist()])
         made, descriptors = self.views.make(self.store.images[rows].to(self.device), descriptors)
         read_ahead(self.store, self.epochs.coming())
@@ -95,19 +95,6 @@ class RecipeTasks:
         """Descriptors of one task, ``(samples, 2, P)``."""
         drawn = own.sample(2 * self.cut.samples, self.generator)
         return in_units_of(self.views, own, drawn).view(self.cut.samples, 2, -1)
-
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, order of the epoch and position in it."""
-        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue in the middle of the saved epoch."""
-        self.generator.set_state(state["generator"])
-        self.epochs.load_state_dict(state)
 
 
 def _drawn(tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -129,7 +116,7 @@ def _all_but_one(tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor
 
 
 #: Kinds ``(tasks,)`` and strengths ``(tasks, families)`` of an episode's tasks, and what the kinds are called.
-_DEAL: Final[dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]]] = {
+_DRAW: Final[dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]]] = {
     "drawn": _drawn,
     "one": _one,
     "all-but-one": _all_but_one,

@@ -113,7 +113,7 @@ class GroupOrders:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Order of the items, and how many are left."""
-        return {"cards": self._items.clone(), "left": self.left.clone()}
+        return {"items": self._items.clone(), "left": self.left.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue where the state was taken.
@@ -121,12 +121,14 @@ class GroupOrders:
         Raises:
             InputError: if it was taken from groups of other sizes.
         """
-        if state["cards"].shape != self._items.shape or state["left"].shape != self.left.shape:
+        # Checkpoints of older versions call the items "cards".
+        items = state["items"] if "items" in state else state["cards"]
+        if items.shape != self._items.shape or state["left"].shape != self.left.shape:
             raise InputError(
-                f"the saved order is of {len(state['cards'])} items in {len(state['left'])} groups and here there are "
+                f"the saved order is of {len(items)} items in {len(state['left'])} groups and here there are "
                 f"{len(self._items)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
             )
-        self._items, self.left = state["cards"].clone(), state["left"].clone()
+        self._items, self.left = items.clone(), state["left"].clone()
 
 
 def stream(*numbers: int) -> torch.Generator:

@@ -23,7 +23,7 @@ class SinusoidTasks(TaskSource):
 
     Args:
         shot: points to learn from.
-        query: points to be judged on.
+        query: points to be evaluated on.
         tasks: tasks of an episode.
         amplitude: range of the amplitudes.
         phase: range of the phases, in radians.

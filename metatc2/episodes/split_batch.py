@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes.episode import Episode
-from metatc2.episodes.epochs import Cut, EpochOrder, read_ahead
+from metatc2.episodes.epochs import Cut, EpochOrder, EpochSampler, read_ahead
 from metatc2.errors import InputError, nearest
 
 Assign = Literal["random", "cluster", "domain"]
 
 
-class SplitBatch:
+class SplitBatch(EpochSampler):
     """Cut each batch of images into self-supervised tasks (TC², arXiv 2511.13787, its task construction).
 
     Every epoch visits the rows in a new order and leaves out the incomplete last batch. Views are drawn anew for every image.
@@ -91,28 +91,15 @@ class SplitBatch:
         read_ahead(self.store, self.epochs.coming())
         return Episode(*self.cut.sides(made, descriptors, rows))
 
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, order of the epoch and position in it."""
-        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue in the middle of the saved epoch."""
-        self.generator.set_state(state["generator"])
-        self.epochs.load_state_dict(state)
-
     def _cluster(self, images: Tensor) -> Tensor:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""
         features = self.embed(images.to(self.device).float() / 255).detach().float().cpu().flatten(1).numpy()
         seed = int(torch.randint(2**31 - 1, (1,), generator=self.generator))
         centers = KMeans(self.cut.tasks, n_init=1, max_iter=20, random_state=seed).fit(features).cluster_centers_
         distance = ((features[:, None] - centers[None]) ** 2).sum(-1)
-        seats = np.repeat(distance, self.cut.samples, axis=1)
-        _, seat = linear_sum_assignment(seats)
-        order = torch.from_numpy(np.argsort(seat, kind="stable"))
+        cost = np.repeat(distance, self.cut.samples, axis=1)
+        _, assigned = linear_sum_assignment(cost)
+        order = torch.from_numpy(np.argsort(assigned, kind="stable"))
         # The assignment leaves the samples of a task in batch order, which is random; support and query need no shuffle.
         return order
 

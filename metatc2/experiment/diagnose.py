@@ -56,37 +56,37 @@ def run(
     check_numbers(
         episodes, resplits, max_images, seed
     )  # what is refused should not take the loading of images to find out
-    found = load_run(path)
-    data = found.config.data
+    trained = load_run(path)
+    data = trained.config.data
     source, split = parse_target(on) if on else (data.source, data.split)
     check_writable(path, _CURE)  # what cannot be written should not take a diagnosis to find out
-    with sources_from(RunFolder(path), found.config):
-        store = Sources.of(data).store(source, found.pretrained)
+    with sources_from(RunFolder(path), trained.config):
+        store = Sources.of(data).store(source, trained.pretrained)
     others = {}
     for name in against:
         path_or_name, at, layer = name.rpartition("@")
-        other = load_pretrained(path_or_name if at else name, image_size=_size(name, found)).with_layer(
+        other = load_pretrained(path_or_name if at else name, image_size=_size(name, trained)).with_layer(
             layer if at else OUTPUT
         )
-        if (other.channels, other.image_size) != (found.channels, found.image_size):
+        if (other.channels, other.image_size) != (trained.channels, trained.image_size):
             raise InputError(
                 f"diagnose: {name} takes {other.channels} × {other.image_size} × {other.image_size} images and {path} "
-                f"{found.channels} × {found.image_size} × {found.image_size}; compare encoders of the same images"
+                f"{trained.channels} × {trained.image_size} × {trained.image_size}; compare encoders of the same images"
             )
         others[name] = other.encoder
-    learner = trained_learner(found)
+    learner = trained_learner(trained)
     trained_on = store if source == data.source else None
     diagnosis = diagnose(
-        found.encoder,
+        trained.encoder,
         store,
         split or "all",
-        views=build_views(found.config, found.image_size),
-        calibrator=found.calibrator,
-        standardized=found.config.calibration.settled("shared")["standardize"],
-        blend=found.config.calibration.blend,
+        views=build_views(trained.config, trained.image_size),
+        calibrator=trained.calibrator,
+        standardized=trained.config.calibration.settled("shared")["standardize"],
+        blend=trained.config.calibration.blend,
         against=others,
         learner=learner,
-        sampler=None if learner is None else _sampler(found, learner, trained_on or _own(found)),
+        sampler=None if learner is None else _sampler(trained, learner, trained_on or _own(trained)),
         episodes=episodes,
         resplits=resplits,
         max_images=max_images,
@@ -97,31 +97,31 @@ def run(
     return diagnosis
 
 
-def _size(name: str, found: Run) -> int | None:
-    return found.image_size if name.partition(":")[0] in ZOOS else None
+def _size(name: str, trained: Run) -> int | None:
+    return trained.image_size if name.partition(":")[0] in ZOOS else None
 
 
-def _own(found: Run) -> ImageStore:
-    return Sources.of(found.config.data).store(found.config.data.source, found.pretrained)
+def _own(trained: Run) -> ImageStore:
+    return Sources.of(trained.config.data).store(trained.config.data.source, trained.pretrained)
 
 
-def _sampler(found: Run, learner: SelfSupervised, store: ImageStore) -> AnySampler:
+def _sampler(trained: Run, learner: SelfSupervised, store: ImageStore) -> AnySampler:
     """Episodes as in training; where a side of a task is too small for a loss of its own, of larger tasks, or fewer ones.
 
     Raises:
         InputError: if there are too few images for two tasks.
     """
-    episode, least = found.config.episode, learner.objective.min_samples
+    episode, least = trained.config.episode, learner.objective.min_samples
     task = episode.batch // episode.tasks
     support = round(episode.support * task)
     if min(support, task - support) >= least:
-        return build_sampler(found.config, store)
-    images = len(store.rows(found.config.data.split))
+        return build_sampler(trained.config, store)
+    images = len(store.rows(trained.config.data.split))
     tasks = min(episode.tasks, images // (2 * least)) if episode.tasks > 1 else 1
     if tasks < 2:
         raise InputError(
-            f"diagnose: task conflict needs 2 tasks or more, each of {2 * least} images, and {found.path} was trained on "
+            f"diagnose: task conflict needs 2 tasks or more, each of {2 * least} images, and {trained.path} was trained on "
             f"{images} images in episode.tasks = {episode.tasks}; train on more images, in 2 tasks or more"
         )
     larger = replace(episode, tasks=tasks, batch=2 * least * tasks, support=0.5)
-    return build_sampler(replace(found.config, episode=larger), store)
+    return build_sampler(replace(trained.config, episode=larger), store)

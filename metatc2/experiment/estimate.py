@@ -39,7 +39,7 @@ def run(
     config = read_config(Path(names[0]) / "config.toml") if own else Config()
     wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())
     sources = Sources.of(config.data)
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []
     for name in names:
         encoder = load_pretrained(name)
@@ -48,10 +48,10 @@ def run(
             features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)
             labels = target.store.labels[rows]
             values = (log_me(features, labels), h_score(features, labels), h_score(features, labels, shrinkage=True))
-            found.append(Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), None))
+            estimates.append(Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), None))
             results.append(_measured(name, target))
-    found = _with_measured(found, results)
-    return found, _correlations(found)
+    estimates = _with_measured(estimates, results)
+    return estimates, _correlations(estimates)
 
 
 def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
@@ -66,24 +66,26 @@ def _measured(name: str, target: Target) -> dict[tuple[object, ...], float]:
     }
 
 
-def _with_measured(found: Sequence[Estimate], results: Sequence[Mapping[tuple[object, ...], float]]) -> list[Estimate]:
+def _with_measured(
+    estimates: Sequence[Estimate], results: Sequence[Mapping[tuple[object, ...], float]]
+) -> list[Estimate]:
     """Only one and the same measurement ranks encoders."""
     shared: dict[str, tuple[object, ...]] = {}
-    for target in dict.fromkeys(e.target for e in found):
-        known = [own for e, own in zip(found, results, strict=True) if e.target == target and own]
+    for target in dict.fromkeys(e.target for e in estimates):
+        known = [own for e, own in zip(estimates, results, strict=True) if e.target == target and own]
         common = [key for key in known[0] if all(key in own for own in known)] if known else []
         if common:
             shared[target] = common[0]
     return [
         replace(e, measured=own.get(shared[e.target])) if e.target in shared else e
-        for e, own in zip(found, results, strict=True)
+        for e, own in zip(estimates, results, strict=True)
     ]
 
 
-def _correlations(found: Sequence[Estimate]) -> dict[tuple[str, str], RankCorrelation]:
+def _correlations(estimates: Sequence[Estimate]) -> dict[tuple[str, str], RankCorrelation]:
     correlations = {}
-    for target in dict.fromkeys(e.target for e in found):
-        known = [(e, e.measured) for e in found if e.target == target and e.measured is not None]
+    for target in dict.fromkeys(e.target for e in estimates):
+        known = [(e, e.measured) for e in estimates if e.target == target and e.measured is not None]
         for name in ESTIMATES:
             values = [e.values[name] for e, _ in known]
             # A rank correlation needs three encoders, and differences on both sides.

@@ -21,7 +21,7 @@ def load_pretrained(
     image_size: int | None = None,
     download: bool = False,
 ) -> Pretrained:
-    """An encoder to judge.
+    """An encoder to measure.
 
     Args:
         name: one of

@@ -1,4 +1,4 @@
-"""`Pretrained`: a trained encoder, with what judging it takes. Run folders, files and zoos all end here."""
+"""`Pretrained`: a trained encoder, with what measuring it takes. Run folders, files and zoos all end here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pretrained:
         seen: classes of the training images, where known.
         seed: of training.
         compute: what training cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
-        layer: which stage of the encoder is judged, see `with_layer`.
+        layer: which stage of the encoder is measured, see `with_layer`.
         adapts: the learner whose weights adapt to pairs, with this encoder; None of others.
         context: pairs that `calibrated` was adapted to.
     """
@@ -59,12 +59,12 @@ class Pretrained:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the encoder's tensors, names included; the same whichever layer is judged."""
+        """Checksum of the encoder's tensors, names included; the same whichever layer is measured."""
         whole = self.encoder.encoder if isinstance(self.encoder, AtStage) else self.encoder
         return tensors_sha256(whole.state_dict())
 
     def with_layer(self, layer: str) -> Pretrained:
-        """Judged at an inner stage; the calibrator, which works on the output, and adaptation are then left out.
+        """Measured at an inner stage; the calibrator, which works on the output, and adaptation are then left out.
 
         Raises:
             InputError: if the encoder has no such stage.

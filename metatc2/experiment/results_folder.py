@@ -114,10 +114,14 @@ def read_identity(folder: Path) -> dict[str, Any]:
         InputError: if the file is missing or damaged.
     """
     try:
-        found = read_json(folder / IDENTITY)
-        if type(found["seed"]) is not int or not isinstance(found["name"], str) or not isinstance(found["sha256"], str):
+        identity = read_json(folder / IDENTITY)
+        if (
+            type(identity["seed"]) is not int
+            or not isinstance(identity["name"], str)
+            or not isinstance(identity["sha256"], str)
+        ):
             raise TypeError("name and sha256 must be texts and seed a whole number")
-        return {"name": found["name"], "sha256": found["sha256"], "seed": found["seed"]}
+        return {"name": identity["name"], "sha256": identity["sha256"], "seed": identity["seed"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder / IDENTITY} cannot be read ({error}); delete the folder and measure again"

@@ -58,7 +58,7 @@ class Run:
     Args:
         path: run folder.
         config: what it was trained with.
-        pretrained: its encoder, and what judging it takes.
+        pretrained: its encoder, and what measuring it takes.
         steps, seconds: training steps and time.
         offer: what can be measured next, where the data were at hand.
     """

@@ -90,7 +90,7 @@ def find_targets(
     """
     if not names:
         raise InputError(f"transfer: no target for {encoder.name}; name one with --to SOURCE[:SPLIT], e.g. --to digits")
-    found: dict[tuple[str, str], Target] = {}
+    targets: dict[tuple[str, str], Target] = {}
     stores: dict[tuple[str, str], ImageStore] = {}
     for name in names:
         source, split = parse_target(name)
@@ -99,8 +99,8 @@ def find_targets(
         if place not in stores:
             stores[place] = sources.store(source, encoder)
         for target in expand_targets(stores[place], split, seen=encoder.seen, allow_seen=allow_seen):
-            found.setdefault((target.store.name, target.split), target)
-    return list(found.values())
+            targets.setdefault((target.store.name, target.split), target)
+    return list(targets.values())
 
 
 def check_images(encoder: Pretrained, store: ImageStore) -> None:
@@ -109,9 +109,9 @@ def check_images(encoder: Pretrained, store: ImageStore) -> None:
     Raises:
         InputError: if their size or number of channels is another.
     """
-    found, wanted = (store.channels, store.image_size), (encoder.channels, encoder.image_size)
-    if found != wanted:
+    given, wanted = (store.channels, store.image_size), (encoder.channels, encoder.image_size)
+    if given != wanted:
         raise InputError(
-            f"{store.name}: images are {found[0]} × {found[1]} × {found[1]} and {encoder.name} takes "
+            f"{store.name}: images are {given[0]} × {given[1]} × {given[1]} and {encoder.name} takes "
             f"{wanted[0]} × {wanted[1]} × {wanted[1]}; load the target with image_size={wanted[1]}, channels={wanted[0]}"
         )

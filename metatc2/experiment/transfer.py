@@ -88,21 +88,21 @@ def transfer(
         InputError: if anything is wrong; nothing is written then.
     """
     own = sources or Sources()
-    found = _opened(encoder, config, image_size, own.download)
-    measured = found.pretrained.with_layer(layer)
-    folder = Path(out) if out else found.folder
+    opened = _opened(encoder, config, image_size, own.download)
+    measured = opened.pretrained.with_layer(layer)
+    folder = Path(out) if out else opened.folder
     if folder is None:
         raise InputError(
-            f"transfer: {found.pretrained.name} is no run folder to keep the results in; name a folder with --out DIR"
+            f"transfer: {opened.pretrained.name} is no run folder to keep the results in; name a folder with --out DIR"
         )
-    settings = _settings(found.config, assignments, {**changes, "allow_seen": allow_seen or None})
+    settings = _settings(opened.config, assignments, {**changes, "allow_seen": allow_seen or None})
     fit = has_default_shapes(settings) and not {"way", "shot"} & changes.keys()
     asked = protocols_of(settings, protocols, fit=fit)
-    own = own.over(found.config.data)
+    own = own.over(opened.config.data)
     if context is not None:
         measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
-    with found.reading():
-        to = _targets(targets or settings.targets or found.default_targets, measured, own, settings.allow_seen)
+    with opened.reading():
+        to = _targets(targets or settings.targets or opened.default_targets, measured, own, settings.allow_seen)
     return _measure(measured, to, asked, folder)
 
 
@@ -152,8 +152,8 @@ def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, 
 def _targets(asked: Sequence[str | Target], encoder: Pretrained, sources: Sources, allow_seen: bool) -> list[Target]:
     names = [target for target in asked if isinstance(target, str)]
     given = [target for target in asked if not isinstance(target, str)]
-    found = find_targets(encoder, names, sources, allow_seen=allow_seen) if names or not given else []
-    return [*given, *found]
+    named = find_targets(encoder, names, sources, allow_seen=allow_seen) if names or not given else []
+    return [*given, *named]
 
 
 def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence[Protocol], folder: Path) -> list[Row]:

@@ -137,14 +137,14 @@ def _seconds(facts: Mapping[str, str]) -> float | None:
 def _texts(facts: Mapping[str, str], key: str) -> tuple[str, ...] | None:
     if key not in facts:
         return None
-    found = json.loads(facts[key])
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+    texts = json.loads(facts[key])
+    if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
         raise TypeError(f"{key} must be a list of texts")
-    return tuple(found)
+    return tuple(texts)
 
 
 def _table(facts: Mapping[str, str], key: str) -> dict[str, str]:
-    found = json.loads(facts.get(key, "{}"))
-    if not isinstance(found, dict) or not all(isinstance(item, str) for item in found.values()):
+    table = json.loads(facts.get(key, "{}"))
+    if not isinstance(table, dict) or not all(isinstance(item, str) for item in table.values()):
         raise TypeError(f"{key} must be a table of texts")
-    return found
+    return table

@@ -132,9 +132,9 @@ def _timm(name: str, trained: bool, image_size: int | None, download: bool) -> t
         from huggingface_hub import try_to_load_from_cache
 
         repository = config.hf_hub_id if config is not None else None
-        found = try_to_load_from_cache(repository, "model.safetensors") if repository else None
-        _require(isinstance(found, str), f"timm:{name}", f"the Hugging Face cache ({repository})", download)
-        overlay = {"pretrained_cfg_overlay": {"file": found}} if isinstance(found, str) else {}
+        file = try_to_load_from_cache(repository, "model.safetensors") if repository else None
+        _require(isinstance(file, str), f"timm:{name}", f"the Hugging Face cache ({repository})", download)
+        overlay = {"pretrained_cfg_overlay": {"file": file}} if isinstance(file, str) else {}
         options |= {"pretrained": True, **overlay}
     if image_size is not None:
         try:

@@ -77,26 +77,26 @@ class InnerLoop:
                 f"InnerLoop: adjoint must be one such as Unroll() or FirstOrder(), got {_shown(self.adjoint)}"
             )
         _refuse_inference_mode()
-        traits = probe(self.optimizer)
-        if traits.hidden_state:
+        properties = probe(self.optimizer)
+        if properties.hidden_state:
             raise InputError(
                 "InnerLoop: this optimizer keeps state between inner loops (torchopt's momentum with dampening does), "
                 "so the second loop would differ from the first; set dampening=0"
             )
-        if self.adjoint.differentiates_update and not traits.derivative_is_right:
+        if self.adjoint.differentiates_update and not properties.derivative_is_right:
             raise InputError(
                 "InnerLoop: the derivative of this optimizer's update is missing or wrong (torchopt's clip_grad_norm "
                 "and use_accelerated_op=True with eps_root are so); use metatc2.inner.clip_norm and "
                 "use_accelerated_op=False, or the FirstOrder adjoint"
             )
-        if traits.fused and not compiled_operator_loads():
+        if properties.fused and not compiled_operator_loads():
             warnings.warn(
                 "torchopt's compiled operator does not load with the installed torch, so use_accelerated_op=True runs "
                 "its slower Python version; leave use_accelerated_op out",
                 RuntimeWarning,
                 stacklevel=3,
             )
-        object.__setattr__(self, "_guard", traits.singular_at_zero)
+        object.__setattr__(self, "_guard", properties.singular_at_zero)
         object.__setattr__(self, "optimizer", as_copyable(self.optimizer))
 
     def __copy__(self) -> InnerLoop:

@@ -65,9 +65,9 @@ class Descent:
             given: what the loss depends on besides.
             graph: whether the gradient keeps its own graph, so that it can be differentiated again.
         """
-        found, value = _gradients(lambda p: self.loss(p, *given), params, graph=graph)
-        unused = {name for name, g in found.items() if g is None}
-        gradients = {name: torch.zeros_like(params[name]) if g is None else g for name, g in found.items()}
+        partial, value = _gradients(lambda p: self.loss(p, *given), params, graph=graph)
+        unused = {name for name, g in partial.items() if g is None}
+        gradients = {name: torch.zeros_like(params[name]) if g is None else g for name, g in partial.items()}
         if state is None:
             # Under vmap moments have to be batched from the start, as gradients are and parameters are not yet.
             batched = {n: torch.zeros_like(g) + params[n].detach() for n, g in gradients.items()}
@@ -207,8 +207,8 @@ def gradients_of(loss: Callable[[Params], Tensor], params: Params, *, graph: boo
     Raises:
         InputError: if the loss is not a scalar or does not depend on the parameters.
     """
-    found, value = _gradients(loss, params, graph=graph)
-    return {name: torch.zeros_like(params[name]) if g is None else g for name, g in found.items()}, value
+    partial, value = _gradients(loss, params, graph=graph)
+    return {name: torch.zeros_like(params[name]) if g is None else g for name, g in partial.items()}, value
 
 
 def _gradients(
@@ -230,14 +230,14 @@ def _gradients(
             "inner loss does not depend on the adapted parameters; compute it from the dictionary that it is given "
             "(metatc2.ops.functional.call) and not from the module's own parameters"
         )
-    found = gradient(value, list(params.values()), create_graph=graph)
-    if all(g is None for g in found):
+    gradients = gradient(value, list(params.values()), create_graph=graph)
+    if all(g is None for g in gradients):
         raise InputError(
             "inner loss does not depend on any adapted parameter "
             f"({', '.join(list(params)[:4])}{', ...' if len(params) > 4 else ''}); "
             "compute it from the dictionary that it is given"
         )
-    return dict(zip(params, found, strict=True)), value
+    return dict(zip(params, gradients, strict=True)), value
 
 
 def gradient(value: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> tuple[Tensor | None, ...]:

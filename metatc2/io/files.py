@@ -145,17 +145,17 @@ def sync_folder(path: Path) -> None:
 
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what processes that are no more have left half-written in a folder; returns what was removed."""
-    found = []
+    leftovers = []
     for path in folder.glob(".*.tmp") if folder.is_dir() else ():
         match = _ASIDE.fullmatch(path.name)
         if match and not _could_write(int(match[1]), path):
-            found.append(path)
+            leftovers.append(path)
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
-    return found
+    return leftovers
 
 
 def is_leftover(path: Path) -> bool:

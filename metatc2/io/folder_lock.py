@@ -157,8 +157,8 @@ def _same(opened: IO[str], file: Path) -> bool:
 def _read(opened: IO[str]) -> tuple[int | None, str]:
     opened.seek(0)
     try:
-        found = json.loads(opened.read(1000))
-        return int(found["process"]), str(found["machine"])
+        holder = json.loads(opened.read(1000))
+        return int(holder["process"]), str(holder["machine"])
     except (ValueError, KeyError, TypeError, OverflowError):
         return None, ""
 

@@ -22,7 +22,7 @@ def visible(text: str, *, keep_lines: bool = False) -> str:
     >>> print(visible("a\x1b[31mb\nc"), visible("\u202egnp.exe"), visible("caf\udce9"), visible("Größe ² 猫"))
     a\x1b[31mb\nc \u202egnp.exe caf\udce9 Größe ² 猫
     """
-    return (_ACTING_IN_A_LINE if keep_lines else _ACTING).sub(lambda found: _escaped(found[0]), text)
+    return (_ACTING_IN_A_LINE if keep_lines else _ACTING).sub(lambda match: _escaped(match[0]), text)
 
 
 def brief(text: str, most: int = 80) -> str:

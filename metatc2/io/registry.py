@@ -145,14 +145,14 @@ class Registry(Mapping[str, T], Generic[T]):
         outermost, *inner = self._package.split(".")
         spec = find_spec(outermost)
         pattern = re.compile(rf'^@?{self._decorator}\(\s*"([^"]+)"', re.MULTILINE)
-        found = {}
+        modules = {}
         for place in (spec.submodule_search_locations or ()) if spec else ():
             folder = Path(place, *inner)
             for file in sorted(folder.rglob("*.py")):
                 parts = file.relative_to(folder).with_suffix("").parts
                 module = ".".join((self._package, *(part for part in parts if part != "__init__")))
-                found.update(dict.fromkeys(pattern.findall(file.read_text(encoding="utf-8")), module))
-        return dict(sorted(found.items()))
+                modules.update(dict.fromkeys(pattern.findall(file.read_text(encoding="utf-8")), module))
+        return dict(sorted(modules.items()))
 
     @property
     def _elsewhere(self) -> dict[str, EntryPoint]:
@@ -161,14 +161,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def _loaded(self, point: EntryPoint) -> T:
         try:
-            found: T = point.load()
+            entry: T = point.load()
         except Exception as error:
             owner = point.dist.name if point.dist else point.value
             raise InputError(
                 f"{self.kind} {point.name!r} is offered by the package {owner} and cannot be loaded from {point.value} "
                 f"({type(error).__name__}: {error}); repair or remove that package"
             ) from error
-        return found
+        return entry
 
 
 @lru_cache(maxsize=64)

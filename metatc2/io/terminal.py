@@ -87,8 +87,8 @@ class PlainTable(Table):
 
     def say_below(self, sentences: Sequence[str]) -> None:
         """Sentences under the table, one a line."""
-        told = "\n".join(visible(sentence) for sentence in sentences)
-        self.caption = Text(told, style="table.caption") if told else None
+        text = "\n".join(visible(sentence) for sentence in sentences)
+        self.caption = Text(text, style="table.caption") if text else None
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> PlainConsole:
@@ -98,8 +98,8 @@ def console(*, stderr: bool = False, width: int | None = None) -> PlainConsole:
 
 def wide_console() -> PlainConsole:
     """Standard output; where it is no terminal, 120 columns wide, so that tables in a log do not wrap."""
-    found = console()
-    return found if found.is_terminal else console(width=120)
+    default = console()
+    return default if default.is_terminal else console(width=120)
 
 
 def shown(table: RenderableType, *, width: int = 120) -> str:
@@ -117,8 +117,8 @@ def show(table: RenderableType) -> None:
 
 def say(*pieces: str | Text, stderr: bool = True) -> None:
     """Print one line of text, by default on standard error; line breaks between sentences stay."""
-    said = Text("").join(Text(visible(piece, keep_lines=True)) if isinstance(piece, str) else piece for piece in pieces)
-    console(stderr=stderr).print(said, soft_wrap=True)
+    text = Text("").join(Text(visible(piece, keep_lines=True)) if isinstance(piece, str) else piece for piece in pieces)
+    console(stderr=stderr).print(text, soft_wrap=True)
 
 
 def bold(text: str) -> Text:

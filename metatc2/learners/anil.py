@@ -57,7 +57,7 @@ class ANIL(MAML):
             return linear(features, both["network.head.weight"], both.get("network.head.bias"))
 
         def loss(adapted: Params, features: Tensor) -> Tensor:
-            return self.judge(scores(adapted, features), y)
+            return self.loss_of(scores(adapted, features), y)
 
         adapted = self.inner(loss, start, self.features(rest, x))
         return lambda query: scores(adapted, self.features(rest, query, x))

@@ -101,7 +101,7 @@ class MAML(LabeledLearner):
 
     def support_loss(self, x: Tensor, y: Tensor, way: int) -> InnerLoss:
         """The inner loss: of the parameters that adapt, and the others."""
-        return lambda adapted, rest: self.judge(self.scores({**rest, **adapted}, x, way), y)
+        return lambda adapted, rest: self.loss_of(self.scores({**rest, **adapted}, x, way), y)
 
     def scores(self, theta: Params, x: Tensor, way: int, support: Tensor | None = None) -> Tensor:
         """Scores ``(N, way)`` of the network under `theta` (regression: its output, shaped like the targets)."""

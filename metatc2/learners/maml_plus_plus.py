@@ -69,7 +69,7 @@ class MAMLPlusPlus(MAML):
         weights = self.step_weights(len(path) - 1)
         used = [k for k, weight in enumerate(weights) if weight] or [0]
         scores = {k: self.scores({**rest, **path[k + 1 if weights else 0]}, query_x, way, x) for k in used}
-        loss = torch.stack([(weights[k] if weights else 1.0) * self.judge(s, query_y) for k, s in scores.items()])
+        loss = torch.stack([(weights[k] if weights else 1.0) * self.loss_of(s, query_y) for k, s in scores.items()])
         return loss.sum(), scores[used[-1]]
 
     def step_weights(self, steps: int) -> list[float]:

@@ -123,9 +123,9 @@ class LabeledLearner(Learner):
     ) -> tuple[Tensor, Tensor]:
         """Loss of a task and the scores of its queries; `fit` and the criterion unless a method says otherwise."""
         scores = self.fit(theta, x, y, way)(query_x)
-        return self.judge(scores, query_y), scores
+        return self.loss_of(scores, query_y), scores
 
-    def judge(self, scores: Tensor, y: Tensor) -> Tensor:
+    def loss_of(self, scores: Tensor, y: Tensor) -> Tensor:
         """The criterion on scores and labels; use it in `fit` and `task_loss`.
 
         Raises:

@@ -156,8 +156,8 @@ class SelfSupervised(Learner):
         value: Tensor = self.regularizer(seen, self.step)
         return self.weight * scale * value
 
-    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Representations as the objective judges them, for measures of conflict: here as they are.
+    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the objective gets, for measures of conflict: here the representations as they are.
 
         Args:
             z: ``(tasks, samples, views, d)``.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from metatc2.conditioning.base import ToldProjector
-from metatc2.conditioning.separate import SeparateEncoders
+from metatc2.conditioning.separate_encoders import SeparateEncoders
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners.self_supervised import Branches, SelfSupervised

@@ -156,7 +156,7 @@ class SharedTC2(SelfSupervised):
             result: Calibrated = self.calibrator(z, self.blend, factors)
         return result
 
-    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """z̃ under the present ω, without inner steps; momentum targets are calibrated by the same factors."""
         made = self.calibrate(self.omega(), z)
         if target is not None:

@@ -105,7 +105,7 @@ class TC2(SelfSupervised):
             raise InputError("TC² judged on the other tasks' queries needs 2 tasks an episode or more, found 1")
         with full_precision(z):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
-            ssl = self._judged_loss(z, target, adapted, support)
+            ssl = self._outer_loss(z, target, adapted, support)
             own = self.calibrator.loss(z)
             loss = self.regularized(ssl + own, ssl, z)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
@@ -133,7 +133,7 @@ class TC2(SelfSupervised):
         calibrated: Tensor = self.calibrator(z, adapted)
         return calibrated
 
-    def judged(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """z̃ under the weights that each task adapts on these very samples."""
         adapted = self.adapt(z, target)
         if target is not None:
@@ -182,7 +182,7 @@ class TC2(SelfSupervised):
             target = target if target is None else target.flatten(0, 1)[None]
         return self.embed(features, target)
 
-    def _judged_loss(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
+    def _outer_loss(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
         start = support if self.outer_on == "query" else 0
         own_target = None if target is None else target[:, start:]
         embeddings = self._embedded(z[:, start:], own_target, adapted, merged=self.statistics == "episode")

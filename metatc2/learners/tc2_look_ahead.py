@@ -41,12 +41,12 @@ class LookAheadTC2(SharedTC2):
             constant = {name: p.detach() for name, p in omega.items()}
             start = episode.support.index.shape[1] if self.outer_on == "query" else 0
             own = self.outcome(constant, omega, branches, start)
-        value, gradient = self.judge(episode, omega)
+        value, gradient = self.look_ahead_loss(episode, omega)
         # Stands for the loss after looking ahead: zero in value, with its gradient for ω and none for θ.
         carrier = carry(torch.zeros_like(value), omega, gradient)
-        return Outcome(own.loss + carrier, {**own.metrics, "judged": value}, own.embeddings)
+        return Outcome(own.loss + carrier, {**own.metrics, "look_ahead_loss": value}, own.embeddings)
 
-    def judge(self, episode: Episode, omega: Params) -> tuple[Tensor, Params]:
+    def look_ahead_loss(self, episode: Episode, omega: Params) -> tuple[Tensor, Params]:
         """Mean loss on the other tasks' queries after a step on one task's support, and its gradient for ω.
 
         One backward a task, so that memory does not grow with their number.

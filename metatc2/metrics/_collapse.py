@@ -1,4 +1,4 @@
-"""Have the embeddings collapsed? RankMe and spread, and the sentence that goes to the log."""
+"""Have the embeddings collapsed? RankMe and standard deviation, and the sentence that goes to the log."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from metatc2.ops.rows import BLOCK, checked, unit_rows
 
 # The rank may fall to this share of what n samples in D dimensions allow, but not below the absolute figure.
 RANK_SHARE, RANK_LEAST = 0.05, 2.0
-# Spread of unit rows as a share of 1/√D, which rows in all directions have. At 0.02 the mean cosine is about 0.9996;
-# untrained networks, whose features are alike but not collapsed, stay above 0.03.
-SPREAD_SHARE = 0.02
+# Standard deviation of unit rows as a share of 1/√D, which rows in all directions have. At 0.02 the mean cosine is about
+# 0.9996; untrained networks, whose features are alike but not collapsed, stay above 0.03.
+STD_SHARE = 0.02
 # Singular values are taken of so many rows at most: a watch must cost less than what it watches.
 MOST_ROWS = 1024
 
@@ -105,7 +105,7 @@ def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str |
     """One sentence when the embeddings have collapsed, None when they are healthy.
 
     They have when all rows coincide (``unit_std`` below 2 % of 1/√D) or when few directions are left (``centered_rank``
-    below the larger of 2 and 5 % of min(n, D)). Fewer than 8 rows or 4 dimensions say too little to judge the rank.
+    below the larger of 2 and 5 % of min(n, D)). Fewer than 8 rows or 4 dimensions say too little about the rank.
 
     Args:
         z: ``(..., D)``; all leading axes are rows.
@@ -119,19 +119,19 @@ def collapsed(z: Tensor, *, summary: Mapping[str, float] | None = None) -> str |
     n = min(z.numel() // max(dim, 1), MOST_ROWS)
     if n < 2:
         return None
-    found = rank_summary(z) if summary is None else summary
-    if found["unit_std"] != found["unit_std"]:
+    ranks = rank_summary(z) if summary is None else summary
+    if ranks["unit_std"] != ranks["unit_std"]:
         return "embeddings are not finite"
     healthy = dim**-0.5
-    if found["unit_std"] < SPREAD_SHARE * healthy:
+    if ranks["unit_std"] < STD_SHARE * healthy:
         return (
             "embeddings have collapsed to one point: the standard deviation of unit rows is "
-            f"{found['unit_std']:.2g}, healthy is about {healthy:.2g}"
+            f"{ranks['unit_std']:.2g}, healthy is about {healthy:.2g}"
         )
     least = max(RANK_LEAST, RANK_SHARE * min(n, dim))
-    if n >= 8 and dim >= 4 and found["centered_rank"] < least:
+    if n >= 8 and dim >= 4 and ranks["centered_rank"] < least:
         return (
-            f"embeddings have lost rank: their RankMe about the mean is {found['centered_rank']:.1f} "
+            f"embeddings have lost rank: their RankMe about the mean is {ranks['centered_rank']:.1f} "
             f"of {min(n, dim)} possible, below {least:.1f}"
         )
     return None

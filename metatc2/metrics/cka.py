@@ -54,12 +54,12 @@ def minibatch_cka(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     >>> round(minibatch_cka((part, -part) for part in z.split(20)), 6)
     1.0
     """
-    found = [_hsic(x, y, True) for x, y in batches]
-    if not found:
+    parts = [_hsic(x, y, True) for x, y in batches]
+    if not parts:
         raise InputError(
             "minibatch CKA: got no batch; give an iterable of pairs (features, features) that is not used up"
         )
-    cross, own_x, own_y = (math.fsum(column) / len(found) for column in zip(*found, strict=True))
+    cross, own_x, own_y = (math.fsum(column) / len(parts) for column in zip(*parts, strict=True))
     return _ratio((cross, own_x, own_y))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from metatc2.metrics._collapse import collapsed, rank_summary
 from metatc2.metrics._rows import BLOCK, checked, mean
 
-# A dimension is dead when its spread is below this share of the root mean square over dimensions.
+# A dimension is dead when its standard deviation is below this share of the root mean square over dimensions.
 DEAD = 0.01
 
 
@@ -66,8 +66,8 @@ def collapse(features: Tensor) -> Collapse:
     Raises:
         InputError: see `deviations`.
 
-    >>> found = collapse(torch.cat([torch.eye(4), torch.zeros(4, 4)], 1))
-    >>> found.dead, found.sentence
+    >>> measured = collapse(torch.cat([torch.eye(4), torch.zeros(4, 4)], 1))
+    >>> measured.dead, measured.sentence
     (0.5, None)
     """
     std = deviations(features)

@@ -20,7 +20,7 @@ def mean_interval(values: Tensor | Sequence[float], *, confidence: float = 0.95)
         confidence: probability that the interval covers the true mean.
 
     Raises:
-        InputError: if there are fewer than two values, since one value says nothing about its spread.
+        InputError: if there are fewer than two values, since one value says nothing about their variance.
 
     >>> mean, half = mean_interval([0.4, 0.5, 0.6])
     >>> round(mean, 3), round(half, 3)
@@ -64,11 +64,11 @@ def stratified_half_width(values: Tensor, strata: Tensor, *, confidence: float =
     """Half width of the interval of a mean whose items were drawn stratum by stratum: ``t · √(Σ_c n_c s_c²) / n``.
 
     For a mean over classes of the accuracy in each, of items weighted as `metatc2.transfer.protocols` does, this is
-    ``t · √(Σ_c s_c² / n_c) / C``: classes of different size are no spread.
+    ``t · √(Σ_c s_c² / n_c) / C``: differences between classes do not count as variance.
 
     Args:
         values: ``(n,)``; their mean is the figure.
-        strata: ``(n,)`` int64: class or domain of each; strata of one item add no spread that could be known.
+        strata: ``(n,)`` int64: class or domain of each; of strata of one item no variance is known, and none is added.
         confidence: see `mean_interval`.
 
     >>> stratified_half_width(torch.tensor([2.0, 2.0, 0.5, 0.5]), torch.tensor([0, 0, 1, 1]))

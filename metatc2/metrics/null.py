@@ -55,8 +55,8 @@ def against_null(value: float, null: Sequence[float]) -> AgainstNull:
     Raises:
         InputError: if there are too few, or anything is not finite.
 
-    >>> found = against_null(50.0, range(39))
-    >>> found.outside, found.p, found.quantile, found.null_low, found.null_high
+    >>> measured = against_null(50.0, range(39))
+    >>> measured.outside, measured.p, measured.quantile, measured.null_low, measured.null_high
     (True, 0.05, 1.0, 0.0, 38.0)
     """
     draws = sorted(float(x) for x in null)

@@ -148,8 +148,8 @@ def power_law(eigenvalues: Tensor, *, first: int | None = None, last: int | None
     weight = 1 / rank / (1 / rank).sum()
     dx, dy = x - (weight * x).sum(), y - (weight * y).sum()
     across, square = (weight * dx * dy).sum(), (weight * dx.square()).sum()
-    spread = (weight * dy.square()).sum()
+    total = (weight * dy.square()).sum()
     # Eigenvalues equal up to rounding are a power law of exponent 0, fitted without error.
-    flat = bool(spread <= 1e-18)
-    r2 = 1.0 if flat else float(across.square() / (square * spread))
+    flat = bool(total <= 1e-18)
+    r2 = 1.0 if flat else float(across.square() / (square * total))
     return PowerLaw(float(-across / square) + 0.0, r2, first, last)

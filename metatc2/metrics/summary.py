@@ -54,8 +54,8 @@ def summarize(features: Tensor, first: Tensor, second: Tensor) -> FeatureSummary
 
     >>> import torch
     >>> z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    >>> found = summarize(z, z, z)
-    >>> found.alignment, found.collapse.sentence
+    >>> summary = summarize(z, z, z)
+    >>> summary.alignment, summary.collapse.sentence
     (0.0, None)
     """
     eigenvalues = variances(features)

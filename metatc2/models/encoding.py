@@ -192,9 +192,9 @@ def feature_dim(module: nn.Module, channels: int, image_size: int) -> int:
     with unchanged(module):  # one may write to its buffers even in eval mode
         features = module.eval()(images)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
-        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise InputError(
-            f"an encoder must map images (N, C, H, W) to features (N, D); {type(module).__name__} gave {found} for "
+            f"an encoder must map images (N, C, H, W) to features (N, D); {type(module).__name__} gave {got} for "
             f"N = 2; pool and flatten its output"
         )
     return int(features.shape[1])

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, kept, and judged by every protocol."""
+"""Features of a frozen encoder: computed once, kept, and measured by every protocol."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def raw_pixels(images: Any) -> Tensor:
     >>> raw_pixels(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8)).shape
     torch.Size([2, 48])
     """
-    found = images_of(images, "features: images")
-    return found[:].flatten(1).cpu().float() / 255
+    pixels = images_of(images, "features: images")
+    return pixels[:].flatten(1).cpu().float() / 255

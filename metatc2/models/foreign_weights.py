@@ -84,8 +84,8 @@ def _refusal(file: Path, error: Exception) -> str:
             "state_dict, best as safetensors; only if you trust whoever made the file, since this runs any code in it, save "
             "its tensors alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
         )
-    said = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError | OSError) else ""
-    reason = beginning(file) or said or "what is in it does not fit together"
+    message = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError | OSError) else ""
+    reason = beginning(file) or message or "what is in it does not fit together"
     return f"{file} is damaged or was not written by torch.save ({reason}); get it again"
 
 
@@ -114,17 +114,17 @@ def load_foreign(network: nn.Module, content: Mapping[str, Any], file: Path, whe
         return []
     body = getattr(network, "body", network)
     body = body if isinstance(body, nn.Module) else network
-    found = sorted(_places(body, content), key=lambda place: place.rank)
-    if not found:
+    fits = sorted(_places(body, content), key=lambda place: place.rank)
+    if not fits:
         raise InputError(f"{file} does not fit the encoder that {where} names: {_why(body, content, name)}")
-    taken = found[0]
+    taken = fits[0]
     body.load_state_dict(taken.tensors)
-    said = [f"the weights under {taken.where!r} are taken"] if taken.where else []
-    if len(found) > 1:
-        said[-1:] = [f"the weights {_under(taken.where)} are taken and those {_under(found[1].where)} fit too"]
+    notes = [f"the weights under {taken.where!r} are taken"] if taken.where else []
+    if len(fits) > 1:
+        notes[-1:] = [f"the weights {_under(taken.where)} are taken and those {_under(fits[1].where)} fit too"]
     if taken.others:
-        said.append(f"{taken.others} other tensors are left out, such as heads")
-    return said
+        notes.append(f"{taken.others} other tensors are left out, such as heads")
+    return notes
 
 
 def _under(where: str) -> str:
@@ -209,11 +209,11 @@ def _why(body: nn.Module, content: Mapping[str, Any], name: str) -> str:
                 wrong = [
                     f"{k} is {tuple(there[k].shape)}, not {tuple(wanted[k].shape)}" for k in _misfits(there, wanted)
                 ]
-                told = [f"{len(missing)} of {len(wanted)} tensors of {name} are missing ({_few(missing)})"] * bool(
+                problems = [f"{len(missing)} of {len(wanted)} tensors of {name} are missing ({_few(missing)})"] * bool(
                     missing
                 )
-                told += [f"{len(wrong)} have other shapes ({_few(wrong)})"] * bool(wrong)
-                best = f"{_under('.'.join([*keys, prefix]))}, {' and '.join(told)}"
+                problems += [f"{len(wrong)} have other shapes ({_few(wrong)})"] * bool(wrong)
+                best = f"{_under('.'.join([*keys, prefix]))}, {' and '.join(problems)}"
     examples = _few(list(tables[0][1]))
     best = best or f"it has none of the tensors of {name} (it has {examples})"
     fitting = _fitting(content)

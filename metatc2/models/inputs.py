@@ -27,8 +27,8 @@ def feature_sides(sides: dict[str, Any]) -> list[Tensor]:
     >>> [side.dtype for side in feature_sides({"bank": np.ones((2, 3), np.float16), "queries": torch.ones(1, 3)})]
     [torch.float32, torch.float32]
     """
-    found = {name: _tensor(side, name, "float (N, D)") for name, side in sides.items()}
-    for name, side in found.items():
+    tensors = {name: _tensor(side, name, "float (N, D)") for name, side in sides.items()}
+    for name, side in tensors.items():
         if side.ndim != 2 or not side.numel() or side.is_complex() or side.dtype == torch.bool:
             raise InputError(
                 f"{name} must be real features (N, D), neither of them 0, got {side.dtype} {tuple(side.shape)}; "
@@ -36,9 +36,9 @@ def feature_sides(sides: dict[str, Any]) -> list[Tensor]:
             )
         finite(side, name)
     try:
-        return for_computing(*found.values())
+        return for_computing(*tensors.values())
     except InputError as error:
-        raise InputError(f"{', '.join(found)}: {error}") from error
+        raise InputError(f"{', '.join(tensors)}: {error}") from error
 
 
 def labels_of(labels: Any, name: str, count: int | None = None) -> Tensor:
@@ -55,16 +55,16 @@ def labels_of(labels: Any, name: str, count: int | None = None) -> Tensor:
     >>> labels_of(torch.tensor([0, 2], dtype=torch.uint8), "labels").dtype
     torch.int64
     """
-    found = _tensor(labels, name, "int64 (N,)")
-    if found.ndim != 1 or (count is not None and len(found) != count):
+    tensor = _tensor(labels, name, "int64 (N,)")
+    if tensor.ndim != 1 or (count is not None and len(tensor) != count):
         many = "" if count is None else f" with one label a row of the features (N, D), {count} of them"
-        raise InputError(f"{name} must be int64 (N,){many}, got {found.dtype} {tuple(found.shape)}")
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise InputError(f"{name} must be int64 (N,){many}, got {tensor.dtype} {tuple(tensor.shape)}")
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise InputError(
-            f"{name} must be whole numbers, one a class, got {found.dtype}; number the classes (torch.unique with "
+            f"{name} must be whole numbers, one a class, got {tensor.dtype}; number the classes (torch.unique with "
             "return_inverse=True); targets of a regression are no classes, and no protocol here measures them"
         )
-    return found.long()
+    return tensor.long()
 
 
 def images_of(images: Any, name: str) -> Images:
@@ -83,25 +83,25 @@ def images_of(images: Any, name: str) -> Images:
     torch.Size([2, 3, 8, 8])
     """
     if isinstance(images, StreamedImages):
-        found: Images = images
+        tensor: Images = images
     else:
-        found = _tensor(images, name, "uint8 (N, C, H, W)")
+        tensor = _tensor(images, name, "uint8 (N, C, H, W)")
         if isinstance(images, np.ndarray):
-            found = found.unsqueeze(1) if found.ndim == 3 else found
-            if found.ndim == 4 and found.shape[1] not in (1, 3) and found.shape[3] in (1, 3):
-                found = found.permute(0, 3, 1, 2)
-    if found.dtype != torch.uint8 or found.ndim != 4 or 0 in found.shape:
+            tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor
+            if tensor.ndim == 4 and tensor.shape[1] not in (1, 3) and tensor.shape[3] in (1, 3):
+                tensor = tensor.permute(0, 3, 1, 2)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or 0 in tensor.shape:
         raise InputError(
-            f"{name} must be uint8 (N, C, H, W), none of them 0, got {found.dtype} {tuple(found.shape)}{_fix(found)}"
+            f"{name} must be uint8 (N, C, H, W), none of them 0, got {tensor.dtype} {tuple(tensor.shape)}{_fix(tensor)}"
         )
-    return found
+    return tensor
 
 
-def _fix(found: Images) -> str:
-    if found.ndim == 3:
+def _fix(images: Images) -> str:
+    if images.ndim == 3:
         return "; one image or gray images need their other axis: images.unsqueeze(0) or images.unsqueeze(1)"
-    if found.dtype != torch.uint8 and isinstance(found, Tensor) and found.numel():
-        low, high = float(found.min()), float(found.max())
+    if images.dtype != torch.uint8 and isinstance(images, Tensor) and images.numel():
+        low, high = float(images.min()), float(images.max())
         if low >= 0 and high <= 1:
             return " in [0, 1]; convert them: (255 * images).round().to(torch.uint8)"
         if low >= 0 and high <= 255:

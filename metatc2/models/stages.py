@@ -56,20 +56,20 @@ class AtStage(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, D)``."""
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         handle = self.encoder.get_submodule(self.stage).register_forward_hook(
-            lambda module, inputs, output: found.append(_pooled(output, len(images), self.stage))
+            lambda module, inputs, output: outputs.append(_pooled(output, len(images), self.stage))
         )
         try:
             self.encoder(images)
         finally:
             handle.remove()
-        if len(found) != 1:
+        if len(outputs) != 1:
             raise InputError(
-                f"layer {self.stage!r} was called {len(found)} times in one forward pass; name a module that is called "
+                f"layer {self.stage!r} was called {len(outputs)} times in one forward pass; name a module that is called "
                 "once, e.g. the block around it"
             )
-        return found[0]
+        return outputs[0]
 
 
 def _pooled(output: Any, n: int, stage: str) -> Tensor:

@@ -10,7 +10,7 @@ from metatc2.objectives.registry import OBJECTIVES, build_objective, register_ob
 from metatc2.objectives.sigreg import LeJEPA, epps_pulley, sigreg
 from metatc2.objectives.simclr import SimCLR, nt_xent
 from metatc2.objectives.simsiam import SimSiam, negative_cosine
-from metatc2.objectives.sketched import directions, view_spread
+from metatc2.objectives.sketched import directions, view_variance
 from metatc2.objectives.vicreg import VICReg, covariance, invariance, variance
 from metatc2.objectives.visreg import VISReg, center_loss, scale_loss, shape_loss
 
@@ -47,5 +47,5 @@ __all__ = [
     "shape_loss",
     "sigreg",
     "variance",
-    "view_spread",
+    "view_variance",
 ]

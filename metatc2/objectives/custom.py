@@ -48,6 +48,6 @@ class Custom(Objective):
         value = self.loss(z1, z2)
         # A user's callable may give anything, whatever its annotation.
         if not isinstance(value, Tensor) or value.numel() != 1:
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"custom: the loss must give a scalar tensor, found {found}; reduce it, e.g. by .mean()")
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"custom: the loss must give a scalar tensor, found {got}; reduce it, e.g. by .mean()")
         return value.reshape(())

@@ -35,11 +35,11 @@ def info_nce(
     """
     with upcast(query, key, negatives) as (query, key, negatives):
         query, key, negatives = (unit(t.to(query.dtype)) for t in (query, key.detach(), negatives.detach()))
-        found = (query * key).sum(-1, keepdim=True) / temperature
+        positive = (query * key).sum(-1, keepdim=True) / temperature
         missed = query @ negatives.mT / temperature
         if valid is not None:
             missed = missed.masked_fill(~valid, -torch.inf)
-        return (torch.cat([found, missed], -1).logsumexp(-1) - found.squeeze(-1)).mean(-1)
+        return (torch.cat([positive, missed], -1).logsumexp(-1) - positive.squeeze(-1)).mean(-1)
 
 
 @register_objective("moco")

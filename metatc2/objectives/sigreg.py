@@ -76,7 +76,7 @@ def sigreg(z: Tensor, *, step: int, seed: int = 0, slices: int = 256, points: in
 
 @register_objective("lejepa")
 class LeJEPA(Sketched):
-    """``(1 − λ) view_spread + λ sigreg``, with `sigreg` of each view, averaged over the views (the paper's algorithm 2).
+    """``(1 − λ) view_variance + λ sigreg``, with `sigreg` of each view, averaged over the views (the paper's algorithm 2).
 
     `sigreg` grows with the number of samples of a task, as in the paper, and so does its share in the loss.
 

@@ -29,8 +29,8 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
         z = torch.cat([z1, z2], -2)
         similarity = z @ z.mT / temperature
         itself = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
-        spread = similarity.masked_fill(itself, -torch.inf).logsumexp(-1).mean(-1)
-        return spread - (z1 * z2).sum(-1).mean(-1) / temperature
+        normalizer = similarity.masked_fill(itself, -torch.inf).logsumexp(-1).mean(-1)
+        return normalizer - (z1 * z2).sum(-1).mean(-1) / temperature
 
 
 @register_objective("simclr")

@@ -42,7 +42,7 @@ def directions(z: Tensor, slices: int, *, step: int, seed: int = 0) -> Tensor:
     return torch.as_tensor(drawn / np.linalg.norm(drawn, axis=0), dtype=z.dtype, device=z.device)
 
 
-def view_spread(z: Tensor) -> Tensor:
+def view_variance(z: Tensor) -> Tensor:
     """Mean squared distance of the views of a sample to their mean, over samples, views and dimensions.
 
     The prediction loss of LeJEPA (arXiv 2511.08544), where all views are global. Of two views it is a quarter of VICReg's
@@ -54,7 +54,7 @@ def view_spread(z: Tensor) -> Tensor:
     Returns:
         ``(...)``, one value a task.
 
-    >>> view_spread(torch.tensor([[[1.0], [3.0]]])).item()
+    >>> view_variance(torch.tensor([[[1.0], [3.0]]])).item()
     1.0
     """
     with upcast(z) as (z,):
@@ -62,7 +62,7 @@ def view_spread(z: Tensor) -> Tensor:
 
 
 class Sketched(Objective):
-    """``(1 − λ) view_spread + λ R``, with R of each view's embeddings along random directions, averaged over the views.
+    """``(1 − λ) view_variance + λ R``, with R of each view's embeddings along random directions, averaged over the views.
 
     The directions are those of the step: an inner loop that computes the loss several times in a step sees one function, and
     a run that is resumed goes on alike, for the count of steps is in the state dict. All tasks and views share them.
@@ -93,7 +93,7 @@ class Sketched(Objective):
         """Loss of every task, ``(tasks,)``."""
         z = torch.stack(pair(e.projections), -3)
         regularization = self.regularization(z, int(self.steps)).mean(-1)
-        return (1 - self.weight) * view_spread(e.projections) + self.weight * regularization
+        return (1 - self.weight) * view_variance(e.projections) + self.weight * regularization
 
     def update(self, e: Embeddings) -> None:
         """The next step has other directions."""

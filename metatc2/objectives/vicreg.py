@@ -45,8 +45,8 @@ def variance(z: Tensor, eps: float = 1e-4) -> Tensor:
     """
     with upcast(z) as (z,):
         centered = z - z.mean(-2, keepdim=True)
-        spread = centered.square().sum(-2) / (z.shape[-2] - 1)
-        return (1 - (spread + eps).sqrt()).relu().mean(-1)
+        variance = centered.square().sum(-2) / (z.shape[-2] - 1)
+        return (1 - (variance + eps).sqrt()).relu().mean(-1)
 
 
 def covariance(z: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _deviation(centered: Tensor) -> Tensor:
 
 @register_objective("visreg")
 class VISReg(Sketched):
-    """``(1 − λ) view_spread + λ (w_1 scale_loss + w_2 shape_loss + w_3 center_loss)``, equations 7 to 9.
+    """``(1 − λ) view_variance + λ (w_1 scale_loss + w_2 shape_loss + w_3 center_loss)``, equations 7 to 9.
 
     As in LeJEPA the last three are of each view, averaged over the views.
 

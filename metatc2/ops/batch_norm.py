@@ -121,18 +121,18 @@ def _higher(ctx: Any, cotangents: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
     ]
     inputs = [t for t in (grad, x, weight) if t is not None and t.requires_grad]
     outs, given = [out for out, _ in pairs], [cotangent for _, cotangent in pairs]
-    found = iter(torch.autograd.grad(outs, inputs, given, create_graph=True, allow_unused=True))
-    results = [next(found) if t is not None and t.requires_grad else None for t in (grad, x, weight)]
+    gradients = iter(torch.autograd.grad(outs, inputs, given, create_graph=True, allow_unused=True))
+    results = [next(gradients) if t is not None and t.requires_grad else None for t in (grad, x, weight)]
     return *results, None, None, None
 
 
 def _kernel(
     grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, inverse: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
         grad, x, weight, None, None, mean, inverse, True, eps, [True, True, True]
     )
-    return found
+    return gradients
 
 
 def _affine(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:

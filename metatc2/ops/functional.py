@@ -107,12 +107,12 @@ class Functional:
             raise InputError(f"{kind} makes parameters in its forward; call it once on a batch of its inputs first")
         leaves = {id(leaf) for leaf in leaves_of(out)}
         names = {id(t): name for name, t in own}
-        if outside := (leaves | reads.found) & names.keys():
+        if outside := (leaves | reads.identities) & names.keys():
             raise InputError(
                 f"{kind} uses its parameter {names[min(outside)]!r} by a reference that is no registered attribute (a plain "
                 "list, a closure), so it cannot be adapted; use the attribute in forward"
             )
-        hidden = reads.found & {id(p) for p in params.values() if p.requires_grad} - leaves
+        hidden = reads.identities & {id(p) for p in params.values() if p.requires_grad} - leaves
         if hidden and computes_by_own_functions(out):
             raise InputError(SENTENCE)
 
@@ -258,17 +258,17 @@ def select(module: nn.Module, which: str | Iterable[str] | Predicate, what: str 
     names = [name for name, p in module.named_parameters() if p.requires_grad]
     if patterns is None:
         assert callable(which)
-        found = tuple(name for name in names if which(name))
+        selected = tuple(name for name in names if which(name))
         shown = getattr(which, "__name__", "the predicate")
     else:
-        found = tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+        selected = tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
         shown = ", ".join(patterns)
-    if not found:
+    if not selected:
         listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         raise InputError(
             f"{what}: no trainable parameter matches {shown}; there are: {listed or 'none, all are frozen'}"
         )
-    return found
+    return selected
 
 
 def inside(prefix: str, params: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -30,15 +30,15 @@ def whole(value: Any, name: str, least: int | None = None, *, fix: str = "") -> 
     metatc2.errors.InputError: k-NN: k must be a whole number, at least 1, got 5.5
     """
     try:
-        found = None if _is_bool(value) else operator.index(value)
+        number = None if _is_bool(value) else operator.index(value)
     except TypeError:
-        found = None
-    if found is None:
+        number = None
+    if number is None:
         limit = "" if least is None else f", at least {least}"
         raise InputError(f"{name} must be a whole number{limit}, got {_told(value)}{fix}")
-    if least is not None and found < least:
-        raise InputError(f"{name} must be at least {least}, got {found}{fix}")
-    return found
+    if least is not None and number < least:
+        raise InputError(f"{name} must be at least {least}, got {number}{fix}")
+    return number
 
 
 def real(
@@ -70,21 +70,21 @@ def real(
     metatc2.errors.InputError: linear: l2 must be a finite number above 0, got inf
     """
     try:
-        found = math.nan if _is_bool(value) or isinstance(value, str | bytes) else float(value)
+        number = math.nan if _is_bool(value) or isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        found = math.nan
+        number = math.nan
     inside = (
-        math.isfinite(found)
-        and (least is None or found >= least)
-        and (above is None or found > above)
-        and (most is None or found <= most)
-        and (below is None or found < below)
+        math.isfinite(number)
+        and (least is None or number >= least)
+        and (above is None or number > above)
+        and (most is None or number <= most)
+        and (below is None or number < below)
     )
     if not inside:
         words = (("at least", least), ("above", above), ("at most", most), ("below", below))
         limits = " and ".join(f"{word} {limit:g}" for word, limit in words if limit is not None)
         raise InputError(f"{name} must be a finite number{limits and ' ' + limits}, got {_told(value)}{fix}")
-    return found
+    return number
 
 
 def wholes(values: Any, name: str, least: int, *, fix: str = "") -> tuple[int, ...]:
@@ -109,12 +109,12 @@ def _several(values: Any, name: str) -> list[Any]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(f"{name} must be a list of numbers, got {_told(values)}")
     try:
-        found = list(values)
+        numbers = list(values)
     except TypeError as error:  # an array or tensor without an axis is called iterable, and is not
         raise InputError(f"{name} must be a list of numbers, got {_told(values)}") from error
-    if not found:
+    if not numbers:
         raise InputError(f"{name} must be at least one number, got none")
-    return found
+    return numbers
 
 
 def _is_bool(value: Any) -> bool:

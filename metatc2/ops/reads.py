@@ -16,27 +16,27 @@ class Reads(TorchFunctionMode):
         watched: tensors, told by identity.
 
     Attributes:
-        found: identities of those that were.
+        identities: ``id`` of those that were.
 
     >>> import torch
     >>> a, b = torch.zeros(1), torch.ones(1)
     >>> with Reads([a, b]) as reads:
     ...     _ = torch.stack([a, a])
-    >>> reads.found == {id(a)}
+    >>> reads.identities == {id(a)}
     True
     """
 
     def __init__(self, watched: Iterable[Tensor]) -> None:
         super().__init__()
         self._watched = {id(t): t for t in watched}
-        self.found: set[int] = set()
+        self.identities: set[int] = set()
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         # A copy is another tensor, and a look at a shape is no computation.
         if function not in (Tensor.clone, Tensor.detach) and getattr(function, "__name__", "") != "__get__":
-            self.found |= {id(t) for t in _tensors((args, kwargs or {})) if id(t) in self._watched}
+            self.identities |= {id(t) for t in _tensors((args, kwargs or {})) if id(t) in self._watched}
         return function(*args, **(kwargs or {}))
 
 

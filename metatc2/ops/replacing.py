@@ -76,17 +76,17 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
     ...     linear(torch.tensor([3.0])).item()
     3.0
     """
-    found = places(module)
+    every_place = places(module)
     by_tensor = _replacements(module, tensors)
     computed = [(part.__dict__, key, part.__dict__[key]) for part, key in derived(module)]
     _forget_parametrized()
     try:
-        for place in found:
+        for place in every_place:
             if id(place.tensor) in by_tensor:
                 place.put(by_tensor[id(place.tensor)])
         yield
     finally:
-        for place in found:
+        for place in every_place:
             place.put(place.tensor)
         for attributes, key, value in computed:
             attributes[key] = value

@@ -1,4 +1,4 @@
-"""Feature rows: which precision they are computed in, and their directions; the same wherever features are judged."""
+"""Feature rows: which precision they are computed in, and their directions; the same wherever features are measured."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from metatc2.io.terminal import wide_console
 from metatc2.report.figures.demo import COLORS, MethodCurve, demo_figure
-from metatc2.report.terminal import comparison_table, estimate_table, matrix_tables, transfer_table
+from metatc2.report.tables import comparison_table, estimate_table, matrix_tables, transfer_table
 
 __all__ = [
     "COLORS",

@@ -10,7 +10,7 @@ from metatc2.errors import InputError
 from metatc2.io.reading import read_json
 from metatc2.io.run_files import DIAGNOSIS
 from metatc2.io.suggest import command
-from metatc2.report.figures.conflict import Conflict, is_finite
+from metatc2.report.figures.conflict import ConflictMeasure, is_finite
 
 _NUMBERS = ("value", "null_mean", "null_low", "null_high")
 _WORDS = {
@@ -29,7 +29,7 @@ _AGREEMENT = {
 }
 
 
-def read_conflict(folder: Path) -> list[Conflict] | None:
+def read_conflict(folder: Path) -> list[ConflictMeasure] | None:
     """Every figure that has a noise null.
 
     Args:
@@ -53,10 +53,10 @@ def read_conflict(folder: Path) -> list[Conflict] | None:
             return None
         named = [(m["name"], m) for m in content] if isinstance(content, list) else list(_named(content))
         both = [*named, *_agreement(record.get("agreement") or {})]
-        found = [Conflict(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in both]
+        measures = [ConflictMeasure(folder.name, str(name), *(float(m[key]) for key in _NUMBERS)) for name, m in both]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is no diagnosis ({error!r}); run `{command('diagnose', folder)}` again") from error
-    return [measure for measure in found if is_finite(measure)]
+    return [measure for measure in measures if is_finite(measure)]
 
 
 def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -71,7 +71,9 @@ def _named(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             if key == "cosine" or block == "all":
                 yield f"{words}, {'all parameters' if block == 'all' else block}", measure
     for pair in content.get("pairs", ()):
-        yield f"gain of {pair['judged']} by a step on {pair['step']}", pair["gain"]
+        # Diagnoses of older versions call it "judged".
+        evaluated = pair["evaluated"] if "evaluated" in pair else pair["judged"]
+        yield f"gain of {evaluated} by a step on {pair['step']}", pair["gain"]
 
 
 def _agreement(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -115,8 +115,8 @@ def _features(d: Diagnosis) -> PlainTable:
     table.add_column("how to read it")
     for name, value, reading in FEATURES:
         table.add_row(name, *[value(f) for f in d.features.values()], reading)
-    said = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
-    table.say_below(said)
+    sentences = [f"{kind}: {f.collapse.sentence}." for kind, f in d.features.items() if f.collapse.sentence]
+    table.say_below(sentences)
     return table
 
 
@@ -126,8 +126,8 @@ def _cka(cka: Mapping[str, Likeness]) -> PlainTable:
     for heading in ("CKA", "debiased"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("how to read it")
-    for name, found in cka.items():
-        values = _number(found.cka), _number(found.debiased)
+    for name, similarity in cka.items():
+        values = _number(similarity.cka), _number(similarity.debiased)
         table.add_row(name, *values, "1: equal up to rotation and scale; 0 (debiased): unrelated.")
     return table
 
@@ -154,20 +154,20 @@ def _factors(f: FactorUse) -> PlainTable:
     return table
 
 
-def _known_factors(found: Mapping[str, FactorMatrix]) -> PlainTable:
-    first = next(iter(found.values()))
+def _known_factors(matrices: Mapping[str, FactorMatrix]) -> PlainTable:
+    first = next(iter(matrices.values()))
     table = PlainTable(f"Known factors: linear probes fit to {first.train} images, tested on {first.test}; all in %")
     table.add_column("factor", no_wrap=True)
     for heading in ("measure", "chance"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for kind in found:
+    for kind in matrices:
         table.add_column(kind, justify="right", no_wrap=True)
         table.add_column("selectivity", justify="right", no_wrap=True)
     for name, probe in first.factors.items():
         measure = "accuracy" if probe.kind == "categorical" else "R²"
-        values = [f"{100 * x:.1f}" for m in found.values() for x in _value(m, name)]
+        values = [f"{100 * x:.1f}" for m in matrices.values() for x in _value(m, name)]
         table.add_row(name, measure, f"{100 * probe.chance:.1f}", *values)
-    table.add_row("mean", "", "", *[f"{100 * x:.1f}" for m in found.values() for x in (m.mean, m.mean_selectivity)])
+    table.add_row("mean", "", "", *[f"{100 * x:.1f}" for m in matrices.values() for x in (m.mean, m.mean_selectivity)])
     table.say_below(
         ["100: told exactly; selectivity: the value less that of probes of shuffled labels; near 0: not told."]
     )
@@ -185,14 +185,14 @@ def _conflict(c: Conflict) -> PlainTable:
     )
     lines.add("T, transferability", c.transferability, "Above 0: a step on one task helps another.")
     lines.add("C, conflict rate", c.conflict_rate, "Share of pairs in which it harms.")
-    lines.add("own gain", c.own_gain, "Below 0: the step is too long to judge by.")
-    for block, found in c.cosine.items():
-        lines.add(f"cosine, {block}", found, "Below 0: gradients of tasks oppose.")
+    lines.add("own gain", c.own_gain, "Below 0: the step is too long to conclude anything.")
+    for block, cosine in c.cosine.items():
+        lines.add(f"cosine, {block}", cosine, "Below 0: gradients of tasks oppose.")
     lines.add("cosines below 0", c.cosine_below_zero["all"], "Share of pairs that oppose.")
     lines.add("magnitudes alike", c.magnitude_similarity["all"], "1: gradients of equal length.")
     for pair in c.pairs:
         lines.add(
-            f"gain, {pair.step} → {pair.judged}", pair.gain, "Below 0: a step on the first kind harms the second."
+            f"gain, {pair.step} → {pair.evaluated}", pair.gain, "Below 0: a step on the first kind harms the second."
         )
     return lines.table(c.without_gradient)
 
@@ -200,14 +200,14 @@ def _conflict(c: Conflict) -> PlainTable:
 def _agreement(a: Agreement) -> PlainTable:
     lines = _Lines(
         f"Gradient agreement: two independent batches a task, of {a.support} and {a.query} images, {a.episodes} episodes; "
-        f"noise null: {a.resplits} re-deals"
+        f"noise null: {a.resplits} re-splits"
     )
-    for block, found in a.ratio.items():
+    for block, ratio in a.ratio.items():
         reading = "1: tasks share their expected gradient; below 0: they oppose."
-        if found is None:
+        if ratio is None:
             lines.empty(f"agreement, {block}", reading, "no signal")
         else:
-            lines.add(f"agreement, {block}", found, reading)
+            lines.add(f"agreement, {block}", ratio, reading)
     lines.add("difference", a.difference["all"], "Above its null: tasks' expected gradients differ.")
     lines.add("within a task", a.within["all"], "Not above 0: no signal, more images or episodes are needed.")
     lines.add("between tasks", a.between["all"], "The same product of two different tasks.")
@@ -230,12 +230,12 @@ class _Lines:
         # Sentences stand below: beside six columns of numbers a terminal leaves them no room.
         self.readings: dict[str, str] = {}
 
-    def add(self, name: str, found: AgainstNull, reading: str) -> None:
+    def add(self, name: str, measured: AgainstNull, reading: str) -> None:
         """A figure; `reading` is told once of all names that are alike up to a comma."""
         self.readings.setdefault(name.split(",")[0], reading)
-        interval = f"{_number(found.null_low)} … {_number(found.null_high)}"
-        values = _number(found.value), _number(found.null_mean), interval, _number(found.z, 2)
-        self.rows.add_row(name, *values, _verdict(found))
+        interval = f"{_number(measured.null_low)} … {_number(measured.null_high)}"
+        values = _number(measured.value), _number(measured.null_mean), interval, _number(measured.z, 2)
+        self.rows.add_row(name, *values, _verdict(measured))
 
     def empty(self, name: str, reading: str, why: str) -> None:
         """A figure that could not be formed."""
@@ -244,14 +244,14 @@ class _Lines:
 
     def table(self, without_gradient: Sequence[str]) -> PlainTable:
         """All lines, and how to read them."""
-        told = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in self.readings.items()]
+        sentences = [f"{name}: {reading[0].lower()}{reading[1:]}" for name, reading in self.readings.items()]
         if without_gradient:
-            told.append(f"Without gradient, left out: {', '.join(without_gradient)}.")
-        self.rows.say_below(told)
+            sentences.append(f"Without gradient, left out: {', '.join(without_gradient)}.")
+        self.rows.say_below(sentences)
         return self.rows
 
 
-def _verdict(found: AgainstNull) -> str:
-    if not found.outside:
+def _verdict(measured: AgainstNull) -> str:
+    if not measured.outside:
         return "no more"
-    return f"{'above' if found.value > found.null_mean else 'below'}, p = {_number(found.p, 2)}"
+    return f"{'above' if measured.value > measured.null_mean else 'below'}, p = {_number(measured.p, 2)}"

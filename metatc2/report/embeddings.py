@@ -42,8 +42,8 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """What an encoder makes of a sample.
+class Vote:
+    """Nearest neighbors of a sample in the features of an encoder, and the classes that they vote for.
 
     Args:
         features: ``(n, d)`` of length 1.
@@ -78,8 +78,8 @@ def load_target(target: str, run: Run) -> tuple[ImageStore, str]:
         InputError: if it cannot be had here.
     """
     # What may be looked at is not what may be claimed: classes seen in pre-training are marked in the table.
-    found = find_targets(run.pretrained, (target,), Sources(run.config.data.root), allow_seen=True)[0]
-    return found.store, found.split
+    loaded = find_targets(run.pretrained, (target,), Sources(run.config.data.root), allow_seen=True)[0]
+    return loaded.store, loaded.split
 
 
 def draw_sample(store: ImageStore, split: str) -> Sample:
@@ -119,7 +119,7 @@ def draw_sample(store: ImageStore, split: str) -> Sample:
     )
 
 
-def judge(run: Run, images: Tensor, labels: Tensor) -> Judged:
+def vote_of(run: Run, images: Tensor, labels: Tensor) -> Vote:
     """Features and nearest neighbors of each image among the others.
 
     Args:
@@ -133,15 +133,15 @@ def judge(run: Run, images: Tensor, labels: Tensor) -> Judged:
     return vote(extract(run.encoder, images, name=f"the encoder of {run.path}"), labels)
 
 
-def vote(features: Tensor, labels: Tensor) -> Judged:
+def vote(features: Tensor, labels: Tensor) -> Vote:
     """Neighbors by cosine, each image left out of its own, and their vote (Wu et al. 2018, arXiv 1805.01978).
 
     Args:
         features: ``(n, d)``.
         labels: int64 ``(n,)``, from 0.
 
-    >>> judged = vote(torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0]]), torch.tensor([0, 0, 1, 1]))
-    >>> judged.chosen.tolist(), judged.nearest[:, 0].tolist()
+    >>> result = vote(torch.tensor([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0]]), torch.tensor([0, 0, 1, 1]))
+    >>> result.chosen.tolist(), result.nearest[:, 0].tolist()
     ([0, 0, 1, 1], [1, 0, 3, 2])
     """
     unit = unit_rows(features)
@@ -150,4 +150,4 @@ def vote(features: Tensor, labels: Tensor) -> Judged:
     weight = ((similarity - similarity[:, :1]) / _TEMPERATURE).exp()
     votes = torch.zeros(len(unit), int(labels.max()) + 1).scatter_add(1, labels[nearest], weight)
     share, chosen = (votes / votes.sum(1, keepdim=True)).max(1)
-    return Judged(unit, nearest, similarity, chosen, share)
+    return Vote(unit, nearest, similarity, chosen, share)

@@ -32,14 +32,14 @@ def read_known_factors(folder: Path) -> Known:
     if not file.exists():
         return {}
     try:
-        found = {}
+        by_kind = {}
         for kind, matrix in (read_json(file).get("known_factors") or {}).items():
             cells = {str(name): (probe["value"], probe["selectivity"]) for name, probe in matrix["factors"].items()}
             cells["mean"] = matrix["mean"], matrix["mean_selectivity"]
-            found[str(kind)] = {name: (float(value), float(less)) for name, (value, less) in cells.items()}
+            by_kind[str(kind)] = {name: (float(value), float(less)) for name, (value, less) in cells.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{file} is no diagnosis ({error!r}); run `{command('diagnose', folder)}` again") from error
     return {
         kind: {name: cell for name, cell in cells.items() if all(map(math.isfinite, cell))}
-        for kind, cells in found.items()
+        for kind, cells in by_kind.items()
     }

@@ -14,7 +14,7 @@ from metatc2.io.run_files import METRICS, RESULTS
 from metatc2.io.suggest import command
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.factor_file import Known, read_known_factors
-from metatc2.report.figures.conflict import Conflict
+from metatc2.report.figures.conflict import ConflictMeasure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.transfer import Row, read_results
 
@@ -36,7 +36,7 @@ class Folder:
     config: Config
     metrics: Sequence[dict[str, Any]]
     rows: Sequence[Row] | None
-    conflict: Sequence[Conflict] | None
+    conflict: Sequence[ConflictMeasure] | None
     known_factors: Known = field(default_factory=dict)
 
     @property

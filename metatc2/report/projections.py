@@ -28,20 +28,20 @@ def projections(features: NDArray[Any]) -> dict[str, NDArray[Any]]:
     ['PCA', 't-SNE']
     """
     n, d = features.shape
-    found = {"PCA": _wide(_pca(features, min(2, d)))}
+    maps = {"PCA": _wide(_pca(features, min(2, d)))}
     # t-SNE on 50 components is faster and hardly another (van der Maaten and Hinton 2008, section 4.2).
     small = _pca(features, 50) if min(n, d) > 50 else features
     perplexity = min(30.0, (n - 1) / 3)
     # A start of our own: scikit-learn's divides by the spread, which may be nothing.
-    start = found["PCA"] / max(float(found["PCA"][:, 0].std()), 1e-12) * 1e-4
+    start = maps["PCA"] / max(float(maps["PCA"][:, 0].std()), 1e-12) * 1e-4
     tsne = TSNE(perplexity=perplexity, init=start.astype(np.float32), random_state=_SEED)
-    found["t-SNE"] = tsne.fit_transform(small)
+    maps["t-SNE"] = tsne.fit_transform(small)
     if find_spec("umap") is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it tells that a seed costs its threads
             reducer = import_module("umap").UMAP(n_neighbors=min(15, n - 1), random_state=_SEED)
-            found["UMAP"] = np.asarray(reducer.fit_transform(small))
-    return found
+            maps["UMAP"] = np.asarray(reducer.fit_transform(small))
+    return maps
 
 
 def _pca(features: NDArray[Any], components: int) -> NDArray[Any]:

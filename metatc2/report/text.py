@@ -102,12 +102,12 @@ def _calibration(config: Config) -> str:
             weights
         ]
         return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
-    told = (
+    sentence = (
         f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where} by one calibrator for all tasks: {factors}, weights "
         f"by {weights}, {steps}."
     )
-    placebos = {
+    controls = {
         "shuffle": "weights are shuffled between samples",
         "random-projection": "a fixed random projection stands in for the weights",
     }
-    return told + (f" This is a placebo: {placebos[c.control]}." if c.control != "none" else "")
+    return sentence + (f" This is a control: {controls[c.control]}." if c.control != "none" else "")

@@ -9,19 +9,17 @@ from typing import Any
 from metatc2.errors import InputError
 
 
-def another_run(found: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
+def another_run(checkpoint: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
     """A sentence about what a checkpoint and a trainer do not agree in."""
     keys = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
     if keys == ["data"]:
         return (
-            f"the data changed since checkpoint {found} was written: images, labels or splits are not those that the run was "
-            "trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, or begin a "
-            "new run on what there is now"
+            f"the data changed since checkpoint {checkpoint} was written: images, labels or splits are not those that the "
+            "run was trained on (files added, removed or edited, or decoded by another version of Pillow); restore them, "
+            "or begin a new run on what there is now"
         )
     listed = "; ".join(f"{key}: {saved.get(key)} in the checkpoint, {now.get(key)} now" for key in keys)
-    return (
-        f"checkpoint {found} was written by another configuration ({listed}); resume with the config.toml it began with"
-    )
+    return f"checkpoint {checkpoint} was written by another configuration ({listed}); resume with the config.toml it began with"
 
 
 def plain(about: dict[str, Any]) -> dict[str, Any]:

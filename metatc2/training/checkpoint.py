@@ -47,10 +47,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], about: dict[
         TypeError: if the state holds anything else.
     """
     tensors: dict[str, Tensor] = {}
-    skeleton = _pack(state, "", tensors)
+    structure = _pack(state, "", tensors)
     blob = save_tensors(tensors)
     about = json.loads(json.dumps(about))  # as it will be read: JSON has no tuples, and texts alone for keys
-    facts = {"step": step, "about": about, "sha256": hashlib.sha256(blob).hexdigest(), "state": skeleton}
+    facts = {"step": step, "about": about, "sha256": hashlib.sha256(blob).hexdigest(), "state": structure}
     facts["facts_sha256"] = _facts_sha256(facts)
     final = folder / f"step-{step:08d}"
 
@@ -97,13 +97,13 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     try:
         facts = parse_json(read_file(path / _FACTS), _FACTS, finite=False)
         blob = read_file(path / _TENSORS)
-        step, about, skeleton = _checked(facts, path)
+        step, about, structure = _checked(facts, path)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"checkpoint {path} cannot be read ({_words(error)}); {fix}") from error
     if hashlib.sha256(blob).hexdigest() != facts.get("sha256"):
         raise InputError(f"checkpoint {path} is damaged: {_TENSORS} is not what was written; {fix}")
     try:
-        state = _unpack(skeleton, load_tensors(blob))
+        state = _unpack(structure, load_tensors(blob))
         if not isinstance(state, dict):
             raise TypeError(f"the state is a {type(state).__name__}")
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -112,14 +112,14 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
 
 
 def _checked(facts: Any, path: Path) -> tuple[int, dict[str, Any], Any]:
-    step, about, skeleton = facts["step"], facts["about"], facts["state"]
+    step, about, structure = facts["step"], facts["about"], facts["state"]
     if "facts_sha256" in facts and facts["facts_sha256"] != _facts_sha256(facts):
         raise ValueError(f"{_FACTS} is not what was written")
     if type(step) is not int or not isinstance(about, dict):
         raise TypeError("step must be a whole number and about a table")
     if _NAME.fullmatch(path.name) and step != step_of(path):
         raise ValueError(f"{_FACTS} says step {step}")
-    return step, about, skeleton
+    return step, about, structure
 
 
 def _facts_sha256(facts: Mapping[str, Any]) -> str:
@@ -137,9 +137,9 @@ def _holds(final: Path, facts: Mapping[str, Any]) -> bool:
     if not final.exists():
         return False
     try:
-        found = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
+        saved = parse_json(read_file(final / _FACTS), _FACTS, finite=False)
         load_checkpoint(final)
-        return bool(found["sha256"] == facts["sha256"] and found["about"] == facts["about"])
+        return bool(saved["sha256"] == facts["sha256"] and saved["about"] == facts["about"])
     except (InputError, OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -149,7 +149,7 @@ def _words(error: Exception) -> str:
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON skeleton of a nested state; tensors go into `tensors` under their path."""
+    """Structure of a nested state as JSON; tensors go into `tensors` under their path."""
     if isinstance(value, Tensor):
         name = printable(path)
         while name in tensors:  # {"a/b": x} and {"a": {"b": y}} have one path
@@ -169,8 +169,8 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"checkpoint: {path} is a {type(value).__name__}; states hold tensors, numbers, strings and None")
 
 
-def _unpack(skeleton: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
-    ((kind, content),) = skeleton.items()
+def _unpack(structure: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = structure.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":

@@ -70,17 +70,17 @@ def _lines(file: Path) -> list[tuple[bytes, dict[str, Any]]]:
         return []
     with reading(file):
         lines = read_file(file).split(b"\n")
-    found, odd = [], []
+    records, odd = [], []
     for number, line in enumerate(lines, 1):
         record = _record(line)
         if record is not None:
-            found.append((line, record))
+            records.append((line, record))
         elif line.strip() and number < len(lines):
             odd.append(number)
     if odd:
         some = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
         warnings.warn(f"{file}: no record of a step in line {some}; passed over", OddRecords, stacklevel=4)
-    return found
+    return records
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -25,8 +25,8 @@ from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import another_run, plain
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import append_metrics, cut_metrics
-from metatc2.training.optimizers import outer_optimizer, without_decay
 from metatc2.training.options import TrainerOptions
+from metatc2.training.outer_optimizer import outer_optimizer, without_decay
 from metatc2.training.progress import Progress
 from metatc2.training.run_folder import RunFolder
 
@@ -160,15 +160,15 @@ class Trainer:
         if self.folder is None:
             raise InputError("Trainer.resume: there is no run folder; pass run=PATH to the trainer")
         with self._owned():
-            found = self.folder.latest
-            if found is None:
+            checkpoint = self.folder.latest
+            if checkpoint is None:
                 raise InputError(
                     f"no checkpoint in {self.folder.checkpoints}; begin at the first step: Trainer.fit() without "
                     "resume()"
                 )
-            step, state, about = load_checkpoint(found)
+            step, state, about = load_checkpoint(checkpoint)
             if about not in (self.about, *map(plain, accept)):
-                raise InputError(another_run(found, about, self.about))
+                raise InputError(another_run(checkpoint, about, self.about))
             if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
                 raise InputError(
                     f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict "
@@ -182,8 +182,8 @@ class Trainer:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(
-                    f"checkpoint {found} does not fit this learner, its optimizers or its sampler: {_one_line(error)}; resume "
-                    "with those it was written with"
+                    f"checkpoint {checkpoint} does not fit this learner, its optimizers or its sampler: {_one_line(error)}; "
+                    "resume with those it was written with"
                 ) from error
             self.step = step
             self.history = [

@@ -46,8 +46,8 @@ def softmax_regression(
         ``(P, r + 1, C)``, the last row the bias; and bool ``(P,)``, whether both rules were met.
 
     >>> x = torch.tensor([[[-1.0], [1.0]]])
-    >>> found, met = softmax_regression(x, torch.tensor([[0, 1]]), 2, torch.tensor([1.0, 1e-3]))
-    >>> found.shape, met.tolist(), bool(found[1, 0, 1] > found[0, 0, 1] > 0)
+    >>> solution, met = softmax_regression(x, torch.tensor([[0, 1]]), 2, torch.tensor([1.0, 1e-3]))
+    >>> solution.shape, met.tolist(), bool(solution[1, 0, 1] > solution[0, 0, 1] > 0)
     (torch.Size([2, 2, 2]), [True, True], True)
     """
     problem = _Problem(inputs, labels, classes, l2)

@@ -108,11 +108,13 @@ def compare(
         names = ("protocol", *(("way",) if row.episodes else ()), "shot", "head", "k_asked", "episodes", "query_asked")
         same = (*names, "metric", "setting", "layer", "context_sha256")
         groups[tuple(row.value(name) for name in same)].append(by_seed)
-    found = [
+    differences = [
         difference for group in groups.values() for difference in _corrected([_difference([one]) for one in group])
     ]
-    found += [_difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))]
-    return found
+    differences += [
+        _difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))
+    ]
+    return differences
 
 
 def _corrected(targets: list[Difference]) -> list[Difference]:

@@ -56,10 +56,10 @@ def domain_episodes(
         whole(value, f"leave one domain out: {name}", least)
         for name, value, least in (("way", way, 2), ("shot", shot, 1), ("query", query, 1), ("episodes", episodes, 1))
     )
-    bank, asked, missing = bank_and_queries(labels, domains, held_out, least=shot, way=way)
-    classes = torch.unique(labels[asked])
+    bank, queries, missing = bank_and_queries(labels, domains, held_out, least=shot, way=way)
+    classes = torch.unique(labels[queries])
     other, other_start, other_count = _by_class(labels, bank, classes)
-    own, own_start, own_count = _by_class(labels, asked, classes)
+    own, own_start, own_count = _by_class(labels, queries, classes)
     given = min(query, int(own_count.min()))
     drawn = sample_without_replacement(torch.full((episodes,), len(classes)), way, generator)
     sides = []

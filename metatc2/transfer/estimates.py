@@ -161,8 +161,8 @@ def rank_correlation(estimates: Sequence[float] | Tensor, measured: Sequence[flo
     Raises:
         InputError: if the lengths differ or are below 3, a value is not finite, or a side is constant.
 
-    >>> found = rank_correlation([0.1, 0.4, 0.3, 0.9], [50.0, 61.0, 63.0, 70.0])
-    >>> round(found.kendall, 3), round(found.spearman, 3), found.encoders
+    >>> correlation = rank_correlation([0.1, 0.4, 0.3, 0.9], [50.0, 61.0, 63.0, 70.0])
+    >>> round(correlation.kendall, 3), round(correlation.spearman, 3), correlation.encoders
     (0.667, 0.8, 4)
     """
     a, b = (torch.as_tensor(side, dtype=torch.float64).cpu() for side in (estimates, measured))

@@ -16,7 +16,7 @@ from metatc2.metrics.intervals import mean_interval, stratified_half_width
 from metatc2.models.encoding import check_encoder, rows_from
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.numbers import whole
-from metatc2.transfer.adaptation import Adapts
+from metatc2.transfer.adapted_few_shot import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import protocol_of
@@ -85,28 +85,28 @@ def evaluate(
     >>> [(row.features, row.query, row.mean) for row in rows]
     [('encoder', 7, 1.0), ('raw pixels', 7, 1.0)]
     """
-    asked: list[Protocol] = []
+    chosen: list[Protocol] = []
     for given in protocols:
         protocol = protocol_of(given)
-        asked += [] if protocol in asked else [protocol]
+        chosen += [] if protocol in chosen else [protocol]
     seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}
     trained: dict[str, Any] = {"encoder_sha256": encoder_sha256, "compute": dict(compute or {})}
-    told = {
+    of_context = {
         name: {"context": pairs.name, "context_pairs": len(pairs), "context_sha256": pairs.sha256}
         for name, pairs in (contexts or {}).items()
     }
     for target in targets:
-        check_target(target, asked)
+        check_target(target, chosen)
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
         table = FeatureTable(target.store, {**usable, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
         subject = Subject(target, table, learners or {}, device)
         sha256: dict[bytes, str] = {}
-        for protocol in asked:
+        for protocol in chosen:
             for measured in protocol.run(subject):
-                common = {"source": source, "seed": seed, "layer": layer, **told.get(measured.features, {})}
+                common = {"source": source, "seed": seed, "layer": layer, **of_context.get(measured.features, {})}
                 row = _row(protocol, measured, target, sha256, trained, common)
                 if row.key in accuracies:
                     raise InputError(
@@ -132,9 +132,9 @@ def _usable(encoder: nn.Module | FeatureFunction | None, name: str) -> nn.Module
         )
 
     def checked(images: Tensor) -> Tensor:
-        found: Any = encoder(images)
-        found = torch.from_numpy(found) if isinstance(found, np.ndarray) else found
-        rows = rows_from(found, len(images), name).detach()
+        output: Any = encoder(images)
+        output = torch.from_numpy(output) if isinstance(output, np.ndarray) else output
+        rows = rows_from(output, len(images), name).detach()
         return rows.clone() if rows.is_inference() else rows
 
     return checked

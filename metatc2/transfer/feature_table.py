@@ -128,13 +128,13 @@ class FeatureTable:
 
     def _run(self, name: str, rows: Tensor) -> Tensor:
         # A batch at a time: the images may lie on disk.
-        parts, found = torch.split(rows, self.batch), []
+        parts, computed = torch.split(rows, self.batch), []
         for i, part in enumerate(parts):
             images = self.store.images[part]
             if isinstance(self.store.images, StreamedImages) and i + 1 < len(parts):
                 self.store.images.prefetch(parts[i + 1])
-            found.append(self.run(name, images))
-        return torch.cat(found)
+            computed.append(self.run(name, images))
+        return torch.cat(computed)
 
 
 def module_sha256(module: nn.Module) -> str:

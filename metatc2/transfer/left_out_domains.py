@@ -52,15 +52,15 @@ def bank_and_queries(
     bank, own = (domains != held_out).nonzero().flatten(), (domains == held_out).nonzero().flatten()
     names, counts = torch.unique(labels[bank], return_counts=True)
     known = torch.isin(labels[own], names[counts >= least])
-    asked = own[known]
-    shared, all_own = len(torch.unique(labels[asked])), len(torch.unique(labels[own]))
+    queries = own[known]
+    shared, all_own = len(torch.unique(labels[queries])), len(torch.unique(labels[own]))
     if shared < way:
         times = "" if least == 1 else f" at least {least} times"
         raise InputError(
             f"leave one domain out: of the {all_own} classes of domain {held_out} the other domains have {shared}{times}, "
             f"and {way} are needed; leave it out of held_out, or use a smaller way or shot"
         )
-    return bank, asked, all_own - shared
+    return bank, queries, all_own - shared
 
 
 def checked_domains(

@@ -70,12 +70,12 @@ def transfer_matrices(runs: Sequence[RunResults], *, features: str = "encoder") 
                 row.features, f"{RANDOM_ENCODER} of {run.method}"
             )
             groups[tuple(row.value(name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
-    found = [_matrix(part) for group in groups.values() for part in _by_context(group, features)]
-    if not found:
+    matrices = [_matrix(part) for group in groups.values() for part in _by_context(group, features)]
+    if not matrices:
         raise InputError(
             f"matrix: no result of features {features!r}; run `metatc2 transfer` on the runs with the same --to"
         )
-    return found
+    return matrices
 
 
 def _by_context(group: Sequence[tuple[str, int, Row]], features: str) -> Iterator[list[tuple[str, int, Row]]]:
@@ -101,8 +101,8 @@ def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
     cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
     # Of a control only where it stands alone: what the features were adapted to is said of the others.
-    told = next((row for _, _, row in group if row.context_sha256), group[0][2])
-    return Matrix(told, (*own, *controls), targets, cells)
+    representative = next((row for _, _, row in group if row.context_sha256), group[0][2])
+    return Matrix(representative, (*own, *controls), targets, cells)
 
 
 def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str, int, Row]]:
@@ -111,7 +111,7 @@ def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[st
     for _, seed, row in group:
         if row.features == RANDOM_ENCODER:
             values[row.target, seed].add(row.mean)
-    if all(len(found) == 1 for found in values.values()):
+    if all(len(distinct) == 1 for distinct in values.values()):
         return [(RANDOM_ENCODER if row.features == RANDOM_ENCODER else s, seed, row) for s, seed, row in group]
     return list(group)
 

@@ -172,8 +172,8 @@ def _require_same(first_run: RunResults, first: Row, run: RunResults, row: Row) 
     others = [name for name in dict.fromkeys((*first.facts, *row.facts)) if name not in FACTS]
     differing = [name for name in (*_SAME, *others) if row.value(name) != first.value(name)]
     if differing:
-        told = ", ".join(f"{name} ({first.value(name)!r} and {row.value(name)!r})" for name in differing)
+        described = ", ".join(f"{name} ({first.value(name)!r} and {row.value(name)!r})" for name in differing)
         raise InputError(
-            f"compare: {first_run.label} and {run.label} differ on {row.target} in {told}; "
+            f"compare: {first_run.label} and {run.label} differ on {row.target} in {described}; "
             "run `metatc2 transfer` on both with the same images and episodes"
         )

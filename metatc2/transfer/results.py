@@ -63,14 +63,14 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, Tensor]]:
     fix = "delete it and run `metatc2 transfer` again"
     try:
         content = read_file(path)
-        found = parse_json(content, "it", finite=False)
+        stored = parse_json(content, "it", finite=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with: {command('transfer', path.parent)}") from error
     except (OSError, InputError) as error:
         raise InputError(f"{path} cannot be read as JSON ({cause_of(error)}); {fix}") from error
-    if not isinstance(found, list):
-        raise InputError(f"{path} must hold a list of result rows, got {type(found).__name__}; {fix}")
-    rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(found)]
+    if not isinstance(stored, list):
+        raise InputError(f"{path} must hold a list of result rows, got {type(stored).__name__}; {fix}")
+    rows = [_row(item, f"{path}, row {i}") for i, item in enumerate(stored)]
     beside = _beside(path)
     if not beside.exists():
         return rows, {}

@@ -118,32 +118,32 @@ class Row:
     @property
     def way(self) -> int | None:
         """See `facts`."""
-        found: int | None = self.facts.get("way")
-        return found
+        way: int | None = self.facts.get("way")
+        return way
 
     @property
     def shot(self) -> int | None:
         """See `facts`."""
-        found: int | None = self.facts.get("shot")
-        return found
+        shot: int | None = self.facts.get("shot")
+        return shot
 
     @property
     def query(self) -> int | None:
         """See `facts`."""
-        found: int | None = self.facts.get("query")
-        return found
+        query: int | None = self.facts.get("query")
+        return query
 
     @property
     def episodes(self) -> int | None:
         """See `facts`."""
-        found: int | None = self.facts.get("episodes")
-        return found
+        episodes: int | None = self.facts.get("episodes")
+        return episodes
 
     @property
     def k(self) -> int | None:
         """See `facts`."""
-        found: int | None = self.facts.get("k")
-        return found
+        k: int | None = self.facts.get("k")
+        return k
 
     @property
     def head(self) -> str:

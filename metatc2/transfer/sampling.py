@@ -84,7 +84,7 @@ def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dic
     {(3, 1): '3-way instead of 5-way, since no more classes have 2 images; 5-shot left out, since no two classes have 6 images'}
     """
     counts = torch.unique(labels, return_counts=True)[1]
-    fitted: dict[tuple[int, int], str] = {}
+    notes: dict[tuple[int, int], str] = {}
     for way in ways:
         for shot in shots:
             large = int((counts > shot).sum())
@@ -93,10 +93,10 @@ def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dic
             note = (
                 f"{large}-way instead of {way}-way, since no more classes have {shot + 1} images" if large < way else ""
             )
-            fitted.setdefault((min(way, large), shot), note)
-    lost = [shot for shot in dict.fromkeys(shots) if all(shape[1] != shot for shape in fitted)]
+            notes.setdefault((min(way, large), shot), note)
+    lost = [shot for shot in dict.fromkeys(shots) if all(shape[1] != shot for shape in notes)]
     left_out = [f"{shot}-shot left out, since no two classes have {shot + 1} images" for shot in lost]
-    return {shape: "; ".join([note] * (note != "") + left_out) for shape, note in fitted.items()}
+    return {shape: "; ".join([note] * (note != "") + left_out) for shape, note in notes.items()}
 
 
 def sample_episodes(

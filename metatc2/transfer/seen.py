@@ -83,8 +83,8 @@ class SeenClasses:
         seen = {_folded(name) for name in self.names}
         # Without the images, a name is all there is to tell a part of the same folder by.
         least = 1 if not self.images.digests and self._touches(store) else _WORD
-        found = {name for name in names if len(name) >= least and _folded(name) in seen}
-        return sorted(found | self._by_images(store, split))
+        by_name = {name for name in names if len(name) >= least and _folded(name) in seen}
+        return sorted(by_name | self._by_images(store, split))
 
     def to_facts(self) -> dict[str, str]:
         """What a file of weights keeps, as text of ASCII; see `from_facts`."""
@@ -140,8 +140,8 @@ class SeenClasses:
 
 def _digests(store: ImageStore, rows: Tensor) -> tuple[Digests, ...]:
     """Digests of images as they are, and as they were before they were resized, where that is something else."""
-    found = image_digests(store.images, rows)
-    return (found, store.originals[rows.numpy()]) if len(store.originals) else (found,)
+    digests = image_digests(store.images, rows)
+    return (digests, store.originals[rows.numpy()]) if len(store.originals) else (digests,)
 
 
 def class_names(store: ImageStore, split: str) -> set[str]:

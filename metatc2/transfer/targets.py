@@ -111,9 +111,9 @@ def expand_targets(
             raise InputError(f"{name} holds no image; name another split")
         both = seen.overlap(store, part) if seen is not None else []
         if both and not allow_seen:
-            told = ", ".join(repr(c) for c in both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
+            examples = ", ".join(repr(c) for c in both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
             raise InputError(
-                f"{name}: {len(both)} of its classes were among the pre-training images ({told}), so this would not be "
+                f"{name}: {len(both)} of its classes were among the pre-training images ({examples}), so this would not be "
                 "transfer to new classes; name another split, or allow it (--allow-seen, allow_seen=True): every row says so"
             )
         targets.append(Target(store, part, name, bool(both)))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
-from metatc2.cli.demo import demo_config, run_demo
+from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_sampler
 from metatc2.experiment.config import CalibrationConfig, RegularizerConfig

@@ -177,7 +177,7 @@ def test_kinds_bring_tasks_together_whatever_their_place(seed_offset: int) -> No
     for i, j in itertools.product(range(3), repeat=2):  # 1st order: lr <g_i, g_j>; 2nd: lr² |g_i|² / 2
         expected = float(0.1 * gram[i, j] - 0.005 * gram[i, i])
         assert gains.gains[i][j] == pytest.approx(expected, abs=0.03)
-    by_name = {(pair.step, pair.judged): pair.gain for pair in gains.pairs}
+    by_name = {(pair.step, pair.evaluated): pair.gain for pair in gains.pairs}
     assert by_name["a", "b"].value == gains.gains[0][1] < 0
     assert by_name["a", "b"].outside
     assert by_name["a", "a"].value > 0

@@ -88,7 +88,7 @@ def test_the_record_holds_both(found: Diagnosis) -> None:
         "penalty",
     }
     assert back["agreement"]["kinds"] == back["conflict"]["kinds"] == ["[b]hue", "place"]
-    assert [(p["step"], p["judged"]) for p in back["conflict"]["pairs"]][:2] == [
+    assert [(p["step"], p["evaluated"]) for p in back["conflict"]["pairs"]][:2] == [
         ("[b]hue", "[b]hue"),
         ("[b]hue", "place"),
     ]

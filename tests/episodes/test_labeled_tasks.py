@@ -291,15 +291,26 @@ def test_iteration_is_endless_sampling() -> None:
     assert all(equal(a, other.sample()) for a in islice(source, 3))
 
 
-def test_decks_deal_every_card_once_in_uniform_order(seed_offset: int) -> None:
+def test_groups_give_every_item_once_in_uniform_order(seed_offset: int) -> None:
     orders, g = GroupOrders(torch.tensor([4, 3])), stream(seed_offset)
     tops = []
     for _ in range(2_000):
-        hand = torch.cat([orders.draw(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
-        assert hand.sort().values.tolist() == [0, 1, 2, 3]
-        tops.append(int(hand[0]))
+        items = torch.cat([orders.draw(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
+        assert items.sort().values.tolist() == [0, 1, 2, 3]
+        tops.append(int(items[0]))
         assert sorted(orders.draw(torch.tensor([1]), 3, g)[0].tolist()) == [0, 1, 2]
     assert stats.chisquare(torch.tensor(tops).bincount(minlength=4)).pvalue > 1e-6
+
+
+def test_orders_that_earlier_versions_saved_are_read(seed_offset: int) -> None:
+    orders, g = GroupOrders(torch.tensor([4])), stream(seed_offset)
+    first = orders.draw(torch.tensor([0]), 2, g)
+    state = orders.state_dict()
+    again = GroupOrders(torch.tensor([4]))
+    again.load_state_dict({"cards": state["items"], "left": state["left"]})
+    second = again.draw(torch.tensor([0]), 2, g)
+    assert torch.equal(second, orders.draw(torch.tensor([0]), 2, g))
+    assert torch.cat([first, second], 1).sort().values.tolist() == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize(

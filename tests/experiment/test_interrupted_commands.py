@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from metatc2.cli import demo
+from metatc2.cli import _demo_runs as demo
 from metatc2.cli._worker_pool import Stopped
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
@@ -70,7 +70,7 @@ def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Pa
     [
         (("transfer", "run"), "metatc2.experiment.transfer.transfer", "no row was written"),
         (("report", "run"), "metatc2.report.html.report.write_report", "nothing was written; call it again"),
-        (("demo",), "metatc2.cli.demo.run_demo", "metatc2 demo makes its runs anew"),
+        (("demo",), "metatc2.cli._demo_runs.run_demo", "metatc2 demo makes its runs anew"),
         (("pretrain", "--resume", "run"), "metatc2.experiment.run.resume", "metatc2 pretrain --resume DIR goes on"),
     ],
 )

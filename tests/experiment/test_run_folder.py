@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from metatc2.cli.demo import run_demo
+from metatc2.cli._demo_runs import run_demo
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.compare import compare
@@ -306,18 +306,18 @@ def test_the_demo_removes_nothing_but_its_own(run: Path, tmp_path: Path, monkeyp
     (folder / "demo.png").write_bytes(b"holiday")
     assert "demo.png was not made by this demo" in refused(run_demo, folder, seeds=1)
     # Its own, and a note in it.
-    from metatc2.cli import demo
+    from metatc2.cli import _demo_runs as demo
 
     (folder / "demo.png").unlink()
     own = RunFolder(folder / "plain-s0")
-    demo._make_room(folder, [own])
+    demo._remove_earlier_runs(folder, [own])
     assert own.is_of_demo
     assert own.state is State.NEW
     write_config(read_config(run / "config.toml"), own.config)
     (own.path / "note.txt").write_text("mine")
-    assert "note.txt was not made" in refused(demo._make_room, folder, [own])
+    assert "note.txt was not made" in refused(demo._remove_earlier_runs, folder, [own])
     (own.path / "note.txt").unlink()
-    demo._make_room(folder, [own])
+    demo._remove_earlier_runs(folder, [own])
     assert own.state is State.NEW
 
 

@@ -441,7 +441,7 @@ def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
     data = episode(tasks=3)
     omega = dict(learner.calibrator.named_parameters())
     buffers = copy.deepcopy(dict(learner.encoder.named_buffers()))
-    value, gradient = learner.judge(data, omega)
+    value, gradient = learner.look_ahead_loss(data, omega)
     assert all(torch.equal(b, buffers[k]) for k, b in learner.encoder.named_buffers())
     name = "weight_network.b1"
     h = 1e-2
@@ -450,7 +450,7 @@ def test_look_ahead_judges_omega_by_the_other_tasks() -> None:
         moved = {k: p.detach().clone().requires_grad_() for k, p in omega.items()}
         with torch.no_grad():
             moved[name][0] += sign * h
-        shifted.append(learner.judge(data, moved)[0].item())
+        shifted.append(learner.look_ahead_loss(data, moved)[0].item())
     assert gradient[name][0].item() == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=0.05, abs=2e-4)
     # θ does not see the judgment: its gradient is that of the objective alone.
     learner.zero_grad()

@@ -12,7 +12,7 @@ from scipy import integrate
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.objectives import Embeddings, LeJEPA, directions, epps_pulley, invariance, sigreg, view_spread
+from metatc2.objectives import Embeddings, LeJEPA, directions, epps_pulley, invariance, sigreg, view_variance
 
 from .differences import Array, check_both_orders
 
@@ -108,12 +108,12 @@ def test_tasks_are_apart_and_the_order_of_samples_does_not_matter() -> None:
     )
 
 
-def test_view_spread_is_a_quarter_of_the_distance_of_two_views() -> None:
+def test_view_variance_is_a_quarter_of_the_distance_of_two_views() -> None:
     z = draw(3, 5, 2, 4)
-    torch.testing.assert_close(view_spread(z), invariance(z[:, :, 0], z[:, :, 1]) / 4)
+    torch.testing.assert_close(view_variance(z), invariance(z[:, :, 0], z[:, :, 1]) / 4)
     z = draw(5, 4, 3).numpy()
     distances = [((z[i, v] - z[i].mean(0)) ** 2).mean() for i in range(5) for v in range(4)]
-    assert view_spread(torch.from_numpy(z)).item() == pytest.approx(np.mean(distances))
+    assert view_variance(torch.from_numpy(z)).item() == pytest.approx(np.mean(distances))
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.0, 1.0, 0.4])

@@ -102,6 +102,17 @@ def test_a_diagnosis_by_name_is_read_too(copy: Path) -> None:
     assert read_folder(copy).conflict is None
 
 
+@pytest.mark.parametrize("key", ["evaluated", "judged"])  # the latter in files of earlier versions
+def test_gains_between_kinds_are_read(key: str, copy: Path) -> None:
+    measure = {"value": 0.3, "null_mean": 0.0, "null_low": -1.0, "null_high": 1.0}
+    whole = dict.fromkeys(("transferability", "conflict_rate", "own_gain"), measure)
+    blocks: dict[str, dict[str, float]] = {"cosine": {}, "cosine_below_zero": {}, "magnitude_similarity": {}}
+    pairs = [{"step": "hue", key: "place", "gain": {**measure, "value": 0.9}}]
+    (copy / "diagnose.json").write_text(json.dumps({"conflict": {**whole, **blocks, "pairs": pairs}}))
+    last = (read_folder(copy).conflict or [])[-1]
+    assert (last.name, last.value) == ("gain of place by a step on hue", 0.9)
+
+
 def test_what_metatc2_diagnose_writes_is_read() -> None:
     """The names that are looked for are the fields of the record."""
     from dataclasses import fields

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from metatc2.report.figures import (
-    Conflict,
+    ConflictMeasure,
     Drawn,
     Failure,
     Grid,
@@ -89,7 +89,7 @@ def test_matrix_writes_every_number_and_leaves_gaps_empty() -> None:
 
 
 def test_conflict_fills_what_is_outside_its_null() -> None:
-    drawn = conflict([Conflict("r", "C", 0.5, 0.2, 0.1, 0.3), Conflict("s", "C", 0.3, 0.2, 0.1, 0.3)])
+    drawn = conflict([ConflictMeasure("r", "C", 0.5, 0.2, 0.1, 0.3), ConflictMeasure("s", "C", 0.3, 0.2, 0.1, 0.3)])
     diamonds = [line for line in drawn.figure.axes[0].lines if line.get_marker() == "D"]
     assert [line.get_xdata()[0] for line in diamonds] == [0.5, 0.3]
     assert [line.get_markerfacecolor() == "white" for line in diamonds] == [False, True]  # the edge is inside

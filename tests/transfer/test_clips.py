@@ -127,9 +127,9 @@ def test_leave_one_out_equals_scikit_learn() -> None:
     found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
     assert torch.equal(clips.labels[found.nearest], torch.from_numpy(expected))
     assert torch.equal(found.correct, torch.from_numpy(expected == clips.labels.numpy()).double())
-    assert (found.how, found.excluded, found.asked.tolist()) == ("leave one clip out", 0, list(range(24)))
+    assert (found.how, found.excluded, found.queries.tolist()) == ("leave one clip out", 0, list(range(24)))
     assert len(found.correct.unique()) == 2  # some right, some wrong
-    assert bool((found.nearest != found.asked).all())
+    assert bool((found.nearest != found.queries).all())
 
 
 def test_train_answers_test() -> None:
@@ -139,7 +139,7 @@ def test_train_answers_test() -> None:
     oracle = KNeighborsClassifier(n_neighbors=1, metric="cosine", algorithm="brute").fit(x[::2], y[::2])
     found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
     assert torch.equal(clips.labels[found.nearest], torch.from_numpy(oracle.predict(x[1:12:2])))
-    assert (found.how, found.asked.tolist()) == ("train", list(range(1, 12, 2)))
+    assert (found.how, found.queries.tolist()) == ("train", list(range(1, 12, 2)))
 
 
 def test_a_clip_that_is_alone_in_its_class_is_not_asked_but_answers() -> None:
@@ -147,7 +147,7 @@ def test_a_clip_that_is_alone_in_its_class_is_not_asked_but_answers() -> None:
     clips = Clips("toy", frames, torch.arange(3), torch.tensor([0, 0, 1]), ("a", "b"), ("x", "y", "z"))
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]])
     found = nearest_clip(features, clips.clip, clips.labels, clips.splits)
-    assert (found.asked.tolist(), found.excluded) == ([0, 1], 1)
+    assert (found.queries.tolist(), found.excluded) == ([0, 1], 1)
     assert found.nearest.tolist() == [2, 2]
     assert found.accuracy == 0
 

@@ -15,7 +15,7 @@ _SMALL, _LARGE = 32, 224
 
 
 @dataclass(frozen=True)
-class Corruption:
+class CorruptionKind:
     """One kind of corruption.
 
     Args:
@@ -40,7 +40,7 @@ class Corruption:
         value. Up to 32 pixels those of 32 hold (a blur of a quarter of a pixel would be none). From 224 on lengths grow
         with the image and all else holds.
 
-        >>> noise = Corruption("noise", lambda x, seeds, c: x, ((0.1,),) * 5, ((0.4,),) * 5, lengths=(0,))
+        >>> noise = CorruptionKind("noise", lambda x, seeds, c: x, ((0.1,),) * 5, ((0.4,),) * 5, lengths=(0,))
         >>> [round(noise.parameters(5, size)[0], 3) for size in (28, 32, 85, 224, 448)]
         [0.1, 0.1, 0.201, 0.4, 0.8]
         """

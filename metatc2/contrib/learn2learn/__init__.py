@@ -4,8 +4,8 @@ from metatc2.contrib.learn2learn.accuracy import few_shot_accuracy
 from metatc2.contrib.learn2learn.benchmarks import BENCHMARKS, benchmark_tasksets
 from metatc2.contrib.learn2learn.convert import from_learn2learn, strip_module
 from metatc2.contrib.learn2learn.package import REQUIREMENT, require_learn2learn
-from metatc2.contrib.learn2learn.sampler import TasksetSampler
 from metatc2.contrib.learn2learn.taskset import AsTaskset, tasks_of
+from metatc2.contrib.learn2learn.taskset_sampler import TasksetSampler
 
 __all__ = [
     "BENCHMARKS",

@@ -1,4 +1,4 @@
-"""Global random states lent to code that knows no generator."""
+"""States of the global random generators for code that knows no other."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 
-class BorrowedChance:
-    """Own states for the global generators of `random`, numpy and torch (CPU), in force inside ``with chance.lent():``.
+class GlobalRandomState:
+    """Own states for the global generators of `random`, numpy and torch (CPU), in force inside ``with chance.installed():``.
 
     Code that draws from the global generators is thereby seeded and can be resumed, and it does not disturb the draws of
     anybody else. Not for threads that draw at the same time.
@@ -21,9 +21,9 @@ class BorrowedChance:
         seed: of all three.
 
     >>> def draw():
-    ...     with chance.lent():
+    ...     with chance.installed():
     ...         return random.random()
-    >>> chance = BorrowedChance(0)
+    >>> chance = GlobalRandomState(0)
     >>> state, first = chance.state_dict(), draw()
     >>> chance.load_state_dict(state)
     >>> draw() == first == random.Random(0).random()
@@ -39,7 +39,7 @@ class BorrowedChance:
         )
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
+    def installed(self) -> Iterator[None]:
         """The global generators go on from where this left off; afterwards they are as they were before."""
         before = _global_states()
         _set_global_states(self.states)

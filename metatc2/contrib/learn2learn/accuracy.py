@@ -8,7 +8,7 @@ from torch import Tensor
 from metatc2.episodes import Sampler
 from metatc2.errors import InputError
 from metatc2.learners.sides import sides
-from metatc2.transfer.adaptation import Adapts
+from metatc2.transfer.adapted_few_shot import Adapts
 
 
 def few_shot_accuracy(
@@ -20,9 +20,9 @@ def few_shot_accuracy(
     comes back is the number to report. A few-shot *episode* is one task here, whatever number of them the sampler stacks.
 
     Args:
-        learner: in the mode in which it is to be judged (``eval()``).
+        learner: in the mode in which it is to be measured (``eval()``).
         sampler: of labeled episodes.
-        episodes: how many tasks to judge; those left over in the last draw are not.
+        episodes: how many tasks to measure it on; those left over in the last draw are not.
         device: where the learner lies.
 
     Returns:
@@ -43,8 +43,8 @@ def few_shot_accuracy(
     """
     if episodes < 1:
         raise InputError(f"few_shot_accuracy: episodes must be at least 1, got {episodes}")
-    found: list[Tensor] = []
-    while len(found) < episodes:
+    accuracies: list[Tensor] = []
+    while len(accuracies) < episodes:
         x, y, query_x, query_y, way = sides(sampler.sample().to(device))
         if not way:
             raise InputError(
@@ -52,5 +52,5 @@ def few_shot_accuracy(
             )
         for own in zip(x, y, query_x, query_y, strict=True):
             scores = learner.predict(own[0], own[1], own[2], way)
-            found.append((scores.argmax(1) == own[3]).double().mean().cpu())
-    return torch.stack(found[:episodes])
+            accuracies.append((scores.argmax(1) == own[3]).double().mean().cpu())
+    return torch.stack(accuracies[:episodes])

@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from metatc2.contrib.learn2learn._rng import BorrowedChance
-from metatc2.contrib.learn2learn.files import FILES, missing_files
+from metatc2.contrib.learn2learn._rng import GlobalRandomState
+from metatc2.contrib.learn2learn.missing_files import FILES, missing_files
 from metatc2.contrib.learn2learn.package import require_learn2learn
-from metatc2.contrib.learn2learn.sampler import TasksetSampler
+from metatc2.contrib.learn2learn.taskset_sampler import TasksetSampler
 from metatc2.errors import InputError, nearest
 
 Augmentation = Literal["normalize", "lee2019"]
@@ -49,7 +49,7 @@ def benchmark_tasksets(
     ==================  =====================  ==================================================================
     benchmark           image                  values
     ==================  =====================  ==================================================================
-    ``omniglot``        ``(1, 28, 28)``        [0, 1], ink is 1
+    ``omniglot``        ``(1, 28, 28)``        [0, 1], strokes are 1
     ``mini-imagenet``   ``(3, 84, 84)``        **[0, 255]**; [0, 1] with ``data_augmentation="normalize"``
     ``tiered-imagenet`` ``(3, 84, 84)``        [0, 1]
     ``cifarfs``         ``(3, 32, 32)``        [0, 1]
@@ -57,12 +57,12 @@ def benchmark_tasksets(
     ==================  =====================  ==================================================================
 
     Three faults of learn2learn 0.2.0 to know of. Its omniglot draws the tasks of *all three* splits from all 1623 classes,
-    so that test classes are trained on; here each split draws from its own classes, those that learn2learn dealt to it. Its
+    so that test classes are trained on; here each split draws from its own classes, those that learn2learn assigned to it. Its
     random rotation of omniglot's classes turns all classes of a task alike; that is left as it is. And on mini-imagenet
     ``"lee2019"`` treats values up to 255 as if they ended at 1, so it is refused here.
 
-    Omniglot's classes are dealt to the splits at random, by `seed`; they are numbered in the order in which the file system
-    lists their folders, so other machines may deal other classes. learn2learn writes a small file of bookkeeping beside the
+    Omniglot's classes are assigned to the splits at random, by `seed`; they are numbered in the order in which the file system
+    lists their folders, so other machines may assign other classes. learn2learn writes a small file of bookkeeping beside the
     data, and unpickles what it reads there: give it only files that you trust.
 
     Args:
@@ -104,7 +104,7 @@ def benchmark_tasksets(
     l2l, samples = require_learn2learn(), shot + query
     options: dict[str, Any] = {"data_augmentation": data_augmentation} if name in _AUGMENTED else {}
     try:
-        with BorrowedChance(seed).lent():
+        with GlobalRandomState(seed).installed():
             sets = l2l.vision.benchmarks.get_tasksets(
                 name,
                 train_ways=way,
@@ -134,11 +134,11 @@ def benchmark_tasksets(
 
 
 def _check(name: str, taskset: Any, way: int, samples: int) -> None:
-    found = taskset.dataset.labels_to_indices
-    smallest = min((len(rows) for rows in found.values()), default=0)
-    if len(found) < way or smallest < samples:
+    rows_of = taskset.dataset.labels_to_indices
+    smallest = min((len(rows) for rows in rows_of.values()), default=0)
+    if len(rows_of) < way or smallest < samples:
         raise InputError(
-            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(found)} classes "
+            f"{name}: tasks of {way} classes with {samples} samples (shot + query) cannot be drawn from {len(rows_of)} classes "
             f"of {smallest} samples or more; lower way, shot or query"
         )
 

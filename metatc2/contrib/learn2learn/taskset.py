@@ -44,7 +44,7 @@ class AsTaskset:
     A task is ``(data, labels)``, class by class, in the order in which learn2learn takes it apart again:
 
     * ``"even"``: support at even places, queries at odd ones. Its example scripts adapt on the even places
-      (``indices[np.arange(shots * ways) * 2] = True``) and judge on the others. That needs as many queries as shots.
+      (``indices[np.arange(shots * ways) * 2] = True``) and evaluate on the others. That needs as many queries as shots.
     * ``"blocks"``: of each class first the support, then the queries. So do `learn2learn.data.partition_task` and the
       Lightning learners, for any number of queries.
 

@@ -36,8 +36,8 @@ class TorchvisionImages:
 
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
-        found, label = self.look(row)
-        return found.pixels, label
+        decoded, label = self.look(row)
+        return decoded.pixels, label
 
     def identity(self) -> str:
         """Empty where torchvision does not tell which files it reads; see `Reader`."""
@@ -52,9 +52,9 @@ class TorchvisionImages:
 def image_files(opened: Any) -> list[str] | None:
     """Path of every image of an opened data set, in its order; None where it does not tell."""
     for attribute in ("_image_files", "_images", "_samples", "samples"):
-        found = getattr(opened, attribute, None)
-        if isinstance(found, list) and len(found) == len(opened):
-            return [str(entry[0] if isinstance(entry, tuple) else entry) for entry in found]
+        entries = getattr(opened, attribute, None)
+        if isinstance(entries, list) and len(entries) == len(opened):
+            return [str(entry[0] if isinstance(entry, tuple) else entry) for entry in entries]
     special = _SPECIAL.get(type(opened).__name__)
     return special(opened) if special else None
 

@@ -122,9 +122,9 @@ def load_clips(
     kept = [clips[i] for i in present.tolist()]
     classes = sorted({clip.class_name for clip in kept})
     if len(classes) < 2:
-        found = f"clips of one class, {classes[0]!r}" if classes else "no clip with a frame in it"
+        got = f"clips of one class, {classes[0]!r}" if classes else "no clip with a frame in it"
         raise InputError(
-            f"{name}: found {found}; expected at least two class folders, in each one folder a clip, in it image files"
+            f"{name}: found {got}; expected at least two class folders, in each one folder a clip, in it image files"
         )
     parts: dict[str, list[int]] = {}
     for i, clip in enumerate(kept):
@@ -146,7 +146,7 @@ def load_clips(
 def clips_store(
     path: str | Path, image_size: int | None = None, *, value_range: ValueRange | None = None
 ) -> ImageStore:
-    """`load_clips` as a store of frames, whose domains are the clips; see `metatc2.transfer.protocols` for how it is judged.
+    """`load_clips` as a store of frames, whose domains are the clips; see `metatc2.transfer.protocols` for how it is evaluated.
 
     Raises:
         InputError: see `load_clips`.

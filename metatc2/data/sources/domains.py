@@ -60,24 +60,24 @@ def load_domains(
         )
     paths, labels = [str(file) for file, _, _ in files], [classes.index(c) for _, _, c in files]
     reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
-    found = gather(reader, name, stream=stream, workers=workers, skip=True)
-    if found.reasons:
-        bad = [str(files[row][0].relative_to(root)) for row in found.reasons]
+    gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
+    if gathered.reasons:
+        bad = [str(files[row][0].relative_to(root)) for row in gathered.reasons]
         warnings.warn(
-            left_out(name, f"{len(bad)} of {len(files)} images", bad, found.reasons), UnreadableImages, stacklevel=2
+            left_out(name, f"{len(bad)} of {len(files)} images", bad, gathered.reasons), UnreadableImages, stacklevel=2
         )
-    owner = torch.tensor([domains.index(files[row][1]) for row in found.rows.tolist()])
+    owner = torch.tensor([domains.index(files[row][1]) for row in gathered.rows.tolist()])
     return ImageStore(
         name,
-        found.images,
-        found.labels,
+        gathered.images,
+        gathered.labels,
         domains=owner,
         class_names=tuple(classes),
         domain_names=tuple(domains),
         splits={
-            **meta_splits(found.labels, len(classes)),
+            **meta_splits(gathered.labels, len(classes)),
             **{domain: (owner == i).nonzero().flatten() for i, domain in enumerate(domains) if domain != "all"},
         },
-        notes={"unreadable": len(found.reasons)},
-        originals=found.originals,
+        notes={"unreadable": len(gathered.reasons)},
+        originals=gathered.originals,
     )

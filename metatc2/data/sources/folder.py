@@ -88,23 +88,23 @@ def load_folder(
     number = {name: i for i, name in enumerate(names)}
     paths, numbers = [str(file.path) for file in files], [number[file.class_name] for file in files]
     reader = ImageFiles(paths, numbers, image_size or SIZE, value_range)
-    found = gather(reader, name, stream=stream, workers=workers, skip=True)
+    gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
     # Numbered anew: a class may have lost all its images.
-    present, labels = torch.unique(found.labels, return_inverse=True)
+    present, labels = torch.unique(gathered.labels, return_inverse=True)
     classes = [names[label] for label in present.tolist()]
-    bad = [str(files[row].path.relative_to(root)) for row in found.reasons]
+    bad = [str(files[row].path.relative_to(root)) for row in gathered.reasons]
     if bad:
-        sentence = left_out(name, f"{len(bad)} of {len(files)} images", bad, found.reasons)
+        sentence = left_out(name, f"{len(bad)} of {len(files)} images", bad, gathered.reasons)
         if len(classes) < 2:
             raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
         warnings.warn(sentence, UnreadableImages, stacklevel=3)
     official: dict[str, list[int]] = {}
-    for place, row in enumerate(found.rows.tolist()):
+    for place, row in enumerate(gathered.rows.tolist()):
         official.setdefault(files[row].split, []).append(place)
     splits = {split: torch.tensor(rows) for split, rows in official.items() if split}
     return ImageStore(
         name,
-        found.images,
+        gathered.images,
         labels,
         class_names=tuple(classes),
         splits={**meta_splits(labels, len(classes)), **splits},
@@ -114,7 +114,7 @@ def load_folder(
             "ignored_files": ignored,
             "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
         },
-        originals=found.originals,
+        originals=gathered.originals,
     )
 
 
@@ -130,10 +130,10 @@ def _find(name: str, root: Path) -> tuple[list[_File], int, set[str]]:
     together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
     files = []
     for split, class_name, kind in kinds:
-        found = together.files(class_name, kind)
-        images = [file for file in found if is_image(file)]
+        of_kind = together.files(class_name, kind)
+        images = [file for file in of_kind if is_image(file)]
         files += [_File(file, class_name, split) for file in images]
-        ignored += len(found) - len(images)
+        ignored += len(of_kind) - len(images)
     return files, ignored, {class_name for _, class_name, _ in kinds}
 
 
@@ -146,8 +146,8 @@ def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int,
         bad: names of those that cannot be read.
         reasons: why, in the same order.
     """
-    told = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
-    return f"{name}: {how_many} cannot be read and are left out: {_first(told, _NAMED_IN_WARNING)}"
+    described = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
+    return f"{name}: {how_many} cannot be read and are left out: {_first(described, _NAMED_IN_WARNING)}"
 
 
 def _first(words: list[str], most: int) -> str:

@@ -45,9 +45,9 @@ def load_glyphs(cache: Path | None = None) -> ImageStore:
     """About 21 000 images of 1 680 classes: a class is a character, a domain a face, a split a script.
 
     Every letter or decimal digit that at least seven of sixteen faces contain. Characters of one script that look the
-    same in at least half of the faces they share are one class. Ink is white. Four fifths of the Latin classes are
-    ``meta-train``, the others ``meta-validation``; ``meta-test`` stands for the other four scripts, which an episode
-    never mixes.
+    same in at least half of the faces they share are one class. Characters are white on black. Four fifths of the Latin
+    classes are ``meta-train``, the others ``meta-validation``; ``meta-test`` stands for the other four scripts, which
+    an episode never mixes.
 
     Args:
         cache: folder for the rendered images; by default ``$METATC2_CACHE`` or ``~/.cache/metatc2``. The file is
@@ -115,9 +115,9 @@ def render(faces: Sequence[Path]) -> Arrays:
     for character in sorted(holders):
         if len(holders[character]) >= _FACES_AT_LEAST and script_of(character):
             drawn = {domain: draw(fonts[domain], character) for domain in holders[character]}
-            found = {domain: image for domain, image in drawn.items() if image.any()}
-            if len(found) >= _FACES_AT_LEAST:
-                bitmaps[character] = found
+            visible = {domain: image for domain, image in drawn.items() if image.any()}
+            if len(visible) >= _FACES_AT_LEAST:
+                bitmaps[character] = visible
     groups = merge_twins(bitmaps)
     scripts = [SCRIPTS.index(script_of(group[0]) or "") for group in groups]
     # Of equal bitmaps of a class the first stays: a face that copies another would give answers away.
@@ -145,24 +145,24 @@ def render(faces: Sequence[Path]) -> Arrays:
 
 def draw(font: ft2font.FT2Font, character: str) -> Image:
     """One character, white on black, centered, ``(28, 28)``; what is too large for the frame is drawn smaller."""
-    room = SIZE - 2 * _MARGIN
+    frame = SIZE - 2 * _MARGIN
     em = float(_EM)
     while True:
         font.clear()
         font.set_size(em, 72)
         font.set_text(character, 0.0)
         font.draw_glyphs_to_bitmap(antialiased=True)
-        ink = np.asarray(font.get_image())
-        rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+        bitmap = np.asarray(font.get_image())
+        rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
         if len(rows) == 0:
             return np.zeros((SIZE, SIZE), dtype=np.uint8)
-        ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        if max(ink.shape) <= room:
+        bitmap = bitmap[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if max(bitmap.shape) <= frame:
             break
-        em *= min(0.95, room / max(ink.shape))
-    top, left = (SIZE - ink.shape[0]) // 2, (SIZE - ink.shape[1]) // 2
+        em *= min(0.95, frame / max(bitmap.shape))
+    top, left = (SIZE - bitmap.shape[0]) // 2, (SIZE - bitmap.shape[1]) // 2
     image = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    image[top : top + ink.shape[0], left : left + ink.shape[1]] = ink
+    image[top : top + bitmap.shape[0], left : left + bitmap.shape[1]] = bitmap
     return image
 
 

@@ -45,11 +45,11 @@ def load_isic(
     table = read_table(name, inside if inside.is_file() else root / f"{_TRUTH}.csv", ("image", *CLASSES))
     entries: dict[Path, str] = {}
     for row in table:
-        found = [kind for kind in CLASSES if row[kind].strip() not in ("0", "0.0")]
+        kinds = [kind for kind in CLASSES if row[kind].strip() not in ("0", "0.0")]
         file = root / _IMAGES / f"{row['image']}.jpg"
-        if len(found) != 1 or entries.setdefault(file, found[0]) != found[0]:
+        if len(kinds) != 1 or entries.setdefault(file, kinds[0]) != kinds[0]:
             raise InputError(
-                f"{name}: {_TRUTH}.csv gives {row['image']} the classes {', '.join(found) or 'none'}; expected exactly one, so "
+                f"{name}: {_TRUTH}.csv gives {row['image']} the classes {', '.join(kinds) or 'none'}; expected exactly one, so "
                 "get the published file again"
             )
     return listed_store(

@@ -64,17 +64,17 @@ def listed_store(
     paths, labels = [str(file) for file, _ in entries], [number[word] for _, word in entries]
     reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
     try:
-        found = gather(reader, name, stream=stream, workers=workers)
+        gathered = gather(reader, name, stream=stream, workers=workers)
     except Unreadable as error:
         raise InputError(
             f"{name}: image file {entries[error.row][0]} cannot be read ({error.reason}); unpack the data set again"
         ) from error
     place = {file: row for row, (file, _) in enumerate(entries)}
-    present, dense = torch.unique(found.labels, return_inverse=True)
+    present, dense = torch.unique(gathered.labels, return_inverse=True)
     return ImageStore(
         name,
-        found.images,
-        found.labels,
+        gathered.images,
+        gathered.labels,
         class_names=tuple(classes),
         splits={
             **meta_splits(dense, len(present)),
@@ -84,7 +84,7 @@ def listed_store(
         },
         notes=notes or {},
         metric=metric,
-        originals=found.originals,
+        originals=gathered.originals,
     )
 
 

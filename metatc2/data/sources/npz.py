@@ -41,9 +41,9 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
     labels, class_names = _numbers(name, arrays, "labels", "class_names", count)
     domains, domain_names = _numbers(name, arrays, "domains", "domain_names", count)
     own = _split(name, arrays, count)
-    # Numbered anew: classes without an image must not be dealt.
+    # Numbered anew: classes without an image must not be split.
     present, dense = torch.unique(labels, return_inverse=True)
-    dealt = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
+    meta = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
     size = image_size or min(images.shape[-2:])
     return ImageStore(
         name,
@@ -52,7 +52,7 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
         domains,
         class_names=class_names,
         domain_names=domain_names,
-        splits={**dealt, **own},
+        splits={**meta, **own},
         originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
     )
 
@@ -101,8 +101,8 @@ def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) ->
             f"{values.shape}{least}"
         )
     if names_key not in arrays:
-        found, dense = np.unique(values, return_inverse=True)
-        return torch.from_numpy(dense.astype(np.int64)), tuple(str(value) for value in found)
+        distinct, dense = np.unique(values, return_inverse=True)
+        return torch.from_numpy(dense.astype(np.int64)), tuple(str(value) for value in distinct)
     names = arrays[names_key]
     if names.ndim != 1 or names.dtype.kind != "U":
         raise InputError(f"{name}: '{names_key}' must be a list of words, got {names.dtype} {names.shape}")

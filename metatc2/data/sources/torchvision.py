@@ -137,16 +137,16 @@ class TorchvisionSource:
 def _meta(label: Tensor, parts: dict[str, Tensor], separate: bool) -> dict[str, Tensor]:
     """Meta splits of the labeled rows; parts that share no class stay as far apart as they are."""
     rows = parts["train"] if separate else (label >= 0).nonzero().flatten()
-    # Numbered anew: classes without an image must not be dealt.
+    # Numbered anew: classes without an image must not be split.
     present, dense = torch.unique(label[rows], return_inverse=True)
-    # A quarter is held out (dealt in two halves, which are joined below) where the test part has classes of its own.
+    # A quarter is held out (split in two halves, which are joined below) where the test part has classes of its own.
     shares = (0.75, 0.125) if separate else (0.6, 0.2)
-    dealt = {name: rows[found] for name, found in meta_splits(dense, len(present), shares=shares).items()}
+    meta = {name: rows[own] for name, own in meta_splits(dense, len(present), shares=shares).items()}
     if not separate:
-        return dealt
-    held_out = [dealt[name] for name in ("meta-validation", "meta-test") if name in dealt]
+        return meta
+    held_out = [meta[name] for name in ("meta-validation", "meta-test") if name in meta]
     validation = {"meta-validation": torch.cat(held_out).sort().values} if held_out else {}
-    return {"meta-train": dealt["meta-train"], **validation, "meta-test": parts["test"]}
+    return {"meta-train": meta["meta-train"], **validation, "meta-test": parts["test"]}
 
 
 def _open(
@@ -200,19 +200,19 @@ def _contents(
     if not len(opened):
         raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
     try:
-        found = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=unordered)
+        gathered = gather(TorchvisionImages(opened, size), name, stream=stream, workers=workers, digests=unordered)
     except Unreadable as error:
         raise InputError(
             f"{name}: image {error.row} of {len(opened)} cannot be read ({error.reason}); delete the data set's folder and "
             "download it again"
         ) from error
-    names = _names(opened, int(found.labels.max()) + 1)
+    names = _names(opened, int(gathered.labels.max()) + 1)
     if not unordered:
-        return found.images, found.labels, names, found.rows, found.originals
-    order, labels = _order(found.labels, found.digests, names)
-    whole = found.images
+        return gathered.images, gathered.labels, names, gathered.rows, gathered.originals
+    order, labels = _order(gathered.labels, gathered.digests, names)
+    whole = gathered.images
     sorted_images: Images = whole.select(order) if isinstance(whole, StreamedImages) else whole[order]
-    return sorted_images, labels, sorted(names), found.rows[order], found.originals[order.numpy()]
+    return sorted_images, labels, sorted(names), gathered.rows[order], gathered.originals[order.numpy()]
 
 
 def _together(parts: list[Images]) -> Images:
@@ -225,10 +225,10 @@ def _together(parts: list[Images]) -> Images:
 
 def _names(opened: Any, count: int) -> list[str]:
     for attribute in ("classes", "categories", "_characters"):
-        found = getattr(opened, attribute, None) or ()
-        if len(found) >= max(1, count):
+        names = getattr(opened, attribute, None) or ()
+        if len(names) >= max(1, count):
             # Imagenette: a class is a tuple of synonyms.
-            return [str(n[0] if isinstance(n, tuple) else n) for n in found]
+            return [str(n[0] if isinstance(n, tuple) else n) for n in names]
     return [str(i) for i in range(count)]
 
 

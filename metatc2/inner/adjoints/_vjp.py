@@ -39,35 +39,35 @@ class Free:
         return torchopt.pytree.tree_unflatten(self._form, leaves)
 
 
-def attach(solution: Params, tensors: Tensors, pull: Callable[[Tensors], Tensors]) -> Params:
-    """The values of `solution`, whose gradients reach `tensors` as `pull` says.
+def attach(solution: Params, tensors: Tensors, vjp: Callable[[Tensors], Tensors]) -> Params:
+    """The values of `solution`, whose gradients reach `tensors` as `vjp` says.
 
     Args:
         solution: without history.
         tensors: that require a gradient.
-        pull: gradients for the solution, in its order, to gradients for `tensors`.
+        vjp: gradients for the solution, in its order, to gradients for `tensors`.
 
     Raises:
         InputError: where these gradients are differentiated again.
     """
-    return dict(zip(solution, _Attached.apply(pull, tuple(solution.values()), *tensors), strict=True))
+    return dict(zip(solution, _Attached.apply(vjp, tuple(solution.values()), *tensors), strict=True))
 
 
 class _Attached(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pull: Callable[[Tensors], Tensors], solution: Tensors, *tensors: Tensor) -> Tensors:
-        ctx.pull = pull
+    def forward(ctx: Any, vjp: Callable[[Tensors], Tensors], solution: Tensors, *tensors: Tensor) -> Tensors:
+        ctx.vjp = vjp
         ctx.save_for_backward(*tensors)
         return tuple(t.clone() for t in solution)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        found = connected(
-            lambda: ctx.pull(gradients),
+        products = connected(
+            lambda: ctx.vjp(gradients),
             (*gradients, *ctx.saved_tensors),
             "the gradients of Implicit and EvolutionStrategies cannot be differentiated again; use Unroll or Recompute",
         )
-        return None, None, *found
+        return None, None, *products
 
 
 def connected(compute: Callable[[], Tensors], tensors: Sequence[Tensor], sentence: str) -> Tensors:

@@ -91,13 +91,13 @@ class EvolutionStrategies(Adjoint):
         device = self.generator.device if self.generator is not None else "cpu"
         seed = int(torch.randint(2**62, (), generator=self.generator, device=device))
 
-        def pull(gradients: Tensors) -> Tensors:
+        def vjp(gradients: Tensors) -> Tensors:
             def value(vector: Tensor) -> Tensor:
                 return inner(gradients, tuple(run(cut(vector, fixed)).values()))
 
             return cut(self._estimate(value, torch.cat([t.flatten() for t in fixed]), seed), fixed)
 
-        return (attach(run(fixed), free.tensors, pull),)
+        return (attach(run(fixed), free.tensors, vjp),)
 
     def _estimate(self, value: Callable[[Tensor], Tensor], at: Tensor, seed: int) -> Tensor:
         """Gradient of `value` at a vector, by torchopt."""

@@ -52,7 +52,7 @@ class Implicit(Adjoint):
             work a step and slower where A is ill-conditioned. ``"neumann"``: ``u = scale · Σₖ (1 − scale · A)ᵏ v``, k from 0 to
             `iterations` (Lorraine et al. 2020, arXiv 1911.02590), which converges if every eigenvalue of A is between 0 and
             ``2 / scale``.
-        proximal: strength of the pull to the start, ≥ 0.
+        proximal: weight of the squared distance to the start, ≥ 0.
         iterations: of the solver, at most (Neumann: exactly); each costs one product with A.
         tolerance: conjugate gradient stops when the residual is shorter than this times v.
         ridge: added to the diagonal of A (``"normal-cg"``: of A²) in the solve alone, ≥ 0.
@@ -118,7 +118,7 @@ class Implicit(Adjoint):
             solution = descend(whole, params, inputs, graph=lambda k: False)[-1]
         if self.warn_above < float("inf"):
             self._look(whole.loss, solution, inputs, start_slope, value)
-        return (attach(solution, free.tensors, self._pull(whole.loss, solution, free)),)
+        return (attach(solution, free.tensors, self._vjp(whole.loss, solution, free)),)
 
     def _objective(self, loss: InnerLoss) -> InnerLoss:
         """F, of the parameters, the start and what is given."""
@@ -142,7 +142,7 @@ class Implicit(Adjoint):
                 RuntimeWarning,
             )
 
-    def _pull(self, objective: InnerLoss, solution: Params, free: Free) -> Callable[[Tensors], Tensors]:
+    def _vjp(self, objective: InnerLoss, solution: Params, free: Free) -> Callable[[Tensors], Tensors]:
         """Gradients for the solution, in its order, to gradients for the free tensors."""
         names, shapes = list(solution), [p.shape for p in solution.values()]
         # Flat, because torchopt's solvers take numbers without an axis for systems of size zero.
@@ -154,7 +154,7 @@ class Implicit(Adjoint):
                 slope = torch.func.grad(objective)(p, *free.filled(tensors))
             return tuple(slope[name].flatten() for name in names)
 
-        def pull(gradients: Tensors) -> Tensors:
+        def vjp(gradients: Tensors) -> Tensors:
             root = custom_root(optimality, argnums=1, solve=self._solve)(lambda init, tensors: end)
             # torchopt 0.7.3 calls torch.func by its old name.
             with warnings.catch_warnings(), torch.enable_grad():
@@ -163,7 +163,7 @@ class Implicit(Adjoint):
                 reached: Any = root((), leaves)
                 return torch.autograd.grad(reached, leaves, tuple(g.flatten() for g in gradients))
 
-        return pull
+        return vjp
 
     def _solve(self, product: MatVec, v: Tensors) -> Tensors:
         """Solution of ``A u = v`` by torchopt, `product` being that with A."""

@@ -181,8 +181,8 @@ def _detached(inputs: Inputs) -> Inputs:
         return t.detach().requires_grad_(t.requires_grad) if isinstance(t, Tensor) else t
 
     tree: Any = inputs
-    found: Any = torchopt.pytree.tree_map(alone, tree)
-    return found[0], found[1]
+    detached: Any = torchopt.pytree.tree_map(alone, tree)
+    return detached[0], detached[1]
 
 
 class _Surroundings:

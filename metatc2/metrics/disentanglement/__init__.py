@@ -1,4 +1,4 @@
-"""Do codes and a basis recover generative factors that are known? MIG, DCI, SAP, best-match cosine, each with its placebo."""
+"""Do codes and a basis recover generative factors that are known? MIG, DCI, SAP, best-match cosine, each with its control."""
 
 from metatc2.metrics.disentanglement.dci import DCI, dci
 from metatc2.metrics.disentanglement.directions import (

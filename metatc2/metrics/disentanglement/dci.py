@@ -62,8 +62,8 @@ def dci(codes: Tensor, factors: GenerativeFactors, *, generator: torch.Generator
 
     >>> values = torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
     >>> known = GenerativeFactors(values, ("x", "y"), ("linear", "linear"))
-    >>> found = dci(values, known, generator=torch.Generator().manual_seed(0), trees=10)
-    >>> found.disentanglement > 0.9, bool((found.informativeness > 0.9).all())
+    >>> scores = dci(values, known, generator=torch.Generator().manual_seed(0), trees=10)
+    >>> scores.disentanglement > 0.9, bool((scores.informativeness > 0.9).all())
     (True, True)
     """
     x, known = both_checked(codes, factors, "DCI")
@@ -118,5 +118,5 @@ def _concentration(importance: Tensor) -> Tensor:
     if importance.shape[1] == 1:
         return torch.ones(len(importance), dtype=importance.dtype)
     share = importance / importance.sum(1, keepdim=True).clamp_min(torch.finfo(importance.dtype).tiny)
-    found = 1 - torch.special.entr(share).sum(1) / math.log(importance.shape[1])
-    return torch.where(importance.sum(1) > 0, found, 0.0)
+    concentration = 1 - torch.special.entr(share).sum(1) / math.log(importance.shape[1])
+    return torch.where(importance.sum(1) > 0, concentration, 0.0)

@@ -48,8 +48,8 @@ def factor_directions(
 
     >>> values = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     >>> known = GenerativeFactors(values, ("x", "hue"), ("linear", "circular"))
-    >>> found = factor_directions(torch.cat([values, values], 1), known)
-    >>> found.names, [tuple(basis.shape) for basis in found.bases]
+    >>> recovered = factor_directions(torch.cat([values, values], 1), known)
+    >>> recovered.names, [tuple(basis.shape) for basis in recovered.bases]
     (('x', 'hue'), [(1, 4), (2, 4)])
     """
     if not ridge > 0:
@@ -61,13 +61,13 @@ def factor_directions(
     names, bases = [], []
     for name, kind, values in zip(known.names, known.kinds, known.values.unbind(1), strict=True):
         moved = x.mT @ columns(values, kind) / len(x)  # (d, columns)
-        found = moved if patterns else torch.linalg.solve(covariance + penalty * torch.eye(len(moved)).to(x), moved)
+        weights = moved if patterns else torch.linalg.solve(covariance + penalty * torch.eye(len(moved)).to(x), moved)
         if kind == "categorical":
             names += [f"{name}={category:g}" for category in values.unique().tolist()]
-            bases += list(found.mT.split(1))
+            bases += list(weights.mT.split(1))
         else:
             names.append(name)
-            bases.append(found.mT)
+            bases.append(weights.mT)
     return FactorDirections(tuple(names), tuple(bases))
 
 
@@ -102,8 +102,8 @@ def best_match_cosine(rows: Tensor, directions: Tensor | Sequence[Tensor]) -> Ma
     Raises:
         InputError: if widths differ, or a row is not finite.
 
-    >>> found = best_match_cosine(torch.eye(3)[[2, 0]], torch.tensor([[1.0, 0, 0], [0, 0, -2]]))
-    >>> found.cosines.tolist(), found.rows.tolist()
+    >>> matches = best_match_cosine(torch.eye(3)[[2, 0]], torch.tensor([[1.0, 0, 0], [0, 0, -2]]))
+    >>> matches.cosines.tolist(), matches.rows.tolist()
     ([1.0, 1.0], [1, 0])
     """
     bases = [basis.detach().double().cpu().reshape(-1, basis.shape[-1]) for basis in directions]
@@ -120,10 +120,10 @@ def best_match_cosine(rows: Tensor, directions: Tensor | Sequence[Tensor]) -> Ma
     cosine = torch.stack([(unit @ _orthonormal(basis).mT).norm(dim=1) for basis in bases], 1).clamp_max(1)
     chosen, matched = linear_sum_assignment(cosine.numpy(), maximize=True)
     cosines = torch.full((len(bases),), float("nan"), dtype=torch.float64)
-    found = torch.full((len(bases),), -1)
+    matches = torch.full((len(bases),), -1)
     return Matches(
         cosines.index_put((torch.as_tensor(matched),), cosine[chosen, matched]),
-        found.index_put((torch.as_tensor(matched),), torch.as_tensor(chosen)),
+        matches.index_put((torch.as_tensor(matched),), torch.as_tensor(chosen)),
     )
 
 

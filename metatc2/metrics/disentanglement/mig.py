@@ -71,8 +71,8 @@ def _parts(x: Tensor, bins: int) -> Tensor:
 
 def _factor_parts(values: Tensor, kind: str, bins: int) -> Tensor:
     if kind == "categorical":
-        found: Tensor = values.unique(return_inverse=True)[1]
-        return found
+        category: Tensor = values.unique(return_inverse=True)[1]
+        return category
     if kind == "circular":
         return ((values % 1) * bins).floor().long().clamp(0, bins - 1)
     return _parts(values[:, None], bins)[:, 0]

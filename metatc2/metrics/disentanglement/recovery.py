@@ -1,4 +1,4 @@
-"""`factor_recovery`: every figure of factor recovery beside its placebo, the same figure under permuted factors."""
+"""`factor_recovery`: every figure of factor recovery beside its control, the same figure under permuted factors."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def factor_recovery(
     shuffled = [factors.permuted(generator) for _ in range(draws)]
     cosine = by_direction = None
     if basis is not None and features is not None:
-        found = factor_directions(features, factors, patterns=patterns)
-        matches = best_match_cosine(basis, found.bases)
+        recovered = factor_directions(features, factors, patterns=patterns)
+        matches = best_match_cosine(basis, recovered.bases)
         null = [
             best_match_cosine(basis, factor_directions(features, other, patterns=patterns).bases).mean
             for other in shuffled
         ]
         cosine = against_null(matches.mean, null)
-        pairs = zip(found.names, matches.cosines.tolist(), matches.rows.tolist(), strict=True)
+        pairs = zip(recovered.names, matches.cosines.tolist(), matches.rows.tolist(), strict=True)
         by_direction = {name: value for name, value, row in pairs if row >= 0}
     return FactorRecovery(
         mig=against_null(float(gaps.mean()), [float(mig(codes, other).mean()) for other in shuffled]),

@@ -64,9 +64,9 @@ def _explained(x: Tensor, y: Tensor) -> Tensor:
 def _thresholds(x: Tensor, values: Tensor) -> Tensor:
     """Balanced accuracy of thresholds on each code, ``(K,)``."""
     labels = values.long().numpy()
-    found = []
+    accuracies = []
     for column in x.unbind(1):
         alone = column[:, None].numpy()
         tree = DecisionTreeClassifier(max_leaf_nodes=len(values.unique()), class_weight="balanced", random_state=0)
-        found.append(float(balanced_accuracy_score(labels, tree.fit(alone, labels).predict(alone))))
-    return torch.tensor(found, dtype=torch.float64)
+        accuracies.append(float(balanced_accuracy_score(labels, tree.fit(alone, labels).predict(alone))))
+    return torch.tensor(accuracies, dtype=torch.float64)

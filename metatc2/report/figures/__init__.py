@@ -1,7 +1,7 @@
 """The figures of the report, one a file: plain data in, a `Drawn` out."""
 
 from metatc2.report.figures.base import Drawn, to_png, to_svg
-from metatc2.report.figures.conflict import Conflict, conflict
+from metatc2.report.figures.conflict import ConflictMeasure, conflict
 from metatc2.report.figures.embedding_map import View, embedding_map
 from metatc2.report.figures.failures import Failure, failures
 from metatc2.report.figures.forest import forest
@@ -10,7 +10,7 @@ from metatc2.report.figures.matrix import Grid, matrix
 from metatc2.report.figures.neighbors import Neighborhood, Picture, neighbors
 
 __all__ = [
-    "Conflict",
+    "ConflictMeasure",
     "Drawn",
     "Failure",
     "Grid",

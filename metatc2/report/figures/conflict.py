@@ -12,7 +12,7 @@ from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
 
 @dataclass(frozen=True)
-class Conflict:
+class ConflictMeasure:
     """One measure of one run, with what random re-splits of the same batch give.
 
     Args:
@@ -36,13 +36,13 @@ class Conflict:
         return not self.null_low <= self.value <= self.null_high
 
 
-def conflict(measures: Sequence[Conflict]) -> Drawn:
+def conflict(measures: Sequence[ConflictMeasure]) -> Drawn:
     """Draw a panel a measure, a line a run.
 
     Args:
         measures: at least one.
 
-    >>> conflict([Conflict("a", "C", 0.5, 0.1, 0.0, 0.2)]).rows
+    >>> conflict([ConflictMeasure("a", "C", 0.5, 0.1, 0.0, 0.2)]).rows
     [('a', 'C', 0.5, 0.1, 0.0, 0.2, 'outside')]
     """
     names = list(dict.fromkeys(m.name for m in measures))
@@ -62,14 +62,14 @@ def conflict(measures: Sequence[Conflict]) -> Drawn:
         axis.tick_params(axis="x", labelsize=FONT - 1)
         axis.grid(axis="x", alpha=0.3, linewidth=0.4)
     outside = sum(m.outside for m in measures)
-    told = "; ".join(
+    described = "; ".join(
         f"{m.run}, {m.name}: {m.value:.3g}, null {m.null_low:.3g} to {m.null_high:.3g}" for m in measures[:6]
     )
     return Drawn(
         name="task-conflict",
         caption="Task conflict (diamond) beside its noise null: the gray bar holds what random re-splits of the same batch "
         "give, its tick their mean. Filled: outside the null; hollow: no more than noise.",
-        alt=f"Measures of task conflict beside their noise null; {outside} of {len(measures)} lie outside it. {told}.",
+        alt=f"Measures of task conflict beside their noise null; {outside} of {len(measures)} lie outside it. {described}.",
         figure=figure,
         columns=("run", "measure", "value", "null mean", "null low", "null high", "against the null"),
         rows=[
@@ -79,6 +79,6 @@ def conflict(measures: Sequence[Conflict]) -> Drawn:
     )
 
 
-def is_finite(measure: Conflict) -> bool:
+def is_finite(measure: ConflictMeasure) -> bool:
     """Whether all of it can be drawn."""
     return all(math.isfinite(x) for x in (measure.value, measure.null_mean, measure.null_low, measure.null_high))

@@ -47,12 +47,12 @@ def failures(name: str, encoder: str, cases: Sequence[Failure], about: str) -> D
         left, right = part.subplots(1, 2)
         show_image(left, case.query.image, case.query.name)
         show_image(right, case.chosen.image, case.chosen.name, right=False)
-    told = "; ".join(f"{c.query.name} taken for {c.chosen.name} ({100 * c.share:.0f} %)" for c in cases)
+    described = "; ".join(f"{c.query.name} taken for {c.chosen.name} ({100 * c.share:.0f} %)" for c in cases)
     return Drawn(
         name=name,
         caption=f"{encoder}: wrong with the most confidence. Left of each pair the query and its true class, right (✗, dashed "
         f"frame) the nearest image of the class chosen instead. {about}",
-        alt=f"The {len(cases)} most confident errors of {encoder}: {told}.",
+        alt=f"The {len(cases)} most confident errors of {encoder}: {described}.",
         figure=figure,
         columns=("true class", "chosen class", "share of the vote"),
         rows=[(c.query.name, c.chosen.name, c.share) for c in cases],

@@ -68,14 +68,16 @@ def forest(differences: Sequence[Difference]) -> Drawn:
         axis.grid(axis="x", alpha=0.3, linewidth=0.4)
     over = " and ".join(dict.fromkeys(d.interval for d in differences))
     one = any(len(d.seeds) == 1 for d in differences)
-    told = [f"{d.a} minus {d.b}, {_line(d)}: {signed(100 * d.difference)} ± {100 * d.ci95:.1f}" for d in differences]
+    described = [
+        f"{d.a} minus {d.b}, {_line(d)}: {signed(100 * d.difference)} ± {100 * d.ci95:.1f}" for d in differences
+    ]
     return Drawn(
         name="paired-differences",
         caption=f"Paired differences on the same images and episodes, with the 95 % interval over {over}. Small ticks: "
         "single seeds. Filled: better or worse by the rule of `metatc2 compare` (3 seeds, Holm); hollow: no verdict. Diamond: "
         "mean over targets." + (" One seed says nothing about other seeds." if one else ""),
         alt=f"Forest plot of paired differences in points of accuracy, with 95 % intervals over {over}. "
-        f"{'; '.join(told[:6])}{f'; and {len(told) - 6} more in the table below' if len(told) > 6 else ''}.",
+        f"{'; '.join(described[:6])}{f'; and {len(described) - 6} more in the table below' if len(described) > 6 else ''}.",
         figure=figure,
         columns=_COLUMNS,
         rows=[_numbers(d) for d in differences],

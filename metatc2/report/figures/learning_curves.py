@@ -30,7 +30,7 @@ def learning_curves(curves: Sequence[MethodCurve]) -> Drawn:
     figure = Figure(figsize=(max(4.2, 3.2 * columns), 2.6 * lines + 0.1), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     rows: list[tuple[str | int | float, ...]] = []
-    told = []
+    described = []
     for axis, curve in zip(axes, curves, strict=False):
         mean, low, high = curve.losses.mean(0), curve.losses.min(0), curve.losses.max(0)
         seeds = len(curve.losses)
@@ -41,7 +41,7 @@ def learning_curves(curves: Sequence[MethodCurve]) -> Drawn:
         axis.set_ylabel("loss", fontsize=FONT)
         axis.tick_params(labelsize=FONT - 1)
         axis.grid(alpha=0.3, linewidth=0.4)
-        told.append(
+        described.append(
             f"{curve.name}, {seeds} seed{'s' * (seeds > 1)}: {mean[0]:.3g} at step {curve.steps[0]:g}, "
             f"{mean[-1]:.3g} at step {curve.steps[-1]:g}"
         )
@@ -53,7 +53,7 @@ def learning_curves(curves: Sequence[MethodCurve]) -> Drawn:
         name="learning-curves",
         caption="Training loss. Line: mean over seeds; band: from the lowest to the highest seed. Each method has a scale "
         "of its own: compare shapes, not levels.",
-        alt=f"Line charts of training loss over steps. {'; '.join(told)}.",
+        alt=f"Line charts of training loss over steps. {'; '.join(described)}.",
         figure=figure,
         columns=("method", "step", "loss, mean", "loss, lowest", "loss, highest", "seeds"),
         rows=rows,

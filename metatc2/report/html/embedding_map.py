@@ -70,7 +70,7 @@ def map_data(
 def _placed(xy: NDArray[Any]) -> NDArray[Any]:
     """Into the map, each axis filling it."""
     low = xy.min(0)
-    spread = np.maximum(xy.max(0) - low, 1e-12)
-    room = np.array([_WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN])
-    placed: NDArray[Any] = np.round(_MARGIN + (xy - low) / spread * room, 1)
+    extent = np.maximum(xy.max(0) - low, 1e-12)
+    size = np.array([_WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN])
+    placed: NDArray[Any] = np.round(_MARGIN + (xy - low) / extent * size, 1)
     return placed

@@ -57,7 +57,7 @@ class MapData:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """One part of the page.
 
     Args:
@@ -79,7 +79,7 @@ class Section:
     interactive: MapData | None = field(default=None, repr=False)
 
 
-def render(title: str, sections: Sequence[Section], *, version: str) -> str:
+def render(title: str, sections: Sequence[PageSection], *, version: str) -> str:
     """The page as HTML.
 
     Args:
@@ -87,7 +87,7 @@ def render(title: str, sections: Sequence[Section], *, version: str) -> str:
         sections: in order.
         version: of the library, for the foot of the page.
 
-    >>> page = render("Report", [Section("a", "A & B", ["x < y"])], version="1")
+    >>> page = render("Report", [PageSection("a", "A & B", ["x < y"])], version="1")
     >>> page[:15], "A &amp; B" in page, "x &lt; y" in page
     ('<!DOCTYPE html>', True, True)
     """

@@ -11,7 +11,7 @@ from metatc2.io.files import printable, write_atomically, writing
 from metatc2.io.writing import check_replaceable, csv_text
 from metatc2.report.figures import to_png
 from metatc2.report.html import sections
-from metatc2.report.html.page import Section, render
+from metatc2.report.html.page import PageSection, render
 from metatc2.report.methods import Method, read_methods
 
 
@@ -48,7 +48,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     return out
 
 
-def build_sections(methods: Sequence[Method]) -> list[Section]:
+def build_sections(methods: Sequence[Method]) -> list[PageSection]:
     """All parts of the page in their order."""
     return [
         sections.configuration(methods),
@@ -67,7 +67,7 @@ def title(methods: Sequence[Method]) -> str:
     return "Transfer report: " + " against ".join(dict.fromkeys(method.name for method in methods))
 
 
-def _assets(made: Sequence[Section]) -> dict[str, bytes]:
+def _assets(made: Sequence[PageSection]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for section in made:
         for drawn in section.figures:

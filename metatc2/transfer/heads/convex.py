@@ -28,11 +28,11 @@ class _Convex:
 
     def products(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """``(e, n, n)`` among the support and ``(e, q, n)`` of queries with it, in double precision; n = way · shot."""
-        taught = embedding(support.flatten(1), self.directions)
-        center = taught.mean(1, keepdim=True)
-        taught = taught - center
-        turned = taught.transpose(1, 2)
-        return (taught @ turned).double(), ((embedding(query, self.directions) - center) @ turned).double()
+        shots = embedding(support.flatten(1), self.directions)
+        center = shots.mean(1, keepdim=True)
+        shots = shots - center
+        turned = shots.transpose(1, 2)
+        return (shots @ turned).double(), ((embedding(query, self.directions) - center) @ turned).double()
 
 
 class Ridge(_Convex):

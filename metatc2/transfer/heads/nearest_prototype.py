@@ -49,12 +49,12 @@ def prototype_classifier(bank: Tensor, bank_labels: Tensor) -> Callable[[Tensor]
     directions = unit_rows(sums)
 
     def classify(queries: Tensor) -> Tensor:
-        (asked,) = feature_sides({"prototypes: queries": queries})
-        if asked.shape[1] != directions.shape[1]:
+        (query_rows,) = feature_sides({"prototypes: queries": queries})
+        if query_rows.shape[1] != directions.shape[1]:
             raise InputError(
-                f"prototypes: bank and queries must be as wide, got {directions.shape[1]} and {asked.shape[1]} dimensions"
+                f"prototypes: bank and queries must be as wide, got {directions.shape[1]} and {query_rows.shape[1]} dimensions"
             )
-        found: Tensor = names[(unit_rows(asked).to(directions) @ directions.T).argmax(1)]
-        return found
+        predicted: Tensor = names[(unit_rows(query_rows).to(directions) @ directions.T).argmax(1)]
+        return predicted
 
     return classify

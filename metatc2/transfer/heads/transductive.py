@@ -1,6 +1,6 @@
 """Few-shot heads that also learn from the queries of an episode, all of them at once: transductive, and marked so.
 
-They know that the queries are spread over the classes of the episode, so their figures stand apart from inductive ones.
+They know that the queries are distributed over the classes of the episode, so their figures stand apart from inductive ones.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ class BDCSPN:
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """See `Head`."""
         way, shot = support.shape[1:]
-        taught = embedding(support.flatten(1), self.features)
-        asked = embedding(query, self.features)
-        moved = asked + (taught.mean(1, keepdim=True) - asked.mean(1, keepdim=True))
-        prototypes = unit_rows(taught.unflatten(1, (way, shot)).mean(2)).transpose(1, 2)
+        shots = embedding(support.flatten(1), self.features)
+        queries = embedding(query, self.features)
+        moved = queries + (shots.mean(1, keepdim=True) - queries.mean(1, keepdim=True))
+        prototypes = unit_rows(shots.unflatten(1, (way, shot)).mean(2)).transpose(1, 2)
 
-        everything = torch.cat([taught, moved], dim=1)
+        everything = torch.cat([shots, moved], dim=1)
         cosine = unit_rows(everything) @ prototypes
         known = torch.arange(way, device=support.device).repeat_interleave(shot).expand(len(support), -1)
         member = torch.cat([known, cosine[:, way * shot :].argmax(2)], dim=1)
         # A softmax among the members of each class.
         logits = (self.scale * cosine).masked_fill(one_hot(member, way) == 0, -torch.inf)
         rectified = unit_rows(logits.softmax(1).transpose(1, 2) @ everything)
-        return unit_rows(moved if self.shifted else asked) @ rectified.transpose(1, 2)
+        return unit_rows(moved if self.shifted else queries) @ rectified.transpose(1, 2)
 
 
 class SoftKMeans:
@@ -87,14 +87,14 @@ class SoftKMeans:
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``q·p − |p|²/2``, which orders the classes as ``−|q − p|²`` does."""
         shot = support.shape[2]
-        asked = embedding(query, self.features)
+        queries = embedding(query, self.features)
         means = embedding(support, self.features).mean(2)
         prototypes = means
         for _ in range(self.steps):
             # |q|² is the same for all classes, and the softmax does not see it.
-            share = (2 * _proximity(asked, prototypes)).softmax(2).transpose(1, 2)
-            prototypes = (shot * means + share @ asked) / (shot + share.sum(2, keepdim=True))
-        return _proximity(asked, prototypes)
+            share = (2 * _proximity(queries, prototypes)).softmax(2).transpose(1, 2)
+            prototypes = (shot * means + share @ queries) / (shot + share.sum(2, keepdim=True))
+        return _proximity(queries, prototypes)
 
 
 def _proximity(query: Tensor, prototypes: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ def target_splits(target: Target) -> TransferSplits:
     if target.split in _WHOLE:
         return transfer_splits(store)
     rows = store.rows(target.split)
-    found = label_splits(store.labels[rows], target.name, store.class_names)
-    return TransferSplits(rows[found.train], rows[found.validation], rows[found.test], found.how)
+    splits = label_splits(store.labels[rows], target.name, store.class_names)
+    return TransferSplits(rows[splits.train], rows[splits.validation], rows[splits.test], splits.how)
 
 
 def inputs_and_labels(subject: Subject, splits: TransferSplits, of: Callable[[Tensor], Tensor]) -> list[Tensor]:

@@ -22,14 +22,14 @@ class ClipAccuracy:
 
     Args:
         correct: float64 ``(Q,)``: 1 where a clip gets its class, else 0.
-        asked: int64 ``(Q,)``: the clips that were asked.
+        queries: int64 ``(Q,)``: the clips that were asked.
         nearest: int64 ``(Q,)``: the clip that answered each.
         how: ``"leave one clip out"`` or ``"train"``: where the answers came from.
         excluded: clips that were not asked, since the bank has no other of their class.
     """
 
     correct: Tensor
-    asked: Tensor
+    queries: Tensor
     nearest: Tensor
     how: str
     excluded: int
@@ -93,8 +93,8 @@ def nearest_clip(
         InputError: if shapes do not fit, features are not finite, or no clip can be asked.
 
     >>> frames = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0], [1.0, 0.1]])
-    >>> found = nearest_clip(frames, torch.arange(4), torch.tensor([0, 1, 0, 1]))
-    >>> found.accuracy, found.nearest.tolist()
+    >>> result = nearest_clip(frames, torch.arange(4), torch.tensor([0, 1, 0, 1]))
+    >>> result.accuracy, result.nearest.tolist()
     (1.0, [2, 3, 0, 1])
     """
     units = unit_rows(clip_features(frames, clip)).cpu()
@@ -103,11 +103,11 @@ def nearest_clip(
     split = {"train", "test"} <= set(splits)
     everything = torch.arange(len(units))
     bank = splits["train"] if split else everything
-    asked = splits["test"] if split else everything
+    queries = splits["test"] if split else everything
     # Leaving itself out, a clip needs a second of its class.
     counts = labels[bank].bincount(minlength=int(labels.max()) + 1)
-    able = counts[labels[asked]] > (0 if split else 1)
-    kept = asked[able]
+    able = counts[labels[queries]] > (0 if split else 1)
+    kept = queries[able]
     if not len(kept):
         where = "the train clips lack every class of the test clips" if split else "no class has two clips"
         raise InputError(f"{source}: {where}, so no clip can get its class; give more clips a class")
@@ -116,7 +116,7 @@ def nearest_clip(
     nearest = bank[similarity.argmax(1)]
     correct = (labels[nearest] == labels[kept]).double()
     how = "train" if split else "leave one clip out"
-    return ClipAccuracy(correct, kept, nearest, how, len(asked) - len(kept))
+    return ClipAccuracy(correct, kept, nearest, how, len(queries) - len(kept))
 
 
 @register_protocol("clips")
@@ -147,12 +147,12 @@ class NearestClip(Protocol):
         labels = store.labels[first]
         splits = {name: torch.unique(store.domains[own]) for name, own in store.splits.items() if name != "all"}
         for name in subject.names:
-            found = nearest_clip(subject.table.at(name, rows), store.domains, labels, splits, source=store.name)
+            result = nearest_clip(subject.table.at(name, rows), store.domains, labels, splits, source=store.name)
             facts = {
                 "way": len(torch.unique(labels)),
-                "query": len(found.asked),
+                "query": len(result.queries),
                 "head": "nearest clip",
-                "bank": found.how,
+                "bank": result.how,
             }
-            note = f"clips that are alone in their class left out: {found.excluded}" if found.excluded else ""
-            yield Measured(name, found.correct, rows, facts, note=note)
+            note = f"clips that are alone in their class left out: {result.excluded}" if result.excluded else ""
+            yield Measured(name, result.correct, rows, facts, note=note)

@@ -92,9 +92,9 @@ def corruption_robustness(
             something else.
 
     >>> images = torch.arange(8).remainder(2).mul(255).byte().view(8, 1, 1, 1).repeat(1, 1, 8, 8)
-    >>> found = corruption_robustness(lambda x: x.float().flatten(1), lambda f: (f.mean(1) > 127).long(), images,
+    >>> result = corruption_robustness(lambda x: x.float().flatten(1), lambda f: (f.mean(1) > 127).long(), images,
     ...                               torch.arange(8) % 2, corruptions=["contrast", "fog"])
-    >>> found.clean_accuracy, found.table.shape
+    >>> result.clean_accuracy, result.table.shape
     (1.0, torch.Size([2, 5]))
     """
     names = tuple(CORRUPTIONS) if corruptions is None else tuple(corruptions)
@@ -114,13 +114,13 @@ def corruption_robustness(
     batch, seed = whole(batch, "corruption robustness: batch", 1), whole(seed, "corruption robustness: seed", 0)
 
     def correct(some: Tensor, truth: Tensor) -> Tensor:
-        found = features(some)
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(some):
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        computed = features(some)
+        if not isinstance(computed, Tensor) or computed.ndim != 2 or len(computed) != len(some):
+            got = tuple(computed.shape) if isinstance(computed, Tensor) else type(computed).__name__
             raise InputError(
                 f"corruption robustness: features must map {len(some)} images to ({len(some)}, D), got {got}"
             )
-        predicted = classify(found)
+        predicted = classify(computed)
         if not isinstance(predicted, Tensor) or predicted.shape != truth.shape:
             got = tuple(predicted.shape) if isinstance(predicted, Tensor) else type(predicted).__name__
             raise InputError(
@@ -143,7 +143,7 @@ def corruption_robustness(
 
 
 def mean_corruption_error(
-    found: CorruptionRobustness, reference: CorruptionRobustness, *, relative: bool = False
+    measured: CorruptionRobustness, reference: CorruptionRobustness, *, relative: bool = False
 ) -> float:
     """mCE against a reference encoder (Hendrycks & Dietterich 2019, section 4.1): 1 is as robust as the reference.
 
@@ -151,7 +151,7 @@ def mean_corruption_error(
     corruptions. The relative one takes the clean error off each error first: how much is *lost* by corruption.
 
     Args:
-        found: of the encoder in question.
+        measured: of the encoder in question.
         reference: of another one on the same images, under the same corruptions.
         relative: whether to take the clean errors off.
 
@@ -160,19 +160,21 @@ def mean_corruption_error(
             nothing) under some corruption.
     """
     for name in ("names", "severities", "seed"):
-        if getattr(found, name) != getattr(reference, name):
+        if getattr(measured, name) != getattr(reference, name):
             raise InputError(
-                f"mCE: the encoder and the reference differ in {name} ({getattr(found, name)} and "
+                f"mCE: the encoder and the reference differ in {name} ({getattr(measured, name)} and "
                 f"{getattr(reference, name)}); measure both alike"
             )
-    if len(found.clean) != len(reference.clean):
+    if len(measured.clean) != len(reference.clean):
         raise InputError(
-            f"mCE: the encoder was measured on {len(found.clean)} images and the reference on {len(reference.clean)}; "
+            f"mCE: the encoder was measured on {len(measured.clean)} images and the reference on {len(reference.clean)}; "
             "measure both on the same"
         )
-    own, base = ((1 - side.table - (1 - side.clean_accuracy if relative else 0)).sum(1) for side in (found, reference))
+    own, base = (
+        (1 - side.table - (1 - side.clean_accuracy if relative else 0)).sum(1) for side in (measured, reference)
+    )
     if bool((base <= 0).any()):
-        name = found.names[int((base <= 0).nonzero()[0])]
+        name = measured.names[int((base <= 0).nonzero()[0])]
         lacks = "loses nothing" if relative else "makes no error"
         raise InputError(
             f"mCE: the reference {lacks} under {name}, so nothing can be divided by it; take a weaker reference"
@@ -196,14 +198,14 @@ class Corruption(ClassifierProtocol):
         splits = target_splits(subject.target)
         known = torch.cat([splits.train, splits.validation])
         for name in subject.names:
-            found = corruption_robustness(
+            robustness = corruption_robustness(
                 partial(subject.table.run, name),
                 prototype_classifier(subject.table.at(name, known), subject.labels(known)),
                 subject.target.store.images[splits.test],
                 subject.labels(splits.test),
             )
-            of_all = found.corrupted.flatten(0, 1).mean(0)
-            each = {corruption: found.corrupted[i].mean(0) for i, corruption in enumerate(found.names)}
-            over = f"mean over {len(found.names)} corruptions × {len(found.severities)} severities"
-            for setting, values in {CLEAN: found.clean, over: of_all, **each}.items():
+            of_all = robustness.corrupted.flatten(0, 1).mean(0)
+            each = {corruption: robustness.corrupted[i].mean(0) for i, corruption in enumerate(robustness.names)}
+            over = f"mean over {len(robustness.names)} corruptions × {len(robustness.severities)} severities"
+            for setting, values in {CLEAN: robustness.clean, over: of_all, **each}.items():
                 yield classified(subject, splits, name, values, head="cosine", setting=setting)

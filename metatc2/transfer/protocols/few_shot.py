@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError, nearest
 from metatc2.ops.numbers import whole, wholes
-from metatc2.transfer.adaptation import adapted_few_shot, policy_note, transductive
+from metatc2.transfer.adapted_few_shot import adapted_few_shot, policy_note, transductive
 from metatc2.transfer.heads.prototype import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
@@ -98,8 +98,8 @@ class FewShot(Protocol):
 
     def _shapes(self, labels: Tensor) -> dict[tuple[int, int], str]:
         """Ways and shots to measure, with what became of each."""
-        asked = {(way, shot): "" for way in self.ways for shot in self.shots}
-        return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or asked
+        every = {(way, shot): "" for way in self.ways for shot in self.shots}
+        return (fit_shapes(labels, self.ways, self.shots) if self.fit else {}) or every
 
     def _one_shape(self, subject: Subject, way: int, shot: int, changed: str) -> Iterator[Measured]:
         target = subject.target
@@ -142,14 +142,16 @@ class FewShot(Protocol):
                 )
         for name, learner in subject.learners.items():
             try:
-                found = adapted_few_shot(learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu")
+                accuracies = adapted_few_shot(
+                    learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu"
+                )
             except InputError as error:
                 # The frozen encoder can still be measured where the learner's head has too few outputs.
                 warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)
                 continue
             yield Measured(
                 name,
-                found,
+                accuracies,
                 rows,
                 {**facts, "head": ADAPTED},
                 inductive=not transductive(learner),

@@ -124,9 +124,9 @@ def fine_tune(
     >>> images = torch.arange(40).remainder(2).mul(255).byte().view(40, 1, 1, 1).expand(40, 1, 4, 4)
     >>> labels = torch.arange(40) % 2
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
-    >>> found = fine_tune(network, images, labels, images, labels, images, labels, steps=20, rates=(0.1,),
+    >>> result = fine_tune(network, images, labels, images, labels, images, labels, steps=20, rates=(0.1,),
     ...                   weight_decays=(0.0,), generator=torch.Generator().manual_seed(0))
-    >>> found.accuracy
+    >>> result.accuracy
     1.0
     """
     (train, train_labels), (validation, validation_labels), (test, test_labels) = _check(
@@ -185,16 +185,16 @@ def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tens
             f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
             "measure it by a protocol on features"
         )
-    found: list[tuple[Tensor, Tensor]] = []
+    checked: list[tuple[Tensor, Tensor]] = []
     for name, (given, labels) in zip(("train", "validation", "test"), sides, strict=True):
         images = images_of(given, f"fine-tune: {name} images")[:]
-        if found and images.shape[1:] != found[0][0].shape[1:]:
+        if checked and images.shape[1:] != checked[0][0].shape[1:]:
             raise InputError(
                 f"fine-tune: images must be uint8 (N, C, H, W), all of one size, got {tuple(images.shape)} for {name} and "
-                f"{tuple(found[0][0].shape)} for train"
+                f"{tuple(checked[0][0].shape)} for train"
             )
-        found.append((images, labels_of(labels, f"fine-tune: {name}_labels", len(images)).cpu()))
-    return found
+        checked.append((images, labels_of(labels, f"fine-tune: {name}_labels", len(images)).cpu()))
+    return checked
 
 
 def _check_statistics(encoder: nn.Module) -> None:
@@ -236,7 +236,7 @@ class FineTune(ClassifierProtocol):
         for name, encoder in subject.table.encoders.items():
             if not isinstance(encoder, nn.Module):
                 continue  # raw pixels have nothing to tune
-            found = fine_tune(
+            result = fine_tune(
                 in_train_mode(encoder, name) if self.train_mode else encoder,
                 *inputs_and_labels(subject, splits, images.__getitem__),
                 generator=torch.Generator().manual_seed(target_seed(subject.target.name, self.name)),
@@ -247,9 +247,9 @@ class FineTune(ClassifierProtocol):
                 subject,
                 splits,
                 name,
-                found.correct,
+                result.correct,
                 head="fine-tuned",
-                chosen={"learning rate": found.learning_rate, "weight decay": found.weight_decay},
+                chosen={"learning rate": result.learning_rate, "weight decay": result.weight_decay},
                 note=kept_statistics(encoder, self.train_mode),
                 **({} if self.steps == STEPS else {"setting": steps_words(self.steps)}),
             )

@@ -82,10 +82,10 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
     (3, 2, 'half of each class of all')
     """
     if split in ("test", "all", "labeled") and {"train", "test"} <= set(store.splits):
-        bank, asked = store.rows("train"), store.rows("test")
+        bank, queries = store.rows("train"), store.rows("test")
         # Parts of different classes (Omniglot's) are for episodes: a neighbor could never be right.
-        if bool(torch.isin(store.labels[asked], store.labels[bank]).any()):
-            return bank, asked, "train"
+        if bool(torch.isin(store.labels[queries], store.labels[bank]).any()):
+            return bank, queries, "train"
     rows = store.rows(split)
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SPLIT_SEED))]
     grouped = shuffled[store.labels[shuffled].argsort(stable=True)]
@@ -126,12 +126,12 @@ class KNN(Protocol):
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""
-        bank, asked, how = knn_split(subject.target.store, subject.target.split)
-        bank_labels, labels = subject.labels(bank), subject.labels(asked)
+        bank, queries, how = knn_split(subject.target.store, subject.target.split)
+        bank_labels, labels = subject.labels(bank), subject.labels(queries)
         classes = torch.unique(bank_labels)
         facts = {
             "way": len(classes),
-            "query": len(asked),
+            "query": len(queries),
             "head": "knn",
             "classes_excluded": len(classes) - int(torch.isin(classes, labels).sum()),
             "bank": how,
@@ -144,13 +144,13 @@ class KNN(Protocol):
         for k, k_asked in clamped.items():
             note = f"k = {k} instead of {k_asked}, the bank has no more images" if k < k_asked else ""
             for name in subject.names:
-                found = knn(
+                correct = knn(
                     subject.table.at(name, bank),
                     bank_labels,
-                    subject.table.at(name, asked),
+                    subject.table.at(name, queries),
                     labels,
                     k=k,
                     temperature=self.temperature,
                 )
                 own = {**facts, "k": k, "k_asked": k_asked}
-                yield Measured(name, found, torch.cat([bank, asked]), own, note=note)
+                yield Measured(name, correct, torch.cat([bank, queries]), own, note=note)

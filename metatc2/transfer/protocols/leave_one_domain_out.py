@@ -44,20 +44,22 @@ def leave_one_domain_out(
             unknown or shares fewer than two classes with the others.
 
     >>> f = torch.eye(2).repeat_interleave(2, 0)
-    >>> found = leave_one_domain_out(f, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
-    >>> found.accuracies, found.worst
+    >>> result = leave_one_domain_out(f, torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
+    >>> result.accuracies, result.worst
     ({0: 1.0, 1: 1.0}, 1.0)
     """
     features, labels, domains, names = checked_domains(features, labels, domains, held_out)
     correct, rows, excluded = [], [], []
     for name in names:
-        bank, asked, missing = bank_and_queries(labels, domains, name, least=1)
-        found = classify(features[bank], labels[bank], features[asked], labels[asked])
-        if not isinstance(found, Tensor) or found.shape != asked.shape:
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise InputError(f"leave one domain out: classify must return one value a query ({len(asked)},), got {got}")
-        correct.append(found.double().cpu())
-        rows.append(asked)
+        bank, queries, missing = bank_and_queries(labels, domains, name, least=1)
+        hits = classify(features[bank], labels[bank], features[queries], labels[queries])
+        if not isinstance(hits, Tensor) or hits.shape != queries.shape:
+            got = tuple(hits.shape) if isinstance(hits, Tensor) else type(hits).__name__
+            raise InputError(
+                f"leave one domain out: classify must return one value a query ({len(queries)},), got {got}"
+            )
+        correct.append(hits.double().cpu())
+        rows.append(queries)
         excluded.append(missing)
     return DomainsLeftOut(names, tuple(correct), tuple(rows), tuple(excluded))
 
@@ -78,13 +80,13 @@ class LeaveOneDomainOut(Protocol):
         rows = store.rows(subject.target.split)
         labels, own = subject.labels(rows), store.domains[rows]
         for name in subject.names:
-            found = leave_one_domain_out(subject.table.at(name, rows), labels, own)
+            result = leave_one_domain_out(subject.table.at(name, rows), labels, own)
             facts = {"way": len(torch.unique(labels)), "head": "cosine"}
-            left = torch.cat([torch.full_like(c, i) for i, c in enumerate(found.correct)]).long()
-            mean = per_class_values(torch.cat(found.correct), left)
-            over = {"query": len(mean), "setting": f"mean over {len(found.domains)} domains"}
-            yield Measured(name, mean, rows, {**facts, **over, "classes_excluded": max(found.excluded)}, strata=left)
-            for domain, correct, excluded in zip(found.domains, found.correct, found.excluded, strict=True):
-                told = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
+            left = torch.cat([torch.full_like(c, i) for i, c in enumerate(result.correct)]).long()
+            mean = per_class_values(torch.cat(result.correct), left)
+            over = {"query": len(mean), "setting": f"mean over {len(result.domains)} domains"}
+            yield Measured(name, mean, rows, {**facts, **over, "classes_excluded": max(result.excluded)}, strata=left)
+            for domain, correct, excluded in zip(result.domains, result.correct, result.excluded, strict=True):
+                of_domain = {"query": len(correct), "classes_excluded": excluded, "setting": store.domain_names[domain]}
                 if len(correct) > 1:
-                    yield Measured(name, correct, rows, {**facts, **told})
+                    yield Measured(name, correct, rows, {**facts, **of_domain})

@@ -111,10 +111,10 @@ def linear(
 
     order = sorted(range(len(grid)), key=lambda i: -grid[i])
     axes = _Axes(train)
-    rows, asked = axes.rotate(train), axes.rotate(validation)
+    rows, validation_rows = axes.rotate(train), axes.rotate(validation)
     size = max(1, min(_GROUP, _GROUP_BYTES // (len(train) * len(names) * rows.element_size())))
     start: Tensor | None = None
-    found, losses = torch.zeros(2, len(grid), dtype=torch.float64)
+    accuracies, losses = torch.zeros(2, len(grid), dtype=torch.float64)
     known = torch.unique(fitting)
     converged = 0
     weights: dict[int, Tensor] = {}
@@ -128,14 +128,14 @@ def linear(
         start = w[-1:]
         converged += int(met.sum())
         for i, one in zip(some, w, strict=True):
-            scores = _scores(asked, one)
-            found[i] = _accuracy(scores.argmax(1) == choosing, validation_labels, per_class)
+            scores = _scores(validation_rows, one)
+            accuracies[i] = _accuracy(scores.argmax(1) == choosing, validation_labels, per_class)
             # A class that only validation has gets no score that means anything.
             losses[i] = validation_loss(scores[:, known], known, choosing, per_class=per_class)
             weights[i] = one
     # Ascending, and each value once, as the rule for equals wants it.
     ascending = sorted({grid[i]: i for i in order}.values(), key=lambda i: grid[i])
-    chosen = choose(found[ascending], losses[ascending])
+    chosen = choose(accuracies[ascending], losses[ascending])
     assert chosen is not None  # features are finite, and so is what is computed from them
     best = ascending[chosen[0]]
 
@@ -155,7 +155,7 @@ def linear(
         correct=right.double().cpu(),
         accuracy=_accuracy(right, test_labels, per_class),
         l2=grid[best],
-        validation=found,
+        validation=accuracies,
         per_class=per_class,
         converged=converged + int(met.sum()),
         validation_loss=losses,
@@ -220,15 +220,15 @@ class Linear(ClassifierProtocol):
         splits, metric = target_splits(subject.target), subject.target.store.metric
         for name in subject.names:
             six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
-            found = linear(*six, per_class=metric == "mean per class", steps=_STEPS)
-            fits = len(found.validation) + 1
-            cut = fits - found.converged
+            result = linear(*six, per_class=metric == "mean per class", steps=_STEPS)
+            fits = len(result.validation) + 1
+            cut = fits - result.converged
             yield classified(
                 subject,
                 splits,
                 name,
-                found.correct,
-                chosen={"l2": float(found.l2)},
+                result.correct,
+                chosen={"l2": float(result.l2)},
                 criterion=metric,
                 note=f"{cut} of {fits} fits ended at the limit of steps" if cut else "",
             )

@@ -98,8 +98,8 @@ def linear_sgd(
         InputError: if shapes or numbers do not fit, features are not finite, or training diverged at every rate.
 
     >>> x, y = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(20, 1), torch.arange(40) % 2
-    >>> found = linear_sgd(x, y, x, y, x[:4], y[:4], generator=torch.Generator().manual_seed(0), epochs=2)
-    >>> found.correct.tolist()
+    >>> result = linear_sgd(x, y, x, y, x[:4], y[:4], generator=torch.Generator().manual_seed(0), epochs=2)
+    >>> result.correct.tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
@@ -129,7 +129,7 @@ def linear_sgd(
         chosen = best
     predicted = probe.predict(test)[chosen].cpu()
     correct = (predicted == test_labels.cpu()).double()
-    figures = (dict(zip(tried, found.tolist(), strict=True)) for found in (accuracies, losses))
+    figures = (dict(zip(tried, column.tolist(), strict=True)) for column in (accuracies, losses))
     return LinearSGDResult(correct, predicted, tried[best], *figures)
 
 
@@ -161,8 +161,8 @@ class _Probes:
 
     def predict(self, features: Tensor) -> Tensor:
         """Classes ``(G, n)``."""
-        found: Tensor = self.names[self.scores(features).argmax(2)]
-        return found.T
+        predicted: Tensor = self.names[self.scores(features).argmax(2)]
+        return predicted.T
 
     def scores(self, features: Tensor) -> Tensor:
         """Logits ``(n, G, classes)``."""
@@ -226,5 +226,5 @@ class LinearSGD(ClassifierProtocol):
             six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
             # The same order of images for every encoder.
             generator = torch.Generator().manual_seed(target_seed(subject.target.name, self.name))
-            found = linear_sgd(*six, generator=generator)
-            yield classified(subject, splits, name, found.correct, chosen={"learning rate": found.learning_rate})
+            result = linear_sgd(*six, generator=generator)
+            yield classified(subject, splits, name, result.correct, chosen={"learning rate": result.learning_rate})

@@ -65,8 +65,8 @@ def retrieval(
         InputError: if shapes do not fit, a k is below 1 or beyond the gallery, features are not finite, or no query has an
             image of its class to find.
 
-    >>> found = retrieval(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1]), ks=(1,))
-    >>> found.mean_average_precision, float(found.recall[1].mean())
+    >>> result = retrieval(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1]), ks=(1,))
+    >>> result.mean_average_precision, float(result.recall[1].mean())
     (1.0, 1.0)
     """
     alone = gallery is None
@@ -79,21 +79,21 @@ def retrieval(
     gallery_labels = labels_of(gallery_labels, "retrieval gallery_labels", len(gallery))
     ks = wholes(ks, "retrieval: ks", 1)
     _check(queries, gallery, ks, alone)
-    asked = unit_rows(queries)
-    ranked_against = asked if alone else unit_rows(gallery)
-    chunk = max(1, _CHUNK_BYTES // (8 * len(ranked_against)))
+    query_rows = unit_rows(queries)
+    against = query_rows if alone else unit_rows(gallery)
+    chunk = max(1, _CHUNK_BYTES // (8 * len(against)))
     precisions, firsts, counts = [], [], []
-    for at in range(0, len(asked), chunk):
-        similarity = asked[at : at + chunk] @ ranked_against.T
+    for at in range(0, len(query_rows), chunk):
+        similarity = query_rows[at : at + chunk] @ against.T
         rows = torch.arange(len(similarity), device=similarity.device)
         relevant = query_labels[at : at + chunk].unsqueeze(1) == gallery_labels
         if alone:
             # The query itself goes to the end, where it is not relevant.
             similarity = similarity.index_put((rows, rows + at), similarity.new_tensor(-torch.inf))
             relevant = relevant.index_put((rows, rows + at), relevant.new_tensor(False))
-        ranked, order = similarity.sort(dim=1, descending=True, stable=True)
+        falling, order = similarity.sort(dim=1, descending=True, stable=True)
         hit = relevant.gather(1, order)
-        precisions.append(_average_precision(ranked, hit))
+        precisions.append(_average_precision(falling, hit))
         firsts.append(hit.int().argmax(1))
         counts.append(hit.sum(1))
     answerable = torch.cat(counts) > 0
@@ -109,16 +109,16 @@ def retrieval(
     )
 
 
-def _average_precision(ranked: Tensor, hit: Tensor) -> Tensor:
+def _average_precision(falling: Tensor, hit: Tensor) -> Tensor:
     """float64 ``(q,)`` from similarities in falling order and what is relevant there."""
     # Equal similarities are read off at the last of them.
     last = torch.ones_like(hit)
-    last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+    last[:, :-1] = falling[:, 1:] != falling[:, :-1]
     place = torch.arange(hit.shape[1], device=hit.device).expand(hit.shape)
     end = torch.where(last, place, hit.shape[1]).flip(1).cummin(1).values.flip(1)
-    found = hit.cumsum(1)
-    precision = found.gather(1, end).double() / (end + 1)
-    return (precision * hit).sum(1) / found[:, -1].clamp_min(1)
+    hits = hit.cumsum(1)
+    precision = hits.gather(1, end).double() / (end + 1)
+    return (precision * hit).sum(1) / hits[:, -1].clamp_min(1)
 
 
 def _check(queries: Tensor, gallery: Tensor, ks: Sequence[int], alone: bool) -> None:
@@ -159,8 +159,8 @@ class Retrieval(Protocol):
         labels = subject.labels(rows)
         ks = sorted({min(k, len(rows) - 1) for k in self.ks}) if len(rows) > 1 else list(self.ks)
         for name in subject.names:
-            found = retrieval(subject.table.at(name, rows), labels, ks=ks)
-            alone = len(found.answerable) - int(found.answerable.sum())
+            result = retrieval(subject.table.at(name, rows), labels, ks=ks)
+            alone = len(result.answerable) - int(result.answerable.sum())
             note = f"images that are alone in their class left out as queries: {alone}" if alone else ""
             facts = {
                 "way": len(torch.unique(labels)),
@@ -168,6 +168,6 @@ class Retrieval(Protocol):
                 "head": "cosine",
                 "bank": f"all other images of {subject.target.split}",
             }
-            yield Measured(name, found.average_precision, rows, facts, metric="mean average precision", note=note)
-            for k, recall in found.recall.items():
+            yield Measured(name, result.average_precision, rows, facts, metric="mean average precision", note=note)
+            for k, recall in result.recall.items():
                 yield Measured(name, recall.double(), rows, facts, metric=f"recall@{k}", note=note)

@@ -127,8 +127,8 @@ def semi_supervised_linear(
         InputError: if shapes or values do not fit, features are not finite, or there is one class.
 
     >>> x, y = torch.eye(2).repeat(50, 1), torch.arange(100) % 2
-    >>> found = semi_supervised_linear(x, y, x[:10], y[:10], x[10:20], y[10:20], fraction=0.1, l2=(0.1, 1.0))
-    >>> found.accuracy, len(found.rows), found.chosen
+    >>> result = semi_supervised_linear(x, y, x[:10], y[:10], x[10:20], y[10:20], fraction=0.1, l2=(0.1, 1.0))
+    >>> result.accuracy, len(result.rows), result.chosen
     (1.0, 10, {'l2': 0.1})
     """
     sides = (("train", train, train_labels), ("validation", validation, validation_labels), ("test", test, test_labels))
@@ -147,7 +147,7 @@ def semi_supervised_linear(
     values = sorted(set(reals(l2, "semi-supervised: l2", above=0)))
     names, predictions = torch.unique(train_labels.cpu()[rows]), {}
     accuracies, losses = torch.zeros(2, len(values), dtype=torch.float64)
-    inputs, asked = validation.double().cpu().numpy(), test.double().cpu().numpy()
+    inputs, test_inputs = validation.double().cpu().numpy(), test.double().cpu().numpy()
     with warnings.catch_warnings():
         # At the weakest values separable classes have no minimum to converge to.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -155,13 +155,13 @@ def semi_supervised_linear(
             model.set_params(C=1 / values[i]).fit(x, y)
             accuracies[i] = float((model.predict(inputs) == validation_labels.numpy()).mean())
             losses[i] = validation_loss(_logits(model, inputs), names, validation_labels)
-            predictions[i] = model.predict(asked)
+            predictions[i] = model.predict(test_inputs)
     place = choose(accuracies, losses)
     assert place is not None  # features are finite, and so is what is computed from them
-    found = torch.from_numpy(predictions[place[0]])
+    predicted = torch.from_numpy(predictions[place[0]])
     return SemiSupervisedResult(
-        (found == test_labels.cpu()).double(),
-        found,
+        (predicted == test_labels.cpu()).double(),
+        predicted,
         rows,
         fraction,
         {"l2": values[place[0]]},
@@ -171,8 +171,8 @@ def semi_supervised_linear(
 
 def _logits(model: LogisticRegression, inputs: NDArray[np.float64]) -> Tensor:
     """``(n, classes)``; for two classes scikit-learn has the second's alone."""
-    found = torch.from_numpy(model.decision_function(inputs)).double()
-    return torch.stack([torch.zeros_like(found), found], 1) if found.ndim == 1 else found
+    logits = torch.from_numpy(model.decision_function(inputs)).double()
+    return torch.stack([torch.zeros_like(logits), logits], 1) if logits.ndim == 1 else logits
 
 
 def by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple[float, ...], float]:
@@ -225,7 +225,7 @@ class SemiSupervised(ClassifierProtocol):
         for fraction in self.fractions:
             for name in subject.names:
                 six = inputs_and_labels(subject, splits, partial(subject.table.at, name))
-                found = semi_supervised_linear(*six, fraction=fraction)
+                result = semi_supervised_linear(*six, fraction=fraction)
                 yield classified(
-                    subject, splits, name, found.correct, chosen=found.chosen, setting=fraction_words(fraction)
+                    subject, splits, name, result.correct, chosen=result.chosen, setting=fraction_words(fraction)
                 )

@@ -82,7 +82,7 @@ def semi_supervised_fine_tune(
         raise InputError(
             f"semi-supervised: train and train_labels must have one label an image, got {len(images)} and {len(train_labels)}"
         )
-    found = fine_tune(
+    result = fine_tune(
         encoder,
         images[rows.to(images.device)],
         labels_of(train_labels, "semi-supervised: train_labels").cpu()[rows],
@@ -100,10 +100,10 @@ def semi_supervised_fine_tune(
         refit=False,
         device=device,
     )
-    pairs = list(product(found.rates, found.weight_decays))
-    figures = (by_value(pairs, each) for each in (found.validation, found.validation_loss))
-    chosen = {"learning_rate": found.learning_rate, "weight_decay": found.weight_decay}
-    return SemiSupervisedResult(found.correct, found.predicted, rows, fraction, chosen, *figures)
+    pairs = list(product(result.rates, result.weight_decays))
+    figures = (by_value(pairs, each) for each in (result.validation, result.validation_loss))
+    chosen = {"learning_rate": result.learning_rate, "weight_decay": result.weight_decay}
+    return SemiSupervisedResult(result.correct, result.predicted, rows, fraction, chosen, *figures)
 
 
 @register_protocol("semi-supervised-fine-tune")
@@ -142,7 +142,7 @@ class SemiSupervisedFineTune(ClassifierProtocol):
                 if not isinstance(encoder, nn.Module):
                     continue  # raw pixels have nothing to tune
                 seed = target_seed(subject.target.name, "semi-supervised", fraction)
-                found = semi_supervised_fine_tune(
+                result = semi_supervised_fine_tune(
                     in_train_mode(encoder, name) if self.train_mode else encoder,
                     *inputs_and_labels(subject, splits, images.__getitem__),
                     fraction=fraction,
@@ -154,9 +154,9 @@ class SemiSupervisedFineTune(ClassifierProtocol):
                     subject,
                     splits,
                     name,
-                    found.correct,
+                    result.correct,
                     head="fine-tuned",
-                    chosen=found.chosen,
+                    chosen=result.chosen,
                     setting=", ".join([fraction_words(fraction), *[steps_words(self.steps)] * (self.steps != STEPS)]),
                     note=kept_statistics(encoder, self.train_mode),
                 )

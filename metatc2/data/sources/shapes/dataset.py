@@ -29,7 +29,7 @@ def load_shapes(
 ) -> ImageStore:
     """Objects of 12 shapes and 8 textures, with 7 continuous factors; the same images whatever the labels.
 
-    Images are dealt to ``train``, ``validation`` and ``test`` once, by the default classes (shape and texture together: 48,
+    Images are split into ``train``, ``validation`` and ``test`` once, by the default classes (shape and texture together: 48,
     24 and 24 of 96, every shape and every texture in each part), for every labeling alike: an encoder pre-trained on
     ``shapes:meta-train`` has seen no image of ``shapes:hue:test``, nor any of a shape with that texture. The meta splits keep
     to that and share no class besides: ``meta-test`` holds the test images of the labeling's own test classes (where shape

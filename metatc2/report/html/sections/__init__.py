@@ -1,4 +1,4 @@
-"""The parts of the report, one a file: methods in, a `Section` out."""
+"""The parts of the report, one a file: methods in, a `PageSection` out."""
 
 from metatc2.report.html.sections.comparison import comparison
 from metatc2.report.html.sections.configuration import configuration

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from metatc2.experiment.config import all_keys, flatten
 from metatc2.experiment.config.values import show
-from metatc2.report.html.page import Section, TextTable
+from metatc2.report.html.page import PageSection, TextTable
 from metatc2.report.methods import Method
 from metatc2.report.text import in_words, listed
 
@@ -21,7 +21,7 @@ _APART = (
 )
 
 
-def configuration(methods: Sequence[Method]) -> Section:
+def configuration(methods: Sequence[Method]) -> PageSection:
     """A sentence or two a method, then the settings in which they differ."""
     paragraphs: list[str | tuple[str, str]] = []
     for method in methods:
@@ -43,7 +43,7 @@ def configuration(methods: Sequence[Method]) -> Section:
     tables.append(TextTable("All settings", columns, [_line(key, values[key]) for key in keys], folded=True))
     folders = [(str(f.path), method.name, f.seed, len(f.metrics)) for method in methods for f in method.folders]
     tables.append(TextTable("Run folders", ("folder", "method", "seed", "steps logged"), folders, folded=True))
-    return Section("configuration", "What was run", paragraphs, tables=tables)
+    return PageSection("configuration", "What was run", paragraphs, tables=tables)
 
 
 def _line(key: str, values: Sequence[str]) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.experiment.run import load_run
-from metatc2.report.embeddings import Judged, Sample, draw_sample, judge, load_target, target_of
+from metatc2.report.embeddings import Sample, Vote, draw_sample, load_target, target_of, vote_of
 from metatc2.report.figures import Failure, Neighborhood, Picture, View, embedding_map, failures, neighbors
 from metatc2.report.html.embedding_map import map_data
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.methods import Method
 from metatc2.report.projections import projections
 
@@ -29,10 +29,10 @@ class _Seen:
 
     name: str
     images: Tensor
-    judged: Judged
+    vote: Vote
 
 
-def images(methods: Sequence[Method]) -> list[Section]:
+def images(methods: Sequence[Method]) -> list[PageSection]:
     """The three sections that need features, all of the same images of the first run's target."""
     titles = (
         ("embedding", "Where images lie"),
@@ -50,32 +50,32 @@ def images(methods: Sequence[Method]) -> list[Section]:
             store, split = load_target(target, run)
             sample = sample or draw_sample(store, split)
             own = store.images[sample.rows]
-            seen.append(_Seen(f"{method.name}, seed {folder.seed}", own, judge(run, own, sample.labels)))
+            seen.append(_Seen(f"{method.name}, seed {folder.seed}", own, vote_of(run, own, sample.labels)))
         except InputError as error:
             missing.append(f"{method.name}: {error}.")
     if len(methods) > _METHODS:
         missing.append(f"Drawn for the first {_METHODS} of {len(methods)} methods.")
     if sample is None or not seen:
-        return [Section(name, title, missing=missing) for name, title in titles]
+        return [PageSection(name, title, missing=missing) for name, title in titles]
     bodies = (_map(seen, sample), _neighbors(seen, sample), _failures(seen, sample))
     return [
-        Section(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
+        PageSection(name, title, body.paragraphs, body.figures, missing=missing, interactive=body.interactive)
         for (name, title), body in zip(titles, bodies, strict=True)
     ]
 
 
-def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _map(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     on_map = sample.labels < _CLASSES_ON_MAP
     labels = sample.labels[on_map].tolist()
     classes = sample.classes[:_CLASSES_ON_MAP]
     views = [
         View(one.name, projection, xy)
         for one in seen
-        for projection, xy in projections(one.judged.features[on_map].numpy()).items()
+        for projection, xy in projections(one.vote.features[on_map].numpy()).items()
     ]
     domains = [sample.domains[i] for i in on_map.nonzero().flatten().tolist()] if sample.domains else []
     pictures = seen[0].images[on_map]
-    return Section(
+    return PageSection(
         "",
         "",
         figures=[embedding_map(views, labels, classes, sample.target)],
@@ -83,7 +83,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> Section:
     )
 
 
-def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _neighbors(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     # The first image of each class: the sample is in random order, so they were not chosen.
     first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
     figures = []
@@ -91,24 +91,24 @@ def _neighbors(seen: Sequence[_Seen], sample: Sample) -> Section:
         rows = [
             Neighborhood(
                 _picture(one, sample, query),
-                [_picture(one, sample, i) for i in one.judged.nearest[query].tolist()],
-                one.judged.similarity[query].tolist(),
+                [_picture(one, sample, i) for i in one.vote.nearest[query].tolist()],
+                one.vote.similarity[query].tolist(),
             )
             for query in first
         ]
         about = f"Queries and neighbors are of the {len(sample.rows)} images drawn at random from {sample.target}."
         figures.append(neighbors(f"neighbors-{number}", one.name, rows, about))
-    return Section("", "", figures=figures)
+    return PageSection("", "", figures=figures)
 
 
-def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
+def _failures(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     figures, paragraphs = [], []
     for number, one in enumerate(seen, 1):
-        judged = one.judged
-        wrong = (judged.chosen != sample.labels).nonzero().flatten()
+        vote = one.vote
+        wrong = (vote.chosen != sample.labels).nonzero().flatten()
         right = 100 * (1 - len(wrong) / len(sample.labels))
         about = (
-            f"The class is voted for by the {judged.nearest.shape[1]} nearest of the other {len(sample.rows) - 1} images "
+            f"The class is voted for by the {vote.nearest.shape[1]} nearest of the other {len(sample.rows) - 1} images "
             f"drawn from {sample.target} ({len(sample.classes)} classes), each with weight exp(cosine / 0.1); {right:.1f} % "
             "of the images get their own class."
         )
@@ -116,20 +116,20 @@ def _failures(seen: Sequence[_Seen], sample: Sample) -> Section:
             paragraphs.append(f"{one.name} makes no error here. {about}")
             continue
         # Of equally sure votes, the one by the more similar images comes first.
-        sure = judged.share[wrong] + 1e-3 * judged.similarity[wrong].mean(1)
+        sure = vote.share[wrong] + 1e-3 * vote.similarity[wrong].mean(1)
         worst = wrong[sure.argsort(descending=True, stable=True)[:_FAILURES]].tolist()
         cases = [
-            Failure(_picture(one, sample, i), _picture(one, sample, _voter(judged, sample, i)), float(judged.share[i]))
+            Failure(_picture(one, sample, i), _picture(one, sample, _voter(vote, sample, i)), float(vote.share[i]))
             for i in worst
         ]
         figures.append(failures(f"failures-{number}", one.name, cases, about))
-    return Section("", "", paragraphs, figures)
+    return PageSection("", "", paragraphs, figures)
 
 
-def _voter(judged: Judged, sample: Sample, query: int) -> int:
+def _voter(vote: Vote, sample: Sample, query: int) -> int:
     """The nearest image of the class that was chosen."""
-    near = judged.nearest[query]
-    return int(near[sample.labels[near] == judged.chosen[query]][0])
+    near = vote.nearest[query]
+    return int(near[sample.labels[near] == vote.chosen[query]][0])
 
 
 def _picture(one: _Seen, sample: Sample, i: int) -> Picture:

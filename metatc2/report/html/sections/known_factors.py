@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metatc2.report.html.page import Section, TextTable
+from metatc2.report.html.page import PageSection, TextTable
 from metatc2.report.methods import Method
 
 
-def known_factors(methods: Sequence[Method]) -> list[Section]:
+def known_factors(methods: Sequence[Method]) -> list[PageSection]:
     """A line a run and kind of features, a column a factor; no section where no run was diagnosed on known factors."""
     lines = [
         (f"{method.name}, seed {folder.seed}", kind, cells)
@@ -32,7 +32,7 @@ def known_factors(methods: Sequence[Method]) -> list[Section]:
         "probes of shuffled labels get."
     )
     return [
-        Section(
+        PageSection(
             "known-factors",
             "Which factors of the images do the features tell?",
             ["The images were rendered, so what they were made from is known exactly."],

@@ -9,7 +9,7 @@ import numpy as np
 
 from metatc2.report.figures import Grid, matrix
 from metatc2.report.figures.axis import measure_words
-from metatc2.report.html.page import Section
+from metatc2.report.html.page import PageSection
 from metatc2.report.html.sections.transfer import column_name, not_measured
 from metatc2.report.methods import Method
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
@@ -17,9 +17,9 @@ from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS
 _GRIDS = 4
 
 
-def transfer_matrix(methods: Sequence[Method]) -> Section:
+def transfer_matrix(methods: Sequence[Method]) -> PageSection:
     """A heat map a protocol, with its first head: methods and controls × targets."""
-    found: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
+    cells_of: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
     heads: dict[str, str] = {}
     sources: dict[str, int] = {}
     for method in methods:
@@ -34,20 +34,24 @@ def transfer_matrix(methods: Sequence[Method]) -> Section:
                 if row.features == "encoder":
                     source = f"{method.name}\nfrom {row.source}"
                 sources[source] = ("encoder", RANDOM_ENCODER, RAW_PIXELS).index(row.features)
-                found.setdefault(protocol, {}).setdefault((source, row.target), {}).setdefault(folder.seed, row.mean)
+                cells_of.setdefault(protocol, {}).setdefault((source, row.target), {}).setdefault(folder.seed, row.mean)
     title, missing = "From every source to every target", not_measured(methods)
-    targets = dict.fromkeys(target for cells in found.values() for _, target in cells)
+    targets = dict.fromkeys(target for cells in cells_of.values() for _, target in cells)
     if len(targets) < 2 and len(methods) < 2:
-        told = "A matrix needs several targets or several methods: metatc2 transfer DIR --to SOURCE:SPLIT SOURCE:SPLIT"
-        return Section("matrix", title, missing=[told, *missing])
-    if not found:
-        return Section("matrix", title, missing=missing)
+        needed = (
+            "A matrix needs several targets or several methods: metatc2 transfer DIR --to SOURCE:SPLIT SOURCE:SPLIT"
+        )
+        return PageSection("matrix", title, missing=[needed, *missing])
+    if not cells_of:
+        return PageSection("matrix", title, missing=missing)
     ordered = sorted(sources, key=lambda source: sources[source])
-    grids = [_grid(protocol, heads[protocol], cells, ordered) for protocol, cells in list(found.items())[:_GRIDS]]
+    grids = [_grid(protocol, heads[protocol], cells, ordered) for protocol, cells in list(cells_of.items())[:_GRIDS]]
     paragraphs = []
-    if len(found) > _GRIDS:
-        paragraphs.append(f"The first {_GRIDS} of {len(found)} protocols are drawn; the transfer table has them all.")
-    return Section("matrix", title, paragraphs, figures=[matrix(grids)], missing=missing)
+    if len(cells_of) > _GRIDS:
+        paragraphs.append(
+            f"The first {_GRIDS} of {len(cells_of)} protocols are drawn; the transfer table has them all."
+        )
+    return PageSection("matrix", title, paragraphs, figures=[matrix(grids)], missing=missing)
 
 
 def _grid(protocol: str, head: str, cells: dict[tuple[str, str], dict[int, float]], sources: Sequence[str]) -> Grid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metatc2.report.figures.axis import measure_words, with_head
-from metatc2.report.html.page import Cell, Section, TextTable
+from metatc2.report.html.page import Cell, PageSection, TextTable
 from metatc2.report.methods import Method, lacking
 from metatc2.report.text import listed
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, Row, mean_interval
@@ -30,7 +30,7 @@ _COLUMNS = (
 Line = tuple[str, str, int | None]
 
 
-def transfer_results(methods: Sequence[Method]) -> Section:
+def transfer_results(methods: Sequence[Method]) -> PageSection:
     """Mean over seeds, interval over episodes and interval over seeds, apart; then every row as it was measured."""
     missing = not_measured(methods)
     columns: dict[str, dict[Line, dict[int, Row]]] = {}
@@ -42,7 +42,7 @@ def transfer_results(methods: Sequence[Method]) -> Section:
                         lines = columns.setdefault(column_name(method, methods, row), {})
                         lines.setdefault(_line(row), {}).setdefault(folder.seed, row)
     if not columns:
-        return Section("transfer", "How well it transfers", missing=missing)
+        return PageSection("transfer", "How well it transfers", missing=missing)
     order = list(dict.fromkeys(line for by_line in columns.values() for line in by_line))
     rows = [(_heading(line), *(_cell(by_line.get(line, {})) for by_line in columns.values())) for line in order]
     several = any(len(by_seed) > 1 for by_line in columns.values() for by_seed in by_line.values())
@@ -50,7 +50,7 @@ def transfer_results(methods: Sequence[Method]) -> Section:
         ", averaged over seeds; below it the mean's 95 % interval over seeds." if several else "."
     )
     measured = [row for method in methods for folder in method.folders for row in folder.rows or []]
-    return Section(
+    return PageSection(
         "transfer",
         "How well it transfers",
         _notes(measured),
@@ -115,19 +115,19 @@ def _cell(by_seed: dict[int, Row]) -> str:
         return "–"
     means = [100 * row.mean for row in rows]
     text = f"{sum(means) / len(means):.1f} ± {sum(100 * row.ci95 for row in rows) / len(rows):.1f}"
-    # Raw pixels do not depend on the seed: there is nothing to spread.
+    # Raw pixels do not depend on the seed: there is no interval over seeds.
     if len(rows) == 1 or rows[0].features == RAW_PIXELS:
         return text
     return f"{text}\n± {mean_interval(means)[1]:.1f} over {len(rows)} seeds"
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    found: dict[str, dict[str, None]] = {}
+    places: dict[str, dict[str, None]] = {}
     for row in rows:
-        said = [row.note] if row.note else []
-        said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
-        said += [] if row.inductive else ["transductive: queries see each other"]
+        sentences = [row.note] if row.note else []
+        sentences += ["some of its classes were among the pre-training images"] if row.classes_seen else []
+        sentences += [] if row.inductive else ["transductive: queries see each other"]
         where = f"{row.target} {with_head(row) if row.head == row.features else measure_words(row)}"
-        for sentence in said:
-            found.setdefault(sentence, {})[where] = None
-    return [f"{listed(list(where))}: {sentence}." for sentence, where in found.items()]
+        for sentence in sentences:
+            places.setdefault(sentence, {})[where] = None
+    return [f"{listed(list(where))}: {sentence}." for sentence, where in places.items()]

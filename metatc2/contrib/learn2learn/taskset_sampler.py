@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from metatc2.contrib.learn2learn._rng import BorrowedChance
+from metatc2.contrib.learn2learn._rng import GlobalRandomState
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 
@@ -78,7 +78,7 @@ class TasksetSampler:
             )
         self.taskset, self.shot, self.query, self.tasks, self.way = taskset, shot, query, tasks, way
         self.seed, self.name = seed, name
-        self.chance, self.drawn = BorrowedChance(seed), 0
+        self.chance, self.drawn = GlobalRandomState(seed), 0
 
     def sample(self) -> Episode:
         """The next episode: data ``(tasks, way · shot, 1, ...)`` and ``(tasks, way · query, 1, ...)``, class by class.
@@ -117,20 +117,20 @@ class TasksetSampler:
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         try:
-            with self.chance.lent():
-                found = self._sample()
+            with self.chance.installed():
+                task = self._sample()
         except ValueError as error:  # random.sample's, when it is asked for more than there is
             raise InputError(
                 f"{self._task()} cannot be drawn ({error}){_sizes(self.taskset)}; ask NWays for at most that many classes and "
                 "KShots for at most that many samples"
             ) from error
-        if not (isinstance(found, (tuple, list)) and len(found) == 2 and all(isinstance(t, Tensor) for t in found)):
-            got = type(found).__name__ if not isinstance(found, (tuple, list)) else f"{len(found)} items"
+        if not (isinstance(task, (tuple, list)) and len(task) == 2 and all(isinstance(t, Tensor) for t in task)):
+            got = type(task).__name__ if not isinstance(task, (tuple, list)) else f"{len(task)} items"
             raise InputError(
                 f"{self._task()} must be a pair of tensors (data, labels), got {got}; put LoadData into its task_transforms "
                 "and ToTensor into the data set's transform"
             )
-        data, labels = found
+        data, labels = task
         classes = torch.unique(labels).tolist()
         if labels.shape != (len(data),) or labels.is_floating_point() or classes != list(range(len(classes))):
             raise InputError(
@@ -152,7 +152,7 @@ class TasksetSampler:
         number = int(torch.randint(count, ()))
         if number not in descriptions:
             own = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(self.seed))) ^ number
-            with BorrowedChance(own).lent():
+            with GlobalRandomState(own).installed():
                 descriptions[number] = self.taskset.sample_task_description()  # type: ignore[attr-defined]
         return self.taskset[number]  # type: ignore[index]
 
@@ -185,10 +185,10 @@ def _samples(data: Tensor, way: int) -> Samples:
 
 
 def _sizes(taskset: object) -> str:
-    found = getattr(getattr(taskset, "dataset", None), "labels_to_indices", None)
-    if not found:
+    rows_of = getattr(getattr(taskset, "dataset", None), "labels_to_indices", None)
+    if not rows_of:
         return ""
-    sizes = [len(rows) for rows in found.values()]
+    sizes = [len(rows) for rows in rows_of.values()]
     return f": its data set has {len(sizes)} classes of {min(sizes)} to {max(sizes)} samples"
 
 

@@ -57,15 +57,15 @@ def _accuracies(
     dtype = precision_of(learner) if isinstance(learner, nn.Module) else torch.float32
     y = torch.arange(way, device=device).repeat_interleave(shot)
     truth = torch.arange(way, device=device).repeat_interleave(episodes.query.shape[2])
-    found = []
+    accuracies = []
     for support, query in zip(episodes.support, episodes.query, strict=True):
         wanted = torch.cat([support.flatten(), query.flatten()])
         batch = images[wanted if rows is None else rows[wanted]].to(device).float() / 255
         batch = batch.to(dtype)
         x, query_x = batch.split([support.numel(), query.numel()])
         scores = learner.predict(x, y, query_x, way)
-        found.append((scores.argmax(1) == truth).double().mean().cpu())
-    return torch.stack(found)
+        accuracies.append((scores.argmax(1) == truth).double().mean().cpu())
+    return torch.stack(accuracies)
 
 
 def transductive(learner: object) -> bool:

@@ -33,11 +33,11 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
         table.add_row(target, protocol, head, *[by_kind.get(kind, "") for kind in kinds])
     notes: dict[str, list[str]] = {}
     for row in rows:
-        said = [row.note] if row.note else []
+        sentences = [row.note] if row.note else []
         selection = row.value("selection")
-        said += [f"hyper-parameters chosen by {selection}"] if selection else []
-        said += ["some of its classes were among the pre-training images"] if row.classes_seen else []
-        for sentence in said:
+        sentences += [f"hyper-parameters chosen by {selection}"] if selection else []
+        sentences += ["some of its classes were among the pre-training images"] if row.classes_seen else []
+        for sentence in sentences:
             known = notes.setdefault(sentence, [])
             where = f"{row.target} {row.shot}-shot" if row.shot else row.target
             known += [where] if where not in known else []
@@ -75,22 +75,24 @@ def _percent(cell: Cell) -> str:
     return f"{100 * cell.mean:.1f}" + ("" if cell.ci95 is None else f"±{100 * cell.ci95:.1f}")
 
 
-def estimate_table(found: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]) -> PlainTable:
+def estimate_table(
+    estimates: Sequence[Estimate], correlations: Mapping[tuple[str, str], RankCorrelation]
+) -> PlainTable:
     """Estimates of transfer, one line an encoder and target; below, how well they rank the encoders."""
-    names = list(found[0].values)
+    names = list(estimates[0].values)
     table = PlainTable()
     table.add_column("target")
     table.add_column("encoder")
     for heading in (*names, "measured, %"):
         table.add_column(heading, justify="right")
-    for e in sorted(found, key=lambda e: e.target):
+    for e in sorted(estimates, key=lambda e: e.target):
         measured = "" if e.measured is None else f"{100 * e.measured:.1f}"
         table.add_row(e.target, e.encoder, *[f"{value:.3f}" for value in e.values.values()], measured)
-    ranked = [
+    correlated = [
         f"{target}: {name} ranks {c.encoders} encoders with Kendall's τ {c.kendall:+.2f}, Spearman's ρ {c.spearman:+.2f}."
         for (name, target), c in correlations.items()
     ]
-    table.say_below(["Higher is better; compare within one target.", *ranked])
+    table.say_below(["Higher is better; compare within one target.", *correlated])
     return table
 
 
@@ -128,9 +130,9 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable
 def protocol_name(row: Row | Difference) -> str:
     """As it stands in tables: way and shot of episodes, what else tells the row apart, and a metric that is not accuracy."""
     name = {"few-shot": f"{row.way}-way {row.shot}-shot", "knn": "k-NN"}.get(row.protocol, row.protocol)
-    told = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
-    told += [f"layer {row.layer}"] * (row.layer != OUTPUT)
-    return ", ".join([name, *told])
+    details = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
+    details += [f"layer {row.layer}"] * (row.layer != OUTPUT)
+    return ", ".join([name, *details])
 
 
 def head_name(row: Row) -> str:

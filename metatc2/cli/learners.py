@@ -1,22 +1,8 @@
-"""What there is to choose from: `metatc2 tasks` and `metatc2 learners`."""
+"""`metatc2 learners`: the learners that can be trained."""
 
 from __future__ import annotations
 
 from metatc2.io.terminal import PlainTable, bold, show
-
-
-def tasks() -> None:
-    """List the task files that ship with the library, one line each.
-
-    For example:
-        metatc2 tasks
-    """
-    from metatc2.experiment.config import list_tasks
-
-    table = PlainTable(heading=False)
-    for name, description in list_tasks():
-        table.add_row(bold(name), description)
-    show(table)
 
 
 def learners() -> None:
