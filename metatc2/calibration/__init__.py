@@ -7,6 +7,7 @@ from metatc2.calibration.calibrator import Calibrated, Calibrator, standardize
 from metatc2.calibration.compose import Shuffled, add, gate, project
 from metatc2.calibration.criterion import MetaCRLLoss, TC2Loss
 from metatc2.calibration.factor_network import BasisFactors, Factors, FixedFactors, PooledFactors
+from metatc2.calibration.from_names import named_calibrator
 from metatc2.calibration.losses import (
     grouping,
     hoyer,
@@ -17,7 +18,6 @@ from metatc2.calibration.losses import (
     sparsity,
 )
 from metatc2.calibration.module import CalibratedModule, NoAveragesWarning, calibrated
-from metatc2.calibration.named_calibrator import named_calibrator
 from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.calibration.weight_network import LinearWeights, MeanWeights, SampleWeights
 

@@ -2,7 +2,7 @@
 
 from metatc2.metrics.intervals import mean_interval, paired_difference
 from metatc2.models.features import evaluation_mode, extract, raw_pixels
-from metatc2.transfer.adapted_few_shot import Adapts, adapted_few_shot
+from metatc2.transfer.adapted_episodes import Adapts, adapted_few_shot
 from metatc2.transfer.compare import MEAN_TARGET, Difference, compare
 from metatc2.transfer.estimates import RankCorrelation, h_score, log_me, rank_correlation
 from metatc2.transfer.evaluate import (

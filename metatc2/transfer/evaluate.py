@@ -16,7 +16,7 @@ from metatc2.metrics.intervals import mean_interval, stratified_half_width
 from metatc2.models.encoding import check_encoder, rows_from
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.numbers import whole
-from metatc2.transfer.adapted_few_shot import Adapts
+from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import protocol_of

@@ -8,7 +8,7 @@ from torch import Tensor
 from metatc2.episodes import Sampler
 from metatc2.errors import InputError
 from metatc2.learners.sides import sides
-from metatc2.transfer.adapted_few_shot import Adapts
+from metatc2.transfer.adapted_episodes import Adapts
 
 
 def few_shot_accuracy(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.transfer.adapted_few_shot import Adapts
+from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureTable
 from metatc2.transfer.targets import Target
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError, nearest
 from metatc2.ops.numbers import whole, wholes
-from metatc2.transfer.adapted_few_shot import adapted_few_shot, policy_note, transductive
+from metatc2.transfer.adapted_episodes import adapted_few_shot, policy_note, transductive
 from metatc2.transfer.heads.prototype import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
