@@ -26,8 +26,6 @@ TARGETS: dict[str, tuple[str, str]] = {
 }
 USUAL = ("cifar10", "caltech101", "pacs", "unseen style")
 THROWN_AWAY = ("rotation", "hue", "style")
-
-
 GROUPS = {"usual": USUAL, "thrown away": THROWN_AWAY}
 
 
