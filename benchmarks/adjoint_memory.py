@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import torchopt
-from common import environment, resident, write
+from common import resident, write_or_print
 
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import Adjoint, InnerLoop, Recompute, Unroll
@@ -106,10 +106,7 @@ def main() -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,14 @@ def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
     aside.replace(target)
 
 
+def write_or_print(path: Path | str | None, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`write`, or the same on standard output where no file is named."""
+    if path:
+        write(path, rows)
+    else:
+        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+
+
 def text_of(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """JSON with a line for each row: a committed file whose changes can be read.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 import torchopt
-from common import environment, resident, write
+from common import resident, write_or_print
 from libraries import LIBRARIES as PEERS
 from libraries import Library, Recipe, Task
 from torch import Tensor, nn
@@ -177,10 +177,7 @@ def main() -> None:
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
 
 
 if __name__ == "__main__":

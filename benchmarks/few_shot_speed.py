@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import torch
-from common import environment, write
+from common import write_or_print
 from numpy.typing import NDArray
 
 from metatc2.transfer import Episodes, few_shot, sample_episodes
@@ -98,10 +98,7 @@ def main() -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
 
 
 if __name__ == "__main__":

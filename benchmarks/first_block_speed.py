@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import KEEP_MEMORY, environment, write
+from common import KEEP_MEMORY, write_or_print
 from torch import Tensor, nn
 
 from metatc2.models.conv4 import Conv4
@@ -96,9 +96,8 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     if given.json:
         before = json.loads(Path(given.json).read_text())["rows"] if Path(given.json).exists() else []
-        write(given.json, [r for r in before if r["memory"] != rows[0]["memory"]] + rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+        rows = [r for r in before if r["memory"] != rows[0]["memory"]] + rows
+    write_or_print(given.json, rows)
 
 
 if __name__ == "__main__":

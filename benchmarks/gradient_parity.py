@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, write
+from common import write_or_print
 from libraries import LIBRARIES, NotOffered, Recipe, Task, gradient_of
 from torch import Tensor, nn
 
@@ -153,10 +153,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for net in ("mlp", "conv4") for rule in RULES for steps in STEPS for row in compare(net, rule, steps)]
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
     print(table(rows))
     missed = [r for r in rows if r["difference"] is not None and not r["difference"] <= GOAL]  # NaN misses too
     for r in missed:

@@ -6,7 +6,7 @@ Ours, learn2learn (`MAML`), torchopt (its meta-optimizers) and higher, each in t
 runs in a fresh process under a time limit. Plain use comes first; where that fails, what the library's documentation offers
 for it is tried and named. What the caller would have to write around a library is mentioned and does not count.
 
-* Gradients are held against central differences of plain in-place training in float64, two tasks, three steps.
+* Gradients are compared with central differences of plain in-place training in float64, two tasks, three steps.
 * "Installs" is pip into a fresh virtual environment. By default without dependencies, and then every module is compiled and
   none imported. With --site PYTHON=FOLDER, a folder of packages that has torch for that Python, pip installs what is missing
   there and a meta-gradient is taken. learn2learn is installed as its README says.
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, write
+from common import write_or_print
 from libraries import LIBRARIES
 from situations import SITUATIONS, outcome
 from situations.install import PYTHONS, SITE
@@ -94,10 +94,7 @@ def main() -> None:
             rows.append(cell(situation, library))
             print(f"{time.perf_counter() - before:4.0f} s  {json.dumps(rows[-1])}", flush=True)
     rows.sort(key=lambda r: names.index(r["situation"]))
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
     print(table(rows))
     sys.exit(int(any(r["library"] == "ours" and r["passes"] is False for r in rows)))
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import environment, resident, write
+from common import resident, write_or_print
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -293,10 +293,7 @@ def main() -> None:
         for row in MEASURES[protocol](arguments.rounds):
             rows.append({**row, "rounds": arguments.rounds, "peak_bytes": most})
             print(json.dumps(rows[-1]), flush=True)
-    if arguments.json:
-        write(arguments.json, rows)
-    else:
-        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+    write_or_print(arguments.json, rows)
     print(table(rows))
 
 

@@ -1,8 +1,8 @@
 """What mkdocs does beside its own work: pages link to files of the repository, and those become part of the site.
 
-A page may link to ``../examples/tc2_in_maml.py`` or show ``../benchmarks/results/evidence.png``, as it does on GitHub. The
-site has the layout of the repository, with ``docs/`` at its root: a file that a page links to is taken along at its own path,
-text as a page, anything else as it is, and links are rewritten to go there.
+A page may link to ``../examples/tc2_in_maml.py`` or show ``../benchmarks/studies/results/evidence.png``, as it does on GitHub.
+The site has the layout of the repository, with ``docs/`` at its root: a file that a page links to is taken along at its own
+path, text as a page, anything else as it is, and links are rewritten to go there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the libraries are held against: a copy trained in place, and central differences of its query loss."""
+"""What the libraries are compared with: a copy trained in place, and central differences of its query loss."""
 
 from __future__ import annotations
 

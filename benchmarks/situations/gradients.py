@@ -1,4 +1,4 @@
-"""Situations in which a meta-gradient is easily missing, wrong or NaN; each is held against central differences."""
+"""Situations in which a meta-gradient is easily missing, wrong or NaN; each is compared with central differences."""
 
 from __future__ import annotations
 

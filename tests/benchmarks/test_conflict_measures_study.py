@@ -1,4 +1,4 @@
-"""What the study of conflict measures, and how it is shown: parts of `benchmarks/conflict_measures.py`."""
+"""What the study of conflict measures, and how it is shown: parts of `benchmarks/studies/conflict_measures.py`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+STUDIES = Path(__file__).resolve().parents[2] / "benchmarks" / "studies"
 
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.syspath_prepend(STUDIES)
     import conflict_measures
 
     return conflict_measures
@@ -33,7 +33,8 @@ def test_a_row_shows_means_nulls_and_how_many_are_outside(study: Any) -> None:
 
 def test_a_cell_is_measured_kept_and_gone_on_from(study: Any, tmp_path: Path) -> None:
     """From training to the row, small; and a second machine takes the row from what is committed."""
-    from cells import Cell, identity, restore, row_file
+    from cells import Cell, identity
+    from kept import restore, row_file
 
     point = study.Point("contradiction", "one head", 8, 0)
     own = point.cell(tmp_path / "runs")
@@ -46,10 +47,10 @@ def test_a_cell_is_measured_kept_and_gone_on_from(study: Any, tmp_path: Path) ->
     assert [len(line) for line in found["gains"]] == [4] * 4
     assert study.gather(tmp_path / "runs") == []  # of another number of steps
 
-    results = tmp_path / "results.json"
+    results = study.RESULTS.at(tmp_path / "results.csv")
     committed = {"level": "contradiction", "arm": "one head", "width": 8, "seed": 0, "batch": study.BATCH}
     committed |= {"episodes": study.EPISODES, "identity": identity(own.config), "signal": 0.25}
-    results.write_text(json.dumps({"rows": [committed, {**committed, "seed": 1}]}))
-    restore(results, lambda r: study.Point(*(r[key] for key in study.AT)).cell(tmp_path / "other"))
+    results.write([committed, {**committed, "seed": 1}])
+    restore(results, tmp_path / "other", lambda r: study.cell_of(r, tmp_path / "other"))
     (only,) = study.gather(tmp_path / "other")  # seed 1 has another identity
     assert (only["seed"], only["signal"]) == (0, 0.25)

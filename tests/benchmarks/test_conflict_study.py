@@ -1,4 +1,5 @@
-"""How the study of conflict selects, pairs and shows: parts of `benchmarks/conflict.py` and `cells.py`."""
+"""How the study of conflict selects, pairs and shows: parts of `benchmarks/studies/conflict_rows.py`, `conflict_points.py` and
+`kept.py`."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+STUDIES = Path(__file__).resolve().parents[2] / "benchmarks" / "studies"
 
 
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import conflict
+    monkeypatch.syspath_prepend(STUDIES)
+    import conflict_rows
 
-    return conflict
+    return conflict_rows
 
 
 def row(
@@ -42,11 +43,7 @@ def rows() -> list[Any]:
 
 
 def test_differences_are_paired_by_seed(study: Any) -> None:
-    found = next(
-        r
-        for r in study.differences(rows())
-        if (r["level"], r["subject"], r["against"]) == ("one-more", "TC²", "one head")
-    )
+    found = study.gap(rows(), "TC²", "one head", level="one-more")
     values = np.array([0.20, 0.24, 0.16])
     half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / 3**0.5
     assert found["difference"] == pytest.approx(0.20)
@@ -73,21 +70,37 @@ def test_rates_are_chosen_on_validation_and_the_search_takes_no_part(study: Any)
 
 
 def test_every_arm_can_be_built_and_named_apart(study: Any, tmp_path: Path) -> None:
-    cells = [study.Point("one-more", "simclr", arm, 32, 0, "0.002").cell(tmp_path) for arm in study.ARMS]
-    assert len({cell.path for cell in cells}) == len(study.ARMS)
     from cells import identity
+    from conflict_points import ARMS, Point
 
-    assert len({identity(cell.config) for cell in cells}) == len(study.ARMS)
+    cells = [Point("one-more", "simclr", arm, 32, 0, "0.002").cell(tmp_path) for arm in ARMS]
+    assert len({cell.path for cell in cells}) == len(ARMS)
+    assert len({identity(cell.config) for cell in cells}) == len(ARMS)
 
 
 def test_rows_are_of_the_settings_they_were_measured_with(study: Any, tmp_path: Path) -> None:
-    from cells import keep, kept, missing, row_file
+    from conflict_points import Point
+    from kept import keep, kept, missing, row_file
 
-    one = study.Point("one-more", "simclr", "TC²", 32, 0, "0.002").cell(tmp_path)
-    other = study.Point("one-more", "simclr", "TC²", 16, 0, "0.002").cell(tmp_path)
+    one = Point("one-more", "simclr", "TC²", 32, 0, "0.002").cell(tmp_path)
+    other = Point("one-more", "simclr", "TC²", 16, 0, "0.002").cell(tmp_path)
     assert list(missing([one, other])) == [row_file(one), row_file(other)]
     keep(one, row_file(one), {"seconds": 1.5})
     keep(one, row_file(other), {"seconds": 2.5})  # left by other settings
     assert kept(one) == {"seconds": 1.5}
     assert kept(other) is None
     assert list(missing([one, other])) == [row_file(other)]
+
+
+def test_committed_rows_are_gone_on_from(study: Any, tmp_path: Path) -> None:
+    """A fresh clone gathers cells and controls as they were committed, and writes the same bits."""
+    import conflict
+    from kept import restore
+
+    folder, results = tmp_path / "runs", study.RESULTS.at(tmp_path / "conflict.csv")
+    restore(study.RESULTS, folder, lambda r: conflict.cell_of(r, folder))
+    found = conflict.gather(folder)
+    results.write(found)
+    assert len(found) > 300
+    assert {r["control"] for r in found if "control" in r} == {"raw pixels", "random encoder"}
+    assert results.path.read_bytes() == study.RESULTS.path.read_bytes()

@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "studies"))
 
 import ablation
+import ablation_switches
+import ablation_tables
 import evidence
 import mechanism
 import recipes
 import recovery
-from cells import Cell, Judged, _make, identity, mean_over, rows_of, seeds_in
-from evidence import ARMS, OBJECTIVES, OURS, SCRIPTS, SOURCES, cell, differences, table, titled
+from cells import Cell, Evaluation, _make, identity, mean_over, rows_of, seeds_in
+from evidence_cells import ARMS, OBJECTIVES, OURS, SCRIPTS, SOURCES, cell, titled
+from evidence_rows import differences
+from evidence_tables import table
 from recipes import GRID, best
 
 from metatc2.experiment.config import override
@@ -26,7 +30,7 @@ from metatc2.experiment.config import override
 
 def one(arm: str, *settings: str) -> Cell:
     made = cell(Path("runs"), "glyphs", "simclr", arm, 0, ())
-    return Cell(made.path, made.task, (*made.settings, *settings), made.judged)
+    return Cell(made.path, made.task, (*made.settings, *settings), made.evaluations)
 
 
 def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
@@ -64,16 +68,16 @@ def test_arms_say_what_calibrates_and_what_else_is_asked() -> None:
 
 def test_no_target_of_the_evidence_is_searched_on() -> None:
     assert set(GRID) == set(OBJECTIVES)
-    targets = {t for source in SOURCES.values() for judged in source.judged for t in judged.targets}
-    searched = {recipes.TARGET, *(t for judged in ablation.JUDGED.values() for t in judged.targets)}
+    targets = {t for source in SOURCES.values() for asked in source.evaluations for t in asked.targets}
+    searched = {recipes.TARGET, *(t for asked in ablation.EVALUATIONS.values() for t in asked.targets)}
     assert all(target.endswith(":meta-validation") for target in searched)
     assert not searched & targets
 
 
 def test_every_setting_of_the_ablation_has_a_folder_of_its_own() -> None:
-    values = list(dict.fromkeys(v for _, _, tried in ablation.SWITCHES.values() for v in tried.values()))
-    made = [ablation.cell(Path("runs"), source, "simclr", v, 0, ()) for source in ablation.JUDGED for v in values]
-    assert len({c.path for c in made}) == len(ablation.JUDGED) * len(values)
+    values = list(dict.fromkeys(v for _, _, tried in ablation_switches.SWITCHES.values() for v in tried.values()))
+    made = [ablation.cell(Path("runs"), source, "simclr", v, 0, ()) for source in ablation.EVALUATIONS for v in values]
+    assert len({c.path for c in made}) == len(ablation.EVALUATIONS) * len(values)
     on_letters = made[: len(values)]
     assert len({identity(c.config) for c in on_letters}) == len(values)
     assert identity(ablation.cell(Path("runs"), "glyphs", "simclr", (), 0, ()).config) not in {
@@ -81,14 +85,14 @@ def test_every_setting_of_the_ablation_has_a_folder_of_its_own() -> None:
     }
 
 
-def test_a_cell_is_done_only_as_it_was_judged(tmp_path: Path) -> None:
+def test_a_cell_is_done_only_as_it_was_evaluated(tmp_path: Path) -> None:
     made = cell(tmp_path, "glyphs", "simclr", "plain", 0, ())
     made.path.mkdir()
     assert not made.done
-    (made.path / "judged").write_text(made.stamp)
+    (made.path / "evaluated").write_text(made.stamp)
     assert made.done
-    assert not Cell(made.path, made.task, made.settings, made.judged[:1]).done
-    assert not Cell(made.path, made.task, (*made.settings, "transfer.episodes=7"), made.judged).done
+    assert not Cell(made.path, made.task, made.settings, made.evaluations[:1]).done
+    assert not Cell(made.path, made.task, (*made.settings, "transfer.episodes=7"), made.evaluations).done
 
 
 def row(target: str, mean: float) -> Any:
@@ -101,22 +105,25 @@ def measured(mean: float) -> list[Any]:
 
 
 def test_differences_pair_the_seeds_that_both_arms_have() -> None:
-    done = {("glyphs", "simclr", OURS, s): measured(0.7 + 0.01 * s) for s in range(4)}
-    done |= {("glyphs", "simclr", "plain", s): measured(0.6 + 0.02 * s) for s in (2, 0, 1)}
-    done |= {("glyphs", "simclr", "calibrated", s): measured(0.8) for s in range(4)}
-    found = next(d for d in differences(done, "glyphs", 0, "simclr") if d["shot"] == 1)
-    assert (found["against"], sorted(found["seeds"])) == ("plain", [0, 1, 2])
+    at = {"source": "glyphs", "objective": "simclr", "train_seconds": 10.0}
+    rows: list[dict[str, Any]] = [
+        {**at, "arm": OURS, "seed": s, "accuracy": 0.715 + 0.01 * s, "calibrated": 0.815} for s in range(4)
+    ]
+    rows += [{**at, "arm": "plain", "seed": s, "accuracy": 0.615 + 0.02 * s} for s in (2, 0, 1)]
+    rows += [{**at, "arm": "tasks", "seed": 0, "diverged": True}]
+    (found,) = differences(rows, "glyphs")
+    assert (found["against"], found["seeds"]) == ("plain", [0, 1, 2])
     assert found["difference"] == pytest.approx(0.09)  # 0.10, 0.09, 0.08
     assert found["ci95"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-3)
-    assert found["ours_calibrated_features"] == pytest.approx(0.815)
-    text = table([found])
+    text = table(rows)
     assert "| SimCLR | 63.5 ± 2.0 | 72.5 (81.5) | 3 | 1.00 × | **+9.0 ± 2.5** |" in text
-    assert "**" not in table([{**found, "difference": 0.01}])
-    assert "| +9.0 (2) |" in table([{**found, "seeds": [0, 1]}])  # too few for an interval
-    more = {**found, "against": "tasks", "seeds": [0, 1, 2, 3]}
-    assert "| **+9.0 ± 2.5** | **+9.0 ± 2.5** (4 seeds) |" in table([found, more])
-    beside = {"control": "raw-pixels", "source": "glyphs", "targets": found["targets"], "shot": 1, "mean": 0.7}
-    assert table([found, beside]).splitlines()[-1] == "| raw pixels | 70.0 | – | – | – | – |"
+    wide = [{**r, "accuracy": 0.7 * r["seed"]} if r["arm"] == "plain" else r for r in rows]
+    assert "**" not in table(wide)
+    assert "| +9.5 (2) |" in table([r for r in rows if r["seed"] < 2])  # too few for an interval
+    more = [{**at, "arm": "tasks", "seed": s, "accuracy": 0.615 + 0.01 * s} for s in range(4)]
+    assert "| **+9.0 ± 2.5** | **+10.0 ± 0.0** (4 seeds) |" in table([*rows, *more])
+    beside = {"control": "raw-pixels", "source": "glyphs", "accuracy": 0.7}
+    assert table([*rows, beside]).splitlines()[-1] == "| raw pixels | 70.0 | – | – | – | – |"
 
 
 def test_a_target_that_was_not_measured_is_named() -> None:
@@ -137,30 +144,37 @@ def test_longer_runs_differ_in_their_steps_alone() -> None:
 
 
 def test_the_ablation_s_table_has_a_line_a_value_and_a_column_a_source_and_objective() -> None:
-    facts = {"source": "glyphs", "switch": "gamma", "value": "1", "seeds": [0, 1, 2], "ci95": 0.01}
-    rows = [
-        {**facts, "objective": "simclr", "difference": -0.03, "time_ratio": 1.2},
-        {**facts, "objective": "barlow", "difference": 0.002, "time_ratio": 1.4},
-        {**facts, "objective": "simclr", "difference": 0.01, "time_ratio": 1.0, "value": "3", "seeds": [0]},
+    default = {"source": "glyphs", "switch": "default"}
+    facts = {"source": "glyphs", "switch": "gamma", "value": "1"}
+    rows: list[dict[str, Any]] = [
+        {**default, "objective": o, "seed": s, "accuracy": 0.5 + 0.1 * s}
+        for o in ("simclr", "barlow")
+        for s in range(3)
     ]
-    lines = ablation.table(rows).splitlines()
+    for objective, gains in (("simclr", (-0.03, -0.034, -0.026)), ("barlow", (0.002, -0.008, 0.012))):
+        rows += [
+            {**facts, "objective": objective, "seed": s, "accuracy": 0.5 + 0.1 * s + gain}
+            for s, gain in enumerate(gains)
+        ]
+    rows += [{**facts, "value": "3", "objective": "simclr", "seed": 0, "accuracy": 0.51}]
+    lines = ablation_tables.table(rows).splitlines()
     assert lines[0] == "| switch (default) | tried | glyphs, SimCLR | glyphs, Barlow Twins |"
-    assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 1.0 |"
+    assert lines[2] == "| objective in the inner loss γ (0) | 1 | **-3.0 ± 1.0** | +0.2 ± 2.5 |"
     assert lines[3].endswith("| 3 | +1.0 (1) | – |")
 
 
-def judged_cell(folder: Path, **changes: Any) -> Cell:
+def evaluated_cell(folder: Path, **changes: Any) -> Cell:
     settings = [f"transfer.{name}={value}" for name, value in changes.items()]
     small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
-    return Cell(folder / "study-s3", "digits", (*small, *settings), (Judged(("digits:meta-test",), (3,)),))
+    return Cell(folder / "study-s3", "digits", (*small, *settings), (Evaluation(("digits:meta-test",), (3,)),))
 
 
-def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_path: Path) -> None:
-    first = judged_cell(tmp_path, episodes=20)
+def test_a_cell_evaluated_in_another_way_is_evaluated_again_and_shows_that_alone(tmp_path: Path) -> None:
+    first = evaluated_cell(tmp_path, episodes=20)
     _make(first, first.path)
     before = (first.path / "encoder.safetensors").read_bytes()
     assert {row.episodes for row in rows_of(first)} == {20}
-    again = judged_cell(tmp_path, episodes=30)
+    again = evaluated_cell(tmp_path, episodes=30)
     assert first.done
     assert not again.done
     _make(again, again.path)
@@ -170,7 +184,7 @@ def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_p
     assert (again.path / "encoder.safetensors").read_bytes() == before  # not trained again
     assert seeds_in(tmp_path) == [3]
     # A folder of keys that are no more is made anew.
-    (again.path / "judged").unlink()
+    (again.path / "evaluated").unlink()
     written = again.path / "config.toml"
     written.write_text(written.read_text().replace("[calibration]", "[calibration]\nisotropy = 0.03"))
     _make(again, again.path)
@@ -182,9 +196,9 @@ def test_a_cell_judged_in_another_way_is_judged_again_and_shows_that_alone(tmp_p
 def test_nothing_is_written_over_results_by_a_study_without_cells(
     study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, nowhere = tmp_path / "results.json", str(tmp_path / "none")
+    kept, nowhere = tmp_path / "results.csv", str(tmp_path / "none")
     kept.write_text("results")
-    words = ["study.py", "--collect", "--runs", nowhere, "--json", str(kept)]
+    words = ["study.py", "--collect", "--runs", nowhere, "--results", str(kept)]
     words += ["--measured", nowhere] if study is recovery else []
     for more, said in (([], "nothing has been measured"), (["--seeds", "0"], "'0' is not a whole number of 1 or more")):
         monkeypatch.setattr(sys, "argv", [*words, *more])

@@ -1,15 +1,23 @@
-"""Conflict, its summaries and what a checkpoint's measurement leaves alone: parts of `benchmarks/mechanism.py`."""
+"""Conflict, its summaries and what a checkpoint's measurement leaves alone: parts of `benchmarks/studies/mechanism.py`."""
 
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "studies"))
+
+import mechanism
+import mechanism_tables
+from correlations import correlations, correlations_table
+from mechanism_conflict import STEP, conflict, evaluation_episodes, figures, resplit
+from pairs import paired_by_seed
 
 from metatc2.data import ImageStore
 from metatc2.diagnostics import task_conflict
@@ -18,7 +26,6 @@ from metatc2.experiment.build import build_learner
 from metatc2.experiment.config import Config, override
 from metatc2.learners import SelfSupervised
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SETTINGS = [
     "encoder.width=8",
     "data.image_size=28",
@@ -27,14 +34,6 @@ SETTINGS = [
     "transfer.heads=['cosine']",
 ]
 Params = dict[str, Tensor]
-
-
-@pytest.fixture
-def mechanism(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import mechanism
-
-    return mechanism
 
 
 def episode(centers: list[float], samples: int = 8, noise: float = 0.1, seed: int = 0) -> Episode:
@@ -53,9 +52,9 @@ def start() -> Params:
     return {"a.w": torch.full((3,), 0.2), "b.w": torch.full((3,), 0.1)}
 
 
-def test_figures_are_those_of_the_library_at_the_same_step(mechanism: Any) -> None:
+def test_figures_are_those_of_the_library_at_the_same_step() -> None:
     one = episode([1.0, -1.0, 0.3])
-    found = mechanism.figures(squared, start(), one.support.images, one.query.images)
+    found = figures(squared, start(), one.support.images, one.query.images)
     # The step of the text: a fixed share of the length of all parameters, for a gradient of mean length.
     norms = []
     for task in one.support.images:
@@ -63,7 +62,7 @@ def test_figures_are_those_of_the_library_at_the_same_step(mechanism: Any) -> No
         squared(at, task).backward()
         norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in at.values() if p.grad is not None)))
     theta = math.sqrt(3 * 0.2**2 + 3 * 0.1**2)
-    lr = mechanism.STEP * theta * len(norms) / sum(norms)
+    lr = STEP * theta * len(norms) / sum(norms)
     other = task_conflict(squared, start(), one, generator=torch.Generator(), lr=lr)
     assert found["T"] == pytest.approx(other.transferability.value, rel=1e-3)
     assert found["C"] == other.conflict_rate.value > 0
@@ -73,21 +72,21 @@ def test_figures_are_those_of_the_library_at_the_same_step(mechanism: Any) -> No
         assert found[f"below_zero_{name}"] == other.cosine_below_zero[name].value
 
 
-def test_tasks_that_differ_conflict_more_than_their_resplits(mechanism: Any) -> None:
+def test_tasks_that_differ_conflict_more_than_their_resplits() -> None:
     apart = [episode([1.0, -1.0], seed=i) for i in range(6)]
-    found = mechanism.conflict(lambda p, x: (p["w"] - x).square().mean(), {"w": torch.full((3,), 0.01)}, apart)
+    found = conflict(lambda p, x: (p["w"] - x).square().mean(), {"w": torch.full((3,), 0.01)}, apart)
     assert found["C"] == 1.0
     assert found["C_excess"] == pytest.approx(found["C"] - found["C_null"])
     assert found["C_excess"] > 0 > found["T_excess"]
     # Tasks that are alike conflict no more than their re-splits.
     alike = [episode([1.0, 1.0], noise=1.0, seed=i) for i in range(6)]
-    found = mechanism.conflict(lambda p, x: (p["w"] - x).square().mean(), {"w": torch.full((3,), 1.0)}, alike)
+    found = conflict(lambda p, x: (p["w"] - x).square().mean(), {"w": torch.full((3,), 1.0)}, alike)
     assert abs(found["C_excess"]) <= found["C_excess_ci95"]
 
 
-def test_a_resplit_deals_the_same_images(mechanism: Any) -> None:
+def test_a_resplit_assigns_the_same_images() -> None:
     one = episode([1.0, -1.0])
-    support, query = mechanism.resplit(one, torch.Generator().manual_seed(0))
+    support, query = resplit(one, torch.Generator().manual_seed(0))
     assert support.shape == one.support.images.shape
     assert query.shape == one.query.images.shape
     both = torch.cat([support, query], 1)
@@ -95,38 +94,32 @@ def test_a_resplit_deals_the_same_images(mechanism: Any) -> None:
     assert torch.equal(both.flatten().sort().values, one.images.flatten().sort().values)
 
 
-def test_differences_are_paired_by_seed(mechanism: Any) -> None:
-    values = {
-        ("shared+isotropy", 0): 3.0,
-        ("shared+isotropy", 1): 5.0,
-        ("plain", 1): 1.0,
-        ("plain", 0): 2.0,
-        ("tasks", 7): 0.0,
-    }
-    rows = [{"objective": "simclr", "arm": a, "seed": s, "x": v} for (a, s), v in values.items()]
-    (found,) = mechanism.differences(rows, ["x"])  # "tasks" shares no seed with ours
-    assert (found["against"], found["seeds"], found["per_seed"]) == ("plain", [0, 1], [1.0, 4.0])
-    assert found["difference"] == 2.5
+def test_differences_are_paired_by_seed() -> None:
+    found = paired_by_seed({0: 3.0, 1: 5.0}, {1: 1.0, 0: 2.0, 7: 0.0})
+    assert found is not None
+    assert (found["seeds"], found["per_seed"], found["difference"]) == ([0, 1], [1.0, 4.0], 2.5)
     # Half a Student interval of two values: t₀.₉₇₅ with one degree of freedom times half their distance.
     assert found["ci95"] == pytest.approx(12.7062 * 1.5, rel=1e-4)
-    single = mechanism.differences(rows[:1] + rows[3:4], ["x"])
-    assert (single[0]["difference"], single[0]["ci95"]) == (1.0, None)
+    single = paired_by_seed({0: 3.0, 1: 5.0}, {0: 2.0})
+    assert single is not None
+    assert (single["difference"], single["ci95"]) == (1.0, None)
+    assert paired_by_seed({0: 3.0}, {7: 0.0}) is None
 
 
-def test_correlations_within_objectives_forget_their_offsets(mechanism: Any) -> None:
+def test_correlations_within_objectives_forget_their_offsets() -> None:
     # Falls within each objective, rises between them.
     rows = [{"objective": "a", "C": x, "accuracy": 1 - x} for x in (0.1, 0.2, 0.3)]
     rows += [{"objective": "b", "C": 10 + x, "accuracy": 10 - x} for x in (0.1, 0.2, 0.3, 0.4)]
     rows += [{"objective": "b", "C": None, "accuracy": 0.0}]
-    found = {r["over"]: r for r in mechanism.correlations(rows, ["C"])}
+    found = {r["over"]: r for r in correlations(rows, ["C"], ["accuracy"])}
     assert (found["a"]["spearman"], found["b"]["spearman"]) == pytest.approx((-1, -1))
     assert found["within objectives"]["spearman"] == pytest.approx(-1, abs=0.01)
     assert found["all runs"]["spearman"] > 0.3
     assert {r["over"]: r["runs"] for r in found.values()} == {"all runs": 7, "within objectives": 7, "a": 3, "b": 4}
-    assert mechanism.correlations([{**r, "C": 1.0} for r in rows], ["C"]) == []
+    assert correlations([{**r, "C": 1.0} for r in rows], ["C"], ["accuracy"]) == []
 
 
-def test_tables_show_the_end_of_training_and_its_differences(mechanism: Any) -> None:
+def test_tables_show_the_end_of_training_and_its_differences() -> None:
     names = ("C", "T", "cosine_all")
     level = {"shared+isotropy": 0.2, "plain": 0.3}
     rows: list[dict[str, Any]] = [
@@ -141,18 +134,17 @@ def test_tables_show_the_end_of_training_and_its_differences(mechanism: Any) -> 
         for seed in range(3)
         for share in (0.5, 1)
     ]
-    text = mechanism.table(rows).splitlines()
+    text = mechanism_tables.table(rows).splitlines()
     assert (
         text[2]
         == "| BYOL | shared TC² + isotropy | 0.21 (0.10) | 210.0 (100.0) | 0.21 (0.10) | 20.0 | 50 % | 70.0 | 3 |"
     )
     assert text[3].startswith("| BYOL | plain | 0.31 (0.10) |")
     assert "| 20.0 | – | 70.0 |" in text[3]
-    different = mechanism.differences([r for r in rows if r["share"] == 1])
-    line = mechanism.differences_table(different).splitlines()[2]
+    line = mechanism_tables.differences_table(rows).splitlines()[2]
     assert line == "| BYOL | plain | **-0.10 ± 0.00** | **-100.0 ± 0.0** | **-0.10 ± 0.00** | +0.0 ± 0.0 | +0.0 ± 0.0 |"
     rows = [{"objective": "byol", "C": c, "accuracy": a} for c, a in ((0.1, 0.9), (0.2, 0.8), (0.3, 0.7))]
-    assert mechanism.correlations_table(mechanism.correlations(rows, ["C"])).endswith("| C | -1.00 | 3 |")
+    assert correlations_table(correlations(rows, ["C"], ["accuracy"])).endswith("| C | -1.00 | 3 |")
 
 
 def toy() -> ImageStore:
@@ -162,7 +154,7 @@ def toy() -> ImageStore:
     return ImageStore("toy", noise, labels, labels % 4, splits={"meta-validation": torch.arange(176)})
 
 
-def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(mechanism: Any) -> None:
+def test_measuring_changes_nothing_and_evaluates_every_arm_by_the_plain_objective() -> None:
     store, found = toy(), {}
     arms = {
         "shared": ("calibration.name=tc2", "calibration.adapt=shared"),
@@ -175,7 +167,7 @@ def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(m
         assert isinstance(learner, SelfSupervised)
         before = {name: value.clone() for name, value in learner.state_dict().items()}
         random = torch.get_rng_state()
-        episodes = mechanism.evaluation_episodes(config, store, "meta-validation", 2)
+        episodes = evaluation_episodes(config, store, "meta-validation", 2)
         found[arm] = mechanism.measure(learner, config, store, episodes)
         assert torch.equal(torch.get_rng_state(), random)
         assert all(module.training for module in learner.modules())

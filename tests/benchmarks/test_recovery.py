@@ -1,10 +1,9 @@
-"""Recovery and selection of known factors: parts of `benchmarks/recovery.py`."""
+"""Recovery and selection of known factors: parts of `benchmarks/studies/recovery_*.py`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -14,15 +13,10 @@ from sklearn.metrics import r2_score
 from metatc2.data.sources.shapes.dataset import load_shapes, shape_factors
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "studies"))
 
-
-@pytest.fixture
-def recovery(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import recovery
-
-    return recovery
+import recovery_scores as recovery
+import recovery_tables
 
 
 @pytest.fixture
@@ -31,11 +25,11 @@ def generator(seed_offset: int) -> torch.Generator:
 
 
 @pytest.mark.parametrize("name", ["shape", "size", "hue"])
-def test_parts_are_the_classes_of_the_source(recovery: Any, name: str) -> None:
+def test_parts_are_the_classes_of_the_source(name: str) -> None:
     assert torch.equal(recovery.parts(shape_factors(150), name), load_shapes(name, 8, count=150).labels)
 
 
-def test_images_are_not_those_of_pretraining(recovery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_not_those_of_pretraining(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "IMAGES", 960)
     store, known = recovery.images(8)
     own = {row.numpy().tobytes() for row in store.images}
@@ -44,7 +38,7 @@ def test_images_are_not_those_of_pretraining(recovery: Any, monkeypatch: pytest.
     assert torch.equal(store.domains, known.values[:, 0].long())
 
 
-def test_linear_r2_tells_what_is_there(recovery: Any, generator: torch.Generator) -> None:
+def test_linear_r2_tells_what_is_there(generator: torch.Generator) -> None:
     values = torch.rand(1200, 3, generator=generator, dtype=torch.float64)
     values[:, 2] = (values[:, 2] * 3).floor()
     known = GenerativeFactors(values, ("x", "hue", "shape"), ("linear", "circular", "categorical"))
@@ -60,7 +54,7 @@ def test_linear_r2_tells_what_is_there(recovery: Any, generator: torch.Generator
         assert abs(found["shape"]) < 0.05
 
 
-def test_tasks_share_a_value_and_no_image(recovery: Any, generator: torch.Generator) -> None:
+def test_tasks_share_a_value_and_no_image(generator: torch.Generator) -> None:
     values = torch.arange(400) % 5
     # A code for each image: what a task uses tells its images.
     usage, shared = recovery.task_usage(torch.eye(400), values, generator)
@@ -71,7 +65,7 @@ def test_tasks_share_a_value_and_no_image(recovery: Any, generator: torch.Genera
         assert set(values[row > 0].tolist()) == {int(value)}
 
 
-def test_explained_is_r2_of_a_regression_on_the_groups(recovery: Any, generator: torch.Generator) -> None:
+def test_explained_is_r2_of_a_regression_on_the_groups(generator: torch.Generator) -> None:
     usage = torch.rand(30, 4, generator=generator, dtype=torch.float64)
     shared = torch.randint(0, 5, (30,), generator=generator) * 3
     groups = (shared[:, None] == shared.unique()).double().numpy()
@@ -82,7 +76,7 @@ def test_explained_is_r2_of_a_regression_on_the_groups(recovery: Any, generator:
     assert recovery.explained(torch.ones(30, 4), shared) == 0
 
 
-def test_selection_is_found_where_codes_select(recovery: Any, generator: torch.Generator) -> None:
+def test_selection_is_found_where_codes_select(generator: torch.Generator) -> None:
     values = torch.arange(800) % 8
     noise = torch.randn(800, 8, generator=generator)
     found = recovery.selection(noise + 3 * torch.eye(8)[values], values, generator)
@@ -94,11 +88,11 @@ def test_selection_is_found_where_codes_select(recovery: Any, generator: torch.G
     assert chance.null_mean == pytest.approx(7 / 47, abs=0.02)
 
 
-def test_the_table_shows_means_beside_their_nulls(recovery: Any) -> None:
+def test_the_table_shows_means_beside_their_nulls() -> None:
     facts = {"objective": "simclr", "arm": "shared+isotropy", "codes": "weights", "codes_number": 8, "selection": 0.5}
     scores = dict.fromkeys(("mig", "sap", "disentanglement", "completeness", "cosine"), 0.2)
     nulls = {f"{name}_null": 0.05 for name in scores}
     rows = [{**facts, **scores, **nulls, "seed": 0}, {**facts, **scores, **nulls, "seed": 1, "mig": 0.4}]
-    line = recovery.table([*rows, {"cause": "mig", "spearman": 0.1}]).splitlines()[-1]
+    line = recovery_tables.table(rows).splitlines()[-1]
     others = " | ".join(4 * ["0.20 (0.05)"])
     assert line == f"| SimCLR | shared TC² + isotropy | weights | 0.30 (0.05) | {others} | – | 0.50 | 2 |"

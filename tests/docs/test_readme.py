@@ -71,7 +71,7 @@ def test_links_lead_somewhere() -> None:
         for page in PAGES
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     }
-    assert {ROOT / "docs" / "measured.md", ROOT / "benchmarks" / "results" / "evidence.png"} <= named
+    assert {ROOT / "docs" / "measured.md", ROOT / "benchmarks" / "studies" / "results" / "evidence.png"} <= named
     assert not {path for path in named if not path.exists()}
 
 
@@ -85,10 +85,14 @@ def test_tables_are_those_of_the_results() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the peers that some of them import
-def test_every_benchmark_says_how_to_run_it(capsys: pytest.CaptureFixture[str]) -> None:
-    benchmarks = ("step_cost", "few_shot_speed", "demo", "glyphs_fewshot", "episodes_speed", "adjoint_memory")
-    studies = ("recipes", "evidence", "spectrum", "ablation", "mechanism", "recovery")
-    for name in (*benchmarks, *studies, "gradient_parity", "robustness"):
-        script = ROOT / "benchmarks" / f"{name}.py"
-        assert run_script(script, "--help") == 0, name
-        assert "--json" in capsys.readouterr().out, name
+def test_every_benchmark_and_study_says_how_to_run_it(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ROOT / "benchmarks"
+    measured = {path.stem for path in (folder / "results").glob("*.json")}
+    studied = {path.stem for path in (folder / "studies" / "results").glob("*.csv")}
+    assert len(measured) >= 8
+    assert len(studied) >= 13
+    scripts = [(folder / f"{name}.py", "--json") for name in sorted(measured)]
+    scripts += [(folder / "studies" / f"{name}.py", "--results") for name in sorted(studied)]
+    for script, flag in scripts:
+        assert run_script(script, "--help") == 0, script
+        assert flag in capsys.readouterr().out, script

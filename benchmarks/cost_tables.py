@@ -1,0 +1,91 @@
+"""Tables of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def step_cost(rows: Rows) -> str:
+    """Time and memory of a calibrated step over a plain step."""
+    lines = ["| encoder | step | T | time over plain (quartiles) | memory over plain |", "|---|---|---|---|---|"]
+    # Rows that do not say what adapts are of the calibrator that all tasks share, with isotropy.
+    titles = {"task": "TC²", "shared": "shared TC²", None: "shared TC² + isotropy"}
+    for r in rows:
+        low, high = r["ratio_quartiles"]
+        name = f"{r['encoder']}, width {r['width']}, {r['image']}, batch {r['batch']}"
+        ratios = f"{r['ratio']:.2f} ({low:.2f}–{high:.2f}) | {r['memory_ratio']:.2f}"
+        lines.append(f"| {name} | {titles[r.get('adapt')]} | {r['inner_steps']} | {ratios} |")
+    return "\n".join(lines)
+
+
+def first_block_speed(rows: Rows) -> str:
+    """Conv-4's first block in one go against torch's operations."""
+    lines = [
+        "| training on images of | freed memory is | block, torch / ours (quartiles) | encoder |",
+        "|---|---|---|---|",
+    ]
+    for images, memory in dict.fromkeys((r["images"], r["memory"]) for r in rows):
+        own = {r["part"]: r for r in rows if (r["images"], r["memory"]) == (images, memory)}
+        cells = [
+            "{torch_over_ours:.2f} ({quartiles[0]:.2f}–{quartiles[1]:.2f})".format(**own[p])
+            for p in ("block", "encoder")
+        ]
+        lines.append(f"| {images} | {memory} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def few_shot_speed(rows: Rows) -> str:
+    """Seconds for 10 000 episodes on one core."""
+    lines = ["| head | episodes | features | seconds, one core |", "|---|---|---|---|"]
+    for r in rows:
+        task = f"{r['way']}-way {r['shot']}-shot {r['query']}-query"
+        lines.append(f"| {r['head']} | {r['episodes']:,} × {task} | {r['dimensions']}-d, cached | {r['seconds']:.2f} |")
+    return "\n".join(lines)
+
+
+def episodes_speed(rows: Rows) -> str:
+    """Time and memory of a second-order meta-gradient."""
+    lines = [
+        "| library | inner steps | seconds | ours / this (quartiles) | tensors, MB | process, MB | distance of gradients |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        low, high = r["ratio_quartiles"]
+        ratio = f"{r['ours_over_this']:.2f} ({low:.2f}–{high:.2f})"
+        memory = f"{r['tensors_mb']:.1f} | {r['process_mb']:.0f}"
+        lines.append(
+            f"| {r['library']} | {r['inner_steps']} | {r['seconds']:.2f} | {ratio} | {memory} | {r['gradient_distance']:.0e} |"
+        )
+    return "\n".join(lines)
+
+
+def adjoint_memory(rows: Rows) -> str:
+    """Recompute against Unroll."""
+    lines = [
+        "| inner steps | Unroll, MB | Recompute, MB | memory saved | time, Recompute / Unroll (range) |",
+        "|---|---|---|---|---|",
+    ]
+    for r in rows:
+        low, high = r["time_ratio_range"]
+        lines.append(
+            f"| {r['inner_steps']} | {r['memory_unroll_mb']} | {r['memory_recompute_mb']} | {r['memory_ratio']:.1f} × | "
+            f"{r['time_ratio']:.2f} ({low:.2f}–{high:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def cost_table(rows: Rows) -> str:
+    """Time and memory of a calibrated step over a plain one, by the number of inner steps."""
+    steps = sorted({r["inner_steps"] for r in rows})
+    lines = [
+        "| time (memory) of a step, over plain | " + " | ".join(f"T = {t}" for t in steps) + " |",
+        "|---|" + "---|" * len(steps),
+    ]
+    for encoder, width, batch in dict.fromkeys((r["encoder"], r["width"], r["batch"]) for r in rows):
+        own = {r["inner_steps"]: r for r in rows if (r["encoder"], r["width"], r["batch"]) == (encoder, width, batch)}
+        cells = [f"{own[t]['ratio']:.2f} ({own[t]['memory_ratio']:.2f})" if t in own else "–" for t in steps]
+        lines.append(f"| {encoder}, width {width}, batch {batch} | {' | '.join(cells)} |")
+    return "\n".join(lines)
