@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from itertools import combinations, product
 from typing import Any
@@ -15,7 +14,7 @@ def covered(*axes: Collection[Any], strength: int = 2) -> list[Any]:
 
     A covering array of strength 2 has each pair of values of any two axes in at least one of its rows, one of strength 1
     each value. Use it where a fault shows in one value, or in two together, so that the other cells prove little more.
-    The rows are chosen one by one, of those that add most the one whose values were used least.
+    The rows are chosen one by one, each the first of those that add most.
 
     >>> [cell.values for cell in covered("ab", (1, 2, 3), strength=1) if not cell.marks]
     [('a', 1), ('a', 3), ('b', 2)]
@@ -25,11 +24,9 @@ def covered(*axes: Collection[Any], strength: int = 2) -> list[Any]:
     cells = list(product(*(range(len(axis)) for axis in axes)))
     seen = {cell: set(combinations(enumerate(cell), strength)) for cell in cells}
     left, chosen = set().union(*seen.values()), set()
-    used: Counter[tuple[int, int]] = Counter()
     while left:
-        best = max(cells, key=lambda cell: (len(seen[cell] & left), -sum(used[place] for place in enumerate(cell))))
+        best = max(cells, key=lambda cell: len(seen[cell] & left))
         chosen.add(best)
-        used.update(enumerate(best))
         left -= seen[best]
     values = [list(axis) for axis in axes]
     return [

@@ -13,8 +13,8 @@ import pytest
 HERE = Path(__file__).resolve().parent
 EXPECTED = json.loads((HERE / "golden.json").read_text())
 CUT = "simclr, cut after two steps and resumed"
-# Of 20 episodes with 15 queries: some may be decided by the last bit.
-ACCURACY = 0.03
+# Of 40 to 300 images: some are decided by the last bit, and by what `assert_near` tells of.
+ACCURACY = 0.05
 
 
 def script() -> Any:
@@ -46,9 +46,11 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def assert_near(found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Adam moves an entry whose gradient is nothing but rounding by the learning rate, up or down.
 
-    Such entries add the same to the features of all images: the objective standardizes them. Three steps of 1e-3 are the most.
+    Here they are the last shifts, which add the same to the features of all images: the objectives standardize. In three steps
+    of 1e-3 no entry goes further than 3e-3.
     """
-    assert found["norms"] == pytest.approx(expected["norms"], rel=1e-3, abs=1e-5)
+    for own, norm in zip(found["norms"], expected["norms"], strict=True):
+        assert own == pytest.approx(norm, rel=1e-3, abs=1e-5 if norm > 0.1 else 3e-3)
     means = [sum(facts["features"]) / len(facts["features"]) for facts in (found, expected)]
     assert means[0] == pytest.approx(means[1], abs=3e-3)
     centered = [[f - mean for f in facts["features"]] for facts, mean in zip((found, expected), means, strict=True)]
