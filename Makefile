@@ -1,22 +1,34 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Then there are `make test-all`, which takes some
+# minutes more, `make lint` and `make docs`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-all lint style docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/metatc2 demo
 
-test: $(INSTALLED_DEV) lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# mypy, which needs half a minute where it has no cache yet, runs beside the tests and is told after them. Byte code is kept:
+# otherwise each worker would compile all tests and the library anew, whatever PYTHONDONTWRITEBYTECODE says.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 10
+BESIDE_MYPY = types=$$(mktemp); trap 'rm -f "$$types"' EXIT; $(BIN)/mypy > "$$types" 2>&1 & mypy=$$!; \
+	$(1); tests=$$?; wait $$mypy; lint=$$?; echo "mypy: $$(cat "$$types")"; test $$tests -eq 0 && test $$lint -eq 0
 
-lint: $(INSTALLED_DEV)
+test: $(INSTALLED_DEV) style
+	@$(call BESIDE_MYPY,$(PYTEST) -m "not slow")
+
+test-all: $(INSTALLED_DEV) style
+	@$(call BESIDE_MYPY,$(PYTEST))
+
+lint: $(INSTALLED_DEV) style
+	$(BIN)/mypy
+
+style: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 # The variable silences a banner about the successor of mkdocs.
 docs: $(INSTALLED_DEV)

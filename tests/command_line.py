@@ -10,6 +10,9 @@ import torch
 
 from metatc2.cli import main
 
+#: Seconds after which a test that would hang ends, whatever else the machine has to do.
+PATIENCE = 3600
+
 
 def call(*arguments: str) -> int:
     """Exit status of a command."""

@@ -1,4 +1,4 @@
-"""One thread unless asked otherwise, and seeds that can be shifted.
+"""One thread unless asked otherwise, seeds that can be shifted, and no time lost around the tests.
 
 The tensors of tests are too small to share, and times stay comparable. What a test says about training or sampling must
 not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suite as if it had been written with others.
@@ -6,10 +6,10 @@ not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suit
 
 from __future__ import annotations
 
+import gc
 import signal
 
 import pytest
-import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,10 +18,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return  # this process only hands out tests: it would start later, and runs none
+    import torch
+
     torch.set_num_threads(config.getoption("--torch-threads"))
     # A shell starts what it runs in the background with Ctrl-C ignored, which commands respect; tests of it send one.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and items live as long as the session: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import pytest
 
 import metatc2 as mt
 
+from .command_line import PATIENCE
+
 STUB = Path(mt.__file__).with_suffix(".pyi")
 NAMES = {
     alias.name: node.module
@@ -35,7 +37,7 @@ def test_there_are_few_enough_to_know() -> None:
 
 def test_importing_the_package_loads_nothing_of_weight() -> None:
     code = "import sys, metatc2; heavy = {'torch', 'numpy', 'tyro'} & set(sys.modules); assert not heavy, heavy"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

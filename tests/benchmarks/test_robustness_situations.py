@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,10 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def only_what_is_made_here() -> Iterator[None]:
-    """Counting tensors takes long where thousands of other objects are alive."""
+def only_what_is_made_here() -> None:
+    """Counting tensors takes long where thousands of other objects are alive; see `tests/conftest.py`."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

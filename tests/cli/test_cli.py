@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +13,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from metatc2.experiment import run as experiment
+from metatc2.experiment.config import read_config
 from metatc2.experiment.run import load_run
 
 from ..command_line import call
@@ -135,16 +134,10 @@ def test_a_run_cut_and_resumed_is_the_run_never_cut(runs: Path, tmp_path: Path) 
     # As if the process had been killed between step 2 and 4.
     whole = (run / "encoder.safetensors").read_bytes()
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    script = (
-        "import sys; from pathlib import Path; from metatc2.experiment import run as runs; "
-        "from metatc2.experiment.config import read_config;"
-        "run = Path(sys.argv[1]); config = read_config(run / 'config.toml');"
-        "trainer, store = runs._trainer(config, run, None, False); trainer.fit(until=3)"
-    )
     for name in ("encoder.safetensors", "calibrator.safetensors", "metrics.jsonl"):
         (run / name).unlink()
     shutil.rmtree(run / "checkpoint")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(run)], check=True, env=_one_thread())
+    experiment._trainer(read_config(run / "config.toml"), run, None, False)[0].fit(until=3)
     assert [p.name for p in (run / "checkpoint").iterdir()] == ["step-00000002"]
     assert call("transfer", str(run)) == 2  # not finished
     assert call("pretrain", "--resume", str(run)) == 0
@@ -156,10 +149,6 @@ def test_a_run_cut_and_resumed_is_the_run_never_cut(runs: Path, tmp_path: Path) 
 def _tensors(content: bytes) -> bytes:
     start = 8 + int.from_bytes(content[:8], "little")
     return content[start:]
-
-
-def _one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

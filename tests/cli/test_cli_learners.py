@@ -17,7 +17,7 @@ from metatc2.training import Trainer
 from ..command_line import call
 
 SMALL = ["encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2", "trainer.checkpoint_every=2"]
-TO = ["--episodes", "6", "--shot", "2"]
+TO = ["--episodes", "4", "--shot", "2"]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning"),
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def pretrain(learner: str, run: str, *more: str) -> int:
-    return call("pretrain", "digits", "--learner", learner, "--steps", "4", "--run", run, "--set", *SMALL, *more)
+    return call("pretrain", "digits", "--learner", learner, "--steps", "3", "--run", run, "--set", *SMALL, *more)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -72,7 +72,7 @@ def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first-order", "implicit"])
 def test_adjoints_by_name(adjoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pretrain("maml", "run", "--adjoint", adjoint) == 0
+    assert pretrain("maml", "run", "learner.inner_steps=2", "--adjoint", adjoint) == 0
     assert load_run(Path("run")).config.learner.adjoint == adjoint
 
 

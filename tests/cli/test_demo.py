@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import colorsys
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from metatc2.cli import demo
 from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
 from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
@@ -88,12 +91,23 @@ def _hue(image: torch.Tensor) -> float:
     return colorsys.rgb_to_hsv(*image[:, bright].mean(1).tolist())[0]
 
 
-def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def one_by_one(job: Callable[..., str], given: Sequence[tuple[Any, ...]], workers: int, stop: Any) -> Iterator[str]:
+    """`run_jobs` in this process."""
+    for words in given:
+        yield job(*words, stop)
+
+
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_demo_in_small(
+    seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if seeds == 1:  # otherwise in worker processes, which import everything
+        monkeypatch.setattr(demo, "run_jobs", one_by_one)
     changes = (
         "trainer.steps=2", "trainer.log_every=1", "transfer.episodes=5", "episode.batch=32", "encoder.width=16",
         "data.image_size=16",
     )  # fmt: skip
-    run_demo(tmp_path, seeds=2, changes=changes)
+    run_demo(tmp_path, seeds=seeds, changes=changes)
     printed = capsys.readouterr().out
     assert all(
         f" {name} " in printed for name in ("raw pixels", "random encoder", *METHODS.values(), *TARGETS.values())
@@ -104,7 +118,7 @@ def test_demo_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         ("simclr+tc2", "simclr+tasks+visreg"),
     }
     assert [d["target"] for d in found] == [*TARGETS, MEAN_TARGET] * 2
-    assert all(len(d["per_seed"]) == 2 for d in found)
+    assert all(len(d["per_seed"]) == seeds for d in found)
     # Targets are of images that were not pre-trained on, so nothing is refused or marked.
     assert not any(row.classes_seen for row in read_results(tmp_path / "tc2-s0" / "transfer.json")[0])
     with Image.open(tmp_path / "demo.png") as picture:

@@ -101,6 +101,9 @@ def test_cifarfs_from_the_archives_own_folders(tmp_path: Path) -> None:
     assert [classes_told(s, 20) for s in samplers] == [set(range(6 * i, 6 * i + 6)) for i in range(3)]
 
 
+# All of Omniglot's 1623 characters are drawn for these, since learn2learn counts on them.
+
+
 @pytest.fixture(scope="module")
 def omniglot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("omniglot")
@@ -113,6 +116,7 @@ def drawings(images: Tensor) -> list[tuple[int, int]]:
     return [files.omniglot_told(image) for image in images.flatten(0, -4)]
 
 
+@pytest.mark.slow
 def test_omniglot_never_trains_on_classes_it_is_tested_on(omniglot: Path) -> None:
     samplers = benchmark_tasksets("omniglot", way=20, shot=1, query=1, tasks=5, root=omniglot)
     seen = [{told // 100 for _ in range(9) for told, _ in drawings(sampler.sample().images)} for sampler in samplers]
@@ -125,6 +129,7 @@ def test_omniglot_never_trains_on_classes_it_is_tested_on(omniglot: Path) -> Non
     assert not seen[1] & seen[2]
 
 
+@pytest.mark.slow
 def test_omniglot_images(omniglot: Path) -> None:
     sampler = benchmark_tasksets("omniglot", way=5, shot=1, query=1, tasks=8, root=omniglot)[0]
     episode = sampler.sample()
@@ -141,6 +146,7 @@ def test_omniglot_images(omniglot: Path) -> None:
     assert len(turns) > 1
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_learn2learns_omniglot_is_still_wrong(omniglot: Path) -> None:
     """If this fails, learn2learn has been repaired and ours can take its tasks as they are."""
     sets = require_learn2learn().vision.benchmarks.get_tasksets("omniglot", 20, 1, 20, 1, root=str(omniglot))
@@ -148,6 +154,7 @@ def test_what_is_wrong_with_learn2learns_omniglot_is_still_wrong(omniglot: Path)
     assert train & test
 
 
+@pytest.mark.slow
 def test_omniglot_needs_whole_archives(omniglot: Path, tmp_path: Path) -> None:
     (tmp_path / "omniglot-py" / "images_background").mkdir(parents=True)
     (tmp_path / "omniglot-py" / "images_background.zip").write_text("cut off")

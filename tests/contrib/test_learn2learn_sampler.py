@@ -185,6 +185,7 @@ def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(p, resumed.learner.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_the_trainer_learns_from_learn2learns_tasks(seed_offset: int) -> None:
     # Classes are told apart by one pixel, which MAML's features learn to see.
     learner = MAML(network(seed_offset), InnerLoop(inner_optimizer("sgd", 0.3), steps=3))

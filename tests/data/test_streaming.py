@@ -20,7 +20,7 @@ from metatc2.data.image_io import join, resize_square, to_channels
 from metatc2.data.readers import ImageFiles
 from metatc2.errors import InputError
 
-PATIENCE = 3600  # seconds; ends a test that would hang, whatever else the machine has to do
+from ..command_line import PATIENCE
 
 
 @pytest.fixture(autouse=True)

@@ -134,7 +134,7 @@ def test_directions_may_agree_where_lengths_do_not(seed_offset: int) -> None:
     assert found.cosines["all"][0][1] == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("center", [0.0, 0.7])
+@pytest.mark.parametrize("center", [pytest.param(0.0, marks=pytest.mark.slow), 0.7])
 def test_the_null_holds_as_often_as_promised(center: float, seed_offset: int) -> None:
     runs = [measured([[center] * 3] * 2, seed, episodes=1) for seed in range(seed_offset, seed_offset + 24)]
     outside = sum(run.difference["all"].outside for run in runs)

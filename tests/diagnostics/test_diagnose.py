@@ -141,9 +141,8 @@ def test_nothing_changes() -> None:
     before = copy.deepcopy(learner.state_dict())
     state = torch.get_rng_state()
     sampler = SplitBatch(noise(), Views.none(), tasks=2, batch=16)
-    diagnose(
-        learner.encoder, noise(), views=Views.none(), calibrator=learner.calibrator, learner=learner, sampler=sampler
-    )
+    given = {"calibrator": learner.calibrator, "learner": learner, "sampler": sampler, "episodes": 1}
+    diagnose(learner.encoder, noise(), views=Views.none(), **given)
     assert all(torch.equal(value, learner.state_dict()[name]) for name, value in before.items())
     assert all(part.training for part in learner.modules())
     assert all(p.grad is None for p in learner.parameters())

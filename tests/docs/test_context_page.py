@@ -10,6 +10,7 @@ import pytest
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "context.md"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")  # six steps are no training
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

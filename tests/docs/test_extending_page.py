@@ -17,7 +17,7 @@ from metatc2.experiment.config import read_config
 from metatc2.io import registries
 from metatc2.io.registry import Registry
 from metatc2.training.run_folder import RunFolder, State
-from tests.command_line import call
+from tests.command_line import PATIENCE, call
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 FILES = dict(re.findall(r'```python title="my_plugin/(\w+\.py)"\n(.*?)```', PAGE.read_text(), re.DOTALL))
@@ -127,7 +127,9 @@ def test_help_names_what_a_package_offers_and_imports_none_of_it(installed: Path
     code += "assert not {'torch', 'my_plugin'} & set(sys.modules), 'imported'"
     path = f"{installed}:{Path(__file__).parents[2]}"
     environment = {"PYTHONPATH": path, "PATH": "", "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     for name in ("alignment", "least-variance", "patches", "every-other"):
         assert name in done.stdout

@@ -40,7 +40,11 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
-@pytest.mark.parametrize("block", EXAMPLES, ids=["runs", "self-supervised", "labeled tasks", "plug-in"])
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, marks=[pytest.mark.slow] * (".fit()" in block)) for block in EXAMPLES],
+    ids=["runs", "self-supervised", "labeled tasks", "plug-in"],
+)
 def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offset: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed_offset)

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from ..command_line import run_script
+from ..command_line import PATIENCE, run_script
 
 pytest.importorskip("mkdocs")
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,18 +43,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
     # The variable silences a banner about the successor of mkdocs.
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert "WARNING" not in said, said
     return out
 
 
+@pytest.mark.slow
 def test_every_page_of_docs_is_there(site: Path) -> None:
     pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
     assert not [page for page in pages if not (site / page / "index.html").is_file()]
 
 
+@pytest.mark.slow
 def test_links_out_of_docs_lead_to_pages_and_pictures_of_the_site(site: Path) -> None:
     library = (site / "library" / "index.html").read_text()
     assert 'href="../examples/tc2_in_maml.py/"' in library
@@ -68,6 +70,7 @@ def test_links_out_of_docs_lead_to_pages_and_pictures_of_the_site(site: Path) ->
     assert not [picture for picture in pictures if not picture.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(path.stem for path in (DOCS / "reference").glob("*.md")))
 def test_the_reference_has_every_public_class_and_function(site: Path, page: str) -> None:
     written = (site / "reference" / page / "index.html").read_text()
@@ -95,6 +98,7 @@ def find_spec_of(name: str) -> object:
         return None
 
 
+@pytest.mark.slow
 def test_examples_of_docstrings_are_code(site: Path) -> None:
     inner = (site / "reference" / "inner" / "index.html").read_text()
     assert "&gt;&gt;&gt; " in re.sub(r"<[^>]+>", "", inner)

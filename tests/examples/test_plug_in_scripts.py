@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..command_line import run_script
+from ..covering import covered
 
 # A few steps: factors explain nothing yet.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -26,8 +27,7 @@ def test_all_four_are_there_and_short() -> None:
     assert all(len((EXAMPLES / name).read_text().splitlines()) <= 90 for name in SCRIPTS)
 
 
-@pytest.mark.parametrize("calibration", ["none", "tc2"])
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("script", "calibration"), covered(SCRIPTS, ("tc2", "none"), strength=1))
 def test_script_runs(script: str, calibration: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--calibration", calibration, "--steps", "3", "--episodes", "4"]
     assert run_script(EXAMPLES / script, *words) == 0

@@ -100,7 +100,13 @@ def configured(tmp_path: Path, name: str = "torchvision:resnet18", size: int = 7
     return file
 
 
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
+# Of the others each is a prefix that one of these has too.
+QUICK = {"MoCo", "DINO", "lightly", "without counters"}
+
+
+@pytest.mark.parametrize(
+    "wrapping", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in WRAPPINGS]
+)
 def test_every_wrapping_gives_the_network_itself(theirs: nn.Module, tmp_path: Path, wrapping: str) -> None:
     wrap, said = WRAPPINGS[wrapping]
     torch.save(wrap(theirs.state_dict()), tmp_path / "w.pth")

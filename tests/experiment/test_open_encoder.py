@@ -155,7 +155,10 @@ def test_torchvision_with_weights_that_are_here(hub: Path) -> None:
     assert load_pretrained("torchvision:resnet18:random", image_size=64).seen is None
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "alexnet", "efficientnet_b0", "swin_t"])
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("vit_b_16", "convnext_tiny", "alexnet", "swin_t")]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", *LARGE])
 def test_torchvision_families_lose_their_classifier(name: str) -> None:
     found = load_pretrained(f"torchvision:{name}:random")
     with torch.no_grad():

@@ -20,6 +20,8 @@ import metatc2
 from metatc2.cli._worker_pool import Stopped, Worker, run_jobs
 from metatc2.io.files import is_alive
 
+from ..command_line import PATIENCE
+
 JOBS = """
 import os, time
 from pathlib import Path
@@ -27,7 +29,7 @@ from pathlib import Path
 def until_stopped(folder, name, stop):
     (Path(folder) / f"{name}.part").write_text(str(os.getpid()))
     (Path(folder) / f"{name}.part").rename(Path(folder) / name)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not stop() and time.monotonic() < end:
         time.sleep(0.01)
     (Path(folder) / f"{name}.saved").write_text("")
@@ -40,7 +42,7 @@ def failing_or_until_stopped(folder, name, stop):
 
 def add(a, b, stop):
     return a + b
-"""
+""".replace("PATIENCE", str(PATIENCE))
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -65,7 +67,7 @@ def begun(folder: Path) -> list[int]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)

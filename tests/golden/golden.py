@@ -89,12 +89,12 @@ def _features(encoder: nn.Module, channels: int, size: int) -> list[float]:
     return [float(value) for value in found.double().mean(1)]
 
 
-def rows(run: Run, folder: Path) -> dict[str, float]:
-    """Mean of every row of eight protocols, by its key."""
+def rows(run: Run, folder: Path, *protocols: str) -> dict[str, float]:
+    """Mean of every row of some protocols, by its key."""
     settings: Mapping[str, Any] = {"way": (3,), "shot": (1,), "query": 5, "episodes": 20, "fine_tune_steps": 2}
     np.savez(folder / "stripes.npz", **stripes())
     with contextlib.chdir(folder):  # the name of a target seeds its episodes
-        found = transfer(run, targets=("digits:meta-test", "npz:stripes.npz"), protocols=PROTOCOLS, **settings)
+        found = transfer(run, targets=("digits:meta-test", "npz:stripes.npz"), protocols=protocols, **settings)
     return {row.key: row.mean for row in found}
 
 
@@ -115,12 +115,13 @@ def made(folder: Path) -> dict[str, Any]:
         run = pretrain(configuration(name), folder / name)
         found[name] = facts(run)
         if name == JUDGED:
-            found[name]["rows"] = rows(run, folder)
-    found["simclr, cut after two steps and resumed"] = _cut_and_resumed(folder)
+            found[name]["rows"] = rows(run, folder, *PROTOCOLS)
+    found["simclr, cut after two steps and resumed"] = cut_and_resumed(folder)
     return found
 
 
-def _cut_and_resumed(folder: Path) -> dict[str, Any]:
+def cut_and_resumed(folder: Path) -> dict[str, Any]:
+    """Facts of the judged run, stopped after two steps and gone on with."""
     asked = [0]
 
     def stop() -> bool:
@@ -128,7 +129,7 @@ def _cut_and_resumed(folder: Path) -> dict[str, Any]:
         return asked[0] > 2
 
     path = folder / "cut"
-    _cut(lambda: pretrain(configuration("simclr"), path, stop=stop))
+    _cut(lambda: pretrain(configuration(JUDGED), path, stop=stop))
     return facts(resume(path))
 
 

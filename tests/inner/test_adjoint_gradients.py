@@ -23,6 +23,8 @@ from metatc2.inner import Adjoint, FirstOrder, InnerLoop, Recompute, Truncated, 
 from metatc2.inner.adjoints.evolution import EvolutionStrategies
 from metatc2.inner.adjoints.implicit import Implicit
 
+from ..covering import covered
+
 STEPS = 4
 Tree = Any  # (parameters, what is given, factors of the updates of each step or None)
 
@@ -274,9 +276,7 @@ def measured_minimum(name: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     return end, central_differences(lambda t: p.outer(minimum(p, t, end), *t[1]), tree)
 
 
-@pytest.mark.parametrize("optimizer", SETTLING)
-@pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("solver", "name", "optimizer"), covered(SOLVERS, PROBLEMS, SETTLING))
 def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str, name: str, optimizer: str) -> None:
     adapted, got = by_adjoint(SOLVERS[solver], problem(name), SETTLING[optimizer](), steps=LONG)
     end, expected = measured_minimum(name)
@@ -287,8 +287,7 @@ def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str
 # -- Evolution strategies: right within the spread that the sampling must have ---------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ["linear", "curve", "pair"])
+@pytest.mark.parametrize(("name", "optimizer"), covered(("linear", "curve", "pair"), OPTIMIZERS, strength=1))
 def test_evolution_strategies_are_right_within_their_standard_error(
     name: str, optimizer: str, seed_offset: int
 ) -> None:

@@ -66,6 +66,7 @@ def test_one_pair_is_the_equation_of_the_paper() -> None:
     assert abs(residual(low)) < 1e-9
 
 
+@pytest.mark.slow
 def test_error_shrinks_with_samples_and_is_as_large_as_the_docstring_says(seed_offset: int) -> None:
     start, scale = leaves()
     exact = torch.cat([g.flatten() for g in _gradient(InnerLoop(torchopt.sgd(0.1), 3, Unroll()), start, scale)])
@@ -79,6 +80,7 @@ def test_error_shrinks_with_samples_and_is_as_large_as_the_docstring_says(seed_o
         assert mean == pytest.approx((4 + 1) / samples, rel=0.4)
 
 
+@pytest.mark.slow
 def test_many_samples_come_near_the_exact_gradient(seed_offset: int) -> None:
     start, scale = leaves()
     exact = _gradient(InnerLoop(torchopt.sgd(0.1), 2, Unroll()), start, scale)

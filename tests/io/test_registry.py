@@ -12,6 +12,8 @@ from metatc2.errors import InputError
 from metatc2.io import registries
 from metatc2.io.registry import Registry
 
+from ..command_line import PATIENCE
+
 PLANT = """
 from plants.lists import PLANTS
 
@@ -115,4 +117,4 @@ def test_listing_names_imports_no_torch() -> None:
         "found = [list(v) for v in vars(registries).values() if isinstance(v, Registry)]; "
         "assert len(found) > 8 and all(found) and 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)

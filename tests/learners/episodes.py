@@ -53,8 +53,36 @@ def flat_gradient(learner: LabeledLearner, episode: Episode) -> Tensor:
     )
 
 
+def assert_exact_gradient(
+    learner: LabeledLearner, episode: Episode, *, rtol: float = 1e-5, atol: float = 1e-8, step: float = 1e-6
+) -> None:
+    """`flat_gradient` along eight random directions against central differences of the loss.
+
+    A direction has a part of every parameter, so that a wrong entry shows in each; entry by entry it would take
+    as many losses as there are parameters, see `differences`.
+    """
+    gradient, g = flat_gradient(learner, episode), torch.Generator().manual_seed(0)
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    start = [p.detach().clone() for p in parameters]
+    assert gradient.abs().max() > 1e-3
+    for _ in range(8):
+        direction = torch.randn(gradient.shape, generator=g, dtype=gradient.dtype)
+        parts = direction.split([p.numel() for p in parameters])
+        values = []
+        with torch.no_grad():
+            for moved in (step, -step):
+                for p, here, part in zip(parameters, start, parts, strict=True):
+                    p.copy_(here + moved * part.view_as(p))
+                values.append(float(learner(episode).loss))
+        expected = (values[0] - values[1]) / (2 * step)
+        torch.testing.assert_close(float(gradient @ direction), expected, rtol=rtol, atol=atol)
+    with torch.no_grad():
+        for p, here in zip(parameters, start, strict=True):
+            p.copy_(here)
+
+
 def differences(learner: LabeledLearner, episode: Episode, step: float = 1e-6) -> Tensor:
-    """The same by central differences of the loss."""
+    """The same entry by entry, by central differences of the loss."""
     found = []
     with torch.no_grad():
         for p in (p for p in learner.parameters() if p.requires_grad):

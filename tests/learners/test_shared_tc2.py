@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy
 from metatc2.training import Trainer, TrainerOptions
+
+from ..covering import covered
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -171,8 +174,7 @@ def isotropy_of(z: Tensor, factors: Tensor | None = None) -> float:
     return float(np.log(used.shape[-1] * (covariance**2).sum() / shared**2))
 
 
-@pytest.mark.parametrize("statistics", ["episode", "task"])
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
+@pytest.mark.parametrize(("gamma", "statistics"), covered((0.0, 1.0), ("episode", "task"), strength=1))
 def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, statistics: str) -> None:
     learner, data = in_double(steps=3, gamma=gamma, statistics=statistics, **isotropy(0.7)), doubles()
     learner.scale.fill_(1.3)  # of earlier steps
@@ -406,33 +408,39 @@ def test_the_calibrator_is_meta_learned() -> None:
     assert len(both) == len(set(both))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"form": "gate"},
-        {"form": "blend"},
-        {"factor_network": "parameter"},
-        {"factor_network": "fixed"},
-        {"weights": "task"},
-        {"control": "shuffle"},
-        {"control": "random-projection"},
-        {"where": "projector"},
-        {"outer_on": "query"},
-        isotropy(0.3),
-        {"standardize": False},
-        {"gamma": 1.0},
-        {"steps": 0},
-        {"kind": LookAheadTC2},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-def test_every_switch_trains_and_changes_the_run(make: type[Objective], options: dict[str, Any]) -> None:
+SWITCHES: list[dict[str, Any]] = [
+    {"form": "gate"},
+    {"form": "blend"},
+    {"factor_network": "parameter"},
+    {"factor_network": "fixed"},
+    {"weights": "task"},
+    {"control": "shuffle"},
+    {"control": "random-projection"},
+    {"where": "projector"},
+    {"outer_on": "query"},
+    isotropy(0.3),
+    {"standardize": False},
+    {"gamma": 1.0},
+    {"steps": 0},
+    {"kind": LookAheadTC2},
+]
+
+
+def losses(make: type[Objective], **options: Any) -> list[float]:
     run = TrainerOptions(steps=4, log_every=1)
-    base = Trainer(tc2(make()), Episodes(2), run).fit()
-    switched = Trainer(tc2(make(), **options), Episodes(2), run).fit()
-    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in switched)
-    assert [r["loss"] for r in base] != [r["loss"] for r in switched]
+    return [float(record["loss"]) for record in Trainer(tc2(make(), **options), Episodes(2), run).fit()]
+
+
+@cache
+def losses_without_a_switch(make: type[Objective]) -> list[float]:
+    return losses(make)
+
+
+@pytest.mark.parametrize(("make", "options"), covered((SimCLR, BYOL, MoCo), SWITCHES, strength=1), ids=str)
+def test_every_switch_trains_and_changes_the_run(make: type[Objective], options: dict[str, Any]) -> None:
+    switched = losses(make, **options)
+    assert torch.tensor(switched).isfinite().all()
+    assert losses_without_a_switch(make) != switched
 
 
 def test_look_ahead_judges_omega_by_the_other_tasks() -> None:

@@ -20,6 +20,8 @@ from metatc2.models.registry import build_encoder
 from metatc2.models.resnet import resnet
 from metatc2.ops.functional import Functional
 
+from ..command_line import PATIENCE
+
 
 @pytest.fixture(autouse=True)
 def _fenced() -> object:
@@ -217,13 +219,14 @@ def test_initialization_follows_the_global_seed_and_can_be_fenced(name: str) -> 
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow  # an interpreter that imports torch
 def test_importing_draws_nothing() -> None:
     code = (
         "import torch; before = torch.get_rng_state(); import metatc2.models.conv4, metatc2.models.resnet; "
         "import metatc2.models.heads, metatc2.models.timm; import metatc2.objectives; "
         "assert torch.equal(before, torch.get_rng_state())"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("name", ["conv4", "resnet18"])

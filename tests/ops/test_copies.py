@@ -8,7 +8,6 @@ import io
 import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import product
 from typing import Any
 
 import pytest
@@ -44,6 +43,8 @@ from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
 from metatc2.objectives.regularizers import Isotropy
 from metatc2.ops.functional import Functional
+
+from ..covering import covered
 
 Copy = Callable[[Any], Any]
 
@@ -201,8 +202,7 @@ def test_chains_of_what_can_be_pickled(again: Copy) -> None:
 
 @every_way
 @pytest.mark.parametrize(
-    ("kind", "objective"),
-    [*product(("plain", "task", "shared"), OBJECTIVES), ("look-ahead", "simclr"), ("look-ahead", "moco")],
+    ("kind", "objective"), covered(("plain", "task", "shared", "look-ahead"), OBJECTIVES, strength=1)
 )
 def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> None:
     loss = build_objective(objective)

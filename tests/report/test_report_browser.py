@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a browser starts, and draws everything twice
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 

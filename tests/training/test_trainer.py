@@ -25,6 +25,8 @@ from metatc2.objectives.regularizers import Isotropy, SIGReg
 from metatc2.training import HealthWarning, Trainer, TrainerOptions, TrainingDiverged
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
+from ..covering import covered
+
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
@@ -64,22 +66,21 @@ def learner(
 OPTIONS = TrainerOptions(steps=9, checkpoint_every=4, log_every=2)
 
 
-@pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
-@pytest.mark.parametrize(
-    ("cut", "options"),
-    [
-        (4, {}),
-        (7, {}),
-        (7, {"gamma": 1.0, "regularizer": Isotropy(), "weight": 0.5}),
-        (4, {"calibrated": "no", "standardize": True, "regularizer": Isotropy(), "weight": 0.5}),
-        (4, {"calibrated": "task"}),
-        (7, {"calibrated": "task", "outer_on": "others", "regularizer": SIGReg(slices=8), "weight": 0.5}),
-    ],
-    ids=str,
-)
+CUTS: list[tuple[int, dict[str, Any]]] = [
+    (4, {}),
+    (7, {}),
+    (7, {"gamma": 1.0, "regularizer": Isotropy(), "weight": 0.5}),
+    (4, {"calibrated": "no", "standardize": True, "regularizer": Isotropy(), "weight": 0.5}),
+    (4, {"calibrated": "task"}),
+    (7, {"calibrated": "task", "outer_on": "others", "regularizer": SIGReg(slices=8), "weight": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("make", "cut_with"), covered((SimCLR, BYOL, MoCo), CUTS, strength=1), ids=str)
 def test_cut_and_resumed_ends_in_the_same_bits(
-    tmp_path: Path, make: type[Objective], cut: int, options: dict[str, Any]
+    tmp_path: Path, make: type[Objective], cut_with: tuple[int, dict[str, Any]]
 ) -> None:
+    cut, options = cut_with
     whole = Trainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "whole")
     whole.fit()
     Trainer(learner(make(), **options), sampler(), OPTIONS, run=tmp_path / "cut").fit(until=cut)

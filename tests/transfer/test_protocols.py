@@ -21,6 +21,8 @@ from metatc2.transfer.protocols._classifier import per_class_values, target_spli
 from metatc2.transfer.protocols.linear import linear
 from metatc2.transfer.protocols.retrieval import retrieval
 
+pytestmark = pytest.mark.usefixtures("few_rounds")
+
 #: Small ones, by the names of [transfer].
 OPTIONS: dict[str, Any] = {"episodes": 10, "shot": (1,), "fractions": (0.2,), "fine_tune_steps": 3}
 
