@@ -19,7 +19,7 @@ from typing import Any
 from csv_results import FOLDER, Results
 from shared import positive, refuse
 
-from metatc2.cli.demo import run_demo
+from metatc2.cli._demo_runs import run_demo
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, read_results
 
 RESULTS = Results(
