@@ -11,6 +11,7 @@ from typing import Any
 
 from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
+from metatc2.cli.config import config
 from metatc2.cli.judge import compare, diagnose, estimate, matrix
 from metatc2.cli.list import learners, tasks
 from metatc2.cli.pretrain import pretrain
@@ -22,6 +23,7 @@ from metatc2.io.terminal import console, fail, say, warn
 COMMANDS: tuple[Callable[..., None], ...] = (
     tasks,
     learners,
+    config,
     pretrain,
     transfer,
     compare,
