@@ -32,7 +32,7 @@ from metatc2.experiment.config import (
     Uncalibrated,
     ViewsEpisode,
 )
-from metatc2.learners import LEARNERS, LabeledLearner, Learner, LearnerOptions, SelfSupervised, Tasks
+from metatc2.learners import LabeledLearner, Learner, LearnerOptions, SelfSupervised, Tasks, build_labeled
 from metatc2.learners.self_supervised import Branch
 from metatc2.models.encoding import feature_dim
 from metatc2.models.heads import Predictor
@@ -208,7 +208,7 @@ def _labeled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | No
     tasks = Tasks(dim, max(episode.way, episode.way_most or 0), class_of)
     with torch.random.fork_rng():
         torch.manual_seed(config.trainer.seed + 1)
-        return LEARNERS[chosen.name].from_options(encoder, chosen, tasks)
+        return build_labeled(chosen, encoder, tasks)
 
 
 def _range(low: int, high: int | None) -> int | tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
@@ -72,20 +72,19 @@ def learner_options(name: str) -> type[LearnerOptions]:
     return options_like(None, entry_of(name).options, name=name)
 
 
-def build_labeled(name: str, encoder: nn.Module, tasks: Tasks, **options: Any) -> LabeledLearner:
-    """A learner on labeled tasks.
+def build_labeled(options: LearnerOptions, encoder: nn.Module, tasks: Tasks) -> LabeledLearner:
+    """The learner on labeled tasks that options name.
 
     Args:
-        name: one of `LEARNERS`.
+        options: see `learner_options`.
         encoder: inputs → ``(N, tasks.dim)``.
         tasks: what is known of its tasks.
-        options: of its own, see `learner_options`.
 
     Raises:
-        InputError: if the name or an option is unknown, or a value is out of range.
+        InputError: if the learner refuses a value.
 
-    >>> learner = build_labeled("protonet", nn.Flatten(), Tasks(dim=784))
-    >>> type(learner).__name__
-    'ProtoNet'
+    >>> learner = build_labeled(learner_options("protonet")(distance="cosine"), nn.Flatten(), Tasks(dim=784))
+    >>> type(learner).__name__, learner.temperature
+    ('ProtoNet', 10.0)
     """
-    return LEARNERS[name].from_options(encoder, learner_options(name)(**options), tasks)
+    return LEARNERS[options.name].from_options(encoder, options, tasks)

@@ -94,7 +94,7 @@ def test_labeled_learners(name: str) -> None:
     torch.manual_seed(0)
     tasks = Tasks(dim=4, way=3, class_of=torch.arange(3))
     options = {"inner_steps": 2} if "inner_steps" in learner_options(name).model_fields else {}
-    learner = build_labeled(name, body(), tasks, **options).double()
+    learner = build_labeled(learner_options(name)(**options), body(), tasks).double()
     episode = vectors(tasks=1)
     if name == "linear-probe":  # classes are found by the rows that samples come from
         own = [Samples(s.images, s.labels, None, s.labels) for s in (episode.support, episode.query)]

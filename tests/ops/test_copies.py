@@ -124,7 +124,7 @@ def test_labeled_learners(name: str, again: Copy) -> None:
     tasks = Tasks(dim=4, way=3, class_of=torch.arange(60) % 6)
     options = {"inner_steps": 1} if "inner_steps" in learner_options(name).model_fields else {}
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
-    assert_independent(build_labeled(name, encoder, tasks, **options), again, labeled_episode())
+    assert_independent(build_labeled(learner_options(name)(**options), encoder, tasks), again, labeled_episode())
 
 
 @every_way
@@ -266,7 +266,7 @@ def test_functional_and_the_module_in_it(again: Copy) -> None:
     made, x = again(function), torch.randn(8, 3)
     theta = {name: p + 0.5 for name, p in function.module.named_parameters()}
     torch.testing.assert_close(made(theta, x, x[:4]), function(theta, x, x[:4]), rtol=0, atol=0)
-    learner = again(build_labeled("maml", nn.Flatten(), Tasks(dim=64, way=3)))
+    learner = again(build_labeled(learner_options("maml")(), nn.Flatten(), Tasks(dim=64, way=3)))
     assert learner._function.module is learner.network  # and not a copy beside it
 
 
