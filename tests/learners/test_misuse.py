@@ -23,8 +23,6 @@ from metatc2.learners import (
     MetaSGD,
     ProtoNet,
     Reptile,
-    Tasks,
-    build_labeled,
     learner_options,
 )
 from metatc2.learners.imaml import iMAML
@@ -175,9 +173,9 @@ def test_only_a_classifier_has_its_encoder_taken_out() -> None:
         (lambda: ANIL(classifier(), inner(), adapt="*"), "ANIL: what adapts is what makes it ANIL"),
         (lambda: BOIL(classifier(), inner(), adapt="*"), "BOIL: what adapts is what makes it BOIL"),
         (lambda: BOIL(nn.Sequential(nn.Linear(4, 3)), inner()), "BOIL: network must be a Classifier"),
-        (lambda: build_labeled(learner_options("protonet")(inner_clip=1.0), nn.Flatten(), Tasks(dim=4)), "unknown key 'learner.inner_clip'"),
-        (lambda: build_labeled(learner_options("r2d2")(shared_head=True), nn.Flatten(), Tasks(dim=4)), "unknown key 'learner.shared_head'"),
-        (lambda: build_labeled(learner_options("reptile")(adjoint="first-order"), nn.Flatten(), Tasks(dim=4)), "unknown key .*adjoint"),
+        (lambda: learner_options("protonet")(inner_clip=1.0), "unknown key 'learner.inner_clip'"),
+        (lambda: learner_options("r2d2")(shared_head=True), "unknown key 'learner.shared_head'"),
+        (lambda: learner_options("reptile")(adjoint="first-order"), "unknown key .*adjoint"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(make: Any, message: str) -> None:
