@@ -50,6 +50,11 @@ CASES = (
 
 def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -> Trainer:
     """A trainer for one side of the comparison; `PLAIN` inner steps is the plain objective, within each task as TC² has it."""
+    if inner_steps == PLAIN:
+        method = ["calibration.name=" + ("tasks" if adapt == "task" else "none")]
+    else:
+        method = ["calibration.name=tc2", f"calibration.adapt={adapt}", f"calibration.inner_steps={inner_steps}"]
+        method += ["calibration.blend_warmup=0.0"] * (adapt == "shared")
     config = override(
         Config(),
         [
@@ -58,10 +63,7 @@ def trainer(case: Case, inner_steps: int, precision: str, adapt: str = "task") -
             f"episode.batch={case.batch}",
             f"trainer.precision={precision}",
             "trainer.steps=1000",
-            f"calibration.adapt={adapt}",
-            *(["calibration.blend_warmup=0.0"] if adapt == "shared" else []),
-            "calibration.name=" + (("tasks" if adapt == "task" else "none") if inner_steps == PLAIN else "tc2"),
-            f"calibration.inner_steps={inner_steps}",
+            *method,
         ],
     )
     learner = build_learner(config, case.channels, case.image_size)

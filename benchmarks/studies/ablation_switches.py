@@ -41,7 +41,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
             "unroll": (f"{C}gamma=1",),
             "truncated to 1": (f"{C}gamma=1", f"{C}adjoint=truncated"),
             "first order": (f"{C}gamma=1", f"{C}adjoint=first-order"),
-            "none": (f"{C}gamma=1", f"{C}adjoint=truncated", f"{C}last_steps=0"),
+            "none": (f"{C}gamma=1", f"{C}adjoint=truncated", f"{C}adjoint.last_steps=0"),
         },
     ),
     "sparsity": ("sparsity λ_s", "0.05", {v: (f"{C}sparsity={v}",) for v in ("0", "0.01", "0.25", "1")}),

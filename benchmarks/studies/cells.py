@@ -11,7 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from shared import KEEP_MEMORY, refuse
 
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
-from metatc2.experiment.config import Config, override, read_config, read_task
+from metatc2.experiment.config import Config, flatten, override, read_config, read_task
 from metatc2.experiment.transfer import transfer
 from metatc2.training import TrainingDiverged
 from metatc2.transfer import Row, read_results
@@ -110,17 +110,12 @@ class Cell:
 
 
 def identity(config: Config) -> str:
-    """What makes a cell another one: every setting that acts on it.
+    """What makes a cell another one: every value that acts on its training.
 
-    The fingerprint of a configuration holds TC²'s settings for a plain run too; a study whose defaults move must not make its
-    plain runs anew for that. Code is not part of it: whoever changes a formula removes the run folders that it acts on.
+    Code is not part of it: whoever changes a formula removes the run folders that it acts on.
     """
-    facts = asdict(config)
-    del facts["description"], facts["transfer"]
-    facts["data"]["source"] = facts["data"]["source"].rpartition("/")[2]  # wherever its files lie
-    own = facts["calibration"]
-    if own["name"] != "tc2":  # its other keys act on nothing; the regularizer's act on every arm
-        facts["calibration"] = {key: own[key] for key in ("name", "where")}
+    facts = {key: value for key, value in flatten(config).items() if not key.startswith(("description", "transfer."))}
+    facts["data.source"] = facts["data.source"].rpartition("/")[2]  # wherever its files lie
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

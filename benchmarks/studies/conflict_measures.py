@@ -28,6 +28,7 @@ from kept import measured, missing, restore, row
 from metatc2.diagnostics import AgainstNull, gradient_agreement, task_conflict, task_loss
 from metatc2.episodes import FactorTasks
 from metatc2.experiment.build import build_learner
+from metatc2.experiment.config import FactorEpisode
 from metatc2.experiment.run import Run
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint
 
@@ -78,7 +79,7 @@ class Point:
             "episode.tasks_differ_by=factor",
             f"episode.level={self.level}",
             "episode.tasks=4",
-            "objective.options={temperature=0.2}",
+            "objective.temperature=0.2",
             f"encoder.width={self.width}",
             f"trainer.steps={STEPS}",
             f"trainer.seed={self.seed}",
@@ -109,6 +110,7 @@ def conflict_of(run: Run, batch: int, episodes: int) -> dict[str, Any]:
     checkpoint = latest_checkpoint(run.path / "checkpoint")
     assert checkpoint is not None  # a finished cell has one
     learner.load_state_dict(load_checkpoint(checkpoint)[1]["learner"])
+    assert isinstance(run.config.episode, FactorEpisode)  # as all cells of this study
     level = run.config.episode.level
     sampler = FactorTasks(level, tasks=4, batch=batch, image_size=run.image_size, split="meta-train", seed=999)
     drawn = [sampler.sample() for _ in range(episodes)]

@@ -101,7 +101,7 @@ MAIN = tuple(name for name, arm in ARMS.items() if arm.main)
 LEVELS = ("one-more", "contradiction", "per-sample-hue", "per-sample", "same")
 #: Without MoCo: keys in its queue were weighted for other tasks, so calibration itself tells them from positives.
 OBJECTIVES = {
-    "simclr": ("objective.options={temperature=0.2}",),
+    "simclr": ("objective.temperature=0.2",),
     "byol": ("objective.momentum=0.95",),
     "barlow": (),
     "vicreg": (),

@@ -119,7 +119,7 @@ class Point:
         for old, new in ((" ", "-"), (":", ""), ("²", "2"), ("+", "and"), ("(", ""), (")", ""), (",", "")):
             name = name.replace(old, new)
         arm = ARMS[self.arm]
-        options = (f"objective.options={{temperature={self.temperature}}}",) if self.objective == "simclr" else ()
+        options = (f"objective.temperature={self.temperature}",) if self.objective == "simclr" else ()
         settings = (
             f"data.source=npz:{data / 'learn.npz'}",
             "data.split=train",

@@ -25,14 +25,14 @@ VIEWS = "views.invert=0.0"
 GRID: dict[str, tuple[tuple[str, ...], ...]] = {
     "simclr": (
         (
-            "objective.options={temperature=0.1}",
-            "objective.options={temperature=0.2}",
-            "objective.options={temperature=0.5}",
+            "objective.temperature=0.1",
+            "objective.temperature=0.2",
+            "objective.temperature=0.5",
         ),
         ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
     "moco": (
-        ("objective.options={temperature=0.1}", "objective.options={temperature=0.2}"),
+        ("objective.temperature=0.1", "objective.temperature=0.2"),
         ("objective.momentum=0.95", "objective.momentum=0.98", "objective.momentum=0.99"),
     ),
     "byol": (
@@ -52,21 +52,21 @@ GRID: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "barlow": (
         (
-            "objective.options={weight=0.005}",
-            "objective.options={weight=0.02}",
-            "objective.options={weight=0.08}",
-            "objective.options={weight=0.3}",
-            "objective.options={weight=1}",
+            "objective.weight=0.005",
+            "objective.weight=0.02",
+            "objective.weight=0.08",
+            "objective.weight=0.3",
+            "objective.weight=1",
         ),
         ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
     "vicreg": (
         (
-            "objective.options={covariance=1}",
-            "objective.options={covariance=4}",
-            "objective.options={covariance=16}",
-            "objective.options={covariance=64}",
-            "objective.options={covariance=256}",
+            "objective.covariance=1",
+            "objective.covariance=4",
+            "objective.covariance=16",
+            "objective.covariance=64",
+            "objective.covariance=256",
         ),
         ("trainer.lr=0.002", "trainer.lr=0.004", "trainer.lr=0.008"),
     ),
@@ -87,7 +87,7 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def cell(folder: Path, objective: str, settings: tuple[str, ...], seed: int) -> Cell:
     """One run of the search."""
-    short = "-".join(word.rpartition("=")[2].strip("}") for word in settings)
+    short = "-".join(word.rpartition("=")[2] for word in settings)
     named = (f"objective.name={objective}", "calibration.name=none", f"trainer.seed={seed}", VIEWS)
     return Cell(folder / f"{objective}-{short}-s{seed}", "glyphs", (*named, *settings), EVALUATIONS)
 

@@ -37,6 +37,7 @@ from recovery_tables import RESULTS, UNTRAINED
 from metatc2.diagnostics import task_loss
 from metatc2.experiment import run as runs
 from metatc2.experiment.build import build_fresh_encoder, build_learner
+from metatc2.experiment.config import TC2Config
 from metatc2.learners import SelfSupervised
 from metatc2.models.features import extract
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint
@@ -57,7 +58,8 @@ def trained(one: Cell, path: Path) -> str:
     facts |= conflict(*task_loss(_learner(run), calibrated=False), evaluation_episodes(run.config, store, "all"))
     rows = [rows_for(features, known, facts)]
     if run.calibrator is not None:
-        standardized = run.config.calibration.settled()["standardize"]
+        c = run.config.calibration
+        standardized = isinstance(c, TC2Config) and c.standardize
         rows.append({"codes": WEIGHTS, **facts, **of_weights(run.calibrator, features, standardized, known)})
     return _keep(one, path, rows)
 

@@ -12,6 +12,7 @@ from typing import Any
 from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
 from metatc2.cli.compare import compare
+from metatc2.cli.config import config
 from metatc2.cli.demo import demo
 from metatc2.cli.diagnose import diagnose
 from metatc2.cli.estimate import estimate
@@ -28,6 +29,7 @@ from metatc2.io.terminal import console, fail, say, warn
 COMMANDS: tuple[Callable[..., None], ...] = (
     tasks,
     learners,
+    config,
     pretrain,
     transfer,
     compare,

@@ -65,7 +65,7 @@ def pretrain(
         resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
     """
     from metatc2.experiment import run as runs
-    from metatc2.experiment.config import override, read_task
+    from metatc2.experiment.command_config import MethodFlags, configured
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -79,57 +79,14 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
-        named = [f"learner.name={learner}"] if learner is not None else []
-        labeled = override(override(read_task(task), set), named, where="command line").learner.name != "ssl"
-        given = {
-            "objective.name": objective,
-            "calibration.name": calibration,
-            "regularizer.name": regularize,
-            "learner.name": learner,
-            "learner.adjoint" if labeled else "calibration.adjoint": adjoint,
-            "trainer.steps": steps,
-            "trainer.seed": seed,
-            "encoder.name": encoder,
-        }
-        assignments = [f"{key}={value}" for key, value in given.items() if value is not None]
-        usual = [] if labeled else _usual(calibration, regularize, adjoint, set)
-        config = override(override(read_task(task), [*usual, *set]), assignments, where="command line")
+        flags = MethodFlags(objective, calibration, regularize, learner, adjoint, steps, seed, encoder)
+        config = configured(task, flags, set)
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
     with ended_by_signal() as stop:
         done = begin(stop)
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
-
-
-def _refuse_uncalibrated(calibration: str, keys: set[str]) -> None:
-    """Settings of TC² beside another calibration in one command would change nothing.
-
-    In a task file they may stand for all arms of a comparison; so may a size, and where a regularizer acts.
-    """
-    acting = {"calibration.name", "calibration.where", "calibration.factors"}
-    useless = sorted(key for key in keys if key.startswith("calibration.") and key not in acting)
-    if calibration != "tc2" and useless:
-        raise InputError(
-            f"{useless[0]} is for TC², and --calibration is {calibration}; use --calibration tc2, or leave it out"
-        )
-
-
-def _usual(
-    calibration: str | None, regularize: str | None, adjoint: str | None, assignments: tuple[str, ...]
-) -> list[str]:
-    """What an objective is trained with where the command does not say."""
-    keys = {word.partition("=")[0].strip() for word in assignments}
-    if calibration is not None:
-        _refuse_uncalibrated(calibration, keys)
-        return []
-    if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
-        return ["calibration.name=tasks"]  # controls that keep tasks apart
-    if adjoint is not None or any(key.startswith("calibration.") for key in keys):
-        return ["calibration.name=tc2"]  # its settings are given
-    named = regularize is not None or any(key.startswith("regularizer.") for key in keys)
-    # What helps where tasks do not differ; see docs/evidence.md.
-    return [] if named else ["regularizer.name=isotropy"]
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

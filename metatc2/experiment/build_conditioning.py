@@ -9,12 +9,21 @@ import torch
 from torch import nn
 
 from metatc2.augment.families import FAMILIES
-from metatc2.conditioning import ToldSettings, build_told
+from metatc2.conditioning import ToldProjector, ToldSettings, build_told
 from metatc2.data.sources.shapes.render import FACTORS
 from metatc2.episodes import LEVELS
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config
+from metatc2.experiment.config import (
+    Config,
+    CutEpisode,
+    DomainEpisode,
+    FactorEpisode,
+    SelfSupervisedConfig,
+    TasksOnly,
+    ViewsEpisode,
+)
 from metatc2.learners import GradientSurgery, SelfSupervised, SeparateLearner, UncertaintyWeighting
+from metatc2.learners.self_supervised import Branch
 from metatc2.models.heads import Projector
 from metatc2.objectives import Objective
 
@@ -33,7 +42,12 @@ def tells(config: Config) -> str:
         return f"head.told = {told!r}"
     if config.encoder.one_a_kind:
         return "encoder.one_a_kind = true"
-    return f"learner.aggregate = {UNCERTAINTY!r}" if config.learner.aggregate == UNCERTAINTY else ""
+    return f"learner.aggregate = {UNCERTAINTY!r}" if aggregate(config) == UNCERTAINTY else ""
+
+
+def aggregate(config: Config) -> str | None:
+    """How the gradients of tasks are combined, where that was chosen."""
+    return config.learner.aggregate if isinstance(config.learner, SelfSupervisedConfig) else None
 
 
 def kinds_in(config: Config) -> int:
@@ -48,13 +62,13 @@ def kinds_in(config: Config) -> int:
     """
     asked = tells(config) or "a control"
     episode = config.episode
-    if episode.tasks_differ_by == "factor":
+    if isinstance(episode, FactorEpisode):
         return len(LEVELS[episode.level])
-    if episode.tasks_differ_by == "views":
+    if isinstance(episode, ViewsEpisode):
         return 1 if episode.recipes == "drawn" else len(FAMILIES)
-    if episode.tasks_differ_by == "domain" and episode.kinds is not None:
+    if isinstance(episode, DomainEpisode) and episode.kinds is not None:
         return episode.kinds
-    if episode.tasks_differ_by == "domain":
+    if isinstance(episode, DomainEpisode):
         raise InputError(
             f"{asked} is told what each task is and needs the number of domains; set episode.kinds to that of the source"
         )
@@ -74,6 +88,8 @@ def check_kinds(config: Config, domains: int) -> None:
         InputError: if ``episode.kinds`` is another number, or is needed and not set.
     """
     asked, episode = tells(config), config.episode
+    if not isinstance(episode, DomainEpisode):
+        return
     if episode.kinds is None and asked:
         raise InputError(
             f"{asked} is told the domain of each task; say how many there are: set episode.kinds = {domains}"
@@ -96,11 +112,11 @@ def _check_several(config: Config) -> None:
 
 def _one_kind(config: Config) -> str:
     episode = config.episode
-    return {
-        "views": f"episode.recipes = {episode.recipes!r}",
-        "factor": f"episode.level = {episode.level!r}",
-        "domain": f"episode.kinds = {episode.kinds}",
-    }[episode.tasks_differ_by]
+    if isinstance(episode, ViewsEpisode):
+        return f"episode.recipes = {episode.recipes!r}"
+    if isinstance(episode, FactorEpisode):
+        return f"episode.level = {episode.level!r}"
+    return f"episode.kinds = {kinds_in(config)}"
 
 
 def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSettings:
@@ -112,14 +128,20 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
         options: ``layers`` and ``norm_out`` of the `Projector`.
     """
     head, episode = config.head, config.episode
-    conditions = {"views": len(FAMILIES), "factor": len(FACTORS), "domain": episode.kinds or 0, "nothing": 0}
+    conditions = 0
+    if isinstance(episode, ViewsEpisode):
+        conditions = len(FAMILIES)
+    elif isinstance(episode, FactorEpisode):
+        conditions = len(FACTORS)
+    elif isinstance(episode, DomainEpisode):
+        conditions = episode.kinds or 0
     return ToldSettings(
         dim,
         head.projector_hidden,
         head.projector_out,
         kinds=kinds_in(config),
-        conditions=conditions[episode.tasks_differ_by],
-        factors=config.calibration.factors,
+        conditions=conditions,
+        factors=config.calibration.factors if isinstance(config.calibration, TasksOnly) else None,
         generator=torch.Generator().manual_seed(config.trainer.seed + 2),
         **options,
     )
@@ -137,19 +159,19 @@ def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module
 
 
 def build_rival(
-    config: Config, encoder: nn.Module, objective: Objective, common: dict[str, Any]
+    config: Config, encoder: nn.Module, objective: Objective, projector: nn.Module, common: Branch
 ) -> SelfSupervised | None:
     """A learner that treats tasks apart without calibration, or None where none is asked for.
 
     Args:
         config: see `Config`.
-        encoder, objective: what is trained, and by what.
+        encoder, objective, projector: what is trained, and by what.
         common: arguments that every self-supervised learner has.
 
     Raises:
         InputError: if settings do not go together, or a name is unknown.
     """
-    chosen, c = config.learner.aggregate, config.calibration
+    chosen, c, episode = aggregate(config), config.calibration, config.episode
     asked = [
         name
         for name, on in (
@@ -165,7 +187,7 @@ def build_rival(
         raise InputError(
             f"{asked[0]} keeps tasks apart and calibrates nothing, and calibration.name is {c.name!r}; use --calibration tasks"
         )
-    if chosen is not None and config.episode.tasks < 2:
+    if chosen is not None and isinstance(episode, CutEpisode) and episode.tasks < 2:
         raise InputError(
             f"learner.aggregate = {chosen!r} combines the gradients of tasks, and episode.tasks is 1; cut the batch into 2 "
             "or more"
@@ -177,10 +199,13 @@ def build_rival(
         if config.regularizer.name != "none":
             raise InputError("encoder.one_a_kind has no shared representation to regularize; use --regularize none")
         encoders: Sequence[nn.Module] = list(encoder.encoders)  # type: ignore[arg-type]
-        kept = {key: common[key] for key in ("projector", "predictor", "momentum")}
-        return SeparateLearner(encoders, objective, **kept)
+        assert isinstance(projector, ToldProjector)  # as `build_projector` makes it
+        momentum = common.get("momentum", 0.99)
+        return SeparateLearner(
+            encoders, objective, projector=projector, predictor=common.get("predictor"), momentum=momentum
+        )
     if chosen == UNCERTAINTY:
-        return UncertaintyWeighting(encoder, objective, kinds=kinds_in(config), **common)
+        return UncertaintyWeighting(encoder, objective, projector=projector, kinds=kinds_in(config), **common)
     if chosen is not None:
-        return GradientSurgery(encoder, objective, aggregator=chosen, **common)
-    return SelfSupervised(encoder, objective, per_task=True, **common)
+        return GradientSurgery(encoder, objective, projector=projector, aggregator=chosen, **common)
+    return SelfSupervised(encoder, objective, projector=projector, per_task=True, **common)

@@ -11,6 +11,7 @@ from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
+from metatc2.experiment.config import CalibratorConfig, CutEpisode
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
@@ -57,7 +58,7 @@ def run(
         episodes, resplits, max_images, seed
     )  # what is refused should not take the loading of images to find out
     trained = load_run(path)
-    data = trained.config.data
+    data, c = trained.config.data, trained.config.calibration
     source, split = parse_target(on) if on else (data.source, data.split)
     check_writable(path, _CURE)  # what cannot be written should not take a diagnosis to find out
     with sources_from(RunFolder(path), trained.config):
@@ -82,8 +83,8 @@ def run(
         split or "all",
         views=build_views(trained.config, trained.image_size),
         calibrator=trained.calibrator,
-        standardized=trained.config.calibration.settled("shared")["standardize"],
-        blend=trained.config.calibration.blend,
+        standardized=not isinstance(c, CalibratorConfig) or c.standardize,
+        blend=c.blend if isinstance(c, CalibratorConfig) else 1.0,
         against=others,
         learner=learner,
         sampler=None if learner is None else _sampler(trained, learner, trained_on or _own(trained)),
@@ -112,6 +113,7 @@ def _sampler(trained: Run, learner: SelfSupervised, store: ImageStore) -> AnySam
         InputError: if there are too few images for two tasks.
     """
     episode, least = trained.config.episode, learner.objective.min_samples
+    assert isinstance(episode, CutEpisode)  # of a self-supervised learner
     task = episode.batch // episode.tasks
     support = round(episode.support * task)
     if min(support, task - support) >= least:
@@ -123,5 +125,5 @@ def _sampler(trained: Run, learner: SelfSupervised, store: ImageStore) -> AnySam
             f"diagnose: task conflict needs 2 tasks or more, each of {2 * least} images, and {trained.path} was trained on "
             f"{images} images in episode.tasks = {episode.tasks}; train on more images, in 2 tasks or more"
         )
-    larger = replace(episode, tasks=tasks, batch=2 * least * tasks, support=0.5)
+    larger = episode.replace(tasks=tasks, batch=2 * least * tasks, support=0.5)
     return build_sampler(replace(trained.config, episode=larger), store)

@@ -11,6 +11,7 @@ from typing import Any
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.config import Config, flatten, merge, method_name
+from metatc2.experiment.config.layers import tree_of
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.weights import encoder_from, read_tensors
@@ -43,7 +44,7 @@ def save_pretrained(run: Path | str, folder: Path | str) -> Path:
     facts: dict[str, Any] = read_tensors(run / "encoder.safetensors")[1]
     # Up to 44 KB that are not read here.
     trained = {key: value for key, value in facts.items() if not key.startswith("seen_images")}
-    content = {"model_type": FORMAT, "config": _tree(loaded.config), "trained": trained}
+    content = {"model_type": FORMAT, "config": tree_of(flatten(loaded.config)), "trained": trained}
     card = _card(loaded.config, facts)
     weights = {"model.safetensors": run / "encoder.safetensors"}
     if loaded.calibrator is not None or loaded.pretrained.adapts is not None:
@@ -107,17 +108,6 @@ def _from_hub(name: str, download: bool) -> Path:
         raise InputError(f"{name} is no folder here and is not in the Hub's cache; {hint}, or name a folder") from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: the Hub has no such repository (or it is private); check OWNER/NAME") from error
-
-
-def _tree(config: Config) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, value in flatten(config).items():
-        *sections, key = name.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = list(value) if isinstance(value, tuple) else value
-    return tree
 
 
 def _card(config: Config, facts: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 from metatc2.experiment.config import TransferConfig
 from metatc2.transfer import PROTOCOLS, Protocol
@@ -32,7 +31,7 @@ def protocols_of(
     (1,)
     """
     # What was loaded is in eval mode because it was loaded, not because its owner froze it.
-    options = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    options = {name: getattr(settings, name) for name in type(settings).model_fields}
     options |= {"fit": fit, "train_mode": True}
     names = asked or settings.protocols
     return [PROTOCOLS[name].configured(options) if isinstance(name, str) else name for name in names]

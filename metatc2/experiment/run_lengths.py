@@ -28,7 +28,7 @@ def lengthened(config: Config, steps: int | None, folder: RunFolder) -> Config:
             f"{folder.path} is a run of {trainer.steps} steps; --steps {steps} would shorten it: give a greater number"
         )
     lengths = (*(trainer.lengthened or ()), trainer.steps)
-    return replace(config, trainer=replace(trainer, steps=steps, lengthened=lengths))
+    return replace(config, trainer=trainer.replace(steps=steps, lengthened=lengths))
 
 
 def at_every_length(config: Config) -> Iterator[Config]:
@@ -41,7 +41,7 @@ def at_every_length(config: Config) -> Iterator[Config]:
     """
     lengths = config.trainer.lengthened or ()
     for i, length in enumerate(lengths):
-        yield replace(config, trainer=replace(config.trainer, steps=length, lengthened=lengths[:i] or None))
+        yield replace(config, trainer=config.trainer.replace(steps=length, lengthened=lengths[:i] or None))
 
 
 def archive(folder: RunFolder, config: Config, longer: Config) -> None:

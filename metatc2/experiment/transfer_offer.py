@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from metatc2.data import ImageStore
@@ -56,11 +56,11 @@ def offer_transfer(config: Config, store: ImageStore) -> Offer:
     except InputError as error:
         problem = str(error)
     others: tuple[tuple[tuple[str, ...], TransferConfig], ...] = (
-        (("--allow-seen",), replace(settings, allow_seen=True)),
-        (("--to", f"{source}:all", "--allow-seen"), replace(settings, targets=(f"{source}:all",), allow_seen=True)),
+        (("--allow-seen",), settings.replace(allow_seen=True)),
+        (("--to", f"{source}:all", "--allow-seen"), settings.replace(targets=(f"{source}:all",), allow_seen=True)),
     )
     if source.startswith("clips:"):
-        others = ((("--protocol", "clips"), replace(settings, protocols=("clips",))), *others)
+        others = ((("--protocol", "clips"), settings.replace(protocols=("clips",))), *others)
     for words, other in others:
         try:
             _measurable(config, store, other)

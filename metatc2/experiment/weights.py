@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_fresh_encoder, build_learner
-from metatc2.experiment.config import Config, DataConfig, fingerprint
+from metatc2.experiment.config import Config, DataConfig, Uncalibrated, fingerprint
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.weights_header import Header
 from metatc2.experiment.zoo import from_zoo
@@ -87,12 +87,12 @@ def encoder_from(
                 encoder,
                 built.calibrator,
                 standardized=built.standardize,
-                blend=config.calibration.blend,
+                blend=built.final_blend,
             ).eval()
     if learner is not None and config.learner.name != "ssl":
         adapted = fresh_learner(config, channels, image_size, header.classes or 0)
         _load_state(adapted, _read_beside(learner, header), learner, where)
-        plain = replace(config, calibration=replace(config.calibration, name="none"))
+        plain = replace(config, calibration=Uncalibrated())
         learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
     return Pretrained(
         name=name,

@@ -1,11 +1,18 @@
 """The differentiable inner loop: any torchopt transformation, and a choice of how to differentiate through it."""
 
-from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.evolution import EvolutionStrategies
 from metatc2.inner.adjoints.first_order import FirstOrder
 from metatc2.inner.adjoints.implicit import Implicit
 from metatc2.inner.adjoints.recompute import Recompute
-from metatc2.inner.adjoints.registry import ADJOINTS, build_adjoint, register_adjoint
+from metatc2.inner.adjoints.registry import (
+    ADJOINTS,
+    AdjointChoice,
+    AdjointOptions,
+    adjoint_options,
+    build_adjoint,
+    register_adjoint,
+)
 from metatc2.inner.adjoints.truncated import Truncated
 from metatc2.inner.adjoints.unroll import Unroll
 from metatc2.inner.loop import InnerLoop
@@ -17,7 +24,8 @@ __all__ = [
     "ADJOINTS",
     "INNER_OPTIMIZERS",
     "Adjoint",
-    "AdjointSettings",
+    "AdjointChoice",
+    "AdjointOptions",
     "Descent",
     "EvolutionStrategies",
     "FirstOrder",
@@ -31,6 +39,7 @@ __all__ = [
     "Recompute",
     "Truncated",
     "Unroll",
+    "adjoint_options",
     "build_adjoint",
     "clip_norm",
     "descend",

@@ -12,13 +12,13 @@ from metatc2.learners.maml_plus_plus import MAMLPlusPlus
 from metatc2.learners.matching_net import MatchingNet
 from metatc2.learners.meta_learner import LabeledLearner
 from metatc2.learners.meta_sgd import MetaSGD
+from metatc2.learners.options import Entry, InnerOptions, LearnerArguments, LearnerOptions, Tasks, WithAdjoint
 from metatc2.learners.protonet import ProtoNet
 from metatc2.learners.r2d2 import R2D2
-from metatc2.learners.registry import LEARNERS, build_labeled, entry_of, register_learner
+from metatc2.learners.registry import LEARNERS, build_labeled, entry_of, learner_options, register_learner
 from metatc2.learners.reptile import Reptile
 from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.separate import SeparateLearner
-from metatc2.learners.settings import Entry, Settings
 from metatc2.learners.shared_tc2 import SharedTC2
 from metatc2.learners.surgery import GradientSurgery
 from metatc2.learners.tc2 import TC2
@@ -35,8 +35,11 @@ __all__ = [
     "TC2",
     "Entry",
     "GradientSurgery",
+    "InnerOptions",
     "LabeledLearner",
     "Learner",
+    "LearnerArguments",
+    "LearnerOptions",
     "LinearProbe",
     "LogisticHead",
     "LookAheadTC2",
@@ -49,11 +52,13 @@ __all__ = [
     "Reptile",
     "SelfSupervised",
     "SeparateLearner",
-    "Settings",
     "SharedTC2",
+    "Tasks",
     "UncertaintyWeighting",
+    "WithAdjoint",
     "build_labeled",
     "entry_of",
     "iMAML",
+    "learner_options",
     "register_learner",
 ]

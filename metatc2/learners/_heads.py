@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torchopt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, InnerLoop, Params, picklable
+from metatc2.inner import FirstOrder, InnerLoop, Params, inner_optimizer, picklable
+from metatc2.io.options import Factor, InnerOptimizerName
 from metatc2.learners.base import full_precision
+from metatc2.learners.options import LearnerOptions
 from metatc2.models.heads import Classifier
 
 
@@ -60,6 +64,29 @@ def head_loop(l2: float) -> InnerLoop:
     return InnerLoop(picklable(torchopt.sgd, 1 / (1 + l2), momentum=momentum, nesterov=True), 100, FirstOrder())
 
 
+class HeadOptions(LearnerOptions):
+    """Options of a learner whose head is trained to a minimum on each task."""
+
+    l2: Factor = Field(0.02, ge=0, description="regularization of the head")
+    inner_optimizer: InnerOptimizerName | None = Field(
+        None, description="optimizer of the head; unset: Nesterov's method"
+    )
+    inner_lr: Factor | None = Field(None, gt=0, description="learning rate of the head; unset: what l2 allows")
+    inner_steps: int = Field(100, ge=0, le=10**5, description="steps of the inner loop in training")
+    test_steps: int | None = Field(
+        None, ge=0, le=10**5, description="steps of the inner loop at test time; unset: as in training"
+    )
+    inner_clip: Factor = Field(0.0, ge=0, description="largest gradient norm in the inner loop; 0 is off")
+
+    def loop(self) -> InnerLoop:
+        """How the head is trained: by `head_loop` where nothing but the steps is chosen."""
+        if self.inner_optimizer is None and self.inner_lr is None and not self.inner_clip:
+            return dataclasses.replace(head_loop(self.l2), steps=self.inner_steps)
+        lr = 1.0 if self.inner_lr is None else self.inner_lr
+        rule = inner_optimizer(self.inner_optimizer or "nesterov", lr, clip=self.inner_clip)
+        return InnerLoop(rule, self.inner_steps, FirstOrder())
+
+
 def zero_head(features: Tensor, way: int) -> Params:
     """A linear head on features ``(n, d)`` before any learning.
 
@@ -90,7 +117,7 @@ def _refuse_regression(way: int) -> None:
         )
 
 
-def head_only(learner: str, network: nn.Module, options: Mapping[str, Any]) -> None:
+def head_only(learner: str, network: nn.Module, arguments: Mapping[str, Any]) -> None:
     """What learners ask for that tell the head from the body.
 
     Raises:
@@ -98,7 +125,7 @@ def head_only(learner: str, network: nn.Module, options: Mapping[str, Any]) -> N
     """
     if not isinstance(network, Classifier):
         raise InputError(f"{learner}: network must be a Classifier(encoder, dim, way), got {type(network).__name__}")
-    if "adapt" in options:
+    if "adapt" in arguments:
         raise InputError(
             f"{learner}: what adapts is what makes it {learner}; use MAML(..., adapt=...) for another choice"
         )

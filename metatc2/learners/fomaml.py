@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 from torch import nn
 
 from metatc2.inner import FirstOrder, InnerLoop
-from metatc2.learners.maml import MAML
+from metatc2.learners.maml import MAML, AdaptOptions
+from metatc2.learners.options import AdaptArguments
 from metatc2.learners.registry import register_learner
 
 
@@ -16,10 +17,7 @@ from metatc2.learners.registry import register_learner
     "fomaml",
     summary="first-order MAML: inner gradients are constants",
     source="Finn et al. 2017, section 5.2",
-    inner=True,
-    adapts=True,
-    fixed_adjoint=True,
-    linear_head=True,
+    options=AdaptOptions,
 )
 class FOMAML(MAML):
     """First-order MAML (Finn et al. 2017, arXiv 1703.03400, section 5.2).
@@ -27,15 +25,15 @@ class FOMAML(MAML):
     Args:
         network: as in `MAML`.
         inner: how a task is learned; its adjoint is replaced by `FirstOrder`.
-        options: of `MAML`.
+        arguments: of `MAML`.
 
     >>> import torchopt
     >>> FOMAML(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2)).inner.adjoint
     FirstOrder()
     """
 
-    def __init__(self, network: nn.Module, inner: InnerLoop, **options: Any) -> None:
-        super().__init__(network, inner, **options)
+    def __init__(self, network: nn.Module, inner: InnerLoop, **arguments: Unpack[AdaptArguments]) -> None:
+        super().__init__(network, inner, **arguments)
         first_order = FirstOrder()
         self.train_inner = dataclasses.replace(self.train_inner, adjoint=first_order)
         self.test_inner = dataclasses.replace(self.test_inner, adjoint=first_order)

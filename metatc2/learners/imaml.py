@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Unpack
 
+from pydantic import Field
 from torch import nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
 from metatc2.inner.adjoints.implicit import Implicit, Solver
-from metatc2.learners.maml import MAML
+from metatc2.io.options import Count, Factor
+from metatc2.learners.maml import MAML, AdaptOptions
+from metatc2.learners.options import AdaptArguments
 from metatc2.learners.registry import register_learner
+
+
+class IMAMLOptions(AdaptOptions):
+    """Options of iMAML."""
+
+    inner_steps: int = Field(10, ge=0, le=10**5, description="steps of the inner loop in training")
+    strength: Factor = Field(2.0, gt=0, description="of the pull to the meta-learned parameters, λ in the paper")
+    iterations: Count = Field(5, ge=1, description="steps of the solver of the linear system, at most")
 
 
 @register_learner(
     "imaml",
     summary="MAML differentiated at the end of adaptation, not along the way",
     source="Rajeswaran et al. 2019, arXiv 1909.04630",
-    inner=True,
-    adapts=True,
-    fixed_adjoint=True,
-    linear_head=True,
+    options=IMAMLOptions,
 )
 class iMAML(MAML):
     """Implicit MAML (Rajeswaran et al. 2019, arXiv 1909.04630, algorithm 1).
@@ -37,7 +45,7 @@ class iMAML(MAML):
         iterations: of the solver, at most (the paper: 5).
         scale: of the solver ``"neumann"``; by default half of 1 / `strength`, which suits curvatures up to 3 · `strength`.
         warn_above: see `Implicit`; a network is hardly ever trained to its minimum, so less is asked than there.
-        options: of `MAML`; ``at_once`` has to be 1.
+        arguments: of `MAML`; ``at_once`` has to be 1.
 
     Raises:
         InputError: if `strength` is not positive, or `at_once` is not 1.
@@ -47,8 +55,6 @@ class iMAML(MAML):
     >>> learner.inner.adjoint.proximal, learner.inner.adjoint.solver
     (2.0, 'cg')
     """
-
-    usual_steps: ClassVar[int] = 10
 
     def __init__(
         self,
@@ -60,13 +66,13 @@ class iMAML(MAML):
         iterations: int = 5,
         scale: float | None = None,
         warn_above: float = 0.5,
-        **options: Any,
+        **arguments: Unpack[AdaptArguments],
     ) -> None:
         if not strength > 0:
             raise InputError(
                 f"iMAML: strength must be > 0, got {strength}; at 0 the initial parameters get no gradient"
             )
-        if options.get("at_once", 1) != 1:
+        if arguments.get("at_once", 1) != 1:
             raise InputError("iMAML: implicit differentiation does not work under vmap; set at_once to 1")
         adjoint = Implicit(solver, strength, iterations, scale=scale or 0.5 / strength, warn_above=warn_above)
-        super().__init__(network, dataclasses.replace(inner, adjoint=adjoint), **options)
+        super().__init__(network, dataclasses.replace(inner, adjoint=adjoint), **arguments)

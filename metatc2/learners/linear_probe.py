@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +12,18 @@ from torch.nn.functional import cross_entropy
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
-from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
+from metatc2.learners._heads import HeadOptions, head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.meta_learner import LabeledLearner, Predictor
+from metatc2.learners.options import LearnerArguments, LearnerOptions, Tasks
 from metatc2.learners.registry import register_learner
-from metatc2.learners.settings import Settings
 
 
 @register_learner(
     "linear-probe",
     summary="classify all training classes, then train a head alone (the baseline)",
     source="Chen et al. 2019, arXiv 1904.04232",
-    inner=True,
-    fixed_adjoint=True,
+    options=HeadOptions,
 )
 class LinearProbe(LabeledLearner):
     """Pre-train by classifying, then train a head alone (Chen et al. 2019, arXiv 1904.04232, "Baseline").
@@ -39,7 +38,7 @@ class LinearProbe(LabeledLearner):
         class_of: class of every row of the store, ``(rows,)``.
         inner: how the head is trained at test time; by default 100 steps of Nesterov's method.
         l2: regularization of that head, ≥ 0.
-        options: of `LabeledLearner`.
+        arguments: of `LabeledLearner`.
 
     Raises:
         InputError: if `l2` is negative.
@@ -59,11 +58,11 @@ class LinearProbe(LabeledLearner):
         *,
         l2: float = 0.02,
         test_steps: int | None = None,
-        **options: Any,
+        **arguments: Unpack[LearnerArguments],
     ) -> None:
         if not l2 >= 0:
             raise InputError(f"LinearProbe: l2 must be ≥ 0, got {l2}")
-        super().__init__(encoder, **options)
+        super().__init__(encoder, **arguments)
         self.register_buffer("class_of", class_of, persistent=False)
         self.classifier = nn.Linear(dim, int(class_of.max()) + 1)
         self.inner, self.l2 = inner or head_loop(l2), l2
@@ -71,18 +70,25 @@ class LinearProbe(LabeledLearner):
             self.inner = dataclasses.replace(self.inner, steps=test_steps)
 
     @classmethod
-    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabeledLearner.from_settings`.
+    def from_options(cls, encoder: nn.Module, options: LearnerOptions, tasks: Tasks) -> Self:
+        """See `LabeledLearner.from_options`.
 
         Raises:
-            InputError: if the settings do not say the class of every row.
+            InputError: if the class of every row is not known.
         """
-        if settings.class_of is None:
-            raise InputError(
-                "learner 'linear-probe' needs the class of every row; pass Settings(class_of=store.labels)"
-            )
-        options: dict[str, Any] = {"test_steps": settings.test_steps, **settings.common}
-        return cls(encoder, settings.dim, settings.class_of, settings.head_loop(), **options)
+        assert isinstance(options, HeadOptions)  # as it is registered
+        if tasks.class_of is None:
+            raise InputError("learner 'linear-probe' needs the class of every row; pass Tasks(class_of=store.labels)")
+        return cls(
+            encoder,
+            tasks.dim,
+            tasks.class_of,
+            options.loop(),
+            l2=options.l2,
+            test_steps=options.test_steps,
+            norm=options.norm,
+            at_once=options.at_once,
+        )
 
     def forward(self, episode: Episode) -> Outcome:
         """Cross-entropy over all classes.

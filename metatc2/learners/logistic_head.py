@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Self, Unpack
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import Implicit, InnerLoop, Params
-from metatc2.learners._heads import head_loop, head_scores, logistic_loss, zero_head
+from metatc2.io.options import Factor
+from metatc2.learners._heads import HeadOptions, head_loop, head_scores, logistic_loss, zero_head
 from metatc2.learners.base import full_precision
 from metatc2.learners.meta_learner import LabeledLearner, Predictor
+from metatc2.learners.options import LearnerArguments, LearnerOptions, Tasks
 from metatc2.learners.registry import register_learner
-from metatc2.learners.settings import Settings
+
+
+class LogisticOptions(HeadOptions):
+    """Options of a logistic head at its optimum."""
+
+    l2: Factor = Field(0.02, gt=0, description="regularization of the head; without it there may be no minimum")
+    scale: Factor = Field(1.0, description="factor on the scores at the start")
 
 
 @register_learner(
     "logistic",
     summary="a logistic head at its optimum, differentiated there",
     source="Lee et al. 2019, arXiv 1904.03758",
-    inner=True,
-    fixed_adjoint=True,
+    options=LogisticOptions,
 )
 class LogisticHead(LabeledLearner):
     """L2-regularized logistic regression on the support, differentiated implicitly.
@@ -36,7 +44,7 @@ class LogisticHead(LabeledLearner):
         inner: how the minimum is sought, its adjoint replaced by `Implicit`; by default 100 steps of Nesterov's method.
         l2: regularization, > 0: without it there may be no minimum.
         scale: factor on the scores at the start.
-        options: of `LabeledLearner`; ``at_once`` has to be 1.
+        arguments: of `LabeledLearner`; ``at_once`` has to be 1.
 
     Raises:
         InputError: if `l2` is not positive, or `at_once` is not 1.
@@ -55,21 +63,30 @@ class LogisticHead(LabeledLearner):
         l2: float = 0.02,
         scale: float = 1.0,
         test_steps: int | None = None,
-        **options: Any,
+        **arguments: Unpack[LearnerArguments],
     ) -> None:
         if not l2 > 0:
             raise InputError(f"LogisticHead: l2 must be > 0, got {l2}; without it the head may have no minimum")
-        if options.get("at_once", 1) != 1:
+        if arguments.get("at_once", 1) != 1:
             raise InputError("LogisticHead: implicit differentiation does not work under vmap; set at_once to 1")
-        super().__init__(encoder, **options)
+        super().__init__(encoder, **arguments)
         self.inner = dataclasses.replace(inner or head_loop(l2), adjoint=Implicit())
         self.test_steps, self.l2 = test_steps, l2
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     @classmethod
-    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabeledLearner.from_settings`."""
-        return cls(encoder, settings.head_loop(), test_steps=settings.test_steps, **settings.common)
+    def from_options(cls, encoder: nn.Module, options: LearnerOptions, tasks: Tasks) -> Self:
+        """See `LabeledLearner.from_options`."""
+        assert isinstance(options, LogisticOptions)  # as it is registered
+        return cls(
+            encoder,
+            options.loop(),
+            l2=options.l2,
+            scale=options.scale,
+            test_steps=options.test_steps,
+            norm=options.norm,
+            at_once=options.at_once,
+        )
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabeledLearner.fit`."""

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, ClassVar, Self
+from typing import Self, Unpack
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, InnerLoss, Params, Unroll
 from metatc2.learners.meta_learner import LabeledLearner, Predictor
+from metatc2.learners.options import InnerOptions, LearnerArguments, LearnerOptions, Tasks, WithAdjoint
 from metatc2.learners.registry import register_learner
-from metatc2.learners.settings import Settings
 from metatc2.models.heads import Classifier
 from metatc2.ops.functional import Predicate, select
+
+
+class SharedHead(InnerOptions):
+    """Options of a learner that meta-learns a linear head."""
+
+    shared_head: bool = Field(False, description="one meta-learned row for all classes: tasks of any number of classes")
+
+
+class AdaptOptions(SharedHead):
+    """Options of a MAML whose inner loop is differentiated in one way alone."""
+
+    adapt: tuple[str, ...] = Field(("*",), min_length=1, description="patterns of the parameters that adapt")
+
+
+class MAMLOptions(AdaptOptions, WithAdjoint):
+    """Options of MAML."""
 
 
 @register_learner(
     "maml",
     summary="an initialization that learns a task in a few steps",
     source="Finn et al. 2017, arXiv 1703.03400",
-    inner=True,
-    adapts=True,
-    linear_head=True,
+    options=MAMLOptions,
 )
 class MAML(LabeledLearner):
     """Model-agnostic meta-learning (Finn et al. 2017, arXiv 1703.03400, algorithm 2).
@@ -36,7 +51,7 @@ class MAML(LabeledLearner):
         inner: how a task is learned.
         adapt: which parameters adapt: a shell pattern on the network's parameter names, several, or a predicate.
         test_steps: inner steps outside training; by default those of `inner`.
-        options: of `LabeledLearner`.
+        arguments: of `LabeledLearner`.
 
     Raises:
         InputError: if no trainable parameter matches `adapt`.
@@ -48,17 +63,22 @@ class MAML(LabeledLearner):
     torch.Size([4, 3])
     """
 
-    #: Of `from_settings`, where settings do not say: rate and steps of SGD in the inner loop.
-    usual_lr: ClassVar[float] = 0.05
-    usual_steps: ClassVar[int] = 3
-
     @classmethod
-    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """See `LabeledLearner.from_settings`; encoder and head meet in a `Classifier`."""
-        network = Classifier(encoder, settings.dim, settings.way, shared=settings.shared_head)
-        inner = settings.inner("sgd", cls.usual_lr, cls.usual_steps, Unroll())
-        chosen: dict[str, Any] = {"adapt": settings.adapt} if settings.adapt else {}
-        return cls(network, inner, test_steps=settings.test_steps, **chosen, **settings.common)
+    def from_options(cls, encoder: nn.Module, options: LearnerOptions, tasks: Tasks) -> Self:
+        """See `LabeledLearner.from_options`; encoder and head meet in a `Classifier`."""
+        assert isinstance(options, InnerOptions)  # as it is registered
+        network = Classifier(encoder, tasks.dim, tasks.way, shared=getattr(options, "shared_head", False))
+        adjoint = options.adjoint.build() if isinstance(options, WithAdjoint) else Unroll()
+        own = options.beyond(WithAdjoint)
+        own.pop("shared_head", None)
+        return cls(
+            network,
+            options.loop(adjoint),
+            test_steps=options.test_steps,
+            norm=options.norm,
+            at_once=options.at_once,
+            **own,
+        )
 
     def __init__(
         self,
@@ -67,14 +87,14 @@ class MAML(LabeledLearner):
         *,
         adapt: str | Iterable[str] | Predicate = "*",
         test_steps: int | None = None,
-        **options: Any,
+        **arguments: Unpack[LearnerArguments],
     ) -> None:
         if not isinstance(inner, InnerLoop):
             raise InputError(
                 f"{type(self).__name__}: inner must be an InnerLoop, got {type(inner).__name__}; write "
                 "InnerLoop(optimizer, steps)"
             )
-        super().__init__(network, **options)
+        super().__init__(network, **arguments)
         self.adapted = tuple(f"network.{name}" for name in select(network, adapt))
         self.train_inner = inner
         self.test_inner = inner if test_steps is None else dataclasses.replace(inner, steps=test_steps)

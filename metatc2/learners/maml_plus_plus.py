@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.inner import InnerLoop, Params
+from metatc2.io.options import Factor, Share
 from metatc2.learners.base import ParameterGroup
-from metatc2.learners.maml import MAML
+from metatc2.learners.maml import MAML, MAMLOptions
 from metatc2.learners.meta_learner import Predictor
+from metatc2.learners.options import AdaptArguments
 from metatc2.learners.registry import register_learner
+
+
+class MAMLPlusPlusOptions(MAMLOptions):
+    """Options of MAML++."""
+
+    annealing: Share = Field(
+        0.3, description="share of the steps in which the loss after every step fades; 0: no such loss"
+    )
+    rate_lr: Factor = Field(1e-2, gt=0, description="Adam's rate for the learned rates")
 
 
 @register_learner(
     "maml++",
     summary="MAML with a loss after every step, and learned rates by layer and step",
     source="Antoniou et al. 2019, arXiv 1810.09502",
-    inner=True,
-    adapts=True,
-    linear_head=True,
+    options=MAMLPlusPlusOptions,
 )
 class MAMLPlusPlus(MAML):
     """Multi-step loss and per-layer per-step rates (Antoniou et al. 2019, arXiv 1810.09502, section 4).
@@ -34,13 +44,19 @@ class MAMLPlusPlus(MAML):
         network, inner: as in `MAML`.
         annealing: share of the training steps in which the multi-step loss fades; 0 leaves it out.
         rate_lr: Adam learning rate of the factors.
-        options: of `MAML`.
+        arguments: of `MAML`.
     """
 
     def __init__(
-        self, network: nn.Module, inner: InnerLoop, *, annealing: float = 0.3, rate_lr: float = 1e-2, **options: Any
+        self,
+        network: nn.Module,
+        inner: InnerLoop,
+        *,
+        annealing: float = 0.3,
+        rate_lr: float = 1e-2,
+        **arguments: Unpack[AdaptArguments],
     ) -> None:
-        super().__init__(network, inner, **options)
+        super().__init__(network, inner, **arguments)
         like = next(network.parameters())
         self.factors = nn.Parameter(like.new_ones(max(inner.steps, 1), len(self.adapted)))
         self.annealing, self.rate_lr, self.progress = annealing, rate_lr, 0.0

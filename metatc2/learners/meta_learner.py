@@ -18,7 +18,7 @@ from metatc2.inner import InnerLoopDiverged, Params
 from metatc2.inner.solver import gradient
 from metatc2.learners.base import Learner, Outcome
 from metatc2.learners.carry import carry
-from metatc2.learners.settings import Entry, Settings
+from metatc2.learners.options import Entry, LearnerOptions, Tasks
 from metatc2.learners.sides import check_support, sides
 from metatc2.models.heads import Classifier
 from metatc2.ops import rehearsal
@@ -95,14 +95,17 @@ class LabeledLearner(Learner):
         self.register_load_state_dict_pre_hook(_load_frozen)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def from_settings(cls, encoder: nn.Module, settings: Settings) -> Self:
-        """The learner that `settings` describe, by default on the encoder alone; how it is built by its name.
+    def from_options(cls, encoder: nn.Module, options: LearnerOptions, tasks: Tasks) -> Self:
+        """The learner that `options` describe; how it is built by its name.
+
+        By default on the encoder alone, with its own options and those of every learner as arguments.
 
         Args:
-            encoder: inputs → ``(N, settings.dim)``.
-            settings: what was chosen.
+            encoder: inputs → ``(N, tasks.dim)``.
+            options: of the class that the learner is registered with.
+            tasks: what is known of its tasks.
         """
-        return cls(encoder, **settings.common)
+        return cls(encoder, norm=options.norm, at_once=options.at_once, **options.beyond(LearnerOptions))
 
     @abstractmethod
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.inner import InnerLoop, Params
+from metatc2.io.options import Factor
 from metatc2.learners.base import ParameterGroup
-from metatc2.learners.maml import MAML
+from metatc2.learners.maml import MAML, MAMLOptions
 from metatc2.learners.meta_learner import Predictor
+from metatc2.learners.options import AdaptArguments
 from metatc2.learners.registry import register_learner
+
+
+class MetaSGDOptions(MAMLOptions):
+    """Options of Meta-SGD."""
+
+    rate_lr: Factor = Field(1e-2, gt=0, description="Adam's rate for the learned rates")
 
 
 @register_learner(
     "meta-sgd",
     summary="MAML with a learned rate for every parameter",
     source="Li et al. 2017, arXiv 1707.09835",
-    inner=True,
-    adapts=True,
-    linear_head=True,
+    options=MetaSGDOptions,
 )
 class MetaSGD(MAML):
     """Meta-SGD (Li et al. 2017, arXiv 1707.09835, equation 3): ``θ' = θ − α ∘ ∇L``, with α learned element by element.
@@ -30,7 +37,7 @@ class MetaSGD(MAML):
     Args:
         network, inner: as in `MAML`.
         rate_lr: Adam learning rate of the factors.
-        options: of `MAML`.
+        arguments: of `MAML`.
 
     >>> import torchopt
     >>> learner = MetaSGD(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2))
@@ -38,8 +45,10 @@ class MetaSGD(MAML):
     [(3, 2), (3,)]
     """
 
-    def __init__(self, network: nn.Module, inner: InnerLoop, *, rate_lr: float = 1e-2, **options: Any) -> None:
-        super().__init__(network, inner, **options)
+    def __init__(
+        self, network: nn.Module, inner: InnerLoop, *, rate_lr: float = 1e-2, **arguments: Unpack[AdaptArguments]
+    ) -> None:
+        super().__init__(network, inner, **arguments)
         own = dict(self.named_parameters())
         self.factors = nn.ParameterList(torch.ones_like(own[name]) for name in self.adapted)
         self.rate_lr = rate_lr

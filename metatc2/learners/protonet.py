@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, Unpack, get_args
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
+from metatc2.io.options import Factor
 from metatc2.learners._heads import class_means
 from metatc2.learners.meta_learner import LabeledLearner, Predictor
+from metatc2.learners.options import LearnerArguments, LearnerOptions
 from metatc2.learners.registry import register_learner
 
 Distance = Literal["euclidean", "cosine"]
 
 
+class ProtoNetOptions(LearnerOptions):
+    """Options of ProtoNet."""
+
+    distance: Distance = Field("euclidean", description="how far a query is from a class mean")
+    temperature: Factor = Field(
+        default_factory=lambda known: 10.0 if known.get("distance") == "cosine" else 1.0,
+        gt=0,
+        description="factor on the scores; unset: 1, and 10 for cosines",
+    )
+
+
 @register_learner(
-    "protonet", summary="the nearest class mean in a learned space", source="Snell et al. 2017, arXiv 1703.05175"
+    "protonet",
+    summary="the nearest class mean in a learned space",
+    source="Snell et al. 2017, arXiv 1703.05175",
+    options=ProtoNetOptions,
 )
 class ProtoNet(LabeledLearner):
     """Prototypical networks (Snell et al. 2017, arXiv 1703.05175, equations 1 and 2).
@@ -28,7 +45,7 @@ class ProtoNet(LabeledLearner):
         encoder: inputs → ``(N, d)``.
         distance: ``"euclidean"`` or ``"cosine"``.
         temperature: factor on the scores, > 0; by default 1, and 10 for cosines, which lie between −1 and 1.
-        options: of `LabeledLearner`.
+        arguments: of `LabeledLearner`.
 
     Raises:
         InputError: if the distance is unknown or the temperature not positive.
@@ -40,9 +57,14 @@ class ProtoNet(LabeledLearner):
     """
 
     def __init__(
-        self, encoder: nn.Module, *, distance: Distance = "euclidean", temperature: float | None = None, **options: Any
+        self,
+        encoder: nn.Module,
+        *,
+        distance: Distance = "euclidean",
+        temperature: float | None = None,
+        **arguments: Unpack[LearnerArguments],
     ) -> None:
-        super().__init__(encoder, **options)
+        super().__init__(encoder, **arguments)
         if distance not in get_args(Distance):
             raise InputError(f"ProtoNet: unknown distance {distance!r}; {nearest(distance, get_args(Distance))}")
         self.distance = distance

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Unpack
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import Params
+from metatc2.io.options import Factor
 from metatc2.learners._heads import members, wide
 from metatc2.learners.base import full_precision
 from metatc2.learners.meta_learner import LabeledLearner, Predictor
+from metatc2.learners.options import LearnerArguments, LearnerOptions
 from metatc2.learners.registry import register_learner
 
 
+class R2D2Options(LearnerOptions):
+    """Options of R2D2."""
+
+    strength: Factor = Field(1.0, gt=0, description="λ of the ridge at the start")
+    scale: Factor = Field(10.0, description="factor on the scores at the start")
+
+
 @register_learner(
-    "r2d2", summary="ridge regression on the support, in closed form", source="Bertinetto et al. 2019, arXiv 1805.08136"
+    "r2d2",
+    summary="ridge regression on the support, in closed form",
+    source="Bertinetto et al. 2019, arXiv 1805.08136",
+    options=R2D2Options,
 )
 class R2D2(LabeledLearner):
     """Ridge regression differentiable discriminator (Bertinetto et al. 2019, arXiv 1805.08136, equations 4 to 6).
@@ -29,7 +42,7 @@ class R2D2(LabeledLearner):
         encoder: inputs → ``(N, d)``.
         strength: λ at the start, > 0 (its logarithm is learned).
         scale: α at the start: regression aims at 0 and 1, which are timid scores for a softmax.
-        options: of `LabeledLearner`.
+        arguments: of `LabeledLearner`.
 
     Raises:
         InputError: if `strength` is not positive.
@@ -40,8 +53,10 @@ class R2D2(LabeledLearner):
     [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    def __init__(self, encoder: nn.Module, *, strength: float = 1.0, scale: float = 10.0, **options: Any) -> None:
-        super().__init__(encoder, **options)
+    def __init__(
+        self, encoder: nn.Module, *, strength: float = 1.0, scale: float = 10.0, **arguments: Unpack[LearnerArguments]
+    ) -> None:
+        super().__init__(encoder, **arguments)
         if not strength > 0:
             raise InputError(f"R2D2: strength must be > 0, got {strength}; without it the ridge may have no solution")
         self.log_strength = nn.Parameter(torch.tensor(math.log(strength)))

@@ -9,38 +9,32 @@ from torch import nn
 
 from metatc2.errors import InputError
 from metatc2.io import registries
+from metatc2.io.options import options_like
 from metatc2.io.registry import Registry
 from metatc2.learners.meta_learner import LabeledLearner
-from metatc2.learners.settings import Entry, Settings
+from metatc2.learners.options import Entry, LearnerOptions, Tasks
 
 LEARNERS: Registry[type[LabeledLearner]] = registries.LEARNERS
 Kind = TypeVar("Kind", bound=type[LabeledLearner])
 
 
 def register_learner(
-    name: str,
-    *,
-    summary: str,
-    source: str,
-    inner: bool = False,
-    adapts: bool = False,
-    fixed_adjoint: bool = False,
-    linear_head: bool = False,
+    name: str, *, summary: str, source: str, options: type[LearnerOptions] = LearnerOptions
 ) -> Callable[[Kind], Kind]:
     """Decorator of a `LabeledLearner` class that can then be trained by its name, also from the command line.
 
-    It is built by its class method `LabeledLearner.from_settings`.
+    It is built by its class method `LabeledLearner.from_options`.
 
     Args:
         name: see `Registry.register`.
-        summary, source, inner, adapts, fixed_adjoint, linear_head: see `Entry`.
+        summary, source, options: see `Entry`.
 
     Raises:
         InputError: if the name is taken.
     """
 
     def registered(kind: Kind) -> Kind:
-        kind.entry = Entry(summary, source, inner, adapts, fixed_adjoint, linear_head)
+        kind.entry = Entry(summary, source, options)
         LEARNERS.register(name)(kind)
         return kind
 
@@ -66,30 +60,31 @@ def entry_of(name: str) -> Entry:
     return entry
 
 
-def build_labeled(name: str, encoder: nn.Module, settings: Settings) -> LabeledLearner:
-    """A learner on labeled tasks.
+def learner_options(name: str) -> type[LearnerOptions]:
+    """The options of the learner of a name.
 
     Raises:
-        InputError: if the name is unknown, or settings are given that the learner has no use for.
+        InputError: if the name is unknown, or nothing is said of the learner.
 
-    >>> learner = build_labeled("protonet", nn.Flatten(), Settings(dim=784))
-    >>> type(learner).__name__
-    'ProtoNet'
+    >>> learner_options("anil")().inner_steps
+    5
     """
-    entry = entry_of(name)
-    inner = {
-        "inner_optimizer": settings.optimizer,
-        "inner_lr": settings.lr,
-        "inner_steps": settings.steps,
-        "test_steps": settings.test_steps,
-        "adjoint": settings.adjoint,
-        "inner_clip": settings.clip or None,
-    }
-    useless = [key for key, value in inner.items() if value is not None and not entry.inner]
-    useless += ["adapt"] * (bool(settings.adapt) and not entry.adapts)
-    useless += ["shared_head"] * (settings.shared_head and not entry.linear_head)
-    useless += ["adjoint"] * (settings.adjoint is not None and entry.fixed_adjoint)
-    if useless:
-        why = "it makes that choice itself" if entry.inner else "it has no inner loop"
-        raise InputError(f"learner {name!r} has no use for learner.{useless[0]}: {why}; leave it out")
-    return LEARNERS[name].from_settings(encoder, settings)
+    return options_like(None, entry_of(name).options, name=name)
+
+
+def build_labeled(options: LearnerOptions, encoder: nn.Module, tasks: Tasks) -> LabeledLearner:
+    """The learner on labeled tasks that options name.
+
+    Args:
+        options: see `learner_options`.
+        encoder: inputs → ``(N, tasks.dim)``.
+        tasks: what is known of its tasks.
+
+    Raises:
+        InputError: if the learner refuses a value.
+
+    >>> learner = build_labeled(learner_options("protonet")(distance="cosine"), nn.Flatten(), Tasks(dim=784))
+    >>> type(learner).__name__, learner.temperature
+    ('ProtoNet', 10.0)
+    """
+    return LEARNERS[options.name].from_options(encoder, options, tasks)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from metatc2.inner import Params
-from metatc2.learners.maml import MAML
+from metatc2.learners.maml import MAML, AdaptOptions
 from metatc2.learners.registry import register_learner
+
+
+class ReptileOptions(AdaptOptions):
+    """Options of Reptile."""
+
+    inner_steps: int = Field(5, ge=0, le=10**5, description="steps of the inner loop in training")
 
 
 @register_learner(
     "reptile",
     summary="move towards where each task's training ends",
     source="Nichol et al. 2018, arXiv 1803.02999",
-    inner=True,
-    adapts=True,
-    fixed_adjoint=True,
-    linear_head=True,
+    options=ReptileOptions,
 )
 class Reptile(MAML):
     """Reptile (Nichol et al. 2018, arXiv 1803.02999, algorithm 2): θ follows the mean of ``θ − θ'`` over tasks.
@@ -29,10 +31,8 @@ class Reptile(MAML):
     follow the loss on the task's samples under θ'.
 
     Args:
-        network, inner, adapt, test_steps, options: as in `MAML`.
+        network, inner, adapt, test_steps, arguments: as in `MAML`.
     """
-
-    usual_steps: ClassVar[int] = 5
 
     def task_loss(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,16 @@ class Branches:
     raw: Tensor
     online: Tensor
     target: Tensor | None
+
+
+class Branch(TypedDict, total=False):
+    """Arguments of a `SelfSupervised` that keeps tasks apart, see there."""
+
+    predictor: nn.Module | None
+    where: Where
+    momentum: float
+    regularizer: Regularizer | None
+    weight: float | None
 
 
 class SelfSupervised(Learner):

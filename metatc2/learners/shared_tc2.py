@@ -13,12 +13,24 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branches, SelfSupervised, Statistics, Where, pull
+from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, Where, pull
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer, isotropy
 from metatc2.ops.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
+
+
+class SharedArguments(Branch, total=False):
+    """Arguments of a `SharedTC2`, see there."""
+
+    standardize: bool
+    gamma: float
+    blend: float
+    blend_warmup: float
+    outer_on: OuterOn
+    statistics: Statistics
+    lr: float
 
 
 class SharedTC2(SelfSupervised):

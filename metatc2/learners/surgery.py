@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from metatc2.errors import InputError
 from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
-from metatc2.learners.self_supervised import SelfSupervised
+from metatc2.learners.self_supervised import Branch, SelfSupervised
 from metatc2.objectives import Objective
 
 
@@ -26,7 +26,7 @@ class GradientSurgery(SelfSupervised):
     A regularizer and a projector's penalty are no task's: their gradient is added to what the aggregator gives.
 
     Args:
-        encoder, objective, options: as in `SelfSupervised`; `per_task` is always true.
+        encoder, objective, projector, arguments: as in `SelfSupervised`; `per_task` is always true.
         aggregator: one of `metatc2.learners.aggregators.registry.AGGREGATORS`: ``"pcgrad"``, ``"nash-mtl"``, ``"upgrad"``, or
             ``"mean"``, which is plain training at M times its cost.
 
@@ -47,13 +47,14 @@ class GradientSurgery(SelfSupervised):
         encoder: nn.Module,
         objective: Objective,
         *,
+        projector: nn.Module,
         aggregator: str = "pcgrad",
         per_task: bool = True,
-        **options: Any,
+        **arguments: Unpack[Branch],
     ) -> None:
         if not per_task:
             raise InputError("GradientSurgery: without tasks kept apart there is one gradient alone; use per_task=True")
-        super().__init__(encoder, objective, per_task=True, **options)
+        super().__init__(encoder, objective, per_task=True, projector=projector, **arguments)
         build_aggregator(aggregator)
         self.aggregator = aggregator
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from metatc2.calibration import Calibrator
 from metatc2.episodes import Episode
 from metatc2.inner import InnerLoop, Params, inner_optimizer
 from metatc2.inner.solver import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
-from metatc2.learners.shared_tc2 import SharedTC2
+from metatc2.learners.shared_tc2 import SharedArguments, SharedTC2
+from metatc2.objectives import Objective
 from metatc2.ops.functional import call
 
 
@@ -24,13 +26,24 @@ class LookAheadTC2(SharedTC2):
     ω follows the mean judgment plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `SharedTC2` without inner steps.
 
     Args:
-        *args: as in `SharedTC2`.
+        encoder, objective, projector, calibrator: as in `SharedTC2`.
+        inner: as there; it gives the adjoint of the step that looks ahead too.
         look_ahead_lr: α.
-        **options: as in `SharedTC2`; `inner` gives the adjoint of the step that looks ahead.
+        arguments: as in `SharedTC2`.
     """
 
-    def __init__(self, *args: Any, look_ahead_lr: float = 0.05, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        objective: Objective,
+        *,
+        projector: nn.Module,
+        calibrator: Calibrator,
+        inner: InnerLoop,
+        look_ahead_lr: float = 0.05,
+        **arguments: Unpack[SharedArguments],
+    ) -> None:
+        super().__init__(encoder, objective, projector=projector, calibrator=calibrator, inner=inner, **arguments)
         self.ahead = InnerLoop(inner_optimizer("sgd", look_ahead_lr), steps=1, adjoint=self.inner.adjoint)
 
     def forward(self, episode: Episode) -> Outcome:

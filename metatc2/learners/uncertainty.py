@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised
+from metatc2.learners.self_supervised import Branch, SelfSupervised
 from metatc2.objectives import Objective
 
 
@@ -22,7 +22,7 @@ class UncertaintyWeighting(SelfSupervised):
     this, weighs by place and not by kind.)
 
     Args:
-        encoder, objective, options: as in `SelfSupervised`; `per_task` is always true.
+        encoder, objective, projector, arguments: as in `SelfSupervised`; `per_task` is always true.
         kinds: how many kinds of task there are.
         lr: constant Adam learning rate of s; None takes the trainer's optimizer and schedule.
 
@@ -43,10 +43,11 @@ class UncertaintyWeighting(SelfSupervised):
         encoder: nn.Module,
         objective: Objective,
         *,
+        projector: nn.Module,
         kinds: int,
         lr: float | None = 1e-2,
         per_task: bool = True,
-        **options: Any,
+        **arguments: Unpack[Branch],
     ) -> None:
         if not per_task:
             raise InputError(
@@ -54,7 +55,7 @@ class UncertaintyWeighting(SelfSupervised):
             )
         if kinds < 1:
             raise InputError(f"UncertaintyWeighting: kinds must be at least 1, found {kinds}")
-        super().__init__(encoder, objective, per_task=True, **options)
+        super().__init__(encoder, objective, per_task=True, projector=projector, **arguments)
         self.log_variance = nn.Parameter(torch.zeros(kinds))
         self.uncertainty_lr = lr
 

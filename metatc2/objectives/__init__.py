@@ -6,7 +6,14 @@ from metatc2.objectives.base import Embeddings, Objective, pair
 from metatc2.objectives.byol import BYOL, normalized_distance
 from metatc2.objectives.custom import Custom
 from metatc2.objectives.moco import MoCo, info_nce
-from metatc2.objectives.registry import OBJECTIVES, build_objective, register_objective
+from metatc2.objectives.registry import (
+    OBJECTIVES,
+    ObjectiveOptions,
+    TargetOptions,
+    build_objective,
+    objective_options,
+    register_objective,
+)
 from metatc2.objectives.sigreg import LeJEPA, epps_pulley, sigreg
 from metatc2.objectives.simclr import SimCLR, nt_xent
 from metatc2.objectives.simsiam import SimSiam, negative_cosine
@@ -23,8 +30,10 @@ __all__ = [
     "LeJEPA",
     "MoCo",
     "Objective",
+    "ObjectiveOptions",
     "SimCLR",
     "SimSiam",
+    "TargetOptions",
     "VICReg",
     "VISReg",
     "build_objective",
@@ -38,6 +47,7 @@ __all__ = [
     "negative_cosine",
     "normalized_distance",
     "nt_xent",
+    "objective_options",
     "pair",
     "rank_summary",
     "rankme",

@@ -36,7 +36,7 @@ def build(classes: Registry[type[Made]], name: str, options: Mapping[str, float]
         if option not in parameters:
             known = nearest(option, parameters) if parameters else "it takes none"
             raise InputError(f"{name} has no option {option!r}; {known}")
-    # Task files hold every option as a float; whole-numbered arguments are known by their default.
+    # Whole-numbered arguments are known by their default.
     return kind(
         **{
             option: _whole(value, f"{name}: {option}") if isinstance(parameters[option].default, int) else value

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import Field
 
 from metatc2.io import registries
+from metatc2.io.options import Names, Options, Share, options_like
 from metatc2.io.registry import Registry
 from metatc2.objectives.base import Objective
 from metatc2.objectives.named import build
@@ -16,6 +19,8 @@ Kind = TypeVar("Kind", bound=type[Objective])
 
 def register_objective(name: str) -> Callable[[Kind], Kind]:
     """Decorator of an `Objective` class that can then be trained by its name, also from the command line.
+
+    Arguments of the class that are numbers, words of a choice or switches become its options in a configuration.
 
     Args:
         name: see `Registry.register`; becomes the class's `name`.
@@ -43,3 +48,42 @@ def build_objective(name: str, **options: float) -> Objective:
     metatc2.errors.InputError: unknown objective 'barlow_twins'; did you mean 'barlow'? Known: barlow, byol, lejepa, ...
     """
     return build(OBJECTIVES, name, options)
+
+
+class ObjectiveOptions(Options):
+    """What an objective that is chosen by its name is built from.
+
+    >>> objective_options("simclr")(temperature=0.2).build().temperature
+    0.2
+    """
+
+    section = "objective"
+
+    name: Annotated[str, Names(OBJECTIVES)] = Field("simclr", description="the self-supervised loss")
+
+    def build(self) -> Objective:
+        """The objective.
+
+        Raises:
+            InputError: if its class refuses a value.
+        """
+        return OBJECTIVES[self.name](**self.beyond(TargetOptions))
+
+
+class TargetOptions(ObjectiveOptions):
+    """Of an objective that has a target network."""
+
+    momentum: Share = Field(0.99, description="rate of the target network's moving average")
+
+
+def objective_options(name: str) -> type[ObjectiveOptions]:
+    """The options of the objective of a name: the arguments of its class, and the rate of its target network if it has one.
+
+    Raises:
+        InputError: if the name is unknown.
+
+    >>> list(objective_options("moco").model_fields)
+    ['name', 'momentum', 'queue', 'temperature']
+    """
+    kind = OBJECTIVES[name]
+    return options_like(kind, TargetOptions if kind.momentum else ObjectiveOptions, name=name)

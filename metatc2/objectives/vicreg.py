@@ -79,9 +79,9 @@ class VICReg(Objective):
     25, 50, 1 there, and ``VICReg(variance=12.5)`` is what that code trains with by default.
 
     Args:
-        invariance: λ.
-        variance: μ.
-        covariance: ν.
+        invariance: λ, weight of the distance between views.
+        variance: μ, weight of the standard deviation that a dimension lacks.
+        covariance: ν, weight of the covariance between dimensions.
 
     Raises:
         InputError: if a weight is negative.

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metatc2.experiment.config import Config
+from metatc2.experiment.config import (
+    CalibratorConfig,
+    Config,
+    DomainEpisode,
+    EpisodeConfig,
+    FactorEpisode,
+    LabeledEpisode,
+    NoRegularizer,
+    SharedTC2Config,
+    Standardized,
+    TasksOnly,
+    TaskTC2Config,
+    TC2Config,
+    ViewsEpisode,
+)
 
 NAMES = {
     "simclr": "SimCLR",
@@ -52,7 +66,7 @@ def listed(items: Sequence[object]) -> str:
 
 def _method(config: Config) -> str:
     episode, steps = config.episode, config.trainer.steps
-    if config.learner.name != "ssl":
+    if isinstance(episode, LabeledEpisode):
         way = f"{episode.way} to {episode.way_most}" if episode.way_most else f"{episode.way}"
         shot = f"{episode.shot} to {episode.shot_most}" if episode.shot_most else f"{episode.shot}"
         return (
@@ -61,50 +75,50 @@ def _method(config: Config) -> str:
         )
     objective = NAMES.get(config.objective.name, config.objective.name)
     # The plain objective sees its batch whole, whatever the task file says.
-    cut = config.calibration.name in ("tasks", "tc2")
-    differ = {
-        "nothing": "",
-        "views": f" that differ in their views ({episode.recipes})",
-        "domain": ", each of one domain",
-        "factor": f" that differ in what a pair shares ({episode.level})",
-    }[episode.tasks_differ_by]
-    tasks = f", each batch cut into {episode.tasks} tasks{differ}" if cut and episode.tasks > 1 else ""
-    seen = "rendered pairs" if episode.tasks_differ_by == "factor" else f"views of the recipe {config.views.recipe}"
+    cut = isinstance(config.calibration, (TasksOnly, TC2Config))
+    tasks = f", each batch cut into {episode.tasks} tasks{_differ(episode)}" if cut and episode.tasks > 1 else ""
+    seen = "rendered pairs" if isinstance(episode, FactorEpisode) else f"views of the recipe {config.views.recipe}"
     return f"{objective} on {seen}: {steps} steps of {episode.batch} images{tasks}"
+
+
+def _differ(episode: EpisodeConfig) -> str:
+    if isinstance(episode, ViewsEpisode):
+        return f" that differ in their views ({episode.recipes})"
+    if isinstance(episode, FactorEpisode):
+        return f" that differ in what a pair shares ({episode.level})"
+    return ", each of one domain" if isinstance(episode, DomainEpisode) else ""
 
 
 def _regularizer(config: Config) -> list[str]:
     r = config.regularizer
-    if r.name == "none":
+    if isinstance(r, NoRegularizer):
         return []
-    weight = "its own weight" if r.weight is None else f"weight {r.weight:g}"
-    return [f"The regularizer {r.name} of the representation is added with {weight}."]
+    return [f"The regularizer {r.name} of the representation is added with weight {r.weight:g}."]
 
 
 def _calibration(config: Config) -> str:
     c = config.calibration
-    if c.name == "none":
-        return "Nothing is calibrated."
-    if c.name == "standardize":
+    if isinstance(c, Standardized):
         return "Representations are standardized over the episode and not calibrated: a control."
-    if c.name == "tasks":
+    if isinstance(c, TasksOnly):
         return "Batches are cut into tasks and nothing is calibrated: a control."
-    where = {"backbone": "the encoder's output", "projector": "the projector's output"}[c.where]
+    if not isinstance(c, TC2Config):
+        return "Nothing is calibrated."
+    # On labeled tasks the calibrator sits on the encoder.
+    at_projector = isinstance(c, (TaskTC2Config, SharedTC2Config)) and c.where == "projector"
+    where = "the projector's output" if at_projector else "the encoder's output"
     factors = f"{c.factors} factors" if c.factors else "factors for three quarters of its width"
-    steps = (
-        f"{c.inner_steps} inner step{'s' * (c.inner_steps != 1)} of {c.inner_optimizer}, differentiated by {c.adjoint}"
-    )
-    # On labeled tasks the calibrator sits on the encoder, and is always shared.
-    adapt = c.adapt if config.learner.name == "ssl" else "shared"
-    weights = c.settled(adapt)["weights"]
-    if adapt == "task":
+    plural = "s" * (c.inner_steps != 1)
+    steps = f"{c.inner_steps} inner step{plural} of {c.inner_optimizer}, differentiated by {c.adjoint.name}"
+    if isinstance(c, TaskTC2Config):
         of = {"task": "one weight a factor", "sample": "weights by sample", "linear": "a linear weight network"}[
-            weights
+            c.weights
         ]
         return f"TC² calibrates {where}: {factors} that all tasks share, {of} that each task adapts by {steps}."
+    assert isinstance(c, CalibratorConfig)
     sentence = (
         f"{'TC²' if c.variant == 'tc2' else 'MetaCRL'} calibrates {where} by one calibrator for all tasks: {factors}, weights "
-        f"by {weights}, {steps}."
+        f"by {c.weights}, {steps}."
     )
     controls = {
         "shuffle": "weights are shuffled between samples",

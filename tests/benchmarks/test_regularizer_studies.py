@@ -32,7 +32,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_every_cell_can_be_built_and_named_apart(default: Any, tmp_path: Path) -> None:
     cells = [default.cell(tmp_path, task, arm, 0) for task in default.TARGETS for arm in default.ARMS]
     assert len({cell.path for cell in cells}) == len(cells) == 10
-    weights = {cell.config.regularizer.weight for cell in cells}
+    weights = {cell.config.value("regularizer.weight") for cell in cells}
     assert weights == {None, 0.03, 0.3, 1.0}  # named, for a default may move
 
 

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.Health
 SMALL = [
     "encoder.width=8",
     "episode.batch=32",
-    "calibration.factors=4",
     "trainer.log_every=2",
     "trainer.checkpoint_every=2",
 ]
@@ -222,7 +221,10 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (["digits", "--set", "calibration.form=gate"], "set calibration.adapt = 'shared'"),
         (["digits", "--regularize", "isotropi"], "isotropi"),
-        (["digits", "--learner", "maml", "--regularize", "isotropy"], "use --regularize none"),
+        (
+            ["digits", "--learner", "maml", "--regularize", "isotropy"],
+            "regularizer.name is for self-supervised objectives",
+        ),
         (["digits", "--set", "trainer.lr=fast"], "trainer.lr"),
         (["digits", "--set", "trainer.lr=-1"], "trainer.lr"),
         (["digits", "--set", "data.source=nowhere"], "unknown source 'nowhere'"),

@@ -26,10 +26,11 @@ COMMANDS = re.findall(r"^metatc2 (pretrain .*)$", PAGE.read_text(), re.MULTILINE
 NAMES = {name: group for group, points in PROJECT["entry-points"].items() for name in points}
 KINDS = [registry for registry in vars(registries).values() if isinstance(registry, Registry)]
 SMALL = [
-    *("trainer.steps=2", "trainer.accelerator=cpu", "trainer.threads=1", "episode.batch=16", "episode.tasks=2"),
-    *("episode.meta_batch=1", "episode.query=2", "encoder.width=4", "data.image_size=16", "views.recipe=glyphs"),
-    *("head.projector_hidden=8", "head.projector_out=8"),
+    *("trainer.steps=2", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("encoder.width=4", "data.image_size=16", "views.recipe=glyphs"),
 ]
+CUT = ["episode.batch=16", "episode.tasks=2", "head.projector_hidden=8", "head.projector_out=8"]
+LABELED = ["episode.meta_batch=1", "episode.query=2"]
 
 
 def about(folder: Path) -> None:
@@ -87,12 +88,16 @@ def test_every_kind_of_thing_stands_on_the_page() -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:60])
 def test_commands_of_the_page_run(command: str, tmp_path: Path) -> None:
     words = shlex.split(command)
-    settings = [*SMALL, *(words[words.index("--set") + 1 :] if "--set" in words else [])]
+    settings = [
+        *SMALL,
+        *(LABELED if "--learner" in words else CUT),
+        *(words[words.index("--set") + 1 :] if "--set" in words else []),
+    ]
     head = words[: words.index("--set")] if "--set" in words else words
     assert call(*head, "--run", str(tmp_path / "run"), "--set", *settings) == 0
     assert RunFolder(tmp_path / "run").state is State.FINISHED
     config = read_config(RunFolder(tmp_path / "run").config)
-    used = {config.objective.name, config.regularizer.name, config.learner.name, config.learner.adjoint}
+    used = {config.objective.name, config.regularizer.name, config.learner.name, config.value("learner.adjoint")}
     used |= {config.encoder.name, config.data.source, config.head.told}
     assert used & set(NAMES)
 
@@ -114,7 +119,10 @@ def test_names_are_listed_and_suggested(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 def test_a_run_transfers_to_a_source_of_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path / "run")
-    assert call("pretrain", "glyphs", "--encoder", "patches", "--run", run, "--set", *SMALL, "data.source=digits") == 0
+    assert (
+        call("pretrain", "glyphs", "--encoder", "patches", "--run", run, "--set", *SMALL, *CUT, "data.source=digits")
+        == 0
+    )
     few = ("--way", "2", "--shot", "1", "--query", "2", "--episodes", "5")
     assert call("transfer", run, "--to", "gratings", *few) == 0
     assert "gratings" in capsys.readouterr().out

@@ -30,7 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.Health
 SMALL = [
     "encoder.width=8",
     "episode.batch=32",
-    "calibration.factors=4",
     "calibration.adapt=shared",  # whose features at test time are measured too
     "trainer.log_every=100",
 ]

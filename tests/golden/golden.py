@@ -28,15 +28,14 @@ from metatc2.experiment.transfer import transfer
 
 COMMON = (
     "encoder.width=8",
-    "episode.batch=32",
     "trainer.steps=3",
     "trainer.precision=32-true",
     "trainer.threads=1",
     "trainer.seed=0",
 )
-DIGITS = ("data.image_size=16",)
-SHAPES = ("data.image_size=16", "episode.tasks=4")
-LABELED = (*DIGITS, "episode.way=3", "episode.shot=2", "episode.query=2", "episode.tasks=2", "episode.batch=24")
+DIGITS = ("data.image_size=16", "episode.batch=32")
+SHAPES = ("data.image_size=16", "episode.tasks=4", "episode.batch=32")
+LABELED = ("data.image_size=16", "episode.way=3", "episode.shot=2", "episode.query=2")
 #: Task file and settings of each run.
 RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "simclr": ("digits", DIGITS),

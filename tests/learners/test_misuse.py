@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 from metatc2.calibration import calibrated, named_calibrator
 from metatc2.episodes import Episode, Samples, SinusoidTasks
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, InnerLoop, Recompute, Unroll
+from metatc2.inner import InnerLoop, Recompute, Unroll
 from metatc2.learners import (
     ANIL,
     BOIL,
@@ -23,8 +23,7 @@ from metatc2.learners import (
     MetaSGD,
     ProtoNet,
     Reptile,
-    Settings,
-    build_labeled,
+    learner_options,
 )
 from metatc2.learners.imaml import iMAML
 from metatc2.models.heads import Classifier
@@ -174,9 +173,9 @@ def test_only_a_classifier_has_its_encoder_taken_out() -> None:
         (lambda: ANIL(classifier(), inner(), adapt="*"), "ANIL: what adapts is what makes it ANIL"),
         (lambda: BOIL(classifier(), inner(), adapt="*"), "BOIL: what adapts is what makes it BOIL"),
         (lambda: BOIL(nn.Sequential(nn.Linear(4, 3)), inner()), "BOIL: network must be a Classifier"),
-        (lambda: build_labeled("protonet", nn.Flatten(), Settings(dim=4, clip=1.0)), "no use for learner.inner_clip"),
-        (lambda: build_labeled("r2d2", nn.Flatten(), Settings(dim=4, shared_head=True)), "no use for learner.shared_head"),
-        (lambda: build_labeled("reptile", nn.Flatten(), Settings(dim=4, adjoint=FirstOrder())), "no use for .*adjoint"),
+        (lambda: learner_options("protonet")(inner_clip=1.0), "unknown key 'learner.inner_clip'"),
+        (lambda: learner_options("r2d2")(shared_head=True), "unknown key 'learner.shared_head'"),
+        (lambda: learner_options("reptile")(adjoint="first-order"), "unknown key .*adjoint"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(make: Any, message: str) -> None:

@@ -32,10 +32,10 @@ from metatc2.learners import (
     Learner,
     LookAheadTC2,
     SelfSupervised,
-    Settings,
     SharedTC2,
+    Tasks,
     build_labeled,
-    entry_of,
+    learner_options,
 )
 from metatc2.learners.aggregators.registry import AGGREGATORS
 from metatc2.models.heads import Classifier, Predictor, Projector
@@ -92,8 +92,9 @@ def grown(learner: Learner, episode: Any) -> int:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labeled_learners(name: str) -> None:
     torch.manual_seed(0)
-    settings = Settings(dim=4, way=3, class_of=torch.arange(3), steps=2 if entry_of(name).inner else None)
-    learner = build_labeled(name, body(), settings).double()
+    tasks = Tasks(dim=4, way=3, class_of=torch.arange(3))
+    options = {"inner_steps": 2} if "inner_steps" in learner_options(name).model_fields else {}
+    learner = build_labeled(learner_options(name)(**options), body(), tasks).double()
     episode = vectors(tasks=1)
     if name == "linear-probe":  # classes are found by the rows that samples come from
         own = [Samples(s.images, s.labels, None, s.labels) for s in (episode.support, episode.query)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from torch import nn
 
 from metatc2.errors import InputError
-from metatc2.inner import FirstOrder, Implicit, Recompute, Unroll
-from metatc2.learners import LEARNERS, LabeledLearner, Settings, build_labeled, entry_of
+from metatc2.inner import FirstOrder, Implicit, Recompute, Truncated, Unroll
+from metatc2.learners import LEARNERS, LabeledLearner, Tasks, build_labeled, entry_of, learner_options
 from metatc2.models.conv4 import Conv4
 
 from .episodes import images
@@ -19,7 +20,9 @@ from .episodes import images
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_is_built_and_learns(name: str) -> None:
     torch.manual_seed(0)
-    learner = build_labeled(name, Conv4(1, 4), Settings(dim=4, way=3, class_of=torch.arange(3))).double()
+    learner = build_labeled(
+        learner_options(name)(), Conv4(1, 4), Tasks(dim=4, way=3, class_of=torch.arange(3))
+    ).double()
     assert isinstance(learner, LabeledLearner)
     assert entry_of(name).summary
     assert "20" in entry_of(name).source
@@ -34,35 +37,66 @@ def test_every_learner_is_built_and_learns(name: str) -> None:
     ("name", "kind"), [("maml", Unroll), ("fomaml", FirstOrder), ("imaml", Implicit), ("logistic", Implicit)]
 )
 def test_adjoint_by_default(name: str, kind: type) -> None:
-    learner: Any = build_labeled(name, Conv4(1, 4), Settings(dim=4, way=3))
+    learner: Any = build_labeled(learner_options(name)(), Conv4(1, 4), Tasks(dim=4, way=3))
     assert isinstance(learner.inner.adjoint, kind)
 
 
 def test_settings_take_the_place_of_defaults() -> None:
-    settings = Settings(
-        dim=4, way=3, optimizer="adam", lr=0.3, steps=7, test_steps=9, adjoint=Recompute(), adapt=["head.*"]
+    options = {"inner_optimizer": "adam", "inner_lr": 0.3, "inner_steps": 7, "test_steps": 9}
+    learner: Any = build_labeled(
+        learner_options("maml")(**options, adjoint="recompute", adapt=["head.*"]), Conv4(1, 4), Tasks(dim=4, way=3)
     )
-    learner: Any = build_labeled("maml", Conv4(1, 4), settings)
     assert (learner.train_inner.steps, learner.test_inner.steps) == (7, 9)
     assert isinstance(learner.inner.adjoint, Recompute)
     assert learner.adapted == ("network.head.weight", "network.head.bias")
-    head: Any = build_labeled("logistic", nn.Flatten(), Settings(dim=4, steps=3, test_steps=5))
+    head: Any = build_labeled(learner_options("logistic")(inner_steps=3, test_steps=5), nn.Flatten(), Tasks(dim=4))
     assert (head.inner.steps, head.test_steps) == (3, 5)
-    probe: Any = build_labeled("linear-probe", nn.Flatten(), Settings(dim=4, test_steps=5, class_of=torch.arange(2)))
+    probe: Any = build_labeled(
+        learner_options("linear-probe")(test_steps=5), nn.Flatten(), Tasks(dim=4, class_of=torch.arange(2))
+    )
     assert probe.inner.steps == 5
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "options", "told"),
     [
         ("mamml", {}, "unknown learner 'mamml'; did you mean 'maml'"),
-        ("protonet", {"steps": 3}, "'protonet' has no use for learner.inner_steps: it has no inner loop"),
-        ("anil", {"adapt": ["*"]}, "'anil' has no use for learner.adapt: it makes that choice itself"),
-        ("imaml", {"adjoint": Unroll()}, "'imaml' has no use for learner.adjoint: it makes that choice itself"),
-        ("fomaml", {"adjoint": Unroll()}, "'fomaml' has no use for learner.adjoint: it makes that choice itself"),
+        ("protonet", {"inner_steps": 3}, "unknown key 'learner.inner_steps'; known: .*temperature"),
+        ("anil", {"adapt": ["*"]}, "unknown key 'learner.adapt'"),
+        ("imaml", {"adjoint": "unroll"}, "unknown key 'learner.adjoint'"),
+        ("fomaml", {"adjoint": "unroll"}, "unknown key 'learner.adjoint'"),
         ("linear-probe", {}, "needs the class of every row"),
     ],
 )
-def test_what_users_get_wrong(name: str, settings: dict[str, Any], told: str) -> None:
+def test_what_users_get_wrong(name: str, options: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        build_labeled(name, Conv4(1, 4), Settings(dim=4, way=3, **settings))
+        build_labeled(learner_options(name)(**options), Conv4(1, 4), Tasks(dim=4, way=3))
+
+
+def test_options_of_its_own_reach_a_learner() -> None:
+    cosine: Any = build_labeled(learner_options("protonet")(distance="cosine"), nn.Flatten(), Tasks(dim=4))
+    assert (cosine.distance, cosine.temperature) == ("cosine", 10.0)
+    rates: Any = build_labeled(learner_options("maml++")(annealing=0.5, rate_lr=0.1), Conv4(1, 4), Tasks(dim=4, way=3))
+    assert (rates.annealing, rates.rate_lr) == (0.5, 0.1)
+    near: Any = build_labeled(learner_options("imaml")(strength=1.0, iterations=7), Conv4(1, 4), Tasks(dim=4, way=3))
+    assert (near.inner.adjoint.proximal, near.inner.adjoint.iterations) == (1.0, 7)
+    weak: Any = build_labeled(learner_options("logistic")(l2=0.1, scale=2.0), nn.Flatten(), Tasks(dim=4))
+    assert (weak.l2, float(weak.scale.detach())) == (0.1, 2.0)
+
+
+def test_an_adjoint_brings_its_own_options() -> None:
+    learner: Any = build_labeled(
+        learner_options("maml")(adjoint={"name": "truncated", "last_steps": 2}), Conv4(1, 4), Tasks(dim=4, way=3)
+    )
+    assert learner.inner.adjoint == Truncated(2)
+    with pytest.raises(InputError, match=r"adjoint\.last_steps"):
+        build_labeled(learner_options("maml")(adjoint={"name": "unroll", "last_steps": 2}), Conv4(1, 4), Tasks(dim=4))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_options_are_copied_and_pickled(name: str) -> None:
+    made = learner_options(name)(at_once=1, freeze=["blocks.0.*"])
+    again = pickle.loads(pickle.dumps(made))
+    assert again == made
+    assert type(again) is type(made)
+    assert made.name == name

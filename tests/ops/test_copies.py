@@ -36,8 +36,8 @@ from metatc2.inner import (
     inner_optimizer,
     picklable,
 )
-from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, Settings, SharedTC2, build_labeled
-from metatc2.learners.registry import LEARNERS, entry_of
+from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, SharedTC2, Tasks, build_labeled
+from metatc2.learners.registry import LEARNERS, learner_options
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
 from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
@@ -122,9 +122,10 @@ def assert_independent(learner: Learner, again: Copy, episode: Episode) -> None:
 @every_way_of_modules
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labeled_learners(name: str, again: Copy) -> None:
-    settings = Settings(dim=4, way=3, steps=1 if entry_of(name).inner else None, class_of=torch.arange(60) % 6)
+    tasks = Tasks(dim=4, way=3, class_of=torch.arange(60) % 6)
+    options = {"inner_steps": 1} if "inner_steps" in learner_options(name).model_fields else {}
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
-    assert_independent(build_labeled(name, encoder, settings), again, labeled_episode())
+    assert_independent(build_labeled(learner_options(name)(**options), encoder, tasks), again, labeled_episode())
 
 
 @every_way
@@ -265,7 +266,7 @@ def test_functional_and_the_module_in_it(again: Copy) -> None:
     made, x = again(function), torch.randn(8, 3)
     theta = {name: p + 0.5 for name, p in function.module.named_parameters()}
     torch.testing.assert_close(made(theta, x, x[:4]), function(theta, x, x[:4]), rtol=0, atol=0)
-    learner = again(build_labeled("maml", nn.Flatten(), Settings(dim=64, way=3)))
+    learner = again(build_labeled(learner_options("maml")(), nn.Flatten(), Tasks(dim=64, way=3)))
     assert learner._function.module is learner.network  # and not a copy beside it
 
 

@@ -1,53 +1,11 @@
 """The configuration of a run: read from task files, overridden by ``--set key=value``, written beside the results.
 
-A `Config` is a frozen dataclass of sections. Every key has a type, a range, a default and one line of documentation in
-`all_keys`; whatever is wrong is an `InputError` that names the file, the key, what was found and what is expected.
+A `Config` is made of one model a section. A section of which there are several kinds is a tagged union: the calibrator, the
+learner, the objective that is named has its own keys and defaults. Every key has a type, a range, a default and one line of
+documentation in `all_keys`; whatever is wrong is an `InputError` that names the file, the key, what was found and what is
+expected.
 """
 
-from metatc2.experiment.config.calibration import CalibrationConfig, RegularizerConfig
-from metatc2.experiment.config.files import list_tasks, read_config, read_task, task_folder, write_config
-from metatc2.experiment.config.identity import differences, fingerprint, flatten, method_key, method_name
-from metatc2.experiment.config.overrides import merge, override
-from metatc2.experiment.config.schema import (
-    Config,
-    DataConfig,
-    EncoderConfig,
-    EpisodeConfig,
-    HeadConfig,
-    LearnerConfig,
-    ObjectiveConfig,
-    TrainerConfig,
-    TransferConfig,
-    ViewsConfig,
-    all_keys,
-)
-from metatc2.experiment.config.section import Key
+import lazy_loader
 
-__all__ = [
-    "CalibrationConfig",
-    "Config",
-    "DataConfig",
-    "EncoderConfig",
-    "EpisodeConfig",
-    "HeadConfig",
-    "Key",
-    "LearnerConfig",
-    "ObjectiveConfig",
-    "RegularizerConfig",
-    "TrainerConfig",
-    "TransferConfig",
-    "ViewsConfig",
-    "all_keys",
-    "differences",
-    "fingerprint",
-    "flatten",
-    "list_tasks",
-    "merge",
-    "method_key",
-    "method_name",
-    "override",
-    "read_config",
-    "read_task",
-    "task_folder",
-    "write_config",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

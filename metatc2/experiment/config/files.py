@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from metatc2.errors import InputError, nearest
+from metatc2.experiment.config.config import Config
 from metatc2.experiment.config.identity import flatten
+from metatc2.experiment.config.layers import layer_of, tree_of
 from metatc2.experiment.config.overrides import merge
-from metatc2.experiment.config.schema import Config
-from metatc2.experiment.config.values import show
+from metatc2.experiment.config.resolve import resolve
+from metatc2.experiment.config.task_files import task_folder
 from metatc2.io.files import write_atomically
+from metatc2.io.options import show
 from metatc2.io.reading import read_toml
 from metatc2.io.source_names import path_kinds
 
@@ -24,28 +26,6 @@ METHOD_KEYS = {
     "regularizer.name": "--regularize",
     "learner.name": "--learner",
 }
-
-
-def task_folder() -> Path:
-    """The folder of the shipped task files: inside the installed package, or beside it in a checkout.
-
-    Raises:
-        InputError: if neither is there.
-    """
-    package = Path(__file__).resolve().parents[2]
-    for folder in (package / "_tasks", package.parent / "tasks"):
-        if (folder / "glyphs.toml").is_file():
-            return folder
-    raise InputError(f"no task files in {package / '_tasks'} or {package.parent / 'tasks'}; install metatc2 again")
-
-
-def list_tasks() -> list[tuple[str, str]]:
-    """Name and description of every shipped task, by name.
-
-    >>> [name for name, description in list_tasks()]
-    ['cifar10', 'digits', 'folder', 'glyphs', 'omniglot', 'shapes', 'stl10']
-    """
-    return [(path.stem, _read_task_file(path).description) for path in sorted(task_folder().glob("*.toml"))]
 
 
 def read_task(name_or_path: str) -> Config:
@@ -82,13 +62,14 @@ def read_config(path: str | Path) -> Config:
     Raises:
         InputError: unreadable or malformed file, wrong key or value.
     """
-    return merge(Config(), read_toml(Path(path)), str(path))
+    return resolve([layer_of(read_toml(Path(path)), str(path))])
 
 
 def write_config(config: Config, path: str | Path) -> None:
     """Write a configuration so that `read_config` reads back an equal one; a reader never sees half a file.
 
-    Unset keys are left out, since TOML has no word for them. Missing parent folders are made.
+    It holds every value that acts, defaults included. Unset keys are left out, since TOML has no word for them.
+    Missing parent folders are made.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -96,13 +77,7 @@ def write_config(config: Config, path: str | Path) -> None:
     ...     read_config(Path(folder) / "config.toml") == Config()
     True
     """
-    tree: dict[str, Any] = {}
-    for name, value in flatten(config).items():
-        *tables, leaf = name.split(".", 2)
-        table = tree
-        for part in tables:
-            table = table.setdefault(part, {})
-        table[leaf] = value
+    tree = tree_of(flatten(config))
     write_atomically(Path(path), tomli_w.dumps(tree).encode())
 
 
@@ -115,4 +90,4 @@ def _read_task_file(path: Path) -> Config:
                 f"{path}: {key} stands in a task file; a method is never named there, so that every method runs on the "
                 f"same task: delete the line and give {option} {tree[section][field]} on the command line"
             )
-    return merge(Config(), tree, str(path))
+    return resolve([layer_of(tree, str(path))])

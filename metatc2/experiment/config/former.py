@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 ISOTROPY = "isotropy is a regularizer of its own"
+_BESIDE = "options of an adjoint stand beside its name now: write"
 # By dotted key.
 FORMER_KEYS = {
     "calibration.isotropy": f"{ISOTROPY} now: write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as "
     "regularizer.weight; the TC² that had it is calibration.adapt = 'shared'",
+    "objective.options": "options of an objective are keys of its section now: write objective.temperature = 0.2 in place of "
+    "objective.options = {temperature = 0.2}",
+    "calibration.last_steps": f"{_BESIDE} calibration.adjoint.last_steps",
+    "learner.last_steps": f"{_BESIDE} learner.adjoint.last_steps",
+    "learner.samples": f"{_BESIDE} learner.adjoint.samples",
 }
 # By dotted key and value.
 FORMER_VALUES = {

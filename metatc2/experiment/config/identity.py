@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metatc2.experiment.config.schema import Config, all_keys
-from metatc2.experiment.config.values import show
+from metatc2.experiment.config.calibration import CalibratorConfig
+from metatc2.experiment.config.choices import Member
+from metatc2.experiment.config.config import Config
+from metatc2.io.options import Options, show
 from metatc2.io.source_names import tidy
 
 # What may differ between a checkpoint and the run that resumes it; so may [transfer] and the description.
@@ -21,19 +23,38 @@ FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """Every value that is set, by dotted key; options of the objective one by one.
+    """Every value that acts, by dotted key; what may be unset and is so is left out.
 
     >>> flat = flatten(Config())
-    >>> flat["episode.tasks"], "encoder.width" in flat
-    (4, False)
+    >>> flat["episode.tasks"], flat["objective.temperature"], "encoder.width" in flat
+    (4, 0.5, False)
     """
     flat: dict[str, Any] = {"description": config.description} if config.description else {}
-    for name, key in all_keys().items():
-        value = getattr(getattr(config, name.partition(".")[0]), key.field)
-        if isinstance(value, Mapping):
-            flat.update({f"{name}.{option}": value[option] for option in value})
-        elif value is not None:
-            flat[name] = value
+    for name, section in config.sections.items():
+        flat.update(_values(name, section, type(section).model_fields))
+    return {key: value for key, value in flat.items() if value is not None}
+
+
+def chosen_values(config: Config) -> dict[str, Any]:
+    """As `flatten`, of the values alone that were given where the sections were made."""
+    flat: dict[str, Any] = {"description": config.description} if config.description else {}
+    for name, section in config.sections.items():
+        tags = [field for field in type(section).model_fields if f"{name}.{field}" in Member.of(type(section)).tags]
+        flat.update(_values(name, section, [*section.model_fields_set, *tags]))
+    return flat
+
+
+def _values(name: str, section: Options, fields: Iterable[str]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in fields:
+        value = getattr(section, field)
+        if isinstance(value, Options):  # chosen by a name, with options of its own
+            inner = {
+                f"{name}.{field}.{part}": getattr(value, part) for part in type(value).model_fields if part != "name"
+            }
+            flat |= {f"{name}.{field}": value.name, **inner}  # type: ignore[attr-defined]
+        else:
+            flat[f"{name}.{field}"] = value
     return flat
 
 
@@ -73,8 +94,9 @@ def method_name(config: Config) -> str:
     base = config.objective.name if config.learner.name == "ssl" else config.learner.name
     parts = [base]
     if calibration.name != "none":
-        shared = calibration.name == "tc2" and calibration.adapt == "shared"
-        marks = ["shared"] * shared + [calibration.control] * (shared and calibration.control != "none")
+        marks = []
+        if isinstance(calibration, CalibratorConfig):
+            marks = ["shared", *([calibration.control] if calibration.control != "none" else [])]
         parts.append(calibration.name + (f"({', '.join(marks)})" if marks else ""))
     if config.regularizer.name != "none":
         parts.append(config.regularizer.name)

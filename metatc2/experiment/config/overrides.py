@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, get_origin
+from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.former import former_key, former_value
-from metatc2.experiment.config.schema import Config, all_keys, sections
-from metatc2.experiment.config.values import is_optional, is_text, shown
-from metatc2.io.plain_text import brief
+from metatc2.experiment.config.choices import CHOICES, Registered, WrongTag
+from metatc2.experiment.config.config import Config
+from metatc2.experiment.config.former import former_value
+from metatc2.experiment.config.identity import chosen_values
+from metatc2.experiment.config.keys import keys_in, keys_of, owners, unknown_key
+from metatc2.experiment.config.layers import Layer, layer_of
+from metatc2.experiment.config.resolve import resolve
+from metatc2.io.options import shown
+from metatc2.io.options.words import is_optional, is_text
 from metatc2.io.reading import bounded, parse_toml
 
 LONGEST = 2**16  # characters of a value on the command line
@@ -23,8 +26,7 @@ def merge(config: Config, tree: Mapping[str, Any], where: str) -> Config:
 
     Args:
         config: what to start from.
-        tree: ``{"description": ..., section: {key: value}}``; tables of options are joined, everything else is
-            replaced.
+        tree: ``{"description": ..., section: {key: value}}``. Keys that do not act are checked and left alone.
         where: the file or flag that the values come from, for error messages.
 
     Raises:
@@ -33,35 +35,7 @@ def merge(config: Config, tree: Mapping[str, Any], where: str) -> Config:
     >>> merge(Config(), {"episode": {"tasks": 2}}, "my.toml").episode.tasks
     2
     """
-    changed: dict[str, Any] = {}
-    for name, table in tree.items():
-        if name == "description":
-            changed[name] = table
-        elif name in sections():
-            if not isinstance(table, Mapping):
-                raise InputError(f"{where}: [{name}] is a section, found {name} = {shown(table)}; {_keys_of(name)}")
-            changed[name] = _section_values(config, name, table, where)
-        else:
-            inside = [f"{name}.{key}" for key in table] if isinstance(table, Mapping) else [name]
-            raise unknown_key(inside[0] if inside else name, where)
-    try:
-        made = {name: replace(getattr(config, name), **v) for name, v in changed.items() if name in sections()}
-        return replace(config, **{**changed, **made})
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _section_values(config: Config, name: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field, value in table.items():
-        key = all_keys().get(f"{name}.{field}")
-        if key is None:
-            raise unknown_key(f"{name}.{field}", where)
-        if now := former_value(key.name, value):
-            raise InputError(f"{where}: {key.name} cannot be {shown(value)} any more; {now}")
-        joined = get_origin(key.hint) is Mapping and isinstance(value, Mapping)
-        values[field] = {**getattr(getattr(config, name), field), **value} if joined else value
-    return values
+    return resolve([*_layers(config), layer_of(tree, where)])
 
 
 def override(config: Config, assignments: Sequence[str], where: str = "--set") -> Config:
@@ -71,13 +45,45 @@ def override(config: Config, assignments: Sequence[str], where: str = "--set") -
     of texts, and ``none`` unsets a key that may be unset. All assignments are checked together: their order is free.
 
     Raises:
-        InputError: as `merge`, or if an assignment has no ``=``.
+        InputError: as `merge`, or if an assignment has no ``=``, or its key does not act.
 
     >>> changed = override(Config(), ["episode.tasks=2", "transfer.targets=[digits, glyphs:greek]", "encoder.width=32"])
     >>> changed.episode.tasks, changed.transfer.targets, changed.encoder.width
     (2, ('digits', 'glyphs:greek'), 32)
     """
-    tree: dict[str, Any] = {}
+    return override_together(config, {where: assignments})
+
+
+def override_together(config: Config, given: Mapping[str, Sequence[str]]) -> Config:
+    """As `override`, of assignments from several places, a later one before an earlier one, checked together.
+
+    Args:
+        config: what to start from.
+        given: assignments by the flag that they come from.
+
+    Raises:
+        InputError: as `override`.
+
+    >>> given = {"--set": ["calibration.gamma=0"], "--calibration": ["calibration.name=tc2"]}
+    >>> override_together(Config(), given).calibration.gamma
+    0.0
+    """
+    texts = {where: _texts(assignments, where) for where, assignments in given.items() if assignments}
+    layers = list(_layers(config))
+    words = {key: value for layer in layers for key, value in layer.values.items()}
+    words |= {name: text.strip("\"'") for own in texts.values() for name, text in own.items()}
+    for where, own in texts.items():
+        values = {name: _parse(text, _hint(name, words, where), f"{where}: {name}") for name, text in own.items()}
+        for name, value in values.items():
+            if now := former_value(name, value):
+                raise InputError(f"{where}: {name} cannot be {shown(value)} any more; {now}")
+        layers.append(Layer(values, where, shared=False))
+    return resolve(layers) if texts else config
+
+
+def _texts(assignments: Sequence[str], where: str) -> dict[str, str]:
+    """What stands after the sign of equality, by key."""
+    texts: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         name, text = name.strip(), text.strip()
@@ -87,34 +93,35 @@ def override(config: Config, assignments: Sequence[str], where: str = "--set") -
             raise InputError(
                 f"{where}: {shown(name)} = {shown(text)} has {len(text)} characters; at most {LONGEST} are read"
             )
-        if name in sections():
-            raise InputError(f"{where}: [{name}] is a section, found {shown(assignment)}; {_keys_of(name)}")
-        if name == "description":
-            tree[name] = _parse(text, str, f"{where}: {name}")
-            continue
-        key = all_keys().get(name)
-        if key is not None:
-            section, field = name.split(".")
-            tree.setdefault(section, {})[field] = _parse(text, key.hint, f"{where}: {name}")
-        else:
-            section, field, option = _option_of(name, where)
-            table = tree.setdefault(section, {})
-            earlier = table.get(field)
-            table[field] = {
-                **(earlier if isinstance(earlier, Mapping) else {}),
-                option: _parse(text, float, f"{where}: {name}"),
-            }
-    return merge(config, tree, where)
+        if name in CHOICES:
+            raise InputError(f"{where}: [{name}] is a section, found {shown(assignment)}; {keys_in(name)}")
+        texts[name] = text
+    return texts
 
 
-def _option_of(name: str, where: str) -> tuple[str, str, str]:
-    """Section, field and option of a key inside a table: objective.options.temperature."""
-    section, _, rest = name.partition(".")
-    field, _, option = rest.partition(".")
-    key = all_keys().get(f"{section}.{field}")
-    if key is None or get_origin(key.hint) is not Mapping or not option.isidentifier():
+def _layers(config: Config) -> tuple[Layer, ...]:
+    """What a configuration was made from; of one that was made in Python, the values that were given."""
+    return config.layers or (Layer(chosen_values(config), ""),)
+
+
+def _hint(name: str, words: Mapping[str, Any], where: str) -> Any:
+    """The type of a key: in the member that acts if it has it, else in the first that does."""
+    if name == "description":
+        return str
+    choice = CHOICES.get(name.partition(".")[0])
+    if choice is None:
         raise unknown_key(name, where)
-    return section, field, option
+    if isinstance(choice, Registered) and name == choice.tag:
+        return str
+    try:
+        member = choice.pick(words.get)
+    except WrongTag:
+        member = None
+    known = [] if member is None else [key for key in keys_of(member) if key.name == name]
+    key = next(iter(known), None) or next(owners(choice, name), None)
+    if key is None:
+        raise unknown_key(name, where)
+    return key.hint
 
 
 def _parse(text: str, hint: Any, where: str) -> Any:
@@ -141,33 +148,3 @@ def _toml(text: str) -> Any:
     if text.startswith("[") and text.endswith("]"):
         return [_toml(item.strip()) for item in text[1:-1].split(",") if item.strip()]
     return text
-
-
-def unknown_key(name: str, where: str) -> InputError:
-    """The error for a key that does not exist; it says what stands for a former one, or names the nearest of all sections.
-
-    >>> print(unknown_key("tasks", "my.toml"))
-    my.toml: unknown key 'tasks'; did you mean 'episode.tasks'?
-    """
-    # A key has two parts; what follows (an option, a slip) says nothing about which key was meant.
-    name = brief(name)
-    written = ".".join(name.split(".")[:2])
-    if now := former_key(written):
-        return InputError(f"{where}: there is no key {name!r} any more; {now}")
-    section, _, leaf = written.rpartition(".")
-
-    def likeness(known: str) -> float:
-        other = known.rpartition(".")[2]
-        by_leaf = difflib.SequenceMatcher(None, leaf, other).ratio()
-        return by_leaf + (difflib.SequenceMatcher(None, written, known).ratio() if section else by_leaf)
-
-    best = max([*all_keys(), "description"], key=likeness)
-    if likeness(best) >= 1.2:
-        return InputError(f"{where}: unknown key {name!r}; did you mean {best!r}?")
-    home = section or name
-    listed = _keys_of(home) if home in sections() else f"sections: {', '.join(sections())}"
-    return InputError(f"{where}: unknown key {name!r}; {listed}")
-
-
-def _keys_of(section: str) -> str:
-    return "its keys: " + ", ".join(key for key in all_keys() if key.startswith(f"{section}."))

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from metatc2.inner.solver import Descent, Given, Params
-
-
-@dataclass(frozen=True)
-class AdjointSettings:
-    """What an adjoint is built from by its name; each takes what it needs.
-
-    Args:
-        last_steps: of `Truncated`.
-        samples: of `EvolutionStrategies`.
-    """
-
-    last_steps: int = 1
-    samples: int = 64
 
 
 class Adjoint(ABC):
@@ -30,11 +17,8 @@ class Adjoint(ABC):
     differentiates_update: ClassVar[bool]
     #: True when the loss must be given every tensor that gets a gradient; one from its surroundings is an error then.
     given_only: ClassVar[bool] = False
-
-    @classmethod
-    def from_settings(cls, settings: AdjointSettings) -> Self:
-        """The adjoint that `settings` describe, by default one without options; how it is built by its name."""
-        return cls()
+    #: Defaults of its arguments that differ where it is chosen by its name.
+    usual: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torchopt.diff.zero_order import zero_order
 
 from metatc2.errors import InputError
 from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner
-from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import Descent, Given, Params, descend
 
@@ -66,11 +66,6 @@ class EvolutionStrategies(Adjoint):
             raise InputError(
                 f"EvolutionStrategies: samples must be ≥ 1 and sigma > 0, got {self.samples} and {self.sigma}"
             )
-
-    @classmethod
-    def from_settings(cls, settings: AdjointSettings) -> Self:
-        """See `Adjoint.from_settings`."""
-        return cls(settings.samples)
 
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
         """See `Adjoint.path`; one element, the last iterate."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torchopt.diff.implicit import custom_root
 
 from metatc2.errors import InputError, nearest
 from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner, length
-from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import (
     Descent,
@@ -84,6 +85,8 @@ class Implicit(Adjoint):
     warn_above: float = 0.1
     differentiates_update: ClassVar[bool] = False
     given_only: ClassVar[bool] = True
+    # With a pull to the start, which otherwise would get no gradient.
+    usual: ClassVar[Mapping[str, Any]] = MappingProxyType({"proximal": 2.0})
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
@@ -93,11 +96,6 @@ class Implicit(Adjoint):
                 raise InputError(f"Implicit: {name} must be ≥ 0, got {getattr(self, name)}")
         if self.iterations < 1 or not self.scale > 0:
             raise InputError(f"Implicit: iterations must be ≥ 1 and scale > 0, got {self.iterations} and {self.scale}")
-
-    @classmethod
-    def from_settings(cls, settings: AdjointSettings) -> Self:
-        """See `Adjoint.from_settings`; with a pull to the start, which otherwise would get no gradient."""
-        return cls(proximal=2.0)
 
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
         """See `Adjoint.path`; one element, the last iterate."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from metatc2.errors import InputError
-from metatc2.inner.adjoints.base import Adjoint, AdjointSettings
+from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import Descent, Given, Params, descend
 
@@ -15,26 +15,25 @@ from metatc2.inner.solver import Descent, Given, Params, descend
 @register_adjoint("truncated")
 @dataclass(frozen=True)
 class Truncated(Adjoint):
-    """Differentiate through the last `last` steps alone (Shaban et al. 2019, arXiv 1810.10667); earlier ones as `FirstOrder`.
+    """Differentiate through the last steps alone (Shaban et al. 2019, arXiv 1810.10667); earlier ones as `FirstOrder`.
 
-    ``Truncated(0)`` is `FirstOrder`, and with all steps it is `Unroll`. Memory grows with `last`.
+    ``Truncated(0)`` is `FirstOrder`, and with all steps it is `Unroll`. Memory grows with
+    their number.
+
+    Args:
+        last_steps: how many steps at the end are differentiated.
 
     Raises:
-        InputError: if `last` is negative.
+        InputError: if `last_steps` is negative.
     """
 
-    last: int
+    last_steps: int = 1
     differentiates_update: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.last < 0:
-            raise InputError(f"Truncated: last must be ≥ 0, got {self.last}")
-
-    @classmethod
-    def from_settings(cls, settings: AdjointSettings) -> Self:
-        """See `Adjoint.from_settings`."""
-        return cls(settings.last_steps)
+        if self.last_steps < 0:
+            raise InputError(f"Truncated: last_steps must be ≥ 0, got {self.last_steps}")
 
     def path(self, descent: Descent, params: Params, given: Sequence[Given]) -> tuple[Params, ...]:
         """See `Adjoint.path`."""
-        return descend(descent, params, given, graph=lambda k: k >= descent.steps - self.last)
+        return descend(descent, params, given, graph=lambda k: k >= descent.steps - self.last_steps)

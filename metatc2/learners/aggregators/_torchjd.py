@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from torch import Tensor
 
 from metatc2.errors import MissingPackage
 
 
-def torchjd(kind: str, **options: Any) -> Callable[[Tensor], Tensor]:
+def torchjd(kind: str, **arguments: int) -> Callable[[Tensor], Tensor]:
     """An aggregator of torchjd.
 
     Args:
         kind: its class.
-        options: arguments of the class.
+        arguments: of the class.
 
     Raises:
         MissingPackage: if torchjd, or what it solves with, is not installed.
     """
     try:
-        found: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), kind)(**options)
+        found: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), kind)(**arguments)
     except ImportError as error:
         raise MissingPackage(
             f"gradient surgery by {kind} needs torchjd and its solvers ({error}); run: pip install 'metatc2[surgery]'"

@@ -2,7 +2,13 @@
 
 from metatc2.objectives.regularizers.base import Regularizer, by_view, over_episode
 from metatc2.objectives.regularizers.isotropy import Isotropy, isotropy
-from metatc2.objectives.regularizers.registry import REGULARIZERS, build_regularizer, register_regularizer
+from metatc2.objectives.regularizers.registry import (
+    REGULARIZERS,
+    RegularizerOptions,
+    build_regularizer,
+    register_regularizer,
+    regularizer_options,
+)
 from metatc2.objectives.regularizers.sigreg import SIGReg
 from metatc2.objectives.regularizers.visreg import ScaleShape
 
@@ -10,6 +16,7 @@ __all__ = [
     "REGULARIZERS",
     "Isotropy",
     "Regularizer",
+    "RegularizerOptions",
     "SIGReg",
     "ScaleShape",
     "build_regularizer",
@@ -17,4 +24,5 @@ __all__ = [
     "isotropy",
     "over_episode",
     "register_regularizer",
+    "regularizer_options",
 ]

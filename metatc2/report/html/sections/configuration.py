@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from metatc2.experiment.config import all_keys, flatten
-from metatc2.experiment.config.values import show
+from metatc2.io.options import show
 from metatc2.report.html.page import PageSection, TextTable
 from metatc2.report.methods import Method
 from metatc2.report.text import in_words, listed
@@ -31,22 +31,21 @@ def configuration(methods: Sequence[Method]) -> PageSection:
     flat = [flatten(method.config) for method in methods]
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key not in _APART))
     values = {key: [show(settings[key]) if key in settings else "unset" for settings in flat] for key in keys}
+    docs = {name: known[0].doc for name, known in all_keys().items()}
     differing = [key for key in keys if len(set(values[key])) > 1]
     columns = ("setting", *(method.name for method in methods), "meaning")
     tables = []
     if differing:
         tables.append(
-            TextTable("Settings in which the methods differ", columns, [_line(k, values[k]) for k in differing])
+            TextTable("Settings in which the methods differ", columns, [_line(k, values[k], docs) for k in differing])
         )
     elif len(methods) > 1:
         paragraphs.append("The methods differ in no setting of their own.")
-    tables.append(TextTable("All settings", columns, [_line(key, values[key]) for key in keys], folded=True))
+    tables.append(TextTable("All settings", columns, [_line(key, values[key], docs) for key in keys], folded=True))
     folders = [(str(f.path), method.name, f.seed, len(f.metrics)) for method in methods for f in method.folders]
     tables.append(TextTable("Run folders", ("folder", "method", "seed", "steps logged"), folders, folded=True))
     return PageSection("configuration", "What was run", paragraphs, tables=tables)
 
 
-def _line(key: str, values: Sequence[str]) -> tuple[str, ...]:
-    # An objective's own options are not in the schema.
-    known = all_keys().get(key) or all_keys().get(key.rpartition(".")[0])
-    return (key, *values, known.doc if known else "")
+def _line(key: str, values: Sequence[str], docs: Mapping[str, str]) -> tuple[str, ...]:
+    return (key, *values, docs.get(key, ""))

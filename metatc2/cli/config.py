@@ -1,0 +1,52 @@
+"""What a command would train with: `metatc2 config`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import tyro
+
+
+def config(
+    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")],
+    /,
+    *,
+    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    calibration: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    regularize: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    adjoint: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
+    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+) -> None:
+    """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.
+
+    It is TOML. Without the lines that name a method (name of [objective], [calibration], [regularizer] and [learner]) it can be
+    given as a task file.
+
+    For example:
+        metatc2 config glyphs
+        metatc2 config glyphs --calibration tc2 --set calibration.gamma=0.5
+        metatc2 config glyphs --learner maml --adjoint truncated --set learner.adjoint.last_steps=2
+
+    Args:
+        task: As for `metatc2 pretrain`: a shipped task, the path of a task file, or images by KIND:PATH.
+        objective: {objectives}; by default simclr.
+        calibration: none, standardize, tasks or tc2.
+        regularize: none, {regularizers}.
+        learner: ssl, or a learner on labeled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated: {adjoints}.
+        steps: Training steps.
+        seed: Seed of everything random.
+        encoder: {encoders}.
+        set: Keys to change.
+    """
+    from metatc2.experiment.command_config import MethodFlags, configured
+    from metatc2.experiment.config.explain import explained
+
+    flags = MethodFlags(objective, calibration, regularize, learner, adjoint, steps, seed, encoder)
+    # Not through the terminal's writer, which wraps lines: the text is to be read by machines too.
+    sys.stdout.write(explained(configured(task, flags, set)))

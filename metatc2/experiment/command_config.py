@@ -1,0 +1,81 @@
+"""From the words of a command to a configuration: a task, the flags of a method, and ``--set``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metatc2.experiment.config import Config, LabeledEpisode, override_together, read_task
+
+#: Of what a command chooses where nothing is said.
+USUAL = "metatc2 pretrain"
+FLAGS = "command line"
+
+
+@dataclass(frozen=True)
+class MethodFlags:
+    """Flags that say how to train; None was not given. They are those of `metatc2 pretrain`."""
+
+    objective: str | None = None
+    calibration: str | None = None
+    regularize: str | None = None
+    learner: str | None = None
+    adjoint: str | None = None
+    steps: int | None = None
+    seed: int | None = None
+    encoder: str | None = None
+
+    def assignments(self, *, labeled: bool) -> list[str]:
+        """The keys that they set.
+
+        >>> MethodFlags(adjoint="recompute", seed=3).assignments(labeled=False)
+        ['calibration.adjoint=recompute', 'trainer.seed=3']
+        """
+        given = {
+            "objective.name": self.objective,
+            "calibration.name": self.calibration,
+            "regularizer.name": self.regularize,
+            "learner.name": self.learner,
+            "learner.adjoint" if labeled else "calibration.adjoint": self.adjoint,
+            "trainer.steps": self.steps,
+            "trainer.seed": self.seed,
+            "encoder.name": self.encoder,
+        }
+        return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def configured(task: str, flags: MethodFlags, assignments: Sequence[str] = ()) -> Config:
+    """The configuration of a command: a task file, then what the flags imply, ``--set``, and the flags.
+
+    Args:
+        task: see `read_task`.
+        flags: of the method.
+        assignments: of ``--set``.
+
+    Raises:
+        InputError: as `override`.
+
+    >>> chosen = MethodFlags(objective="byol", calibration="tc2")
+    >>> configured("glyphs", MethodFlags()).regularizer.name, configured("glyphs", chosen).regularizer.name
+    ('isotropy', 'none')
+    """
+    base, given = read_task(task), {word.partition("=")[0].strip(): word for word in assignments}
+    # What a flag is for follows from the learner, so it is known first.
+    learners = {"--set": [word for key, word in given.items() if key == "learner.name"]}
+    learners[FLAGS] = [] if flags.learner is None else [f"learner.name={flags.learner}"]
+    labeled = isinstance(override_together(base, learners).episode, LabeledEpisode)
+    usual = [] if labeled else _usual(flags, set(given))
+    return override_together(base, {USUAL: usual, "--set": assignments, FLAGS: flags.assignments(labeled=labeled)})
+
+
+def _usual(flags: MethodFlags, keys: set[str]) -> list[str]:
+    """What an objective is trained with where the command does not say."""
+    if flags.calibration is not None or "calibration.name" in keys:
+        return []
+    if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
+        return ["calibration.name=tasks"]  # controls that keep tasks apart
+    if flags.adjoint is not None or any(key.startswith("calibration.") for key in keys):
+        return ["calibration.name=tc2"]  # its settings are given
+    named = flags.regularize is not None or any(key.startswith("regularizer.") for key in keys)
+    # What helps where tasks do not differ; see docs/evidence.md.
+    return [] if named else ["regularizer.name=isotropy"]

@@ -1,0 +1,82 @@
+"""Given keys that do not act: in a task file they serve other methods, in a command they are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metatc2.errors import InputError
+from metatc2.experiment.config.choices import CHOICES, Member
+from metatc2.experiment.config.keys import Key, nested, owners, unknown_key, why_idle
+from metatc2.experiment.config.layers import Layer, giver
+from metatc2.io.options import describe, shown
+from metatc2.io.options.base import WrongOption
+
+
+def check_idle(
+    picked: Mapping[str, Member | None], layers: Sequence[Layer], values: Mapping[str, Any], now: Mapping[str, str]
+) -> None:
+    """Whether every given key acts, or may stand where it was given.
+
+    Args:
+        picked: the member of each section that acts.
+        layers: where values were given.
+        values: by dotted key, the last given.
+        now: the values of all tags that act.
+
+    Raises:
+        InputError: if a key does not exist, does not act and was given by a command, or has a value that it cannot have.
+    """
+    for key, value in values.items():
+        section = key.partition(".")[0]
+        if section not in CHOICES or _acts(key, value, picked[section], now):
+            continue
+        layer = giver(layers, key)
+        known = list(owners(CHOICES[section], key))
+        if not known:
+            raise _unknown(key, value, layer)
+        if not layer.shared:
+            raise InputError(f"{layer.where}: {why_idle(key, known, now)}")
+        try:
+            _check_alone(key, known[0], values)
+        except WrongOption as error:
+            raise InputError(f"{layer.where}: {error}") from None
+
+
+def _acts(key: str, value: object, member: Member | None, now: Mapping[str, str]) -> bool:
+    if member is None:
+        return False
+    if key in member.tags:
+        return member.tags[key] == value
+    _, field, *part = key.split(".", 2)
+    chosen = nested(member.kind, field)
+    if chosen is None or not part:
+        return field in member.kind.model_fields and not part
+    return part[0] != "name" and part[0] in chosen.named(now[key.rpartition(".")[0]]).model_fields
+
+
+def _check_alone(key: str, owner: Key, values: Mapping[str, Any]) -> None:
+    """The value as the first member that has the key would take it, with what was given besides for that member."""
+    section, field, *part = key.split(".")
+    member = next(m for m in CHOICES[section].members() if field in m.kind.model_fields)
+    if part:
+        nested(member.kind, field).named(owner.when[f"{section}.{field}"]).made(
+            {part[0]: values[key]}, f"{section}.{field}"
+        )
+        return
+    own = {
+        name: values[f"{section}.{name}"]
+        for name in member.kind.model_fields
+        if f"{section}.{name}" in values and f"{section}.{name}" not in member.tags
+    }
+    member.kind.made(own, section)
+
+
+def _unknown(key: str, value: object, layer: Layer) -> InputError:
+    """Of a table in the place of a value the value is said, where it was no key of a command."""
+    outer = ".".join(key.split(".")[:2])
+    known = [] if outer == key or not layer.shared else list(owners(CHOICES[key.partition(".")[0]], outer))
+    if not known:
+        return unknown_key(key, layer.where)
+    found = {key.removeprefix(f"{outer}."): value}
+    return InputError(f"{layer.where}: {outer} must be {describe(known[0].hint)}, found {shown(found)}")

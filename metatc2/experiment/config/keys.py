@@ -1,0 +1,174 @@
+"""The keys of the configuration: what each accepts, its default and documentation, and where it acts."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from metatc2.errors import InputError
+from metatc2.experiment.config.choices import CHOICES, LABELED, SSL, Choice, Member
+from metatc2.experiment.config.former import former_key
+from metatc2.io.options import Bounds, Options, describe
+from metatc2.io.options.errors import hint_of
+from metatc2.io.plain_text import brief
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """A key in one member of its section.
+
+    Args:
+        name: dotted.
+        hint: the type with its range.
+        default: where nothing is given.
+        doc: one line.
+        when: keys with the values under which it acts.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    doc: str
+    when: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> str:
+        """What the key accepts, in words.
+
+        >>> all_keys()["episode.tasks"][0].expected
+        'a whole number ≥ 1'
+        """
+        return describe(self.hint)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The range of a number."""
+        return Bounds.of(getattr(self.hint, "__metadata__", ()))
+
+
+def nested(kind: type[Options], name: str) -> Any:
+    """What a field takes that is chosen by a name and has options of its own, as an adjoint; None of any other field."""
+    info = kind.model_fields.get(name)
+    annotation = None if info is None else info.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Options) else None
+
+
+def keys_of(member: Member) -> Iterator[Key]:
+    """The keys of a member, those of what it chooses by name included."""
+    kind, known = member.kind, dict[str, Any]()
+    for name, info in kind.model_fields.items():
+        default = info.get_default(call_default_factory=True, validated_data=known)
+        known[name] = None if default is PydanticUndefined else default
+        key = f"{kind.section}.{name}"
+        chosen = nested(kind, name)
+        if chosen is None:
+            yield Key(key, hint_of(info), known[name], info.description or "", member.tags)
+            continue
+        yield Key(key, hint_of(info), known[name].name, info.description or "", member.tags)
+        for word in chosen.names():
+            with contextlib.suppress(InputError):  # what cannot be imported has no keys
+                for part in keys_of(Member(chosen.named(word))):
+                    if part.name != f"{chosen.section}.name":
+                        name_there = f"{key}.{part.name.rpartition('.')[2]}"
+                        yield replace(part, name=name_there, when={**member.tags, key: word})
+
+
+def owners(choice: Choice, name: str) -> Iterator[Key]:
+    """A key in every member that has it."""
+    return (key for member in choice.members() for key in keys_of(member) if key.name == name)
+
+
+def all_keys() -> dict[str, tuple[Key, ...]]:
+    """Every key by its dotted name, in every member that has it.
+
+    >>> [(key.default, key.when["calibration.adapt"]) for key in all_keys()["calibration.gamma"]]
+    [(1.0, 'task'), (0.0, 'shared')]
+    """
+    found: dict[str, list[Key]] = {}
+    for choice in CHOICES.values():
+        for member in choice.members():
+            for key in keys_of(member):
+                found.setdefault(key.name, []).append(key)
+    return {name: tuple(keys) for name, keys in found.items()}
+
+
+def unknown_key(name: str, where: str) -> InputError:
+    """The error for a key that does not exist; it says what stands for a former one, or names the nearest of all sections.
+
+    >>> print(unknown_key("tasks", "my.toml"))
+    my.toml: unknown key 'tasks'; did you mean 'episode.tasks'?
+    """
+    name = brief(name)
+    # Of a key that is no option of an option, what follows its second part says nothing about which key was meant.
+    written = ".".join(name.split(".")[:2])
+    if now := former_key(written):
+        return InputError(f"{where}: there is no key {name!r} any more; {now}")
+    known = list(all_keys())
+    if written in known:
+        deeper = [key for key in known if key.startswith(f"{written}.")]
+        if deeper:
+            return InputError(f"{where}: unknown key {name!r}; known: {', '.join(deeper)}")
+    section, _, leaf = written.rpartition(".")
+
+    def likeness(other: str) -> float:
+        by_leaf = difflib.SequenceMatcher(None, leaf, other.rpartition(".")[2]).ratio()
+        return by_leaf + (difflib.SequenceMatcher(None, written, other).ratio() if section else by_leaf)
+
+    best = max([*known, "description"], key=likeness)
+    if likeness(best) >= 1.2:
+        return InputError(f"{where}: unknown key {name!r}; did you mean {best!r}?")
+    home = section or name
+    listed = keys_in(home) if home in CHOICES else f"sections: {', '.join(CHOICES)}"
+    return InputError(f"{where}: unknown key {name!r}; {listed}")
+
+
+def keys_in(section: str) -> str:
+    """The keys of a section, for the end of a sentence."""
+    return "its keys: " + ", ".join(key for key in all_keys() if key.startswith(f"{section}."))
+
+
+def acts(key: Key, now: Mapping[str, str]) -> bool:
+    """Whether a key acts.
+
+    Args:
+        key: it, in one member.
+        now: the values of all tags that act.
+    """
+    return all(_is(tag, value, now) for tag, value in key.when.items())
+
+
+def why_idle(name: str, keys: Sequence[Key], now: Mapping[str, str]) -> str:
+    """Why a key does not act, and what to do about it.
+
+    Args:
+        name: dotted.
+        keys: it, in every member that has it.
+        now: the values of all tags that act.
+    """
+    wrong = {key: [tag for tag, value in key.when.items() if not _is(tag, value, now)] for key in keys}
+    fewest = min(map(len, wrong.values()))
+    closest = [key for key in keys if len(wrong[key]) == fewest]
+    tag = wrong[closest[0]][0]
+    values = list(dict.fromkeys(key.when[tag] for key in closest if tag in key.when))
+    if values == [SSL]:
+        return f"{name} is for self-supervised objectives, and {tag} is {now[tag]!r}; leave one of them out"
+    if values == [LABELED]:
+        return (
+            f"{name} is for learners on labeled tasks, and {tag} is {now[tag]!r}; name another (--learner), or leave {name} "
+            "out"
+        )
+    *others, last = map(repr, values)
+    listed = f"{', '.join(others)} or {last}" if others else last
+    how = "" if others else f" = {last}"
+    return f"{name} is for {tag} = {listed}, and it is {now[tag]!r}; set {tag}{how}, or leave {name} out"
+
+
+def _is(tag: str, value: str, now: Mapping[str, str]) -> bool:
+    if value == LABELED:
+        return now[tag] != SSL
+    return now.get(tag) == value

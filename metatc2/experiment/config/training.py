@@ -1,0 +1,31 @@
+"""``[trainer]``: the outer loop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from metatc2.io.options import Count, Factor, Options, Share
+
+
+class TrainerConfig(Options):
+    """The outer loop."""
+
+    section = "trainer"
+
+    steps: Count = Field(600, ge=1, description="optimizer steps")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer of the encoder")
+    lr: Factor = Field(2e-3, gt=0, description="peak learning rate")
+    weight_decay: Factor = Field(1e-4, ge=0, description="weight decay")
+    warmup: Share = Field(0.05, description="share of the steps in which the learning rate rises")
+    clip: Factor = Field(1.0, ge=0, description="largest gradient norm; 0 is off")
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="number format")
+    accelerator: str = Field("auto", description="auto, cpu, gpu or any accelerator that Lightning Fabric knows")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number in the run")
+    checkpoint_every: Count = Field(200, ge=1, description="steps between checkpoints")
+    log_every: Count = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; unset: torch's choice")
+    lengthened: tuple[Annotated[Count, Field(ge=1)], ...] | None = Field(
+        None, description="lengths that the run had before --resume DIR --steps N made it longer; written there"
+    )

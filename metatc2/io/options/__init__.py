@@ -1,0 +1,22 @@
+"""Options as strict pydantic models: types, ranges and documentation once, and one sentence for what is wrong."""
+
+from metatc2.io.options.base import Options
+from metatc2.io.options.signature import options_like
+from metatc2.io.options.types import Ceiling, Count, Factor, InnerOptimizerName, Names, Number, Share
+from metatc2.io.options.words import Bounds, describe, show, shown
+
+__all__ = [
+    "Bounds",
+    "Ceiling",
+    "Count",
+    "Factor",
+    "InnerOptimizerName",
+    "Names",
+    "Number",
+    "Options",
+    "Share",
+    "describe",
+    "options_like",
+    "show",
+    "shown",
+]
