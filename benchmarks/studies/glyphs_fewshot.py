@@ -142,8 +142,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = []
         for at in settings:
             values = [r["accuracy"] for r in own if (r["way"], r["shot"]) == at]
-            mean, ci95 = mean_interval(values) if values else (0.0, 0.0)
-            cells.append(f"{100 * mean:.1f} ± {100 * ci95:.1f}" if values else "–")
+            half = f" ± {100 * mean_interval(values)[1]:.1f}" if len(values) > 1 else ""
+            cells.append(f"{100 * statistics.fmean(values):.1f}{half}" if values else "–")
         cost = f"{statistics.fmean(r['train_seconds'] for r in own):.0f}" if steps else "–"
         lines.append(f"| {learner if steps else f'{learner}, untrained'} | {' | '.join(cells)} | {cost} |")
     controls = [r for r in rows if "control" in r]
