@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import tyro
+
+from metatc2.io.terminal import say
 
 
 def config(
@@ -48,5 +49,4 @@ def config(
     from metatc2.experiment.config.explain import explained
 
     flags = MethodFlags(objective, calibration, regularize, learner, adjoint, steps, seed, encoder)
-    # Not through the terminal's writer, which wraps lines: the text is to be read by machines too.
-    sys.stdout.write(explained(configured(task, flags, set)))
+    say(explained(configured(task, flags, set)).rstrip(), stderr=False)

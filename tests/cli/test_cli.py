@@ -154,7 +154,9 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     words = ["pretrain", "digits", "--steps", "1", "--run"]
     assert call(*words, "a", "--set", *SMALL, "objective.name=vicreg", "--set", "calibration.name=tasks") == 0
-    assert call(*words, "b", "--objective", "byol", "--set", *SMALL, "objective.name=vicreg") == 0
+    assert (
+        call(*words, "b", "--objective", "byol", "--set", *SMALL, "objective.name=vicreg", "calibration.factors=4") == 0
+    )
     named = [tomllib.loads((tmp_path / run / "config.toml").read_text()) for run in ("a", "b")]
     assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
     # K is left to the encoder's width, here 8: six factors.

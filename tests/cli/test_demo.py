@@ -18,7 +18,7 @@ from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind
 from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_sampler
-from metatc2.experiment.config import CalibrationConfig, RegularizerConfig
+from metatc2.experiment.config import NoCalibration, NoRegularizer
 from metatc2.transfer import MEAN_TARGET, Difference, read_results
 
 HUE, SHARED = "shapes:hue:test", "shapes:meta-test"
@@ -68,7 +68,7 @@ def test_methods_of_a_seed_see_the_same_images_and_differ_in_nothing_but_the_met
     first, *others = [build_sampler(config, store).sample().images for config in configs]
     assert all(torch.equal(first, other) for other in others)
     assert len({(c.calibration.name, c.regularizer.name) for c in configs}) == 3
-    bare = [replace(c, calibration=CalibrationConfig(), regularizer=RegularizerConfig()) for c in configs]
+    bare = [replace(c, calibration=NoCalibration(), regularizer=NoRegularizer()) for c in configs]
     assert bare[0] == bare[1] == bare[2]
 
 

@@ -105,7 +105,7 @@ def test_a_run_without_a_checkpoint_starts_anew_with_the_same_configuration_only
     for name in ("encoder.safetensors", "calibrator.safetensors"):
         (run / name).unlink()
     shutil.rmtree(run / "checkpoint")
-    other = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, lr=0.5))
+    other = dataclasses.replace(config, trainer=config.trainer.replace(lr=0.5))
     assert "trainer.lr: " in refused(runs.pretrain, other, run)
     assert "cut before its first checkpoint" in refused(runs.load_run, run)
     again = runs.pretrain(config, run)
