@@ -162,6 +162,7 @@ def toy() -> ImageStore:
     return ImageStore("toy", noise, labels, labels % 4, splits={"meta-validation": torch.arange(176)})
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing_and_judges_every_arm_by_the_plain_objective(mechanism: Any) -> None:
     store, found = toy(), {}
     arms = {
