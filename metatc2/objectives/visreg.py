@@ -99,9 +99,9 @@ class VISReg(Sketched):
 
     Args:
         weight: λ, from 0 to 1. The paper starts from 0.6 on small data sets and takes 0.9 on ImageNet.
-        scale: w_1.
-        shape: w_2; more of it is the paper's advice for poor data.
-        center: w_3.
+        scale: weight w_1 of the scale of the embeddings.
+        shape: weight w_2 of their shape; more of it is the paper's advice for poor data.
+        center: weight w_3 of their center.
         slices: number of random directions.
         seed: of the directions.
 

@@ -31,6 +31,7 @@ def test_a_row_shows_means_nulls_and_how_many_are_outside(study: Any) -> None:
     assert shown[-1] == "| one-more | one head | 32 | 10.0 | 150.0 (50.0) 1/2 | 1.00 (0.50) 1/1 | 1.50 (0.50) 1/2 | 2 |"
 
 
+@pytest.mark.slow
 def test_a_cell_is_measured_kept_and_gone_on_from(study: Any, tmp_path: Path) -> None:
     """From training to the row, small; and a second machine takes the row from what is committed."""
     from cells import Cell, identity

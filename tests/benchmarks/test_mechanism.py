@@ -154,6 +154,7 @@ def toy() -> ImageStore:
     return ImageStore("toy", noise, labels, labels % 4, splits={"meta-validation": torch.arange(176)})
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing_and_evaluates_every_arm_by_the_plain_objective() -> None:
     store, found = toy(), {}
     arms = {

@@ -47,6 +47,7 @@ def test_arms_are_paired_with_none_by_seed(default: Any) -> None:
     assert line == "| VISReg, weight 1 | 40.0 | +10.0 (1) | – | – | 1/0 |"
 
 
+@pytest.mark.slow
 def test_few_shot_is_of_combinations_that_were_not_learned(shared: Any) -> None:
     """Pixels are above chance, constant features at it, and more shots help."""
     pixels = shared.accuracies(nn.Flatten())

@@ -14,6 +14,8 @@ from metatc2.data.store import ImageStore
 from metatc2.episodes import Episode, Recipes, RecipeTasks
 from metatc2.errors import InputError
 
+from ..covering import covered
+
 KINDS: tuple[Recipes, ...] = ("drawn", "one", "all-but-one")
 
 
@@ -104,8 +106,7 @@ def test_drawn_families_are_on_by_a_fair_coin_unless_all_are_off() -> None:
     assert sampler.names == ("drawn",)
 
 
-@pytest.mark.parametrize("tasks", [1, 4, 6])
-@pytest.mark.parametrize("kinds", ["one", "all-but-one"])
+@pytest.mark.parametrize(("kinds", "tasks"), covered(("one", "all-but-one"), (1, 4, 6), strength=1))
 def test_kinds_are_even(kinds: Recipes, tasks: int) -> None:
     sampler = RecipeTasks(noise(12, size=2), kinds=kinds, tasks=tasks, batch=2 * tasks)
     dealt = torch.stack([e.identity.kinds for e in (sampler.sample() for _ in range(160)) if e.identity is not None])

@@ -15,6 +15,8 @@ from metatc2.episodes import DomainTasks, Episode, LabeledTasks, RecipeTasks, Sa
 from metatc2.experiment.build import build_data, build_sampler
 from metatc2.experiment.config import Config, override
 
+from ..covering import covered
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -69,8 +71,10 @@ def same_identity(one: Episode, other: Episode) -> bool:
     return all(torch.equal(mine, theirs) for mine, theirs in told)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", ["random", "cluster", "recipes", "domains", "tasks", "views", "orders"])
+KINDS = ("random", "cluster", "recipes", "domains", "tasks", "views", "orders")
+
+
+@pytest.mark.parametrize(("workers", "kind"), covered((2, 0), KINDS, strength=1))
 def test_same_episodes(root: Path, kind: str, workers: int) -> None:
     held = make(kind, load(f"folder:{root}", image_size=16))
     streamed = make(kind, load(f"folder:{root}", image_size=16, stream=True, workers=workers))

@@ -256,6 +256,7 @@ def test_a_file_of_the_first_versions_still_gives_its_encoder(run: Path, folder:
     assert call("transfer", str(old), *TO) == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_diagnosed_and_reported(folder: Path, tmp_path: Path) -> None:
     path = pretrained(tmp_path / "run", "calibration.inner_steps=1")
     assert call("transfer", str(path), "--context", str(folder), *TO) == 0

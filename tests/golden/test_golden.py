@@ -28,7 +28,7 @@ def script() -> Any:
 
 GOLDEN = script()
 # Most of the time of all goes to these, each of which has tests of its own.
-LONG = {"semi-supervised", "corruption"}
+LONG = {"semi-supervised", "corruption", "fine-tune", "linear"}
 
 
 @pytest.fixture(autouse=True)

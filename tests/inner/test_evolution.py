@@ -126,6 +126,7 @@ def test_two_backward_passes_agree_and_there_is_no_second_derivative() -> None:
         torch.autograd.grad(gradient.sum(), start)
 
 
+@pytest.mark.slow
 def test_an_optimizer_and_a_loss_without_a_useful_derivative(seed_offset: int) -> None:
     """Updates that are signs of the gradient: unrolled, the derivative is the identity; smoothed, the steps pull together."""
 

@@ -108,7 +108,12 @@ def test_prediction_is_scikit_learns_on_a_frozen_encoder() -> None:
     torch.testing.assert_close(learner.predict(x, turn[y], query_x)[:, turn], learner.predict(x, y, query_x))
 
 
-@pytest.mark.parametrize("optimizer", [torchopt.adam(0.05), torchopt.rmsprop(0.005), torchopt.sgd(0.5, momentum=0.5)])
+OTHERS = [
+    pytest.param(rule, marks=pytest.mark.slow) for rule in (torchopt.rmsprop(0.005), torchopt.sgd(0.5, momentum=0.5))
+]
+
+
+@pytest.mark.parametrize("optimizer", [torchopt.adam(0.05), *OTHERS])
 def test_any_optimizer_for_the_head(optimizer: Any) -> None:
     torch.manual_seed(0)
     encoder = nn.Linear(5, 4)

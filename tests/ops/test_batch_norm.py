@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from metatc2.ops import batch_norm, channels_last
 
+from ..covering import covered
+
 SHAPES = [(4, 3, 5, 5), (6, 3), (4, 3, 7)]
 
 
@@ -20,8 +22,7 @@ def inputs(shape: tuple[int, ...], last: bool) -> tuple[Tensor, Tensor, Tensor]:
     return x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
 
 
-@pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "last"), covered(SHAPES, (True, False), strength=1))
 def test_derivatives_by_finite_differences(shape: tuple[int, ...], last: bool) -> None:
     x, weight, bias = inputs(shape, last)
     assert torch.autograd.gradcheck(batch_norm, (x, weight, bias))

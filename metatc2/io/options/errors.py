@@ -34,34 +34,34 @@ def sentence(error: ValidationError, kind: type[BaseModel], section: str) -> tup
         section: what stands before the dot of its keys.
     """
     first = error.errors(include_url=False)[0]
-    found, place = first["type"], first["loc"]
-    if not place or found == "value_error":  # of several keys together, in a sentence of its own
+    problem, place = first["type"], first["loc"]
+    if not place or problem == "value_error":  # of several keys together, in a sentence of its own
         return section, str(first.get("ctx", {}).get("error", first["msg"]))
     field, *rest = place
     key = f"{section}.{field}" if section else str(field)
-    if found == "extra_forbidden":
+    if problem == "extra_forbidden":
         return key, f"unknown key {brief(key)!r}; {nearest(str(field)[:100], kind.model_fields)}"
     hint = hint_of(kind.model_fields[str(field)])
-    if rest and found != "missing":  # of one item: what is wrong with a list as a whole has no place in it
+    if rest and problem != "missing":  # of one item: what is wrong with a list as a whole has no place in it
         hint, what = _item(hint), f"each item of {key}"
     else:
         what = key
-    return key, f"{what} {_about(found, first, hint)}"
+    return key, f"{what} {_about(problem, first, hint)}"
 
 
-def _about(found: str, said: Any, hint: Any) -> str:
+def _about(problem: str, said: Any, hint: Any) -> str:
     value, context = said["input"], said.get("ctx", {})
-    if found == SAID:
+    if problem == SAID:
         return str(context["text"])
-    if found == "literal_error" and isinstance(value, str) and value:
+    if problem == "literal_error" and isinstance(value, str) and value:
         choices = _literals(hint)
         if all(isinstance(choice, str) for choice in choices):
             return f"cannot be {shown(value)}; {nearest(value[:100], choices)}"
-    if found == "string_too_long":
+    if problem == "string_too_long":
         return f"can have at most {context['max_length']} characters, found {len(value)}: {shown(value)}"
-    if found == "too_long" and Ellipsis in get_args(_bare(hint)):
+    if problem == "too_long" and Ellipsis in get_args(_bare(hint)):
         return f"can have at most {context['max_length']} items, found {len(value)}"
-    if found == "string_too_short" or (isinstance(value, str) and found == "string_unicode"):
+    if problem == "string_too_short" or (isinstance(value, str) and problem == "string_unicode"):
         return f"must be text, found {shown(value)}"
     return f"must be {describe(hint)}, found {shown(value)}"
 

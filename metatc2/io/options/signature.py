@@ -102,13 +102,13 @@ def documented(text: str) -> dict[str, str]:
     {'a': 'two numbers; see there', 'b': 'two numbers; see there'}
     """
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n(?=[ \t]))*)", text, re.MULTILINE)
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for entry in re.split(r"^ {4}(?=\S)", section[1] if section else "", flags=re.MULTILINE):
         names, colon, words = entry.partition(":")
         if colon:
             said = re.sub(r"\s+", " ", words).strip().partition(". ")[0].rstrip(".")
-            found.update({name.strip("* "): said for name in names.split(",")})
-    return found
+            sentences.update({name.strip("* "): said for name in names.split(",")})
+    return sentences
 
 
 def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
