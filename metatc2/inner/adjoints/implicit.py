@@ -58,8 +58,8 @@ class Implicit(Adjoint):
         tolerance: conjugate gradient stops when the residual is shorter than this times v.
         ridge: added to the diagonal of A (``"normal-cg"``: of A²) in the solve alone, ≥ 0.
         scale: of ``"neumann"``.
-        warn_above: warn when the gradient of F at the end is longer than this times that at the start and longer than
-            √ε (1 + |loss|), ε that of the numbers' type; infinity switches the look at the end off.
+        warn_above: warn when the gradient of F at the end is longer than this times that at the start. It must be longer
+            than √ε (1 + |loss|) too, ε that of the numbers' type; infinity switches the look at the end off.
 
     Raises:
         InputError: if the solver is unknown or a number is out of its range; in use, if the loss depends on tensors that

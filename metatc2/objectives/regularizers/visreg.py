@@ -19,8 +19,8 @@ class ScaleShape(Regularizer):
     the views. Collapsed features have about 2: 1 of scale and 1 of shape.
 
     Args:
-        scale: w_1.
-        shape: w_2.
+        scale: weight w_1 of the scale of the representation.
+        shape: weight w_2 of its shape.
         slices: number of random directions, others in every step.
         seed: of the directions.
 
