@@ -17,6 +17,8 @@ from metatc2.io.options import Bounds, Options, describe
 from metatc2.io.options.errors import hint_of
 from metatc2.io.plain_text import brief
 
+LONGEST = 600  # letters of a list of keys
+
 
 @dataclass(frozen=True, eq=False)
 class Key:
@@ -112,7 +114,7 @@ def unknown_key(name: str, where: str) -> InputError:
     if written in known:
         deeper = [key for key in known if key.startswith(f"{written}.")]
         if deeper:
-            return InputError(f"{where}: unknown key {name!r}; known: {', '.join(deeper)}")
+            return InputError(f"{where}: unknown key {name!r}; known: {', '.join(dict.fromkeys(deeper))}")
     section, _, leaf = written.rpartition(".")
 
     def likeness(other: str) -> float:
@@ -128,8 +130,13 @@ def unknown_key(name: str, where: str) -> InputError:
 
 
 def keys_in(section: str) -> str:
-    """The keys of a section, for the end of a sentence."""
-    return "its keys: " + ", ".join(key for key in all_keys() if key.startswith(f"{section}."))
+    """The keys of a section, without options of what they choose, for the end of a sentence."""
+    own = [key for key in all_keys() if key.partition(".")[0] == section and key.count(".") == 1]
+    listed = ", ".join(own)
+    if len(listed) > LONGEST:
+        fitting = listed[:LONGEST].rpartition(", ")[0]
+        listed = f"{fitting} and {len(own) - fitting.count(', ') - 1} more"
+    return f"its keys: {listed}"
 
 
 def acts(key: Key, now: Mapping[str, str]) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from metatc2.experiment.config import all_keys, flatten
+from metatc2.experiment.config import Config, all_keys, flatten
 from metatc2.io.options import show
 from metatc2.report.html.page import PageSection, TextTable
 from metatc2.report.methods import Method
 from metatc2.report.text import in_words, listed
 
+# Of a setting that a method does not have.
+_NONE = "–"
 # Differ from run to run and from machine to machine without being part of a method.
 _APART = (
     "description",
@@ -30,9 +33,12 @@ def configuration(methods: Sequence[Method]) -> PageSection:
         paragraphs.append((f"{method.name}.", f"{sentences} Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."))
     flat = [flatten(method.config) for method in methods]
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key not in _APART))
-    values = {key: [show(settings[key]) if key in settings else "unset" for settings in flat] for key in keys}
+    values = {
+        key: [_value(method.config, settings, key) for method, settings in zip(methods, flat, strict=True)]
+        for key in keys
+    }
     docs = {name: known[0].doc for name, known in all_keys().items()}
-    differing = [key for key in keys if len(set(values[key])) > 1]
+    differing = [key for key in keys if len({*values[key]} - {_NONE}) > 1]
     columns = ("setting", *(method.name for method in methods), "meaning")
     tables = []
     if differing:
@@ -45,6 +51,14 @@ def configuration(methods: Sequence[Method]) -> PageSection:
     folders = [(str(f.path), method.name, f.seed, len(f.metrics)) for method in methods for f in method.folders]
     tables.append(TextTable("Run folders", ("folder", "method", "seed", "steps logged"), folders, folded=True))
     return PageSection("configuration", "What was run", paragraphs, tables=tables)
+
+
+def _value(config: Config, settings: Mapping[str, Any], key: str) -> str:
+    if key in settings:
+        return show(settings[key])
+    section, _, field = key.partition(".")
+    known = config.sections.get(section)
+    return "unset" if known is not None and field in type(known).model_fields else _NONE
 
 
 def _line(key: str, values: Sequence[str], docs: Mapping[str, str]) -> tuple[str, ...]:
