@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metatc2.cli import demo
+from metatc2.cli import _demo_runs
 from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
 from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
@@ -102,7 +102,7 @@ def test_demo_in_small(
     seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if seeds == 1:  # otherwise in worker processes, which import everything
-        monkeypatch.setattr(demo, "run_jobs", one_by_one)
+        monkeypatch.setattr(_demo_runs, "run_jobs", one_by_one)
     changes = (
         "trainer.steps=2", "trainer.log_every=1", "transfer.episodes=5", "episode.batch=32", "encoder.width=16",
         "data.image_size=16",
