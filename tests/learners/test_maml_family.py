@@ -1,4 +1,4 @@
-"""MAML and the methods of its kind: meta-gradients against finite differences and restated papers, and what users may get wrong."""
+"""MAML and its relatives: meta-gradients against finite differences and restated papers, and what users may get wrong."""
 
 from __future__ import annotations
 
