@@ -13,8 +13,7 @@ from ..command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
-SMALL = ["encoder.width=8", "episode.batch=16", "episode.tasks=2", "trainer.log_every=2"]
-SMALL += ["calibration.factors=4", "calibration.inner_steps=1"]
+SMALL = ["encoder.width=8", "episode.batch=16", "episode.tasks=2", "calibration.factors=4", "trainer.log_every=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1"]
 
 

@@ -54,7 +54,7 @@ def flat_gradient(learner: LabeledLearner, episode: Episode) -> Tensor:
 
 
 def assert_exact_gradient(
-    learner: LabeledLearner, episode: Episode, *, rtol: float = 1e-5, atol: float = 1e-8, step: float = 1e-6
+    learner: LabeledLearner, episode: Episode, *, rtol: float = 1e-5, atol: float = 1e-8, step: float = 1e-7
 ) -> None:
     """`flat_gradient` along eight random directions against central differences of the loss.
 
