@@ -7,9 +7,13 @@ not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suit
 from __future__ import annotations
 
 import gc
+import os
 import signal
 
 import pytest
+
+# Before anything loads NumPy: its threads and SciPy's wait for each other longer than such small matrices take.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

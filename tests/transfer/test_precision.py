@@ -79,7 +79,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
             *sides(x), generator=torch.Generator().manual_seed(0), epochs=3, rates=(0.1, 1.0), standardize=False
         ).correct
     ),
-    "semi-supervised": lambda x: semi_supervised_linear(*sides(x), fraction=0.5, l2=(1.0, 10.0)).correct,
+    "semi-supervised": lambda x: semi_supervised_linear(*sides(x), fraction=0.5, l2=(0.1, 1.0)).correct,
     "LogME": lambda x: torch.tensor(log_me(x, LABELS)),
     "H-score": lambda x: torch.tensor(h_score(x, LABELS)),
     "H-score, shrunk": lambda x: torch.tensor(h_score(x, LABELS, shrinkage=True)),

@@ -83,7 +83,6 @@ def test_objects_and_names_side_by_side() -> None:
     assert evaluate({"encoder": nn.Flatten()}, [target()], protocols=[*asked[:2], Linear()])[0] == rows
 
 
-@pytest.mark.usefixtures("few_rounds")
 def test_rows_have_the_facts_that_their_protocol_declares() -> None:
     asked = [FewShot(episodes=4), KNN(ks=(3,)), Linear(), Retrieval(ks=(2,)), SemiSupervised(fractions=(0.5,))]
     rows, _ = evaluate({"encoder": nn.Flatten()}, [target()], protocols=asked)

@@ -21,10 +21,14 @@ from metatc2.transfer.protocols._classifier import per_class_values, target_spli
 from metatc2.transfer.protocols.linear import linear
 from metatc2.transfer.protocols.retrieval import retrieval
 
-pytestmark = pytest.mark.usefixtures("few_rounds")
-
 #: Small ones, by the names of [transfer].
 OPTIONS: dict[str, Any] = {"episodes": 10, "shot": (1,), "fractions": (0.2,), "fine_tune_steps": 3}
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On separable classes each of the weakest values of the grid goes on to the last round, and there are 45."""
+    monkeypatch.setattr("metatc2.transfer.protocols.semi_supervised._ROUNDS", 10)
 
 
 class Tiny(nn.Module):

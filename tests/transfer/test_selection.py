@@ -147,7 +147,6 @@ def chosen(protocol: str, sides: Sides) -> tuple[dict[str, float], Tensor, Tenso
     return picked, validation.flatten(), losses.flatten(), points
 
 
-@pytest.mark.usefixtures("few_rounds")
 @pytest.mark.parametrize("protocol", ["linear-sgd", "semi-supervised", "fine-tune", "semi-supervised-fine-tune"])
 def test_every_protocol_that_chooses_follows_the_rule(protocol: str) -> None:
     picked, accuracy, losses, points = chosen(protocol, separated())

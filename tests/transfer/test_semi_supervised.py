@@ -66,7 +66,6 @@ def test_linear_equals_scikit_learn_on_the_fraction() -> None:
     assert found.accuracy == float(found.correct.mean())
 
 
-@pytest.mark.usefixtures("few_rounds")
 def test_only_the_fraction_and_validation_decide() -> None:
     train, y, *others = parts = data()
     first = semi_supervised_linear(*parts, fraction=0.05)
