@@ -3,6 +3,7 @@
 python benchmarks/studies/conflict.py --part main --seeds 5         # levels × arms with SimCLR; resumes
 python benchmarks/studies/conflict.py --part objectives --seeds 3   # the one-more level under other objectives
 python benchmarks/studies/conflict.py --part capacity --seeds 3     # widths of the encoder, numbers of factors
+python benchmarks/studies/conflict.py --part per-sample --seeds 3   # levels in which a factor counts for half of the shapes
 python benchmarks/studies/conflict.py --part rates                  # the search of learning rates, on validation images
 python benchmarks/studies/conflict.py --part weights                # that of regularizers' weights, alone and beside TC²
 python benchmarks/studies/conflict.py --part tuned --seeds 5        # each regularizer at the weight that was best
@@ -18,6 +19,7 @@ for SimCLR or the first rate. A study goes on from the rows in --results that we
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +81,13 @@ def untrained(folder: Path, seeds: int) -> None:
 
 def gather(folder: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done, whatever was asked for."""
-    every: dict[Path, Point] = {}
-    for part in PARTS:
-        for chosen in ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES)):
-            for point in points(part, 10, chosen, [arm for arm in ARMS if "weight" in arm or arm in REGULARIZERS]):
-                every[point.cell(folder).path] = point
-    rows = [found for point in every.values() if (found := row(point, AT, point.cell(folder)))]
+    regularized = [arm for arm in ARMS if "weight" in arm or arm in REGULARIZERS]
+    # Some parts ask for the first of the tuned arms that is alone, which may have been any.
+    orders = [[arm, *regularized] for arm in regularized if not arm.startswith("TC²")]
+    rates = ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES))
+    asked = (points(part, 10, *chosen) for part in PARTS for chosen in product(rates, orders))
+    every = dict.fromkeys(point for several in asked for point in several)
+    rows = [found for point in every if (found := row(point, AT, point.cell(folder)))]
     return rows + read_controls(folder)
 
 

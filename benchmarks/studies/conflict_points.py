@@ -41,7 +41,7 @@ REGULARIZERS = {"isotropy": "isotropy", "SIGReg": "sigreg", "VISReg": "visreg"}
 WEIGHTS = ("0.1", "0.3", "1", "3")
 
 
-PARTS = ("rates", "weights", "main", "tuned", "more", "objectives", "capacity")
+PARTS = ("rates", "weights", "main", "tuned", "more", "objectives", "capacity", "per-sample")
 
 
 def _with_weights(settings: tuple[str, ...], label: str) -> dict[str, Arm]:
@@ -189,6 +189,9 @@ def points(part: str, seeds: int, rates: Mapping[str, str], tuned: Sequence[str]
         null = ("TC²", "TC² (gates)", "TC² (gates by sample)", "one head", "isotropy")
         both = [(level, arm) for level in LEVELS for arm in MAIN if level != "same" or arm in null]
         return [at(level, arm, seed) for seed in every for level, arm in both]
+    if part == "per-sample":
+        sides = (SUBJECT, "TC² (gates by sample)", *beside(tuned)[1:])
+        return [at(level, arm, seed) for seed in every for level in LEVELS[2:4] for arm in sides]
     if part == "more":
         return [at("one-more", arm, seed) for seed in every for arm in ARMS if arm not in MAIN and "weight" not in arm]
     if part == "objectives":

@@ -10,7 +10,7 @@ from cells import Cell
 
 SIZE = 32
 STEPS = 500
-LONGER = 6250  # 20 epochs
+LONGER = 3125  # 10 epochs
 WIDTHS = {"conv4": 32, "resnet18": 16}
 SEARCH_SEED = 100
 
@@ -71,8 +71,8 @@ ARMS: dict[str, Arm] = {
     "views: TC² + isotropy": Arm((*CALIBRATED, ISOTROPY), "views"),
     "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
 }
-#: Where training is dearer: the plain recipe, the strongest one beside it, and TC² in both kinds of tasks.
-SHORT = ("plain", "plain + isotropy", "TC² + isotropy", "views: tasks + isotropy", "views: TC² + isotropy")
+#: Where training is dearer: the plain recipe, the strongest plain one, the control of TC², and TC² in both kinds of tasks.
+SHORT = ("plain", "plain + VISReg, weight 0.3", "tasks + isotropy", "TC² + isotropy", "views: TC² + isotropy")
 PARTS = ("controls", "search", "weights", "main", "objectives", "resnet", "longer")
 SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
 OBJECTIVES = {"simclr": (), "byol": ("objective.momentum=0.95",), "barlow": ()}
@@ -82,7 +82,7 @@ DESIGNS = {
     "BYOL": ("byol", "conv4", STEPS),
     "Barlow Twins": ("barlow", "conv4", STEPS),
     "SimCLR, ResNet-18": ("simclr", "resnet18", STEPS),
-    "SimCLR, 20 epochs": ("simclr", "conv4", LONGER),
+    "SimCLR, 10 epochs": ("simclr", "conv4", LONGER),
 }
 # The main effect of TC² is over both regularizers; each of them alone stands beside.
 PAIRS = {
