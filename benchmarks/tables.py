@@ -89,6 +89,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
             "photographs": photographs_tables.table,
             "photographs_effects": photographs_tables.effects_table,
             "photographs_weights": photographs_tables.weights_table,
+            "photographs_resnet": partial(photographs_tables.table, design="SimCLR, ResNet-18"),
         },
     ),
     (

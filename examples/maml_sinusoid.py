@@ -24,7 +24,7 @@ LINES = {
 
 def learner(network: nn.Module, inner_steps: int) -> MAML:
     """MAML on a network; without inner steps this is plain training on all tasks together."""
-    return MAML(network, InnerLoop(torchopt.sgd(0.01), inner_steps), criterion=mse_loss, at_once=25)
+    return MAML(network, InnerLoop(torchopt.sgd(0.01), inner_steps), criterion=mse_loss, vmap_chunk=25)
 
 
 def train(inner_steps: int, steps: int, seed: int) -> nn.Module:

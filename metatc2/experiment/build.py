@@ -40,6 +40,7 @@ from metatc2.models.registry import build_encoder
 from metatc2.objectives import TargetOptions
 from metatc2.objectives.regularizers import RegularizerOptions
 from metatc2.ops.functional import select
+from metatc2.ops.random_state import seeded
 from metatc2.training import TrainerOptions
 
 AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabeledTasks
@@ -125,8 +126,7 @@ def check_domains(config: Config, store: ImageStore) -> None:
 
 def build_fresh_encoder(config: Config, channels: int, image_size: int) -> nn.Module:
     """The encoder as it is before pre-training: the same for every method and seed pair, and the control "random"."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.trainer.seed)
+    with seeded(config.trainer.seed):
         e = config.encoder
         if e.one_a_kind:
             made = range(kinds_in(config))
@@ -167,9 +167,8 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     check_sizes(config, objective)
     head, c, asked = config.head, config.calibration, config.regularizer
     assert not isinstance(c, (Uncalibrated, EncoderTC2Config))  # those of labeled tasks
-    with torch.random.fork_rng():
-        # Heads start alike under every calibration: their seed depends on nothing else.
-        torch.manual_seed(config.trainer.seed + 1)
+    # Heads start alike under every calibration: their seed depends on nothing else.
+    with seeded(config.trainer.seed + 1):
         projector = build_projector(config, dim, objective)
         predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
     common: Branch = {"predictor": predictor, "where": c.where}
@@ -206,8 +205,7 @@ def _labeled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | No
             blend=c.blend,
         )
     tasks = Tasks(dim, max(episode.way, episode.way_most or 0), class_of)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.trainer.seed + 1)
+    with seeded(config.trainer.seed + 1):
         return build_labeled(chosen, encoder, tasks)
 
 

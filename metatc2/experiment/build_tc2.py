@@ -30,7 +30,7 @@ def build_tc2(
 
     Args:
         config: see `Config`.
-        encoder, objective, projector: what is calibrated, and by what it is judged.
+        encoder, objective, projector: what is calibrated, and by what it is evaluated.
         dim: width of what is calibrated.
         common: arguments that every self-supervised learner has.
 
@@ -55,7 +55,7 @@ def build_tc2(
     assert isinstance(c, SharedTC2Config)
     if c.look_ahead and c.control == "random-projection":
         raise InputError(
-            "calibration.look_ahead judges what the calibrator has learned, and calibration.control = 'random-projection' "
+            "calibration.look_ahead evaluates what the calibrator has learned, and calibration.control = 'random-projection' "
             "learns nothing; leave one of them out"
         )
     arguments: SharedArguments = {

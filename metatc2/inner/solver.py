@@ -112,7 +112,7 @@ def _refuse_moving(updates: Params, unused: Collection[str]) -> None:
     for name in (name for name in unused if bool((updates[name] != 0).any())):
         raise InputError(
             f"the inner loss does not reach {name!r}, and this inner optimizer would move it all the same (weight decay), "
-            "which under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (at_once=1)"
+            "which under vmap nothing can prevent; leave it out of what adapts, or take tasks one by one (vmap_chunk=1)"
         )
 
 

@@ -113,7 +113,7 @@ def logistic_loss(head: Params, features: Tensor, y: Tensor, l2: float) -> Tenso
 def _refuse_regression(way: int) -> None:
     if way < 1:
         raise InputError(
-            "this learner needs class labels (int64) and got float targets; for regression use MAML or its kin"
+            "this learner needs class labels (int64) and got float targets; for regression use MAML or a variant"
         )
 
 

@@ -38,10 +38,10 @@ class _Carry(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
-        found = connected(
+        gradients = connected(
             lambda: tuple(slope * g for g in ctx.gradients),
             (slope, *ctx.saved_tensors),
             "the gradient of a learner on labeled tasks is taken task by task and cannot be differentiated again; "
             "differentiate task_loss instead",
         )
-        return None, None, *found
+        return None, None, *gradients

@@ -21,7 +21,9 @@ class IMAMLOptions(AdaptOptions):
     """Options of iMAML."""
 
     inner_steps: int = Field(10, ge=0, le=10**5, description="steps of the inner loop in training")
-    strength: Factor = Field(2.0, gt=0, description="of the pull to the meta-learned parameters, λ in the paper")
+    strength: Factor = Field(
+        2.0, gt=0, description="of the proximal term to the meta-learned parameters, λ in the paper"
+    )
     iterations: Count = Field(5, ge=1, description="steps of the solver of the linear system, at most")
 
 
@@ -40,15 +42,15 @@ class iMAML(MAML):
     Args:
         network: as in `MAML`.
         inner: how a task is learned; its adjoint is replaced by `Implicit`.
-        strength: of the pull to the meta-learned parameters, λ in the paper, > 0. Without it they would have no gradient.
+        strength: of the proximal term to the meta-learned parameters, λ in the paper, > 0. Without it they have no gradient.
         solver: of the linear system, see `Implicit`.
         iterations: of the solver, at most (the paper: 5).
         scale: of the solver ``"neumann"``; by default half of 1 / `strength`, which suits curvatures up to 3 · `strength`.
         warn_above: see `Implicit`; a network is hardly ever trained to its minimum, so less is asked than there.
-        arguments: of `MAML`; ``at_once`` has to be 1.
+        arguments: of `MAML`; ``vmap_chunk`` has to be 1.
 
     Raises:
-        InputError: if `strength` is not positive, or `at_once` is not 1.
+        InputError: if `strength` is not positive, or `vmap_chunk` is not 1.
 
     >>> import torch, torchopt
     >>> learner = iMAML(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=16))
@@ -72,7 +74,7 @@ class iMAML(MAML):
             raise InputError(
                 f"iMAML: strength must be > 0, got {strength}; at 0 the initial parameters get no gradient"
             )
-        if arguments.get("at_once", 1) != 1:
-            raise InputError("iMAML: implicit differentiation does not work under vmap; set at_once to 1")
+        if arguments.get("vmap_chunk", 1) != 1:
+            raise InputError("iMAML: implicit differentiation does not work under vmap; set vmap_chunk to 1")
         adjoint = Implicit(solver, strength, iterations, scale=scale or 0.5 / strength, warn_above=warn_above)
         super().__init__(network, dataclasses.replace(inner, adjoint=adjoint), **arguments)

@@ -87,7 +87,7 @@ class LinearProbe(LabeledLearner):
             l2=options.l2,
             test_steps=options.test_steps,
             norm=options.norm,
-            at_once=options.at_once,
+            vmap_chunk=options.vmap_chunk,
         )
 
     def forward(self, episode: Episode) -> Outcome:

@@ -44,10 +44,10 @@ class LogisticHead(LabeledLearner):
         inner: how the minimum is sought, its adjoint replaced by `Implicit`; by default 100 steps of Nesterov's method.
         l2: regularization, > 0: without it there may be no minimum.
         scale: factor on the scores at the start.
-        arguments: of `LabeledLearner`; ``at_once`` has to be 1.
+        arguments: of `LabeledLearner`; ``vmap_chunk`` has to be 1.
 
     Raises:
-        InputError: if `l2` is not positive, or `at_once` is not 1.
+        InputError: if `l2` is not positive, or `vmap_chunk` is not 1.
 
     >>> learner = LogisticHead(nn.Flatten())
     >>> x = torch.tensor([[-1.0, 0.1], [1.0, 0.1]])
@@ -67,8 +67,8 @@ class LogisticHead(LabeledLearner):
     ) -> None:
         if not l2 > 0:
             raise InputError(f"LogisticHead: l2 must be > 0, got {l2}; without it the head may have no minimum")
-        if arguments.get("at_once", 1) != 1:
-            raise InputError("LogisticHead: implicit differentiation does not work under vmap; set at_once to 1")
+        if arguments.get("vmap_chunk", 1) != 1:
+            raise InputError("LogisticHead: implicit differentiation does not work under vmap; set vmap_chunk to 1")
         super().__init__(encoder, **arguments)
         self.inner = dataclasses.replace(inner or head_loop(l2), adjoint=Implicit())
         self.test_steps, self.l2 = test_steps, l2
@@ -85,7 +85,7 @@ class LogisticHead(LabeledLearner):
             scale=options.scale,
             test_steps=options.test_steps,
             norm=options.norm,
-            at_once=options.at_once,
+            vmap_chunk=options.vmap_chunk,
         )
 
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:

@@ -76,7 +76,7 @@ class MAML(LabeledLearner):
             options.loop(adjoint),
             test_steps=options.test_steps,
             norm=options.norm,
-            at_once=options.at_once,
+            vmap_chunk=options.vmap_chunk,
             **own,
         )
 

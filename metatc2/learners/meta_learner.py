@@ -44,13 +44,13 @@ class LabeledLearner(Learner):
         criterion: ``criterion(scores, labels)``, a mean over samples; `torch.nn.functional.mse_loss` for regression.
         norm: what batch normalization normalizes by, see `Functional`. A layer that is in eval mode while the learner is in
             training is frozen: it normalizes by its running statistics, in training and in predictions after it.
-        at_once: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
+        vmap_chunk: tasks in one call under ``vmap``, outside which the gradient is taken; 1 takes them one by one.
             Both give the same gradient.
         calibration_weight: of ``L_tc2``, for networks with an encoder made by `metatc2.calibration.calibrated`: its
             calibrator is adapted on each task's support first.
 
     Raises:
-        InputError: if `at_once` is not positive or the policy is unknown.
+        InputError: if `vmap_chunk` is not positive or the policy is unknown.
 
     >>> class NearestMean(LabeledLearner):
     ...     def fit(self, theta, x, y, way):
@@ -70,13 +70,13 @@ class LabeledLearner(Learner):
         *,
         criterion: Criterion = cross_entropy,
         norm: NormPolicy = "batch",
-        at_once: int = 1,
+        vmap_chunk: int = 1,
         calibration_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if at_once < 1:
-            raise InputError(f"{type(self).__name__}: at_once must be at least 1, got {at_once}")
-        self.network, self.criterion, self.norm, self.at_once = network, criterion, norm, at_once
+        if vmap_chunk < 1:
+            raise InputError(f"{type(self).__name__}: vmap_chunk must be at least 1, got {vmap_chunk}")
+        self.network, self.criterion, self.norm, self.vmap_chunk = network, criterion, norm, vmap_chunk
         self.calibration_weight = calibration_weight
         self._calibrated = {
             f"network.{name}.".replace("..", "."): part
@@ -105,7 +105,7 @@ class LabeledLearner(Learner):
             options: of the class that the learner is registered with.
             tasks: what is known of its tasks.
         """
-        return cls(encoder, norm=options.norm, at_once=options.at_once, **options.beyond(LearnerOptions))
+        return cls(encoder, norm=options.norm, vmap_chunk=options.vmap_chunk, **options.beyond(LearnerOptions))
 
     @abstractmethod
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
@@ -203,13 +203,13 @@ class LabeledLearner(Learner):
         total = torch.zeros((), device=x.device)
         gradients: Params = {}
         right: list[Tensor] = []
-        for start in range(0, tasks, self.at_once):
-            part = slice(start, start + self.at_once)
+        for start in range(0, tasks, self.vmap_chunk):
+            part = slice(start, start + self.vmap_chunk)
             losses, scores = self._chunk(theta, x[part], y[part], query_x[part], query_y[part], way, start)
             total = total + losses.detach().sum() / tasks
             if torch.is_grad_enabled():
-                found = gradient(losses.sum() / tasks, list(theta.values()))
-                for name, g in zip(theta, found, strict=True):
+                slopes = gradient(losses.sum() / tasks, list(theta.values()))
+                for name, g in zip(theta, slopes, strict=True):
                     if g is not None:
                         gradients[name] = g if name not in gradients else gradients[name].add_(g)
             if way:
@@ -286,12 +286,12 @@ class LabeledLearner(Learner):
     ) -> tuple[Tensor, Tensor]:
         """Losses ``(t,)`` and scores ``(t, Q, way)`` of some tasks."""
         try:
-            if self.at_once > 1 and not self._looked_at_one:
+            if self.vmap_chunk > 1 and not self._looked_at_one:
                 # Under vmap Python cannot see that a loss depends on nothing, so one task is tried outside it.
                 self._looked_at_one = True
                 with torch.no_grad(), torch.random.fork_rng(), rehearsal():
                     self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
-            if self.at_once == 1:
+            if self.vmap_chunk == 1:
                 loss, scores = self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
                 losses, scores = loss[None], scores[None]
             else:
@@ -312,16 +312,16 @@ class LabeledLearner(Learner):
     def _at_once(self, several: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         try:
             with differentiable_twice():  # the fused kernels of attention have no rule for vmap either
-                found: tuple[Tensor, Tensor] = several(*arguments)
+                results: tuple[Tensor, Tensor] = several(*arguments)
         except (InnerLoopDiverged, InputError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise InputError(
                 f"{type(self.network).__name__} cannot run for several tasks in one call, under vmap ({reason}); take tasks "
-                "one by one (at_once=1)"
+                "one by one (vmap_chunk=1)"
             ) from error
-        return found
+        return results
 
     def _one(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int

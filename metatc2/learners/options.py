@@ -42,7 +42,7 @@ class LearnerOptions(Options):
         (), description="patterns of the encoder's parameters (blocks.0.*) that are not trained"
     )
     norm: NormPolicy = Field("batch", description="what BatchNorm normalizes by; batch is transductive")
-    at_once: Count = Field(1, ge=1, description="tasks in one call under vmap; 1 takes them one by one")
+    vmap_chunk: Count = Field(1, ge=1, description="tasks in one call under vmap; 1 takes them one by one")
 
 
 class InnerOptions(LearnerOptions):
@@ -80,7 +80,7 @@ class LearnerArguments(TypedDict, total=False):
 
     criterion: Callable[[Tensor, Tensor], Tensor]
     norm: NormPolicy
-    at_once: int
+    vmap_chunk: int
     calibration_weight: float
 
 

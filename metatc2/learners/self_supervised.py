@@ -62,8 +62,8 @@ class SelfSupervised(Learner):
         where: z is the encoder's output (``"backbone"``) or the projector's (``"projector"``).
         momentum: decay of the momentum branch, for objectives that have one.
         regularizer: what is asked of z besides, see `metatc2.objectives.regularizers`.
-        weight: of the regularizer, in units of the objective's `pull`: objectives differ in it by a factor of fifty. By default
-            the regularizer's own.
+        weight: of the regularizer, in units of the objective's `gradient_scale`, in which objectives differ by a factor of
+            fifty. By default the regularizer's own.
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
@@ -106,11 +106,11 @@ class SelfSupervised(Learner):
         if objective.momentum:
             self.target_encoder = copied(encoder).requires_grad_(False)
             self.target_projector = copied(projector).requires_grad_(False)
-        # Running average of the objective's pull. A constant within an episode, so that derivatives stay exact.
+        # Running average of the objective's gradient scale. A constant within an episode, so that derivatives stay exact.
         self.register_buffer("scale", torch.zeros(()))
         self._copies_looked_at = False
         self._embeddings: Embeddings | None = None
-        self._pull: Tensor | None = None
+        self._gradient_scale: Tensor | None = None
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks, and what is asked of z besides."""
@@ -128,11 +128,11 @@ class SelfSupervised(Learner):
 
         Args:
             loss: what is minimised.
-            ssl: the objective, of which the `pull` is taken.
+            ssl: the objective, of which the `gradient_scale` is taken.
             z: ``(tasks, samples, views, d)``.
         """
         if self.weight:
-            self._pull = pull(ssl, z)
+            self._gradient_scale = gradient_scale(ssl, z)
             loss = loss + self.regularize(z)
         penalty: Any = getattr(self.projector, "penalty", None)
         return loss if penalty is None else loss + penalty()
@@ -155,14 +155,14 @@ class SelfSupervised(Learner):
             return self._standardized(z)
 
     def regularize(self, z: Tensor) -> Tensor:
-        """The regularizer of z times its weight, in units of the objective's `pull` (in a first step, of its own), a scalar.
+        """The regularizer of z times its weight, in units of the objective's `gradient_scale` (at first its own), a scalar.
 
         Args:
             z: ``(tasks, samples, views, d)``.
         """
         assert self.regularizer is not None  # there is a weight
         seen = standardize(z) if self.regularizer.standardized and not self.standardize else z
-        scale = self.scale if bool(self.scale) or self._pull is None else self._pull
+        scale = self.scale if bool(self.scale) or self._gradient_scale is None else self._gradient_scale
         value: Tensor = self.regularizer(seen, self.step)
         return self.weight * scale * value
 
@@ -205,10 +205,10 @@ class SelfSupervised(Learner):
         if self._embeddings is not None:
             self.objective.update(self._embeddings)
             self._embeddings = None
-        if self._pull is not None:
+        if self._gradient_scale is not None:
             # A tenth of the way a step; the first value replaces the zero.
-            self.scale.lerp_(self._pull.to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
-            self._pull = None
+            self.scale.lerp_(self._gradient_scale.to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
+            self._gradient_scale = None
 
     def groups(self) -> list[ParameterGroup]:
         """One group: encoder and heads."""
@@ -250,7 +250,7 @@ def project(projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> T
     return told
 
 
-def pull(objective: Tensor, features: Tensor) -> Tensor:
+def gradient_scale(objective: Tensor, features: Tensor) -> Tensor:
     """How strongly an objective acts on features: ``‖features‖ · ‖∂ objective / ∂ features‖``, without a graph.
 
     It has the objective's unit and, unlike its value, does not change when a constant is added to it.

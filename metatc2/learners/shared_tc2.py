@@ -13,7 +13,7 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, Where, pull
+from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, Where, gradient_scale
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer, isotropy
 from metatc2.ops.replacing import replaced
@@ -42,14 +42,14 @@ class SharedTC2(SelfSupervised):
     adapted factors, which no gradient of it reaches.
 
     By its defaults the cut into tasks only decides which images are support: the calibration losses are means over samples,
-    factors are pooled over the episode, and the objective judges the episode as a whole. Tasks act on more where γ > 0, where
+    factors are pooled over the episode, and the objective is of the whole episode. Tasks act on more where γ > 0, where
     `statistics` is ``"task"``, and where the calibrator's weights are of order ``"task"``.
 
     Args:
         encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
         calibrator: factor and weight networks.
         inner: how ω adapts; its `steps` (T) may be 0.
-        gamma: γ, weight of the objective in the inner loss, where the running average of its `pull` divides it.
+        gamma: γ, weight of the objective in the inner loss, where the running average of its `gradient_scale` divides it.
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
         standardize: standardize z over the episode.
@@ -146,9 +146,9 @@ class SharedTC2(SelfSupervised):
         """Outer loss: the objective under ω' on the samples from `start` on, ``L_tc2(ω)``, and the regularizer of all codes."""
         z, target = branches.online, branches.target
         calibrated = self.calibrate(adapted, z)
-        judged = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
+        query = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
         target = target if target is None else target[:, start:]
-        embeddings = self._heads(adapted, judged, target, merged=self.statistics == "episode")
+        embeddings = self._heads(adapted, query, target, merged=self.statistics == "episode")
         ssl = self.objective(embeddings)
         own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
         # Without their graphs: these could not be copied, and would outlive the step.
@@ -156,7 +156,7 @@ class SharedTC2(SelfSupervised):
         self._seen = branches.raw.detach(), calibrated.factors.detach()
         loss = ssl + own
         if self.weight or self.gamma:
-            self._pull = pull(ssl, judged.features)
+            self._gradient_scale = gradient_scale(ssl, query.features)
         if self.weight:
             loss = loss + self.regularize(z @ calibrated.factors.detach().mT)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}

@@ -83,11 +83,11 @@ class GradientSurgery(SelfSupervised):
             have a negative inner product) and ``kept`` (cosine of the aggregated gradient and the mean).
         """
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        found = [
+        by_task = [
             torch.autograd.grad(each, list(named.values()), retain_graph=True, allow_unused=True) for each in losses
         ]
         # A parameter that no task reaches has no gradient, as in plain training.
-        columns = dict(zip(named, zip(*found, strict=True), strict=True))
+        columns = dict(zip(named, zip(*by_task, strict=True), strict=True))
         used = [name for name, column in columns.items() if any(g is not None for g in column)]
         flat = torch.cat([_rows(columns[name], named[name]) for name in used], dim=1)
         # What is not finite is for the trainer to report, not for a solver.
@@ -105,8 +105,8 @@ def opposition(gradients: Tensor, direction: Tensor) -> dict[str, Tensor]:
         gradients: ``(tasks, P)``, two tasks or more.
         direction: ``(P,)``.
 
-    >>> found = opposition(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 2.0]))
-    >>> [round(value.item(), 4) for value in found.values()]                        # cosine, opposed, kept
+    >>> shares = opposition(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 2.0]))
+    >>> [round(value.item(), 4) for value in shares.values()]                        # cosine, opposed, kept
     [-0.3333, 0.3333, 1.0]
     """
     unit = nn.functional.normalize(gradients, dim=1)

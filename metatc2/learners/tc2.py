@@ -17,7 +17,7 @@ from metatc2.learners.self_supervised import SelfSupervised, Statistics, Where, 
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import Regularizer
 
-JudgedOn = Literal["whole", "query", "others"]
+OuterOn = Literal["whole", "query", "others"]
 SILENT = 1e-9  # of a gradient of the gates: the objective does not speak
 
 
@@ -34,7 +34,7 @@ class TC2(SelfSupervised):
         calibrator: factors and weights.
         inner: how the weights adapt, at rate 1 (the learned rates multiply it); its steps T may be 0.
         gamma: γ.
-        outer_on: the outer loss judges the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
+        outer_on: the outer loss is of the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
             the ``"others"`` under its weights (transferability as the paper words it).
         statistics: the outer loss takes its negatives and batch statistics from each ``"task"`` or the whole ``"episode"``.
         regularizer, weight: as in `SelfSupervised`.
@@ -58,7 +58,7 @@ class TC2(SelfSupervised):
         gamma: float = 1.0,
         standardize: bool = False,
         where: Where = "backbone",
-        outer_on: JudgedOn = "whole",
+        outer_on: OuterOn = "whole",
         statistics: Statistics = "task",
         momentum: float = 0.99,
         regularizer: Regularizer | None = None,
@@ -84,8 +84,8 @@ class TC2(SelfSupervised):
             )
         if statistics not in get_args(Statistics):
             raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
-        if outer_on not in get_args(JudgedOn):
-            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(JudgedOn))}")
+        if outer_on not in get_args(OuterOn):
+            raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
         self.calibrator, self.inner, self.gamma = calibrator, inner, gamma
         self.outer_on, self.statistics = outer_on, statistics
         self.calibrator_lr = lr
@@ -102,7 +102,7 @@ class TC2(SelfSupervised):
         if self.outer_on != "whole":
             self.objective.check(z.shape[1] - support)
         if self.outer_on == "others" and len(z) < 2:
-            raise InputError("TC² judged on the other tasks' queries needs 2 tasks an episode or more, found 1")
+            raise InputError("TC² evaluated on the other tasks' queries needs 2 tasks an episode or more, found 1")
         with full_precision(z):
             adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
             ssl = self._outer_loss(z, target, adapted, support)

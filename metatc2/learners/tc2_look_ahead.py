@@ -1,4 +1,4 @@
-"""The look-ahead variant of TC²: judge factors by what they do to an adapted encoder."""
+"""The look-ahead variant of TC²: evaluate factors by what they do to an adapted encoder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from metatc2.ops.functional import call
 
 
 class LookAheadTC2(SharedTC2):
-    """TC² whose ω is judged by transfer between tasks, the scheme of the sibling papers; several times the cost.
+    """TC² whose ω is evaluated by transfer between tasks, the scheme of the sibling papers; several times the cost.
 
-    For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, judged by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
+    For every task i: ``θ'_i = θ − α ∇_θ L_ssl(S_i; θ, ω)``, evaluated by ``L_ssl(Q_j; θ'_i, ω)`` on the *other* tasks j.
     ω follows the mean judgment plus ``L_tc2(ω)``; θ follows ``L_ssl(z̃ under ω)`` as in `SharedTC2` without inner steps.
 
     Args:
@@ -73,8 +73,8 @@ class LookAheadTC2(SharedTC2):
             others = [j for j in range(tasks) if j != i] or [i]
             adapted = self.ahead(partial(self._task_loss, images=support[i : i + 1], omega=omega), theta)
             loss = self._task_loss(adapted, images=query[others], omega=omega)
-            found = gradient_of(loss, list(omega.values()))
-            for name, g in zip(gradient, found, strict=True):
+            slopes = gradient_of(loss, list(omega.values()))
+            for name, g in zip(gradient, slopes, strict=True):
                 gradient[name] = gradient[name] if g is None else gradient[name] + g / tasks
             values.append(loss.detach())
         return torch.stack(values).mean(), gradient

@@ -63,11 +63,11 @@ class UncertaintyWeighting(SelfSupervised):
         """Weighted objective of the tasks."""
         identity = episode.identity
         if identity is None or len(identity.names) != len(self.log_variance):
-            found = (
+            given = (
                 "the episode does not say what its tasks are" if identity is None else f"it has {len(identity.names)}"
             )
             raise InputError(
-                f"UncertaintyWeighting was built for {len(self.log_variance)} kinds of task and {found}; use a sampler whose "
+                f"UncertaintyWeighting was built for {len(self.log_variance)} kinds of task and {given}; use a sampler whose "
                 "episodes have an identity, and as many kinds"
             )
         branches = self.branches(episode)
@@ -82,8 +82,8 @@ class UncertaintyWeighting(SelfSupervised):
 
     def weights(self, names: tuple[str, ...]) -> dict[str, Tensor]:
         """``exp(−s)`` by name of the kind, for logs."""
-        found = (-self.log_variance.detach()).exp()
-        return {f"weight {name}": weight for name, weight in zip(names, found, strict=True)}
+        weights = (-self.log_variance.detach()).exp()
+        return {f"weight {name}": weight for name, weight in zip(names, weights, strict=True)}
 
     def groups(self) -> list[ParameterGroup]:
         """Encoder and heads, and s by itself: it is not clipped along with them."""

@@ -441,12 +441,12 @@ def test_half_precision_stops_at_the_encoder() -> None:
     torch.testing.assert_close(out, result.features[0], atol=0.1, rtol=0.1)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("vmap_chunk", [1, 2])
 @pytest.mark.parametrize("learner", [ProtoNet, partial(MAML, inner=InnerLoop(torchopt.sgd(0.1), steps=2))])
-def test_labeled_learners_adapt_it_on_each_support_and_add_its_loss(learner: Any, at_once: int) -> None:
+def test_labeled_learners_adapt_it_on_each_support_and_add_its_loss(learner: Any, vmap_chunk: int) -> None:
     encoder = module(three_steps())
     network = encoder if learner is ProtoNet else Classifier(encoder, DIM, way=2).double()
-    made = learner(network, at_once=at_once, calibration_weight=0.7)
+    made = learner(network, vmap_chunk=vmap_chunk, calibration_weight=0.7)
     x, q, y = draw(2, 4, 1, 5), draw(2, 6, 1, 5, seed=1), torch.arange(6).expand(2, 6) % 2
     episode = Episode(*(Samples(s, y[:, : s.shape[1]], None, y[:, : s.shape[1]]) for s in (x, q)))
     theta, prefix = made.theta(), "network." if learner is ProtoNet else "network.encoder."

@@ -341,11 +341,11 @@ def test_a_loss_that_is_never_read_takes_no_memory() -> None:
     assert counts[2] == counts[3]
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_labeled_learners_take_the_loss_of_the_queries(at_once: int) -> None:
+@pytest.mark.parametrize("vmap_chunk", [1, 2])
+def test_labeled_learners_take_the_loss_of_the_queries(vmap_chunk: int) -> None:
     made = module().double()
     x, q, y = torch.randn(2, 4, 1, 5).double(), torch.randn(2, 6, 1, 5).double(), torch.arange(6).expand(2, 6) % 2
-    learner = ProtoNet(made, at_once=at_once)
+    learner = ProtoNet(made, vmap_chunk=vmap_chunk)
     learner(Episode(*(Samples(s, y[:, : s.shape[1]], None, y[:, : s.shape[1]]) for s in (x, q))))
     plain = copy.deepcopy(learner)
     plain.calibration_weight = 0.0

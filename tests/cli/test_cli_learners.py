@@ -85,7 +85,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     chosen = [
         *("learner.inner_optimizer=adam", "learner.inner_steps=2", "learner.test_steps=5", "learner.norm=support"),
-        *("learner.adapt=[head.*]", "learner.freeze=[blocks.0.*]", "learner.at_once=2", "learner.shared_head=true"),
+        *("learner.adapt=[head.*]", "learner.freeze=[blocks.0.*]", "learner.vmap_chunk=2", "learner.shared_head=true"),
         *("episode.way_most=4", "episode.shot_most=2", "episode.augment=true"),
     ]
     assert pretrain("maml", "run", *chosen) == 0
@@ -93,7 +93,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert learner is not None
     assert learner.adapted == ("network.head.weight", "network.head.bias")  # type: ignore[attr-defined]
     assert (learner.train_inner.steps, learner.test_inner.steps) == (2, 5)  # type: ignore[attr-defined]
-    assert (learner.norm, learner.at_once, learner.transductive) == ("support", 2, False)
+    assert (learner.norm, learner.vmap_chunk, learner.transductive) == ("support", 2, False)
     assert learner.network.head.weight.shape == (1, 8)  # type: ignore[union-attr]
     assert not any(p.requires_grad for n, p in learner.named_parameters() if "blocks.0." in n)
     assert call("transfer", "run", *TO, "--way", "4", "--to", "digits:all", "--allow-seen") == 0
@@ -139,7 +139,7 @@ def test_list_of_learners(capsys: pytest.CaptureFixture[str]) -> None:
         (["--learner", "maml", "--calibration", "tasks"], "calibration.name = 'tasks' is for learner.name = 'ssl'"),
         (["--learner", "maml", "--set", "episode.way=9"], "way 9 needs 9"),
         (["--learner", "maml", "--set", "episode.way=3", "episode.shot=500"], "shot 500"),
-        (["--learner", "imaml", "--set", "learner.at_once=2", "episode.way=3"], "at_once"),
+        (["--learner", "imaml", "--set", "learner.vmap_chunk=2", "episode.way=3"], "vmap_chunk"),
     ],
 )
 def test_what_users_get_wrong(

@@ -111,7 +111,7 @@ def episode(*assignments: str) -> Episode:
 
 
 def test_isotropy_from_configuration_to_loss() -> None:
-    """The plain objective of the standardized batch, and the isotropy of it in units of the objective's pull."""
+    """The plain objective of the standardized batch, and the isotropy of it in units of the objective's gradient scale."""
     data = episode()
     control, standardized = (
         build_learner(config("calibration.name=standardize", *more), 1, 28)

@@ -79,7 +79,14 @@ MEMBERS: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {
     },
     ("learner.name=anil", "calibration.name=tc2"): {
         "learner": {
-            **{"name": "anil", "freeze": (), "norm": "batch", "at_once": 1, "inner_optimizer": "sgd", "inner_lr": 0.5},
+            **{
+                "name": "anil",
+                "freeze": (),
+                "norm": "batch",
+                "vmap_chunk": 1,
+                "inner_optimizer": "sgd",
+                "inner_lr": 0.5,
+            },
             **{"inner_steps": 5, "inner_clip": 0.0, "adjoint": "unroll", "shared_head": False},
         },
         "episode": {

@@ -145,9 +145,9 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
     assert longer.steps == 6
     assert longer.config.trainer.lengthened == (3,)
     # It is another method than 6 steps at once, and its results are not those of the shorter run.
-    at_once = override(config, ["trainer.steps=6"])
-    assert len({fingerprint(c) for c in (config, at_once, longer.config)}) == 3
-    assert method_key(longer.config) != method_key(at_once)
+    vmap_chunk = override(config, ["trainer.steps=6"])
+    assert len({fingerprint(c) for c in (config, vmap_chunk, longer.config)}) == 3
+    assert method_key(longer.config) != method_key(vmap_chunk)
     assert not (path / "transfer.json").exists()
     assert runs.load_run(path / "at-3").encoder_sha256 == short.encoder_sha256
     assert len(json.loads((path / "at-3" / "transfer.json").read_text())) == len(rows)

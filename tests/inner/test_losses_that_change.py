@@ -121,9 +121,9 @@ def test_under_vmap_a_decay_of_what_is_not_reached_is_refused() -> None:
             return self.body(x)
 
     for optimizer, refused in ((torchopt.adamw(0.1), True), (torchopt.adam(0.1), False)):
-        learner = MAML(Unused().double(), InnerLoop(optimizer, 2), at_once=2)
+        learner = MAML(Unused().double(), InnerLoop(optimizer, 2), vmap_chunk=2)
         if refused:
-            with pytest.raises(InputError, match=r"does not reach 'network\.spare\.(weight|bias)'.*at_once=1"):
+            with pytest.raises(InputError, match=r"does not reach 'network\.spare\.(weight|bias)'.*vmap_chunk=1"):
                 learner(vectors())
         else:
             learner(vectors()).loss.backward()

@@ -66,7 +66,7 @@ def test_weight_and_hook_take_part(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_tasks_at_once_give_the_same_gradient(name: str) -> None:
-    a, b = (build(name, at_once=n) for n in (1, 2))
+    a, b = (build(name, vmap_chunk=n) for n in (1, 2))
     torch.testing.assert_close(a(vectors()).loss.detach(), b(vectors()).loss.detach())
     torch.testing.assert_close(flat_gradient(a, vectors()), flat_gradient(b, vectors()), rtol=1e-8, atol=1e-11)
 

@@ -233,12 +233,12 @@ def test_logistic_head_on_an_encoder_that_is_frozen_as_a_whole() -> None:
 def test_three_tasks_at_once(norm: Any) -> None:
     """The logistic head refuses, as implicit differentiation does not work under vmap."""
     found = []
-    for at_once in (1, 3):
-        learner = R2D2(conv(), norm=norm, at_once=at_once).double()
+    for vmap_chunk in (1, 3):
+        learner = R2D2(conv(), norm=norm, vmap_chunk=vmap_chunk).double()
         found.append((learner(images()).loss.detach(), flat_gradient(learner, images())))
     torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-10)
-    with pytest.raises(InputError, match="does not work under vmap; set at_once to 1"):
-        LogisticHead(conv(), norm=norm, at_once=3)
+    with pytest.raises(InputError, match="does not work under vmap; set vmap_chunk to 1"):
+        LogisticHead(conv(), norm=norm, vmap_chunk=3)
 
 
 @pytest.mark.parametrize("name", HEADS)

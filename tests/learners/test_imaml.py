@@ -117,8 +117,8 @@ def test_bad_settings() -> None:
     inner = InnerLoop(MOMENTUM, 3)
     with pytest.raises(InputError, match="strength must be > 0, got 0"):
         iMAML(mlp(), inner, strength=0)
-    with pytest.raises(InputError, match="set at_once to 1"):
-        iMAML(mlp(), inner, at_once=4)
+    with pytest.raises(InputError, match="set vmap_chunk to 1"):
+        iMAML(mlp(), inner, vmap_chunk=4)
     with pytest.raises(InputError, match="unknown solver 'cgg'"):
         iMAML(mlp(), inner, solver="cgg")  # type: ignore[arg-type]
     with pytest.warns(RuntimeWarning, match="stopped short of a minimum"):

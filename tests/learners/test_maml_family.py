@@ -144,9 +144,9 @@ def test_multi_step_loss_restated() -> None:
 def test_tasks_at_once_give_the_same_gradient(name: str, norm: Any) -> None:
     """3 tasks in chunks of 2: the last chunk is smaller."""
     results = []
-    for at_once in (1, 2):
+    for vmap_chunk in (1, 2):
         torch.manual_seed(0)
-        learner = FAMILY[name](Classifier(Conv4(1, 4), 4, 3), SGD, norm=norm, at_once=at_once).double()
+        learner = FAMILY[name](Classifier(Conv4(1, 4), 4, 3), SGD, norm=norm, vmap_chunk=vmap_chunk).double()
         episode = images()
         outcome = learner(episode)
         results.append((outcome.loss.detach(), outcome.metrics["accuracy"], flat_gradient(learner, episode)))
@@ -158,7 +158,7 @@ def test_tasks_at_once_give_the_same_gradient(name: str, norm: Any) -> None:
 
 @pytest.mark.parametrize("inner", INNERS)
 def test_tasks_at_once_under_every_optimizer(inner: str) -> None:
-    a, b = (flat_gradient(MAML(mlp(), INNERS[inner], at_once=at_once), vectors()) for at_once in (1, 3))
+    a, b = (flat_gradient(MAML(mlp(), INNERS[inner], vmap_chunk=vmap_chunk), vectors()) for vmap_chunk in (1, 3))
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -341,7 +341,7 @@ def test_divergence_names_the_task() -> None:
     ):
         MAML(mlp(), SGD)(bad(episode, images=inputs))
     with pytest.raises(InnerLoopDiverged, match="task 1 of the episode: the loss on its queries is NaN"):
-        MAML(mlp(), SGD, at_once=3)(bad(episode, images=inputs))
+        MAML(mlp(), SGD, vmap_chunk=3)(bad(episode, images=inputs))
 
 
 def test_nothing_adapts() -> None:

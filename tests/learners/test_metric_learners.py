@@ -101,8 +101,8 @@ def test_gradient_is_that_of_the_plain_mean_over_tasks(name: str) -> None:
 @pytest.mark.parametrize("name", METRIC)
 def test_three_tasks_at_once(name: str, norm: Any) -> None:
     found = []
-    for at_once in (1, 3):
-        learner = METRIC[name](conv(), norm=norm, at_once=at_once)
+    for vmap_chunk in (1, 3):
+        learner = METRIC[name](conv(), norm=norm, vmap_chunk=vmap_chunk)
         found.append((learner(images()).loss.detach(), flat_gradient(learner, images())))
     torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-11)
 

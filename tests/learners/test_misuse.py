@@ -126,9 +126,9 @@ def test_a_loss_that_depends_on_nothing_is_found_under_vmap_too() -> None:
             out: Tensor = self.used(x)
             return out
 
-    for at_once in (1, 2):
+    for vmap_chunk in (1, 2):
         with pytest.raises(InputError, match="task 0 of the episode: inner loss does not depend"):
-            MAML(Two(), inner(), adapt="unused.*", at_once=at_once)(episode())
+            MAML(Two(), inner(), adapt="unused.*", vmap_chunk=vmap_chunk)(episode())
 
 
 @pytest.mark.parametrize("labels", [[3, 7], [-1, 0], [0, 2]])

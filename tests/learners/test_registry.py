@@ -95,7 +95,7 @@ def test_an_adjoint_brings_its_own_options() -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_options_are_copied_and_pickled(name: str) -> None:
-    made = learner_options(name)(at_once=1, freeze=["blocks.0.*"])
+    made = learner_options(name)(vmap_chunk=1, freeze=["blocks.0.*"])
     again = pickle.loads(pickle.dumps(made))
     assert again == made
     assert type(again) is type(made)

@@ -16,7 +16,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import LookAheadTC2, SelfSupervised, SharedTC2
-from metatc2.learners.self_supervised import pull
+from metatc2.learners.self_supervised import gradient_scale
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR
@@ -225,7 +225,7 @@ def nt_xent(projections: Tensor, temperature: float = 0.5) -> float:
 @pytest.mark.parametrize("outer_on", ["whole", "query"])
 @pytest.mark.parametrize("statistics", ["episode", "task"])
 def test_outer_loss_is_the_sum_of_its_parts(statistics: str, outer_on: str) -> None:
-    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the running average of SimCLR's pull on them."""
+    """SimCLR on the calibrated samples, L_tc2(ω), and isotropy in units of the average of SimCLR's gradient scale on them."""
     learner, scale = in_double(gamma=1.0, statistics=statistics, outer_on=outer_on, **isotropy(0.7)), 0.0
     for step in range(3):
         data = doubles(tasks=3, seed=step)
@@ -331,9 +331,9 @@ def test_isotropy_without_factors_for_the_plain_objective() -> None:
 
 def test_pull_is_blind_to_what_does_not_act() -> None:
     x = torch.tensor([3.0, 4.0], requires_grad=True)
-    assert pull(x.square().sum() / 2, x).item() == pytest.approx(25)  # ‖x‖ times the gradient, x
-    assert pull(x.square().sum() / 2 + 100, x).item() == pytest.approx(25)
-    assert pull(torch.tensor(-7.0), x.detach()).item() == 7  # nothing to pull at: its magnitude
+    assert gradient_scale(x.square().sum() / 2, x).item() == pytest.approx(25)  # ‖x‖ times the gradient, x
+    assert gradient_scale(x.square().sum() / 2 + 100, x).item() == pytest.approx(25)
+    assert gradient_scale(torch.tensor(-7.0), x.detach()).item() == 7  # no gradient there: its magnitude
 
 
 class Brightness(Episodes):

@@ -181,10 +181,10 @@ def test_gradients_are_those_of_central_differences(name: str) -> None:
 def test_tasks_in_one_call_have_the_gradient_of_tasks_one_by_one(name: str, adjoint: Any) -> None:
     """Or are refused in one sentence: some parts of torch have no rule for vmap."""
     found = []
-    for at_once in (1, 2):
-        learner = maml(differentiable(name), adjoint, at_once=at_once)
-        if at_once == 2 and name in NOT_UNDER_VMAP:
-            with pytest.raises(InputError, match=r"under vmap .*at_once=1"):
+    for vmap_chunk in (1, 2):
+        learner = maml(differentiable(name), adjoint, vmap_chunk=vmap_chunk)
+        if vmap_chunk == 2 and name in NOT_UNDER_VMAP:
+            with pytest.raises(InputError, match=r"under vmap .*vmap_chunk=1"):
                 learner(episode())
             return
         loss = learner(episode()).loss

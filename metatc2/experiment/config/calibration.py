@@ -148,7 +148,7 @@ class SharedTC2Config(CalibratorConfig):
     outer_on: Literal["whole", "query"] = Field("whole", description="images that the outer loss is taken on")
     statistics: Statistics = Field("episode", description="where negatives and batch statistics come from")
     look_ahead: bool = Field(
-        False, description="adapt the encoder on one task and judge on the others (5 to 6 times the cost)"
+        False, description="adapt the encoder on one task and evaluate it on the others (5 to 6 times the cost)"
     )
     look_ahead_lr: Factor = Field(0.05, gt=0, description="learning rate of the look-ahead step")
     lr: Factor = Field(1e-3, gt=0, description="Adam's rate for the calibrator")

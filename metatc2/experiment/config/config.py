@@ -73,8 +73,8 @@ class Config:
         ('none', None)
         """
         section, _, name = key.partition(".")
-        found = getattr(getattr(self, section), name, None)
-        return found.name if isinstance(found, Options) else found  # type: ignore[attr-defined]
+        value = getattr(getattr(self, section), name, None)
+        return value.name if isinstance(value, Options) else value  # type: ignore[attr-defined]
 
     @property
     def sections(self) -> dict[str, Options]:

@@ -91,7 +91,7 @@ class LabeledEpisode(Options):
     )
     shot: Count = Field(1, ge=1, description="labeled images a class that a labeled task learns from")
     shot_most: Count | None = Field(None, ge=1, description="other end of a range for the number of images a class")
-    query: Count = Field(15, ge=1, description="images a class that a labeled task is judged on")
+    query: Count = Field(15, ge=1, description="images a class that a labeled task is evaluated on")
     replacement: bool = Field(True, description="whether a class may come again before all classes have been seen")
     augment: bool = Field(False, description="whether images of labeled tasks are augmented by the recipe of [views]")
 

@@ -12,6 +12,7 @@ FORMER_KEYS = {
     "objective.options = {temperature = 0.2}",
     "calibration.last_steps": f"{_BESIDE} calibration.adjoint.last_steps",
     "learner.last_steps": f"{_BESIDE} learner.adjoint.last_steps",
+    "learner.at_once": "write learner.vmap_chunk",
     "learner.samples": f"{_BESIDE} learner.adjoint.samples",
 }
 # By dotted key and value.

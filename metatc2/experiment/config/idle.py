@@ -78,5 +78,5 @@ def _unknown(key: str, value: object, layer: Layer) -> InputError:
     known = [] if outer == key or not layer.shared else list(owners(CHOICES[key.partition(".")[0]], outer))
     if not known:
         return unknown_key(key, layer.where)
-    found = {key.removeprefix(f"{outer}."): value}
-    return InputError(f"{layer.where}: {outer} must be {describe(known[0].hint)}, found {shown(found)}")
+    table = {key.removeprefix(f"{outer}."): value}
+    return InputError(f"{layer.where}: {outer} must be {describe(known[0].hint)}, found {shown(table)}")

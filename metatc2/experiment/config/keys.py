@@ -91,12 +91,12 @@ def all_keys() -> dict[str, tuple[Key, ...]]:
     >>> [(key.default, key.when["calibration.adapt"]) for key in all_keys()["calibration.gamma"]]
     [(1.0, 'task'), (0.0, 'shared')]
     """
-    found: dict[str, list[Key]] = {}
+    by_name: dict[str, list[Key]] = {}
     for choice in CHOICES.values():
         for member in choice.members():
             for key in keys_of(member):
-                found.setdefault(key.name, []).append(key)
-    return {name: tuple(keys) for name, keys in found.items()}
+                by_name.setdefault(key.name, []).append(key)
+    return {name: tuple(keys) for name, keys in by_name.items()}
 
 
 def unknown_key(name: str, where: str) -> InputError:

@@ -58,4 +58,6 @@ class ViewsConfig(Options):
     solarize_threshold: Share = Field(
         default_factory=_recipe("solarize_threshold"), description="pixels from here on are inverted"
     )
-    invert: Share = Field(default_factory=_recipe("invert"), description="probability of swapping ink and paper")
+    invert: Share = Field(
+        default_factory=_recipe("invert"), description="probability of swapping foreground and background intensities"
+    )

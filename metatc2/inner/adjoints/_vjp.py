@@ -110,7 +110,7 @@ def examine(name: str, descent: Descent, params: Params, given: Sequence[Given])
     """
     if in_transform():
         raise InputError(
-            f"the adjoint {name} does not work under vmap; take tasks one by one (at_once=1), or use Unroll"
+            f"the adjoint {name} does not work under vmap; take tasks one by one (vmap_chunk=1), or use Unroll"
         )
     if descent.rates is not None and any(
         factor.requires_grad for k in range(descent.steps) for factor in descent.rates(k).values()

@@ -85,7 +85,7 @@ class Implicit(Adjoint):
     warn_above: float = 0.1
     differentiates_update: ClassVar[bool] = False
     given_only: ClassVar[bool] = True
-    # With a pull to the start, which otherwise would get no gradient.
+    # With a proximal term to the start, which otherwise would get no gradient.
     usual: ClassVar[Mapping[str, Any]] = MappingProxyType({"proximal": 2.0})
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class Recompute(Adjoint):
         """See `Adjoint.path`."""
         if in_transform():
             raise InputError(
-                "the adjoint Recompute does not work under vmap; take tasks one by one (at_once=1), or use Unroll"
+                "the adjoint Recompute does not work under vmap; take tasks one by one (vmap_chunk=1), or use Unroll"
             )
         if not torch.is_grad_enabled():
             return descend(descent, params, given, graph=lambda k: False)

@@ -21,9 +21,9 @@ def torchjd(kind: str, **arguments: int) -> Callable[[Tensor], Tensor]:
         MissingPackage: if torchjd, or what it solves with, is not installed.
     """
     try:
-        found: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), kind)(**arguments)
+        aggregator: Callable[[Tensor], Tensor] = getattr(import_module("torchjd.aggregation"), kind)(**arguments)
     except ImportError as error:
         raise MissingPackage(
             f"gradient surgery by {kind} needs torchjd and its solvers ({error}); run: pip install 'metatc2[surgery]'"
         ) from error
-    return found
+    return aggregator

@@ -41,7 +41,7 @@ def build_aggregator(name: str) -> Aggregate:
     Traceback (most recent call last):
     metatc2.errors.InputError: unknown aggregator 'pcgrads'; did you mean 'pcgrad'? Known: mean, nash-mtl, pcgrad, upgrad
     """
-    found = AGGREGATORS[name]
+    aggregator = AGGREGATORS[name]
     with torch.random.fork_rng(devices=[]):  # PCGrad draws an order
-        found(torch.eye(2))
-    return found
+        aggregator(torch.eye(2))
+    return aggregator

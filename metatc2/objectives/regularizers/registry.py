@@ -60,7 +60,9 @@ class RegularizerOptions(Options):
     section = "regularizer"
 
     name: Annotated[str, Names(REGULARIZERS)] = Field(description="a regularizer of the representation, or none")
-    weight: Factor = Field(Regularizer.weight, ge=0, description="its weight, in units of the objective's pull")
+    weight: Factor = Field(
+        Regularizer.weight, ge=0, description="its weight, in units of the objective's gradient scale"
+    )
 
     def build(self) -> Regularizer:
         """The regularizer.
