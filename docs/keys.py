@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metatc2.experiment.config import Key, all_keys
+from metatc2.experiment.config import Config, Key, all_keys
 from metatc2.experiment.config.choices import CHOICES, LABELED, LEARNER, SSL
 from metatc2.io.options import show
 
@@ -30,7 +30,10 @@ def tables() -> str:
 def _rows(name: str, keys: tuple[Key, ...]) -> list[str]:
     if name in keys[0].when:  # the key that chooses
         words = list(dict.fromkeys(show(key.when[name]) for key in keys))
-        return [_row(name, f"`{words[0]}`", f"one of {', '.join(words)}", keys[0].doc, [])]
+        usual = Config().value(name)
+        return [
+            _row(name, f"`{words[0] if usual is None else show(usual)}`", f"one of {', '.join(words)}", keys[0].doc, [])
+        ]
     alike: dict[tuple[str, str, str], list[str]] = {}
     for key in keys:
         default = "*unset*" if key.default is None else f"`{show(key.default)}`"

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metatc2 import __version__
 from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
 from metatc2.cli.compare import compare
@@ -58,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stderr in (False, True):
         console(stderr=stderr)  # a stream that cannot write every character is told to escape it, tyro's help included
     try:
-        PARSER.parse(sys.argv[1:] if arguments is None else arguments)()
+        words = sys.argv[1:] if arguments is None else arguments
+        if list(words) == ["--version"]:
+            say(f"metatc2 {__version__}", stderr=False)
+        else:
+            PARSER.parse(words)()
         _flush()
     except KeyboardInterrupt:
         say(f"metatc2: interrupted; {_after_interruption(sys.argv[1:] if arguments is None else arguments)}")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+import metatc2
 from metatc2.experiment import run as experiment
 from metatc2.experiment.config import read_config
 from metatc2.experiment.run import load_run
@@ -174,6 +175,11 @@ def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: p
         assert (own.path, kept.get_tensor("calibrator.basis").shape) == (Path("d"), (6, 8))
     assert shared.config.regularizer.name == "sigreg"
     assert shared.calibrator.average_factors.shape == (6, 8)  # type: ignore[union-attr]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"metatc2 {metatc2.__version__}\n"
 
 
 def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,6 +138,22 @@ def test_calibration_settings_may_stand_in_a_task_file(tmp_path: Path) -> None:
     assert (config.value("calibration.factors"), config.value("objective.temperature")) == (8, 1.0)
 
 
+@pytest.mark.parametrize("text", ['weights = "linear"\nform = "gate"', 'adapt = "task"\nblend = 0.5'])
+def test_settings_of_several_arms_may_stand_in_one_task_file(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(f"[calibration]\n{text}\n")
+    task = read_task(str(file))
+    assert override(task, ["calibration.name=tc2"]).value("calibration.adapt") == "task"
+    assert override(task, ["calibration.name=none"]).value("calibration.name") == "none"
+
+
+def test_a_setting_of_another_arm_is_checked_too(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('[calibration]\nweights = "linear"\nform = "gates"\n')
+    with pytest.raises(InputError, match=r"my\.toml: calibration\.form cannot be .gates.; did you mean 'gate'"):
+        override(read_task(str(file)), ["calibration.name=tc2"])
+
+
 @pytest.mark.parametrize(
     ("text", "line", "part"),
     [

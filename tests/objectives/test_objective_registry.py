@@ -12,7 +12,6 @@ from metatc2.objectives import OBJECTIVES, BarlowTwins, LeJEPA, MoCo, SimCLR, VI
 
 def test_every_name_builds_its_own_class_with_defaults() -> None:
     assert [build_objective(name).name for name in OBJECTIVES] == list(OBJECTIVES)
-    assert set(OBJECTIVES) == {"simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "lejepa", "visreg"}
     barlow, vicreg = build_objective("barlow"), build_objective("vicreg")
     assert isinstance(barlow, BarlowTwins)
     assert isinstance(vicreg, VICReg)

@@ -56,20 +56,38 @@ def _acts(key: str, value: object, member: Member | None, now: Mapping[str, str]
 
 
 def _check_alone(key: str, owner: Key, values: Mapping[str, Any]) -> None:
-    """The value as the first member that has the key would take it, with what was given besides for that member."""
+    """The value as one of the members that have the key would take it, with what was given besides for that member.
+
+    The other values of the section may be meant for another member, so that what is wrong with them is not said of this key.
+
+    Raises:
+        WrongOption: if none takes it: what the first has against it.
+    """
     section, field, *part = key.split(".")
-    member = next(m for m in CHOICES[section].members() if field in m.kind.model_fields)
     if part:
+        member = next(m for m in CHOICES[section].members() if field in m.kind.model_fields)
         nested(member.kind, field).named(owner.when[f"{section}.{field}"]).made(
             {part[0]: values[key]}, f"{section}.{field}"
         )
         return
-    own = {
-        name: values[f"{section}.{name}"]
-        for name in member.kind.model_fields
-        if f"{section}.{name}" in values and f"{section}.{name}" not in member.tags
-    }
-    member.kind.made(own, section)
+    refusals = []
+    for member in CHOICES[section].members():
+        if field not in member.kind.model_fields:
+            continue
+        own = {
+            name: values[f"{section}.{name}"]
+            for name in member.kind.model_fields
+            if f"{section}.{name}" in values and f"{section}.{name}" not in member.tags
+        }
+        try:
+            member.kind.made(own, section)
+        except WrongOption as error:
+            if error.key not in (key, section):
+                return
+            refusals.append(error)
+        else:
+            return
+    raise refusals[0]
 
 
 def _unknown(key: str, value: object, layer: Layer) -> InputError:
