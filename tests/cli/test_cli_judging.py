@@ -25,10 +25,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for calibration in ("tc2", "none"):
             words = ["digits", "--calibration", calibration, "--steps", "3", "--run", calibration]
-            assert call("pretrain", *words, "--set", *SMALL) == 0
+            one_step = ["calibration.inner_steps=1"] if calibration == "tc2" else []
+            assert call("pretrain", *words, "--set", *SMALL, *one_step) == 0
             assert call("transfer", calibration, *TO) == 0
         words = ["digits", "--calibration", "tc2", "--steps", "3", "--run", "shared"]
-        assert call("pretrain", *words, "--set", *SMALL, "calibration.adapt=shared") == 0
+        assert call("pretrain", *words, "--set", *SMALL, "calibration.adapt=shared", "calibration.inner_steps=1") == 0
         assert call("transfer", "shared", *TO) == 0
     return folder
 
@@ -69,14 +70,23 @@ def test_estimate(
     assert "compare within one target" in capsys.readouterr().out
 
 
+FEW = ["--max-images", "100", "--episodes", "1"]
+
+
+@pytest.mark.slow
+def test_diagnose_weights_of_each_tasks_own(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(runs)
+    assert call("diagnose", "tc2", "--against", "none", *FEW) == 0
+    assert "T, transferability" in " ".join(capsys.readouterr().out.split())
+
+
 def test_diagnose_then_report(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(runs)
-    few = ["--max-images", "100", "--episodes", "1"]
-    assert call("diagnose", "tc2", "--against", "none", *few) == 0
-    assert "T, transferability" in " ".join(capsys.readouterr().out.split())
-    assert call("diagnose", "shared", "--against", "none", "shared@blocks.1", *few) == 0
+    assert call("diagnose", "shared", "--against", "none", "shared@blocks.1", *FEW) == 0
     told = " ".join(capsys.readouterr().out.split())  # titles are broken where their table ends
     for words in ("RankMe", "T, transferability", "noise null: 39 re-splits", "Factors of the calibrator", "none"):
         assert words in told

@@ -72,7 +72,8 @@ def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first-order", "implicit"])
 def test_adjoints_by_name(adjoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pretrain("maml", "run", "learner.inner_steps=2", "--adjoint", adjoint) == 0
+    learner = "anil" if adjoint == "implicit" else "maml"  # whose linear systems are of the head alone
+    assert pretrain(learner, "run", "learner.inner_steps=2", "--adjoint", adjoint) == 0
     assert load_run(Path("run")).config.value("learner.adjoint") == adjoint
 
 
