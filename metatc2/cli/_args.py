@@ -1,8 +1,11 @@
-"""Words of the command line, put in order before they are parsed."""
+"""Arguments of commands: how they are shown, and words put in order before they are parsed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import tyro
 
 
 def merge_repeated(arguments: Sequence[str]) -> list[str]:
@@ -22,3 +25,17 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
             into = rest
         into.append(argument)
     return rest + [word for name, values in lists.items() for word in (name, *values)]
+
+
+def option(metavar: str, help: str | None = None) -> Any:
+    """How ``--help`` shows an argument of a command: without a default that is None or nothing, of which its line says more.
+
+    Args:
+        metavar: what stands for the value.
+        help: the line; by default that of the docstring.
+    """
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=_default)
+
+
+def _default(label: str) -> str:
+    return f"(default: {label})" if label not in ("", "None") else ""

@@ -7,16 +7,17 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.terminal import show
 
 
 def compare(
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR_A DIR_B")],
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, option("DIR_A DIR_B")],
     /,
     *,
     features: str = "encoder",
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Paired differences of the first run against each other run, target by target.
 

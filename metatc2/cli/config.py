@@ -6,22 +6,23 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.io.terminal import say
 
 
 def config(
-    task: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")],
+    task: Annotated[str, tyro.conf.Positional, option("TASK")],
     /,
     *,
-    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    calibration: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    regularize: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    adjoint: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
-    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
+    objective: Annotated[str | None, option("NAME")] = None,
+    calibration: Annotated[str | None, option("NAME")] = None,
+    regularize: Annotated[str | None, option("NAME")] = None,
+    learner: Annotated[str | None, option("NAME")] = None,
+    adjoint: Annotated[str | None, option("NAME")] = None,
+    steps: Annotated[int | None, option("N")] = None,
+    seed: Annotated[int | None, option("S")] = None,
+    encoder: Annotated[str | None, option("NAME")] = None,
+    set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
 ) -> None:
     """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.
 

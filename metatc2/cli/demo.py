@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from metatc2.cli._args import option
 from metatc2.cli._stop_on_signal import ended_by_signal
 
 
-def demo(*, folder: Annotated[str, tyro.conf.arg(metavar="DIR")] = "runs/demo", seeds: int = 3) -> None:
+def demo(*, folder: Annotated[str, option("DIR")] = "runs/demo", seeds: int = 3) -> None:
     """Pre-train on tasks that disagree, with and without TC², transfer to what they share and what one of them keeps, draw it.
 
     SimCLR on rendered objects: plain, with the regularizer VISReg (the strongest control) and with TC², which is not told what

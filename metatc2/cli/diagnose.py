@@ -7,22 +7,23 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.run_files import DIAGNOSIS
 from metatc2.io.terminal import show
 
 
 def diagnose(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    run: Annotated[str, tyro.conf.Positional, option("DIR")],
     /,
     *,
-    on: Annotated[str | None, tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = None,
-    against: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ENCODER")] = (),
+    on: Annotated[str | None, option("SOURCE[:SPLIT]")] = None,
+    against: Annotated[tuple[str, ...], option("ENCODER")] = (),
     episodes: int = 2,
     resplits: int = 39,
     max_images: int = 4096,
     seed: int = 0,
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Diagnose a run: spectra, alignment, uniformity, collapse, CKA, use of the factors, task conflict against its null.
 

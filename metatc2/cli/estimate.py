@@ -6,17 +6,18 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.terminal import show
 
 
 def estimate(
-    encoders: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER...")],
+    encoders: Annotated[tuple[str, ...], tyro.conf.Positional, option("ENCODER...")],
     /,
     *,
-    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
+    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
     allow_seen: bool = False,
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Estimate transfer without training (LogME, H-score), and say how well it ranks encoders that were measured.
 

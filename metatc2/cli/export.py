@@ -7,13 +7,14 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.io.suggest import SOURCE, command
 from metatc2.io.terminal import bold, say
 
 
 def export(
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
-    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    run: Annotated[str, tyro.conf.Positional, option("DIR")],
+    folder: Annotated[str, tyro.conf.Positional, option("FOLDER")],
     /,
 ) -> None:
     """Write a run's encoder as a folder for the Hugging Face Hub: config.json, model.safetensors, model card.

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.io.terminal import show
 
 
 def matrix(
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, option("DIR...")],
     /,
     *,
     features: str = "encoder",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.cli._stop_on_signal import ended_by_signal
 from metatc2.errors import InputError
 from metatc2.experiment.threads import check_threads
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    task: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TASK")] = None,
+    task: Annotated[str | None, tyro.conf.Positional, option("TASK")] = None,
     /,
     *,
-    objective: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    calibration: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    regularize: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    learner: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    adjoint: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None,
-    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
-    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
-    resume: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    objective: Annotated[str | None, option("NAME")] = None,
+    calibration: Annotated[str | None, option("NAME")] = None,
+    regularize: Annotated[str | None, option("NAME")] = None,
+    learner: Annotated[str | None, option("NAME")] = None,
+    adjoint: Annotated[str | None, option("NAME")] = None,
+    steps: Annotated[int | None, option("N")] = None,
+    seed: Annotated[int | None, option("S")] = None,
+    run: Annotated[str | None, option("DIR")] = None,
+    encoder: Annotated[str | None, option("NAME")] = None,
+    set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
+    resume: Annotated[str | None, option("DIR")] = None,
 ) -> None:
     """Pre-train an encoder on a task and write it to a run folder.
 

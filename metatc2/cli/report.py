@@ -7,14 +7,15 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.io.terminal import bold, say
 
 
 def report(
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")],
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, option("DIR...")],
     /,
     *,
-    out: Annotated[str, tyro.conf.arg(metavar="FILE.html")] = "report.html",
+    out: Annotated[str, option("FILE.html")] = "report.html",
     assets: bool = False,
 ) -> None:
     """Write one self-contained page about runs: settings, curves, transfer, comparison, conflict, embeddings, failures.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.registries import PROTOCOLS
 from metatc2.io.terminal import show
@@ -15,29 +16,29 @@ _PROTOCOLS = f"Which protocols; by default those of the run's task, else few-sho
 
 
 def transfer(
-    encoder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENCODER")],
+    encoder: Annotated[str, tyro.conf.Positional, option("ENCODER")],
     /,
     *,
-    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOURCE[:SPLIT]")] = (),
-    protocol: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", help=_PROTOCOLS)] = (),
-    way: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N")] = (),
-    shot: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K")] = (),
-    query: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None,
-    head: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
+    protocol: Annotated[tuple[str, ...], option("NAME", help=_PROTOCOLS)] = (),
+    way: Annotated[tuple[int, ...], option("N")] = (),
+    shot: Annotated[tuple[int, ...], option("K")] = (),
+    query: Annotated[int | None, option("N")] = None,
+    episodes: Annotated[int | None, option("N")] = None,
+    head: Annotated[tuple[str, ...], option("NAME")] = (),
     layer: str = "output",
-    context: Annotated[str | None, tyro.conf.arg(metavar="PAIRS")] = None,
+    context: Annotated[str | None, option("PAIRS")] = None,
     allow_seen: bool = False,
-    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
-    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
-    root: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
+    config: Annotated[str | None, option("FILE")] = None,
+    image_size: Annotated[int | None, option("PIXELS")] = None,
+    root: Annotated[str | None, option("DIR")] = None,
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
-    value_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="BLACK WHITE")] = None,
-    out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = (),
-    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    value_range: Annotated[tuple[float, float] | None, option("BLACK WHITE")] = None,
+    out: Annotated[str | None, option("DIR")] = None,
+    set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
+    json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 

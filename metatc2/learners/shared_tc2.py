@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,9 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, Where, gradient_scale
+from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, gradient_scale
 from metatc2.objectives import Embeddings, Objective
-from metatc2.objectives.regularizers import Regularizer, isotropy
+from metatc2.objectives.regularizers import isotropy
 from metatc2.ops.replacing import replaced
 
 OuterOn = Literal["whole", "query"]
@@ -46,18 +46,18 @@ class SharedTC2(SelfSupervised):
     `statistics` is ``"task"``, and where the calibrator's weights are of order ``"task"``.
 
     Args:
-        encoder, objective, projector, predictor, where, momentum: as in `SelfSupervised`.
+        encoder, objective, projector: as in `SelfSupervised`.
         calibrator: factor and weight networks.
         inner: how ω adapts; its `steps` (T) may be 0.
         gamma: γ, weight of the objective in the inner loss, where the running average of its `gradient_scale` divides it.
         blend: final value of the blend a.
         blend_warmup: share of all steps in which a grows from 0.
         standardize: standardize z over the episode.
-        regularizer, weight: as in `SelfSupervised`.
         outer_on: the outer loss covers the ``"whole"`` task or its ``"query"`` side.
         statistics: the outer loss takes its negatives and batch statistics from the whole ``"episode"``, so that what serves
             one task is held against all others, or stays within each ``"task"``. The inner loop's always do.
         lr: Adam learning rate of ω.
+        branch: predictor, where, momentum, regularizer and weight, as in `SelfSupervised`.
 
     Raises:
         InputError: if a name is unknown.
@@ -71,31 +71,16 @@ class SharedTC2(SelfSupervised):
         projector: nn.Module,
         calibrator: Calibrator,
         inner: InnerLoop,
-        predictor: nn.Module | None = None,
         gamma: float = 0.0,
         blend: float = 1.0,
         blend_warmup: float = 0.1,
         standardize: bool = True,
-        where: Where = "backbone",
         outer_on: OuterOn = "whole",
         statistics: Statistics = "episode",
-        momentum: float = 0.99,
-        regularizer: Regularizer | None = None,
-        weight: float | None = None,
         lr: float = 1e-3,
+        **branch: Unpack[Branch],
     ) -> None:
-        super().__init__(
-            encoder,
-            objective,
-            projector=projector,
-            predictor=predictor,
-            per_task=True,
-            standardize=standardize,
-            where=where,
-            momentum=momentum,
-            regularizer=regularizer,
-            weight=weight,
-        )
+        super().__init__(encoder, objective, projector=projector, per_task=True, standardize=standardize, **branch)
         if outer_on not in get_args(OuterOn):
             raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
         if statistics not in get_args(Statistics):

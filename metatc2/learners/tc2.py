@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,8 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import SelfSupervised, Statistics, Where, is_told
+from metatc2.learners.self_supervised import Branch, SelfSupervised, Statistics, is_told
 from metatc2.objectives import Embeddings, Objective
-from metatc2.objectives.regularizers import Regularizer
 
 OuterOn = Literal["whole", "query", "others"]
 SILENT = 1e-9  # of a gradient of the gates: the objective does not speak
@@ -30,15 +29,15 @@ class TC2(SelfSupervised):
     disagree keep different factors of one representation in place of throwing away whatever any of them throws away.
 
     Args:
-        encoder, objective, projector, predictor, where, momentum, standardize: as in `SelfSupervised`.
+        encoder, objective, projector, standardize: as in `SelfSupervised`.
         calibrator: factors and weights.
         inner: how the weights adapt, at rate 1 (the learned rates multiply it); its steps T may be 0.
         gamma: γ.
         outer_on: the outer loss is of the ``"whole"`` task, its ``"query"`` side, or the whole task and the query sides of
             the ``"others"`` under its weights (transferability as the paper words it).
         statistics: the outer loss takes its negatives and batch statistics from each ``"task"`` or the whole ``"episode"``.
-        regularizer, weight: as in `SelfSupervised`.
         lr: Adam's learning rate of the start and the rates.
+        branch: predictor, where, momentum, regularizer and weight, as in `SelfSupervised`.
 
     Raises:
         InputError: if a name is unknown.
@@ -54,29 +53,14 @@ class TC2(SelfSupervised):
         projector: nn.Module,
         calibrator: TaskCalibrator,
         inner: InnerLoop,
-        predictor: nn.Module | None = None,
         gamma: float = 1.0,
         standardize: bool = False,
-        where: Where = "backbone",
         outer_on: OuterOn = "whole",
         statistics: Statistics = "task",
-        momentum: float = 0.99,
-        regularizer: Regularizer | None = None,
-        weight: float | None = None,
         lr: float = 2e-2,
+        **branch: Unpack[Branch],
     ) -> None:
-        super().__init__(
-            encoder,
-            objective,
-            projector=projector,
-            predictor=predictor,
-            per_task=True,
-            standardize=standardize,
-            where=where,
-            momentum=momentum,
-            regularizer=regularizer,
-            weight=weight,
-        )
+        super().__init__(encoder, objective, projector=projector, per_task=True, standardize=standardize, **branch)
         if is_told(projector):
             raise InputError(
                 f"TC² is told nothing, and {type(projector).__name__} is told what each task is; use a Projector, or the "

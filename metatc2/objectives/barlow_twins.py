@@ -6,10 +6,11 @@ from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
 from metatc2.objectives.registry import register_objective
+from metatc2.ops.numbers import NotNegative
 from metatc2.ops.precision import standardized, upcast
 
 
-def redundancy(z1: Tensor, z2: Tensor, weight: float = 0.0051, eps: float = 1e-5) -> Tensor:
+def redundancy(z1: Tensor, z2: Tensor, weight: NotNegative = 0.0051, eps: float = 1e-5) -> Tensor:
     """``Σ_i (1 − C_ii)² + λ Σ_i Σ_{j≠i} C_ij²``, equations 1 and 2 of the paper, within each task.
 
     Args:
@@ -50,7 +51,7 @@ class BarlowTwins(Objective):
     8.0
     """
 
-    def __init__(self, weight: float = 0.0051) -> None:
+    def __init__(self, weight: NotNegative = 0.0051) -> None:
         super().__init__()
         self.weight = not_negative(weight, "weight", self.name)
 

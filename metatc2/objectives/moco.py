@@ -11,6 +11,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, Objective, given, pair, positive
 from metatc2.objectives.registry import register_objective
+from metatc2.ops.numbers import Positive, PositiveCount
 from metatc2.ops.precision import unit, upcast
 
 
@@ -75,7 +76,7 @@ class MoCo(Objective):
     pointer: Tensor
     filled: Tensor
 
-    def __init__(self, queue: int = 4096, temperature: float = 0.2) -> None:
+    def __init__(self, queue: PositiveCount = 4096, temperature: Positive = 0.2) -> None:
         super().__init__()
         self.queue = int(positive(queue, "queue", self.name))
         self.temperature = positive(temperature, "temperature", self.name)

@@ -8,6 +8,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.objectives.registry import register_objective
 from metatc2.objectives.sketched import Sketched, directions
+from metatc2.ops.numbers import Fraction, NotNegativeCount, PositiveCount
 from metatc2.ops.precision import upcast
 
 
@@ -98,7 +99,7 @@ class LeJEPA(Sketched):
     1
     """
 
-    def __init__(self, weight: float = 0.05, slices: int = 256, seed: int = 0) -> None:
+    def __init__(self, weight: Fraction = 0.05, slices: PositiveCount = 256, seed: NotNegativeCount = 0) -> None:
         super().__init__(weight, slices, seed)
 
     def regularization(self, z: Tensor, step: int) -> Tensor:

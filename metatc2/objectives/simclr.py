@@ -7,10 +7,11 @@ from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, pair, positive
 from metatc2.objectives.registry import register_objective
+from metatc2.ops.numbers import Positive
 from metatc2.ops.precision import unit, upcast
 
 
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
+def nt_xent(z1: Tensor, z2: Tensor, temperature: Positive = 0.5) -> Tensor:
     """Normalized-temperature cross-entropy, equation 1 of the paper, averaged over the 2n views of each task.
 
     Args:
@@ -49,7 +50,7 @@ class SimCLR(Objective):
     1.9459
     """
 
-    def __init__(self, temperature: float = 0.5) -> None:
+    def __init__(self, temperature: Positive = 0.5) -> None:
         super().__init__()
         self.temperature = positive(temperature, "temperature", self.name)
 

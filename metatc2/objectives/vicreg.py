@@ -6,6 +6,7 @@ from torch import Tensor
 
 from metatc2.objectives.base import Embeddings, Objective, not_negative, pair
 from metatc2.objectives.registry import register_objective
+from metatc2.ops.numbers import NotNegative
 from metatc2.ops.precision import upcast
 
 
@@ -91,7 +92,9 @@ class VICReg(Objective):
     49.5
     """
 
-    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
+    def __init__(
+        self, invariance: NotNegative = 25.0, variance: NotNegative = 25.0, covariance: NotNegative = 1.0
+    ) -> None:
         super().__init__()
         self.invariance = not_negative(invariance, "invariance", self.name)
         self.variance = not_negative(variance, "variance", self.name)

@@ -8,6 +8,7 @@ from torch import Tensor
 from metatc2.objectives.base import not_negative
 from metatc2.objectives.registry import register_objective
 from metatc2.objectives.sketched import Sketched, directions
+from metatc2.ops.numbers import Fraction, NotNegative, NotNegativeCount, PositiveCount
 from metatc2.ops.precision import upcast
 
 # Standard deviations below this count as this, as in the authors' code: embeddings may be all alike.
@@ -115,12 +116,12 @@ class VISReg(Sketched):
 
     def __init__(
         self,
-        weight: float = 0.6,
-        scale: float = 1.0,
-        shape: float = 1.0,
-        center: float = 1.0,
-        slices: int = 256,
-        seed: int = 0,
+        weight: Fraction = 0.6,
+        scale: NotNegative = 1.0,
+        shape: NotNegative = 1.0,
+        center: NotNegative = 1.0,
+        slices: PositiveCount = 256,
+        seed: NotNegativeCount = 0,
     ) -> None:
         super().__init__(weight, slices, seed)
         self.scale = not_negative(scale, "scale", self.name)

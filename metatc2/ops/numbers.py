@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
 
 from metatc2.errors import InputError
+
+# Hints of constructors: a configuration reads from them what a key accepts, and documentation shows it.
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+PositiveCount = Annotated[int, Ge(1)]
+NotNegativeCount = Annotated[int, Ge(0)]
 
 
 def whole(value: Any, name: str, least: int | None = None, *, fix: str = "") -> int:

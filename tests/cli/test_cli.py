@@ -190,6 +190,7 @@ def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert call(command, "--help") == 0
         page = capsys.readouterr().out
         assert f"metatc2 {command}" in page.split("xample", 1)[1]
+        assert "None" not in page  # what is left out is said in words
 
 
 def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

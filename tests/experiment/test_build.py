@@ -229,7 +229,7 @@ def test_view_overrides() -> None:
             "learns nothing; leave one of them out",
         ),
         (("objective.temprature=1",), "did you mean 'objective.temperature'"),
-        (("objective.temperature=0",), "temperature must be above 0"),
+        (("objective.temperature=0",), "objective.temperature must be a number > 0"),
     ],
 )
 def test_sizes_are_checked_at_the_door(assignments: tuple[str, ...], message: str) -> None:

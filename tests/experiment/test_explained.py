@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metatc2.errors import InputError
 from metatc2.experiment.command_config import MethodFlags, configured
 from metatc2.experiment.config import flatten, read_config, read_task
 from metatc2.experiment.config.explain import explained
@@ -48,6 +49,17 @@ def test_without_the_names_of_a_method_it_is_a_task_file(tmp_path: Path) -> None
     mine = read_task(str(tmp_path / "mine.toml"))
     assert mine.calibration.name == "none"
     assert mine.episode == read_task("glyphs").episode
+
+
+def test_as_it_is_it_names_a_method_and_one_error_says_all_that_is_to_be_done(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(explained(configured("glyphs", *CASES["default"])), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_task(str(tmp_path / "mine.toml"))
+    assert str(error.value).startswith(
+        f"{tmp_path / 'mine.toml'}: objective.name, calibration.name, regularizer.name, learner.name stand in a task file"
+    )
+    flags = "--objective simclr --calibration none --regularize isotropy --learner ssl"
+    assert str(error.value).endswith(f"delete the lines and give {flags} on the command line")
 
 
 def test_every_value_says_where_it_is_from(capsys: pytest.CaptureFixture[str]) -> None:

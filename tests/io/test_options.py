@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
+from annotated_types import Gt
 from pydantic import Field
 
 from metatc2.errors import InputError
 from metatc2.io.options import Count, Factor, Names, Options, options_like
 from metatc2.io.registries import OBJECTIVES
 from metatc2.objectives import objective_options
+from metatc2.ops.numbers import Fraction, PositiveCount
 
 
 class Cut(Options):
@@ -103,6 +106,26 @@ def test_a_constructor_says_what_it_takes() -> None:
     with pytest.raises(InputError, match='must be one of "pull"|cannot be'):
         options(name="push")
     assert options_like(Pull, Options, name="pull", usual={"strength": 3.0}) is options
+
+
+class Ranged:
+    """Of a range."""
+
+    def __init__(
+        self, share: Fraction = 0.5, often: PositiveCount = 3, kept: Annotated[float, Gt(0)] | None = None
+    ) -> None: ...
+
+
+def test_ranges_of_a_constructor_are_those_of_its_options() -> None:
+    options = options_like(Ranged, Options, name="ranged")
+    assert options().share == 0.5
+    for key, value, said in (
+        ("share", 1.5, "a number ≥ 0 and ≤ 1"),
+        ("often", 0, "a whole number ≥ 1"),
+        ("kept", 0, "a number > 0"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            options(**{key: value})
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

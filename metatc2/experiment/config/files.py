@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -81,13 +82,19 @@ def write_config(config: Config, path: str | Path) -> None:
     write_atomically(Path(path), tomli_w.dumps(tree).encode())
 
 
+def _stands(key: str, tree: Mapping[str, Any]) -> bool:
+    section, field = key.split(".")
+    return isinstance(tree.get(section), Mapping) and field in tree[section]
+
+
 def _read_task_file(path: Path) -> Config:
     tree = read_toml(path)
-    for key, option in METHOD_KEYS.items():
-        section, field = key.split(".")
-        if isinstance(tree.get(section), Mapping) and field in tree[section]:
-            raise InputError(
-                f"{path}: {key} stands in a task file; a method is never named there, so that every method runs on the "
-                f"same task: delete the line and give {option} {tree[section][field]} on the command line"
-            )
+    named = {key: tree[key.split(".")[0]]["name"] for key in METHOD_KEYS if _stands(key, tree)}
+    if named:
+        stand, lines = ("stands", "line") if len(named) == 1 else ("stand", "lines")
+        flags = " ".join(f"{METHOD_KEYS[key]} {value}" for key, value in named.items())
+        raise InputError(
+            f"{path}: {', '.join(named)} {stand} in a task file; a method is never named there, so that every method runs on "
+            f"the same task: delete the {lines} and give {flags} on the command line"
+        )
     return resolve([layer_of(tree, str(path))])

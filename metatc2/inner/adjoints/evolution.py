@@ -15,6 +15,7 @@ from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine
 from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import Descent, Given, Params, descend
+from metatc2.ops.numbers import Positive, PositiveCount
 
 
 @register_adjoint("evolution")
@@ -55,8 +56,8 @@ class EvolutionStrategies(Adjoint):
     (1.0, 0.5)
     """
 
-    samples: int = 64
-    sigma: float = 0.05
+    samples: PositiveCount = 64
+    sigma: Positive = 0.05
     generator: torch.Generator | None = field(default=None, repr=False)
     differentiates_update: ClassVar[bool] = False
     given_only: ClassVar[bool] = True

@@ -27,6 +27,7 @@ from metatc2.inner.solver import (
     descend,
     gradients_of,
 )
+from metatc2.ops.numbers import NotNegative, Positive, PositiveCount
 from metatc2.ops.twice import differentiable_twice
 
 Solver = Literal["cg", "neumann", "normal-cg"]
@@ -77,12 +78,12 @@ class Implicit(Adjoint):
     """
 
     solver: Solver = "cg"
-    proximal: float = 0.0
-    iterations: int = 100
-    tolerance: float = 1e-6
-    ridge: float = 0.0
-    scale: float = 1.0
-    warn_above: float = 0.1
+    proximal: NotNegative = 0.0
+    iterations: PositiveCount = 100
+    tolerance: NotNegative = 1e-6
+    ridge: NotNegative = 0.0
+    scale: Positive = 1.0
+    warn_above: NotNegative = 0.1
     differentiates_update: ClassVar[bool] = False
     given_only: ClassVar[bool] = True
     # With a proximal term to the start, which otherwise would get no gradient.

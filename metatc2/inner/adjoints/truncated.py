@@ -10,6 +10,7 @@ from metatc2.errors import InputError
 from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
 from metatc2.inner.solver import Descent, Given, Params, descend
+from metatc2.ops.numbers import NotNegativeCount
 
 
 @register_adjoint("truncated")
@@ -27,7 +28,7 @@ class Truncated(Adjoint):
         InputError: if `last_steps` is negative.
     """
 
-    last_steps: int = 1
+    last_steps: NotNegativeCount = 1
     differentiates_update: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

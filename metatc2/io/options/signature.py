@@ -28,6 +28,8 @@ def options_like(
 ) -> type[Base]:
     """The options that a constructor takes: its arguments with a default that are numbers, words of a choice or switches.
 
+    A number may be annotated with its range, ``Annotated[float, Gt(0)]``.
+
     Args:
         kind: the class; the line of an argument in its docstring (``Args:``) documents the option. None has no arguments.
         base: what the options are; a field of its own goes before an argument of the same name.
@@ -113,12 +115,14 @@ def documented(text: str) -> dict[str, str]:
 
 def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
+        return get_type_hints(kind.__init__ if inspect.isclass(kind) else kind, include_extras=True)
     except (NameError, TypeError):  # names that are there for a type checker alone
         return {}
 
 
 def _simple(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        return _simple(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
         return all(_simple(arg) or arg is type(None) for arg in get_args(hint))
     if get_origin(hint) is Literal:
@@ -128,6 +132,9 @@ def _simple(hint: Any) -> bool:
 
 def _limited(hint: Any) -> Any:
     """The same with a ceiling on every number."""
+    if get_origin(hint) is Annotated:
+        plain, *said = get_args(hint)
+        return Annotated[plain, *said, Ceiling()] if plain in (int, float) else hint
     if get_origin(hint) in (Union, types.UnionType):
         limited = [_limited(arg) for arg in get_args(hint)]
         return functools.reduce(operator.or_, limited[1:], limited[0])

@@ -18,16 +18,7 @@ Kind = TypeVar("Kind", bound=type[Regularizer])
 
 
 def register_regularizer(name: str) -> Callable[[Kind], Kind]:
-    """Decorator of a `Regularizer` class that can then be used by its name, also from the command line.
-
-    Arguments of the class that are numbers, words of a choice or switches become its options in a configuration.
-
-    Args:
-        name: see `Registry.register`; becomes the class's `name`.
-
-    Raises:
-        InputError: if the name is taken.
-    """
+    """Decorator of a `Regularizer` class; all as in `metatc2.objectives.register_objective`."""
     return REGULARIZERS.register_class(name)
 
 

@@ -8,6 +8,7 @@ from metatc2.objectives.base import not_negative, positive
 from metatc2.objectives.regularizers.base import Regularizer, by_view, over_episode
 from metatc2.objectives.regularizers.registry import register_regularizer
 from metatc2.objectives.sigreg import sigreg
+from metatc2.ops.numbers import NotNegativeCount, PositiveCount
 from metatc2.ops.precision import upcast
 
 
@@ -34,7 +35,7 @@ class SIGReg(Regularizer):
     tensor(True)
     """
 
-    def __init__(self, slices: int = 256, seed: int = 0) -> None:
+    def __init__(self, slices: PositiveCount = 256, seed: NotNegativeCount = 0) -> None:
         super().__init__()
         self.slices = int(positive(slices, "slices", self.name))
         self.seed = int(not_negative(seed, "seed", self.name))

@@ -8,6 +8,7 @@ from metatc2.objectives.base import not_negative, positive
 from metatc2.objectives.regularizers.base import Regularizer, by_view
 from metatc2.objectives.regularizers.registry import register_regularizer
 from metatc2.objectives.visreg import scale_loss, shape_loss
+from metatc2.ops.numbers import NotNegative, NotNegativeCount, PositiveCount
 
 
 @register_regularizer("visreg")
@@ -33,7 +34,13 @@ class ScaleShape(Regularizer):
     (tensor(True), tensor(True))
     """
 
-    def __init__(self, scale: float = 1.0, shape: float = 1.0, slices: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self,
+        scale: NotNegative = 1.0,
+        shape: NotNegative = 1.0,
+        slices: PositiveCount = 256,
+        seed: NotNegativeCount = 0,
+    ) -> None:
         super().__init__()
         self.scale = not_negative(scale, "scale", self.name)
         self.shape = not_negative(shape, "shape", self.name)
