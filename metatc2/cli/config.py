@@ -17,6 +17,7 @@ def config(
     objective: Annotated[str | None, option("NAME")] = None,
     calibration: Annotated[str | None, option("NAME")] = None,
     regularize: Annotated[str | None, option("NAME")] = None,
+    condition: Annotated[str | None, option("NAME")] = None,
     learner: Annotated[str | None, option("NAME")] = None,
     adjoint: Annotated[str | None, option("NAME")] = None,
     steps: Annotated[int | None, option("N")] = None,
@@ -39,6 +40,7 @@ def config(
         objective: {objectives}; by default simclr.
         calibration: none, standardize, tasks or tc2.
         regularize: none, {regularizers}.
+        condition: Whether the heads are told how each view was made, and how: none, {conditions}.
         learner: ssl, or a learner on labeled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated: {adjoints}.
         steps: Training steps.
@@ -49,5 +51,5 @@ def config(
     from metatc2.experiment.command_config import MethodFlags, configured
     from metatc2.experiment.config.explain import explained
 
-    flags = MethodFlags(objective, calibration, regularize, learner, adjoint, steps, seed, encoder)
+    flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder)
     say(explained(configured(task, flags, set)).rstrip(), stderr=False)

@@ -27,6 +27,7 @@ def pretrain(
     objective: Annotated[str | None, option("NAME")] = None,
     calibration: Annotated[str | None, option("NAME")] = None,
     regularize: Annotated[str | None, option("NAME")] = None,
+    condition: Annotated[str | None, option("NAME")] = None,
     learner: Annotated[str | None, option("NAME")] = None,
     adjoint: Annotated[str | None, option("NAME")] = None,
     steps: Annotated[int | None, option("N")] = None,
@@ -55,6 +56,7 @@ def pretrain(
             --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
             Learners on labeled tasks take tc2 or none.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, {regularizers}.
+        condition: Whether the heads are told how each view was made, and how: none, {conditions}.
         learner: ssl, the default, or a learner on labeled tasks (see `metatc2 learners`).
         adjoint: How the inner loop is differentiated: {adjoints}; by default the learner's choice.
         steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
@@ -70,7 +72,7 @@ def pretrain(
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
-        others = (task, objective, calibration, regularize, learner, adjoint, seed, run, encoder, *set)
+        others = (task, objective, calibration, regularize, condition, learner, adjoint, seed, run, encoder, *set)
         if any(value is not None for value in others):
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
@@ -80,7 +82,7 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
-        flags = MethodFlags(objective, calibration, regularize, learner, adjoint, steps, seed, encoder)
+        flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder)
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)

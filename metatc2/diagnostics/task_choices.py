@@ -93,7 +93,8 @@ def task_choices(learner: TC2, sampler: Sampler, episodes: int) -> TaskChoices:
         with evaluation_mode(learner):
             branches = learner.branches(episode)
             target = None if branches.target is None else branches.target[:, :support]
-            adapted = learner.adapt(branches.online[:, :support].detach(), target)
+            told = branches.told.of_samples(slice(support))
+            adapted = learner.adapt(branches.online[:, :support].detach(), target, told)
         own = 2 * adapted["gates"].detach().sigmoid()
         if learner.calibrator.weights == "linear":
             own = own + adapted["mixing"].detach().diagonal(dim1=-2, dim2=-1)

@@ -99,6 +99,12 @@ class Episode:
         """Images of both sides, support first: ``(tasks, samples, views, C, H, W)``."""
         return torch.cat([self.support.images, self.query.images], dim=1)
 
+    @property
+    def descriptors(self) -> Tensor | None:
+        """How the views of both sides were made, ``(tasks, samples, views, P)``; None where a side does not say."""
+        support, query = self.support.descriptors, self.query.descriptors
+        return None if support is None or query is None else torch.cat([support, query], dim=1)
+
 
 class Sampler(Protocol):
     """What the trainer asks of a sampler.

@@ -34,6 +34,7 @@ class SplitBatch(EpochSampler):
         assign: ``"random"`` assigns images to tasks at random; ``"cluster"`` puts similar images into one task (balanced
             k-means), so that tasks differ and negatives are hard; ``"domain"`` puts images of the same or of neighboring
             domains of the store (style, vendor, font) into one task.
+        share_descriptors: how many images that follow one another in a task get views of the same descriptors; 1: each its own.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
         device: where views are made.
@@ -57,6 +58,7 @@ class SplitBatch(EpochSampler):
         batch: int,
         support: float = 0.5,
         assign: Assign = "random",
+        share_descriptors: int = 1,
         split: str = "all",
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -71,7 +73,12 @@ class SplitBatch(EpochSampler):
             raise InputError(
                 f"SplitBatch: {store.name}:{split} has a single domain, so tasks cannot be cut by it; use assign 'random'"
             )
-        self.store, self.views, self.assign = store, views, assign
+        if share_descriptors < 1 or self.cut.samples % share_descriptors:
+            raise InputError(
+                f"SplitBatch: tasks have {self.cut.samples} images, which cannot be put in groups of share_descriptors = "
+                f"{share_descriptors}; use a divisor"
+            )
+        self.store, self.views, self.assign, self.share_descriptors = store, views, assign, share_descriptors
         self.device, self.embed = torch.device(device), embed or _average_pixels
         self.generator = torch.Generator().manual_seed(seed)
         self.epochs = EpochOrder(rows, batch)
@@ -87,7 +94,9 @@ class SplitBatch(EpochSampler):
             # Sorting is stable: within a domain the order stays the batch's, which is random.
             order = self.store.domains[rows].argsort(stable=True)
             rows, images = rows[order], images[order]
-        made, descriptors = self.views(images.to(self.device), self.generator, views=2)
+        drawn = self.views.sample(2 * len(rows) // self.share_descriptors, self.generator)
+        drawn = drawn.unflatten(0, (-1, 2)).repeat_interleave(self.share_descriptors, 0)
+        made, descriptors = self.views.make(images.to(self.device), drawn)
         read_ahead(self.store, self.epochs.coming())
         return Episode(*self.cut.sides(made, descriptors, rows))
 

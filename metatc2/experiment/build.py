@@ -17,7 +17,7 @@ from metatc2.data import ImageStore, load
 from metatc2.data.sources.shapes.dataset import is_rendered
 from metatc2.episodes import DomainTasks, FactorTasks, LabeledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
-from metatc2.experiment.build_conditioning import build_projector, build_rival, check_kinds, kinds_in
+from metatc2.experiment.build_conditioning import build_predictor, build_projector, build_rival, check_kinds, kinds_in
 from metatc2.experiment.build_tc2 import build_tc2, calibration_loop, check_sizes, shared_calibrator
 from metatc2.experiment.config import (
     Config,
@@ -35,9 +35,9 @@ from metatc2.experiment.config import (
 from metatc2.learners import LabeledLearner, Learner, LearnerOptions, SelfSupervised, Tasks, build_labeled
 from metatc2.learners.self_supervised import Branch
 from metatc2.models.encoding import feature_dim
-from metatc2.models.heads import Predictor
 from metatc2.models.registry import build_encoder
 from metatc2.objectives import TargetOptions
+from metatc2.objectives.auxiliary import AuxiliaryOptions
 from metatc2.objectives.regularizers import RegularizerOptions
 from metatc2.ops.functional import select
 from metatc2.ops.random_state import seeded
@@ -109,7 +109,8 @@ def build_sampler(config: Config, store: ImageStore, device: torch.device | str 
     views = build_views(config, store.image_size)
     if isinstance(episode, DomainEpisode):
         return DomainTasks(store, views, **common)
-    return SplitBatch(store, views, assign=episode.assign, **common)
+    shared = episode.share_descriptors or 1
+    return SplitBatch(store, views, assign=episode.assign, share_descriptors=shared, **common)
 
 
 def check_domains(config: Config, store: ImageStore) -> None:
@@ -170,12 +171,16 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     # Heads start alike under every calibration: their seed depends on nothing else.
     with seeded(config.trainer.seed + 1):
         projector = build_projector(config, dim, objective)
-        predictor = Predictor(head.projector_out, head.predictor_hidden) if objective.predictor else None
+        predictor = build_predictor(config, objective)
     common: Branch = {"predictor": predictor, "where": c.where}
     if isinstance(config.objective, TargetOptions):
         common["momentum"] = config.objective.momentum
     if isinstance(asked, RegularizerOptions):
         common |= {"regularizer": asked.build(), "weight": asked.weight}
+    if isinstance(config.auxiliary, AuxiliaryOptions):
+        check_auxiliary(config)
+        with seeded(config.trainer.seed + 3):
+            common |= {"auxiliary": config.auxiliary.build(dim), "auxiliary_weight": config.auxiliary.weight}
     rival = build_rival(config, encoder, objective, projector, common)
     if rival is not None:
         return rival
@@ -187,6 +192,25 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSuperv
     return build_tc2(
         config, encoder, objective, projector, dim if c.where == "backbone" else head.projector_out, common
     )
+
+
+def check_auxiliary(config: Config) -> None:
+    """Whether the auxiliary loss gets what it needs.
+
+    Raises:
+        InputError: if it compares images with the same descriptors and all have their own, or z is the projector's output.
+    """
+    shared = getattr(config.episode, "share_descriptors", None)
+    if config.auxiliary.name == "stl" and not shared:
+        raise InputError(
+            "auxiliary.name = 'stl' compares images whose views were made alike, and every image has descriptors of its own; "
+            "set episode.share_descriptors = 2 (tasks that differ by nothing)"
+        )
+    if getattr(config.calibration, "where", "backbone") == "projector":
+        raise InputError(
+            f"auxiliary.name = {config.auxiliary.name!r} is a loss of the encoder's output, and calibration.where is "
+            "'projector'; use calibration.where = 'backbone'"
+        )
 
 
 def _labeled(config: Config, encoder: nn.Module, dim: int, class_of: Tensor | None) -> LabeledLearner:

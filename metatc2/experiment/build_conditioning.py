@@ -10,6 +10,7 @@ from torch import nn
 
 from metatc2.augment.families import FAMILIES
 from metatc2.conditioning import ToldProjector, ToldSettings, build_told
+from metatc2.conditioning.views import ConditionOptions, HeadSizes
 from metatc2.data.sources.shapes.render import FACTORS
 from metatc2.episodes import LEVELS
 from metatc2.errors import InputError
@@ -24,7 +25,7 @@ from metatc2.experiment.config import (
 )
 from metatc2.learners import GradientSurgery, SelfSupervised, SeparateLearner, UncertaintyWeighting
 from metatc2.learners.self_supervised import Branch
-from metatc2.models.heads import Projector
+from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import Objective
 
 UNCERTAINTY = "uncertainty"
@@ -151,11 +152,45 @@ def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module
     """The projector of ``[head]``, told or not."""
     head = config.head
     options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalized_projector}
+    condition = _condition(config, "projector")
+    if condition is not None and tells(config):
+        raise InputError(
+            f"condition.name = {condition.name!r} tells the projector how views were made, and {tells(config)} tells what "
+            "tasks are; use one at a time"
+        )
     if config.encoder.one_a_kind:
         return build_told("heads", told_settings(config, dim // kinds_in(config), options))
     if head.told is not None:
         return build_told(head.told, told_settings(config, dim, options))
+    if condition is not None:
+        return condition.build(HeadSizes(dim=dim, hidden=head.projector_hidden, out=head.projector_out, **options))
     return Projector(dim, head.projector_hidden, head.projector_out, **options)
+
+
+def build_predictor(config: Config, objective: Objective) -> nn.Module | None:
+    """The predictor of ``[head]``, where the objective asks for one.
+
+    Raises:
+        InputError: if it is to be told how views were made, and there is none.
+    """
+    head, condition = config.head, _condition(config, "predictor")
+    if not objective.predictor:
+        if condition is not None and condition.where == "predictor":
+            raise InputError(
+                f"condition.where is 'predictor', and {objective.name} has none; use condition.where = 'projector', or "
+                "--objective byol or simsiam"
+            )
+        return None
+    if condition is not None:
+        out = head.projector_out
+        return condition.build(HeadSizes(dim=out, hidden=head.predictor_hidden, out=out))
+    return Predictor(head.projector_out, head.predictor_hidden)
+
+
+def _condition(config: Config, part: str) -> ConditionOptions | None:
+    """What is said of a head that is told how views were made; None where it is not told."""
+    said = config.condition
+    return said if isinstance(said, ConditionOptions) and said.where in (part, "both") else None
 
 
 def build_rival(

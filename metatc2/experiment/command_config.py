@@ -19,6 +19,7 @@ class MethodFlags:
     objective: str | None = None
     calibration: str | None = None
     regularize: str | None = None
+    condition: str | None = None
     learner: str | None = None
     adjoint: str | None = None
     steps: int | None = None
@@ -35,6 +36,7 @@ class MethodFlags:
             "objective.name": self.objective,
             "calibration.name": self.calibration,
             "regularizer.name": self.regularize,
+            "condition.name": self.condition,
             "learner.name": self.learner,
             "learner.adjoint" if labeled else "calibration.adjoint": self.adjoint,
             "trainer.steps": self.steps,

@@ -16,4 +16,6 @@ RECIPES: Registry[Any] = Registry("recipe", "metatc2.augment", "register_recipe"
 ADJOINTS: Registry[Any] = Registry("adjoint", "metatc2.inner.adjoints", "register_adjoint")
 INNER_OPTIMIZERS: Registry[Any] = Registry("inner optimizer", "metatc2.inner", "register_inner_optimizer")
 TOLD: Registry[Any] = Registry("projector", "metatc2.conditioning", "register_projector")
+CONDITIONS: Registry[Any] = Registry("condition", "metatc2.conditioning.views", "register_condition")
+AUXILIARY: Registry[Any] = Registry("auxiliary loss", "metatc2.objectives.auxiliary", "register_auxiliary")
 PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.calibration import standardize
+from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
+from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Embeddings, Objective
+from metatc2.objectives.auxiliary import Auxiliary
 from metatc2.objectives.regularizers import Regularizer
 from metatc2.ops.module_state import copied
 from metatc2.ops.replacing import refuse_outside_parameters
@@ -30,11 +33,13 @@ class Branches:
         raw: ``(tasks, samples, views, d)`` where z lives, before standardization.
         online: z, with gradient.
         target: z of the momentum branch, without; None unless the objective has one.
+        told: what heads are told beside z.
     """
 
     raw: Tensor
     online: Tensor
     target: Tensor | None
+    told: SideInformation = NOTHING
 
 
 class Branch(TypedDict, total=False):
@@ -45,6 +50,8 @@ class Branch(TypedDict, total=False):
     momentum: float
     regularizer: Regularizer | None
     weight: float | None
+    auxiliary: Auxiliary | None
+    auxiliary_weight: float | None
 
 
 class SelfSupervised(Learner):
@@ -54,8 +61,9 @@ class SelfSupervised(Learner):
         encoder: images ``(N, C, H, W)`` → ``(N, d)``.
         objective: any `Objective`.
         projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One that has
-            ``told = True`` is called with the episode's `TaskIdentity` too; its ``penalty()`` is added to the loss.
-        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one.
+            ``told = True`` is called with the episode's `TaskIdentity` too; its ``penalty()`` is added to the loss. One
+            with ``conditioned = True`` is called with what its ``encode`` makes of the views' descriptors.
+        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one; it may be conditioned too.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
         standardize: standardize z over the episode (the control "standardized features").
@@ -64,11 +72,14 @@ class SelfSupervised(Learner):
         regularizer: what is asked of z besides, see `metatc2.objectives.regularizers`.
         weight: of the regularizer, in units of the objective's `gradient_scale`, in which objectives differ by a factor of
             fifty. By default the regularizer's own.
+        auxiliary: what the encoder's output shall tell of the views, see `metatc2.objectives.auxiliary`.
+        auxiliary_weight: of it. By default its own.
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
-            would not be: z is the projector's output, or all tasks are one. In use: if the episode does not say what its tasks
-            are.
+            would not be: z is the projector's output, or all tasks are one; or z is the projector's output and there is an
+            auxiliary loss, which is of the encoder's. In use: if the episode does not say what its tasks are, or how its views
+            were made, and a part needs it.
     """
 
     scale: Tensor
@@ -86,6 +97,8 @@ class SelfSupervised(Learner):
         momentum: float = 0.99,
         regularizer: Regularizer | None = None,
         weight: float | None = None,
+        auxiliary: Auxiliary | None = None,
+        auxiliary_weight: float | None = None,
     ) -> None:
         super().__init__()
         if objective.predictor and predictor is None:
@@ -102,6 +115,13 @@ class SelfSupervised(Learner):
         self.per_task, self.standardize, self.where, self.momentum = per_task, standardize, where, momentum
         self.regularizer = regularizer
         self.weight = 0.0 if regularizer is None else regularizer.weight if weight is None else weight
+        if auxiliary is not None and where == "projector":
+            raise InputError(
+                f"{type(auxiliary).__name__} is a loss of the encoder's output, and z is the projector's; use where='backbone'"
+            )
+        self.auxiliary = auxiliary
+        own = 0.0 if auxiliary is None else auxiliary.weight
+        self.auxiliary_weight = own if auxiliary_weight is None else auxiliary_weight
         self.step = 0
         if objective.momentum:
             self.target_encoder = copied(encoder).requires_grad_(False)
@@ -117,38 +137,79 @@ class SelfSupervised(Learner):
         seen = episode if self.per_task else episode.merged()
         branches = self.branches(seen)
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target, seen.identity)
+            embeddings = self.embed(branches.online, branches.target, branches.told)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = self.regularized(ssl, ssl, branches.online)
+            loss = self.regularized(ssl, ssl, branches)
         return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
 
-    def regularized(self, loss: Tensor, ssl: Tensor, z: Tensor) -> Tensor:
-        """`loss`, the regularizer of z times its weight, and the projector's penalty where it has one.
+    def regularized(self, loss: Tensor, ssl: Tensor, branches: Branches) -> Tensor:
+        """`loss`, the regularizer of z and the auxiliary loss times their weights, and the projector's penalty if it has one.
 
         Args:
             loss: what is minimised.
             ssl: the objective, of which the `gradient_scale` is taken.
-            z: ``(tasks, samples, views, d)``.
+            branches: z, and what is told of its views.
         """
         if self.weight:
-            self._gradient_scale = gradient_scale(ssl, z)
-            loss = loss + self.regularize(z)
+            self._gradient_scale = gradient_scale(ssl, branches.online)
+            loss = loss + self.regularize(branches.online)
         penalty: Any = getattr(self.projector, "penalty", None)
-        return loss if penalty is None else loss + penalty()
+        loss = loss if penalty is None else loss + penalty()
+        return loss + self.auxiliary_loss(branches) if self.auxiliary_weight else loss
+
+    def auxiliary_loss(self, branches: Branches) -> Tensor:
+        """The auxiliary loss of the encoder's output times its weight, a scalar."""
+        assert self.auxiliary is not None  # there is a weight
+        descriptors = branches.told.descriptors
+        assert descriptors is not None  # `tell` has looked
+        value: Tensor = self.auxiliary(branches.raw, descriptors)
+        return self.auxiliary_weight * value
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
         images = episode.images
         self.objective.check(images.shape[1])
-        raw = self._represent(self.encoder, self.projector, images)
-        target = self._target(images) if self.objective.momentum else None
-        return Branches(raw, self._standardized(raw), target)
+        told = self.tell(episode)
+        raw = self._represent(self.encoder, self.projector, images, told.code)
+        target = self._target(images, told.target_code) if self.objective.momentum else None
+        return Branches(raw, self._standardized(raw), target, told)
 
-    def _target(self, images: Tensor) -> Tensor:
+    def tell(self, episode: Episode) -> SideInformation:
+        """What the heads are told of an episode; descriptors are encoded once.
+
+        Raises:
+            InputError: if a head or the auxiliary loss needs descriptors and the episode has none.
+        """
+        parts = [part for part in (self.projector, self.predictor) if conditioned(part)]
+        parts += [] if self.auxiliary is None else [self.auxiliary]
+        if not parts:
+            return SideInformation(episode.identity)
+        descriptors = episode.descriptors
+        if descriptors is None:
+            raise InputError(
+                f"{type(parts[0]).__name__} is told how each view was made, and the episode has no descriptors; sample views "
+                "by metatc2.augment.Views, or give Samples(descriptors=...)"
+            )
+        code, predictor_code = self._encoded(self.projector, descriptors), self._encoded(self.predictor, descriptors)
+        target_code = None
+        if self.objective.momentum:
+            with torch.no_grad():
+                target_code = self._encoded(self.target_projector, descriptors)
+        return SideInformation(episode.identity, descriptors, code, predictor_code, target_code)
+
+    def _encoded(self, head: nn.Module | None, descriptors: Tensor) -> Tensor | None:
+        if not conditioned(head):
+            return None
+        encode: Any = getattr(head, "encode")  # noqa: B009  # of a user's own, of which no more is known
+        with full_precision(descriptors):
+            code: Tensor = encode(descriptors)
+        return code
+
+    def _target(self, images: Tensor, code: Tensor | None = None) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
         with torch.set_grad_enabled(not self._copies_looked_at):
-            z = self._represent(self.target_encoder, self.target_projector, images.detach())
+            z = self._represent(self.target_encoder, self.target_projector, images.detach(), code)
         refuse_outside_parameters(self.target_encoder, self.encoder, z, "the momentum branch")
         self._copies_looked_at = True
         with torch.no_grad():
@@ -166,12 +227,15 @@ class SelfSupervised(Learner):
         value: Tensor = self.regularizer(seen, self.step)
         return self.weight * scale * value
 
-    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def objective_inputs(
+        self, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING
+    ) -> tuple[Tensor, Tensor | None]:
         """What the objective gets, for measures of conflict: here the representations as they are.
 
         Args:
             z: ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
+            told: of these samples.
         """
         return z, target
 
@@ -179,22 +243,24 @@ class SelfSupervised(Learner):
         """Regularizers draw their directions from the step."""
         self.step = step
 
-    def embed(self, z: Tensor, target: Tensor | None, identity: TaskIdentity | None = None) -> Embeddings:
+    def embed(self, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING) -> Embeddings:
         """The heads that come after z.
 
         Args:
             z: ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
-            identity: what the tasks are.
+            told: of these samples.
 
         Raises:
             InputError: if the projector is told the task and the episode does not say.
         """
-        projections = z if self.where == "projector" else project(self.projector, z, identity)
-        predictions = self.predictor(projections) if self.objective.predictor and self.predictor else None
+        projections = z if self.where == "projector" else project(self.projector, z, told.identity, told.code)
+        predictions = None
+        if self.objective.predictor and self.predictor:
+            predictions = project(self.predictor, projections, told.identity, told.predictor_code)
         if target is not None and self.where == "backbone":
             with torch.no_grad():
-                target = project(self.target_projector, target, identity)
+                target = project(self.target_projector, target, told.identity, told.target_code)
         return Embeddings(projections, predictions, target)
 
     def end_step(self) -> None:
@@ -214,13 +280,15 @@ class SelfSupervised(Learner):
         """One group: encoder and heads."""
         return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]
 
-    def _represent(self, encoder: Callable[[Tensor], Tensor], projector: nn.Module, images: Tensor) -> Tensor:
+    def _represent(
+        self, encoder: Callable[[Tensor], Tensor], projector: nn.Module, images: Tensor, code: Tensor | None = None
+    ) -> Tensor:
         flat = encoder(images.flatten(0, 2))
         flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
         features: Tensor = flat.unflatten(0, images.shape[:3])
         if self.where == "projector":
             with full_precision(features):
-                features = projector(features)
+                features = project(projector, features, None, code)
         return features
 
     def _standardized(self, h: Tensor) -> Tensor:
@@ -232,21 +300,30 @@ def is_told(projector: nn.Module) -> bool:
     return bool(getattr(projector, "told", False))
 
 
-def project(projector: nn.Module, z: Tensor, identity: TaskIdentity | None) -> Tensor:
-    """What a projector makes of z, ``(tasks, samples, views, d)``; one that is told gets the identity of the tasks.
+def project(head: nn.Module, z: Tensor, identity: TaskIdentity | None = None, code: Tensor | None = None) -> Tensor:
+    """What a head makes of z, ``(tasks, samples, views, d)``, with what it is to be told.
+
+    Args:
+        head: projector or predictor.
+        z: its input.
+        identity: for one that is told what the tasks are.
+        code: for one that is conditioned on the views' descriptors, what it made of them.
 
     Raises:
-        InputError: if it is told and there is none.
+        InputError: if it is told what the tasks are and that is not known.
     """
-    if not is_told(projector):
-        projections: Tensor = projector(z)
+    if conditioned(head):
+        out: Tensor = head(z, code)
+        return out
+    if not is_told(head):
+        projections: Tensor = head(z)
         return projections
     if identity is None:
         raise InputError(
-            f"{type(projector).__name__} is told what each task is, and the episode does not say; use a sampler whose tasks "
+            f"{type(head).__name__} is told what each task is, and the episode does not say; use a sampler whose tasks "
             "differ (episode.tasks_differ_by = views, domain or factor)"
         )
-    told: Tensor = projector(z, identity)
+    told: Tensor = head(z, identity)
     return told
 
 

@@ -86,4 +86,4 @@ class SeparateLearner(SelfSupervised):
             refuse_outside_parameters(self.target_encoder, self.encoder, target, "the momentum branch")
             self._copies_looked_at = True
             target = target.detach().to(z.dtype)
-        return Branches(z, z, target)
+        return Branches(z, z, target, self.tell(episode))

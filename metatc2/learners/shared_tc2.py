@@ -14,6 +14,7 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
 from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, gradient_scale
+from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import isotropy
 from metatc2.ops.replacing import replaced
@@ -99,20 +100,22 @@ class SharedTC2(SelfSupervised):
         self.objective.check(support if self.gamma and self.inner.steps else branches.online.shape[1])
         target = branches.target if branches.target is None else branches.target[:, :support]
         with full_precision(branches.online):
-            adapted = self.adapt(omega, branches.online[:, :support], target)
+            told = branches.told.of_samples(slice(support))
+            adapted = self.adapt(omega, branches.online[:, :support], target, told)
             return self.outcome(adapted, omega, branches, support if self.outer_on == "query" else 0)
 
     def omega(self) -> Params:
         """Parameters of the calibrator by name."""
         return dict(self.calibrator.named_parameters())
 
-    def adapt(self, omega: Params, z: Tensor, target: Tensor | None) -> Params:
+    def adapt(self, omega: Params, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING) -> Params:
         """ω' from ω by the inner loop.
 
         Args:
             omega: parameters of the calibrator.
             z: support side of the representation, ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
+            told: of these samples.
         """
         if not omega:
             return omega
@@ -121,7 +124,7 @@ class SharedTC2(SelfSupervised):
             calibrated = self.calibrate(parameters, z)
             value = self.calibrator.loss(z, calibrated)
             if self.gamma:
-                objective = self.objective(self._heads(parameters, calibrated, target))
+                objective = self.objective(self._heads(parameters, calibrated, target, told))
                 value = value + self.gamma * objective / (self.scale + (self.scale == 0))
             return value
 
@@ -133,7 +136,8 @@ class SharedTC2(SelfSupervised):
         calibrated = self.calibrate(adapted, z)
         query = Calibrated(calibrated.features[:, start:], calibrated.weights[:, start:], calibrated.factors)
         target = target if target is None else target[:, start:]
-        embeddings = self._heads(adapted, query, target, merged=self.statistics == "episode")
+        told, merged = branches.told.of_samples(slice(start, None)), self.statistics == "episode"
+        embeddings = self._heads(adapted, query, target, told, merged=merged)
         ssl = self.objective(embeddings)
         own = self.calibrator.loss(z.detach(), self.calibrate(omega, z.detach())) if omega else ssl.new_zeros(())
         # Without their graphs: these could not be copied, and would outlive the step.
@@ -144,6 +148,8 @@ class SharedTC2(SelfSupervised):
             self._gradient_scale = gradient_scale(ssl, query.features)
         if self.weight:
             loss = loss + self.regularize(z @ calibrated.factors.detach().mT)
+        if self.auxiliary_weight:
+            loss = loss + self.auxiliary_loss(branches)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), "blend": self.blend, **watch(z, calibrated)}
         return Outcome(loss, metrics, branches.raw.detach())
 
@@ -153,7 +159,9 @@ class SharedTC2(SelfSupervised):
             result: Calibrated = self.calibrator(z, self.blend, factors)
         return result
 
-    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def objective_inputs(
+        self, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING
+    ) -> tuple[Tensor, Tensor | None]:
         """z̃ under the present ω, without inner steps; momentum targets are calibrated by the same factors."""
         made = self.calibrate(self.omega(), z)
         if target is not None:
@@ -198,16 +206,22 @@ class SharedTC2(SelfSupervised):
         return super().exports() | ({"calibrator": self.calibrator} if self.where == "backbone" else {})
 
     def _heads(
-        self, parameters: Params, calibrated: Calibrated, target: Tensor | None, *, merged: bool = False
+        self,
+        parameters: Params,
+        calibrated: Calibrated,
+        target: Tensor | None,
+        told: SideInformation,
+        *,
+        merged: bool = False,
     ) -> Embeddings:
         features = calibrated.features
         if target is not None:
             with torch.no_grad():  # momentum targets are calibrated by the same factors
                 target = self.calibrate(parameters, target, calibrated.factors).features
         if merged:
-            features = features.flatten(0, 1).unsqueeze(0)
+            features, told = features.flatten(0, 1).unsqueeze(0), told.merged()
             target = target if target is None else target.flatten(0, 1).unsqueeze(0)
-        return self.embed(features, target)
+        return self.embed(features, target, told)
 
 
 @torch.no_grad()

@@ -62,14 +62,14 @@ class GradientSurgery(SelfSupervised):
         """Mean objective over the tasks; its backward leaves the aggregated gradient."""
         branches = self.branches(episode)
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target, episode.identity)
+            embeddings = self.embed(branches.online, branches.target, branches.told)
             self._embeddings = embeddings.detach()
             losses = self.objective.per_task(embeddings)
             if len(losses) < 2:
                 raise InputError("GradientSurgery needs at least 2 tasks an episode, found 1; cut the batch into more")
             ssl = losses.mean()
             loss, metrics = self.aggregated(losses) if losses.requires_grad else (ssl, {})
-            loss = self.regularized(loss, ssl, branches.online)
+            loss = self.regularized(loss, ssl, branches)
         return Outcome(loss, {"ssl": ssl.detach(), **metrics}, branches.raw.detach())
 
     def aggregated(self, losses: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -13,7 +13,8 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, SelfSupervised, Statistics, is_told
+from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, is_told
+from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Embeddings, Objective
 
 OuterOn = Literal["whole", "query", "others"]
@@ -80,7 +81,7 @@ class TC2(SelfSupervised):
         """Outer loss of an episode, differentiable through the inner loop."""
         branches = self.branches(episode)
         support = episode.support.index.shape[1]
-        z, target = branches.online, branches.target
+        z, target, told = branches.online, branches.target, branches.told
         if self.inner.steps:
             self.objective.check(support)
         if self.outer_on != "whole":
@@ -88,27 +89,29 @@ class TC2(SelfSupervised):
         if self.outer_on == "others" and len(z) < 2:
             raise InputError("TC² evaluated on the other tasks' queries needs 2 tasks an episode or more, found 1")
         with full_precision(z):
-            adapted = self.adapt(z[:, :support], None if target is None else target[:, :support])
-            ssl = self._outer_loss(z, target, adapted, support)
+            own_target = None if target is None else target[:, :support]
+            adapted = self.adapt(z[:, :support], own_target, told.of_samples(slice(support)))
+            ssl = self._outer_loss(branches, adapted, support)
             own = self.calibrator.loss(z)
-            loss = self.regularized(ssl + own, ssl, z)
+            loss = self.regularized(ssl + own, ssl, branches)
         metrics = {"ssl": ssl.detach(), "tc2": own.detach(), **self._watched(adapted)}
         return Outcome(loss, metrics, branches.raw.detach())
 
-    def adapt(self, z: Tensor, target: Tensor | None = None) -> Params:
+    def adapt(self, z: Tensor, target: Tensor | None = None, told: SideInformation = NOTHING) -> Params:
         """Weights of every task after its inner loop, by name with a leading axis of tasks.
 
         Args:
             z: support side of the representation, ``(tasks, samples, views, d)``.
             target: the same of the momentum branch.
+            told: of these samples.
         """
         start = self.calibrator.start(len(z))
         if not self.inner.steps:
             return start
-        unit = self._unit(start, z, target)
+        unit = self._unit(start, z, target, told)
 
         def loss(weights: Params) -> Tensor:
-            return self._support_losses(weights, z, target).sum() / unit
+            return self._support_losses(weights, z, target, told).sum() / unit
 
         return self.inner(loss, start, rates=self.calibrator.rates)
 
@@ -117,9 +120,11 @@ class TC2(SelfSupervised):
         calibrated: Tensor = self.calibrator(z, adapted)
         return calibrated
 
-    def objective_inputs(self, z: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def objective_inputs(
+        self, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING
+    ) -> tuple[Tensor, Tensor | None]:
         """z̃ under the weights that each task adapts on these very samples."""
-        adapted = self.adapt(z, target)
+        adapted = self.adapt(z, target, told)
         if target is not None:
             with torch.no_grad():
                 target = self.calibrate(target, adapted)
@@ -151,37 +156,42 @@ class TC2(SelfSupervised):
         """The encoder, and what adapts where that works on the encoder's output."""
         return super().exports() | ({"calibrator": self.adaptation()} if self.where == "backbone" else {})
 
-    def _support_losses(self, weights: Params, z: Tensor, target: Tensor | None) -> Tensor:
-        losses = self.gamma * self.objective.per_task(self._embedded(z, target, weights))
+    def _support_losses(self, weights: Params, z: Tensor, target: Tensor | None, told: SideInformation) -> Tensor:
+        losses = self.gamma * self.objective.per_task(self._embedded(z, target, told, weights))
         return losses + self.calibrator.sparsity(weights) if self.calibrator.lambda_sparsity else losses
 
-    def _embedded(self, z: Tensor, target: Tensor | None, weights: Params, *, merged: bool = False) -> Embeddings:
+    def _embedded(
+        self, z: Tensor, target: Tensor | None, told: SideInformation, weights: Params, *, merged: bool = False
+    ) -> Embeddings:
         """Heads on each task's samples under its weights."""
         features = self.calibrate(z, weights)
         if target is not None:
             with torch.no_grad():  # momentum targets are weighed alike
                 target = self.calibrate(target, weights)
         if merged:
-            features = features.flatten(0, 1)[None]
+            features, told = features.flatten(0, 1)[None], told.merged()
             target = target if target is None else target.flatten(0, 1)[None]
-        return self.embed(features, target)
+        return self.embed(features, target, told)
 
-    def _outer_loss(self, z: Tensor, target: Tensor | None, adapted: Params, support: int) -> Tensor:
+    def _outer_loss(self, branches: Branches, adapted: Params, support: int) -> Tensor:
+        z, target, told = branches.online, branches.target, branches.told
         start = support if self.outer_on == "query" else 0
-        own_target = None if target is None else target[:, start:]
-        embeddings = self._embedded(z[:, start:], own_target, adapted, merged=self.statistics == "episode")
+        own_target, own_told = None if target is None else target[:, start:], told.of_samples(slice(start, None))
+        merged = self.statistics == "episode"
+        embeddings = self._embedded(z[:, start:], own_target, own_told, adapted, merged=merged)
         self._embeddings = embeddings.detach()
         loss: Tensor = self.objective(embeddings)
         if self.outer_on == "others":
             query, query_target = z[:, support:], None if target is None else target[:, support:]
+            query_told = told.of_samples(slice(support, None))
             far = []
             for shift in range(1, len(z)):
                 rolled = {name: p.roll(shift, 0) for name, p in adapted.items()}
-                far.append(self.objective(self._embedded(query, query_target, rolled)))
+                far.append(self.objective(self._embedded(query, query_target, query_told, rolled)))
             loss = loss + torch.stack(far).mean()
         return loss
 
-    def _unit(self, start: Params, z: Tensor, target: Tensor | None) -> Tensor:
+    def _unit(self, start: Params, z: Tensor, target: Tensor | None, told: SideInformation) -> Tensor:
         """Root mean square of the first inner gradient of the gates in the first episode: the unit of all inner losses.
 
         Rates are then in units of the gates whatever the objective.
@@ -190,7 +200,7 @@ class TC2(SelfSupervised):
             return self.sensitivity
         still = {name: p.detach().requires_grad_() for name, p in start.items()}
         with torch.enable_grad():
-            value = self._support_losses(still, z.detach(), target).sum()
+            value = self._support_losses(still, z.detach(), target, told).sum()
         (gradient,) = torch.autograd.grad(value, [still["gates"]])
         unit = gradient.square().mean().sqrt()
         if not bool(unit > SILENT):  # a queue that is empty, γ = 0: nothing to adapt on yet, and no unit to keep

@@ -15,6 +15,7 @@ from metatc2.inner.solver import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
 from metatc2.learners.shared_tc2 import SharedArguments, SharedTC2
+from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Objective
 from metatc2.ops.functional import call
 
@@ -54,35 +55,48 @@ class LookAheadTC2(SharedTC2):
             constant = {name: p.detach() for name, p in omega.items()}
             start = episode.support.index.shape[1] if self.outer_on == "query" else 0
             own = self.outcome(constant, omega, branches, start)
-        value, gradient = self.look_ahead_loss(episode, omega)
+        value, gradient = self.look_ahead_loss(episode, omega, branches.told)
         # Stands for the loss after looking ahead: zero in value, with its gradient for ω and none for θ.
         carrier = carry(torch.zeros_like(value), omega, gradient)
         return Outcome(own.loss + carrier, {**own.metrics, "look_ahead_loss": value}, own.embeddings)
 
-    def look_ahead_loss(self, episode: Episode, omega: Params) -> tuple[Tensor, Params]:
+    def look_ahead_loss(
+        self, episode: Episode, omega: Params, told: SideInformation = NOTHING
+    ) -> tuple[Tensor, Params]:
         """Mean loss on the other tasks' queries after a step on one task's support, and its gradient for ω.
 
         One backward a task, so that memory does not grow with their number.
+
+        Args:
+            episode: its tasks.
+            omega: parameters of the calibrator.
+            told: of its samples; no gradient flows into it.
         """
         support, query = episode.support.images, episode.query.images
         theta = {name: p.detach() for name, p in self.encoder.named_parameters()}
-        tasks = len(support)
+        tasks, known = len(support), told.detached()
+        of_support, of_query = (
+            known.of_samples(part) for part in (slice(support.shape[1]), slice(support.shape[1], None))
+        )
         values = []
         gradient = {name: torch.zeros_like(p) for name, p in omega.items()}
         for i in range(tasks):
             others = [j for j in range(tasks) if j != i] or [i]
-            adapted = self.ahead(partial(self._task_loss, images=support[i : i + 1], omega=omega), theta)
-            loss = self._task_loss(adapted, images=query[others], omega=omega)
+            own = partial(self._task_loss, images=support[i : i + 1], omega=omega, told=of_support.of_tasks([i]))
+            loss = self._task_loss(
+                self.ahead(own, theta), images=query[others], omega=omega, told=of_query.of_tasks(others)
+            )
             slopes = gradient_of(loss, list(omega.values()))
             for name, g in zip(gradient, slopes, strict=True):
                 gradient[name] = gradient[name] if g is None else gradient[name] + g / tasks
             values.append(loss.detach())
         return torch.stack(values).mean(), gradient
 
-    def _task_loss(self, theta: Params, *, images: Tensor, omega: Params) -> Tensor:
+    def _task_loss(self, theta: Params, *, images: Tensor, omega: Params, told: SideInformation) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
-        z = self._standardized(self._represent(lambda x: call(self.encoder, theta, x), self.projector, images))
-        target = self._target(images) if self.objective.momentum else None
+        raw = self._represent(lambda x: call(self.encoder, theta, x), self.projector, images, told.code)
+        z = self._standardized(raw)
+        target = self._target(images, told.target_code) if self.objective.momentum else None
         with full_precision(z):
-            loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target))
+            loss: Tensor = self.objective(self._heads(omega, self.calibrate(omega, z), target, told))
         return loss

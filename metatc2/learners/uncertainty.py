@@ -72,12 +72,12 @@ class UncertaintyWeighting(SelfSupervised):
             )
         branches = self.branches(episode)
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target, identity)
+            embeddings = self.embed(branches.online, branches.target, branches.told)
             self._embeddings = embeddings.detach()
             losses = self.objective.per_task(embeddings)
             s = self.log_variance[identity.kinds]
             ssl = losses.mean()
-            loss = self.regularized(((-s).exp() * losses + s).mean(), ssl, branches.online)
+            loss = self.regularized(((-s).exp() * losses + s).mean(), ssl, branches)
         return Outcome(loss, {"ssl": ssl.detach(), **self.weights(identity.names)}, branches.raw.detach())
 
     def weights(self, names: tuple[str, ...]) -> dict[str, Tensor]:

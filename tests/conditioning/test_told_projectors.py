@@ -26,6 +26,7 @@ from metatc2.conditioning.by_kind import KindNorm
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.learners import SelfSupervised
+from metatc2.learners.side_information import SideInformation
 from metatc2.models.heads import Projector, TaskNorm
 from metatc2.training import without_decay
 from tests.conditioning.told_episodes import DIM, NAMES, OUT, WIDTH, body, episode, heads, identity, z
@@ -289,7 +290,7 @@ def test_targets_are_those_of_their_own_kind() -> None:
     learner = SelfSupervised(body(), **heads("byol"), projector=told("heads"), per_task=True)
     shaken(learner.target_projector)
     who = identity([1, 0, 2])
-    found = learner.embed(z(3), z(3, seed=1), who)
+    found = learner.embed(z(3), z(3, seed=1), SideInformation(who))
     assert torch.equal(found.targets, learner.target_projector(z(3, seed=1), who))
     assert torch.equal(found.projections, learner.projector(z(3), who))
 

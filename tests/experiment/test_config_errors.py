@@ -190,7 +190,10 @@ def test_what_a_file_holds_for_other_members_acts_once_they_do() -> None:
         ({"episode": {"way": 1}}, "episode.way must be a whole number ≥ 2, found 1"),
         ({"objective": {"queue": "long"}}, 'objective.queue must be a whole number ≥ 1, found "long"'),
         ({"learner": {"inner_lr": 0.0}}, "learner.inner_lr must be a number > 0, found 0.0"),
-        ({"learner": {"adjoint": {"last_steps": "x"}}}, 'learner.adjoint.last_steps must be a whole number ≥ 0, found "x"'),
+        (
+            {"learner": {"adjoint": {"last_steps": "x"}}},
+            'learner.adjoint.last_steps must be a whole number ≥ 0, found "x"',
+        ),
         ({"calibration": {"adjoint": "unrol"}}, "calibration.adjoint cannot be \"unrol\"; did you mean 'unroll'?"),
         ({"calibration": {"adjoint": 3}}, 'calibration.adjoint must be one of "evolution", "first-order"'),
         ({"calibration": {"inner_stepz": 3}}, "unknown key 'calibration.inner_stepz'; did you mean"),

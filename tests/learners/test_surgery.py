@@ -51,7 +51,7 @@ def alone(objective: str, e: Episode, kind: str = "plain") -> np.ndarray[Any, An
     for i in range(len(e.images)):
         learner = SelfSupervised(body(), **heads(objective), projector=projector(kind), per_task=True)
         branches = learner.branches(e)
-        learner.objective.per_task(learner.embed(branches.online, branches.target, e.identity))[i].backward()
+        learner.objective.per_task(learner.embed(branches.online, branches.target, branches.told))[i].backward()
         rows.append(torch.cat([_of(p) for p in learner.parameters() if p.requires_grad]).numpy())
     return np.stack(rows)
 

@@ -32,8 +32,9 @@ from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.training import TrainerConfig
 from metatc2.experiment.config.transfer import TransferConfig
 from metatc2.experiment.config.views import ViewsConfig
+from metatc2.experiment.config.views_told import NoAuxiliary, NoCondition
 from metatc2.io.options import Options, shown
-from metatc2.io.registries import LEARNERS, OBJECTIVES, REGULARIZERS
+from metatc2.io.registries import AUXILIARY, CONDITIONS, LEARNERS, OBJECTIVES, REGULARIZERS
 from metatc2.io.registry import Registry
 
 LEARNER = "learner.name"
@@ -87,6 +88,10 @@ class Choice(ABC):
         Raises:
             WrongTag: if a given value is that of no member that can act.
         """
+
+    def written(self, section: Options) -> bool:
+        """Whether a section that acts is part of what is written and compared; one that adds nothing need not be."""
+        return True
 
     def default(self) -> Options:
         """The section where nothing of it acts."""
@@ -142,6 +147,8 @@ class Registered(Choice):
         own: members that are not registered.
         usual: the name by default.
         always: whether it acts for every learner, and not for an objective alone.
+        silent: whether it is left out where it is the usual one: a section that came later, without which runs are as they
+            were before.
     """
 
     tag: str
@@ -150,6 +157,7 @@ class Registered(Choice):
     usual: str
     own: tuple[type[Options], ...] = ()
     always: bool = False
+    silent: bool = False
 
     def members(self) -> Iterator[Member]:
         """See `Choice.members`; what cannot be imported has no keys."""
@@ -169,6 +177,10 @@ class Registered(Choice):
         if not isinstance(name, str) or name not in self.registry:
             raise WrongTag(self.tag, f"{self.tag} {_not_among(name, [*own, *self.registry])}")
         return self._member(self.options(name))
+
+    def written(self, section: Options) -> bool:
+        """See `Choice.written`."""
+        return not (self.silent and Member.of(type(section)).tags[self.tag] == self.usual)
 
     def _member(self, kind: type[Options]) -> Member:
         return Member.of(kind) if self.always else Member.of(kind, learner=SSL)
@@ -207,6 +219,18 @@ def _regularizer(name: str) -> type[Options]:
     return regularizer_options(name)
 
 
+def _condition(name: str) -> type[Options]:
+    from metatc2.conditioning.views import condition_options
+
+    return condition_options(name)
+
+
+def _auxiliary(name: str) -> type[Options]:
+    from metatc2.objectives.auxiliary import auxiliary_options
+
+    return auxiliary_options(name)
+
+
 def _learner(name: str) -> type[Options]:
     from metatc2.learners import learner_options
 
@@ -225,6 +249,8 @@ CHOICES: Mapping[str, Choice] = {
     "encoder": _always(EncoderConfig),
     "head": Closed((HeadConfig,)),
     "objective": Registered("objective.name", OBJECTIVES, _objective, "simclr"),
+    "condition": Registered("condition.name", CONDITIONS, _condition, "none", (NoCondition,), silent=True),
+    "auxiliary": Registered("auxiliary.name", AUXILIARY, _auxiliary, "none", (NoAuxiliary,), silent=True),
     "calibration": Closed(
         (NoCalibration, Standardized, TasksOnly, TaskTC2Config, SharedTC2Config),
         (Uncalibrated, EncoderTC2Config),

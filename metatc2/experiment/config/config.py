@@ -15,12 +15,15 @@ from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.training import TrainerConfig
 from metatc2.experiment.config.transfer import TransferConfig
 from metatc2.experiment.config.views import ViewsConfig
+from metatc2.experiment.config.views_told import NoAuxiliary, NoCondition
 from metatc2.io.options import Options, shown
 from metatc2.io.options.base import LONGEST_TEXT, WrongOption
 
 if TYPE_CHECKING:
+    from metatc2.conditioning.views.registry import ConditionOptions
     from metatc2.experiment.config.layers import Layer
     from metatc2.learners.options import LearnerOptions
+    from metatc2.objectives.auxiliary import AuxiliaryOptions
     from metatc2.objectives.registry import ObjectiveOptions
     from metatc2.objectives.regularizers.registry import RegularizerOptions
 
@@ -47,6 +50,8 @@ class Config:
     encoder: EncoderConfig = _usual("encoder")
     head: HeadConfig = _usual("head")
     objective: ObjectiveOptions = _usual("objective")
+    condition: NoCondition | ConditionOptions = _usual("condition")
+    auxiliary: NoAuxiliary | AuxiliaryOptions = _usual("auxiliary")
     calibration: CalibrationConfig = _usual("calibration")
     regularizer: NoRegularizer | RegularizerOptions = _usual("regularizer")
     learner: SelfSupervisedConfig | LearnerOptions = _usual("learner")
@@ -83,7 +88,8 @@ class Config:
         >>> list(Config().sections)[:3]
         ['data', 'episode', 'views']
         """
-        return {name: getattr(self, name) for name, choice in CHOICES.items() if choice.pick(self.value) is not None}
+        acting = {name: getattr(self, name) for name, choice in CHOICES.items() if choice.pick(self.value) is not None}
+        return {name: section for name, section in acting.items() if CHOICES[name].written(section)}
 
     def with_layers(self, layers: tuple[Layer, ...]) -> Self:
         """The same, with what it was made from; for `resolve` alone."""

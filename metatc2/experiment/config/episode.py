@@ -52,6 +52,11 @@ class SplitEpisode(CutEpisode):
     assign: Literal["random", "cluster", "domain"] = Field(
         "random", description="how images are assigned to tasks: random, similar or near domains together"
     )
+    share_descriptors: Count | None = Field(
+        None,
+        ge=2,
+        description="images that get views of the same descriptors, for the auxiliary loss stl; unset: each its own",
+    )
 
 
 class ViewsEpisode(CutEpisode):

@@ -25,6 +25,7 @@ METHOD_KEYS = {
     "objective.name": "--objective",
     "calibration.name": "--calibration",
     "regularizer.name": "--regularize",
+    "condition.name": "--condition",
     "learner.name": "--learner",
 }
 

@@ -98,8 +98,9 @@ def method_name(config: Config) -> str:
         if isinstance(calibration, CalibratorConfig):
             marks = ["shared", *([calibration.control] if calibration.control != "none" else [])]
         parts.append(calibration.name + (f"({', '.join(marks)})" if marks else ""))
-    if config.regularizer.name != "none":
-        parts.append(config.regularizer.name)
+    for section in (config.regularizer, config.condition, config.auxiliary):
+        if section.name != "none":
+            parts.append(section.name)
     return "+".join(parts)
 
 

@@ -1,0 +1,111 @@
+"""What heads have in common that are told how each view was made."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.augment.descriptor import DESCRIPTOR_SIZE
+from metatc2.conditioning.views.descriptor_network import DescriptorNetwork
+from metatc2.conditioning.views.registry import HeadSizes
+from metatc2.errors import InputError
+from metatc2.models.heads import Projector
+
+
+class ConditionedHead(nn.Module, ABC):
+    """A projector or predictor that is given a code of each view's descriptor: ``head(z, head.encode(descriptors))``.
+
+    Then the encoder need not be invariant to what the descriptor tells: the head can undo it (CASSLE, Przewięźlikowski et
+    al., Knowledge-Based Systems 305, 112572; arXiv 2306.06082, section 3). Learners know such a head by its class attribute
+    ``conditioned = True``. They encode the descriptors of an episode once, and the momentum branch has a γ of its own.
+
+    Args:
+        sizes: of the head, and of γ.
+
+    Raises:
+        InputError: if a number of layers is below 1. In use: if the descriptors are of another shape.
+    """
+
+    conditioned: ClassVar[bool] = True
+    #: Name by which it is registered.
+    name: ClassVar[str] = ""
+
+    def __init__(self, sizes: HeadSizes) -> None:
+        super().__init__()
+        self.shuffle = sizes.shuffle
+        self.network = DescriptorNetwork(
+            DESCRIPTOR_SIZE,
+            self.code_width(sizes),
+            hidden=sizes.code_hidden,
+            depth=sizes.code_depth,
+            standardize=sizes.standardize,
+        )
+
+    @classmethod
+    def code_width(cls, sizes: HeadSizes) -> int:
+        """C, width of the code; by default what was asked for."""
+        return sizes.code
+
+    @abstractmethod
+    def forward(self, z: Tensor, code: Tensor) -> Tensor:
+        """``(tasks, samples, views, dim)`` and ``(tasks, samples, views, C)`` to ``(tasks, samples, views, out)``."""
+
+    def encode(self, descriptors: Tensor) -> Tensor:
+        """γ of descriptors ``(tasks, samples, views, P)``: ``(tasks, samples, views, C)``.
+
+        With `shuffle` every image has the descriptors of the image before it, the first those of the last: the control, which
+        says nothing about the view at hand and has the same distribution.
+        """
+        if descriptors.ndim != 4 or descriptors.shape[-1] != DESCRIPTOR_SIZE:
+            raise InputError(
+                f"{type(self).__name__} needs descriptors of shape (tasks, samples, views, {DESCRIPTOR_SIZE}), found "
+                f"{tuple(descriptors.shape)}; give those of metatc2.augment.Views"
+            )
+        given = descriptors
+        if self.shuffle:
+            given = descriptors.flatten(0, 1).roll(1, 0).view_as(descriptors)
+        code: Tensor = self.network(given.flatten(0, 2).float())
+        return code.unflatten(0, descriptors.shape[:3])
+
+
+class EmbeddedHead(ConditionedHead):
+    """A `Projector` whose input is made of the representation and the code.
+
+    Args:
+        sizes: see `ConditionedHead`.
+    """
+
+    def __init__(self, sizes: HeadSizes) -> None:
+        super().__init__(sizes)
+        self.head = Projector(self.input_width(sizes), sizes.hidden, sizes.out, sizes.layers, norm_out=sizes.norm_out)
+
+    @classmethod
+    def input_width(cls, sizes: HeadSizes) -> int:
+        """Of the projector; by default that of the representation."""
+        return sizes.dim
+
+    @abstractmethod
+    def join(self, z: Tensor, code: Tensor) -> Tensor:
+        """The projector's input."""
+
+    def forward(self, z: Tensor, code: Tensor) -> Tensor:
+        """See `ConditionedHead.forward`."""
+        projections: Tensor = self.head(self.join(z, code.to(z.dtype)))
+        return projections
+
+
+def conditioned(head: nn.Module | None) -> bool:
+    """Whether a head is called with a code of the descriptors."""
+    return bool(getattr(head, "conditioned", False))
+
+
+def zero_linear(columns: int, out: int) -> nn.Linear:
+    """A linear layer that starts at zero, so that what it adds starts as nothing."""
+    layer = nn.Linear(columns, out)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
+    return layer
