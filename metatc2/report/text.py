@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metatc2.conditioning.views import ConditionOptions
 from metatc2.experiment.config import (
     CalibratorConfig,
     Config,
@@ -19,17 +20,8 @@ from metatc2.experiment.config import (
     TC2Config,
     ViewsEpisode,
 )
-
-NAMES = {
-    "simclr": "SimCLR",
-    "moco": "MoCo",
-    "byol": "BYOL",
-    "simsiam": "SimSiam",
-    "barlow": "Barlow Twins",
-    "vicreg": "VICReg",
-    "lejepa": "LeJEPA",
-    "visreg": "VISReg",
-}
+from metatc2.objectives import OBJECTIVES
+from metatc2.objectives.auxiliary import AuxiliaryOptions
 
 
 def in_words(config: Config) -> list[str]:
@@ -50,7 +42,7 @@ def in_words(config: Config) -> list[str]:
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
         f"with {_method(config)}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
-        " ".join([_calibration(config), *_regularizer(config)]),
+        " ".join([_calibration(config), *_regularizer(config), *_condition(config)]),
     ]
 
 
@@ -73,7 +65,7 @@ def _method(config: Config) -> str:
             f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labeled tasks, {way}-way {shot}-shot "
             f"with {episode.query} queries a class"
         )
-    objective = NAMES.get(config.objective.name, config.objective.name)
+    objective = OBJECTIVES[config.objective.name].__name__
     # The plain objective sees its batch whole, whatever the task file says.
     cut = isinstance(config.calibration, (TasksOnly, TC2Config))
     tasks = f", each batch cut into {episode.tasks} tasks{_differ(episode)}" if cut and episode.tasks > 1 else ""
@@ -94,6 +86,22 @@ def _regularizer(config: Config) -> list[str]:
     if isinstance(r, NoRegularizer):
         return []
     return [f"The regularizer {r.name} of the representation is added with weight {r.weight:g}."]
+
+
+def _condition(config: Config) -> list[str]:
+    c, auxiliary = config.condition, config.auxiliary
+    said = []
+    if isinstance(c, ConditionOptions):
+        heads = {
+            "projector": "The projector is",
+            "predictor": "The predictor is",
+            "both": "Projector and predictor are",
+        }[c.where]
+        whose = "each view" if c.descriptors == "own" else "a view of another image, a control"
+        said.append(f"{heads} told by the descriptor of {whose} ({c.name}).")
+    if isinstance(auxiliary, AuxiliaryOptions):
+        said.append(f"The auxiliary loss {auxiliary.name} is added with weight {auxiliary.weight:g}.")
+    return said
 
 
 def _calibration(config: Config) -> str:

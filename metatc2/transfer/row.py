@@ -31,6 +31,10 @@ FACTS: Mapping[str, type] = {
 }
 
 
+#: Metrics that are at most 1 and may be negative.
+UNBOUNDED = ("R²",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One figure with all that it depends on.
@@ -40,12 +44,12 @@ class Row:
         source: what was pre-trained on.
         target: what is tested on, e.g. ``"glyphs:greek"``.
         split: split of the target, e.g. ``"greek"``.
-        mean: accuracy in [0, 1], or what `metric` says.
+        mean: accuracy in [0, 1], or what `metric` says; R² may be negative.
         ci95: half width of the 95 % Student interval over episodes (without episodes: over images), as a fraction.
         seed: of pre-training.
         encoder_sha256: checksum of the encoder's weights; empty for controls without trained weights.
         features: ``"encoder"``, ``"calibrated"``, ``"random encoder"`` or ``"raw pixels"``.
-        metric: ``"accuracy"``, or e.g. ``"mean per class"``, ``"mean average precision"``, ``"recall@1"``.
+        metric: ``"accuracy"``, or e.g. ``"mean per class"``, ``"mean average precision"``, ``"recall@1"``, ``"R²"``.
         inductive: whether each query was classified by itself.
         target_sha256: over the images and labels that were used.
         classes_seen: whether classes of the target were among the pre-training images.
@@ -101,7 +105,10 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mean <= 1 or not (math.isfinite(self.ci95) and self.ci95 >= 0):
+        least = -math.inf if self.metric in UNBOUNDED else 0
+        if not (math.isfinite(self.mean) and least <= self.mean <= 1) or not (
+            math.isfinite(self.ci95) and self.ci95 >= 0
+        ):
             raise InputError(
                 f"result row {self.target}: mean must lie in 0..1 and ci95 be a finite fraction, "
                 f"got {self.mean} and {self.ci95}"

@@ -50,7 +50,7 @@ class Measured:
 
     Args:
         features: name of the encoder.
-        values: float64 ``(n,)``, in [0, 1]: accuracy of each episode or image; the row's mean is theirs.
+        values: float64 ``(n,)``: accuracy in [0, 1] of each episode or image, or what `metric` says; the row's mean is theirs.
         used: rows of the store that were used, for the row's checksum.
         facts: the protocol's own facts, of those that it declares.
         metric: what `values` are.

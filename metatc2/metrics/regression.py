@@ -1,0 +1,175 @@
+"""Regression on frozen features: ridge in closed form, a small network, and R² by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from metatc2.errors import InputError
+
+#: Strengths of the ridge, in units of the mean eigenvalue of the features' covariance.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3)
+_HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A linear map of features ``(N, D)`` to ``(N, C)``.
+
+    Args:
+        weight: ``(D, C)``.
+        bias: ``(C,)``.
+        chosen: what validation chose, by name.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    chosen: Mapping[str, float]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of features ``(N, D)``."""
+        return x @ self.weight + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class MLP:
+    """A network of three layers on standardized features; see `fit_mlp`.
+
+    Args:
+        network: features to standardized values.
+        mean, scale: of the values, ``(C,)``.
+        chosen: what validation chose, by name.
+    """
+
+    network: nn.Module
+    mean: Tensor
+    scale: Tensor
+    chosen: Mapping[str, float]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of features ``(N, D)``."""
+        out: Tensor = self.network(x.float()).double() * self.scale + self.mean
+        return out
+
+
+def r2_by_row(predicted: Tensor, truth: Tensor) -> Tensor:
+    """What each row adds to R² of each column, float64 ``(N, C)``; the mean over rows is R².
+
+    Args:
+        predicted: ``(N, C)``.
+        truth: ``(N, C)``; every column varies.
+
+    Raises:
+        InputError: if shapes differ, or a column does not vary.
+
+    >>> truth = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> r2_by_row(truth, truth).mean(0).item(), r2_by_row(torch.ones(3, 1), truth).mean(0).item()
+    (1.0, 0.0)
+    """
+    if predicted.shape != truth.shape or truth.ndim != 2:
+        raise InputError(
+            f"R²: needs predictions and truth (N, C), got {tuple(predicted.shape)} and {tuple(truth.shape)}"
+        )
+    predicted, truth = predicted.double(), truth.double()
+    spread = (truth - truth.mean(0)).square().mean(0)
+    if bool((spread <= 0).any()):
+        raise InputError(f"R²: column {int((spread <= 0).nonzero()[0])} of the truth does not vary")
+    return 1 - (predicted - truth).square() / spread
+
+
+def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) -> Ridge:
+    """Ridge regression on standardized features, its strength the one with the best mean R² on validation.
+
+    Args:
+        x: float ``(N, D)``.
+        y: float ``(N, C)``.
+        validation: float ``(V, D)``.
+        validation_y: float ``(V, C)``.
+
+    >>> x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> fitted = fit_ridge(x[:40], x[:40] @ torch.ones(3, 1).double(), x[40:], x[40:] @ torch.ones(3, 1).double())
+    >>> fitted.weight.flatten().round(decimals=2).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    x, y, validation = x.double(), y.double(), validation.double()
+    mean, middle = x.mean(0), y.mean(0)
+    scale = x.std(0).clamp(min=1e-12)
+    rows, centered = (x - mean) / scale, y - middle
+    # In the smaller of the two spaces.
+    u, s, vh = torch.linalg.svd(rows, full_matrices=False)
+    uy, unit = u.T @ centered, float(s.square().mean())
+    best: tuple[float, float, Tensor] | None = None
+    for strength in STRENGTHS:
+        weight = vh.T @ ((s / (s.square() + strength * unit))[:, None] * uy)
+        score = float(r2_by_row((validation - mean) / scale @ weight + middle, validation_y).mean())
+        if best is None or score > best[0]:
+            best = (score, strength, weight)
+    assert best is not None
+    weight = best[2] / scale[:, None]
+    return Ridge(weight, middle - mean @ weight, {"strength": best[1]})
+
+
+def fit_mlp(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, *, seed: int = 0) -> MLP:
+    """A network of three layers with batch normalization, by Adam; the number of steps is the best on validation.
+
+    Args:
+        x, y, validation, validation_y: as in `fit_ridge`.
+        seed: of its start and batches.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mean, scale = x.mean(0), x.std(0).clamp(min=1e-12)
+    middle, unit = y.double().mean(0), y.double().std(0).clamp(min=1e-12)
+    network = nn.Sequential(
+        _Fixed(mean, scale),
+        *_layer(x.shape[1], generator),
+        *_layer(_HIDDEN, generator),
+        _linear(_HIDDEN, y.shape[1], generator),
+    )
+    wanted, batch = ((y.double() - middle) / unit).float(), min(512, len(x))
+    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
+    best, rows = (-torch.inf, 0, network.state_dict()), x.float()
+    for step in range(1, _STEPS + 1):
+        some = torch.randint(len(rows), (batch,), generator=generator)
+        network.train()
+        optimizer.zero_grad()
+        mse_loss(network(rows[some]), wanted[some]).backward()
+        optimizer.step()
+        if step % _EVERY == 0:
+            fitted = MLP(network.eval(), middle, unit, {})
+            score = float(r2_by_row(fitted(validation), validation_y).mean())
+            if score > best[0]:
+                best = (score, step, {name: value.clone() for name, value in network.state_dict().items()})
+    network.load_state_dict(best[2])
+    return MLP(network.eval(), middle, unit, {"steps": float(best[1])})
+
+
+class _Fixed(nn.Module):
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("scale", scale.float())
+
+    mean: Tensor
+    scale: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
+
+
+def _layer(width: int, generator: torch.Generator) -> list[nn.Module]:
+    return [_linear(width, _HIDDEN, generator), nn.BatchNorm1d(_HIDDEN), nn.ReLU()]
+
+
+def _linear(columns: int, out: int, generator: torch.Generator) -> nn.Linear:
+    """With weights from a generator of its own, not torch's."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, columns, out)  # type: ignore[arg-type,assignment]
+    with torch.no_grad():
+        bound = columns**-0.5
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.zero_()
+    return layer

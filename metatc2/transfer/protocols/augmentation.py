@@ -1,0 +1,214 @@
+"""How much of each augmentation parameter frozen features tell: R² of what was done to the views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from metatc2.augment import Views
+from metatc2.augment.descriptor import DESCRIPTOR
+from metatc2.augment.recipes import RECIPES
+from metatc2.data.splits import TransferSplits
+from metatc2.episodes.sampler import stream
+from metatc2.errors import InputError
+from metatc2.io.options import Names
+from metatc2.metrics.regression import MLP, Ridge, fit_mlp, fit_ridge, r2_by_row
+from metatc2.ops.numbers import whole
+from metatc2.transfer.protocols._classifier import target_splits
+from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
+from metatc2.transfer.protocols.registry import register_protocol
+
+METRIC = "R²"
+SHUFFLED = "descriptors shuffled"
+_FULL_TURN = 2 * torch.pi
+
+
+class Described(NamedTuple):
+    """Views and what was done to them.
+
+    Args:
+        images: uint8 ``(N, 2, C, H, W)``.
+        descriptors: float64 ``(N, 2, P)``.
+    """
+
+    images: Tensor
+    descriptors: Tensor
+
+
+def describe(images: Tensor, views: Views, seed: int, batch: int = 512) -> Described:
+    """Two views of each image. They follow from images, recipe and seed, so every encoder meets the same ones.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        views: the recipe.
+        seed: at least 0.
+        batch: images at a time.
+    """
+    generator = stream(whole(seed, "augmentation: seed", 0))
+    made, told = [], []
+    for some in images.split(batch):
+        view, descriptor = views(some, generator, views=2)
+        made.append((view * 255).round().byte())
+        told.append(descriptor.double())
+    return Described(torch.cat(made), torch.cat(told))
+
+
+def columns(descriptors: Tensor, views: Views) -> dict[str, Tensor]:
+    """What is to be told, by part of the descriptor; angles as sine and cosine.
+
+    Args:
+        descriptors: ``(N, P)``.
+        views: the recipe that they are of, whose ranges are the units of rotation and hue.
+
+    >>> parts = columns(Views(rotation=90).sample(5, torch.Generator().manual_seed(0)), Views(rotation=90))
+    >>> parts["rotation"].shape, parts["crop"].shape
+    (torch.Size([5, 2]), torch.Size([5, 4]))
+    """
+    parts = {name: descriptors[:, place] for name, place in DESCRIPTOR.items()}
+    turn = parts["rotation"] * torch.pi * views.rotation / 180
+    hue = parts["color"][:, 3:] * views.hue * _FULL_TURN
+    parts["rotation"] = torch.cat([turn.sin(), turn.cos()], 1)
+    parts["color"] = torch.cat([parts["color"][:, :3], hue.sin(), hue.cos()], 1)
+    return parts
+
+
+@register_protocol("augmentation")
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(Protocol):
+    """For each encoder and part of the descriptor: R² of its columns, told by a probe from features of views.
+
+    From a single view its own descriptor is to be told, from two views of an image the difference of theirs, as in AugSelf. R²
+    is of test images, about each column's own mean there, and averaged over the columns of a part that vary; it can be
+    negative. A second set of rows has descriptors of other images: they tell whether a probe finds what is not there, and
+    should not be above 0. Every encoder meets the same views.
+
+    Args:
+        recipe: how views are made, of `metatc2.augment.recipes.RECIPES`; by default every operation, wide.
+        images: images at most that are used, training, validation and test together.
+        probe: ridge regression in closed form, a network of three layers, or both; strength and number of steps are chosen on
+            validation.
+
+    Raises:
+        InputError: if a number is out of range or a name unknown.
+    """
+
+    facts = ("query", "head", "selection", "chosen", "setting")
+
+    recipe: Annotated[str, Names(RECIPES)] = "every-operation"
+    images: Annotated[int, Field(ge=30)] = 4000
+    probe: Literal["ridge", "mlp", "both"] = "both"
+
+    def run(self, subject: Subject) -> Iterator[Measured]:
+        """See `Protocol.run`."""
+        target, store = subject.target, subject.target.store
+        views = RECIPES[self.recipe]()
+        splits = _fewer(target_splits(target), self.images)
+        rows = [splits.train, splits.validation, splits.test]
+        seeds = [target_seed("augmentation", target.name, side) for side in ("train", "validation", "test")]
+        sides = [describe(store.images[r], views, seed) for r, seed in zip(rows, seeds, strict=True)]
+        told = [_targets(side, views) for side in sides]
+        varying = _varying(told)
+        if not varying:
+            raise InputError(
+                f"augmentation: no parameter of the recipe {self.recipe!r} varies on {target.name}, so there is nothing to "
+                "tell; choose another recipe"
+            )
+        for name in subject.names:
+            features = [_features(partial(subject.table.run, name), side.images) for side in sides]
+            yield from self._measured(name, features, told, varying, torch.cat(rows), len(splits.test))
+
+    def _measured(
+        self,
+        name: str,
+        features: list[dict[str, Tensor]],
+        told: list[dict[tuple[str, str], Tensor]],
+        varying: Mapping[tuple[str, str], Tensor],
+        used: Tensor,
+        tested: int,
+    ) -> Iterator[Measured]:
+        fits = {"ridge": fit_ridge, "mlp": fit_mlp}
+        wanted = fits if self.probe == "both" else {self.probe: fits[self.probe]}
+        for seen in ("view", "pair"):
+            parts = [key for key in varying if key[0] == seen]
+            x = [side[seen] for side in features]
+            y = [torch.cat([side[key][:, varying[key]] for key in parts], 1) for side in told]
+            widths = [int(varying[key].sum()) for key in parts]
+            for head, fit in wanted.items():
+                chosen = fit(x[0], y[0], x[1], y[1])
+                yield from _rows(name, head, chosen, x[2], y[2], parts, widths, used, tested)
+            # Of another image: what is found there is not there.
+            shuffled = [side.roll(1, 0) for side in y]
+            control = fit_ridge(x[0], shuffled[0], x[1], shuffled[1])
+            each = r2_by_row(control(x[2]), shuffled[2])
+            setting = f"{_WORDS[seen]}, all parts, {SHUFFLED}"
+            yield _row(name, "ridge", control, each.mean(1), setting, used, tested)
+
+
+_WORDS = {"view": "one view", "pair": "two views"}
+
+
+def _rows(
+    name: str,
+    head: str,
+    probe: Ridge | MLP,
+    x: Tensor,
+    y: Tensor,
+    parts: list[tuple[str, str]],
+    widths: list[int],
+    used: Tensor,
+    tested: int,
+) -> Iterator[Measured]:
+    each = r2_by_row(probe(x), y)
+    for (seen, part), values in zip(parts, each.split(widths, 1), strict=True):
+        yield _row(name, head, probe, values.mean(1), f"{_WORDS[seen]}, {part}", used, tested)
+
+
+def _row(name: str, head: str, probe: Ridge | MLP, values: Tensor, setting: str, used: Tensor, tested: int) -> Measured:
+    facts = {
+        "query": tested,
+        "head": head,
+        "setting": setting,
+        "selection": "R² on validation",
+        "chosen": dict(probe.chosen),
+    }
+    return Measured(name, values, used, facts, metric=METRIC)
+
+
+def _features(of: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:
+    first, second = (of(images[:, view]).double() for view in (0, 1))
+    return {"view": first, "pair": torch.cat([first, second], 1)}
+
+
+def _targets(side: Described, views: Views) -> dict[tuple[str, str], Tensor]:
+    first, second = (columns(side.descriptors[:, view], views) for view in (0, 1))
+    own = {("view", part): values for part, values in first.items()}
+    return own | {("pair", part): values - second[part] for part, values in first.items()}
+
+
+def _varying(told: list[dict[tuple[str, str], Tensor]]) -> dict[tuple[str, str], Tensor]:
+    """Columns of each part that vary on all sides; parts of which none does are left out."""
+    found = {}
+    for key in told[0]:
+        varies = torch.stack([side[key].std(0) > 1e-6 for side in told]).all(0)
+        if varies.any():
+            found[key] = varies
+    return found
+
+
+def _fewer(splits: TransferSplits, most: int) -> TransferSplits:
+    """The first rows of each part in a shuffled order, in proportion, `most` in all."""
+    total = sum(len(rows) for rows in splits[:3])
+    if total <= most:
+        return splits
+
+    def some(rows: Tensor) -> Tensor:
+        order = torch.randperm(len(rows), generator=stream(len(rows)))
+        return rows[order[: max(10, len(rows) * most // total)]].sort().values
+
+    return TransferSplits(some(splits.train), some(splits.validation), some(splits.test), splits.how)
