@@ -42,8 +42,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         **{"precision": "32-true", "accelerator": "auto", "seed": 0, "checkpoint_every": 200, "log_every": 10},
     },
     "transfer": {
-        **{"targets": (), "way": (5,), "shot": (1, 5), "query": 15, "episodes": 600, "protocols": ("few-shot",)},
-        **{"heads": ("cosine", "euclidean"), "fractions": (0.01, 0.1), "fine_tune_steps": 5000, "allow_seen": False},
+        **{"targets": (), "protocols": ("few-shot",), "allow_seen": False},
+    },
+    "transfer.few-shot": {
+        **{"ways": (5,), "shots": (1, 5), "query": 15, "episodes": 600, "heads": ("cosine", "euclidean")},
     },
 }
 TC2: dict[str, Any] = {
@@ -288,8 +290,14 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"data": {"channels": 2}}, "data.channels must be one of 1, 3, found 2"),
         ({"data": {"source": ""}}, 'data.source must be text, found ""'),
         ({"data": {"root": "\udcff"}}, "data.root must be text, found"),
-        ({"transfer": {"shot": 5}}, "transfer.shot must be a list, each item a whole number ≥ 1, found 5"),
-        ({"transfer": {"shot": [1, 0]}}, "each item of transfer.shot must be a whole number ≥ 1, found 0"),
+        (
+            {"transfer": {"few-shot": {"shots": 5}}},
+            "transfer.few-shot.shots must be a list, each item a whole number ≥ 1, found 5",
+        ),
+        (
+            {"transfer": {"few-shot": {"shots": [1, 0]}}},
+            "each item of transfer.few-shot.shots must be a whole number ≥ 1, found 0",
+        ),
         ({"views": {"crop_scale": [0.5]}}, "views.crop_scale must be a list of 2, each item a number > 0 and ≤ 1"),
         ({"objective": {"temperature": "x"}}, 'objective.temperature must be a number, found "x"'),
         ({"objective": {"temperature": {"t": 1}}}, 'objective.temperature must be a number, found {"t": 1}'),
@@ -297,7 +305,10 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"data": {"channels": True}}, "data.channels must be one of 1, 3, found true"),
         ({"data": {"root": "a\0b"}}, "data.root must be text, found"),
         ({"data": {"root": "a" * 5000}}, "data.root can have at most 4096 characters, found 5000"),
-        ({"transfer": {"shot": [1] * 2000}}, "transfer.shot can have at most 1024 items, found 2000"),
+        (
+            {"transfer": {"few-shot": {"shots": [1] * 2000}}},
+            "transfer.few-shot.shots can have at most 1024 items, found 2000",
+        ),
         ({"trainer": {"steps": 10**12}}, "trainer.steps can be at most 1000000000, found 1000000000000"),
         ({"description": 3}, "description must be text, found 3"),
         ({"description": "a\nb"}, "description must be one line"),
@@ -371,16 +382,20 @@ def test_assignments_that_cannot_be_read(text: str, part: str) -> None:
         ("transfer.targets=[digits, glyphs:greek]", ("digits", "glyphs:greek")),
         ('transfer.targets=["a,b", "c"]', ("a,b", "c")),
         ("transfer.targets=[]", ()),
-        ("transfer.shot=[1,5]", (1, 5)),
+        ("transfer.few-shot.shots=[1,5]", (1, 5)),
+        ("transfer.few-shot.shots=1,5", (1, 5)),
+        ("transfer.few-shot.heads=ridge", ("ridge",)),
+        ("transfer.targets=digits, 'a,b'", ("digits", "a,b")),
+        ("data.value_range=0, 4095", (0.0, 4095.0)),
+        ("data.value_range=none", None),
         ("trainer.clip=0", 0.0),
         ("trainer.lr=1e-3", 0.001),
         ("objective.temperature=0.2", 0.2),
     ],
 )
 def test_values_as_typed_on_a_command_line(text: str, value: Any) -> None:
-    section, field = text.partition("=")[0].strip().split(".")
     start = override(Config(), ["data.root=before", "encoder.width=8", "calibration.name=tc2"])
-    assert getattr(getattr(override(start, [text]), section), field) == value
+    assert override(start, [text]).value(text.partition("=")[0].strip()) == value
 
 
 def test_the_last_assignment_wins() -> None:
@@ -390,12 +405,12 @@ def test_the_last_assignment_wins() -> None:
 
 
 def test_sections_built_in_python_are_checked_and_made_canonical() -> None:
-    section = TransferConfig(way=[5, 20])  # type: ignore[arg-type]
-    assert section.way == (5, 20)
-    with pytest.raises(InputError, match=r"transfer\.query must be a whole number ≥ 1, found 0"):
-        TransferConfig(query=0)
+    section = TransferConfig(targets=["digits"])  # type: ignore[arg-type]
+    assert section.targets == ("digits",)
+    with pytest.raises(InputError, match=r"transfer\.allow_seen must be true or false, found 0"):
+        TransferConfig(allow_seen=0)  # type: ignore[arg-type]
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        section.query = 3  # type: ignore[misc]
+        section.allow_seen = True  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
