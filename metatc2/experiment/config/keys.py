@@ -112,22 +112,27 @@ def unknown_key(name: str, where: str) -> InputError:
     written = f"{inside}.{field}" if "." in name else name
     if now := former_key(written):
         return InputError(f"{where}: there is no key {name!r} any more; {now}")
-    known = [*all_keys(), *(name for name in CHOICES if "." in name)]
+    known = list(all_keys())
+    if "." not in inside:
+        known += [section for section in CHOICES if "." in section]
     if written in known:
         deeper = [key for key in known if key.startswith(f"{written}.")]
         if deeper:
             return InputError(f"{where}: unknown key {name!r}; known: {', '.join(dict.fromkeys(deeper))}")
-    section, _, leaf = written.rpartition(".")
+    parts = name.split(".", 3)
 
     def likeness(other: str) -> float:
-        by_leaf = difflib.SequenceMatcher(None, leaf, other.rpartition(".")[2]).ratio()
-        return by_leaf + (difflib.SequenceMatcher(None, written, other).ratio() if section else by_leaf)
+        alike = ".".join(parts[: other.count(".") + 1])
+        by_leaf = difflib.SequenceMatcher(None, alike.rpartition(".")[2], other.rpartition(".")[2]).ratio()
+        return by_leaf + (difflib.SequenceMatcher(None, alike, other).ratio() if parts[1:] else by_leaf)
 
     best = max([*known, "description"], key=likeness)
     if likeness(best) >= 1.2:
         return InputError(f"{where}: unknown key {name!r}; did you mean {best!r}?")
-    home = section or name
-    listed = keys_in(home) if home in CHOICES else f"sections: {', '.join(CHOICES)}"
+    home = inside if "." in name else name
+    listed = (
+        keys_in(home) if home in CHOICES else f"sections: {', '.join(other for other in CHOICES if '.' not in other)}"
+    )
     return InputError(f"{where}: unknown key {name!r}; {listed}")
 
 
