@@ -167,7 +167,7 @@ def test_the_ablation_s_table_has_a_line_a_value_and_a_column_a_source_and_objec
 
 
 def evaluated_cell(folder: Path, **changes: Any) -> Cell:
-    settings = [f"transfer.{name}={value}" for name, value in changes.items()]
+    settings = [f"transfer.few-shot.{name}={value}" for name, value in changes.items()]
     small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
     return Cell(folder / "study-s3", "digits", (*small, *settings), (Evaluation(("digits:meta-test",), (3,)),))
 

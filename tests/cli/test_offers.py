@@ -14,7 +14,7 @@ from PIL import Image
 
 from metatc2.data import ImageStore, meta_splits
 from metatc2.experiment.build import build_data
-from metatc2.experiment.config import Config, TransferConfig, override, read_task
+from metatc2.experiment.config import Config, override, read_task
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.transfer.sampling import fit_shapes
 
@@ -169,5 +169,11 @@ def test_shapes_are_fitted_and_never_enlarged() -> None:
 
 
 def test_a_default_is_what_nobody_set() -> None:
-    assert TransferConfig().way == (5,)
-    assert TransferConfig().shot == (1, 5)
+    assert Config().value("transfer.few-shot.ways") == (5,)
+    assert Config().value("transfer.few-shot.shots") == (1, 5)
+
+
+def test_what_was_given_for_few_shot_is_no_hindrance_to_clips(tmp_path: Path) -> None:
+    config = settings("transfer.few-shot.ways=[3]", f"data.source=clips:{tmp_path}")
+    offer = offer_transfer(config, toy(12, 30, f"clips:{tmp_path}"))
+    assert offer.words == ("--protocol", "clips")

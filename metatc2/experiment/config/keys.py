@@ -122,7 +122,7 @@ def unknown_key(name: str, where: str) -> InputError:
     parts = name.split(".", 3)
 
     def likeness(other: str) -> float:
-        alike = ".".join(parts[: other.count(".") + 1])
+        alike = ".".join(parts[: max(other.count("."), inside.count(".") + 1) + 1])
         by_leaf = difflib.SequenceMatcher(None, alike.rpartition(".")[2], other.rpartition(".")[2]).ratio()
         return by_leaf + (difflib.SequenceMatcher(None, alike, other).ratio() if parts[1:] else by_leaf)
 
