@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from metatc2.experiment.config import Config, Key, all_keys
-from metatc2.experiment.config.choices import CHOICES, LABELED, LEARNER, SSL
+from metatc2.experiment.config.choices import LABELED, LEARNER, SSL
+from metatc2.experiment.config.sections import CHOICES, PROTOCOL_NAMES, split_key
 from metatc2.io.options import show
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
@@ -18,12 +19,12 @@ BEGIN, END = "<!-- keys -->", "<!-- end -->"
 def tables() -> str:
     """A table a section: every key with its default, what it accepts, its meaning and where it acts."""
     lines: list[str] = []
+    every = all_keys()
     for section in CHOICES:
-        lines += [f"### [{section}]", "", "| key | default | accepts | meaning | where |", "|---|---|---|---|---|"]
-        for name, keys in all_keys().items():
-            if name.partition(".")[0] == section:
-                lines += _rows(name, keys)
-        lines.append("")
+        rows = [row for name, keys in every.items() if split_key(name)[0] == section for row in _rows(name, keys)]
+        if rows:  # a protocol may have no options
+            lines += [f"### [{section}]", "", "| key | default | accepts | meaning | where |", "|---|---|---|---|---|"]
+            lines += [*rows, ""]
     return "\n".join(lines)
 
 
@@ -48,8 +49,9 @@ def _row(name: str, default: str, accepts: str, doc: str, where: list[str]) -> s
 
 def _where(key: Key) -> str:
     """The values that its member has, without those that go without saying."""
-    section = key.name.partition(".")[0]
-    told = [value for tag, value in key.when.items() if tag != key.name and not (tag == LEARNER and value == SSL)]
+    section = split_key(key.name)[0]
+    obvious = {LEARNER: SSL, PROTOCOL_NAMES: section.partition(".")[2]}
+    told = [value for tag, value in key.when.items() if tag != key.name and obvious.get(tag) != value]
     told = ["labeled tasks" if value == LABELED else value for value in told]
     return ", ".join(told) if section != "head" else ""
 

@@ -35,9 +35,9 @@ SMALL = (
     "trainer.precision=bf16-mixed",
     "trainer.threads=1",
     "trainer.checkpoint_every=150",
-    "transfer.episodes=600",
-    "transfer.query=5",
-    "transfer.heads=['cosine']",
+    "transfer.few-shot.episodes=600",
+    "transfer.few-shot.query=5",
+    "transfer.few-shot.heads=['cosine']",
 )
 
 
@@ -77,9 +77,14 @@ class Cell:
         return override(read_task(self.task), [*SMALL, *self.settings], where=str(self.path))
 
     @property
+    def few_shot(self) -> Any:
+        """Options of its few-shot episodes, but for their shapes, which are those of its evaluations."""
+        return self.config.protocols["few-shot"]
+
+    @property
     def transfer_options(self) -> dict[str, Any]:
         """How it is evaluated, for `transfer`: by the study's settings, whatever those of the run folder were."""
-        asked = self.config.transfer
+        asked = self.few_shot
         return {
             "protocols": ("few-shot",),
             "episodes": asked.episodes,
@@ -104,7 +109,7 @@ class Cell:
     @property
     def stamp(self) -> str:
         """Of the settings that it is trained with, and of how it is evaluated."""
-        asked = self.config.transfer
+        asked = self.few_shot
         how = repr((self.evaluations, asked.episodes, asked.query, asked.heads))
         return f"{identity(self.config)} {sha256(how.encode()).hexdigest()}"
 
@@ -170,7 +175,7 @@ def _make(cell: Cell, path: Path) -> str:
     rows = [
         row
         for part in cell.evaluations
-        for row in transfer(run, targets=part.targets, way=part.way, shot=part.shot, **cell.transfer_options)
+        for row in transfer(run, targets=part.targets, ways=part.way, shots=part.shot, **cell.transfer_options)
     ]
     (path / "evaluated").write_text(cell.stamp)
     own = [row for row in rows if row.features == "encoder"]
@@ -200,7 +205,7 @@ def _identity_of(written: Path) -> str | None:
 
 def rows_of(cell: Cell, features: str = "encoder") -> list[Row]:
     """Results of a cell that is done, one a target, way and shot: as it is evaluated now, not as it may have been before."""
-    asked = cell.config.transfer
+    asked = cell.few_shot
     return [
         row
         for row in read_results(cell.path / "transfer.json")[0]

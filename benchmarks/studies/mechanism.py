@@ -49,7 +49,7 @@ def measure(learner: SelfSupervised, config: Config, store: ImageStore, episodes
     found: dict[str, Any] = conflict(*task_loss(learner, calibrated=False), episodes)
     features = extract(learner.encoder, store.images[store.rows(SPLIT)])
     found["effective_rank"] = effective_rank(features)
-    asked = config.transfer
+    asked: Any = config.protocols["few-shot"]
     rows, _ = evaluate(
         {"encoder": learner.encoder},
         [Target(store, SPLIT, TARGET)],

@@ -43,11 +43,11 @@ SETTINGS = (
     "trainer.threads=1",
     "trainer.checkpoint_every=1000",
     f"transfer.targets={list(TARGETS)}",
-    f"transfer.way=[{WAY}]",
-    f"transfer.shot=[{SHOT}]",
-    "transfer.query=15",
-    "transfer.episodes=600",
-    "transfer.heads=['cosine']",
+    f"transfer.few-shot.ways=[{WAY}]",
+    f"transfer.few-shot.shots=[{SHOT}]",
+    "transfer.few-shot.query=15",
+    "transfer.few-shot.episodes=600",
+    "transfer.few-shot.heads=['cosine']",
 )
 # All take their negatives within a task: what differs is what a task may weigh, and what is asked of the representation.
 OWN = {

@@ -58,7 +58,7 @@ def transfer(
             timm:MODEL (with :random at the end: untrained).
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
-        way: Classes an episode; one row each.
+        way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.
         shot: Labeled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
@@ -76,7 +76,7 @@ def transfer(
         value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095; by default as in
             the run.
         out: Folder of the results; by default the run folder.
-        set: Keys of [transfer] to change, e.g. transfer.fractions=0.1
+        set: Keys of [transfer] and of a protocol's section to change, e.g. transfer.knn.ks=20,200
         json: Write the rows of this call to a file too.
     """
     target = json_target(json)
@@ -85,7 +85,7 @@ def transfer(
     from metatc2.experiment.transfer import transfer as measure
     from metatc2.report import transfer_table
 
-    changes: dict[str, Any] = {"way": way, "shot": shot, "query": query, "episodes": episodes, "heads": head}
+    changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
     rows = measure(
         encoder,
         targets=to,

@@ -23,16 +23,17 @@ from typing import Any
 from torch import nn
 
 from metatc2.data.pairs import Pairs
-from metatc2.errors import InputError
-from metatc2.experiment.config import Config, TransferConfig, merge, override, read_config
+from metatc2.errors import InputError, nearest
+from metatc2.experiment.config import Config, merge, override_together, read_config, settled
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.pretrained import CALIBRATED, ENCODER, Pretrained
-from metatc2.experiment.protocols import has_default_shapes, protocols_of
+from metatc2.experiment.protocols import SHAPES, protocols_of
 from metatc2.experiment.results_folder import add_rows, check_folder
 from metatc2.experiment.run import Run
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.targets import Sources, check_images, find_targets
 from metatc2.io.files import check_writable
+from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.models.stages import OUTPUT
 from metatc2.training.run_folder import RunFolder
@@ -66,8 +67,8 @@ def transfer(
     Args:
         encoder: a run, or what `metatc2.experiment.load.load_pretrained` takes or returns.
         targets: ``"SOURCE[:SPLIT]"``, or targets; by default those of the run's ``[transfer]``, else what it learned from.
-        protocols: names of `metatc2.transfer.PROTOCOLS`, whose options then are those of ``[transfer]``, or objects such as
-            ``FewShot(shots=(1,))``; by default those of the run's ``[transfer]``.
+        protocols: names of `metatc2.transfer.PROTOCOLS`, whose options then are those of the run's ``[transfer.NAME]``, or
+            objects such as ``FewShot(shots=(1,))``; by default those of the run's ``[transfer]``.
         allow_seen: whether targets may hold classes of the pre-training images.
         layer: stage of the encoder that the features come from.
         context: pairs of images that count as the same, or where they lie (see `metatc2.data.pairs.read_pairs`): the features
@@ -79,7 +80,8 @@ def transfer(
         config: see `load_pretrained`.
         image_size: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
-        changes: keys of ``[transfer]`` that differ from the run's: way, shot, query, episodes, heads, ...
+        changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
+            name that has it.
 
     Returns:
         The rows of this call.
@@ -95,14 +97,14 @@ def transfer(
         raise InputError(
             f"transfer: {opened.pretrained.name} is no run folder to keep the results in; name a folder with --out DIR"
         )
-    settings = _settings(opened.config, assignments, {**changes, "allow_seen": allow_seen or None})
-    fit = has_default_shapes(settings) and not {"way", "shot"} & changes.keys()
-    asked = protocols_of(settings, protocols, fit=fit)
+    settings = _settings(opened.config, assignments, protocols, allow_seen, changes)
+    asked = protocols_of(settings, protocols, fit=False if changes.keys() & SHAPES else None)
     own = own.over(opened.config.data)
     if context is not None:
         measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
     with opened.reading():
-        to = _targets(targets or settings.targets or opened.default_targets, measured, own, settings.allow_seen)
+        named = targets or settings.transfer.targets or opened.default_targets
+        to = _targets(named, measured, own, settings.transfer.allow_seen)
     return _measure(measured, to, asked, folder)
 
 
@@ -140,13 +142,36 @@ def _opened(
     return _Opened(pretrained, Path(encoder), read_config(file))
 
 
-def _settings(config: Config, assignments: Sequence[str], changes: Mapping[str, Any]) -> TransferConfig:
+def _settings(
+    config: Config,
+    assignments: Sequence[str],
+    protocols: Sequence[str | Protocol],
+    allow_seen: bool,
+    changes: Mapping[str, Any],
+) -> Config:
+    """The configuration with what was asked for in its place."""
     for word in assignments:
         if not word.startswith("transfer."):
             raise InputError(f"transfer: --set {word}: only keys of [transfer] can be changed here, transfer.KEY=VALUE")
-    changed = override(config, assignments)
-    table = {key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()}
-    return merge(changed, {"transfer": {k: v for k, v in table.items() if v is not None}}, "command line").transfer
+    names = [name for name in protocols if isinstance(name, str)]
+    given = {
+        "--set": assignments,
+        "--protocol": [f"transfer.protocols={show(names)}"] * bool(protocols),
+        "--allow-seen": ["transfer.allow_seen=true"] * allow_seen,
+    }
+    chosen = override_together(settled(config), given)
+    table: dict[str, dict[str, Any]] = {name: {} for name in chosen.protocols}
+    for option, value in changes.items():
+        having = [name for name, options in chosen.protocols.items() if option in type(options).model_fields]
+        if not having:
+            known = {name for options in chosen.protocols.values() for name in type(options).model_fields}
+            listed = ", ".join(chosen.protocols) or "none by name"
+            raise InputError(
+                f"transfer: no protocol of those chosen ({listed}) has {option!r}; {nearest(option, known)}"
+            )
+        for name in having:
+            table[name][option] = value
+    return merge(chosen, {"transfer": table}, "command line")
 
 
 def _targets(asked: Sequence[str | Target], encoder: Pretrained, sources: Sources, allow_seen: bool) -> list[Target]:

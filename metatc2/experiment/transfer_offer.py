@@ -7,8 +7,8 @@ from pathlib import Path
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config, TransferConfig
-from metatc2.experiment.protocols import has_default_shapes, protocols_of
+from metatc2.experiment.config import Config, merge, settled
+from metatc2.experiment.protocols import protocols_of
 from metatc2.io.source_names import place, real_path, split_name
 from metatc2.io.suggest import SOURCE, command
 from metatc2.transfer import SeenClasses, expand_targets, parse_target
@@ -49,28 +49,27 @@ def offer_transfer(config: Config, store: ImageStore) -> Offer:
     Returns:
         The plain command where it works; else the nearest one that does.
     """
-    settings = config.transfer
     source = store.name
     try:
-        return Offer((), _measurable(config, store, settings))
+        return Offer((), _measurable(config, store))
     except InputError as error:
         problem = str(error)
-    others: tuple[tuple[tuple[str, ...], TransferConfig], ...] = (
-        (("--allow-seen",), settings.replace(allow_seen=True)),
-        (("--to", f"{source}:all", "--allow-seen"), settings.replace(targets=(f"{source}:all",), allow_seen=True)),
+    others: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
+        (("--allow-seen",), {"allow_seen": True}),
+        (("--to", f"{source}:all", "--allow-seen"), {"targets": [f"{source}:all"], "allow_seen": True}),
     )
     if source.startswith("clips:"):
-        others = ((("--protocol", "clips"), settings.replace(protocols=("clips",))), *others)
-    for words, other in others:
+        others = ((("--protocol", "clips"), {"protocols": ["clips"]}), *others)
+    for words, changed in others:
         try:
-            _measurable(config, store, other)
+            _measurable(merge(settled(config), {"transfer": changed}, "offer"), store)
         except InputError:
             continue
         return Offer(words, problem)
     return Offer(None, problem)
 
 
-def _measurable(config: Config, store: ImageStore, settings: TransferConfig) -> str:
+def _measurable(config: Config, store: ImageStore) -> str:
     """What is changed to fit, in words.
 
     Raises:
@@ -78,14 +77,14 @@ def _measurable(config: Config, store: ImageStore, settings: TransferConfig) -> 
     """
     split = config.data.split
     seen = SeenClasses(store.name, frozenset(class_names(store, split)), place(store.name))
-    protocols = protocols_of(settings, fit=has_default_shapes(settings))
+    protocols = protocols_of(config)
     notes: list[str] = []
-    for name in settings.targets or (store.name,):
+    for name in config.transfer.targets or (store.name,):
         source, part = parse_target(name)
         if _key(source) != _key(store.name):
             _check_place(source)
             continue
-        for target in expand_targets(store, part, seen=seen, allow_seen=settings.allow_seen):
+        for target in expand_targets(store, part, seen=seen, allow_seen=config.transfer.allow_seen):
             notes += [f"{target.name} will be {note}" for note in check_target(target, protocols)]
     return "; ".join(dict.fromkeys(notes))
 

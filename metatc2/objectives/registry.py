@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound=type[Objective])
 def register_objective(name: str) -> Callable[[Kind], Kind]:
     """Decorator of an `Objective` class that can then be trained by its name, also from the command line.
 
-    Arguments of the class that are numbers, words of a choice or switches become its options in a configuration.
+    Arguments of the class that are numbers, text, switches or lists of them become its options in a configuration.
 
     Args:
         name: see `Registry.register`; becomes the class's `name`.

@@ -102,7 +102,7 @@ def wholes(values: Any, name: str, least: int, *, fix: str = "") -> tuple[int, .
     >>> wholes(range(1, 4), "ways", 1)
     (1, 2, 3)
     """
-    return tuple(whole(value, f"each of {name}", least, fix=fix) for value in _several(values, name))
+    return tuple(whole(value, f"each of {name}", least, fix=fix) for value in several(values, name))
 
 
 def reals(values: Any, name: str, *, fix: str = "", **limits: float) -> tuple[float, ...]:
@@ -111,10 +111,11 @@ def reals(values: Any, name: str, *, fix: str = "", **limits: float) -> tuple[fl
     >>> reals((1.0, 10), "rates", above=0)
     (1.0, 10.0)
     """
-    return tuple(real(value, f"each of {name}", fix=fix, **limits) for value in _several(values, name))
+    return tuple(real(value, f"each of {name}", fix=fix, **limits) for value in several(values, name))
 
 
-def _several(values: Any, name: str) -> list[Any]:
+def several(values: Any, name: str) -> list[Any]:
+    """What a person gives as a list, at least one thing; errors call it by its name."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(f"{name} must be a list of numbers, got {_told(values)}")
     try:

@@ -47,7 +47,7 @@ def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
         assert identity(one(arm).config) != identity(one(arm, "regularizer.name=sigreg").config)
     assert identity(one("isotropy").config) != identity(one("isotropy", "regularizer.weight=0.5").config)
     assert identity(one("plain").config) != identity(one("plain", "trainer.lr=0.5").config)
-    assert identity(one("plain").config) == identity(one("plain", "transfer.episodes=7").config)
+    assert identity(one("plain").config) == identity(one("plain", "transfer.few-shot.episodes=7").config)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -95,7 +95,7 @@ def test_a_cell_is_done_only_as_it_was_evaluated(tmp_path: Path) -> None:
     (made.path / "evaluated").write_text(made.stamp)
     assert made.done
     assert not Cell(made.path, made.task, made.settings, made.evaluations[:1]).done
-    assert not Cell(made.path, made.task, (*made.settings, "transfer.episodes=7"), made.evaluations).done
+    assert not Cell(made.path, made.task, (*made.settings, "transfer.few-shot.episodes=7"), made.evaluations).done
 
 
 def row(target: str, mean: float) -> Any:
@@ -167,7 +167,7 @@ def test_the_ablation_s_table_has_a_line_a_value_and_a_column_a_source_and_objec
 
 
 def evaluated_cell(folder: Path, **changes: Any) -> Cell:
-    settings = [f"transfer.{name}={value}" for name, value in changes.items()]
+    settings = [f"transfer.few-shot.{name}={value}" for name, value in changes.items()]
     small = ("encoder.width=8", "trainer.steps=2", "calibration.name=none")
     return Cell(folder / "study-s3", "digits", (*small, *settings), (Evaluation(("digits:meta-test",), (3,)),))
 

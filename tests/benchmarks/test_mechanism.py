@@ -29,9 +29,9 @@ from metatc2.learners import SelfSupervised
 SETTINGS = [
     "encoder.width=8",
     "data.image_size=28",
-    "transfer.episodes=4",
-    "transfer.query=2",
-    "transfer.heads=['cosine']",
+    "transfer.few-shot.episodes=4",
+    "transfer.few-shot.query=2",
+    "transfer.few-shot.heads=['cosine']",
 ]
 Params = dict[str, Tensor]
 

@@ -58,7 +58,7 @@ def test_from_a_run_folder_to_the_tables(tmp_path: Path, monkeypatch: pytest.Mon
     assert len({row[name] for name in spectrum.CHANGES}) == 4
     assert 1 <= row["participation_ratio"] <= 7
     # As it is: what `metatc2 transfer` would say, on episodes of another draw.
-    asked = {"targets": ("digits:meta-validation",), "way": (row["way"],), "shot": (1,), "protocols": ("few-shot",)}
+    asked = {"targets": ("digits:meta-validation",), "ways": (row["way"],), "shots": (1,), "protocols": ("few-shot",)}
     elsewhere = dataclasses.replace(run, path=tmp_path / "told")  # the encoder is no longer that of the run folder
     told = next(r for r in transfer(elsewhere, **asked, heads=("cosine",)) if r.features == "encoder")
     assert row["features"] == pytest.approx(told.mean, abs=0.025)

@@ -104,7 +104,7 @@ def test_demo_in_small(
     if seeds == 1:  # otherwise in worker processes, which import everything
         monkeypatch.setattr(_demo_runs, "run_jobs", one_by_one)
     changes = (
-        "trainer.steps=2", "trainer.log_every=1", "transfer.episodes=5", "episode.batch=32", "encoder.width=16",
+        "trainer.steps=2", "trainer.log_every=1", "transfer.few-shot.episodes=5", "episode.batch=32", "encoder.width=16",
         "data.image_size=16",
     )  # fmt: skip
     run_demo(tmp_path, seeds=seeds, changes=changes)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from metatc2.data import ImageStore, meta_splits
 from metatc2.experiment.build import build_data
-from metatc2.experiment.config import Config, TransferConfig, override, read_task
+from metatc2.experiment.config import Config, override, read_task
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.transfer.sampling import fit_shapes
 
@@ -52,7 +52,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
         (5, 6, (), {5}, True),  # one class is held out
         (2, 6, (), {2}, True),  # no class is
         (12, 6, ("data.split=all",), {3}, True),
-        (12, 6, ("transfer.way=[4]",), {4}, True),  # asked for: not fitted
+        (12, 6, ("transfer.few-shot.ways=[4]",), {4}, True),  # asked for: not fitted
     ],
 )
 def test_next_is_what_works(
@@ -76,7 +76,7 @@ def test_next_is_what_works(
         "a run",
         "--set",
         *SMALL,
-        "transfer.episodes=2",
+        "transfer.few-shot.episodes=2",
         *more,
     ]
     assert call(*run) == 0
@@ -127,7 +127,7 @@ def test_the_offer() -> None:
     assert fitted.problem == "toy:meta-test will be 3-way instead of 5-way, since no more classes have 2 images; " + (
         "toy:meta-test will be 3-way instead of 5-way, since no more classes have 6 images"
     )
-    asked = offer_transfer(settings("transfer.way=[4]"), toy(12, 30))
+    asked = offer_transfer(settings("transfer.few-shot.ways=[4]"), toy(12, 30))
     assert asked.words == ("--to", "toy:all", "--allow-seen")
     assert "4-way 1-shot needs 4 classes of at least 2 images" in asked.problem
     linear = offer_transfer(settings("transfer.protocols=['linear']"), toy(12, 2))
@@ -169,5 +169,11 @@ def test_shapes_are_fitted_and_never_enlarged() -> None:
 
 
 def test_a_default_is_what_nobody_set() -> None:
-    assert TransferConfig().way == (5,)
-    assert TransferConfig().shot == (1, 5)
+    assert Config().value("transfer.few-shot.ways") == (5,)
+    assert Config().value("transfer.few-shot.shots") == (1, 5)
+
+
+def test_what_was_given_for_few_shot_is_no_hindrance_to_clips(tmp_path: Path) -> None:
+    config = settings("transfer.few-shot.ways=[3]", f"data.source=clips:{tmp_path}")
+    offer = offer_transfer(config, toy(12, 30, f"clips:{tmp_path}"))
+    assert offer.words == ("--protocol", "clips")

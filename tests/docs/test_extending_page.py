@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -126,8 +127,12 @@ def test_a_run_transfers_to_a_source_of_the_package(tmp_path: Path, capsys: pyte
     few = ("--way", "2", "--shot", "1", "--query", "2", "--episodes", "5")
     assert call("transfer", run, "--to", "gratings", *few) == 0
     assert "gratings" in capsys.readouterr().out
-    assert call("transfer", run, "--to", "gratings", "--protocol", "nearest-center") == 0
-    assert "nearest-center" in (tmp_path / "run" / "transfer.json").read_text()
+    own = ("--to", "gratings", "--protocol", "nearest-center", "--set")
+    assert call("transfer", run, *own, "transfer.nearest-center.norm=1") == 0
+    rows = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    assert {row["facts"]["norm"] for row in rows if row["protocol"] == "nearest-center"} == {1.0}
+    assert call("transfer", run, *own, "transfer.nearest-center.nrom=1") == 2
+    assert "did you mean 'transfer.nearest-center.norm'?" in " ".join(capsys.readouterr().err.split())
 
 
 def test_help_names_what_a_package_offers_and_imports_none_of_it(installed: Path) -> None:

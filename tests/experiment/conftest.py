@@ -21,7 +21,10 @@ SETTINGS = {
     "calibration": {"factors": 3, "inner_steps": 1, "adapt": "shared"},  # so that its calibrator is read at test time
     "views": {"recipe": "none"},
     "trainer": {"steps": 3, "checkpoint_every": 1, "log_every": 1},
-    "transfer": {"way": [2], "shot": [1], "query": 2, "episodes": 3, "heads": ["cosine"], "allow_seen": True},
+    "transfer": {
+        "allow_seen": True,
+        "few-shot": {"ways": [2], "shots": [1], "query": 2, "episodes": 3, "heads": ["cosine"]},
+    },
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -19,8 +22,12 @@ from metatc2.experiment.config import (
     merge,
     method_name,
     override,
+    read_config,
+    settled,
+    write_config,
 )
 from metatc2.inner import Truncated
+from metatc2.transfer.protocols.options import protocol_options
 
 # The agreed defaults of a plain run on `glyphs`, restated; what may be unset is not there.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -42,8 +49,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         **{"precision": "32-true", "accelerator": "auto", "seed": 0, "checkpoint_every": 200, "log_every": 10},
     },
     "transfer": {
-        **{"targets": (), "way": (5,), "shot": (1, 5), "query": 15, "episodes": 600, "protocols": ("few-shot",)},
-        **{"heads": ("cosine", "euclidean"), "fractions": (0.01, 0.1), "fine_tune_steps": 5000, "allow_seen": False},
+        **{"targets": (), "protocols": ("few-shot",), "allow_seen": False},
+    },
+    "transfer.few-shot": {
+        **{"ways": (5,), "shots": (1, 5), "query": 15, "episodes": 600, "heads": ("cosine", "euclidean")},
     },
 }
 TC2: dict[str, Any] = {
@@ -149,6 +158,7 @@ IDLE = {
     "learner.name=protonet learner.inner_lr=1": "'reptile', and it is 'protonet'",
     "learner.name=fomaml learner.adjoint=unroll": "'anil', 'boil', 'maml', 'maml++' or 'meta-sgd', and it is 'fomaml'",
     "learner.name=maml learner.adjoint.samples=3": "learner.adjoint = 'evolution', and it is 'unroll'",
+    "transfer.knn.ks=7": "transfer.protocols with 'knn', and it is [\"few-shot\"]; add 'knn' there",
     "calibration.name=tc2 calibration.adjoint.last_steps=3": "calibration.adjoint = 'truncated', and it is 'unroll'",
 }
 
@@ -162,12 +172,11 @@ def test_a_key_that_does_not_act_is_refused_in_a_command_and_left_alone_in_a_fil
     assert IDLE[settings] in said
     assert said.endswith((f"or leave {key} out", "leave one of them out"))
     assert override(Config(), words[:-1] or ["trainer.seed=0"])  # without it the rest is right
-    section, *path = key.split(".")
     value = words[-1].partition("=")[2]
     given: Any = int(value) if value.isdigit() else float(value) if value[0].isdigit() else value
-    for part in reversed(path):
-        given = {part: given}
-    shared = merge(Config(), {section: given}, "my.toml")
+    for part in reversed(key.split(".")):
+        given = {part: [given] if part == "ks" else given}
+    shared = merge(Config(), given, "my.toml")
     assert flatten(override(shared, words[:-1])) == flatten(override(Config(), words[:-1]))
 
 
@@ -197,12 +206,44 @@ def test_what_a_file_holds_for_other_members_acts_once_they_do() -> None:
         ({"calibration": {"adjoint": "unrol"}}, "calibration.adjoint cannot be \"unrol\"; did you mean 'unroll'?"),
         ({"calibration": {"adjoint": 3}}, 'calibration.adjoint must be one of "evolution", "first-order"'),
         ({"calibration": {"inner_stepz": 3}}, "unknown key 'calibration.inner_stepz'; did you mean"),
+        ({"transfer": {"knn": {"ks": [0]}}}, "each item of transfer.knn.ks must be a whole number ≥ 1, found 0"),
+        ({"transfer": {"knn": {"ks": []}}}, "[transfer.knn] ks must be at least one number, got none"),
+        ({"transfer": {"knn": {"kz": [1]}}}, "unknown key 'transfer.knn.kz'; did you mean 'transfer.knn.ks'?"),
     ],
 )
 def test_what_does_not_act_is_checked_all_the_same(tree: dict[str, Any], part: str) -> None:
     with pytest.raises(InputError) as error:
         merge(Config(), tree, "my.toml")
     assert str(error.value).startswith(f"my.toml: {part}")
+
+
+def test_options_of_a_protocol_that_is_not_run_are_there_for_a_later_command(tmp_path: Path) -> None:
+    shared = merge(Config(), {"transfer": {"knn": {"ks": [7]}, "few-shot": {"ways": [3]}}}, "my.toml")
+    assert list(shared.protocols) == ["few-shot"]
+    write_config(shared, tmp_path / "config.toml")
+    again = read_config(tmp_path / "config.toml")
+    assert flatten(again) == flatten(shared)
+    for config in (shared, again):
+        assert override(config, ["transfer.protocols=knn"]).value("transfer.knn.ks") == (7,)
+    # What a command gave is refused where it does not act, and is no hindrance once it has been checked.
+    given = override(Config(), ["transfer.few-shot.ways=3"])
+    with pytest.raises(InputError, match=r"--set: transfer\.few-shot\.ways is for transfer\.protocols with 'few-shot'"):
+        override(given, ["transfer.protocols=knn"])
+    assert list(override(settled(given), ["transfer.protocols=knn"]).protocols) == ["knn"]
+    assert settled(given) == given
+
+
+def test_protocols_in_python_are_those_that_are_to_be_run() -> None:
+    knn = protocol_options("knn")(ks=(3,))
+    config = Config(transfer=TransferConfig(protocols=("knn", "linear")), protocols={"knn": knn})
+    assert list(config.protocols) == ["knn", "linear"]
+    assert config.protocols["knn"] is knn
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert merge(config, {"transfer": {"knn": {"temperature": 0.5}}}, "x").value("transfer.knn.ks") == (3,)
+    with pytest.raises(InputError, match="protocols has options of 'knn', and transfer.protocols not"):
+        Config(protocols={"knn": knn})
+    with pytest.raises(InputError, match=r"\[transfer\.few-shot\] is a KNNOptions"):
+        Config(protocols={"few-shot": knn})
 
 
 def test_a_word_of_another_member_says_whose_it_is() -> None:
@@ -239,6 +280,21 @@ def test_former_names_say_what_to_write_now() -> None:
         assert message(f"{key}=2").endswith(f"write {now}")
     for given in ("objective.options={temperature=0.2}", "objective.options.temperature=0.2"):
         assert "write objective.temperature = 0.2 in place of objective.options" in message(given)
+    own = "options of a protocol stand in its section now: write transfer."
+    for former, now in (
+        ("way", "few-shot.ways"),
+        ("shot", "few-shot.shots"),
+        ("query", "few-shot.query"),
+        ("episodes", "few-shot.episodes"),
+        ("heads", "few-shot.heads"),
+        ("fractions", "semi-supervised.fractions, or transfer.semi-supervised-fine-tune.fractions"),
+        ("fine_tune_steps", "fine-tune.steps, or transfer.semi-supervised-fine-tune.steps"),
+    ):
+        assert message(f"transfer.{former}=[3]").endswith(f"there is no key 'transfer.{former}' any more; {own}{now}")
+        with pytest.raises(
+            InputError, match=re.escape(f"old.toml: there is no key 'transfer.{former}' any more; {own}{now}")
+        ):
+            merge(Config(), {"transfer": {former: [3]}}, "old.toml")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +310,10 @@ def test_former_names_say_what_to_write_now() -> None:
         ("objective.temprature", "objective.temperature"),
         ("objective.zzzzzz", None),
         ("descripton", "description"),
+        ("transfer.few-shot.shotz", "transfer.few-shot.shots"),
+        ("transfer.fewshot.shots", "transfer.few-shot.shots"),
+        ("knn.ks", "transfer.knn.ks"),
+        ("transfer.knm.x", "transfer.knn"),
     ],
 )
 def test_unknown_key_names_the_nearest_of_all_sections(key: str, meant: str | None) -> None:
@@ -280,6 +340,20 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"episode": {"task": 4}}, "unknown key 'episode.task'; did you mean 'episode.tasks'?"),
         ({"episode": 4}, "[episode] is a section, found episode = 4; its keys: episode.tasks"),
         ({"zzz": {}}, "unknown key 'zzz'; sections: data"),
+        (
+            {"transfer": {"fewshot": {"shots": [1]}}},
+            "unknown key 'transfer.fewshot'; did you mean 'transfer.few-shot'?",
+        ),
+        (
+            {"transfer": {"few-shot": 3}},
+            "[transfer.few-shot] is a section, found transfer.few-shot = 3; its keys: transfer.",
+        ),
+        ({"transfer": {"linear": {"c": 3}}}, "unknown key 'transfer.linear.c'; it has no keys"),
+        (
+            {"transfer": {"few-shot": {"heads": ["cosin"]}}},
+            'each item of transfer.few-shot.heads cannot be "cosin"; did you',
+        ),
+        ({"transfer": {"few-shot": {"ways": []}}}, "[transfer.few-shot] ways must be at least one number, got none"),
         ({"episode": {"tasks": "4"}}, 'episode.tasks must be a whole number ≥ 1, found "4"'),
         ({"episode": {"tasks": True}}, "episode.tasks must be a whole number ≥ 1, found true"),
         ({"episode": {"tasks": 4.0}}, "episode.tasks must be a whole number ≥ 1, found 4.0"),
@@ -291,8 +365,14 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"data": {"channels": 2}}, "data.channels must be one of 1, 3, found 2"),
         ({"data": {"source": ""}}, 'data.source must be text, found ""'),
         ({"data": {"root": "\udcff"}}, "data.root must be text, found"),
-        ({"transfer": {"shot": 5}}, "transfer.shot must be a list, each item a whole number ≥ 1, found 5"),
-        ({"transfer": {"shot": [1, 0]}}, "each item of transfer.shot must be a whole number ≥ 1, found 0"),
+        (
+            {"transfer": {"few-shot": {"shots": 5}}},
+            "transfer.few-shot.shots must be a list, each item a whole number ≥ 1",
+        ),
+        (
+            {"transfer": {"few-shot": {"shots": [1, 0]}}},
+            "each item of transfer.few-shot.shots must be a whole number ≥ 1",
+        ),
         ({"views": {"crop_scale": [0.5]}}, "views.crop_scale must be a list of 2, each item a number > 0 and ≤ 1"),
         ({"objective": {"temperature": "x"}}, 'objective.temperature must be a number > 0, found "x"'),
         ({"objective": {"temperature": {"t": 1}}}, 'objective.temperature must be a number > 0, found {"t": 1}'),
@@ -300,7 +380,10 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"data": {"channels": True}}, "data.channels must be one of 1, 3, found true"),
         ({"data": {"root": "a\0b"}}, "data.root must be text, found"),
         ({"data": {"root": "a" * 5000}}, "data.root can have at most 4096 characters, found 5000"),
-        ({"transfer": {"shot": [1] * 2000}}, "transfer.shot can have at most 1024 items, found 2000"),
+        (
+            {"transfer": {"few-shot": {"shots": [1] * 2000}}},
+            "transfer.few-shot.shots can have at most 1024 items, found 2000",
+        ),
         ({"trainer": {"steps": 10**12}}, "trainer.steps can be at most 1000000000, found 1000000000000"),
         ({"description": 3}, "description must be text, found 3"),
         ({"description": "a\nb"}, "description must be one line"),
@@ -374,16 +457,20 @@ def test_assignments_that_cannot_be_read(text: str, part: str) -> None:
         ("transfer.targets=[digits, glyphs:greek]", ("digits", "glyphs:greek")),
         ('transfer.targets=["a,b", "c"]', ("a,b", "c")),
         ("transfer.targets=[]", ()),
-        ("transfer.shot=[1,5]", (1, 5)),
+        ("transfer.few-shot.shots=[1,5]", (1, 5)),
+        ("transfer.few-shot.shots=1,5", (1, 5)),
+        ("transfer.few-shot.heads=ridge", ("ridge",)),
+        ("transfer.targets=digits, glyphs", ("digits", "glyphs")),
+        ("data.value_range=0, 4095", (0.0, 4095.0)),
+        ("data.value_range=none", None),
         ("trainer.clip=0", 0.0),
         ("trainer.lr=1e-3", 0.001),
         ("objective.temperature=0.2", 0.2),
     ],
 )
 def test_values_as_typed_on_a_command_line(text: str, value: Any) -> None:
-    section, field = text.partition("=")[0].strip().split(".")
     start = override(Config(), ["data.root=before", "encoder.width=8", "calibration.name=tc2"])
-    assert getattr(getattr(override(start, [text]), section), field) == value
+    assert override(start, [text]).value(text.partition("=")[0].strip()) == value
 
 
 def test_the_last_assignment_wins() -> None:
@@ -393,12 +480,12 @@ def test_the_last_assignment_wins() -> None:
 
 
 def test_sections_built_in_python_are_checked_and_made_canonical() -> None:
-    section = TransferConfig(way=[5, 20])  # type: ignore[arg-type]
-    assert section.way == (5, 20)
-    with pytest.raises(InputError, match=r"transfer\.query must be a whole number ≥ 1, found 0"):
-        TransferConfig(query=0)
+    section = TransferConfig(targets=["digits"])  # type: ignore[arg-type]
+    assert section.targets == ("digits",)
+    with pytest.raises(InputError, match=r"transfer\.allow_seen must be true or false, found 0"):
+        TransferConfig(allow_seen=0)  # type: ignore[arg-type]
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        section.query = 3  # type: ignore[misc]
+        section.allow_seen = True  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from metatc2.experiment.config import (
     write_config,
 )
 from metatc2.experiment.config.choices import LABELED
+from metatc2.experiment.config.layers import layer_of
 
 TASKS = ["cifar10", "digits", "folder", "glyphs", "omniglot", "shapes", "stl10"]
 
@@ -56,14 +57,13 @@ def test_every_key_in_a_task_file_says_what_it_means_to() -> None:
     for path in task_folder().glob("*.toml"):
         raw, config = tomllib.loads(path.read_text(encoding="utf-8")), read_task(path.stem)
         assert raw.pop("description") == config.description
-        for section, table in raw.items():
-            for field, value in table.items():
-                # What serves other methods alone acts where they do.
-                member = next(key for key in all_keys()[f"{section}.{field}"])
-                when = {tag: "protonet" if other == LABELED else other for tag, other in member.when.items()}
-                chosen = override(config, [f"{tag}={other}" for tag, other in when.items()])
-                got = flatten(chosen)[f"{section}.{field}"]
-                assert (list(got) if isinstance(got, tuple) else got) == value
+        for name, value in layer_of(raw, path.name).values.items():
+            # What serves other methods alone acts where they do.
+            member = next(key for key in all_keys()[name])
+            when = {tag: "protonet" if other == LABELED else other for tag, other in member.when.items()}
+            chosen = override(config, [f"{tag}={other}" for tag, other in when.items()])
+            got = flatten(chosen)[name]
+            assert (list(got) if isinstance(got, tuple) else got) == value
 
 
 def test_glyphs_and_digits_are_the_tasks_agreed() -> None:
@@ -72,7 +72,8 @@ def test_glyphs_and_digits_are_the_tasks_agreed() -> None:
     scripts = {"glyphs:greek", "glyphs:cyrillic", "glyphs:georgian", "glyphs:armenian"}
     assert {target for target in glyphs.transfer.targets if not target.startswith("digits")} == scripts
     assert (digits.data.image_size, digits.data.channels) == (28, 1)
-    assert (digits.transfer.way, digits.transfer.targets) == ((3,), ("digits:meta-test",))
+    assert digits.value("transfer.few-shot.ways") == (3,)
+    assert digits.transfer.targets == ("digits:meta-test",)
 
 
 def test_keys_commented_out_in_the_template_are_valid(tmp_path: Path) -> None:
@@ -263,7 +264,9 @@ def test_task_folder_of_an_installed_package_and_of_a_checkout(tmp_path: Path, m
 
 def test_differences_are_sentences() -> None:
     old = override(Config(), ["objective.temperature=0.1"])
-    new = override(Config(), ["episode.tasks=2", "encoder.width=32", "trainer.log_every=1", "transfer.query=3"])
+    new = override(
+        Config(), ["episode.tasks=2", "encoder.width=32", "trainer.log_every=1", "transfer.few-shot.query=3"]
+    )
     assert sorted(differences(old, new)) == [
         "encoder.width: unset in the checkpoint, 32 now",
         "episode.tasks: 4 in the checkpoint, 2 now",

@@ -296,7 +296,7 @@ def test_rows_of_two_contexts_are_both_kept(
     again = write_folder(tmp_path / "again", digit_pairs())
     assert call("transfer", str(run), "--context", str(again), *TO) == 0
     found = load_run(run)
-    common = {"targets": ["digits:meta-test"], "episodes": 5, "way": (2,), "shot": (1,), "heads": ("cosine",)}
+    common = {"targets": ["digits:meta-test"], "episodes": 5, "ways": (2,), "shots": (1,), "heads": ("cosine",)}
     made = transfer(found, context=Pairs(digit_pairs(seed=1, count=3), "mine"), **common)  # type: ignore[arg-type]
     assert [row.mean for row in made if row.context] == [contexts[str(other)].mean]
     after = read_results(run / "transfer.json")[0]

@@ -254,11 +254,11 @@ def test_rows_of_two_processes_are_both_kept(run: Path, monkeypatch: pytest.Monk
         found = evaluate(*words, **options)
         if not met:
             met.append(1)
-            transfer(loaded, way=(3,))
+            transfer(loaded, ways=(3,))
         return found
 
     monkeypatch.setattr(module, "evaluate", slow)
-    transfer(loaded, way=(4,))
+    transfer(loaded, ways=(4,))
     assert {row["facts"]["way"] for row in json.loads((run / "transfer.json").read_text())} == {2, 3, 4}
 
 

@@ -25,6 +25,7 @@ from torch import nn
 from metatc2.experiment.config import Config, override, read_task
 from metatc2.experiment.run import Run, TrainingStopped, pretrain, resume
 from metatc2.experiment.transfer import transfer
+from metatc2.transfer.protocols.options import protocol_options
 
 COMMON = (
     "encoder.width=8",
@@ -90,8 +91,10 @@ def _features(encoder: nn.Module, channels: int, size: int) -> list[float]:
 
 def rows(run: Run, folder: Path, *protocols: str) -> dict[str, float]:
     """Mean of every row of some protocols, by its key."""
-    settings: Mapping[str, Any] = {"way": (3,), "shot": (1,), "query": 5, "episodes": 20, "fine_tune_steps": 2}
+    settings: Mapping[str, Any] = {"ways": (3,), "shots": (1,), "query": 5, "episodes": 20, "steps": 2}
     np.savez(folder / "stripes.npz", **stripes())
+    known = {option for protocol in protocols for option in protocol_options(protocol).model_fields}
+    settings = {option: value for option, value in settings.items() if option in known}
     with contextlib.chdir(folder):  # the name of a target seeds its episodes
         found = transfer(run, targets=("digits:meta-test", "npz:stripes.npz"), protocols=protocols, **settings)
     return {row.key: row.mean for row in found}

@@ -51,8 +51,9 @@ def test_features_tell_what_they_hold_and_no_more() -> None:
 
 def test_pixels_tell_where_a_window_was_and_everything_meets_the_same_views() -> None:
     to = target()
-    first, second = describe(to.store.images, RECIPES["every-operation"](), 5), describe(
-        to.store.images, RECIPES["every-operation"](), 5, batch=512
+    first, second = (
+        describe(to.store.images, RECIPES["every-operation"](), 5),
+        describe(to.store.images, RECIPES["every-operation"](), 5, batch=512),
     )
     assert torch.equal(first.images, second.images)
     assert torch.equal(first.descriptors, second.descriptors)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from torch import nn
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.config import TransferConfig
+from metatc2.experiment.config import Config, TransferConfig, merge, override, read_config, write_config
+from metatc2.experiment.config.explain import explained
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.protocols import protocols_of
 from metatc2.experiment.transfer import transfer
@@ -104,23 +107,58 @@ def test_each_has_its_own_options_and_no_other() -> None:
             kind(**{"nobody's": 1})
     with pytest.raises(InputError, match=r"each of transfer: fractions must be a finite number above 0 and at most 1"):
         SemiSupervised(fractions=(0.1, 2))
-    with pytest.raises(InputError, match="transfer: steps of fine-tuning must be at least 1, got 0"):
+    with pytest.raises(InputError, match="transfer: steps must be at least 1, got 0"):
         FineTune(steps=0)
 
 
 def test_the_configuration_sets_the_options_that_a_protocol_has() -> None:
-    settings = TransferConfig(way=(7,), shot=(2,), query=3, episodes=9, fine_tune_steps=11, fractions=(0.3,))
-    asked = ["few-shot", "fine-tune", "semi-supervised", "linear", KNN(ks=(4,))]
-    assert protocols_of(settings, asked, fit=True) == [
+    tree = {
+        "protocols": ["few-shot", "fine-tune", "semi-supervised", "linear"],
+        "few-shot": {"ways": [7], "shots": [2], "query": 3, "episodes": 9},
+        "fine-tune": {"steps": 11},
+        "semi-supervised": {"fractions": [0.3]},
+        "linear": {},
+        "retrieval": {"ks": [2]},  # not run, and may stand there
+    }
+    config = merge(Config(), {"transfer": tree}, "my.toml")
+    made = [
         FewShot(ways=(7,), shots=(2,), query=3, episodes=9, fit=True),
         FineTune(steps=11, train_mode=True),
         SemiSupervised(fractions=(0.3,)),
         Linear(),
-        KNN(ks=(4,)),
     ]
-    assert protocols_of(TransferConfig(protocols=("knn",))) == [KNN()]
+    assert protocols_of(config, fit=True) == made
+    assert protocols_of(config, ["linear", KNN(ks=(4,)), "few-shot"], fit=True) == [made[3], KNN(ks=(4,)), made[0]]
+    assert protocols_of(override(Config(), ["transfer.protocols=knn"])) == [KNN()]
     with pytest.raises(InputError, match="did you mean 'linear'"):
         TransferConfig(protocols=("liner",))
+
+
+def test_fewer_classes_are_taken_where_no_number_of_them_was_asked_for() -> None:
+    assert protocols_of(Config()) == [FewShot(fit=True)]
+    assert protocols_of(override(Config(), ["transfer.few-shot.query=3"])) == [FewShot(query=3, fit=True)]
+    assert protocols_of(override(Config(), ["transfer.few-shot.ways=4"])) == [FewShot(ways=(4,))]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"way": (3,)}, "no protocol of those chosen (few-shot, knn) has 'way'; did you mean 'ways'?"),
+        ({"ks": (0,)}, "command line: each item of transfer.knn.ks must be a whole number ≥ 1, found 0"),
+        ({"ks": ()}, "command line: [transfer.knn] ks must be at least one number, got none"),
+        ({"protocols": [KNN()], "ks": (3,)}, "no protocol of those chosen (none by name) has 'ks'"),
+        ({"protocols": ["nkn"]}, "each item of transfer.protocols cannot be \"nkn\"; did you mean 'knn'?"),
+        (
+            {"assignments": ["transfer.retrieval.ks=3"]},
+            "--set: transfer.retrieval.ks is for transfer.protocols with 'retriev",
+        ),
+    ],
+)
+def test_what_no_chosen_protocol_takes_is_refused(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+    encoder = load_pretrained("torchvision:resnet18:random", image_size=32)
+    with pytest.raises(InputError, match=re.escape(told)):
+        transfer(encoder, **{"targets": ["digits"], "protocols": ["few-shot", "knn"], "out": tmp_path / "out", **given})
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_run_is_known_before_anything_is_computed() -> None:
@@ -185,6 +223,11 @@ def test_an_installed_package_adds_a_protocol_to_the_command_line(
     rows, accuracies = read_results(Path("out/transfer.json"))
     assert {row.protocol for row in rows} == {"nearest-mean"}
     assert all(row.facts == {"query": 20, "shape": "round"} for row in rows)
+    assert call(*words, "--protocol", "nearest-mean", "--set", "transfer.nearest-mean.shape=oval") == 0
+    assert "oval" in {row.value("shape") for row in read_results(Path("out/transfer.json"))[0]}
+    capsys.readouterr()
+    assert call(*words, "--protocol", "nearest-mean", "--set", "transfer.nearest-mean.shap=oval") == 2
+    assert "did you mean 'transfer.nearest-mean.shape'?" in " ".join(capsys.readouterr().err.split())
     raw = next(row for row in rows if row.features == "raw pixels")
     assert (raw.mean, len(accuracies[raw.key]), raw.shot) == (1.0, 20, None)
     assert call(*words, "--protocol", "nearest-men") == 2
@@ -195,6 +238,21 @@ def test_an_installed_package_adds_a_protocol_to_the_command_line(
     again = transfer(encoder, targets=["npz:toy.npz"], protocols=[made], out="square")
     assert {row.value("shape") for row in again} == {"square"}
     assert [row.mean for row in again][-1] == raw.mean
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_options_of_an_installed_protocol_are_its_section(tmp_path: Path) -> None:
+    tree = {"transfer": {"protocols": ["nearest-mean"], "nearest-mean": {"shape": "square"}}}
+    config = merge(Config(), tree, "my.toml")
+    write_config(config, tmp_path / "config.toml")
+    assert read_config(tmp_path / "config.toml") == config
+    (made,) = protocols_of(read_config(tmp_path / "config.toml"))
+    assert made == PROTOCOLS["nearest-mean"](shape="square")  # type: ignore[call-arg]
+    lines = explained(config).partition("[transfer.nearest-mean]")[2]
+    assert 'shape = "square"  # my.toml: shape of nearest-mean' in lines
+    with pytest.raises(InputError, match=r"my\.toml: transfer\.nearest-mean\.shape must be text, found 3"):
+        merge(Config(), {"transfer": {"nearest-mean": {"shape": 3}}}, "my.toml")
+    assert override(Config(), ["transfer.protocols=[]"]).protocols == {}
 
 
 @pytest.mark.usefixtures("installed")

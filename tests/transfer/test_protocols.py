@@ -19,10 +19,11 @@ from metatc2.metrics.intervals import stratified_half_width
 from metatc2.transfer import PROTOCOLS, FineTune, Row, Target, evaluate, expand_targets, read_results, write_results
 from metatc2.transfer.protocols._classifier import per_class_values, target_splits
 from metatc2.transfer.protocols.linear import linear
+from metatc2.transfer.protocols.options import protocol_options
 from metatc2.transfer.protocols.retrieval import retrieval
 
-#: Small ones, by the names of [transfer].
-OPTIONS: dict[str, Any] = {"episodes": 10, "shot": (1,), "fractions": (0.2,), "fine_tune_steps": 3}
+#: Small ones, of every protocol that has them.
+OPTIONS: dict[str, Any] = {"episodes": 10, "shots": (1,), "fractions": (0.2,), "steps": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,10 @@ def store(per_class: int = 20, classes: int = 5, **changes: Any) -> ImageStore:
 def run(protocol: str, target: Target | None = None, **changes: Any) -> tuple[list[Row], dict[str, Tensor]]:
     target = target or Target(store(), "all", "toy:all")
     encoders = {"encoder": Tiny(), "random encoder": Tiny(1)}
-    chosen = PROTOCOLS[protocol].configured({**OPTIONS, **changes})
+    known = protocol_options(protocol).model_fields
+    chosen = PROTOCOLS[protocol](
+        **{option: value for option, value in {**OPTIONS, **changes}.items() if option in known}
+    )
     return evaluate(encoders, [target], protocols=[chosen], source="s", encoder_sha256="cafe")
 
 

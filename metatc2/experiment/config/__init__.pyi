@@ -32,6 +32,7 @@ from .networks import HeadConfig as HeadConfig
 from .overrides import merge as merge
 from .overrides import override as override
 from .overrides import override_together as override_together
+from .overrides import settled as settled
 from .regularizer import NoRegularizer as NoRegularizer
 from .task_files import list_tasks as list_tasks
 from .task_files import task_folder as task_folder

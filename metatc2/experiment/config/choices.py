@@ -1,4 +1,4 @@
-"""Which members a section has, and which of them acts: the tagged unions of the configuration."""
+"""Which members a section has, and which of them acts: the kinds of tagged unions of the configuration."""
 
 from __future__ import annotations
 
@@ -9,32 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 from metatc2.errors import InputError, nearest
-from metatc2.experiment.config.calibration import (
-    EncoderTC2Config,
-    NoCalibration,
-    SharedTC2Config,
-    Standardized,
-    TasksOnly,
-    TaskTC2Config,
-    Uncalibrated,
-)
-from metatc2.experiment.config.data import DataConfig
-from metatc2.experiment.config.episode import (
-    DomainEpisode,
-    FactorEpisode,
-    LabeledEpisode,
-    SplitEpisode,
-    ViewsEpisode,
-)
-from metatc2.experiment.config.learner import SelfSupervisedConfig
-from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
-from metatc2.experiment.config.regularizer import NoRegularizer
-from metatc2.experiment.config.training import TrainerConfig
-from metatc2.experiment.config.transfer import TransferConfig
-from metatc2.experiment.config.views import ViewsConfig
-from metatc2.experiment.config.views_told import NoAuxiliary, NoCondition
 from metatc2.io.options import Options, shown
-from metatc2.io.registries import AUXILIARY, CONDITIONS, LEARNERS, OBJECTIVES, REGULARIZERS
 from metatc2.io.registry import Registry
 
 LEARNER = "learner.name"
@@ -42,11 +17,13 @@ SSL = "ssl"
 LABELED = "one on labeled tasks"
 # The value of a key that has been given; None of one that has not.
 Given = Callable[[str], object]
+# The values of all tags that act, by key; of a key that is a list, all of it.
+Now = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A model of a section, and the keys with the values under which it acts."""
+    """A model of a section, and the keys with the values under which it acts; of a key that is a list, one of its values."""
 
     kind: type[Options]
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +32,7 @@ class Member:
     def of(cls, kind: type[Options], **tags: str) -> Member:
         """A model whose fields of one possible value are its tags.
 
+        >>> from metatc2.experiment.config import TaskTC2Config
         >>> Member.of(TaskTC2Config, learner=SSL).tags
         {'learner.name': 'ssl', 'calibration.name': 'tc2', 'calibration.adapt': 'task'}
         """
@@ -186,6 +164,36 @@ class Registered(Choice):
         return Member.of(kind) if self.always else Member.of(kind, learner=SSL)
 
 
+@dataclass(frozen=True)
+class Listed(Choice):
+    """One member, which acts where its name is in a list.
+
+    Args:
+        key: of the list.
+        name: that of the member.
+        options: of a name.
+        usual: the list by default.
+    """
+
+    key: str
+    name: str
+    options: Callable[[str], type[Options]]
+    usual: tuple[str, ...]
+
+    def members(self) -> Iterator[Member]:
+        """See `Choice.members`; what cannot be imported has no keys."""
+        with contextlib.suppress(InputError):
+            yield self._member()
+
+    def pick(self, given: Given) -> Member | None:
+        """See `Choice.pick`; what is wrong with the list is said of its own key."""
+        names = self.usual if given(self.key) is None else given(self.key)
+        return self._member() if isinstance(names, list | tuple) and self.name in names else None
+
+    def _member(self) -> Member:
+        return Member(self.options(self.name), {self.key: self.name})
+
+
 def learner_kind(given: Given) -> str:
     """Whether the learner is that of an objective or one on labeled tasks.
 
@@ -205,58 +213,3 @@ def _not_among(value: object, names: list[str]) -> str:
     if isinstance(value, str):
         return f"cannot be {shown(value)}; {nearest(value[:100], names)}"
     return f"must be one of {', '.join(shown(name) for name in names)}, found {shown(value)}"
-
-
-def _objective(name: str) -> type[Options]:
-    from metatc2.objectives import objective_options
-
-    return objective_options(name)
-
-
-def _regularizer(name: str) -> type[Options]:
-    from metatc2.objectives.regularizers import regularizer_options
-
-    return regularizer_options(name)
-
-
-def _condition(name: str) -> type[Options]:
-    from metatc2.conditioning.views import condition_options
-
-    return condition_options(name)
-
-
-def _auxiliary(name: str) -> type[Options]:
-    from metatc2.objectives.auxiliary import auxiliary_options
-
-    return auxiliary_options(name)
-
-
-def _learner(name: str) -> type[Options]:
-    from metatc2.learners import learner_options
-
-    return learner_options(name)
-
-
-def _always(kind: type[Options]) -> Closed:
-    return Closed((kind,), (kind,))
-
-
-#: In the order in which sections are written.
-CHOICES: Mapping[str, Choice] = {
-    "data": _always(DataConfig),
-    "episode": Closed((SplitEpisode, ViewsEpisode, DomainEpisode, FactorEpisode), (LabeledEpisode,)),
-    "views": _always(ViewsConfig),
-    "encoder": _always(EncoderConfig),
-    "head": Closed((HeadConfig,)),
-    "objective": Registered("objective.name", OBJECTIVES, _objective, "simclr"),
-    "condition": Registered("condition.name", CONDITIONS, _condition, "none", (NoCondition,), silent=True),
-    "auxiliary": Registered("auxiliary.name", AUXILIARY, _auxiliary, "none", (NoAuxiliary,), silent=True),
-    "calibration": Closed(
-        (NoCalibration, Standardized, TasksOnly, TaskTC2Config, SharedTC2Config),
-        (Uncalibrated, EncoderTC2Config),
-    ),
-    "regularizer": Registered("regularizer.name", REGULARIZERS, _regularizer, "none", (NoRegularizer,)),
-    "learner": Registered(LEARNER, LEARNERS, _learner, SSL, (SelfSupervisedConfig,), always=True),
-    "trainer": _always(TrainerConfig),
-    "transfer": _always(TransferConfig),
-}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from metatc2.experiment.config.calibration import CalibrationConfig
-from metatc2.experiment.config.choices import CHOICES
 from metatc2.experiment.config.data import DataConfig
 from metatc2.experiment.config.episode import EpisodeConfig
 from metatc2.experiment.config.learner import SelfSupervisedConfig
 from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
 from metatc2.experiment.config.regularizer import NoRegularizer
+from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.experiment.config.training import TrainerConfig
 from metatc2.experiment.config.transfer import TransferConfig
 from metatc2.experiment.config.views import ViewsConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from metatc2.objectives.auxiliary import AuxiliaryOptions
     from metatc2.objectives.registry import ObjectiveOptions
     from metatc2.objectives.regularizers.registry import RegularizerOptions
+    from metatc2.transfer.protocols.options import ProtocolOptions
 
 
 def _usual(section: str) -> Any:
@@ -57,19 +59,30 @@ class Config:
     learner: SelfSupervisedConfig | LearnerOptions = _usual("learner")
     trainer: TrainerConfig = _usual("trainer")
     transfer: TransferConfig = _usual("transfer")
+    #: Options of the protocols that are to be run, by name; those that are not given stand at their defaults.
+    protocols: Mapping[str, ProtocolOptions] = field(default_factory=dict, hash=False)
     #: What was given, and where: what does not act here may act after another value was given.
     layers: tuple[Layer, ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_description(self.description)
+        protocols = dict(self.protocols)
+        object.__setattr__(self, "protocols", protocols)
+        for name in protocols:
+            if name not in self.transfer.protocols:
+                raise WrongOption(f"transfer.{name}", f"protocols has options of {name!r}, and transfer.protocols not")
         for name, choice in CHOICES.items():
-            section, member = getattr(self, name), choice.pick(self.value)
+            section, member = self.section(name), choice.pick(self.value)
             if member is not None and type(section) is not member.kind:
-                if section.model_fields_set - {"name"}:
+                if section is not None and section.model_fields_set - {"name"}:
                     there, asked = type(section).__name__, member.kind.__name__
                     text = f"[{name}] is a {there}, and what was chosen besides asks for a {asked}"
                     raise WrongOption(name, text)
-                object.__setattr__(self, name, member.kind())
+                outer, _, protocol = name.partition(".")
+                if protocol:
+                    protocols[protocol] = member.kind()  # type: ignore[assignment]  # of such a section it is
+                else:
+                    object.__setattr__(self, outer, member.kind())
 
     def value(self, key: str) -> object:
         """The value of a key, the name of what is chosen by one; None where the section has no such key.
@@ -77,9 +90,18 @@ class Config:
         >>> Config().value("calibration.name"), Config().value("calibration.adapt")
         ('none', None)
         """
-        section, _, name = key.partition(".")
-        value = getattr(getattr(self, section), name, None)
+        section, name, _ = split_key(key)
+        value = getattr(self.section(section), name, None)
         return value.name if isinstance(value, Options) else value  # type: ignore[attr-defined]
+
+    def section(self, name: str) -> Options | None:
+        """A section by name; None where it is that of a protocol that is not to be run.
+
+        >>> Config().section("transfer.few-shot").shots, Config().section("transfer.knn")
+        ((1, 5), None)
+        """
+        outer, _, protocol = name.partition(".")
+        return self.protocols.get(protocol) if protocol else getattr(self, outer)
 
     @property
     def sections(self) -> dict[str, Options]:
@@ -88,8 +110,10 @@ class Config:
         >>> list(Config().sections)[:3]
         ['data', 'episode', 'views']
         """
-        acting = {name: getattr(self, name) for name, choice in CHOICES.items() if choice.pick(self.value) is not None}
-        return {name: section for name, section in acting.items() if CHOICES[name].written(section)}
+        there = {name: self.section(name) for name, choice in CHOICES.items() if choice.pick(self.value) is not None}
+        return {
+            name: section for name, section in there.items() if section is not None and CHOICES[name].written(section)
+        }
 
     def with_layers(self, layers: tuple[Layer, ...]) -> Self:
         """The same, with what it was made from; for `resolve` alone."""

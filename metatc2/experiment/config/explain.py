@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from metatc2.experiment.config.config import Config
 from metatc2.experiment.config.identity import flatten
 from metatc2.experiment.config.keys import Key, acts, all_keys
 from metatc2.experiment.config.layers import giver
+from metatc2.experiment.config.sections import split_key
 from metatc2.io.plain_text import brief
 
 HEAD = """\
@@ -35,8 +37,9 @@ def explained(config: Config) -> str:
     if config.description:
         lines.append(f"{_line('description', config.description)}  # {_origin(config, 'description')}")
     for section in config.sections:
-        lines += ["", f"[{section}]"]
-        for key in _acting(config, section, keys):
+        acting = list(_acting(config, section, keys))
+        lines += ["", f"[{_header(section)}]"] if acting else []
+        for key in acting:
             name = key.name.removeprefix(f"{section}.")
             if key.name not in values:
                 lines.append(f"# {name}  # unset: {key.doc}")
@@ -51,10 +54,15 @@ def _acting(config: Config, section: str, keys: Mapping[str, Sequence[Key]]) -> 
     """The keys of the member that acts, each once."""
     kind, values = type(config.sections[section]), flatten(config)
     for name, known in keys.items():
-        head, _, field = name.partition(".")
-        if head == section and (name in values or field in kind.model_fields):
-            now = {tag: str(config.value(tag)) for key in known for tag in key.when}
+        head, field, part = split_key(name)
+        if head == section and (name in values or (field in kind.model_fields and not part)):
+            now = {tag: config.value(tag) for key in known for tag in key.when}
             yield next(key for key in known if acts(key, now))
+
+
+def _header(section: str) -> str:
+    """A section's name as TOML: what is no bare key there is quoted."""
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else _toml(part) for part in section.split("."))
 
 
 def _line(name: str, value: object) -> str:

@@ -10,7 +10,7 @@ import tomli_w
 
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.config.config import Config
-from metatc2.experiment.config.identity import flatten
+from metatc2.experiment.config.identity import flatten, kept_values
 from metatc2.experiment.config.layers import layer_of, tree_of
 from metatc2.experiment.config.overrides import merge
 from metatc2.experiment.config.resolve import resolve
@@ -70,7 +70,8 @@ def read_config(path: str | Path) -> Config:
 def write_config(config: Config, path: str | Path) -> None:
     """Write a configuration so that `read_config` reads back an equal one; a reader never sees half a file.
 
-    It holds every value that acts, defaults included. Unset keys are left out, since TOML has no word for them.
+    It holds every value that acts, defaults included, and given options of protocols that are not to be run, since a later
+    command may name one. Unset keys are left out, since TOML has no word for them.
     Missing parent folders are made.
 
     >>> import tempfile
@@ -79,7 +80,7 @@ def write_config(config: Config, path: str | Path) -> None:
     ...     read_config(Path(folder) / "config.toml") == Config()
     True
     """
-    tree = tree_of(flatten(config))
+    tree = tree_of({**flatten(config), **kept_values(config)})
     write_atomically(Path(path), tomli_w.dumps(tree).encode())
 
 

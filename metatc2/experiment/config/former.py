@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ISOTROPY = "isotropy is a regularizer of its own"
 _BESIDE = "options of an adjoint stand beside its name now: write"
+_OF_PROTOCOL = "options of a protocol stand in its section now: write"
 # By dotted key.
 FORMER_KEYS = {
     "calibration.isotropy": f"{ISOTROPY} now: write regularizer.name = 'isotropy' (--regularize isotropy) and its weight as "
@@ -13,6 +14,13 @@ FORMER_KEYS = {
     "calibration.last_steps": f"{_BESIDE} calibration.adjoint.last_steps",
     "learner.last_steps": f"{_BESIDE} learner.adjoint.last_steps",
     "learner.at_once": "write learner.vmap_chunk",
+    "transfer.way": f"{_OF_PROTOCOL} transfer.few-shot.ways",
+    "transfer.shot": f"{_OF_PROTOCOL} transfer.few-shot.shots",
+    "transfer.query": f"{_OF_PROTOCOL} transfer.few-shot.query",
+    "transfer.episodes": f"{_OF_PROTOCOL} transfer.few-shot.episodes",
+    "transfer.heads": f"{_OF_PROTOCOL} transfer.few-shot.heads",
+    "transfer.fractions": f"{_OF_PROTOCOL} transfer.semi-supervised.fractions, or transfer.semi-supervised-fine-tune.fractions",
+    "transfer.fine_tune_steps": f"{_OF_PROTOCOL} transfer.fine-tune.steps, or transfer.semi-supervised-fine-tune.steps",
     "learner.samples": f"{_BESIDE} learner.adjoint.samples",
 }
 # By dotted key and value.

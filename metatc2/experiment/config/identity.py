@@ -10,6 +10,7 @@ from typing import Any
 from metatc2.experiment.config.calibration import CalibratorConfig
 from metatc2.experiment.config.choices import Member
 from metatc2.experiment.config.config import Config
+from metatc2.experiment.config.sections import split_key
 from metatc2.io.options import Options, show
 from metatc2.io.source_names import tidy
 
@@ -42,6 +43,22 @@ def chosen_values(config: Config) -> dict[str, Any]:
         tags = [field for field in type(section).model_fields if f"{name}.{field}" in Member.of(type(section)).tags]
         flat.update(_values(name, section, [*section.model_fields_set, *tags]))
     return flat
+
+
+def kept_values(config: Config) -> dict[str, Any]:
+    """Given options of protocols that are not to be run: a later command may name one of them.
+
+    >>> from metatc2.experiment.config.overrides import merge
+    >>> kept_values(merge(Config(), {"transfer": {"knn": {"ks": [5]}}}, "my.toml"))
+    {'transfer.knn.ks': [5]}
+    """
+    given = {key: value for layer in config.layers for key, value in layer.values.items()}
+    acting = config.sections
+    return {
+        key: value
+        for key, value in given.items()
+        if (section := split_key(key)[0]) not in acting and "." in section and value is not None
+    }
 
 
 def _values(name: str, section: Options, fields: Iterable[str]) -> dict[str, Any]:

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.choices import CHOICES, Member
+from metatc2.experiment.config.choices import Member, Now
 from metatc2.experiment.config.keys import Key, nested, owners, unknown_key, why_idle
 from metatc2.experiment.config.layers import Layer, giver
+from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.io.options import describe, shown
 from metatc2.io.options.base import WrongOption
 
 
 def check_idle(
-    picked: Mapping[str, Member | None], layers: Sequence[Layer], values: Mapping[str, Any], now: Mapping[str, str]
+    picked: Mapping[str, Member | None], layers: Sequence[Layer], values: Mapping[str, Any], now: Now
 ) -> None:
     """Whether every given key acts, or may stand where it was given.
 
@@ -28,7 +29,7 @@ def check_idle(
         InputError: if a key does not exist, does not act and was given by a command, or has a value that it cannot have.
     """
     for key, value in values.items():
-        section = key.partition(".")[0]
+        section = split_key(key)[0]
         if section not in CHOICES or _acts(key, value, picked[section], now):
             continue
         layer = giver(layers, key)
@@ -43,16 +44,16 @@ def check_idle(
             raise InputError(f"{layer.where}: {error}") from None
 
 
-def _acts(key: str, value: object, member: Member | None, now: Mapping[str, str]) -> bool:
+def _acts(key: str, value: object, member: Member | None, now: Now) -> bool:
     if member is None:
         return False
     if key in member.tags:
         return member.tags[key] == value
-    _, field, *part = key.split(".", 2)
+    section, field, part = split_key(key)
     chosen = nested(member.kind, field)
     if chosen is None or not part:
-        return field in member.kind.model_fields and not part
-    return part[0] != "name" and part[0] in chosen.named(now[key.rpartition(".")[0]]).model_fields
+        return field in member.kind.model_fields and key == f"{section}.{field}"
+    return part != "name" and part in chosen.named(now[f"{section}.{field}"]).model_fields
 
 
 def _check_alone(key: str, owner: Key, values: Mapping[str, Any]) -> None:
@@ -63,12 +64,11 @@ def _check_alone(key: str, owner: Key, values: Mapping[str, Any]) -> None:
     Raises:
         WrongOption: if none takes it: what the first has against it.
     """
-    section, field, *part = key.split(".")
+    section, field, part = split_key(key)
     if part:
         member = next(m for m in CHOICES[section].members() if field in m.kind.model_fields)
-        nested(member.kind, field).named(owner.when[f"{section}.{field}"]).made(
-            {part[0]: values[key]}, f"{section}.{field}"
-        )
+        options = nested(member.kind, field).named(owner.when[f"{section}.{field}"])
+        options.made({part: values[key]}, f"{section}.{field}")
         return
     refusals = []
     for member in CHOICES[section].members():
@@ -92,8 +92,9 @@ def _check_alone(key: str, owner: Key, values: Mapping[str, Any]) -> None:
 
 def _unknown(key: str, value: object, layer: Layer) -> InputError:
     """Of a table in the place of a value the value is said, where it was no key of a command."""
-    outer = ".".join(key.split(".")[:2])
-    known = [] if outer == key or not layer.shared else list(owners(CHOICES[key.partition(".")[0]], outer))
+    section, field, _ = split_key(key)
+    outer = f"{section}.{field}"
+    known = [] if outer == key or not layer.shared else list(owners(CHOICES[section], outer))
     if not known:
         return unknown_key(key, layer.where)
     table = {key.removeprefix(f"{outer}."): value}

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.choices import CHOICES, LABELED, SSL, Choice, Member
+from metatc2.experiment.config.choices import LABELED, SSL, Choice, Member, Now
 from metatc2.experiment.config.former import former_key
-from metatc2.io.options import Bounds, Options, describe
+from metatc2.experiment.config.sections import CHOICES, split_key
+from metatc2.io.options import Bounds, Options, describe, show
 from metatc2.io.options.errors import hint_of
 from metatc2.io.plain_text import brief
 
@@ -106,40 +107,49 @@ def unknown_key(name: str, where: str) -> InputError:
     my.toml: unknown key 'tasks'; did you mean 'episode.tasks'?
     """
     name = brief(name)
-    # Of a key that is no option of an option, what follows its second part says nothing about which key was meant.
-    written = ".".join(name.split(".")[:2])
+    # Of a key that is no option of an option, what follows its name says nothing about which key was meant.
+    inside, field, _ = split_key(name)
+    written = f"{inside}.{field}" if "." in name else name
     if now := former_key(written):
         return InputError(f"{where}: there is no key {name!r} any more; {now}")
     known = list(all_keys())
+    if "." not in inside:
+        known += [section for section in CHOICES if "." in section]
     if written in known:
         deeper = [key for key in known if key.startswith(f"{written}.")]
         if deeper:
             return InputError(f"{where}: unknown key {name!r}; known: {', '.join(dict.fromkeys(deeper))}")
-    section, _, leaf = written.rpartition(".")
+    parts = name.split(".", 3)
 
     def likeness(other: str) -> float:
-        by_leaf = difflib.SequenceMatcher(None, leaf, other.rpartition(".")[2]).ratio()
-        return by_leaf + (difflib.SequenceMatcher(None, written, other).ratio() if section else by_leaf)
+        alike = ".".join(parts[: max(other.count("."), inside.count(".") + 1) + 1])
+        by_leaf = difflib.SequenceMatcher(None, alike.rpartition(".")[2], other.rpartition(".")[2]).ratio()
+        return by_leaf + (difflib.SequenceMatcher(None, alike, other).ratio() if parts[1:] else by_leaf)
 
     best = max([*known, "description"], key=likeness)
     if likeness(best) >= 1.2:
         return InputError(f"{where}: unknown key {name!r}; did you mean {best!r}?")
-    home = section or name
-    listed = keys_in(home) if home in CHOICES else f"sections: {', '.join(CHOICES)}"
+    home = inside if "." in name else name
+    listed = (
+        keys_in(home) if home in CHOICES else f"sections: {', '.join(other for other in CHOICES if '.' not in other)}"
+    )
     return InputError(f"{where}: unknown key {name!r}; {listed}")
 
 
 def keys_in(section: str) -> str:
     """The keys of a section, without options of what they choose, for the end of a sentence."""
-    own = [key for key in all_keys() if key.partition(".")[0] == section and key.count(".") == 1]
+    own = [key for key in all_keys() if split_key(key) == (section, key.rpartition(".")[2], "")]
+    inner = [name for name in CHOICES if name.startswith(f"{section}.")]
+    if not own:
+        return "it has no keys"
     listed = ", ".join(own)
     if len(listed) > LONGEST:
         fitting = listed[:LONGEST].rpartition(", ")[0]
         listed = f"{fitting} and {len(own) - fitting.count(', ') - 1} more"
-    return f"its keys: {listed}"
+    return f"its keys: {listed}{'; sections in it: ' * bool(inner)}{', '.join(inner)}"
 
 
-def acts(key: Key, now: Mapping[str, str]) -> bool:
+def acts(key: Key, now: Now) -> bool:
     """Whether a key acts.
 
     Args:
@@ -149,7 +159,7 @@ def acts(key: Key, now: Mapping[str, str]) -> bool:
     return all(_is(tag, value, now) for tag, value in key.when.items())
 
 
-def why_idle(name: str, keys: Sequence[Key], now: Mapping[str, str]) -> str:
+def why_idle(name: str, keys: Sequence[Key], now: Now) -> str:
     """Why a key does not act, and what to do about it.
 
     Args:
@@ -169,13 +179,19 @@ def why_idle(name: str, keys: Sequence[Key], now: Mapping[str, str]) -> str:
             f"{name} is for learners on labeled tasks, and {tag} is {now[tag]!r}; name another (--learner), or leave {name} "
             "out"
         )
+    if isinstance(now[tag], tuple):
+        return (
+            f"{name} is for {tag} with {values[0]!r}, and it is {show(now[tag])}; add {values[0]!r} there, or leave {name} "
+            "out"
+        )
     *others, last = map(repr, values)
     listed = f"{', '.join(others)} or {last}" if others else last
     how = "" if others else f" = {last}"
     return f"{name} is for {tag} = {listed}, and it is {now[tag]!r}; set {tag}{how}, or leave {name} out"
 
 
-def _is(tag: str, value: str, now: Mapping[str, str]) -> bool:
+def _is(tag: str, value: str, now: Now) -> bool:
+    there = now.get(tag)
     if value == LABELED:
-        return now[tag] != SSL
-    return now.get(tag) == value
+        return bool(there != SSL)
+    return value in there if isinstance(there, tuple) else bool(there == value)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.choices import CHOICES
 from metatc2.experiment.config.former import former_value
 from metatc2.experiment.config.keys import keys_in, nested, unknown_key
+from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.io.options import shown
 from metatc2.io.options.base import WrongOption
 
@@ -34,7 +34,7 @@ def layer_of(tree: Mapping[str, Any], where: str) -> Layer:
     """The layer that a TOML tree is.
 
     Args:
-        tree: ``{"description": ..., section: {key: value}}``.
+        tree: ``{"description": ..., section: {key: value}}``; a section may hold others.
         where: file, for errors.
 
     Raises:
@@ -50,15 +50,22 @@ def layer_of(tree: Mapping[str, Any], where: str) -> Layer:
         elif name not in CHOICES:
             inside = [f"{name}.{key}" for key in table] if isinstance(table, Mapping) else [name]
             raise unknown_key(inside[0] if inside else name, where)
-        elif not isinstance(table, Mapping):
-            raise InputError(f"{where}: [{name}] is a section, found {name} = {shown(table)}; {keys_in(name)}")
         else:
-            for key, value in table.items():
-                values.update(_flat(name, key, value))
+            values.update(_section(name, table, where))
     for key, value in values.items():
         if now := former_value(key, value):
             raise InputError(f"{where}: {key} cannot be {shown(value)} any more; {now}")
     return Layer(values, where)
+
+
+def _section(name: str, table: object, where: str) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise InputError(f"{where}: [{name}] is a section, found {name} = {shown(table)}; {keys_in(name)}")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        inner = f"{name}.{key}"
+        values.update(_section(inner, value, where) if inner in CHOICES else _flat(name, key, value))
+    return values
 
 
 def _flat(section: str, key: str, value: object) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def giver(layers: Sequence[Layer], key: str) -> Layer:
 
 def placed(error: WrongOption, layers: Sequence[Layer]) -> InputError:
     """The error with the layer that its key, or else one of its section, was given in last."""
-    section = error.key.partition(".")[0]
+    section = error.key if error.key in CHOICES else split_key(error.key)[0]
     own = [layer.where for layer in layers if error.key in layer.values]
     near = [layer.where for layer in layers if any(key.startswith(f"{section}.") for key in layer.values)]
     where = (own or near or [""])[-1]

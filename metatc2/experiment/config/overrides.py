@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.choices import CHOICES, Registered, WrongTag
+from metatc2.experiment.config.choices import Registered, WrongTag
 from metatc2.experiment.config.config import Config
 from metatc2.experiment.config.former import former_value
 from metatc2.experiment.config.identity import chosen_values
 from metatc2.experiment.config.keys import keys_in, keys_of, owners, unknown_key
 from metatc2.experiment.config.layers import Layer, layer_of
 from metatc2.experiment.config.resolve import resolve
+from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.io.options import shown
-from metatc2.io.options.words import is_optional, is_text
+from metatc2.io.options.words import is_list, is_optional, is_text
 from metatc2.io.reading import bounded, parse_toml
 
 LONGEST = 2**16  # characters of a value on the command line
@@ -42,7 +44,8 @@ def override(config: Config, assignments: Sequence[str], where: str = "--set") -
     """The configuration with ``key=value`` assignments laid over it.
 
     Values are TOML (``2``, ``0.5``, ``true``, ``[1, 5]``, ``"text"``). A bare word is text, a list of bare words a list
-    of texts, and ``none`` unsets a key that may be unset. All assignments are checked together: their order is free.
+    of texts, a list may stand without its brackets (``1,5``), and ``none`` unsets a key that may be unset. All assignments are
+    checked together: their order is free.
 
     Raises:
         InputError: as `merge`, or if an assignment has no ``=``, or its key does not act.
@@ -81,6 +84,16 @@ def override_together(config: Config, given: Mapping[str, Sequence[str]]) -> Con
     return resolve(layers) if texts else config
 
 
+def settled(config: Config) -> Config:
+    """The same, with what a command gave as if a file had: it was checked then, and may not act once more is chosen.
+
+    >>> small = override(Config(), ["transfer.few-shot.ways=3"])
+    >>> list(override(settled(small), ["transfer.protocols=knn"]).protocols)
+    ['knn']
+    """
+    return replace(config).with_layers(tuple(replace(layer, shared=True) for layer in _layers(config)))
+
+
 def _texts(assignments: Sequence[str], where: str) -> dict[str, str]:
     """What stands after the sign of equality, by key."""
     texts: dict[str, str] = {}
@@ -108,7 +121,7 @@ def _hint(name: str, words: Mapping[str, Any], where: str) -> Any:
     """The type of a key: in the member that acts if it has it, else in the first that does."""
     if name == "description":
         return str
-    choice = CHOICES.get(name.partition(".")[0])
+    choice = CHOICES.get(split_key(name)[0])
     if choice is None:
         raise unknown_key(name, where)
     if isinstance(choice, Registered) and name == choice.tag:
@@ -127,6 +140,8 @@ def _hint(name: str, words: Mapping[str, Any], where: str) -> Any:
 def _parse(text: str, hint: Any, where: str) -> Any:
     if text == "none" and is_optional(hint):
         return None
+    if is_list(hint) and text and text[0] not in "[{":
+        text = f"[{text}]"
     try:
         # A folder may be called 123 or 2024-01-01: where text is expected, only quotes are TOML.
         return _text(text) if is_text(hint) else bounded(lambda: _toml(text))

@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound=type[Adjoint])
 def register_adjoint(name: str) -> Callable[[Kind], Kind]:
     """Decorator of an `Adjoint` class that can then be chosen by its name, also from the command line.
 
-    Arguments of the class that are numbers, words of a choice or switches become its options in a configuration.
+    Arguments of the class that are numbers, text, switches or lists of them become its options in a configuration.
 
     Args:
         name: see `Registry.register`.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import operator
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
@@ -17,6 +18,8 @@ from metatc2.io.options.errors import hint_of
 from metatc2.io.options.types import Ceiling
 
 Base = TypeVar("Base", bound=Options)
+#: Metadata of a dataclass field that is no option: whoever runs the object hands it over.
+NO_OPTION: Mapping[str, bool] = types.MappingProxyType({"option": False})
 
 
 def options_like(
@@ -24,16 +27,19 @@ def options_like(
     base: type[Base],
     *,
     name: str | None = None,
+    section: str | None = None,
     usual: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> type[Base]:
-    """The options that a constructor takes: its arguments with a default that are numbers, words of a choice or switches.
+    """The options that a constructor takes: its arguments with a default that are numbers, text, switches or lists of them.
 
     A number may be annotated with its range, ``Annotated[float, Gt(0)]``.
 
     Args:
-        kind: the class; the line of an argument in its docstring (``Args:``) documents the option. None has no arguments.
+        kind: the class; the line of an argument in its docstring (``Args:``) documents the option, and a range is what it is
+            annotated with. A field of a dataclass whose metadata are `NO_OPTION` is none. None has no arguments.
         base: what the options are; a field of its own goes before an argument of the same name.
         name: by which the class is chosen; the only value of the field ``name``.
+        section: what stands before the dot of the keys, where it is not as for the base.
         usual: defaults that differ from those of the class or of the base.
 
     >>> class Pull:
@@ -48,12 +54,16 @@ def options_like(
     >>> options(), options.model_fields["strength"].description
     (PullOptions(name='pull', strength=2.0), 'how strong it is')
     """
-    return _options_like(kind, base, name, tuple(usual.items()))
+    return _options_like(kind, base, name, section, tuple(usual.items()))
 
 
 @functools.cache
 def _options_like(
-    kind: Callable[..., Any] | None, base: type[Base], name: str | None, usual: tuple[tuple[str, Any], ...]
+    kind: Callable[..., Any] | None,
+    base: type[Base],
+    name: str | None,
+    section: str | None,
+    usual: tuple[tuple[str, Any], ...],
 ) -> type[Base]:
     changed, fields = dict(usual), dict[str, Any]()
     if name is not None:
@@ -67,20 +77,31 @@ def _options_like(
     title = f"{kind.__name__}Options" if kind else base.__name__
     create: Callable[..., Any] = create_model
     made = create(title, __base__=(_Derived, base), **fields)
-    made.source = (kind, base, name, usual)
+    made.source, made.section = (kind, base, name, section, usual), section or base.section
     derived: type[Base] = made
     return derived
 
 
 def _arguments(kind: Callable[..., Any], base: type[Options], usual: Mapping[str, Any]) -> dict[str, Any]:
-    hints, lines = _hints(kind), documented(inspect.getdoc(kind) or "")
+    hints, lines = hints_of(kind), documented(inspect.getdoc(kind) or "")
     fields = {}
-    for key, parameter in inspect.signature(kind).parameters.items():
-        hint, default = hints.get(key, type(parameter.default)), usual.get(key, parameter.default)
-        if default is not parameter.empty and key not in base.model_fields and _simple(hint):
+    for key, default in _defaults(kind):
+        hint, default = hints.get(key, type(default)), usual.get(key, default)
+        if key not in base.model_fields and _simple(hint):
             doc = lines.get(key, f"{key.replace('_', ' ')} of {getattr(kind, 'name', kind.__name__)}")
             fields[key] = (_limited(hint), Field(default, description=doc))
     return fields
+
+
+def _defaults(kind: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """Arguments that have a default, with it, but for fields that are no options."""
+    fields = {own.name: own for own in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    for key, parameter in inspect.signature(kind).parameters.items():
+        own = fields.get(key)
+        if parameter.default is parameter.empty or (own is not None and not own.metadata.get("option", True)):
+            continue
+        made = own is not None and own.default_factory is not dataclasses.MISSING
+        yield key, own.default_factory() if own is not None and made else parameter.default
 
 
 class _Derived(Options):
@@ -92,8 +113,10 @@ class _Derived(Options):
         return _again, (*self.source, {name: getattr(self, name) for name in self.model_fields_set})
 
 
-def _again(kind: Any, base: type[Options], name: str | None, usual: Any, values: Mapping[str, Any]) -> Options:
-    made: Options = _options_like(kind, base, name, usual)(**values)
+def _again(
+    kind: Any, base: type[Options], name: str | None, section: str | None, usual: Any, values: Mapping[str, Any]
+) -> Options:
+    made: Options = _options_like(kind, base, name, section, usual)(**values)
     return made
 
 
@@ -113,9 +136,12 @@ def documented(text: str) -> dict[str, str]:
     return sentences
 
 
-def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(kind: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the arguments of a constructor with their annotations, as far as names in them are known."""
     try:
-        return get_type_hints(kind.__init__ if inspect.isclass(kind) else kind, include_extras=True)
+        # Fields that a dataclass inherits are written in the words of the module that they stand in.
+        own = kind.__init__ if inspect.isclass(kind) and not dataclasses.is_dataclass(kind) else kind
+        return get_type_hints(own, include_extras=True)
     except (NameError, TypeError):  # names that are there for a type checker alone
         return {}
 
@@ -127,15 +153,34 @@ def _simple(hint: Any) -> bool:
         return all(_simple(arg) or arg is type(None) for arg in get_args(hint))
     if get_origin(hint) is Literal:
         return all(isinstance(arg, str) for arg in get_args(hint))
-    return hint in (bool, int, float)
+    if is_list(hint):
+        return _simple(item_of(hint))
+    return hint in (bool, int, float, str)
+
+
+def is_list(hint: Any) -> bool:
+    """Whether a hint is of any number of things of one kind.
+
+    >>> is_list(Sequence[int]), is_list(tuple[int, ...]), is_list(tuple[int, int]), is_list(str)
+    (True, True, False, False)
+    """
+    args = get_args(hint)
+    return (get_origin(hint) is Sequence and len(args) == 1) or (get_origin(hint) is tuple and args[1:] == (Ellipsis,))
+
+
+def item_of(hint: Any) -> Any:
+    """The type of what a list holds."""
+    return get_args(hint)[0]
 
 
 def _limited(hint: Any) -> Any:
-    """The same with a ceiling on every number."""
+    """The same with a ceiling on every number; lists as they are read."""
     if get_origin(hint) is Annotated:
-        plain, *said = get_args(hint)
-        return Annotated[plain, *said, Ceiling()] if plain in (int, float) else hint
+        inner, *said = get_args(hint)
+        return Annotated[_limited(inner), *said]
     if get_origin(hint) in (Union, types.UnionType):
         limited = [_limited(arg) for arg in get_args(hint)]
         return functools.reduce(operator.or_, limited[1:], limited[0])
+    if is_list(hint):
+        return tuple[_limited(item_of(hint)), ...]
     return Annotated[hint, Ceiling()] if hint in (int, float) else hint

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import nearest
 from metatc2.io.options.words import show, shown
 from metatc2.io.registries import INNER_OPTIMIZERS
-from metatc2.io.registry import Registry
 
 # An error of this kind has a text that follows the key; see `metatc2.io.options.errors`.
 SAID = "said"
@@ -39,14 +38,14 @@ class Ceiling:
 class Names:
     """The texts that a key takes, as ``Annotated[str, Names(...)]``: what is registered, and words that mean something else.
 
-    A word of the latter may end in a place too, as ``torchvision:NAME`` does.
+    A word may end in a place, as ``torchvision:NAME`` does.
 
     >>> from metatc2.io.registries import REGULARIZERS
     >>> list(Names(REGULARIZERS, ("none",)))
     ['none', 'isotropy', 'sigreg', 'visreg']
     """
 
-    registry: Registry[Any]
+    registry: Mapping[str, Any]
     also: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[str]:
@@ -54,12 +53,7 @@ class Names:
 
     def __contains__(self, text: str) -> bool:
         kind, colon, rest = text.partition(":")
-        if text in self.also or (colon and rest and any(name.startswith(f"{kind}:") for name in self.also)):
-            return True
-        try:
-            return bool(self.registry.resolve(text))
-        except InputError:
-            return False
+        return text in tuple(self) or bool(colon and rest and any(name.startswith(f"{kind}:") for name in self))
 
     def expected(self) -> str:
         """What is expected, in words."""

@@ -123,6 +123,19 @@ def is_optional(hint: object) -> bool:
     return type(None) in get_args(hint)
 
 
+def is_list(hint: object) -> bool:
+    """Whether a hint is of a list, also if that may be unset.
+
+    >>> is_list(tuple[int, ...]), is_list(tuple[float, float] | None), is_list(str)
+    (True, True, False)
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_list(arg) for arg in get_args(hint))
+    if get_origin(hint) is Annotated:
+        return is_list(get_args(hint)[0])
+    return get_origin(hint) is tuple
+
+
 def is_text(hint: object) -> bool:
     """Whether a hint is of text, also if that may be unset.
 

@@ -7,14 +7,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.io.options.signature import hints_of
 from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureTable
+from metatc2.transfer.protocols._checks import checked
 from metatc2.transfer.targets import Target
 
 
@@ -72,6 +74,11 @@ class Measured:
 class Protocol(ABC):
     """A way to measure transfer. A frozen dataclass: its fields are its options, and it is told apart by them.
 
+    Options that are numbers, text, switches or lists of them are keys of its section of a configuration,
+    ``[transfer.NAME]``: the line of an option in the docstring (``Args:``) documents its key, and what it is annotated with,
+    ``ks: Sequence[Annotated[int, Field(ge=1)]]``, is the range of both. A field whose metadata are
+    `metatc2.io.options.NO_OPTION` is no key.
+
     A new one is a file that registers a class of this kind (see `metatc2.transfer.protocols.registry.register_protocol`):
 
         @register_protocol("nearest-mean")
@@ -88,8 +95,17 @@ class Protocol(ABC):
     name: ClassVar[str] = ""
     #: Names of the facts that its rows may have beside what every row has; see `metatc2.transfer.Row`.
     facts: ClassVar[tuple[str, ...]] = ()
-    #: Keys of the configuration's ``[transfer]`` by the option that each sets, where the two are called differently.
-    keys: ClassVar[Mapping[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        """Check the options by what they are annotated with; lists become tuples.
+
+        Raises:
+            InputError: if one is out of range.
+        """
+        hints = hints_of(type(self))
+        for option in dataclasses.fields(self) if dataclasses.is_dataclass(self) else ():
+            value = checked(getattr(self, option.name), hints.get(option.name), f"transfer: {option.name}")
+            object.__setattr__(self, option.name, value)
 
     @abstractmethod
     def run(self, subject: Subject) -> Iterable[Measured]:
@@ -111,24 +127,6 @@ class Protocol(ABC):
                 "--protocol clips"
             )
         return ()
-
-    @classmethod
-    def configured(cls, settings: Mapping[str, Any]) -> Self:
-        """With those options that settings hold; the others as they are by default.
-
-        Args:
-            settings: keys of ``[transfer]``; what is no option of this protocol is left alone.
-
-        Raises:
-            InputError: if an option is out of range.
-        """
-        options = {own.name: cls.keys.get(own.name, own.name) for own in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        return cls(**{option: settings[key] for option, key in options.items() if key in settings})
-
-    def _normalize(self, **checked: Any) -> None:
-        """Put checked options in the place of those that were given, while the object is made."""
-        for option, value in checked.items():
-            object.__setattr__(self, option, value)
 
 
 def target_seed(*parts: object) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from metatc2.errors import InputError, nearest
-from metatc2.ops.numbers import whole, wholes
+from metatc2.errors import InputError
+from metatc2.io.options import NO_OPTION, Names
 from metatc2.transfer.adapted_episodes import adapted_few_shot, policy_note, transductive
 from metatc2.transfer.heads.prototype import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
@@ -44,8 +45,8 @@ class FewShot(Protocol):
         ways: classes an episode.
         shots: labeled images a class.
         query: images to classify a class, at most; fewer where a class is small, which the row says.
-        episodes: a row, at least 2.
-        heads: classifiers on the features, of `metatc2.transfer.HEADS`.
+        episodes: episodes a row, at least 2; more of them, narrower intervals.
+        heads: classifiers on the frozen features. Of `metatc2.transfer.HEADS`.
         fit: whether fewer classes and shots are taken where a target has too few, which its rows then say; else that is an
             error.
 
@@ -56,30 +57,17 @@ class FewShot(Protocol):
     (1,)
     >>> FewShot(heads=("euclid",))
     Traceback (most recent call last):
-    metatc2.errors.InputError: transfer: unknown head 'euclid'; did you mean 'euclidean'? Known: bd-cspn, cosine, ...
+    metatc2.errors.InputError: each of transfer: heads cannot be 'euclid'; did you mean 'euclidean'? Known: bd-cspn, ...
     """
 
     facts = ("way", "shot", "query", "query_asked", "episodes", "episodes_seed", "head", "classes_excluded")
-    keys: ClassVar[Mapping[str, str]] = {"ways": "way", "shots": "shot"}
 
-    ways: Sequence[int] = (5,)
-    shots: Sequence[int] = (1, 5)
-    query: int = 15
-    episodes: int = 600
-    heads: Sequence[str] = ("cosine", "euclidean")
-    fit: bool = False
-
-    def __post_init__(self) -> None:
-        for head in self.heads:
-            if head not in HEADS:
-                raise InputError(f"transfer: unknown head {head!r}; {nearest(head, HEADS)}")
-        self._normalize(
-            ways=wholes(self.ways, "transfer: ways", 2),
-            shots=wholes(self.shots, "transfer: shots", 1),
-            query=whole(self.query, "transfer: query", 1),
-            episodes=whole(self.episodes, "transfer: episodes", 2, fix="; fewer give no interval"),
-            heads=tuple(self.heads),
-        )
+    ways: Sequence[Annotated[int, Field(ge=2)]] = (5,)
+    shots: Sequence[Annotated[int, Field(ge=1)]] = (1, 5)
+    query: Annotated[int, Field(ge=1)] = 15
+    episodes: Annotated[int, Field(ge=2)] = 600
+    heads: Sequence[Annotated[str, Names(HEADS)]] = ("cosine", "euclidean")
+    fit: bool = field(default=False, metadata=NO_OPTION)
 
     def check(self, target: Target) -> tuple[str, ...]:
         """See `Protocol.check`."""

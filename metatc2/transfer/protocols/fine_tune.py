@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.augment import Views
 from metatc2.errors import InputError
+from metatc2.io.options import NO_OPTION
 from metatc2.metrics.selection import choose, validation_loss
 from metatc2.models.encoding import check_encoder, own_copy, place_of
 from metatc2.models.inputs import images_of, labels_of
@@ -212,7 +214,7 @@ class FineTune(ClassifierProtocol):
     """Fine-tuning of the whole encoder: one row for each that is a module; see `fine_tune`.
 
     Args:
-        steps: of each fine-tuning.
+        steps: steps of each fine-tuning (VTAB-1k: 1000).
         train_mode: whether an encoder that is wholly in eval mode, as loaded ones are, is put into train mode for it (a
             copy of it, as always). Else each part stays in the mode that it is in, so that BatchNorm in eval mode keeps
             its running statistics; the row then says so.
@@ -222,13 +224,9 @@ class FineTune(ClassifierProtocol):
     """
 
     facts = (*ClassifierProtocol.facts, "setting")
-    keys: ClassVar[Mapping[str, str]] = {"steps": "fine_tune_steps"}
 
-    steps: int = STEPS
-    train_mode: bool = False
-
-    def __post_init__(self) -> None:
-        self._normalize(steps=whole(self.steps, "transfer: steps of fine-tuning", 1))
+    steps: Annotated[int, Field(ge=1)] = STEPS
+    train_mode: bool = field(default=False, metadata=NO_OPTION)
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""

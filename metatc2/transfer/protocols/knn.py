@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.models.inputs import feature_sides, labels_of
-from metatc2.ops.numbers import real, whole, wholes
+from metatc2.ops.numbers import real, whole
 from metatc2.ops.rows import unit_rows
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import register_protocol
@@ -106,8 +108,8 @@ class KNN(Protocol):
     """Weighted k-nearest-neighbor classification: one row for each k and encoder; see `knn` and `knn_split`.
 
     Args:
-        ks: neighbors; clamped to the bank, which the row says.
-        temperature: of the vote.
+        ks: numbers of neighbors; clamped to the bank, which the row says.
+        temperature: temperature of the vote.
 
     Raises:
         InputError: if a number is out of range.
@@ -115,14 +117,8 @@ class KNN(Protocol):
 
     facts = ("way", "query", "head", "classes_excluded", "bank", "k", "k_asked", "temperature")
 
-    ks: Sequence[int] = (200, 20)
-    temperature: float = 0.1
-
-    def __post_init__(self) -> None:
-        self._normalize(
-            ks=wholes(self.ks, "transfer: ks", 1),
-            temperature=real(self.temperature, "transfer: temperature", above=0),
-        )
+    ks: Sequence[Annotated[int, Field(ge=1)]] = (200, 20)
+    temperature: Annotated[float, Field(gt=0)] = 0.1
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""

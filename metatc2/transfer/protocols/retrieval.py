@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from metatc2.errors import InputError
@@ -140,7 +142,7 @@ class Retrieval(Protocol):
     """Each image ranks all others: mean average precision and recall at each k, for each encoder; see `retrieval`.
 
     Args:
-        ks: of recall; clamped to the images to rank.
+        ks: ranks that recall is taken at; clamped to the images to rank.
 
     Raises:
         InputError: if a k is out of range.
@@ -148,10 +150,7 @@ class Retrieval(Protocol):
 
     facts = ("way", "query", "head", "bank")
 
-    ks: Sequence[int] = (1, 5, 10)
-
-    def __post_init__(self) -> None:
-        self._normalize(ks=wholes(self.ks, "transfer: ks", 1))
+    ks: Sequence[Annotated[int, Field(ge=1)]] = (1, 5, 10)
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -180,15 +182,6 @@ def by_value(values: Sequence[tuple[float, ...]], figures: Tensor) -> dict[tuple
     return dict(zip(values, figures.flatten().tolist(), strict=True))
 
 
-def fractions_of(values: Sequence[float]) -> tuple[float, ...]:
-    """Shares of the labels, checked.
-
-    Raises:
-        InputError: if one is not above 0 and at most 1.
-    """
-    return reals(values, "transfer: fractions", above=0, most=1, fix="; 1 % is 0.01")
-
-
 def fraction_words(fraction: float) -> str:
     """As a row's setting has it.
 
@@ -206,7 +199,7 @@ class SemiSupervised(ClassifierProtocol):
     See `semi_supervised_linear`.
 
     Args:
-        fractions: shares of the labels.
+        fractions: shares of the labels; 1 % is 0.01.
 
     Raises:
         InputError: if a fraction is not above 0 and at most 1.
@@ -214,10 +207,7 @@ class SemiSupervised(ClassifierProtocol):
 
     facts = (*ClassifierProtocol.facts, "setting")
 
-    fractions: Sequence[float] = FRACTIONS
-
-    def __post_init__(self) -> None:
-        self._normalize(fractions=fractions_of(self.fractions))
+    fractions: Sequence[Annotated[float, Field(gt=0, le=1)]] = FRACTIONS
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""

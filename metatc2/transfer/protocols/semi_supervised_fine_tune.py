@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.augment import Views
 from metatc2.errors import InputError
+from metatc2.io.options import NO_OPTION
 from metatc2.models.inputs import images_of, labels_of
-from metatc2.ops.numbers import whole
 from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.fine_tune import (
@@ -31,7 +32,6 @@ from metatc2.transfer.protocols.semi_supervised import (
     SemiSupervisedResult,
     by_value,
     fraction_words,
-    fractions_of,
     label_fraction,
 )
 
@@ -114,25 +114,19 @@ class SemiSupervisedFineTune(ClassifierProtocol):
     See `semi_supervised_fine_tune`.
 
     Args:
-        fractions: shares of the labels.
-        steps: see `metatc2.transfer.protocols.fine_tune.FineTune`.
-        train_mode: likewise.
+        fractions: shares of the labels; 1 % is 0.01.
+        steps: steps of each fine-tuning (VTAB-1k: 1000).
+        train_mode: see `metatc2.transfer.protocols.fine_tune.FineTune`.
 
     Raises:
         InputError: if a fraction or `steps` is out of range.
     """
 
     facts = (*ClassifierProtocol.facts, "setting")
-    keys: ClassVar[Mapping[str, str]] = {"steps": "fine_tune_steps"}
 
-    fractions: Sequence[float] = FRACTIONS
-    steps: int = STEPS
-    train_mode: bool = False
-
-    def __post_init__(self) -> None:
-        self._normalize(
-            fractions=fractions_of(self.fractions), steps=whole(self.steps, "transfer: steps of fine-tuning", 1)
-        )
+    fractions: Sequence[Annotated[float, Field(gt=0, le=1)]] = FRACTIONS
+    steps: Annotated[int, Field(ge=1)] = STEPS
+    train_mode: bool = field(default=False, metadata=NO_OPTION)
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""
