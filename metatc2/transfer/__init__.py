@@ -54,6 +54,7 @@ __all__ = [
     "RANDOM_ENCODER",
     "RAW_PIXELS",
     "Adapts",
+    "Augmentation",
     "Cell",
     "Corruption",
     "Cosine",

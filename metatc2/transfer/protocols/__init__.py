@@ -1,5 +1,6 @@
 """Protocols, one a file: each is an object that is its options, and measures encoders on a target."""
 
+from metatc2.transfer.protocols.augmentation import Augmentation
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
 from metatc2.transfer.protocols.clips import NearestClip
 from metatc2.transfer.protocols.corruption import Corruption
@@ -18,6 +19,7 @@ __all__ = [
     "ADAPTED",
     "KNN",
     "PROTOCOLS",
+    "Augmentation",
     "Corruption",
     "FewShot",
     "FineTune",
