@@ -266,8 +266,9 @@ def test_a_slip_of_the_pen_is_understood(name: str) -> None:
     slips = [f"{swapped}.{field}"]
     if len(field) > 5:
         slips += [f"{section}.{field[:-1]}", f"{section}.{field}s", f"{section}.{field[:2]}{field[3:]}"]
+    known = all_keys()
     for slip in slips:
-        if slip in all_keys():
+        if slip in known:
             continue
         with pytest.raises(InputError) as error:
             override(Config(), [f"{slip}=1"])
