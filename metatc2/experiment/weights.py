@@ -130,6 +130,7 @@ def _architecture(config: Config, channels: int, image_size: int, where: Path) -
     if channels != 3 or config.encoder.width is not None:
         raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
     made = from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size)
+    assert made.untrained is not None
     return made.encoder, made.untrained
 
 
