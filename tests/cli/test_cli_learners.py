@@ -16,7 +16,10 @@ from metatc2.training import Trainer
 
 from ..command_line import call
 
-SMALL = ["encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2", "trainer.checkpoint_every=2"]
+SMALL = [
+    "data.image_size=16", "encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2",
+    "trainer.checkpoint_every=2",
+]  # fmt: skip
 TO = ["--episodes", "2", "--shot", "2"]
 
 pytestmark = [
