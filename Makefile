@@ -11,7 +11,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 demo: $(INSTALLED)
 	$(BIN)/metatc2 demo
 
-# mypy, which needs half a minute where it has no cache yet, runs beside the tests and is told after them. Byte code is kept:
+# mypy, which needs a quarter of a minute where it has no cache yet, runs beside the tests and is told after them. Byte code is kept:
 # otherwise each worker would compile all tests and the library anew, whatever PYTHONDONTWRITEBYTECODE says.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 10
 BESIDE_MYPY = types=$$(mktemp); trap 'rm -f "$$types"' EXIT; $(BIN)/mypy > "$$types" 2>&1 & mypy=$$!; \

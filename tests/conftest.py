@@ -14,6 +14,8 @@ import pytest
 
 # Before anything loads NumPy: its threads and SciPy's wait for each other longer than such small matrices take.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test asks for two, one that waits for the other must not take the core that the other worker needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(config.getoption("--torch-threads"))
+    if not torch.cuda.is_available():  # else every seed is queued for a GPU, with the text of the stack it came from
+        torch.cuda.manual_seed_all = lambda seed: None
     # A shell starts what it runs in the background with Ctrl-C ignored, which commands respect; tests of it send one.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -42,3 +46,11 @@ def pytest_collection_finish() -> None:
 def seed_offset(request: pytest.FixtureRequest) -> int:
     """What is added to every seed of a test of behavior: 0, or a multiple of 100 000, beyond the seeds that tests count by."""
     return 100_000 * int(request.config.getoption("--seed-offset"))
+
+
+@pytest.fixture
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`shapes` has 4 000 images, not 20 000, which take most of a second to draw whenever they are loaded."""
+    from metatc2.data import load_shapes
+
+    monkeypatch.setitem(load_shapes.__kwdefaults__, "count", 4000)

@@ -70,8 +70,7 @@ def encoder_from(
         )
     if header.fingerprint not in (None, fingerprint(config)):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
-    encoder = _architecture(config, channels, image_size, where)
-    untrained = _architecture(config, channels, image_size, where)
+    encoder, untrained = _architecture(config, channels, image_size, where)
     if "format" in facts:
         _load_state(encoder, dict(tensors), weights, where)
     else:
@@ -123,14 +122,16 @@ def _adapting(learner: TC2, tensors: dict[str, Tensor], file: Path, where: Path)
     return learner.eval()
 
 
-def _architecture(config: Config, channels: int, image_size: int, where: Path) -> nn.Module:
-    """The untrained encoder, also one of torchvision's, which takes images as ImageNet's networks do."""
+def _architecture(config: Config, channels: int, image_size: int, where: Path) -> tuple[nn.Module, nn.Module]:
+    """The untrained encoder twice, also one of torchvision's, which takes images as ImageNet's networks do."""
     name = config.encoder.name
     if not name.startswith("torchvision:"):
-        return build_fresh_encoder(config, channels, image_size)
+        return build_fresh_encoder(config, channels, image_size), build_fresh_encoder(config, channels, image_size)
     if channels != 3 or config.encoder.width is not None:
         raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
-    return from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size).encoder
+    made = from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size)
+    assert made.untrained is not None
+    return made.encoder, made.untrained
 
 
 def _warn(weights: Path, config: Config, said: list[str]) -> None:

@@ -23,6 +23,7 @@ from ..command_line import call
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
 SMALL = [
+    "data.image_size=16",
     "encoder.width=8",
     "episode.batch=32",
     "trainer.log_every=2",

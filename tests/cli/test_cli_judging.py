@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ..command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
-SMALL = ["encoder.width=8", "episode.batch=16", "episode.tasks=2", "trainer.log_every=2"]
+SMALL = ["data.image_size=16", "encoder.width=8", "episode.batch=16", "episode.tasks=2", "trainer.log_every=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1"]
 
 
@@ -82,8 +83,9 @@ def test_diagnose_weights_of_each_tasks_own(
     assert "T, transferability" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("drawn", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_diagnose_then_report(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    drawn: bool, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(runs)
     assert call("diagnose", "shared", "--against", "none", "shared@blocks.1", *FEW) == 0
@@ -93,11 +95,17 @@ def test_diagnose_then_report(
     found = json.loads((runs / "shared" / "diagnose.json").read_text())
     assert found["conflict"]["resplits"] == 39
     assert found["cka"].keys() == {"calibrated", "none", "shared@blocks.1"}
-    assert call("report", "tc2", "shared", "none", "--out", str(tmp_path / "page.html"), "--assets") == 0
-    page = (tmp_path / "page.html").read_text()
-    assert "simclr+tc2 against simclr" in page
-    assert "simclr+tc2(shared)" in page
-    assert (tmp_path / "page_assets" / "task-conflict.csv").exists()
+    asked = "report", "tc2", "shared", "none", "--out", str(tmp_path / "page.html"), "--assets"
+    if drawn:
+        assert call(*asked) == 0
+        page = (tmp_path / "page.html").read_text()
+        assert "simclr+tc2 against simclr" in page
+        assert "simclr+tc2(shared)" in page
+        assert (tmp_path / "page_assets" / "task-conflict.csv").exists()
+    else:  # `tests/report` draws such a page
+        with mock.patch("metatc2.report.html.report.write_report") as write:
+            assert call(*asked) == 0
+        write.assert_called_once_with([Path("tc2"), Path("shared"), Path("none")], tmp_path / "page.html", assets=True)
     assert call("report", "nowhere", "--out", str(tmp_path / "no.html")) == 2
     assert not (tmp_path / "no.html").exists()
 

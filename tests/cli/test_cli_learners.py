@@ -16,8 +16,11 @@ from metatc2.training import Trainer
 
 from ..command_line import call
 
-SMALL = ["encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2", "trainer.checkpoint_every=2"]
-TO = ["--episodes", "4", "--shot", "2"]
+SMALL = [
+    "data.image_size=16", "encoder.width=8", "episode.way=3", "episode.query=4", "trainer.log_every=2",
+    "trainer.checkpoint_every=2",
+]  # fmt: skip
+TO = ["--episodes", "2", "--shot", "2"]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning"),
@@ -26,7 +29,7 @@ pytestmark = [
 
 
 def pretrain(learner: str, run: str, *more: str) -> int:
-    return call("pretrain", "digits", "--learner", learner, "--steps", "3", "--run", run, "--set", *SMALL, *more)
+    return call("pretrain", "digits", "--learner", learner, "--steps", "2", "--run", run, "--set", *SMALL, *more)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

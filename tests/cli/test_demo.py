@@ -99,10 +99,15 @@ def one_by_one(job: Callable[..., str], given: Sequence[tuple[Any, ...]], worker
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_demo_in_small(
-    seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    seeds: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     if seeds == 1:  # otherwise in worker processes, which import everything
         monkeypatch.setattr(_demo_runs, "run_jobs", one_by_one)
+        request.getfixturevalue("few_shapes")
     changes = (
         "trainer.steps=2", "trainer.log_every=1", "transfer.few-shot.episodes=5", "episode.batch=32", "encoder.width=16",
         "data.image_size=16",

@@ -357,4 +357,4 @@ def test_memory_is_bounded() -> None:
 
     assert whole > 190e6
     assert cost(stream) < whole / 2
-    assert cost(lambda: gather(reader, "plain")) > whole
+    assert cost(lambda: gather(reader, "plain")) > 0.9 * whole  # some of what others left is used again

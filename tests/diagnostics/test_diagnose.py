@@ -27,6 +27,8 @@ from metatc2.objectives import SimCLR
 from metatc2.report.diagnosis_table import diagnosis_table
 from metatc2.transfer import extract
 
+from .conftest import FEW
+
 
 def noise(n: int = 60, classes: int = 6) -> ImageStore:
     g = torch.Generator().manual_seed(0)
@@ -55,13 +57,17 @@ def whole(store: ImageStore, **options: Any) -> Diagnosis:
         "learner": learner,
         "sampler": sampler,
         "episodes": 1,
+        "resplits": FEW,
         **options,
     }
     return diagnose(learner.encoder, store, "half", **given)
 
 
+pytestmark = pytest.mark.usefixtures("few_resplits")
+
+
 @pytest.fixture(scope="module")
-def found() -> Diagnosis:
+def found(few_resplits: int) -> Diagnosis:
     return whole(noise())
 
 
@@ -141,7 +147,7 @@ def test_nothing_changes() -> None:
     before = copy.deepcopy(learner.state_dict())
     state = torch.get_rng_state()
     sampler = SplitBatch(noise(), Views.none(), tasks=2, batch=16)
-    given = {"calibrator": learner.calibrator, "learner": learner, "sampler": sampler, "episodes": 1}
+    given = {"calibrator": learner.calibrator, "learner": learner, "sampler": sampler, "episodes": 1, "resplits": FEW}
     diagnose(learner.encoder, noise(), views=Views.none(), **given)
     assert all(torch.equal(value, learner.state_dict()[name]) for name, value in before.items())
     assert all(part.training for part in learner.modules())

@@ -50,12 +50,12 @@ def store() -> ImageStore:
 
 
 @pytest.fixture(scope="module")
-def found(store: ImageStore) -> Diagnosis:
+def found(store: ImageStore, few_resplits: int) -> Diagnosis:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder, projector = Conv4(channels=3, width=8), Projector(8, 16, 12)
     learner = SelfSupervised(encoder, SimCLR(), projector=projector)
-    few = {"max_images": 400, "episodes": 2}
+    few = {"max_images": 400, "episodes": 2, "resplits": few_resplits}
     return diagnose(encoder, store, views=Views.none(), learner=learner, sampler=Named(store), **few)
 
 

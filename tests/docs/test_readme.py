@@ -40,6 +40,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.usefixtures("few_shapes")
 @pytest.mark.parametrize(
     "block",
     [pytest.param(block, marks=[pytest.mark.slow] * (".fit()" in block)) for block in EXAMPLES],

@@ -16,6 +16,7 @@ PRINTED = {
 }
 
 
+@pytest.mark.usefixtures("few_shapes")
 @pytest.mark.parametrize("sampler", PRINTED)
 def test_examples_run(sampler: str, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (block for block in BLOCKS if f"import {sampler}\n" in block)

@@ -7,6 +7,7 @@ import random
 import string
 import types
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -55,8 +56,12 @@ def about(key: Key) -> str:
 
 def acting(key: Key) -> Config:
     """A configuration in which the key acts."""
-    when = {tag: "protonet" if value == LABELED else value for tag, value in key.when.items()}
-    return override(Config(), [f"{tag}={value}" for tag, value in when.items()])
+    return chosen(*(f"{tag}={'protonet' if value == LABELED else value}" for tag, value in key.when.items()))
+
+
+@cache
+def chosen(*assignments: str) -> Config:
+    return override(Config(), assignments)
 
 
 def toml(value: Any) -> str:
@@ -123,7 +128,7 @@ def get(config: Config, key: Key) -> Any:
 @pytest.mark.parametrize("key", KEYS, ids=about)
 def test_any_override_of_a_valid_key_survives_writing_and_reading(key: Key, tmp_path: Path) -> None:
     rng = random.Random(key.name)
-    for _ in range(4):
+    for _ in range(2):
         value = draw(key.hint, rng)
         config = override(acting(key), [f"{name}={toml(given)}" for name, given in together(key, value).items()])
         assert get(config, key) == value
@@ -265,10 +270,12 @@ def test_a_slip_of_the_pen_is_understood(name: str) -> None:
         return
     swapped = section[:1] + section[2] + section[1] + section[3:]
     slips = [f"{swapped}.{field}"]
-    if len(field) > 5:
-        slips += [f"{section}.{field[:-1]}", f"{section}.{field}s", f"{section}.{field[:2]}{field[3:]}"]
+    if len(field) > 5:  # one of three, as the key's letters say
+        ways = [f"{section}.{field[:-1]}", f"{section}.{field}s", f"{section}.{field[:2]}{field[3:]}"]
+        slips.append(ways[sum(map(ord, name)) % 3])
+    known = all_keys()
     for slip in slips:
-        if slip in all_keys():
+        if slip in known:
             continue
         with pytest.raises(InputError) as error:
             override(Config(), [f"{slip}=1"])

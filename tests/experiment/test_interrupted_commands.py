@@ -51,6 +51,7 @@ def test_a_demo_that_is_stopped_says_so_and_can_be_made_again(
     assert begun == [3, 3]
 
 
+@pytest.mark.usefixtures("few_shapes")
 def test_a_job_of_the_demo_stops_at_the_next_step_with_a_checkpoint(tmp_path: Path) -> None:
     asked: list[int] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ KEYS = [
 ]
 
 
+@cache
 def trained(*settings: str) -> tuple[Any, ...]:
     """What a step is made of: loss, gradients of encoder and calibrator, and learning rates."""
     given = {setting.partition("=")[0]: setting for setting in (*SMALL, *settings)}  # the last one counts

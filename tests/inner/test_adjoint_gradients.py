@@ -276,7 +276,7 @@ def measured_minimum(name: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     return end, central_differences(lambda t: p.outer(minimum(p, t, end), *t[1]), tree)
 
 
-@pytest.mark.parametrize(("solver", "name", "optimizer"), covered(SOLVERS, PROBLEMS, SETTLING))
+@pytest.mark.parametrize(("solver", "name", "optimizer"), covered(SOLVERS, PROBLEMS, SETTLING, strength=1))
 def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str, name: str, optimizer: str) -> None:
     adapted, got = by_adjoint(SOLVERS[solver], problem(name), SETTLING[optimizer](), steps=LONG)
     end, expected = measured_minimum(name)

@@ -232,7 +232,7 @@ def test_what_only_some_tasks_share_is_kept_where_tasks_adapt(seed: int) -> None
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         sampler = Conflicting(seed)
-        for _ in range(250):
+        for _ in range(150):
             optimizer.zero_grad()
             model(sampler.sample()).loss.backward()
             optimizer.step()

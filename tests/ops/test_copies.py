@@ -66,7 +66,10 @@ def averaged(module: nn.Module) -> Any:
 
 WAYS: dict[str, Copy] = {"deepcopy": copy.deepcopy, "pickle": pickled, "save": saved}
 every_way = pytest.mark.parametrize("again", WAYS.values(), ids=list(WAYS))
-every_way_of_modules = pytest.mark.parametrize("again", [*WAYS.values(), averaged], ids=[*WAYS, "AveragedModel"])
+# Files of torch.save hold what pickle makes, and AveragedModel calls deepcopy: of learners the short suite has those two.
+SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in (saved, averaged)]
+every_way_of_learners = pytest.mark.parametrize("again", [copy.deepcopy, pickled, SLOW[0]], ids=list(WAYS))
+every_way_of_modules = pytest.mark.parametrize("again", [copy.deepcopy, pickled, *SLOW], ids=[*WAYS, "AveragedModel"])
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +131,7 @@ def test_labeled_learners(name: str, again: Copy) -> None:
     assert_independent(build_labeled(learner_options(name)(**options), encoder, tasks), again, labeled_episode())
 
 
-@every_way
+@every_way_of_learners
 @pytest.mark.parametrize(
     "adjoint",
     [

@@ -21,6 +21,8 @@ from metatc2.ops import channels_last_parameters
 from metatc2.training import Trainer, TrainerOptions
 from tests.learners.episodes import images as labeled_images
 
+from ..covering import covered
+
 
 def pairs(*shape: int) -> Episode:
     def side(n: int) -> Samples:
@@ -49,8 +51,7 @@ def networks() -> dict[str, nn.Module]:
 @pytest.mark.filterwarnings(
     "ignore::metatc2.training.trainer.HealthWarning"
 )  # three steps from frozen statistics say nothing
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["ssl", "maml", "protonet"])
+@pytest.mark.parametrize(("name", "kind"), covered(NAMES, ("ssl", "maml", "protonet"), strength=1))
 def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
     torch.manual_seed(0)
     encoder = networks()[name].train()

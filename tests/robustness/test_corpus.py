@@ -165,9 +165,17 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -
     return line
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_names(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in PLACES.values():
+@pytest.mark.parametrize(
+    ("name", "half"),
+    [
+        pytest.param(name, half, marks=[pytest.mark.slow] * ((i + half) % 2))
+        for i, name in enumerate(NAMES)
+        for half in range(2)
+    ],
+)
+def test_names(name: str, half: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two neighbors the short suite has one at every second place, the other at those between."""
+    for words in list(PLACES.values())[half::2]:
         refused(capsys, folder, *(word.format(NAMES[name]) for word in words))
 
 

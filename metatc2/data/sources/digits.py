@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits as sklearn_digits
 from torch.nn.functional import interpolate
@@ -22,8 +25,14 @@ def load_digits(image_size: int | None = None) -> ImageStore:
     >>> load_digits().images.shape
     torch.Size([1797, 1, 28, 28])
     """
-    raw = sklearn_digits()
+    raw = _raw()
     small = torch.from_numpy(raw.images).float()[:, None] * (255 / 16)
     images = interpolate(small, size=(image_size or SIZE,) * 2, mode="bicubic").round().clamp(0, 255).byte()
-    labels = torch.from_numpy(raw.target).long()
+    labels = torch.from_numpy(raw.target).clone()
     return ImageStore("digits", images, labels, splits=meta_splits(labels, 10, shares=(0.4, 0.3)))
+
+
+@cache
+def _raw() -> Any:
+    """What scikit-learn has, read once: it is text, and a run loads its digits again for every target."""
+    return sklearn_digits()

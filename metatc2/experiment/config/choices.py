@@ -6,6 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 from metatc2.errors import InputError, nearest
@@ -36,12 +37,17 @@ class Member:
         >>> Member.of(TaskTC2Config, learner=SSL).tags
         {'learner.name': 'ssl', 'calibration.name': 'tc2', 'calibration.adapt': 'task'}
         """
-        own = {
-            f"{kind.section}.{name}": get_args(info.annotation)[0]
-            for name, info in kind.model_fields.items()
-            if get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
-        }
-        return cls(kind, {**({LEARNER: tags["learner"]} if tags else {}), **own})
+        return cls(kind, {**({LEARNER: tags["learner"]} if tags else {}), **_own_tags(kind)})
+
+
+@lru_cache(maxsize=256)
+def _own_tags(kind: type[Options]) -> Mapping[str, str]:
+    """The fields of one possible value, with it; kept, as each value that is laid over a configuration asks for them."""
+    return {
+        f"{kind.section}.{name}": get_args(info.annotation)[0]
+        for name, info in kind.model_fields.items()
+        if get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
+    }
 
 
 class WrongTag(InputError):

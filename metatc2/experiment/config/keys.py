@@ -6,6 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -63,22 +64,29 @@ def nested(kind: type[Options], name: str) -> Any:
 
 def keys_of(member: Member) -> Iterator[Key]:
     """The keys of a member, those of what it chooses by name included."""
-    kind, known = member.kind, dict[str, Any]()
-    for name, info in kind.model_fields.items():
-        default = info.get_default(call_default_factory=True, validated_data=known)
-        known[name] = None if default is PydanticUndefined else default
-        key = f"{kind.section}.{name}"
-        chosen = nested(kind, name)
+    for key, hint, default, doc, chosen in _fields(member.kind):
         if chosen is None:
-            yield Key(key, hint_of(info), known[name], info.description or "", member.tags)
+            yield Key(key, hint, default, doc, member.tags)
             continue
-        yield Key(key, hint_of(info), known[name].name, info.description or "", member.tags)
+        yield Key(key, hint, default.name, doc, member.tags)
         for word in chosen.names():
             with contextlib.suppress(InputError):  # what cannot be imported has no keys
                 for part in keys_of(Member(chosen.named(word))):
                     if part.name != f"{chosen.section}.name":
                         name_there = f"{key}.{part.name.rpartition('.')[2]}"
                         yield replace(part, name=name_there, when={**member.tags, key: word})
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[Options]) -> tuple[tuple[str, Any, Any, str, Any], ...]:
+    """Of each field its key, type, default, documentation, and what it chooses by a name; kept, as they never change."""
+    rows, known = [], dict[str, Any]()
+    for name, info in kind.model_fields.items():
+        default = info.get_default(call_default_factory=True, validated_data=known)
+        known[name] = None if default is PydanticUndefined else default
+        key = f"{kind.section}.{name}"
+        rows.append((key, hint_of(info), known[name], info.description or "", nested(kind, name)))
+    return tuple(rows)
 
 
 def owners(choice: Choice, name: str) -> Iterator[Key]:

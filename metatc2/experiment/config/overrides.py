@@ -130,8 +130,8 @@ def _hint(name: str, words: Mapping[str, Any], where: str) -> Any:
         member = choice.pick(words.get)
     except WrongTag:
         member = None
-    known = [] if member is None else [key for key in keys_of(member) if key.name == name]
-    key = next(iter(known), None) or next(owners(choice, name), None)
+    own = () if member is None else (key for key in keys_of(member) if key.name == name)
+    key = next(iter(own), None) or next(owners(choice, name), None)
     if key is None:
         raise unknown_key(name, where)
     return key.hint

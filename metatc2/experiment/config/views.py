@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,7 +19,13 @@ Amount = Annotated[float, Field(ge=0, le=100)]
 
 def _recipe(name: str) -> Callable[[dict[str, Any]], Any]:
     """The value that a recipe has, for a field's default."""
-    return lambda known: getattr(RECIPES[known.get("recipe", "glyphs")](), name)
+    return lambda known: getattr(_made(RECIPES[known.get("recipe", "glyphs")]), name)
+
+
+@lru_cache(maxsize=64)
+def _made(recipe: Callable[[], Any]) -> Any:
+    """Made and checked once, and not for each of its values."""
+    return recipe()
 
 
 class ViewsConfig(Options):
