@@ -20,6 +20,7 @@ from metatc2.transfer.protocols import (
     ADAPTED,
     KNN,
     PROTOCOLS,
+    Augmentation,
     Corruption,
     FewShot,
     FineTune,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.augment import Views
+from metatc2.augment.descriptor import DESCRIPTOR
 from metatc2.augment.recipes import RECIPES
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
@@ -38,15 +39,14 @@ class Nothing(nn.Module):
 
 
 def test_features_tell_what_they_hold_and_no_more() -> None:
-    found = rows({"encoder": Brightness(), "nothing": Nothing()}, target(), probe="ridge", images=400)
-    # On images of one mean, the mean tells brightness and inversion; it cannot tell a mirror.
-    assert found["encoder", "ridge", "one view, invert"].mean > 0.05
-    assert found["encoder", "ridge", "two views, color_diff"].mean > 0.3
+    found = rows({"encoder": Brightness(), "nothing": Nothing()}, target(), probe="ridge", recipe="natural")
+    # On images of one mean, means of channels tell what the jitter took from them; they cannot tell a mirror.
+    assert found["encoder", "ridge", "two views, color_diff"].mean > 0.7
+    assert found["encoder", "ridge", "one view, color"].mean > 0.15
     assert abs(found["encoder", "ridge", "one view, flip"].mean) < 0.06
     for (features, _, setting), row in found.items():
         if features == "nothing" or "shuffled" in setting:
             assert row.mean < 0.03, (features, setting)
-    assert {row.facts["query"] for row in found.values()} == {len({*range(80)})} or True
 
 
 def test_pixels_tell_where_a_window_was_and_everything_meets_the_same_views() -> None:
@@ -66,8 +66,6 @@ def test_angles_are_sine_and_cosine() -> None:
     drawn = views.sample(20, torch.Generator().manual_seed(0)).double()
     parts = columns(drawn, views)
     angle = torch.atan2(parts["rotation"][:, 0], parts["rotation"][:, 1])
-    from metatc2.augment.descriptor import DESCRIPTOR
-
     torch.testing.assert_close(angle, drawn[:, DESCRIPTOR["rotation"]][:, 0] * torch.pi / 2)
     hue = torch.atan2(parts["color"][:, 3], parts["color"][:, 4])
     torch.testing.assert_close(hue, drawn[:, DESCRIPTOR["color"]][:, 3] * torch.pi / 2)
