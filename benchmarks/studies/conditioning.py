@@ -4,10 +4,9 @@ python benchmarks/studies/conditioning.py --data FOLDER --seeds 3        # resum
 python benchmarks/studies/conditioning.py --collect
 
 FOLDER is that of `photographs.py`, whose data, targets and plain recipe (learning rate, temperature) are used: SimCLR on
-CIFAR-10's training images, Conv-4 of width 32, 500 steps of 128, views that are turned by up to 30 degrees besides. The learning
-rate was searched for the plain arm alone. Then ridge regression tells the descriptors of views of CIFAR-10's test images from
-frozen features: R² of each part, from one view and from two. Three of the targets need what views throw away; the others are the
-main ones.
+CIFAR-10's training images, Conv-4 of width 32, 500 steps of 128, views that are turned by up to 30 degrees besides. The
+learning rate was searched for the plain arm alone. Then ridge regression tells the descriptors of views of CIFAR-10's images from
+frozen features: R² of each part, from one view and from two. Three of the targets need what views throw away.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from photographs_points import GROUPS, SIZE, TARGETS, WIDTHS
 
 from metatc2.data import load
 from metatc2.experiment.run import Run
-from metatc2.transfer import Augmentation, Target, evaluate
+from metatc2.transfer import Augmentation, FeatureTable, Target
+from metatc2.transfer.protocols.base import Subject
 
 PARTS = ("crop", "rotation", "color", "flip", "grayscale", "blur")
 SEEN = {"one view": "one", "two views": "two"}
@@ -101,13 +101,11 @@ def measure(cell: Cell, path: Path) -> str:
 def told(run: Run, data: Path) -> dict[str, dict[str, float]]:
     """R² of each part of the descriptor, from one view and from two."""
     store = load(f"npz:{data / 'cifar10.npz'}")
-    probe = Augmentation(probe="ridge", images=6000)
-    rows, _ = evaluate({"encoder": run.encoder}, [Target(store, "all", "cifar10")], protocols=[probe], seed=0)
+    subject = Subject(Target(store, "all", "cifar10"), FeatureTable(store, {"encoder": run.encoder}))
     found: dict[str, dict[str, float]] = {short: {} for short in SEEN.values()}
-    for r in rows:
-        if r.features == "encoder":
-            seen, part, *rest = r.setting.split(", ")
-            found[SEEN[seen]][SHUFFLED if rest else part] = r.mean
+    for one in Augmentation(probe="ridge", images=3000).run(subject):
+        seen, part, *rest = one.facts["setting"].split(", ")
+        found[SEEN[seen]][SHUFFLED if rest else part] = float(one.values.mean())
     return {short: {part: values[part] for part in (*PARTS, SHUFFLED)} for short, values in found.items()}
 
 

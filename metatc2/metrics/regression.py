@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 
 from metatc2.errors import InputError
 
-#: Strengths of the ridge, in units of the mean eigenvalue of the features' covariance.
+#: Strengths of the ridge, in units of the mean square of the features' singular values.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3)
 _HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
 
@@ -100,18 +100,26 @@ def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) ->
     mean, middle = x.mean(0), y.mean(0)
     scale = x.std(0).clamp(min=1e-12)
     rows, centered = (x - mean) / scale, y - middle
-    # In the smaller of the two spaces.
-    u, s, vh = torch.linalg.svd(rows, full_matrices=False)
-    uy, unit = u.T @ centered, float(s.square().mean())
+    axes, squares = _axes(rows)
+    along, unit = axes.T @ (rows.T @ centered), float(squares.sum()) / min(rows.shape)
     best: tuple[float, float, Tensor] | None = None
     for strength in STRENGTHS:
-        weight = vh.T @ ((s / (s.square() + strength * unit))[:, None] * uy)
+        weight = axes @ (along / (squares + strength * unit)[:, None])
         score = float(r2_by_row((validation - mean) / scale @ weight + middle, validation_y).mean())
         if best is None or score > best[0]:
             best = (score, strength, weight)
     assert best is not None
     weight = best[2] / scale[:, None]
     return Ridge(weight, middle - mean @ weight, {"strength": best[1]})
+
+
+def _axes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Principal axes ``(D, r)`` and squares of the singular values, from the smaller of the two Gram matrices."""
+    n, d = rows.shape
+    squares, vectors = torch.linalg.eigh(rows.T @ rows if d <= n else rows @ rows.T)
+    kept = squares > squares[-1] * max(n, d) * torch.finfo(rows.dtype).eps
+    squares, vectors = squares[kept], vectors[:, kept]
+    return (vectors if d <= n else rows.T @ (vectors / squares.sqrt())), squares
 
 
 def fit_mlp(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, *, seed: int = 0) -> MLP:

@@ -101,7 +101,7 @@ class Augmentation(Protocol):
     facts = ("query", "head", "selection", "chosen", "setting")
 
     recipe: Annotated[str, Names(RECIPES)] = "every-operation"
-    images: Annotated[int, Field(ge=30)] = 4000
+    images: Annotated[int, Field(ge=30)] = 2000
     probe: Literal["ridge", "mlp", "both"] = "both"
 
     def run(self, subject: Subject) -> Iterator[Measured]:
