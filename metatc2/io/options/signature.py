@@ -98,8 +98,10 @@ def _defaults(kind: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
         own = fields.get(key)
         if parameter.default is parameter.empty or (own is not None and not own.metadata.get("option", True)):
             continue
-        made = own is not None and own.default_factory is not dataclasses.MISSING
-        yield key, own.default_factory() if own is not None and made else parameter.default
+        default = parameter.default
+        if own is not None and own.default_factory is not dataclasses.MISSING:
+            default = own.default_factory()
+        yield key, default
 
 
 class _Derived(Options):
@@ -180,5 +182,6 @@ def _limited(hint: Any) -> Any:
         limited = [_limited(arg) for arg in get_args(hint)]
         return functools.reduce(operator.or_, limited[1:], limited[0])
     if is_list(hint):
-        return tuple[_limited(item_of(hint)), ...]
+        lists: Any = tuple
+        return lists[_limited(item_of(hint)), ...]
     return Annotated[hint, Ceiling()] if hint in (int, float) else hint
