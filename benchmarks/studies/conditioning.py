@@ -5,7 +5,7 @@ python benchmarks/studies/conditioning.py --collect
 
 FOLDER is that of `photographs.py`, whose data, targets and plain recipe (learning rate, temperature) are used: SimCLR on
 CIFAR-10's training images, Conv-4 of width 32, 500 steps of 128, views that are turned by up to 30 degrees besides. The
-learning rate was searched for the plain arm alone. Then ridge regression tells the descriptors of views of CIFAR-10's images from
+learning rate was searched for the plain arm alone. Then ridge regression tells the descriptors of CIFAR-10's views from
 frozen features: R² of each part, from one view and from two. Three of the targets need what views throw away.
 """
 

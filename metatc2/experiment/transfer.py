@@ -166,9 +166,8 @@ def _settings(
         if not having:
             known = {name for options in chosen.protocols.values() for name in type(options).model_fields}
             listed = ", ".join(chosen.protocols) or "none by name"
-            raise InputError(
-                f"transfer: no protocol of those chosen ({listed}) has {option!r}; {nearest(option, known)}"
-            )
+            end = nearest(option, known) if known else "they have no options"
+            raise InputError(f"transfer: no protocol of those chosen ({listed}) has {option!r}; {end}")
         for name in having:
             table[name][option] = value
     return merge(chosen, {"transfer": table}, "command line")

@@ -142,8 +142,13 @@ def test_streamed_targets_give_the_same_rows(runs: Path, monkeypatch: pytest.Mon
         (["--layer", "blocs.1"], "did you mean 'blocks.1'?"),
         (["--set", "trainer.lr=1"], "only keys of [transfer] can be changed here"),
         (["--to", "digits:all"], "classes were among the pre-training images"),
-        (["--protocol", "clips"], "holds images; name a folder of frame folders"),
-        (["--protocol", "leave-one-domain-out"], "at least two domains"),
+        (["--to", "digits:meta-test", "--protocol", "clips"], "holds images; name a folder of frame folders"),
+        (["--to", "digits:meta-test", "--protocol", "leave-one-domain-out"], "at least two domains"),
+        (
+            ["--protocol", "clips", "linear"],
+            "no protocol of those chosen (clips, linear) has 'ways'; they have no options",
+        ),
+        (["--protocol", "knn"], "no protocol of those chosen (knn) has 'ways'; known: ks, temperature"),
     ],
 )
 def test_what_is_refused_writes_nothing(

@@ -5,6 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+<<<<<<< HEAD
+=======
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+>>>>>>> transfer-sections
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -12,7 +17,7 @@ from annotated_types import Gt
 from pydantic import Field
 
 from metatc2.errors import InputError
-from metatc2.io.options import Count, Factor, Names, Options, options_like
+from metatc2.io.options import NO_OPTION, Count, Factor, Names, Options, options_like
 from metatc2.io.registries import OBJECTIVES
 from metatc2.objectives import objective_options
 from metatc2.ops.numbers import Fraction, PositiveCount
@@ -134,3 +139,36 @@ def test_options_of_every_objective_build_it_and_are_copied(name: str) -> None:
     assert options.build().name == name
     assert pickle.loads(pickle.dumps(options)) == copy.deepcopy(options) == options
     assert hash(options) == hash(objective_options(name)())
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure.
+
+    Args:
+        sizes: how many are taken. At least one.
+        words: which.
+    """
+
+    sizes: Sequence[Annotated[int, Field(ge=1)]] = (5,)
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    words: list[str] = field(default_factory=lambda: ["a"])
+    more: Sequence[str] = field(default_factory=lambda: ("b",))
+    handed: bool = field(default=False, metadata=NO_OPTION)
+    needed: int = field(kw_only=True)
+
+
+def test_fields_of_a_dataclass_are_options_with_their_ranges() -> None:
+    made = options_like(Measure, Options, section="a.measure")
+    assert list(made.model_fields) == ["sizes", "share", "more"]  # no list that can be changed, nothing that is needed
+    assert made() == made(sizes=[5], share=None, more=("b",))
+    assert made.model_fields["sizes"].description == "how many are taken"
+    assert pickle.loads(pickle.dumps(made(share=0.5))) == made(share=0.5)
+    for values, told in (
+        ({"sizes": (0,)}, "each item of a.measure.sizes must be a whole number ≥ 1, found 0"),
+        ({"sizes": (10**10,)}, "each item of a.measure.sizes can be at most 1000000000, found 10000000000"),
+        ({"share": 0.0}, "a.measure.share must be a number > 0 and ≤ 1, found 0.0"),
+        ({"handed": True}, "unknown key 'a.measure.handed'"),
+    ):
+        with pytest.raises(InputError, match=re.escape(told)):
+            made(**values)

@@ -39,7 +39,9 @@ def resolve(layers: Sequence[Layer]) -> Config:
     try:
         made: dict[str, Any] = {name: _made(name, member, values, now) for name, member in picked.items() if member}
         now[PROTOCOL_NAMES] = made[TransferConfig.section].protocols
-        outer = {name: made.get(name) or choice.default() for name, choice in CHOICES.items() if "." not in name}
+        outer: dict[str, Any] = {
+            name: made.get(name) or choice.default() for name, choice in CHOICES.items() if "." not in name
+        }
         protocols = {name.partition(".")[2]: section for name, section in made.items() if "." in name}
         config = Config(description=values.get("description", ""), protocols=protocols, **outer)
     except WrongOption as error:

@@ -100,8 +100,10 @@ def _defaults(kind: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
         own = fields.get(key)
         if parameter.default is parameter.empty or (own is not None and not own.metadata.get("option", True)):
             continue
-        made = own is not None and own.default_factory is not dataclasses.MISSING
-        yield key, own.default_factory() if own is not None and made else parameter.default
+        default = parameter.default
+        if own is not None and own.default_factory is not dataclasses.MISSING:
+            default = own.default_factory()
+        yield key, default
 
 
 class _Derived(Options):
@@ -153,15 +155,15 @@ def _simple(hint: Any) -> bool:
         return all(_simple(arg) or arg is type(None) for arg in get_args(hint))
     if get_origin(hint) is Literal:
         return all(isinstance(arg, str) for arg in get_args(hint))
-    if is_list(hint):
+    if is_sequence(hint):
         return _simple(item_of(hint))
     return hint in (bool, int, float, str)
 
 
-def is_list(hint: Any) -> bool:
+def is_sequence(hint: Any) -> bool:
     """Whether a hint is of any number of things of one kind.
 
-    >>> is_list(Sequence[int]), is_list(tuple[int, ...]), is_list(tuple[int, int]), is_list(str)
+    >>> is_sequence(Sequence[int]), is_sequence(tuple[int, ...]), is_sequence(tuple[int, int]), is_sequence(str)
     (True, True, False, False)
     """
     args = get_args(hint)
@@ -181,6 +183,7 @@ def _limited(hint: Any) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         limited = [_limited(arg) for arg in get_args(hint)]
         return functools.reduce(operator.or_, limited[1:], limited[0])
-    if is_list(hint):
-        return tuple[_limited(item_of(hint)), ...]
+    if is_sequence(hint):
+        lists: Any = tuple
+        return lists[_limited(item_of(hint)), ...]
     return Annotated[hint, Ceiling()] if hint in (int, float) else hint

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from metatc2.errors import InputError, nearest
 from metatc2.io.options import Bounds, Names
-from metatc2.io.options.signature import is_list, item_of
+from metatc2.io.options.signature import is_sequence, item_of
 from metatc2.ops.numbers import real, several, whole
 
 
@@ -35,7 +35,7 @@ def checked(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is Annotated:
         hint, *more = get_args(hint)
         said = tuple(more)
-    if is_list(hint):
+    if is_sequence(hint):
         return _each(value, item_of(hint), name)
     bounds = Bounds.of(said)
     if hint is int:

@@ -103,7 +103,8 @@ class Protocol(ABC):
             InputError: if one is out of range.
         """
         hints = hints_of(type(self))
-        for option in dataclasses.fields(self) if dataclasses.is_dataclass(self) else ():
+        options: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        for option in options:
             value = checked(getattr(self, option.name), hints.get(option.name), f"transfer: {option.name}")
             object.__setattr__(self, option.name, value)
 
