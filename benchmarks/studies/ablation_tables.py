@@ -11,7 +11,7 @@ from ablation_switches import SWITCHES
 from csv_results import FOLDER, Results
 from pairs import ENOUGH, paired_by_seed, signed
 
-from metatc2.report.text import NAMES
+from metatc2.objectives import title_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
@@ -34,7 +34,7 @@ def differences(rows: Rows) -> list[dict[str, Any]]:
     for (switch, value, source, objective), own in by.items():
         difference = paired_by_seed(own, by.get((DEFAULT, "", source, objective), {}))
         if switch != DEFAULT and difference:
-            place = f"{source}, {NAMES[objective]}"
+            place = f"{source}, {title_of(objective)}"
             found.append({"switch": switch, "value": value, "place": place, **difference})
     return found
 

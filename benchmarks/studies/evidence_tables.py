@@ -11,7 +11,7 @@ from evidence_cells import ARMS, OBJECTIVES, OURS, SOURCES, titled
 from evidence_rows import Rows, differences
 from pairs import ENOUGH, signed
 
-from metatc2.report.text import NAMES
+from metatc2.objectives import title_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
@@ -44,7 +44,7 @@ def _source(rows: Rows, source: str) -> str:
         beside = "" if plain["calibrated"] is None else f" ({100 * plain['calibrated']:.1f})"
         spread = "" if plain["other_sd"] is None else f" ± {100 * plain['other_sd']:.1f}"
         means = f"{100 * plain['other']:.1f}{spread} | {100 * plain['ours']:.1f}{beside}"
-        lines.append(f"| {NAMES[objective]} | {means} | {len(seeds)} | {plain['time_ratio']:.2f} × | {cells} |")
+        lines.append(f"| {title_of(objective)} | {means} | {len(seeds)} | {plain['time_ratio']:.2f} × | {cells} |")
     for row in rows:
         if "control" in row and row["source"] == source:
             name, mean = row["control"].replace("-", " "), f"{100 * row['accuracy']:.1f}"
@@ -85,7 +85,7 @@ def draw(rows: Rows, path: Path) -> None:
         axes.set_xlim(low - 0.25 * (high - low), high + 0.25 * (high - low))
         axes.set_title(f"pre-trained on {source}: {way(source)}-way 1-shot, unseen", fontsize=10)
         axes.set_xlabel(f"{titled(OURS)} minus the other arm,\npoints (95 % over seeds)")
-    panels[0][0].set_yticks(range(len(OBJECTIVES)), [NAMES[o] for o in OBJECTIVES])
+    panels[0][0].set_yticks(range(len(OBJECTIVES)), [title_of(o) for o in OBJECTIVES])
     panels[0][0].set_ylim(len(OBJECTIVES) - 0.5, -0.5)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -13,7 +13,7 @@ from csv_results import FOLDER, Results
 from evidence_cells import OURS, titled
 from pairs import paired_by_seed, signed
 
-from metatc2.report.text import NAMES
+from metatc2.objectives import title_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # the backend comes first
@@ -62,7 +62,7 @@ def table(rows: Rows) -> str:
         )
         used = f"{100 * mean('factors_used'):.0f} %" if own[0].get("factors_used") is not None else "–"
         lines.append(
-            f"| {NAMES[objective]} | {titled(arm)} | {conflicts} | {mean('effective_rank'):.1f} | {used} "
+            f"| {title_of(objective)} | {titled(arm)} | {conflicts} | {mean('effective_rank'):.1f} | {used} "
             f"| {mean(OUTCOME, 100):.1f} | {len(own)} |"
         )
     return "\n".join(lines)
@@ -88,7 +88,7 @@ def differences_table(rows: Rows) -> str:
         for name, (_, scale, digits) in shown.items():
             own, other = ({r["seed"]: r[name] for r in side} for side in sides)
             cells.append(signed(paired_by_seed(own, other), scale, digits))
-        lines.append(f"| {NAMES[objective]} | {arm} | {' | '.join(cells)} |")
+        lines.append(f"| {title_of(objective)} | {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -133,7 +133,7 @@ def draw(rows: Rows, path: Path) -> None:
                 panel.fill_between(steps, low, high, color=COLORS[arm], alpha=0.15, linewidth=0)
             if name in ("T_excess", "C_excess", "cosine_all"):
                 panel.axhline(0, color="gray", linewidth=0.8)
-            panel.set_title(f"{NAMES[objective]}: {title}", fontsize=8)
+            panel.set_title(f"{title_of(objective)}: {title}", fontsize=8)
             panel.tick_params(labelsize=8)
             panel.set_xlabel("step", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()

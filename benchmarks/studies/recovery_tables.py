@@ -10,7 +10,7 @@ import numpy as np
 from csv_results import FOLDER, Results
 from evidence_cells import titled
 
-from metatc2.report.text import NAMES
+from metatc2.objectives import title_of
 
 Rows = Sequence[Mapping[str, Any]]
 UNTRAINED = "random encoder"
@@ -46,7 +46,7 @@ def table(rows: Rows) -> str:
             return f"{np.mean([r[name] for r in of]):.2f}{null}"
 
         names = ("mig", "sap", "disentanglement", "completeness", "cosine", "linear_r2", "selection")
-        title = f"{NAMES[objective]} | {titled(arm)} | {codes}"
+        title = f"{title_of(objective)} | {titled(arm)} | {codes}"
         lines.append(f"| {title} | {' | '.join(map(shown, names))} | {len(found)} |")
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from metatc2.experiment import run as runs
 from metatc2.experiment.build import build_data, build_views
 from metatc2.models.features import evaluation_mode, extract
-from metatc2.report.text import NAMES
+from metatc2.objectives import title_of
 from metatc2.transfer.heads.prototype import few_shot
 from metatc2.transfer.sampling import sample_episodes
 
@@ -122,7 +122,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             return float(sum(r[name] for r in of) / len(of))
 
         changes = " | ".join(f"{100 * mean(name):.1f}" for name in CHANGES)
-        title = f"{source}, {NAMES[objective]}, {own[0]['way']}-way"
+        title = f"{source}, {title_of(objective)}, {own[0]['way']}-way"
         lines.append(f"| {title} | {titled(arm)} | {changes} | {mean('participation_ratio'):.0f} | {len(own)} |")
     return "\n".join(lines)
 
@@ -141,7 +141,7 @@ def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
         as_it_is = {s: r["features"] for s, r in ours.items()}
         found = [paired_by_seed(as_it_is, {s: r[change] for s, r in plain.items()}) for change in CHANGES]
         if any(found):
-            lines.append(f"| {source}, {NAMES[objective]} | {' | '.join(map(signed, found))} |")
+            lines.append(f"| {source}, {title_of(objective)} | {' | '.join(map(signed, found))} |")
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from metatc2.objectives.registry import (
     build_objective,
     objective_options,
     register_objective,
+    title_of,
 )
 from metatc2.objectives.sigreg import LeJEPA, epps_pulley, sigreg
 from metatc2.objectives.simclr import SimCLR, nt_xent
@@ -56,6 +57,7 @@ __all__ = [
     "scale_loss",
     "shape_loss",
     "sigreg",
+    "title_of",
     "variance",
     "view_variance",
 ]

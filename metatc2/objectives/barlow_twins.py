@@ -51,6 +51,8 @@ class BarlowTwins(Objective):
     8.0
     """
 
+    title = "Barlow Twins"
+
     def __init__(self, weight: NotNegative = 0.0051) -> None:
         super().__init__()
         self.weight = not_negative(weight, "weight", self.name)

@@ -52,6 +52,8 @@ class Objective(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    # As papers write it, where the class is called otherwise.
+    title: ClassVar[str] = ""
     predictor: ClassVar[bool] = False
     momentum: ClassVar[bool] = False
     # Whether the method's projector ends in a norm.

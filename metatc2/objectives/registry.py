@@ -31,6 +31,19 @@ def register_objective(name: str) -> Callable[[Kind], Kind]:
     return OBJECTIVES.register_class(name)
 
 
+def title_of(name: str) -> str:
+    """What an objective is called in papers.
+
+    Raises:
+        InputError: if the name is unknown.
+
+    >>> title_of("barlow"), title_of("simclr")
+    ('Barlow Twins', 'SimCLR')
+    """
+    kind = OBJECTIVES[name]
+    return kind.title or kind.__name__
+
+
 def build_objective(name: str, **options: float) -> Objective:
     """An objective by name.
 

@@ -20,7 +20,7 @@ from metatc2.experiment.config import (
     TC2Config,
     ViewsEpisode,
 )
-from metatc2.objectives import OBJECTIVES
+from metatc2.objectives import title_of
 from metatc2.objectives.auxiliary import AuxiliaryOptions
 
 
@@ -65,7 +65,7 @@ def _method(config: Config) -> str:
             f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labeled tasks, {way}-way {shot}-shot "
             f"with {episode.query} queries a class"
         )
-    objective = OBJECTIVES[config.objective.name].__name__
+    objective = title_of(config.objective.name)
     # The plain objective sees its batch whole, whatever the task file says.
     cut = isinstance(config.calibration, (TasksOnly, TC2Config))
     tasks = f", each batch cut into {episode.tasks} tasks{_differ(episode)}" if cut and episode.tasks > 1 else ""

@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-<<<<<<< HEAD
-=======
 from collections.abc import Sequence
 from dataclasses import dataclass, field
->>>>>>> transfer-sections
 from typing import Annotated, Any, Literal
 
 import pytest

@@ -26,7 +26,7 @@ class TransformationAgreement(Auxiliary):
         dim: width of the encoder's output.
         hidden: width of the head's layers.
         out: width of the code.
-        temperature: τ.
+        temperature: τ of the cross-entropy.
 
     Raises:
         InputError: if a number is out of range. In use: see `Auxiliary`, and if no two images have the same descriptors.

@@ -193,12 +193,8 @@ def _targets(side: Described, views: Views) -> dict[tuple[str, str], Tensor]:
 
 def _varying(told: list[dict[tuple[str, str], Tensor]]) -> dict[tuple[str, str], Tensor]:
     """Columns of each part that vary on all sides; parts of which none does are left out."""
-    found = {}
-    for key in told[0]:
-        varies = torch.stack([side[key].std(0) > 1e-6 for side in told]).all(0)
-        if varies.any():
-            found[key] = varies
-    return found
+    varies = {key: torch.stack([side[key].std(0) > 1e-6 for side in told]).all(0) for key in told[0]}
+    return {key: columns for key, columns in varies.items() if columns.any()}
 
 
 def _fewer(splits: TransferSplits, most: int) -> TransferSplits:
