@@ -21,11 +21,7 @@ SETTINGS = {
     "trainer": {"steps": 4, "log_every": 1, "warmup": 0.25},
     "transfer": {
         "targets": ["digits:meta-test", "digits:meta-validation"],
-        "way": [2],
-        "shot": [1],
-        "query": 5,
-        "episodes": 8,
-        "heads": ["cosine"],
+        "few-shot": {"ways": [2], "shots": [1], "query": 5, "episodes": 8, "heads": ["cosine"]},
     },
 }
 NULL = {"null_mean": 0.2, "null_low": 0.1, "null_high": 0.3}

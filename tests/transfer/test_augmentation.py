@@ -42,7 +42,6 @@ def test_features_tell_what_they_hold_and_no_more() -> None:
     found = rows({"encoder": Brightness(), "nothing": Nothing()}, target(), probe="ridge", recipe="natural")
     # On images of one mean, means of channels tell what the jitter took from them; they cannot tell a mirror.
     assert found["encoder", "ridge", "two views, color_diff"].mean > 0.4
-    assert found["encoder", "ridge", "one view, color"].mean > 0.15
     assert abs(found["encoder", "ridge", "one view, flip"].mean) < 0.06
     for (features, _, setting), row in found.items():
         if features == "nothing" or "shuffled" in setting:

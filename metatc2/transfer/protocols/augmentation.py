@@ -91,8 +91,8 @@ class Augmentation(Protocol):
     Args:
         recipe: how views are made, of `metatc2.augment.recipes.RECIPES`; by default every operation, wide.
         images: images at most that are used, training, validation and test together.
-        probe: ridge regression in closed form, a network of three layers, or both; strength and number of steps are chosen on
-            validation.
+        probe: ridge regression in closed form, a network of three layers, or both. Strength and number of steps are chosen
+            on validation.
 
     Raises:
         InputError: if a number is out of range or a name unknown.
