@@ -72,6 +72,7 @@ class Point:
             f"data.source=npz:{data / 'learn.npz'}",
             "data.split=train",
             f"data.image_size={SIZE}",
+            "encoder.name=conv4",
             f"encoder.width={WIDTHS['conv4']}",
             "episode.batch=128",
             "episode.tasks=4",
