@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from metatc2.augment.descriptor import DESCRIPTOR_SIZE
+from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError, nearest
 from metatc2.inner import Params
@@ -54,6 +56,11 @@ def task_loss(learner: Learner, *, calibrated: bool = True, norm: Norm = "batch"
             f"task conflict: {type(learner).__name__} has no self-supervised task loss; give SelfSupervised, TC2 or SharedTC2, "
             "or call task_conflict with a loss of your own"
         )
+    if any(conditioned(head) for head in learner.told_of_views()):
+        raise InputError(
+            "task conflict: the heads of this learner are told how views were made, which a loss of images alone cannot do; "
+            "measure a learner without conditioned heads"
+        )
     if norm not in get_args(Norm):
         raise InputError(f"task conflict: unknown norm {norm!r}; {nearest(norm, get_args(Norm))}")
     parameters = {name: p.detach().clone() for name, p in learner.encoder.named_parameters() if p.requires_grad}
@@ -92,7 +99,9 @@ class _OneTask(nn.Module):
 
 def _as_episode(images: Tensor) -> Episode:
     index = torch.zeros(1, len(images), dtype=torch.int64, device=images.device)
-    whole = Samples(images[None], None, None, index)
+    # An auxiliary loss would need them, and is no part of the objective.
+    descriptors = images.new_zeros(1, *images.shape[:2], DESCRIPTOR_SIZE)
+    whole = Samples(images[None], None, descriptors, index)
     return Episode(whole, whole.map(lambda t: t[:, :0]))
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from metatc2.augment import Views
 from metatc2.calibration.task_weights import TaskCalibrator
 from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError
 from metatc2.inner import Params
 from metatc2.learners import TC2
 from metatc2.learners.base import full_precision
+from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.ops.module_state import copied, evaluation_mode
 from metatc2.transfer import extract
 
@@ -72,10 +74,19 @@ def adapt_to_pairs(learner: TC2, pairs: Pairs) -> ContextEncoder:
     encoders = [learner.encoder, *([learner.target_encoder] if learner.objective.momentum else [])]
     flat = pairs.images.flatten(0, 1)
     sides = [extract(encoder, flat).unflatten(0, (len(pairs), 2))[None].to(like) for encoder in encoders]
+    target = sides[1] if len(sides) > 1 else None
     with evaluation_mode(learner), torch.no_grad(), full_precision(like):
-        adapted = learner.adapt(*sides)
+        adapted = learner.adapt(sides[0], target, _told(learner, len(pairs), like))
     # Copies: eval mode here must not reach the learner, nor its further training these.
     return ContextEncoder(copied(learner.encoder), copied(learner.calibrator), adapted).eval()
+
+
+def _told(learner: TC2, pairs: int, like: Tensor) -> SideInformation:
+    """To conditioned heads: nothing was done to either image of a pair."""
+    if not learner.told_of_views():
+        return NOTHING
+    untouched = Views.none().sample(2 * pairs, torch.Generator()).to(like)
+    return learner.tell_descriptors(untouched.unflatten(0, (1, pairs, 2)))
 
 
 def _check(learner: TC2, pairs: Pairs) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from metatc2.conditioning.views import ConditionOptions
 from metatc2.data import ImageStore
 from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.diagnostics.diagnose import check_numbers
@@ -76,6 +78,14 @@ def run(
             )
         others[name] = other.encoder
     learner = trained_learner(trained)
+    if isinstance(trained.config.condition, ConditionOptions):
+        warnings.warn(
+            f"{path}: its heads are told how views were made (condition.name = {trained.config.condition.name!r}), which "
+            "measures of task conflict and gradient agreement cannot do; they are left out",
+            NotMeasured,
+            stacklevel=2,
+        )
+        learner = None
     trained_on = store if source == data.source else None
     diagnosis = diagnose(
         trained.encoder,
@@ -96,6 +106,10 @@ def run(
     with writing(path / DIAGNOSIS, _CURE):
         write_atomically(path / DIAGNOSIS, printable(diagnosis.to_json()).encode())
     return diagnosis
+
+
+class NotMeasured(UserWarning):
+    """A part of the diagnosis that cannot be measured of a run is left out."""
 
 
 def _size(name: str, trained: Run) -> int | None:

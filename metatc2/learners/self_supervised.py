@@ -181,8 +181,7 @@ class SelfSupervised(Learner):
         Raises:
             InputError: if a head or the auxiliary loss needs descriptors and the episode has none.
         """
-        parts = [part for part in (self.projector, self.predictor) if conditioned(part)]
-        parts += [] if self.auxiliary is None else [self.auxiliary]
+        parts = self.told_of_views()
         if not parts:
             return SideInformation(episode.identity)
         descriptors = episode.descriptors
@@ -191,12 +190,21 @@ class SelfSupervised(Learner):
                 f"{type(parts[0]).__name__} is told how each view was made, and the episode has no descriptors; sample views "
                 "by metatc2.augment.Views, or give Samples(descriptors=...)"
             )
+        return self.tell_descriptors(descriptors, episode.identity)
+
+    def tell_descriptors(self, descriptors: Tensor, identity: TaskIdentity | None = None) -> SideInformation:
+        """What the heads are told of views ``(tasks, samples, views, P)``."""
         code, predictor_code = self._encoded(self.projector, descriptors), self._encoded(self.predictor, descriptors)
         target_code = None
         if self.objective.momentum:
             with torch.no_grad():
                 target_code = self._encoded(self.target_projector, descriptors)
-        return SideInformation(episode.identity, descriptors, code, predictor_code, target_code)
+        return SideInformation(identity, descriptors, code, predictor_code, target_code)
+
+    def told_of_views(self) -> list[nn.Module]:
+        """The parts that need the descriptors of views: conditioned heads, and the auxiliary loss."""
+        heads = [head for head in (self.projector, self.predictor) if head is not None and conditioned(head)]
+        return heads if self.auxiliary is None else [*heads, self.auxiliary]
 
     def _encoded(self, head: nn.Module | None, descriptors: Tensor) -> Tensor | None:
         if not conditioned(head):
