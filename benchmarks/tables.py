@@ -18,6 +18,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parent / "studies"))
 
 import ablation_tables
+import conditioning
 import conflict_few_shot
 import conflict_measures
 import conflict_rows
@@ -66,6 +67,10 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
             "readme_evidence": readme_table.evidence_table,
         },
     ),
+    (
+        conditioning.RESULTS.read,
+        {"conditioning_r2": conditioning.r2_table, "conditioning_transfer": conditioning.transfer_table},
+    ),
     (conflict_few_shot.RESULTS.read, {"conflict_few_shot": conflict_few_shot.table}),
     (conflict_measures.RESULTS.read, {"conflict_measures": conflict_measures.table}),
     (default_regularizer.RESULTS.read, {"default_regularizer": default_regularizer.table}),
@@ -90,6 +95,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
             "photographs_effects": photographs_tables.effects_table,
             "photographs_weights": photographs_tables.weights_table,
             "photographs_resnet": partial(photographs_tables.table, design="SimCLR, ResNet-18"),
+            "photographs_designs": photographs_tables.designs_table,
         },
     ),
     (
@@ -112,6 +118,7 @@ PAGES = (
     ROOT / "benchmarks" / "README.md",
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "evidence.md",
+    ROOT / "docs" / "conditioned-heads.md",
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from pairs import signed
-from photographs_points import ARMS, GROUPS, SEARCH_SEED, TARGETS, WEIGHTS
+from photographs_points import ARMS, DESIGNS, GROUPS, SEARCH_SEED, TARGETS, WEIGHTS
 from photographs_rows import Rows, effects, score, select
 
 
@@ -59,4 +59,34 @@ def effects_table(rows: Rows, design: str = "SimCLR") -> str:
         by = {r["targets"]: r for r in own if r["contrast"] == name}
         cells = " | ".join(signed(by[t]) for t in (*GROUPS, *TARGETS))
         lines.append(f"| {name} | {cells} | {len(by['usual']['seeds'])} |")
+    return "\n".join(lines)
+
+
+#: Contrasts of the designs beside SimCLR on a Conv-4, which have fewer arms or seeds.
+_SHORT = (
+    "tasks that differ by nothing: main effect of TC²",
+    "tasks that differ by nothing: main effect of isotropy",
+    "tasks that differ by views: main effect of TC²",
+    "tasks that differ by nothing: TC² + isotropy − tasks + isotropy",
+    "TC² + isotropy − plain",
+    "TC² + isotropy − plain + VISReg, weight 0.3",
+    "views: TC² + isotropy − plain + VISReg, weight 0.3",
+)
+
+
+def designs_table(rows: Rows) -> str:
+    """Effects under other objectives, another encoder and longer training, as far as arms were run there."""
+    lines = [
+        f"| design | effect | usual | thrown away | {' | '.join(TARGETS)} | seeds |",
+        "|---|---|" + "---|" * (len(TARGETS) + 3),
+    ]
+    for design in DESIGNS:
+        if design == "SimCLR":
+            continue
+        own = effects(rows, design)
+        for name in _SHORT:
+            by = {r["targets"]: r for r in own if r["contrast"] == name}
+            if by:
+                cells = " | ".join(signed(by[t]) for t in (*GROUPS, *TARGETS))
+                lines.append(f"| {design} | {name} | {cells} | {len(by['usual']['seeds'])} |")
     return "\n".join(lines)
