@@ -71,8 +71,15 @@ ARMS: dict[str, Arm] = {
     "views: TC² + isotropy": Arm((*CALIBRATED, ISOTROPY), "views"),
     "views: told the recipe (FiLM)": Arm(("calibration.name=tasks", "head.told=film-conditions"), "views", told=True),
 }
-#: Where training is dearer: the plain recipe, the strongest plain one, the control of TC², and TC² in both kinds of tasks.
-SHORT = ("plain", "plain + VISReg, weight 0.3", "tasks + isotropy", "TC² + isotropy", "views: TC² + isotropy")
+#: Where training is dearer: plain recipes, the control of TC², and TC² in both kinds of tasks.
+SHORT = (
+    "plain",
+    "plain + isotropy",
+    "plain + VISReg, weight 0.3",
+    "tasks + isotropy",
+    "TC² + isotropy",
+    "views: TC² + isotropy",
+)
 PARTS = ("controls", "search", "weights", "main", "objectives", "resnet", "longer")
 SEARCH = tuple((lr, temperature) for lr in ("0.002", "0.004") for temperature in ("0.2", "0.5"))
 OBJECTIVES = {"simclr": (), "byol": ("objective.momentum=0.95",), "barlow": ()}
