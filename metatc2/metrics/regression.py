@@ -175,7 +175,7 @@ def _layer(width: int, generator: torch.Generator) -> list[nn.Module]:
 
 def _linear(columns: int, out: int, generator: torch.Generator) -> nn.Linear:
     """With weights from a generator of its own, not torch's."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, columns, out)  # type: ignore[arg-type,assignment]
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, columns, out)
     with torch.no_grad():
         bound = columns**-0.5
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -68,7 +68,8 @@ class ConditionedHead(nn.Module, ABC):
         if self.shuffle:
             given = descriptors.flatten(0, 1).roll(1, 0).view_as(descriptors)
         code: Tensor = self.network(given.flatten(0, 2).float())
-        return code.unflatten(0, descriptors.shape[:3])
+        by_view: Tensor = code.unflatten(0, descriptors.shape[:3])
+        return by_view
 
 
 class EmbeddedHead(ConditionedHead):

@@ -54,7 +54,7 @@ def register_condition(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-    return CONDITIONS.register_class(name)  # type: ignore[return-value]
+    return CONDITIONS.register_class(name)
 
 
 class ConditionOptions(Options):

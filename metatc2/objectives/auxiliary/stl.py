@@ -76,4 +76,5 @@ def same_descriptors(descriptors: Tensor) -> Tensor:
     drawn[..., DESCRIPTOR["color_diff"]] = 0
     rows = drawn.flatten(0, 1).flatten(1)
     _, group = rows.unique(dim=0, return_inverse=True)
-    return group[:, None] == group[None]
+    same: Tensor = group[:, None] == group[None]
+    return same

@@ -132,7 +132,7 @@ class Augmentation(Protocol):
         used: Tensor,
         tested: int,
     ) -> Iterator[Measured]:
-        fits = {"ridge": fit_ridge, "mlp": fit_mlp}
+        fits: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Ridge | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
         wanted = fits if self.probe == "both" else {self.probe: fits[self.probe]}
         for seen in ("view", "pair"):
             parts = [key for key in varying if key[0] == seen]
