@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from metatc2.augment.views import Views
 from metatc2.io import registries
@@ -45,23 +47,15 @@ def natural() -> Views:
 @register_recipe("every-operation")
 def every_operation() -> Views:
     """All operations, wide: for probes of what features tell of each."""
-    return Views(
-        crop_scale=(0.3, 1.0),
-        crop_ratio=(3 / 4, 4 / 3),
-        rotation=45.0,
-        shear=15.0,
-        flip=0.5,
-        jitter=0.8,
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.2,
-        grayscale=0.2,
-        blur=0.5,
-        blur_sigma=(0.1, 1.0),
-        solarize=0.2,
-        invert=0.2,
-    )
+    wider: dict[str, Any] = {
+        "crop_scale": (0.3, 1.0),
+        "rotation": 45.0,
+        "shear": 15.0,
+        "hue": 0.2,
+        "solarize": 0.2,
+        "invert": 0.2,
+    }
+    return dataclasses.replace(Views.natural(), **wider)
 
 
 def build_recipe(name: str) -> Views:
