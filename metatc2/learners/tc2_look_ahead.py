@@ -92,7 +92,7 @@ class LookAheadTC2(SharedTC2):
             values.append(loss.detach())
         return torch.stack(values).mean(), gradient
 
-    def _task_loss(self, theta: Params, *, images: Tensor, omega: Params, told: SideInformation) -> Tensor:
+    def _task_loss(self, theta: Params, *, images: Tensor, omega: Params, told: SideInformation = NOTHING) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
         raw = self._represent(lambda x: call(self.encoder, theta, x), self.projector, images, told.code)
         z = self._standardized(raw)

@@ -42,7 +42,7 @@ class Config:
         InputError: if the description is not one line, or a section is of a kind that does not go with the others.
 
     >>> Config().episode
-    SplitEpisode(tasks_differ_by='nothing', tasks=4, batch=256, support=0.5, assign='random')
+    SplitEpisode(tasks_differ_by='nothing', tasks=4, batch=256, support=0.5, assign='random', share_descriptors=None)
     """
 
     description: str = ""

@@ -36,7 +36,7 @@ def protocol_of(given: str | Protocol) -> Protocol:
     KNN(ks=(200, 20), temperature=0.1)
     >>> protocol_of("fewshot")
     Traceback (most recent call last):
-    metatc2.errors.InputError: unknown protocol 'fewshot'; did you mean 'few-shot'? Known: clips, corruption, few-shot, ...
+    metatc2.errors.InputError: unknown protocol 'fewshot'; did you mean 'few-shot'? Known: augmentation, clips, corruption, ...
     """
     if isinstance(given, str):
         return PROTOCOLS[given]()
