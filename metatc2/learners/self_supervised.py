@@ -134,14 +134,25 @@ class SelfSupervised(Learner):
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks, and what is asked of z besides."""
-        seen = episode if self.per_task else episode.merged()
-        branches = self.branches(seen)
+        branches = self.branches(self.seen(episode))
+        loss, ssl = self.plain_loss(branches)
+        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+
+    def seen(self, episode: Episode) -> Episode:
+        """The episode as the objective sees it: its tasks apart, or all of it as one."""
+        return episode if self.per_task else episode.merged()
+
+    def plain_loss(self, branches: Branches) -> tuple[Tensor, Tensor]:
+        """The objective with what is asked of z besides, and the objective alone; scalars.
+
+        Args:
+            branches: of an episode.
+        """
         with full_precision(branches.online):
             embeddings = self.embed(branches.online, branches.target, branches.told)
             self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = self.regularized(ssl, ssl, branches)
-        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+            return self.regularized(ssl, ssl, branches), ssl
 
     def regularized(self, loss: Tensor, ssl: Tensor, branches: Branches) -> Tensor:
         """`loss`, the regularizer of z and the auxiliary loss times their weights, and the projector's penalty if it has one.
@@ -166,14 +177,33 @@ class SelfSupervised(Learner):
         value: Tensor = self.auxiliary(branches.raw, descriptors)
         return self.auxiliary_weight * value
 
-    def branches(self, episode: Episode) -> Branches:
-        """z of all samples: the encoder runs once, on all images of all tasks."""
+    def branches(
+        self, episode: Episode, encoder: Callable[[Tensor], Tensor] | None = None, target: Tensor | None = None
+    ) -> Branches:
+        """z of all samples: the encoder runs once, on all images of all tasks.
+
+        Args:
+            episode: as the objective sees it.
+            encoder: what stands for the encoder; by default itself.
+            target: z of the momentum branch, where it is known already.
+        """
         images = episode.images
         self.objective.check(images.shape[1])
         told = self.tell(episode)
-        raw = self._represent(self.encoder, self.projector, images, told.code)
-        target = self._target(images, told.target_code) if self.objective.momentum else None
+        raw = self._represent(encoder or self.encoder, self.projector, images, told.code)
+        if self.objective.momentum and target is None:
+            target = self._target(images, told.target_code)
         return Branches(raw, self._standardized(raw), target, told)
+
+    def momentum_branch(self, episode: Episode) -> Tensor | None:
+        """z of the momentum branch; None where the objective has none.
+
+        Args:
+            episode: as the objective sees it.
+        """
+        if not self.objective.momentum:
+            return None
+        return self._target(episode.images, self.tell(episode).target_code)
 
     def tell(self, episode: Episode) -> SideInformation:
         """What the heads are told of an episode; descriptors are encoded once.
