@@ -306,6 +306,11 @@ class SelfSupervised(Learner):
             self.scale.lerp_(self._gradient_scale.to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
             self._gradient_scale = None
 
+    def heads(self) -> dict[str, Tensor]:
+        """Tensors of all but the encoder, by their names in the learner's state: projector, predictor, momentum branch, ..."""
+        state = self.state_dict()
+        return {name: t for name, t in state.items() if isinstance(t, Tensor) and not name.startswith("encoder.")}
+
     def groups(self) -> list[ParameterGroup]:
         """One group: encoder and heads."""
         return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]

@@ -155,6 +155,10 @@ class UMM(Learner):
         """The whole encoder."""
         return {"encoder": self.learner.encoder}
 
+    def heads(self) -> dict[str, Tensor]:
+        """Those of the learner, so that there can be another such stage."""
+        return self.learner.heads()
+
 
 def alignment_loss(slopes: Tensor) -> Tensor:
     """``JS(p ‖ uniform)``, ``p_i = (1/|g_i|) / Σ_k (1/|g_k|)``: 0 where all views pull equally hard, at most log 2; a scalar.

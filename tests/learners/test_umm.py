@@ -34,7 +34,7 @@ def encoder() -> nn.Sequential:
     return nn.Sequential(*parts, nn.Linear(4, 3))
 
 
-def learner(mode: str, *, beta: float = 1.0, gamma: float = 1.0, lr: float = 0.3) -> UMM:
+def learner(mode: str, *, beta: float = 1.0, gamma: float = 1.0, lr: float = 0.1) -> UMM:
     torch.manual_seed(0)
     plain = SelfSupervised(encoder(), SimCLR(), projector=Projector(3, 6, 4, activation=nn.Tanh)).double()
     adjoint = MODES[mode]
