@@ -12,9 +12,16 @@ from torch import nn
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options, check_domains
+from metatc2.experiment.build import (
+    build_data,
+    build_learner,
+    build_sampler,
+    build_trainer_options,
+    build_views,
+    check_domains,
+)
 from metatc2.experiment.compare import compare, matrices
-from metatc2.experiment.config import Config, UMMConfig, fingerprint, write_config
+from metatc2.experiment.config import CodingRateMonitor, Config, UMMConfig, fingerprint, write_config
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
@@ -242,8 +249,8 @@ def _about(config: Config, store: ImageStore) -> dict[str, str]:
 def _finish(
     trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
 ) -> None:
-    trainer.fit() if stop is None else trainer.fit(stop=stop)
-    if trainer.step < config.trainer.steps:
+    ended = _fit(trainer, config, folder, store, stop)
+    if trainer.step < config.trainer.steps and not ended:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
             f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
@@ -253,6 +260,22 @@ def _finish(
     for name, content in _encoded(trainer, config, store).items():
         with writing(folder.path / name, f"make room, then: {command('pretrain', '--resume', folder.path)}"):
             write_atomically(folder.path / name, content)
+
+
+def _fit(
+    trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
+) -> bool:
+    """Train, monitored where that was asked for; whether the monitor ended it."""
+    if not isinstance(config.monitor, CodingRateMonitor):
+        trainer.fit() if stop is None else trainer.fit(stop=stop)
+        return False
+    from metatc2.experiment.monitor import Monitor
+
+    monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
+    monitor.begin()
+    encoder = trainer.learner.exports()["encoder"]
+    trainer.fit(stop=lambda: (stop is not None and stop()) or monitor(trainer.step, encoder))
+    return monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:

@@ -142,15 +142,17 @@ class SelfSupervised(Learner):
         """The episode as the objective sees it: its tasks apart, or all of it as one."""
         return episode if self.per_task else episode.merged()
 
-    def plain_loss(self, branches: Branches) -> tuple[Tensor, Tensor]:
+    def plain_loss(self, branches: Branches, *, moves: bool = True) -> tuple[Tensor, Tensor]:
         """The objective with what is asked of z besides, and the objective alone; scalars.
 
         Args:
             branches: of an episode.
+            moves: whether the objective's queue is to move by these samples after the step.
         """
         with full_precision(branches.online):
             embeddings = self.embed(branches.online, branches.target, branches.told)
-            self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
+            if moves:
+                self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
             return self.regularized(ssl, ssl, branches), ssl
 

@@ -107,7 +107,7 @@ class UMM(Learner):
         """
         early = batch.early.detach().requires_grad_(self.beta > 0)
         branches = self.learner.branches(batch.episode, lambda _: self.functional(theta, early), batch.target)
-        loss, ssl = self.learner.plain_loss(branches)
+        loss, ssl = self.learner.plain_loss(branches, moves=False)
         if not self.beta:
             return loss, {"ssl": ssl.detach()}
         (slopes,) = torch.autograd.grad(loss, early, create_graph=True)
