@@ -119,9 +119,12 @@ class Monitor:
         rows = store.rows(self.split)
         rows = rows[torch.randperm(len(rows), generator=g)[:images]]
         if len(rows) < 8:
-            raise InputError(f"monitor: {store.name}:{self.split} has {len(rows)} images; set monitor.split to a larger one")
+            raise InputError(
+                f"monitor: {store.name}:{self.split} has {len(rows)} images; set monitor.split to a larger one"
+            )
         self.rows, self.store = rows, store
         self.views, self.descriptors = views, [views.sample(len(rows), g) for _ in range(2)]
+        self.bank: Tensor | None
         self.bank, self.queries = _probe_rows(store, self.split, images // 2, g)
         batch = getattr(config.episode, "batch", None)
         self.steps_an_epoch = max(1, len(store.rows(config.data.split)) // batch) if batch else 0
@@ -150,7 +153,7 @@ class Monitor:
         return self.has_stopped_rising()
 
     def has_stopped_rising(self) -> bool:
-        """Whether ΔR of the last stage has not risen for ``monitor.stop_after`` measurements; the one before training is left out."""
+        """Whether ΔR of the last stage has not risen for ``monitor.stop_after`` measurements, those of training alone."""
         values = [m.last for m in self.measured if m.step]
         if self.options.stop_after is None or not values:
             return False
@@ -172,7 +175,7 @@ class Monitor:
 
     def _accuracy(self, encoder: nn.Module, bank: Tensor, queries: Tensor) -> dict[str, float]:
         known, asked = (
-            stage_features(encoder, (as_float(self.store.images[some]) for some in rows.split(_BATCH)))
+            stage_features(encoder, (self.store.images[some].float() / 255 for some in rows.split(_BATCH)))
             for rows in (bank, queries)
         )
         labels = self.store.labels[bank], self.store.labels[queries]
@@ -211,7 +214,8 @@ def _probe_rows(
         return None, torch.zeros(0, dtype=torch.int64)
     if len(store.labels[bank].unique()) < 2:
         return None, queries
-    return tuple(rows[torch.randperm(len(rows), generator=generator)[:most]] for rows in (bank, queries))  # type: ignore[return-value]
+    some, others = (rows[torch.randperm(len(rows), generator=generator)[:most]] for rows in (bank, queries))
+    return some, others
 
 
 def agreement(measured: Sequence[Measurement]) -> dict[str, float]:

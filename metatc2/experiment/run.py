@@ -27,8 +27,8 @@ from metatc2.experiment.run_config import read_run_config, require_startable, so
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.threads import check_threads
-from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.trained_files import trained_files
+from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
 from metatc2.io.files import write_atomically, writing
 from metatc2.io.suggest import command
@@ -134,7 +134,8 @@ def pretrain(
     """
     if config.umm.name != "none":
         raise InputError(
-            f"umm.name = {config.umm.name!r} is of a stage on a finished run; leave it out, and call `metatc2 umm DIR` after this"
+            f"umm.name = {config.umm.name!r} is of a stage on a finished run; leave it out, and call `metatc2 umm DIR` on this "
+            "run when it is finished"
         )
     folder = RunFolder(path)
     require_startable(folder, config)

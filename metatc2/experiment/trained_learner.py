@@ -7,8 +7,8 @@ from metatc2.experiment.build import build_learner
 from metatc2.experiment.run import Run
 from metatc2.experiment.weights import load_state, read_beside, read_tensors
 from metatc2.experiment.weights_header import Header
-from metatc2.learners import SelfSupervised
 from metatc2.io.suggest import command
+from metatc2.learners import SelfSupervised
 from metatc2.training.checkpoint import load_checkpoint
 from metatc2.training.run_folder import RunFolder
 

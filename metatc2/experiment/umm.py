@@ -83,9 +83,7 @@ def run(
         )
         trainer = Trainer(umm, TwoBatches(build_sampler(config, store)), options, show=show)
         trainer.fit()
-    files = trained_files(
-        umm, config, store, steps=start.steps + trainer.step, seconds=start.seconds + trainer.seconds
-    )
+    files = trained_files(umm, config, store, steps=start.steps + trainer.step, seconds=start.seconds + trainer.seconds)
 
     def fill(aside: Path) -> None:
         write_config(config, aside / CONFIG)
@@ -137,7 +135,9 @@ def check_chain(umm: UMM, start: Run) -> None:
     Raises:
         InputError: if early and late part together give other features.
     """
-    images = torch.rand(2, start.channels, start.image_size, start.image_size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        2, start.channels, start.image_size, start.image_size, generator=torch.Generator().manual_seed(0)
+    )
     encoder = umm.learner.encoder
     with evaluation_mode(encoder), torch.no_grad():
         whole, chain = encoder(images), umm.late(umm.early(images))

@@ -196,6 +196,17 @@ def read_beside(file: Path, header: Header) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
+    """Load a module's state.
+
+    Args:
+        module: whose.
+        tensors: by name.
+        file: that they are of, for the error.
+        where: the configuration that names the module.
+
+    Raises:
+        InputError: if they are not those of the module.
+    """
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

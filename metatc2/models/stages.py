@@ -140,10 +140,12 @@ def split_after(encoder: nn.Module, stage: str) -> tuple[nn.Sequential, nn.Seque
     stages = consecutive_stages(encoder)
     names = list(stages)
     if stage not in names:
-        raise InputError(f"{type(encoder).__name__} has no stage {stage!r} to split after; {nearest(stage, names[:-1])}")
+        raise InputError(
+            f"{type(encoder).__name__} has no stage {stage!r} to split after; {nearest(stage, names[:-1])}"
+        )
     first = names.index(stage) + 1
     early, late = (nn.Sequential(*(stages[name] for name in part)) for part in (names[:first], names[first:]))
-    if not any(p.requires_grad for p in late.parameters()):
+    if next(late.parameters(), None) is None:
         raise InputError(
             f"nothing to train follows the stage {stage!r} of {type(encoder).__name__}; split after one of "
             f"{', '.join(names[:-1])}"

@@ -26,8 +26,8 @@ class FiniteDifference(Adjoint):
     differentiated. arXiv 1806.09055.
 
     Args:
-        size: length of the difference on either side, in units of the parameters' length (of 1, if they are shorter); by default
-            the cube root of the precision of the numbers, where errors of rounding and of the difference are alike.
+        size: length of the difference on either side, in units of the parameters' length (of 1, if they are shorter); by
+            default the cube root of the precision of the numbers, where errors of rounding and of the difference are alike.
 
     >>> import torchopt
     >>> from metatc2.inner import InnerLoop
