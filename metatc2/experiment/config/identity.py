@@ -79,8 +79,8 @@ def _values(name: str, section: Options, fields: Iterable[str]) -> dict[str, Any
 def fingerprint(config: Config) -> str:
     """SHA-256 (hexadecimal) of what must agree for a checkpoint to be resumed.
 
-    Left out: the description, [transfer], where data lie, where a stage of UMM began, a [monitor] that ends no training, and the
-    trainer's checkpoint_every, log_every, accelerator, threads.
+    Left out: the description, [transfer], where data lie, where a stage of UMM began, a [monitor] that ends no training, and
+    the trainer's checkpoint_every, log_every, accelerator, threads.
 
     >>> from metatc2.experiment.config.overrides import override
     >>> fingerprint(Config()) == fingerprint(override(Config(), ["trainer.log_every=1"]))

@@ -193,12 +193,12 @@ def _targets(side: Described, views: Views) -> dict[tuple[str, str], Tensor]:
 
 def _varying(told: list[dict[tuple[str, str], Tensor]]) -> dict[tuple[str, str], Tensor]:
     """Columns of each part that vary on all sides; parts of which none does are left out."""
-    found = {}
+    varying = {}
     for key in told[0]:
         varies = torch.stack([side[key].std(0) > 1e-6 for side in told]).all(0)
         if varies.any():
-            found[key] = varies
-    return found
+            varying[key] = varies
+    return varying
 
 
 def _fewer(splits: TransferSplits, most: int) -> TransferSplits:
