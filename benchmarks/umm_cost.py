@@ -52,7 +52,7 @@ def stage(name: str, split: str, width: int, pixels: int, mode: str, beta: float
 
 def one_pass(umm: UMM, query: Batch) -> Tensor:
     """The plain loss of one batch."""
-    return umm.learner.plain_loss(umm.learner.branches(query.episode, lambda _: umm.late(query.early)))[0]
+    return umm.learner.plain_loss(umm.learner.branches_of(lambda _: umm.late(query.early), query.episode))[0]
 
 
 def loss(umm: UMM, support: Batch | None, query: Batch | None) -> Tensor:

@@ -14,17 +14,17 @@ from metatc2.training.run_folder import RunFolder
 
 
 def trained_learner(run: Run) -> SelfSupervised | None:
-    """From the run's heads or its last checkpoint; None on labeled tasks, or where neither is left.
+    """From the run's last checkpoint, or its heads where none is left; None on labeled tasks, or where neither is there.
 
     Raises:
         InputError: if they do not fit the run's configuration.
     """
     folder = RunFolder(run.path)
-    if run.config.learner.name == "ssl" and folder.heads.exists():
-        return with_heads(run)
-    checkpoint = folder.latest
-    if run.config.learner.name != "ssl" or checkpoint is None:
+    if run.config.learner.name != "ssl":
         return None
+    checkpoint = folder.latest
+    if checkpoint is None:
+        return with_heads(run) if folder.heads.exists() else None
     learner = build_learner(run.config, run.channels, run.image_size)
     assert isinstance(learner, SelfSupervised)  # what "ssl" builds
     try:

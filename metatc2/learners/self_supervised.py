@@ -179,20 +179,24 @@ class SelfSupervised(Learner):
         value: Tensor = self.auxiliary(branches.raw, descriptors)
         return self.auxiliary_weight * value
 
-    def branches(
-        self, episode: Episode, encoder: Callable[[Tensor], Tensor] | None = None, target: Tensor | None = None
+    def branches(self, episode: Episode) -> Branches:
+        """z of all samples: the encoder runs once, on all images of all tasks."""
+        return self.branches_of(self.encoder, episode)
+
+    def branches_of(
+        self, encoder: Callable[[Tensor], Tensor], episode: Episode, target: Tensor | None = None
     ) -> Branches:
-        """z of all samples: the encoder runs once, on all images of all tasks.
+        """z of all samples by what stands for the encoder.
 
         Args:
+            encoder: images ``(N, C, H, W)`` → ``(N, d)``.
             episode: as the objective sees it.
-            encoder: what stands for the encoder; by default itself.
             target: z of the momentum branch, where it is known already.
         """
         images = episode.images
         self.objective.check(images.shape[1])
         told = self.tell(episode)
-        raw = self._represent(encoder or self.encoder, self.projector, images, told.code)
+        raw = self._represent(encoder, self.projector, images, told.code)
         if self.objective.momentum and target is None:
             target = self._target(images, told.target_code)
         return Branches(raw, self._standardized(raw), target, told)

@@ -90,7 +90,7 @@ class UMM(Learner):
             support: of the inner loss.
             query: of the outer loss.
         """
-        theta = dict(self.late.named_parameters())
+        theta: Params = dict(self.late.named_parameters())
         if query is None:
             assert support is not None  # one of them is there
             loss, metrics = self.inner_loss(theta, support)
@@ -117,7 +117,7 @@ class UMM(Learner):
             batch: of the support side.
         """
         early = batch.early.detach().requires_grad_(self.beta > 0)
-        branches = self.learner.branches(batch.episode, lambda _: self.functional(theta, early), batch.target)
+        branches = self.learner.branches_of(lambda _: self.functional(theta, early), batch.episode, batch.target)
         loss, ssl = self.learner.plain_loss(branches, moves=False)
         if not self.beta:
             return loss, {"ssl": ssl.detach()}
@@ -134,7 +134,7 @@ class UMM(Learner):
         """
         own = dict(self.late.named_buffers())
         features = call(self.late, {**own, **theta}, batch.early)
-        branches = self.learner.branches(batch.episode, lambda _: features, batch.target)
+        branches = self.learner.branches_of(lambda _: features, batch.episode, batch.target)
         loss, ssl = self.learner.plain_loss(branches)
         views = features.unflatten(0, (-1, batch.episode.images.shape[2]))
         with upcast(views[:, 0], views[:, 1]) as (one, other):

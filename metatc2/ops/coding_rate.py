@@ -18,7 +18,8 @@ def rate_of_gram(gram: Tensor, scale: float) -> Tensor:
     """
     # The matrix is at least the identity, so its Cholesky factor always exists.
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.cholesky(identity + scale * gram).diagonal().log().sum()
+    rate: Tensor = torch.linalg.cholesky(identity + scale * gram).diagonal().log().sum()
+    return rate
 
 
 def coding_rate(rows: Tensor, eps2: float) -> Tensor:
