@@ -37,6 +37,21 @@ def first_block_speed(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def umm_cost(rows: Rows) -> str:
+    """A step of UMM in passes of the late part."""
+    lines = [
+        "| encoder, split after | mode | β = 1: over plain on the same images (passes) | β = 0 |",
+        "|---|---|---|---|",
+    ]
+    for encoder, mode in dict.fromkeys((r["encoder"], r["mode"]) for r in rows):
+        own = {r["beta"]: r for r in rows if (r["encoder"], r["mode"]) == (encoder, mode)}
+        first = own[1.0]
+        name = f"{encoder}, width {first['width']}, `{first['split']}`, {first['images']}"
+        cells = [f"{own[beta]['over_plain']:.2f} ({own[beta]['passes']:.1f})" for beta in (1.0, 0.0)]
+        lines.append(f"| {name} | {mode} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def few_shot_speed(rows: Rows) -> str:
     """Seconds for 10 000 episodes on one core."""
     lines = ["| head | episodes | features | seconds, one core |", "|---|---|---|---|"]

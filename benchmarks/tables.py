@@ -105,6 +105,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     (spectrum.RESULTS.read, {"spectrum": spectrum.table, "spectrum_differences": spectrum.differences_table}),
     (partial(benchmark, "step_cost"), {"step_cost": cost_tables.step_cost, "readme_cost": cost_tables.cost_table}),
     (partial(benchmark, "first_block_speed"), {"first_block_speed": cost_tables.first_block_speed}),
+    (partial(benchmark, "umm_cost"), {"umm_cost": cost_tables.umm_cost}),
     (partial(benchmark, "few_shot_speed"), {"few_shot_speed": cost_tables.few_shot_speed}),
     (partial(benchmark, "episodes_speed"), {"episodes_speed": cost_tables.episodes_speed}),
     (partial(benchmark, "adjoint_memory"), {"adjoint_memory": cost_tables.adjoint_memory}),
@@ -119,6 +120,7 @@ PAGES = (
     ROOT / "docs" / "measured.md",
     ROOT / "docs" / "evidence.md",
     ROOT / "docs" / "conditioned-heads.md",
+    ROOT / "docs" / "umm.md",
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -24,6 +24,7 @@ from metatc2.cli.pretrain import pretrain
 from metatc2.cli.report import report
 from metatc2.cli.tasks import tasks
 from metatc2.cli.transfer import transfer
+from metatc2.cli.umm import umm
 from metatc2.io.terminal import console, fail, say, warn
 
 # In the order of --help.
@@ -32,6 +33,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     learners,
     config,
     pretrain,
+    umm,
     transfer,
     compare,
     matrix,

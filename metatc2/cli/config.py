@@ -23,6 +23,7 @@ def config(
     steps: Annotated[int | None, option("N")] = None,
     seed: Annotated[int | None, option("S")] = None,
     encoder: Annotated[str | None, option("NAME")] = None,
+    monitor: Annotated[str | None, option("NAME")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
 ) -> None:
     """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.
@@ -46,10 +47,11 @@ def config(
         steps: Training steps.
         seed: Seed of everything random.
         encoder: {encoders}.
+        monitor: What is measured of the encoder during training: none, coding-rate.
         set: Keys to change.
     """
     from metatc2.experiment.command_config import MethodFlags, configured
     from metatc2.experiment.config.explain import explained
 
-    flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder)
+    flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder, monitor)
     say(explained(configured(task, flags, set)).rstrip(), stderr=False)

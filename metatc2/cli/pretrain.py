@@ -34,6 +34,7 @@ def pretrain(
     seed: Annotated[int | None, option("S")] = None,
     run: Annotated[str | None, option("DIR")] = None,
     encoder: Annotated[str | None, option("NAME")] = None,
+    monitor: Annotated[str | None, option("NAME")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     resume: Annotated[str | None, option("DIR")] = None,
 ) -> None:
@@ -64,6 +65,8 @@ def pretrain(
         seed: Seed of everything random; by default 0.
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
         encoder: {encoders}; by default the task's.
+        monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
+            by default. --set monitor.stop_after=K ends training after K epochs without a rise of the last stage.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
     """
@@ -72,7 +75,20 @@ def pretrain(
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
-        others = (task, objective, calibration, regularize, condition, learner, adjoint, seed, run, encoder, *set)
+        others = (
+            task,
+            objective,
+            calibration,
+            regularize,
+            condition,
+            learner,
+            adjoint,
+            seed,
+            run,
+            encoder,
+            monitor,
+            *set,
+        )
         if any(value is not None for value in others):
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
@@ -82,7 +98,9 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
-        flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder)
+        flags = MethodFlags(
+            objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder, monitor
+        )
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
@@ -106,8 +124,11 @@ def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run
     folder = RunFolder(path)
     length = read_run_config(folder.path).trainer.steps if folder.state is State.FINISHED else None
     done = runs.resume(path, steps=steps, show=True, stop=stop)
-    if length == done.steps:
-        say(f"{path} had all its {length} steps already; --steps N trains it longer")
+    if length == done.config.trainer.steps:
+        many = (
+            f"had all its {length} steps" if length == done.steps else f"was ended by its monitor at step {done.steps}"
+        )
+        say(f"{path} {many} already; --steps N trains it longer")
     elif length is not None:
         say(f"the encoder of {length} steps, and what was measured with it, is in {path / f'at-{length}'}")
     return done

@@ -25,6 +25,7 @@ class MethodFlags:
     steps: int | None = None
     seed: int | None = None
     encoder: str | None = None
+    monitor: str | None = None
 
     def assignments(self, *, labeled: bool) -> list[str]:
         """The keys that they set.
@@ -42,6 +43,7 @@ class MethodFlags:
             "trainer.steps": self.steps,
             "trainer.seed": self.seed,
             "encoder.name": self.encoder,
+            "monitor.name": self.monitor,
         }
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 

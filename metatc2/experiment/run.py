@@ -12,19 +12,25 @@ from torch import nn
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
-from metatc2.experiment.build import build_data, build_learner, build_sampler, build_trainer_options, check_domains
+from metatc2.experiment.build import (
+    build_data,
+    build_learner,
+    build_sampler,
+    build_trainer_options,
+    build_views,
+    check_domains,
+)
 from metatc2.experiment.compare import compare, matrices
-from metatc2.experiment.config import Config, fingerprint, write_config
+from metatc2.experiment.config import CodingRateMonitor, Config, UMMConfig, fingerprint, write_config
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.threads import check_threads
+from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.experiment.weights_header import encode_module, module_tensors
 from metatc2.io.files import write_atomically, writing
-from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
@@ -33,7 +39,7 @@ from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.transfer import ADAPTED, SeenClasses
+from metatc2.transfer import ADAPTED
 
 __all__ = [
     "Run",
@@ -126,9 +132,14 @@ def pretrain(
         TrainingDiverged: if the loss is no longer finite.
         TrainingStopped: if `stop` said so.
     """
+    if config.umm.name != "none":
+        raise InputError(
+            f"umm.name = {config.umm.name!r} is of a stage on a finished run; leave it out, and call `metatc2 umm DIR` on this "
+            "run when it is finished"
+        )
     folder = RunFolder(path)
     require_startable(folder, config)
-    with _process_state(config):
+    with process_state(config):
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store)
@@ -165,12 +176,17 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
     folder = RunFolder(path)
     state = folder.require_resumable()
     config = read_run_config(path)
+    if isinstance(config.umm, UMMConfig):
+        raise InputError(
+            f"{path} is a stage of UMM on {config.umm.start}, which is not resumed; make it anew with: "
+            f"{command('umm', config.umm.start or 'DIR', '--split', config.umm.split)}"
+        )
     longer = lengthened(config, steps, folder)
     if state is State.FINISHED and longer == config:
         return load_run(path)
     if state is State.FINISHED and folder.latest is None:
         raise InputError(f"{path} has no checkpoint left to go on from; pre-train anew with more --steps")
-    with folder.owned(), _process_state(config):
+    with folder.owned(), process_state(config):
         folder.require_resumable()
         with sources_from(folder, config):
             trainer, store = _trainer(longer, folder, None, show)
@@ -207,7 +223,7 @@ def load_run(path: Path) -> Run:
 
 
 @contextmanager
-def _process_state(config: Config) -> Iterator[None]:
+def process_state(config: Config) -> Iterator[None]:
     """Threads and random numbers of the process are the run's within the block, and the caller's again after it.
 
     Dropout and the like draw from torch's own generator; it is saved in checkpoints.
@@ -234,8 +250,8 @@ def _about(config: Config, store: ImageStore) -> dict[str, str]:
 def _finish(
     trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
 ) -> None:
-    trainer.fit() if stop is None else trainer.fit(stop=stop)
-    if trainer.step < config.trainer.steps:
+    ended = _fit(trainer, config, folder, store, stop)
+    if trainer.step < config.trainer.steps and not ended:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
             f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
@@ -247,22 +263,21 @@ def _finish(
             write_atomically(folder.path / name, content)
 
 
+def _fit(
+    trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
+) -> bool:
+    """Train, monitored where that was asked for; whether the monitor ended it."""
+    if not isinstance(config.monitor, CodingRateMonitor):
+        trainer.fit() if stop is None else trainer.fit(stop=stop)
+        return False
+    from metatc2.experiment.monitor import Monitor
+
+    monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
+    monitor.begin()
+    encoder = trainer.learner.exports()["encoder"]
+    trainer.fit(stop=lambda: (stop is not None and stop()) or monitor(trainer.step, encoder))
+    return monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
+
+
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:
-    """The files of a trained learner; the encoder comes last, since a folder that has it is a finished run."""
-    exports = trainer.learner.exports()
-    encoder = exports.pop("encoder")
-    facts = {
-        "format": "metatc2",
-        "channels": store.channels,
-        "image_size": store.image_size,
-        "steps": trainer.step,
-        "seconds": round(trainer.seconds, 2),
-        "fingerprint": fingerprint(config),
-        "data": store.checksum(),
-        "classes": len(store.class_names),
-        **SeenClasses.of(store, config.data.split).to_facts(),
-        "splits": {name: len(rows) for name, rows in store.splits.items()},
-    }
-    files = {f"{name}.safetensors": encode_module(module, facts) for name, module in exports.items()}
-    beside = {name: tensors_sha256(module_tensors(module)) for name, module in exports.items()}
-    return {**files, "encoder.safetensors": encode_module(encoder, {**facts, "beside": beside})}
+    return trained_files(trainer.learner, config, store, steps=trainer.step, seconds=trainer.seconds)

@@ -72,16 +72,16 @@ def encoder_from(
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
     encoder, untrained = _architecture(config, channels, image_size, where)
     if "format" in facts:
-        _load_state(encoder, dict(tensors), weights, where)
+        load_state(encoder, dict(tensors), weights, where)
     else:
         _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
     calibrated, adapts, learners = None, None, {}
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size, encoder)
         if isinstance(built, TC2):
-            adapts = _adapting(built, _read_beside(calibrator, header), calibrator, where)
+            adapts = _adapting(built, read_beside(calibrator, header), calibrator, where)
         if isinstance(built, SharedTC2):
-            _load_state(built.calibrator, _read_beside(calibrator, header), calibrator, where)
+            load_state(built.calibrator, read_beside(calibrator, header), calibrator, where)
             calibrated = CalibratedEncoder(
                 encoder,
                 built.calibrator,
@@ -90,7 +90,7 @@ def encoder_from(
             ).eval()
     if learner is not None and config.learner.name != "ssl":
         adapted = fresh_learner(config, channels, image_size, header.classes or 0)
-        _load_state(adapted, _read_beside(learner, header), learner, where)
+        load_state(adapted, read_beside(learner, header), learner, where)
         plain = replace(config, calibration=Uncalibrated())
         learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
     return Pretrained(
@@ -116,7 +116,7 @@ def _adapting(learner: TC2, tensors: dict[str, Tensor], file: Path, where: Path)
     """
     if learner.where != "backbone" or "sensitivity" not in tensors:
         return None
-    _load_state(learner.adaptation(), tensors, file, where)
+    load_state(learner.adaptation(), tensors, file, where)
     if learner.objective.momentum:
         learner.target_projector.load_state_dict(learner.projector.state_dict())
     return learner.eval()
@@ -184,7 +184,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{file} is damaged ({error}); restore it, or train the run again") from error
 
 
-def _read_beside(file: Path, header: Header) -> dict[str, Tensor]:
+def read_beside(file: Path, header: Header) -> dict[str, Tensor]:
     """Tensors of another file of the run, which the encoder's header must know where it knows any."""
     tensors = read_tensors(file)[0]
     if header.beside and header.beside.get(file.stem) != tensors_sha256(tensors):
@@ -195,7 +195,18 @@ def _read_beside(file: Path, header: Header) -> dict[str, Tensor]:
     return tensors
 
 
-def _load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
+def load_state(module: nn.Module, tensors: dict[str, Tensor], file: Path, where: Path) -> None:
+    """Load a module's state.
+
+    Args:
+        module: whose.
+        tensors: by name.
+        file: that they are of, for the error.
+        where: the configuration that names the module.
+
+    Raises:
+        InputError: if they are not those of the module.
+    """
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

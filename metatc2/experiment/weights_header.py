@@ -92,18 +92,37 @@ def encode_module(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
             f"{type(module).__name__}: its state {odd[0]!r} is a {type(state[odd[0]]).__name__} and no tensor; files of "
             "weights hold tensors alone"
         )
-    tensors = module_tensors(module)
+    return encode_tensors(state, facts, type(module).__name__)
+
+
+def encode_tensors(state: Mapping[str, Tensor], facts: Mapping[str, Any], what: str) -> bytes:
+    """Tensors and facts as a file of weights.
+
+    Args:
+        state: by name; each tensor is written whole.
+        facts: see `encode_module`.
+        what: they are of, for the error.
+
+    Raises:
+        InputError: if safetensors has not their kind.
+    """
+    tensors = own_tensors(state)
     header = {key: _text(value) for key, value in facts.items()}
     header["sha256"] = _checksum(header, tensors)
     try:
         return save_tensors(tensors, header)
     except (SafetensorError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{type(module).__name__} cannot be written as safetensors ({str(error)[:300]})") from error
+        raise InputError(f"{what} cannot be written as safetensors ({str(error)[:300]})") from error
 
 
 def module_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of a module's state, each with memory of its own."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    return own_tensors(module.state_dict())
+
+
+def own_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each with memory of its own."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
 
 
 def _checksum(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.evolution import EvolutionStrategies
+from metatc2.inner.adjoints.finite_difference import FiniteDifference
 from metatc2.inner.adjoints.first_order import FirstOrder
 from metatc2.inner.adjoints.implicit import Implicit
 from metatc2.inner.adjoints.recompute import Recompute
@@ -28,6 +29,7 @@ __all__ = [
     "AdjointOptions",
     "Descent",
     "EvolutionStrategies",
+    "FiniteDifference",
     "FirstOrder",
     "Given",
     "Implicit",

@@ -9,6 +9,8 @@ CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint"
 ENCODER, CALIBRATOR, LEARNER = "encoder.safetensors", "calibrator.safetensors", "learner.safetensors"
+HEADS = "heads.safetensors"
+MONITOR = "monitor.jsonl"
 RESULTS, ACCURACIES = "transfer.json", "transfer.safetensors"
 DIAGNOSIS = "diagnose.json"
 IDENTITY = "encoder.json"
@@ -17,8 +19,8 @@ LOCK, RESULTS_LOCK = ".lock", ".results.lock"
 DEMO = ".demo"
 EXPORTED = ("config.json", "model.safetensors", "calibrator.safetensors", "README.md")
 # What belongs to one trained encoder; the rest to the training.
-TRAINED = (ENCODER, CALIBRATOR, LEARNER, RESULTS, ACCURACIES, DIAGNOSIS)
-OF_A_RUN = frozenset({CONFIG, METRICS, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
+TRAINED = (ENCODER, CALIBRATOR, LEARNER, HEADS, RESULTS, ACCURACIES, DIAGNOSIS)
+OF_A_RUN = frozenset({CONFIG, METRICS, MONITOR, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
 
 # By folders that hold one of the first names: what in them nothing else may write.
 _KEPT = (

@@ -23,6 +23,7 @@ from metatc2.learners.shared_tc2 import SharedTC2
 from metatc2.learners.surgery import GradientSurgery
 from metatc2.learners.tc2 import TC2
 from metatc2.learners.tc2_look_ahead import LookAheadTC2
+from metatc2.learners.umm import UMM
 from metatc2.learners.uncertainty import UncertaintyWeighting
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MAML",
     "R2D2",
     "TC2",
+    "UMM",
     "Entry",
     "GradientSurgery",
     "InnerOptions",

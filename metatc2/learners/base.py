@@ -90,6 +90,13 @@ class Learner(nn.Module, ABC):
         encoder = getattr(self, "encoder", None)
         return {"encoder": encoder} if isinstance(encoder, nn.Module) else {}
 
+    def heads(self) -> dict[str, Tensor]:
+        """What was trained beside the encoder and is no part of what is transferred; a later stage of training needs it.
+
+        By default nothing, since `exports` says all there is to keep.
+        """
+        return {}
+
 
 def full_precision(like: Tensor) -> torch.autocast:
     """Context without autocast: losses, statistics and inner loops keep float32 whatever the encoder runs in.

@@ -134,14 +134,27 @@ class SelfSupervised(Learner):
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks, and what is asked of z besides."""
-        seen = episode if self.per_task else episode.merged()
-        branches = self.branches(seen)
+        branches = self.branches(self.seen(episode))
+        loss, ssl = self.plain_loss(branches)
+        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+
+    def seen(self, episode: Episode) -> Episode:
+        """The episode as the objective sees it: its tasks apart, or all of it as one."""
+        return episode if self.per_task else episode.merged()
+
+    def plain_loss(self, branches: Branches, *, moves: bool = True) -> tuple[Tensor, Tensor]:
+        """The objective with what is asked of z besides, and the objective alone; scalars.
+
+        Args:
+            branches: of an episode.
+            moves: whether the objective's queue is to move by these samples after the step.
+        """
         with full_precision(branches.online):
             embeddings = self.embed(branches.online, branches.target, branches.told)
-            self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
+            if moves:
+                self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
-            loss = self.regularized(ssl, ssl, branches)
-        return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
+            return self.regularized(ssl, ssl, branches), ssl
 
     def regularized(self, loss: Tensor, ssl: Tensor, branches: Branches) -> Tensor:
         """`loss`, the regularizer of z and the auxiliary loss times their weights, and the projector's penalty if it has one.
@@ -168,12 +181,35 @@ class SelfSupervised(Learner):
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
+        return self.branches_of(self.encoder, episode)
+
+    def branches_of(
+        self, encoder: Callable[[Tensor], Tensor], episode: Episode, target: Tensor | None = None
+    ) -> Branches:
+        """z of all samples by what stands for the encoder.
+
+        Args:
+            encoder: images ``(N, C, H, W)`` → ``(N, d)``.
+            episode: as the objective sees it.
+            target: z of the momentum branch, where it is known already.
+        """
         images = episode.images
         self.objective.check(images.shape[1])
         told = self.tell(episode)
-        raw = self._represent(self.encoder, self.projector, images, told.code)
-        target = self._target(images, told.target_code) if self.objective.momentum else None
+        raw = self._represent(encoder, self.projector, images, told.code)
+        if self.objective.momentum and target is None:
+            target = self._target(images, told.target_code)
         return Branches(raw, self._standardized(raw), target, told)
+
+    def momentum_branch(self, episode: Episode) -> Tensor | None:
+        """z of the momentum branch; None where the objective has none.
+
+        Args:
+            episode: as the objective sees it.
+        """
+        if not self.objective.momentum:
+            return None
+        return self._target(episode.images, self.tell(episode).target_code)
 
     def tell(self, episode: Episode) -> SideInformation:
         """What the heads are told of an episode; descriptors are encoded once.
@@ -283,6 +319,11 @@ class SelfSupervised(Learner):
             # A tenth of the way a step; the first value replaces the zero.
             self.scale.lerp_(self._gradient_scale.to(self.scale.dtype), 0.1 if bool(self.scale) else 1.0)
             self._gradient_scale = None
+
+    def heads(self) -> dict[str, Tensor]:
+        """Tensors of all but the encoder, by their names in the learner's state: projector, predictor, momentum branch, ..."""
+        state = self.state_dict()
+        return {name: t for name, t in state.items() if isinstance(t, Tensor) and not name.startswith("encoder.")}
 
     def groups(self) -> list[ParameterGroup]:
         """One group: encoder and heads."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.metrics._rows import BLOCK, checked, product, same_rows
+from metatc2.ops.coding_rate import pair_rates, rate_of_gram
 from metatc2.ops.rows import unit_rows
 
 
@@ -54,26 +55,20 @@ def rate_reduction(z1: Tensor, z2: Tensor, *, eps2: float = 0.5) -> float:
             f"rate reduction: both views need the same width, got {a.shape[1]} and {b.shape[1]}; "
             "compute both with the same encoder"
         )
-    scale = a.shape[1] / (2 * _positive(eps2))
     within = torch.zeros((), dtype=torch.float64, device=a.device)
     for x, y in zip(a.split(BLOCK), b.split(BLOCK), strict=True):
-        p, q = unit_rows(x.double()), unit_rows(y.double())
-        lengths = (1 + scale * p.square().sum(1)) * (1 + scale * q.square().sum(1))
-        within = within + (lengths - (scale * (p * q).sum(1)).square()).log().sum()
-    return _rate(torch.cat([a, b]), eps2) - float(within) / (2 * len(a))
+        within = within + pair_rates(_unit(x), _unit(y), _positive(eps2)).sum()
+    return _rate(torch.cat([a, b]), eps2) - float(within) / len(a)
 
 
 def _rate(x: Tensor, eps2: float) -> float:
     n, dim = x.shape
-    scale = dim / (n * eps2)
     if n >= dim:
         gram = sum((product(z, z) for z in map(_unit, x.split(BLOCK))), x.new_zeros(dim, dim, dtype=torch.float64))
     else:  # logdet(I + ZᵀZ) = logdet(I + ZZᵀ)
         rows = _unit(x)
         gram = rows @ rows.mT
-    identity = torch.eye(len(gram), dtype=torch.float64, device=x.device)
-    # The matrix is at least the identity, so its Cholesky factor always exists.
-    return float(torch.linalg.cholesky(identity + scale * gram).diagonal().log().sum())
+    return float(rate_of_gram(gram, dim / (n * eps2)))
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -38,6 +38,16 @@ class Conv4(nn.Module):
         self.normalize = Normalize()
         self.blocks = nn.Sequential(*(_conv4_block(channels if i == 0 else width, width) for i in range(4)))
 
+    def stages(self) -> dict[str, nn.Module]:
+        """See `metatc2.models.stages.consecutive_stages`: the blocks, normalization and average in the outer two."""
+        first, *inner, last = self.blocks
+        chain = [
+            nn.Sequential(self.normalize, first),
+            *inner,
+            nn.Sequential(last, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        ]
+        return {f"blocks.{i}": stage for i, stage in enumerate(chain)}
+
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
         _check_conv4_size(min(images.shape[-2:]))

@@ -61,6 +61,12 @@ class ResNet(TorchvisionResNet):  # type: ignore[misc]  # torchvision is not typ
         stage: nn.Sequential = super()._make_layer(block, planes * self._width // 64, *args, **kwargs)
         return stage
 
+    def stages(self) -> dict[str, nn.Module]:
+        """See `metatc2.models.stages.consecutive_stages`: the four stages, with the stem and the average in the outer two."""
+        stem = nn.Sequential(self.normalize, self.conv1, self.bn1, self.relu, self.maxpool, self.layer1)
+        last = nn.Sequential(self.layer4, self.avgpool, nn.Flatten())
+        return {"layer1": stem, "layer2": self.layer2, "layer3": self.layer3, "layer4": last}
+
     def forward(self, images: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, dim)``."""
         features: Tensor = super().forward(self.normalize(images))

@@ -93,3 +93,74 @@ def at_stage(encoder: nn.Module, stage: str) -> nn.Module:
     True
     """
     return encoder if stage == OUTPUT else AtStage(encoder, stage)
+
+
+def consecutive_stages(encoder: nn.Module) -> dict[str, nn.Module]:
+    """The encoder as a chain: what its stages do one after the other is what the encoder does.
+
+    Args:
+        encoder: one with a method ``stages()`` that says so (ours have it), or an `nn.Sequential`, whose parts they are.
+
+    Returns:
+        By dotted name, in order; they share their parts with the encoder.
+
+    Raises:
+        InputError: if the encoder does not say.
+
+    >>> list(consecutive_stages(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))))
+    ['0', '1']
+    """
+    told: Any = getattr(encoder, "stages", None)
+    if callable(told):
+        return dict(told())
+    if isinstance(encoder, nn.Sequential):
+        return dict(encoder.named_children())
+    raise InputError(
+        f"{type(encoder).__name__} does not say which stages it consists of; use conv4, a ResNet, or an encoder with a method "
+        "stages() that gives modules by name whose chain it is"
+    )
+
+
+def split_after(encoder: nn.Module, stage: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """An encoder as two that follow one another and share its parts: up to a stage, and from there on.
+
+    Args:
+        encoder: see `consecutive_stages`.
+        stage: the last one of the first part.
+
+    Raises:
+        InputError: if there is no such stage, none follows it, or what follows has nothing to train.
+
+    >>> early, late = split_after(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "0")
+    >>> len(early), late
+    (1, Sequential(
+      (0): Linear(in_features=4, out_features=2, bias=True)
+    ))
+    """
+    stages = consecutive_stages(encoder)
+    names = list(stages)
+    if stage not in names:
+        raise InputError(
+            f"{type(encoder).__name__} has no stage {stage!r} to split after; {nearest(stage, names[:-1])}"
+        )
+    first = names.index(stage) + 1
+    early, late = (nn.Sequential(*(stages[name] for name in part)) for part in (names[:first], names[first:]))
+    if next(late.parameters(), None) is None:
+        raise InputError(
+            f"nothing to train follows the stage {stage!r} of {type(encoder).__name__}; split after one of "
+            f"{', '.join(names[:-1])}"
+        )
+    return early, late
+
+
+def pooled(features: Tensor, stage: str) -> Tensor:
+    """``(N, D)`` from what a stage gives: maps ``(N, C, H, W)`` averaged over positions, tokens ``(N, T, D)`` over tokens.
+
+    Args:
+        features: of a stage.
+        stage: its name, for the error.
+
+    Raises:
+        InputError: if they are of another shape.
+    """
+    return _pooled(features, len(features), stage)

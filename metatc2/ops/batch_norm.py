@@ -106,7 +106,10 @@ class _Gradient(torch.autograd.Function):
 
 def _higher(ctx: Any, cotangents: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
     """`_Gradient.backward` with a graph of its own, for derivatives beyond the second."""
-    grad, x, weight, *_ = ctx.saved_tensors
+    # `grad` may be a function of x, as in a gradient of a gradient. Views of their own are independent variables here; without
+    # them what flows to x by way of `grad` would be counted twice.
+    own: Any = [None if t is None else t.view_as(t) for t in ctx.saved_tensors[:3]]
+    grad, x, weight = own
     axes = [axis for axis in range(x.ndim) if axis != 1]
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     inverse = (variance + ctx.eps).rsqrt()

@@ -27,9 +27,11 @@ from metatc2.io.run_files import (
     DEMO,
     ENCODER,
     FEATURES,
+    HEADS,
     LEARNER,
     LOCK,
     METRICS,
+    MONITOR,
     OF_A_RUN,
     RESULTS_LOCK,
     TRAINED,
@@ -97,6 +99,16 @@ class RunFolder:
     def learner(self) -> Path:
         """The whole learner, of those on labeled tasks."""
         return self.path / LEARNER
+
+    @property
+    def heads(self) -> Path:
+        """What a self-supervised learner trained beside the encoder; runs of earlier versions have none."""
+        return self.path / HEADS
+
+    @property
+    def monitor(self) -> Path:
+        """Measurements of the encoder during training, where they were asked for."""
+        return self.path / MONITOR
 
     @property
     def latest(self) -> Path | None:
@@ -260,7 +272,7 @@ class RunFolder:
 
     def remove_run(self) -> None:
         """Remove the files of a run, and no others."""
-        for name in (*TRAINED, METRICS, CONFIG):
+        for name in (*TRAINED, METRICS, MONITOR, CONFIG):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
         for name in (CHECKPOINT, FEATURES):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -77,6 +79,22 @@ def test_third_derivative_by_finite_differences() -> None:
         )[0],
         (x,),
     )
+
+
+def test_gradient_of_a_gradient_counts_what_flows_through_it_once() -> None:
+    # The gradient that comes in is a function of x here, and the derivative keeps a graph of its own: the norm of a gradient
+    # inside an inner loop (UMM).
+    def slope_of_slope(norm: Callable[[Tensor], Tensor], *, graph: bool) -> Tensor:
+        x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+        (slope,) = torch.autograd.grad(norm(x).sin().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x, create_graph=graph)[0].detach()
+
+    def torchs(x: Tensor) -> Tensor:
+        return (x - x.mean(0)) * (x.var(0, correction=0) + 1e-5).rsqrt()
+
+    wanted = slope_of_slope(torchs, graph=True)
+    for graph in (False, True):
+        assert torch.allclose(slope_of_slope(lambda x: batch_norm(x, None, None), graph=graph), wanted)
 
 
 def test_mixed_precision_is_left_to_torch() -> None:

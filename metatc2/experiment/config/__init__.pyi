@@ -27,6 +27,8 @@ from .identity import method_name as method_name
 from .keys import Key as Key
 from .keys import all_keys as all_keys
 from .learner import SelfSupervisedConfig as SelfSupervisedConfig
+from .monitor import CodingRateMonitor as CodingRateMonitor
+from .monitor import NoMonitor as NoMonitor
 from .networks import EncoderConfig as EncoderConfig
 from .networks import HeadConfig as HeadConfig
 from .overrides import merge as merge
@@ -38,4 +40,7 @@ from .task_files import list_tasks as list_tasks
 from .task_files import task_folder as task_folder
 from .training import TrainerConfig as TrainerConfig
 from .transfer import TransferConfig as TransferConfig
+from .umm import Mode as Mode
+from .umm import NoUMM as NoUMM
+from .umm import UMMConfig as UMMConfig
 from .views import ViewsConfig as ViewsConfig

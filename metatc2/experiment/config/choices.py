@@ -86,10 +86,16 @@ class Choice(ABC):
 
 @dataclass(frozen=True)
 class Closed(Choice):
-    """Members that are known: of an objective, and of a learner on labeled tasks."""
+    """Members that are known: of an objective, and of a learner on labeled tasks.
+
+    Args:
+        ssl, labeled: members of each.
+        silent: as in `Registered`, of the first one.
+    """
 
     ssl: tuple[type[Options], ...]
     labeled: tuple[type[Options], ...] = ()
+    silent: bool = False
 
     def members(self) -> Iterator[Member]:
         """See `Choice.members`."""
@@ -118,6 +124,10 @@ class Closed(Choice):
                 raise WrongTag(tag, f"{tag} {_not_among(value, anywhere)}")
             left = [member for member in left if member.tags.get(tag) == (value or here[0])]
         return left[0] if left else None
+
+    def written(self, section: Options) -> bool:
+        """See `Choice.written`."""
+        return not (self.silent and type(section) is self.ssl[0])
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from metatc2.experiment.config.calibration import CalibrationConfig
 from metatc2.experiment.config.data import DataConfig
 from metatc2.experiment.config.episode import EpisodeConfig
 from metatc2.experiment.config.learner import SelfSupervisedConfig
+from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor
 from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
 from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.experiment.config.training import TrainerConfig
 from metatc2.experiment.config.transfer import TransferConfig
+from metatc2.experiment.config.umm import NoUMM, UMMConfig
 from metatc2.experiment.config.views import ViewsConfig
 from metatc2.experiment.config.views_told import NoAuxiliary, NoCondition
 from metatc2.io.options import Options, shown
@@ -57,7 +59,9 @@ class Config:
     calibration: CalibrationConfig = _usual("calibration")
     regularizer: NoRegularizer | RegularizerOptions = _usual("regularizer")
     learner: SelfSupervisedConfig | LearnerOptions = _usual("learner")
+    umm: NoUMM | UMMConfig = _usual("umm")
     trainer: TrainerConfig = _usual("trainer")
+    monitor: NoMonitor | CodingRateMonitor = _usual("monitor")
     transfer: TransferConfig = _usual("transfer")
     #: Options of the protocols that are to be run, by name; those that are not given stand at their defaults.
     protocols: Mapping[str, ProtocolOptions] = field(default_factory=dict, hash=False)

@@ -20,6 +20,7 @@ FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_
     "data.download",
     "data.stream",
     "data.workers",
+    "umm.start",
 }
 
 
@@ -78,7 +79,8 @@ def _values(name: str, section: Options, fields: Iterable[str]) -> dict[str, Any
 def fingerprint(config: Config) -> str:
     """SHA-256 (hexadecimal) of what must agree for a checkpoint to be resumed.
 
-    Left out: the description, [transfer], where data lie, and the trainer's checkpoint_every, log_every, accelerator, threads.
+    Left out: the description, [transfer], where data lie, where a stage of UMM began, a [monitor] that ends no training, and
+    the trainer's checkpoint_every, log_every, accelerator, threads.
 
     >>> from metatc2.experiment.config.overrides import override
     >>> fingerprint(Config()) == fingerprint(override(Config(), ["trainer.log_every=1"]))
@@ -115,7 +117,7 @@ def method_name(config: Config) -> str:
         if isinstance(calibration, CalibratorConfig):
             marks = ["shared", *([calibration.control] if calibration.control != "none" else [])]
         parts.append(calibration.name + (f"({', '.join(marks)})" if marks else ""))
-    for section in (config.regularizer, config.condition, config.auxiliary):
+    for section in (config.regularizer, config.condition, config.auxiliary, config.umm):
         if section.name != "none":
             parts.append(section.name)
     return "+".join(parts)
@@ -142,10 +144,12 @@ def _or_unset(flat: Mapping[str, Any], name: str) -> str:
 
 def _binding(config: Config) -> dict[str, Any]:
     flat = flatten(config)
+    # A monitor that only measures leaves the run as it would be without.
+    free = ("transfer.",) if "monitor.stop_after" in flat else ("transfer.", "monitor.")
     return {
         name: value
         for name, value in flat.items()
-        if name != "description" and not name.startswith("transfer.") and name not in FREE_KEYS
+        if name != "description" and not name.startswith(free) and name not in FREE_KEYS
     }
 
 

@@ -23,10 +23,12 @@ from metatc2.experiment.config.episode import (
     ViewsEpisode,
 )
 from metatc2.experiment.config.learner import SelfSupervisedConfig
+from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor
 from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
 from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.training import TrainerConfig
 from metatc2.experiment.config.transfer import TransferConfig
+from metatc2.experiment.config.umm import NoUMM, UMMConfig
 from metatc2.experiment.config.views import ViewsConfig
 from metatc2.experiment.config.views_told import NoAuxiliary, NoCondition
 from metatc2.io.options import Options
@@ -135,7 +137,9 @@ CHOICES: Mapping[str, Choice] = Sections(
         ),
         "regularizer": Registered("regularizer.name", REGULARIZERS, _regularizer, "none", (NoRegularizer,)),
         "learner": Registered(LEARNER, LEARNERS, _learner, SSL, (SelfSupervisedConfig,), always=True),
+        "umm": Closed((NoUMM, UMMConfig), silent=True),
         "trainer": _always(TrainerConfig),
+        "monitor": Closed((NoMonitor, CodingRateMonitor), (NoMonitor, CodingRateMonitor), silent=True),
         "transfer": _always(TransferConfig),
     }
 )

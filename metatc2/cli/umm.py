@@ -1,0 +1,48 @@
+"""UMM: `metatc2 umm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metatc2.cli._args import option
+from metatc2.io.suggest import command
+from metatc2.io.terminal import bold, say
+
+
+def umm(
+    run: Annotated[str, tyro.conf.Positional, option("DIR")],
+    /,
+    *,
+    split: Annotated[str, option("STAGE")],
+    mode: Annotated[
+        Literal["exact", "finite-difference", "first-order", "alternate"] | None,
+        option("exact|finite-difference|first-order|alternate"),
+    ] = None,
+    steps: Annotated[int | None, option("N")] = None,
+    set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
+    out: Annotated[str | None, option("FOLDER")] = None,
+) -> None:
+    """Tune the late stages of a finished run, the early ones frozen (UMM, arXiv 2410.00772); writes a new run folder.
+
+    For example:
+        metatc2 umm runs/plain --split layer2
+        metatc2 umm runs/plain --split blocks.1 --mode first-order --steps 50 --set umm.beta=0.5
+
+    Args:
+        run: Run folder of an objective that is not calibrated, with its heads.safetensors.
+        split: Last stage that stays as it is: blocks.0 to blocks.2 of conv4, layer1 to layer3 of a ResNet.
+        mode: How the outer gradient is taken: exact, by differences of gradients, with the inner step for a constant, or with
+            steps on the inner and the outer loss in turn; by default exact.
+        steps: Outer steps, of two batches each; by default 200.
+        set: Keys of [umm] to change, e.g. umm.beta=0.5 umm.gamma=2.
+        out: New folder; by default DIR-umm.
+    """
+    from metatc2.experiment import umm as stage
+
+    done = stage.run(
+        Path(run), split=split, mode=mode, steps=steps, assignments=set, out=Path(out) if out else None, show=True
+    )
+    say(bold(str(done.path)), f" holds the encoder; next: {command('compare', done.path, run)} after both are measured")

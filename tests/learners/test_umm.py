@@ -1,0 +1,185 @@
+"""UMM: signs, gradients by every mode against central differences, and an early part that keeps its bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchopt
+from torch import Tensor, nn
+
+from metatc2.episodes import Episode, Samples
+from metatc2.inner import Adjoint, FiniteDifference, FirstOrder, InnerLoop, Unroll
+from metatc2.learners import UMM, SelfSupervised
+from metatc2.learners.umm import alignment_loss
+from metatc2.models.heads import Projector
+from metatc2.objectives import SimCLR
+from metatc2.ops.coding_rate import pair_rates, rate_reduction
+from metatc2.ops.functional import Functional
+from metatc2.ops.precision import unit
+
+MODES: dict[str, Adjoint | None] = {
+    "exact": Unroll(),
+    "finite-difference": FiniteDifference(),
+    "first-order": FirstOrder(),
+    "alternate": None,
+}
+
+
+def encoder() -> nn.Sequential:
+    """Smooth, with batch normalization on both sides of the split."""
+    parts = [nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh()]
+    return nn.Sequential(*parts, nn.Linear(4, 3))
+
+
+def learner(mode: str, *, beta: float = 1.0, gamma: float = 1.0, lr: float = 0.1) -> UMM:
+    torch.manual_seed(0)
+    plain = SelfSupervised(encoder(), SimCLR(), projector=Projector(3, 6, 4, activation=nn.Tanh)).double()
+    adjoint = MODES[mode]
+    inner = None if adjoint is None else InnerLoop(torchopt.sgd(lr), steps=1, adjoint=adjoint)
+    return UMM(plain, "3", inner=inner, beta=beta, gamma=gamma)
+
+
+def episode(seed: int = 0) -> Episode:
+    g = torch.Generator().manual_seed(seed)
+
+    def side() -> Samples:
+        base = torch.rand(1, 6, 1, 1, 2, 3, generator=g, dtype=torch.float64)
+        views = base + 0.3 * torch.rand(1, 6, 2, 1, 2, 3, generator=g, dtype=torch.float64)
+        return Samples(views, None, None, torch.arange(6)[None])
+
+    return Episode(side(), side())
+
+
+def central(f: Callable[[], float], p: Tensor, h: float = 1e-5) -> Tensor:
+    """Central differences of a scalar for every entry of a parameter."""
+    out, flat = torch.zeros_like(p), p.data.view(-1)
+    for i in range(p.numel()):
+        kept = flat[i].item()
+        values = []
+        for sign in (1, -1):
+            flat[i] = kept + sign * h
+            values.append(f())
+        flat[i] = kept
+        out.view(-1)[i] = (values[0] - values[1]) / (2 * h)
+    return out
+
+
+def outer_of(umm: UMM, moved: dict[str, Tensor] | None = None) -> Callable[[], float]:
+    """The outer loss by parameters of the late part alone; `moved` is an inner step that is a constant."""
+
+    def value() -> float:
+        theta = dict(umm.late.named_parameters())
+        if moved is not None:
+            theta = {name: p + moved[name] for name, p in theta.items()}
+        return umm.outer_loss(theta, umm.batch(episode(), "query")).loss.item()
+
+    return value
+
+
+@pytest.mark.parametrize("mode", ["exact", "finite-difference"])
+def test_bilevel_gradient_is_that_of_central_differences(mode: str) -> None:
+    umm = learner(mode)
+    umm(episode()).loss.backward()
+    reference = learner("exact")
+    for (name, p), q in zip(umm.late.named_parameters(), reference.late.parameters(), strict=True):
+        wanted = central(lambda: reference(episode()).loss.item(), q)
+        assert p.grad is not None
+        assert torch.allclose(p.grad, wanted, rtol=1e-5, atol=1e-7), name
+
+
+def test_first_order_gradient_takes_the_inner_step_for_a_constant() -> None:
+    umm = learner("first-order")
+    umm(episode()).loss.backward()
+    start = dict(umm.late.named_parameters())
+    support = umm.batch(episode(), "support")
+    adapted = learner("first-order").inner(lambda p: umm.inner_loss(p, support)[0], start)  # type: ignore[misc]
+    moved = {name: (adapted[name] - p).detach() for name, p in start.items()}
+    assert max(float(step.abs().max()) for step in moved.values()) > 1e-3
+    for name, p in start.items():
+        assert p.grad is not None
+        assert torch.allclose(p.grad, central(outer_of(umm, moved), p), rtol=1e-5, atol=1e-7), name
+
+
+def test_alternating_steps_are_on_the_inner_and_on_the_outer_loss() -> None:
+    umm = learner("alternate")
+    support = umm.batch(episode(), "support")
+    losses = {0: lambda: umm.inner_loss(dict(umm.late.named_parameters()), support)[0].item(), 1: outer_of(umm)}
+    for step, value in losses.items():
+        umm.begin_step(step, 2)
+        umm.zero_grad()
+        umm(episode()).loss.backward()
+        for name, p in umm.late.named_parameters():
+            assert p.grad is not None
+            assert torch.allclose(p.grad, central(value, p), rtol=1e-5, atol=1e-7), (step, name)
+
+
+def test_alignment_has_a_gradient_for_the_late_part() -> None:
+    umm = learner("exact")
+    support, theta = umm.batch(episode(), "support"), dict(umm.late.named_parameters())
+    early = support.early.requires_grad_()
+    branches = umm.learner.branches_of(lambda _: Functional(umm.late)(theta, early), support.episode)
+    (slopes,) = torch.autograd.grad(umm.learner.plain_loss(branches)[0], early, create_graph=True)
+    value = alignment_loss(slopes)
+    gradients = torch.autograd.grad(value, list(theta.values()), allow_unused=True)
+    assert value.item() > 1e-4
+    assert max(float(g.norm()) for g in gradients if g is not None) > 1e-4
+
+
+def test_alignment_is_the_divergence_of_inverse_lengths_from_uniform() -> None:
+    g = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = 1 / g.norm(dim=1)
+    p, u = p / p.sum(), torch.full((7,), 1 / 7, dtype=torch.float64)
+    m = (p + u) / 2
+    wanted = ((p * (p / m).log()).sum() + (u * (u / m).log()).sum()) / 2
+    assert alignment_loss(1e-20 * g).item() == pytest.approx(wanted.item(), rel=1e-9)
+    assert torch.isfinite(alignment_loss(torch.zeros(3, 2)))
+
+
+@pytest.mark.parametrize(("eps2", "wanted"), [(0.01, 63.88), (0.1, 31.25), (0.5, 13.20)])
+def test_rate_reduction_of_random_pairs(eps2: float, wanted: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(64, 32, generator=g, dtype=torch.float64)
+    other = z + torch.randn(64, 32, generator=g, dtype=torch.float64)
+    p, q = unit(z), unit(other)
+    assert rate_reduction(p, q, eps2).item() == pytest.approx(wanted, rel=5e-3)
+    # Each pair a class of MCR²: the d × d determinants, in place of 2 × 2 ones.
+    a = 32 / (2 * eps2)
+    whole = [torch.stack([x, y]) for x, y in zip(p, q, strict=True)]
+    rates = [torch.logdet(torch.eye(32, dtype=p.dtype) + a * pair.mT @ pair) / 2 for pair in whole]
+    assert torch.allclose(pair_rates(p, q, eps2), torch.stack(rates))
+    same = unit(z[:1]).expand(64, 32)
+    assert rate_reduction(same, same, eps2).item() == pytest.approx(0, abs=1e-3)
+
+
+def test_an_outer_step_raises_the_rate_reduction() -> None:
+    umm = learner("exact", beta=0.0, gamma=1e3, lr=1e-6)
+    before = umm(episode())
+    before.loss.backward()
+    with torch.no_grad():
+        for p in umm.late.parameters():
+            assert p.grad is not None
+            p -= 1e-4 * p.grad / p.grad.norm().clamp_min(1e-9)
+    assert float(umm(episode()).metrics["rate_reduction"]) > float(before.metrics["rate_reduction"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_early_part_keeps_its_bits(mode: str) -> None:
+    umm = learner(mode)
+    early = {name: t.clone() for name, t in umm.early.state_dict().items()}
+    late = {name: t.clone() for name, t in umm.late.state_dict().items()}
+    heads = {name: t.clone() for name, t in umm.learner.projector.state_dict().items()}
+    optimizer = torch.optim.AdamW(umm.groups()[0].parameters, lr=1e-2)
+    for step in range(2):
+        umm.begin_step(step, 2)
+        optimizer.zero_grad()
+        umm(episode(step)).loss.backward()
+        optimizer.step()
+        umm.end_step()
+    assert all(torch.equal(t, umm.early.state_dict()[name]) for name, t in early.items())
+    assert all(torch.equal(t, umm.learner.projector.state_dict()[name]) for name, t in heads.items())
+    assert not any(torch.equal(t, umm.late.state_dict()[name]) for name, t in late.items() if "bias" not in name)
+    assert all(p.grad is None for p in umm.early.parameters())
+    assert math.isfinite(umm(episode()).loss.item())
