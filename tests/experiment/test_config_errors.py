@@ -328,7 +328,7 @@ def test_unknown_key_names_the_nearest_of_all_sections(key: str, meant: str | No
 def test_unknown_key_nowhere_near_lists_the_sections() -> None:
     assert (
         "sections: data, episode, views, encoder, head, objective, condition, auxiliary, calibration, regularizer, learner, "
-        "trainer, transfer" in message("zzz=1")
+        "umm, trainer, monitor, transfer" in message("zzz=1")
     )
 
 
