@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,6 +19,7 @@ from metatc2.transfer.fusion.attention.base import Params
 from metatc2.transfer.fusion.labeled import Fitted, LabeledSet
 
 _EPSILON = 1e-5
+_BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,8 @@ class FitOptions:
     """
 
     entropies: Sequence[float] = (0.0, 0.1, 1.0)
-    decays: Sequence[float] = (0.001, 0.01)
-    steps: int = 200
+    decays: Sequence[float] = (0.01, 0.1)
+    steps: int = 100
     rate: Annotated[float, Gt(0)] = 0.01
     batch: int = 128
 
@@ -70,20 +72,10 @@ class Network(ABC):
         return p
 
 
-@dataclass(eq=False)
-class _Fits:
-    """B fits, by what each may learn from and how it is penalized."""
-
-    counted: Tensor  # (B, n)
-    entropy: Tensor  # (B,)
-    decay: Tensor  # (B,)
-    params: Params = field(default_factory=dict)
-
-
 def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: torch.Generator) -> Fitted:
     """Train a network on the labels given, with λ_e and ρ chosen by cross-validation inside them.
 
-    Every fold of every candidate, and every candidate on all labels, are trained as one. Where a class has one label there is
+    All folds of all candidates are trained as one. Where a class has one label there is
     nothing to validate on, and the strongest candidates are taken: the fit stays close to the plain mean of the encoders.
 
     Args:
@@ -95,26 +87,23 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
     entropies, decays = sorted(set(options.entropies)), sorted(set(options.decays))
     grid = list(itertools.product(entropies, decays))
     n = len(labeled.labels)
-    if labeled.folds is None:
-        grid, chosen = [(entropies[-1], decays[-1])], 0
-        fits = _trained(network, labeled, options, torch.ones(1, n), grid, generator)
-    else:
+    chosen = len(grid) - 1  # the strongest of both
+    if labeled.folds is not None:
         count = int(labeled.folds.max()) + 1
         held = one_hot(labeled.folds, count).T.bool()  # (folds, n)
-        counted = torch.cat([(~held).float(), torch.ones(1, n)]).repeat(len(grid), 1)
-        each = [pair for pair in grid for _ in range(count + 1)]
-        fits = _trained(network, labeled, options, counted, each, generator)
+        each = [pair for pair in grid for _ in range(count)]
+        params = _trained(network, labeled, options, (~held).float().repeat(len(grid), 1), each, generator)
         with torch.no_grad():
-            logits = network.forward(fits.params, labeled.blocks)[0].unflatten(0, (len(grid), count + 1))[:, :count]
-        out_of_fold = logits[:, held]  # in the order of `held`: fold by fold
+            logits = network.forward(params, labeled.blocks)[0].unflatten(0, (len(grid), count))
+        out_of_fold = logits[:, held]  # (grid, n, classes), fold by fold
         labels = labeled.labels.expand(count, -1)[held]
-        accuracy = (out_of_fold.argmax(-1) == labels).double().mean(1).view(len(entropies), len(decays))
-        loss = cross_entropy(out_of_fold.flatten(0, 1), labels.repeat(len(grid)), reduction="none").view(len(grid), -1)
-        place = choose(accuracy, loss.mean(1).view(len(entropies), len(decays)))
-        which = 0 if place is None else place[0] * len(decays) + place[1]
-        chosen = which * (count + 1) + count
-        grid = each
-    p = {name: value[chosen : chosen + 1].clone() for name, value in fits.params.items()}
+        accuracy = (out_of_fold.argmax(-1) == labels).double().mean(1)
+        loss = torch.stack([cross_entropy(one.double(), labels) for one in out_of_fold])
+        shape = len(entropies), len(decays)
+        place = choose(accuracy.view(shape), loss.view(shape))
+        chosen = chosen if place is None else place[0] * len(decays) + place[1]
+    entropy, decay = grid[chosen]
+    p = _trained(network, labeled, options, torch.ones(1, n), [grid[chosen]], generator)
 
     def ask(features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad():
@@ -123,7 +112,6 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
 
     with torch.no_grad():
         has_weights = network.forward(p, [block[:1] for block in labeled.blocks])[1] is not None
-    entropy, decay = grid[chosen]
     return Fitted(
         lambda features: ask(features)[0],
         (lambda features: _present(ask(features)[1])) if has_weights else None,
@@ -143,40 +131,52 @@ def _trained(
     counted: Tensor,
     penalties: Sequence[tuple[float, float]],
     generator: torch.Generator,
-) -> _Fits:
-    fits = len(counted)
+) -> Params:
+    """Parameters of B fits, by the rows ``(B, n)`` that each may learn from and its λ_e and ρ."""
+    fits, n = len(counted), len(labeled.labels)
     entropy, decay = (torch.tensor(column) for column in zip(*penalties, strict=True))
     start = network.initial(generator)
     constants = {name: value.expand(fits, *value.shape) for name, value in network.constants(generator).items()}
-    params = {name: value.repeat(fits, *[1] * value.ndim).requires_grad_() for name, value in start.items()}
-    optimizer = torch.optim.Adam(params.values(), lr=options.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(options.steps, 1))
-    n = len(labeled.labels)
+    sizes = [value.numel() for value in start.values()]
+    # One vector a fit: a step of Adam is then a few operations, however many parameters there are.
+    origin = torch.cat([value.flatten() for value in start.values()])
+    flat = origin.repeat(fits, 1)
+
+    def named(vector: Tensor) -> Params:
+        parts = zip(start.items(), vector.split(sizes, 1), strict=True)
+        return {**{name: part.view(fits, *value.shape) for (name, value), part in parts}, **constants}
+
+    def loss(vector: Tensor, rows: Tensor) -> Tensor:
+        own = counted[:, rows]
+        share = own / own.sum(1, keepdim=True).clamp(min=1)
+        logits, weights = network.forward(named(vector), [block[rows] for block in labeled.blocks], own)
+        labels = labeled.labels[rows].expand(fits, -1)
+        total = (share * cross_entropy(logits.mT, labels, reduction="none")).sum()
+        if weights is not None:
+            mean = (share[..., None] * weights).sum(1)
+            total = total + (entropy * torch.special.xlogy(mean, mean * mean.shape[1]).sum(1)).sum()
+        return total
+
+    first, second = torch.zeros_like(flat), torch.zeros_like(flat)
     order = torch.arange(0)
-    with torch.enable_grad():
-        for _ in range(options.steps):
-            rows = torch.arange(n)
-            if n > options.batch:
-                if len(order) < options.batch:
-                    order = torch.randperm(n, generator=generator)
-                rows, order = order[: options.batch], order[options.batch :]
-            own = counted[:, rows]
-            share = own / own.sum(1, keepdim=True).clamp(min=1)
-            logits, weights = network.forward({**params, **constants}, [b[rows] for b in labeled.blocks], own)
-            labels = labeled.labels[rows].expand(fits, -1)
-            losses = (share * cross_entropy(logits.mT, labels, reduction="none")).sum()
-            if weights is not None:
-                mean = (share[..., None] * weights).sum(1)
-                losses = losses + (entropy * torch.special.xlogy(mean, mean * mean.shape[1]).sum(1)).sum()
-            for name, value in params.items():
-                losses = losses + (decay / 2 * (value - start[name]).flatten(1).square().sum(1)).sum()
-            optimizer.zero_grad()
-            losses.backward()
-            optimizer.step()
-            schedule.step()
-    final = {name: value.detach() for name, value in {**params, **constants}.items()}
+    for step in range(1, options.steps + 1):
+        rows = torch.arange(n)
+        if n > options.batch:
+            if len(order) < options.batch:
+                order = torch.randperm(n, generator=generator)
+            rows, order = order[: options.batch], order[options.batch :]
+        with torch.enable_grad():
+            vector = flat.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(vector, rows), vector)
+        gradient += decay[:, None] * (flat - origin)
+        # Adam (Kingma and Ba 2015, arXiv 1412.6980), its rate along a cosine.
+        first.lerp_(gradient, 1 - _BETAS[0])
+        second.lerp_(gradient.square(), 1 - _BETAS[1])
+        rate = options.rate * (1 + math.cos(math.pi * (step - 1) / options.steps)) / 2
+        denominator = (second / (1 - _BETAS[1] ** step)).sqrt_().add_(1e-8)
+        flat = flat - rate / (1 - _BETAS[0] ** step) * first / denominator
     with torch.no_grad():
-        return _Fits(counted, entropy, decay, network.finished(final, labeled.blocks, counted))
+        return network.finished(named(flat), labeled.blocks, counted)
 
 
 def batch_statistics(z: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
