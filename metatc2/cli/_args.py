@@ -7,7 +7,6 @@ from typing import Any
 
 import tyro
 
-
 _LISTS = (
     *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
     *("--labels-per-class", "--attention", "--baseline"),

@@ -253,7 +253,7 @@ def _methods(
     if target.equal_compute is not None:
         blocks = (EQUAL_COMPUTE, given[0])
         methods.append(_Method(ALONE, EQUAL_COMPUTE, AS_GIVEN, (EQUAL_COMPUTE,), _alone(0), blocks))
-    settings = {ONE_TWICE: (*given, given[0])}
+    settings: dict[str, tuple[str, ...]] = {ONE_TWICE: (*given, given[0])}
     if target.untrained is not None:
         settings = {WITH_UNTRAINED: (*given, UNTRAINED), **settings}
     if probes:

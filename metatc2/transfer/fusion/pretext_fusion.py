@@ -23,13 +23,14 @@ _MULTIPLE = 8
 class PretextFusion:
     """Attention over frozen encoders, a reading of the second stage of Yao et al. 2022 (arXiv 2204.05248).
 
-        h_k = LN(W_k z_k)      α = attention(h)      z = V Σ_k α_k h_k      ŷ = C z
+        h_k = LN(W_k z_k + b_k)      α = attention(h)      z = V Σ_k α_k h_k      ŷ = C BN(z)
         L   = cross-entropy + λ_e KL(mean α ‖ uniform) + ρ/2 |θ − θ_0|²
 
     The paper gives no formulas; `attention` says which weights. At the start every W_k of encoders of one width is the same
     orthogonal matrix, V is the identity and all weights are equal, so the order of the encoders does not matter and one that
-    is given twice has two shares of the same. λ_e and ρ are chosen inside the labels given, see
-    `metatc2.transfer.fusion.network.fit`.
+    is given twice has two shares of the same. Features are centered, so b_k is what tells an encoder from another whatever the
+    image. Batch normalization without scale and shift before the classifier is that of Efficient Probing (arXiv 2506.10178).
+    λ_e and ρ are chosen inside the labels given, see `metatc2.transfer.fusion.network.fit`.
 
     Args:
         attention: a name of `ATTENTIONS`.
@@ -37,6 +38,7 @@ class PretextFusion:
         temperature: τ, that scores are divided by.
         heads: of the attention ``multihead``.
         queries: of the attention ``queries``.
+        normalize: whether z is normalized, by mean and variance of the labeled images, before the classifier.
         options: see `FitOptions`.
 
     Raises:
@@ -59,12 +61,14 @@ class PretextFusion:
         temperature: float = 1.0,
         heads: int = 4,
         queries: int = 4,
+        normalize: bool = True,
         options: FitOptions | None = None,
     ) -> None:
         self.attention = ATTENTIONS[attention]
         self.width = None if width is None else whole(width, "fusion: width", 1)
         self.temperature = real(temperature, "fusion: temperature", above=0)
         self.heads, self.queries = whole(heads, "fusion: heads", 1), whole(queries, "fusion: queries", 1)
+        self.normalize = normalize
         self.options = options or FitOptions()
 
     def fit(self, labeled: LabeledSet, generator: torch.Generator | None = None) -> Fitted:
@@ -89,7 +93,7 @@ class PretextFusion:
         sizes = AttentionSizes(
             encoders=len(widths), width=width, temperature=self.temperature, heads=self.heads, queries=self.queries
         )
-        return FusionNetwork(widths, labeled.classes, self.attention(sizes))
+        return FusionNetwork(widths, labeled.classes, self.attention(sizes), normalize=self.normalize)
 
 
 class FusionNetwork(Network):
@@ -99,17 +103,19 @@ class FusionNetwork(Network):
         widths: of the features of each encoder.
         classes: how many.
         attention: over as many encoders.
+        normalize: see `PretextFusion`.
 
     Raises:
         InputError: if the attention is over another number of encoders.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, attention: Attention) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, attention: Attention, *, normalize: bool = True) -> None:
         if len(widths) != attention.sizes.encoders:
             raise InputError(
                 f"fusion: attention over {attention.sizes.encoders} encoders cannot weigh {len(widths)}; build it anew"
             )
         self.widths, self.classes, self.attention = tuple(widths), classes, attention
+        self.normalize = normalize
 
     def initial(self, generator: torch.Generator) -> Params:
         """See `Network.initial`."""
@@ -117,6 +123,7 @@ class FusionNetwork(Network):
         start = {d: _orthogonal(d, width, generator) for d in sorted(set(self.widths))}
         return {
             **{f"align {k}": start[d] for k, d in enumerate(self.widths)},
+            **{f"align bias {k}": torch.zeros(width) for k in range(len(self.widths))},
             **self.attention.initial(generator),
             "classifier": torch.zeros(width, self.classes),
             "bias": torch.zeros(self.classes),
@@ -131,20 +138,22 @@ class FusionNetwork(Network):
     ) -> tuple[Tensor, Tensor | None]:
         """See `Network.forward`."""
         z, weights = self.fused(p, blocks)
-        if self.attention.normalizes:
+        if self.normalize:
             mean, deviation = (p["mean"], p["deviation"]) if counted is None else batch_statistics(z, counted)
             z = (z - mean) / deviation
-        return z @ p["classifier"] + p["bias"][:, None], weights
+        logits: Tensor = z @ p["classifier"] + p["bias"][:, None]
+        return logits, weights
 
     def fused(self, p: Params, blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """z ``(B, n, width)`` and weights ``(B, n, K)``."""
         width = self.attention.sizes.width
-        h = [layer_norm(block @ p[f"align {k}"], (width,)) for k, block in enumerate(blocks)]
+        aligned = [block @ p[f"align {k}"] + p[f"align bias {k}"][:, None] for k, block in enumerate(blocks)]
+        h = [layer_norm(one, (width,)) for one in aligned]
         return self.attention.combine(p, torch.stack(h, 2))
 
     def finished(self, p: Params, blocks: Sequence[Tensor], counted: Tensor) -> Params:
         """See `Network.finished`."""
-        if not self.attention.normalizes:
+        if not self.normalize:
             return p
         mean, deviation = batch_statistics(self.fused(p, blocks)[0], counted)
         return {**p, "mean": mean, "deviation": deviation}

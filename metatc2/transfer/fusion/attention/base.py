@@ -57,8 +57,6 @@ class Attention(ABC):
 
     #: Name by which it is registered.
     name: ClassVar[str] = ""
-    #: Whether z is normalized by the mean and variance of the training rows before the classifier.
-    normalizes: ClassVar[bool] = False
 
     def __init__(self, sizes: AttentionSizes) -> None:
         self.sizes = sizes

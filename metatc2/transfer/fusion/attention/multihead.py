@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from metatc2.transfer.fusion.attention.base import Attention, AttentionSizes
+from metatc2.transfer.fusion.attention.base import Attention, AttentionSizes, Params
 from metatc2.transfer.fusion.attention.registry import register_attention
-from metatc2.transfer.fusion.attention.sample import Params, Sample
+from metatc2.transfer.fusion.attention.sample import Sample
 
 
 @register_attention("multihead")

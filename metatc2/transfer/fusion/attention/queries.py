@@ -18,8 +18,7 @@ class Queries(Attention):
     """``α_j = softmax_k(q_j · h_k / (√width τ))`` for each of Q learned queries, ``z = [Σ_k α_jk V_j h_k]_j``.
 
     Efficient Probing (Psomas et al. 2025, arXiv 2506.10178), over encoders where it is over patches: no key projection, one
-    value projection that is cut into Q slices, batch normalization without scale and shift before the linear classifier. The
-    weight of an encoder is the mean over queries, the same function of an image for all.
+    value projection that is cut into Q slices. The weight of an encoder is the mean over queries.
 
     Args:
         sizes: see `AttentionSizes`; the width is a multiple of the queries.
@@ -27,8 +26,6 @@ class Queries(Attention):
     Raises:
         InputError: if it is not.
     """
-
-    normalizes = True
 
     def __init__(self, sizes: AttentionSizes) -> None:
         super().__init__(sizes)

@@ -24,4 +24,4 @@ def register_attention(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-    return ATTENTIONS.register_class(name)  # type: ignore[return-value]
+    return ATTENTIONS.register_class(name)

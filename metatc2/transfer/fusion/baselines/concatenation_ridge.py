@@ -16,7 +16,7 @@ from metatc2.transfer.fusion.baselines.registry import register_baseline
 from metatc2.transfer.fusion.labeled import Fitted, LabeledSet
 
 #: Candidates of each penalty, in ascending order; features have a mean squared length of 1.
-PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
 #: Taken where a class has one label, so that there is nothing to validate on.
 DEFAULT = 1.0
 

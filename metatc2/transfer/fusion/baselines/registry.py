@@ -24,4 +24,4 @@ def register_baseline(name: str) -> Callable[[Kind], Kind]:
     Raises:
         InputError: if the name is taken.
     """
-    return BASELINES.register_class(name)  # type: ignore[return-value]
+    return BASELINES.register_class(name)

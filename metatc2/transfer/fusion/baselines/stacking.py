@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -46,5 +47,5 @@ class Stacking(Baseline):
         return Fitted(logits)
 
 
-def _inputs(logits: Sequence[Tensor]) -> np.ndarray:
+def _inputs(logits: Sequence[Tensor]) -> NDArray[np.float64]:
     return torch.cat([one.double().softmax(1) for one in logits], 1).numpy()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -37,7 +38,7 @@ def sur_weights(similarities: Tensor, labels: Tensor, sparsity: float = SPARSITY
     s = similarities.double()
     truth = s[:, torch.arange(len(labels)), labels]
 
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scores = torch.einsum("k,knc->nc", torch.from_numpy(w), s)
         gradient = torch.einsum("nc,knc->k", scores.softmax(1), s) / len(labels) - truth.mean(1) + sparsity
         value = (scores.logsumexp(1) - scores[torch.arange(len(labels)), labels]).mean() + sparsity * w.sum()
