@@ -19,6 +19,7 @@ from metatc2.transfer.fusion.baselines.base import one_encoder
 from metatc2.transfer.fusion.baselines.registry import BASELINES
 from metatc2.transfer.fusion.draws import label_draw
 from metatc2.transfer.fusion.labeled import Fitted, LabeledSet
+from metatc2.transfer.fusion.network import FitOptions
 from metatc2.transfer.fusion.pretext_fusion import PretextFusion
 from metatc2.transfer.protocols.base import target_seed
 
@@ -140,6 +141,7 @@ def measure_fusion(
     baselines: Sequence[str] = (),
     probes: bool = True,
     width: int | None = None,
+    options: FitOptions | None = None,
 ) -> list[FusionRow]:
     """Accuracy of attentions, baselines and each encoder alone on the same draws of labels.
 
@@ -151,6 +153,7 @@ def measure_fusion(
         baselines: names; by default all of `BASELINES`.
         probes: whether to add an untrained encoder, and to give the first encoder twice.
         width: of aligned features, see `PretextFusion`.
+        options: of the attentions, likewise.
 
     Returns:
         Rows in the order of the numbers of labels and of methods.
@@ -160,7 +163,7 @@ def measure_fusion(
     """
     draws = check_draws(draws)
     _check(target)
-    methods = _methods(target, attentions or ordered(ATTENTIONS), baselines or tuple(BASELINES), probes, width)
+    methods = _methods(target, attentions or ordered(ATTENTIONS), baselines or tuple(BASELINES), probes, width, options)
     features = dict(target.features)
     if target.untrained is not None:
         features[UNTRAINED] = target.untrained
@@ -242,10 +245,17 @@ def _check(target: FusionTarget) -> None:
 
 
 def _methods(
-    target: FusionTarget, attentions: Sequence[str], baselines: Sequence[str], probes: bool, width: int | None
+    target: FusionTarget,
+    attentions: Sequence[str],
+    baselines: Sequence[str],
+    probes: bool,
+    width: int | None,
+    options: FitOptions | None,
 ) -> list[_Method]:
     given = tuple(target.features)
-    heads = [(ATTENTION, name, PretextFusion(name, width=width).fit) for name in dict.fromkeys(attentions)]
+    heads = [
+        (ATTENTION, name, PretextFusion(name, width=width, options=options).fit) for name in dict.fromkeys(attentions)
+    ]
     simple = [(BASELINE, name, BASELINES[name]().fit) for name in dict.fromkeys(baselines)]
     methods = [_Method(kind, name, AS_GIVEN, given, fit, given) for kind, name, fit in (*heads, *simple)]
     for k, name in enumerate(given):

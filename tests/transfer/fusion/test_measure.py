@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from metatc2.errors import InputError
+from metatc2.transfer.fusion import FitOptions
 from metatc2.transfer.fusion import draws as label_draws
 from metatc2.transfer.fusion.measure import (
     AS_GIVEN,
@@ -38,7 +39,8 @@ def target(seed: int = 0, shift: float = 0.0) -> FusionTarget:
     )
 
 
-SOME = {"attentions": ("static",), "baselines": ("mean-of-logits", "stacking"), "draws": 3}
+BRIEF = FitOptions(steps=12, rate=0.05)
+SOME = {"options": BRIEF, "attentions": ("static",), "baselines": ("mean-of-logits", "stacking"), "draws": 3}
 
 
 def test_rows_are_paired_by_draw_and_the_same_again() -> None:
@@ -76,7 +78,9 @@ def test_rows_are_paired_by_draw_and_the_same_again() -> None:
 
 
 def test_weights_by_class_are_means_of_those_of_images() -> None:
-    rows = measure_fusion(target(), labels_per_class=(5,), attentions=("sample",), baselines=("sur",), draws=2)
+    rows = measure_fusion(
+        target(), labels_per_class=(5,), attentions=("sample",), baselines=("sur",), draws=2, options=BRIEF
+    )
     row = next(row for row in rows if row.method == "sample" and row.setting == WITH_UNTRAINED)
     assert row.encoders == ("good", "poor", "untrained")
     assert row.classes == ("a", "b", "c")
@@ -93,7 +97,14 @@ def test_nothing_is_learned_from_test_images() -> None:
     drawn = {row for draw in range(2) for row in label_draws.label_draw(one.labels[:30], 2, "toy", draw).tolist()}
     for block in other.features.values():
         block[[row for row in range(30) if row not in drawn]] += 1000
-    options = {"labels_per_class": (2,), "attentions": ("sample",), "draws": 2, "probes": False}
+    options = {
+        "labels_per_class": (2,),
+        "baselines": ("stacking", "concatenation-ridge"),
+        "attentions": ("sample",),
+        "draws": 2,
+        "probes": False,
+        "options": BRIEF,
+    }
     first, second = (measure_fusion(given, **options) for given in (one, other))
     assert [(r.accuracies, r.chosen) for r in first] == [(r.accuracies, r.chosen) for r in second]
 
