@@ -110,9 +110,9 @@ def fuse(
         whole(width, "fuse: width", 1)
     encoders = _encoders(names)
     one = None if equal_compute is None else _like(load_pretrained(equal_compute), next(iter(encoders.values())))
-    found = _targets(encoders, one, names[0], targets, sources, allow_seen)
+    reached = _targets(encoders, one, names[0], targets, sources, allow_seen)
     splits, counts = {}, {}
-    for target in found:
+    for target in reached:
         splits[target.name] = target_splits(target)
         labels = target.store.labels[torch.cat([splits[target.name].train, splits[target.name].validation])]
         counts[target.name] = check_labels(labels, labels_per_class, target.name, target.store.class_names)
@@ -120,7 +120,7 @@ def fuse(
     notes = _notes(encoders, one, untrained is None and probes)
     rows: list[FusionRow] = []
     about = []
-    for target in found:
+    for target in reached:
         parts = splits[target.name]
         used = torch.cat([parts.train, parts.validation, parts.test])
 
@@ -222,7 +222,7 @@ def _targets(
         find_targets(encoder, wanted, origin, allow_seen=allow_seen)
         for encoder in [*encoders.values(), *([] if one is None else [one])]
     ]
-    seen = {target.name for found in every for target in found if target.classes_seen}
+    seen = {target.name for reached in every for target in reached if target.classes_seen}
     return [Target(t.store, t.split, t.name, t.name in seen) for t in every[0]]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from metatc2.io.terminal import Group, PlainTable
-from metatc2.transfer.fusion.measure import ALONE, AS_GIVEN, ATTENTION, FusionDifference, FusionRow
+from metatc2.transfer.fusion.measure import AS_GIVEN, ATTENTION, FusionDifference, FusionRow
 
 
 def fusion_tables(
@@ -40,7 +40,7 @@ def _accuracies(target: str, rows: Sequence[FusionRow], notes: Sequence[str]) ->
         table.add_column(str(count), justify="right", min_width=9)
     cells = {(row.method, row.setting, row.labels_per_class): row for row in rows}
     for method, setting, kind in dict.fromkeys((row.method, row.setting, row.kind) for row in rows):
-        name = {ATTENTION: f"attention: {method}", ALONE: f"alone: {method}"}.get(kind, method)
+        name = f"attention: {method}" if kind == ATTENTION else method
         figures = [cells[method, setting, count] for count in counts]
         table.add_row(name, setting, *[f"{100 * row.mean:.1f}±{100 * row.ci95:.1f}" for row in figures])
     table.say_below([f"{note[0].upper()}{note[1:]}." for note in notes])

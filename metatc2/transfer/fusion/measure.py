@@ -27,7 +27,7 @@ ATTENTION, BASELINE, ALONE = "attention", "baseline", "alone"
 #: Which encoders a method had.
 AS_GIVEN, WITH_UNTRAINED, ONE_TWICE = "as given", "with an untrained encoder", "one encoder twice"
 #: Name of the encoder that was never trained, and of the row of the one at equal compute.
-UNTRAINED, EQUAL_COMPUTE = "untrained", "one encoder at equal compute"
+UNTRAINED, EQUAL_COMPUTE = "an untrained encoder", "one encoder at equal compute"
 #: Baselines that meet the probes of negative transfer beside the first attention, where they are measured at all.
 _PROBED = ("mean-of-logits", "concatenation-ridge", "concatenation-mlp", "sur")
 
@@ -67,7 +67,7 @@ class FusionRow:
         target: its name.
         labels_per_class: how many labels of each class were given.
         kind: ``"attention"``, ``"baseline"`` or ``"alone"``.
-        method: its name; of an encoder alone, the encoder's.
+        method: its name; of an encoder alone, see `alone_name`.
         setting: which encoders it had: as given, with an untrained one, or one twice.
         encoders: their names, in the order of `weights`.
         mean: accuracy in [0, 1] over draws.
@@ -203,7 +203,7 @@ def differences(rows: Sequence[FusionRow], reference: tuple[str, str] | None = N
         rows: of `measure_fusion`.
         reference: method and setting; by default the first attention, on the encoders as given.
     """
-    found = []
+    paired = []
     for _, group in itertools.groupby(rows, key=lambda row: (row.target, row.labels_per_class)):
         own = {(row.method, row.setting): row for row in group}
         first = reference or next(key for key, row in own.items() if row.kind == ATTENTION)
@@ -212,8 +212,8 @@ def differences(rows: Sequence[FusionRow], reference: tuple[str, str] | None = N
         for a, b in pairs:
             difference, half = paired_difference(own[a].accuracies, own[b].accuracies)
             row = own[a]
-            found.append(FusionDifference(row.target, row.labels_per_class, a, b, difference, half))
-    return found
+            paired.append(FusionDifference(row.target, row.labels_per_class, a, b, difference, half))
+    return paired
 
 
 def ordered(names: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
@@ -236,7 +236,11 @@ def _check(target: FusionTarget) -> None:
             f"fuse: needs at least two encoders, got {len(target.features)}; name another one, or measure one alone with "
             "metatc2 transfer"
         )
-    for name, block in target.features.items():
+    others = {UNTRAINED: target.untrained, EQUAL_COMPUTE: target.equal_compute}
+    if taken := sorted(others.keys() & target.features.keys()):
+        raise InputError(f"fuse: an encoder cannot be called {taken[0]!r}, which is the name of a row; rename it")
+    every = {**target.features, **{name: block for name, block in others.items() if block is not None}}
+    for name, block in every.items():
         if len(block) != len(target.labels):
             raise InputError(
                 f"fuse: features of {name} have {len(block)} rows and {target.name} has {len(target.labels)} images; extract "
@@ -259,10 +263,10 @@ def _methods(
     simple = [(BASELINE, name, BASELINES[name]().fit) for name in dict.fromkeys(baselines)]
     methods = [_Method(kind, name, AS_GIVEN, given, fit, given) for kind, name, fit in (*heads, *simple)]
     for k, name in enumerate(given):
-        methods.append(_Method(ALONE, name, AS_GIVEN, (name,), _alone(k), given))
+        methods.append(_Method(ALONE, alone_name(name), AS_GIVEN, (name,), _alone(k), given))
     if target.equal_compute is not None:
-        blocks = (EQUAL_COMPUTE, given[0])
-        methods.append(_Method(ALONE, EQUAL_COMPUTE, AS_GIVEN, (EQUAL_COMPUTE,), _alone(0), blocks))
+        # A `LabeledSet` has two encoders at least; only the first is asked.
+        methods.append(_Method(ALONE, EQUAL_COMPUTE, AS_GIVEN, (EQUAL_COMPUTE,), _alone(0), (EQUAL_COMPUTE, given[0])))
     settings: dict[str, tuple[str, ...]] = {ONE_TWICE: (*given, given[0])}
     if target.untrained is not None:
         settings = {WITH_UNTRAINED: (*given, UNTRAINED), **settings}
@@ -271,6 +275,15 @@ def _methods(
         for setting, blocks in settings.items():
             methods += [_Method(kind, name, setting, blocks, fit, blocks) for kind, name, fit in probed]
     return methods
+
+
+def alone_name(encoder: str) -> str:
+    """What stands in `FusionRow.method` of an encoder alone: no name of a method, whatever the encoder is called.
+
+    >>> alone_name("runs/sample")
+    'alone: runs/sample'
+    """
+    return f"{ALONE}: {encoder}"
 
 
 def _alone(k: int) -> Callable[[LabeledSet, torch.Generator], Fitted]:

@@ -164,4 +164,5 @@ def _orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     times √columns, that of a normalized layer."""
     q, r = torch.linalg.qr(torch.randn(max(rows, columns), min(rows, columns), generator=generator))
     q = q * r.diagonal().sign()
-    return (q if rows >= columns else q.T) * columns**0.5
+    matrix: Tensor = (q if rows >= columns else q.T) * columns**0.5
+    return matrix

@@ -49,8 +49,8 @@ def test_rows_are_paired_by_draw_and_the_same_again() -> None:
         (1, "static", AS_GIVEN),
         (1, "mean-of-logits", AS_GIVEN),
         (1, "stacking", AS_GIVEN),
-        (1, "good", AS_GIVEN),
-        (1, "poor", AS_GIVEN),
+        (1, "alone: good", AS_GIVEN),
+        (1, "alone: poor", AS_GIVEN),
         (1, EQUAL_COMPUTE, AS_GIVEN),
         (1, "static", WITH_UNTRAINED),
         (1, "mean-of-logits", WITH_UNTRAINED),
@@ -74,7 +74,7 @@ def test_rows_are_paired_by_draw_and_the_same_again() -> None:
             assert d.ci95 == pytest.approx((high - low) / 2, abs=1e-9)
             assert d.is_told_apart == (abs(d.difference) > d.ci95)
     by_name = {row.method: row.mean for row in rows if row.labels_per_class == 4 and row.setting == AS_GIVEN}
-    assert by_name["good"] > by_name["poor"] + 0.1
+    assert by_name["alone: good"] > by_name["alone: poor"] + 0.1
 
 
 def test_weights_by_class_are_means_of_those_of_images() -> None:
@@ -82,7 +82,7 @@ def test_weights_by_class_are_means_of_those_of_images() -> None:
         target(), labels_per_class=(5,), attentions=("sample",), baselines=("sur",), draws=2, options=BRIEF
     )
     row = next(row for row in rows if row.method == "sample" and row.setting == WITH_UNTRAINED)
-    assert row.encoders == ("good", "poor", "untrained")
+    assert row.encoders == ("good", "poor", "an untrained encoder")
     assert row.classes == ("a", "b", "c")
     weights = np.array(row.weights_by_class)
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
