@@ -7,6 +7,11 @@ from typing import Any
 
 import tyro
 
+_LISTS = (
+    *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
+    *("--labels-per-class", "--attention", "--baseline"),
+)
+
 
 def merge_repeated(arguments: Sequence[str]) -> list[str]:
     """``--set a=1 --set b=2`` means ``--set a=1 b=2``; likewise for ``--to``, ``--shot``, ``--protocol``, ``--head``.
@@ -18,7 +23,7 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     rest: list[str] = []
     into = rest
     for argument in arguments:
-        if argument in ("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"):
+        if argument in _LISTS:
             into = lists.setdefault(argument, [])
             continue
         if argument.startswith("--"):

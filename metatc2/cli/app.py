@@ -18,6 +18,7 @@ from metatc2.cli.demo import demo
 from metatc2.cli.diagnose import diagnose
 from metatc2.cli.estimate import estimate
 from metatc2.cli.export import export
+from metatc2.cli.fuse import fuse
 from metatc2.cli.learners import learners
 from metatc2.cli.matrix import matrix
 from metatc2.cli.pretrain import pretrain
@@ -38,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     matrix,
     estimate,
+    fuse,
     diagnose,
     report,
     export,

@@ -208,13 +208,13 @@ def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence
         contexts={} if encoder.context is None else {CALIBRATED: encoder.context},
         compute=encoder.compute,
         learners=encoder.learners,
-        cache=_cache(folder / FEATURES),
+        cache=features_folder(folder / FEATURES),
     )
     add_rows(folder, encoder, sha256, rows, accuracies)
     return rows
 
 
-def _cache(folder: Path) -> Path | None:
+def features_folder(folder: Path) -> Path | None:
     """The folder of features, if it can be written to: what is kept there only saves time."""
     try:
         check_writable(folder)

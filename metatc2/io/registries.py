@@ -19,3 +19,5 @@ TOLD: Registry[Any] = Registry("projector", "metatc2.conditioning", "register_pr
 CONDITIONS: Registry[Any] = Registry("condition", "metatc2.conditioning.views", "register_condition")
 AUXILIARY: Registry[Any] = Registry("auxiliary loss", "metatc2.objectives.auxiliary", "register_auxiliary")
 PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")
+ATTENTIONS: Registry[Any] = Registry("attention", "metatc2.transfer.fusion.attention", "register_attention")
+FUSION_BASELINES: Registry[Any] = Registry("baseline", "metatc2.transfer.fusion.baselines", "register_baseline")

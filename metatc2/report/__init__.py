@@ -2,6 +2,7 @@
 
 from metatc2.io.terminal import wide_console
 from metatc2.report.figures.demo import COLORS, MethodCurve, demo_figure
+from metatc2.report.fusion_tables import fusion_tables
 from metatc2.report.tables import comparison_table, estimate_table, matrix_tables, transfer_table
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "comparison_table",
     "demo_figure",
     "estimate_table",
+    "fusion_tables",
     "matrix_tables",
     "transfer_table",
     "wide_console",

@@ -1,0 +1,255 @@
+"""What `metatc2 fuse` does: encoders by name, their cached features on a target, and every way to use them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metatc2.errors import InputError, nearest
+from metatc2.experiment.config import Config, read_config
+from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.pretrained import Pretrained
+from metatc2.experiment.targets import Sources, find_targets
+from metatc2.experiment.transfer import features_folder
+from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.ops.numbers import whole
+from metatc2.transfer import FeatureTable, Target, fingerprint
+from metatc2.transfer.fusion import ATTENTIONS, BASELINES
+from metatc2.transfer.fusion.draws import check_labels
+from metatc2.transfer.fusion.measure import (
+    FusionDifference,
+    FusionRow,
+    FusionTarget,
+    check_draws,
+    differences,
+    measure_fusion,
+)
+from metatc2.transfer.protocols._classifier import target_splits
+
+LABELS_PER_CLASS = (1, 2, 5, 10, 50)
+DRAWS = 20
+#: Measured where none is named: the default, the same weights for every image, and weights drawn at random.
+ATTENTIONS_SHOWN = ("sample", "static", "random")
+
+
+@dataclass(frozen=True)
+class FusionResults:
+    """What was measured on all targets.
+
+    Args:
+        rows: see `FusionRow`.
+        differences: paired, see `metatc2.transfer.fusion.measure.differences`.
+        encoders: name, checksum, source, seed and compute of each, that at equal compute last.
+        targets: name, checksum of the images and labels used, and how they were split.
+        notes: what was left out, as sentences.
+    """
+
+    rows: tuple[FusionRow, ...]
+    differences: tuple[FusionDifference, ...]
+    encoders: tuple[dict[str, Any], ...]
+    targets: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping that JSON holds."""
+        return {
+            "encoders": list(self.encoders),
+            "targets": list(self.targets),
+            "notes": list(self.notes),
+            "rows": [asdict(row) for row in self.rows],
+            "differences": [asdict(difference) for difference in self.differences],
+        }
+
+
+def fuse(
+    names: Sequence[str],
+    targets: Sequence[str] = (),
+    *,
+    labels_per_class: Sequence[int] = LABELS_PER_CLASS,
+    draws: int = DRAWS,
+    attentions: Sequence[str] = ATTENTIONS_SHOWN,
+    baselines: Sequence[str] = (),
+    equal_compute: str | None = None,
+    probes: bool = True,
+    width: int | None = None,
+    allow_seen: bool = False,
+    sources: Sources | None = None,
+) -> FusionResults:
+    """Measure attention over encoders, the baselines and each encoder alone, on the same draws of labels.
+
+    Args:
+        names: two encoders or more, see `load_pretrained`.
+        targets: ``SOURCE[:SPLIT]``; by default those of the first run's task, or what it learned from.
+        labels_per_class: how many labels a class; rows for each.
+        draws: of labels, the same for all.
+        attentions: names of `ATTENTIONS`; the first is compared with everything else.
+        baselines: names of `BASELINES`; by default all.
+        equal_compute: an encoder that was trained for as long as all others together.
+        probes: whether to measure what an untrained encoder, and the first one given twice, do.
+        width: of aligned features, see `metatc2.transfer.fusion.PretextFusion`.
+        allow_seen: whether targets may hold classes of the pre-training images of any encoder.
+        sources: where targets come from, where it is not as in the first run's ``[data]``.
+
+    Raises:
+        InputError: if there are fewer than two encoders, two are the same, they take other images, a class has fewer labels
+            than asked for, or a name is unknown. Nothing is computed then.
+    """
+    check_draws(draws)
+    for registry, asked in ((ATTENTIONS, attentions), (BASELINES, baselines)):
+        for name in asked:
+            if name not in registry:
+                raise InputError(f"unknown {registry.kind} {name!r}; {nearest(name, tuple(registry))}")
+    if not attentions:
+        raise InputError(f"fuse: needs an attention; {nearest('', tuple(ATTENTIONS))}")
+    if width is not None:
+        whole(width, "fuse: width", 1)
+    encoders = _encoders(names)
+    one = None if equal_compute is None else _like(load_pretrained(equal_compute), next(iter(encoders.values())))
+    reached = _targets(encoders, one, names[0], targets, sources, allow_seen)
+    splits, counts = {}, {}
+    for target in reached:
+        splits[target.name] = target_splits(target)
+        labels = target.store.labels[torch.cat([splits[target.name].train, splits[target.name].validation])]
+        counts[target.name] = check_labels(labels, labels_per_class, target.name, target.store.class_names)
+    untrained = next((e.untrained for e in encoders.values() if e.untrained is not None), None)
+    notes = _notes(encoders, one, untrained is None and probes)
+    rows: list[FusionRow] = []
+    about = []
+    for target in reached:
+        parts = splits[target.name]
+        used = torch.cat([parts.train, parts.validation, parts.test])
+
+        def on(module: nn.Module, folder: str | None, target: Target = target, used: Tensor = used) -> Tensor:
+            cache = None if folder is None or not (Path(folder) / CONFIG).exists() else Path(folder) / FEATURES
+            table = FeatureTable(target.store, {"encoder": module}, cache=cache and features_folder(cache))
+            return table.at("encoder", used)
+
+        pool = len(parts.train) + len(parts.validation)
+        measured = FusionTarget(
+            target.name,
+            {name: on(encoder.encoder, name) for name, encoder in encoders.items()},
+            target.store.labels[used],
+            torch.arange(pool),
+            torch.arange(pool, len(used)),
+            target.store.class_names,
+            target.store.metric == "mean per class",
+            None if untrained is None or not probes else on(untrained, None),
+            None if one is None else on(one.encoder, equal_compute),
+        )
+        rows += measure_fusion(
+            measured,
+            labels_per_class=counts[target.name],
+            draws=draws,
+            attentions=attentions,
+            baselines=baselines,
+            probes=probes,
+            width=width,
+        )
+        about.append(
+            {
+                "target": target.name,
+                "sha256": fingerprint(target.store, used),
+                "classes_seen": target.classes_seen,
+                "metric": target.store.metric,
+                "split": parts.how,
+                "test images": len(parts.test),
+            }
+        )
+    return FusionResults(
+        tuple(rows),
+        tuple(differences(rows)),
+        tuple(_about(e) for e in [*encoders.values(), *([] if one is None else [one])]),
+        tuple(about),
+        tuple(notes),
+    )
+
+
+def _encoders(names: Sequence[str]) -> dict[str, Pretrained]:
+    if len(names) < 2:
+        raise InputError(
+            f"fuse: needs two encoders or more, got {len(names)}; name another one, or measure one alone with metatc2 transfer"
+        )
+    encoders: dict[str, Pretrained] = {}
+    checksums: dict[str, str] = {}
+    for name in names:
+        encoder = load_pretrained(name)
+        if encoders:
+            _like(encoder, next(iter(encoders.values())))
+        sha256 = encoder.sha256
+        if sha256 in checksums:
+            raise InputError(
+                f"fuse: {name} is the same encoder as {checksums[sha256]}; name each once (what one that is given twice does "
+                "is measured by itself)"
+            )
+        checksums[sha256], encoders[name] = name, encoder
+    return encoders
+
+
+def _like(encoder: Pretrained, first: Pretrained) -> Pretrained:
+    """An encoder, if it takes the images that the first one takes.
+
+    Raises:
+        InputError: if it does not.
+    """
+    given, wanted = ((e.channels, e.image_size) for e in (encoder, first))
+    if given != wanted:
+        raise InputError(
+            f"fuse: {encoder.name} takes images of {given[0]} × {given[1]} × {given[1]} and {first.name} of {wanted[0]} × "
+            f"{wanted[1]} × {wanted[1]}; name encoders of images of one size and number of channels"
+        )
+    return encoder
+
+
+def _targets(
+    encoders: dict[str, Pretrained],
+    one: Pretrained | None,
+    first: str,
+    names: Sequence[str],
+    sources: Sources | None,
+    allow_seen: bool,
+) -> list[Target]:
+    own = (Path(first) / CONFIG).exists()
+    config = read_config(Path(first) / CONFIG) if own else Config()
+    wanted = tuple(names) or config.transfer.targets or ((config.data.source,) if own else ())
+    origin = (sources or Sources()).over(config.data)
+    # For each, since each has seen other classes; the images are the same.
+    every = [
+        find_targets(encoder, wanted, origin, allow_seen=allow_seen)
+        for encoder in [*encoders.values(), *([] if one is None else [one])]
+    ]
+    seen = {target.name for reached in every for target in reached if target.classes_seen}
+    return [Target(t.store, t.split, t.name, t.name in seen) for t in every[0]]
+
+
+def _notes(encoders: dict[str, Pretrained], one: Pretrained | None, no_untrained: bool) -> list[str]:
+    notes = []
+    if no_untrained:
+        notes.append(
+            "no encoder is known as it was before training, so the probe with an untrained encoder is left out"
+        )
+    if one is not None:
+        steps = [encoder.compute.get("steps") for encoder in (*encoders.values(), one)]
+        together = sum(s for s in steps[:-1] if s is not None)
+        if None in steps:
+            notes.append(f"what training cost is not known of all encoders, so that of {one.name} may not be equal")
+        elif steps[-1] != together:
+            notes.append(
+                f"{one.name} was trained for {steps[-1]:g} steps and the encoders together for {together:g}, which is not "
+                "equal compute"
+            )
+    return notes
+
+
+def _about(encoder: Pretrained) -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "sha256": encoder.sha256,
+        "source": encoder.source,
+        "seed": encoder.seed,
+        "compute": dict(encoder.compute),
+    }

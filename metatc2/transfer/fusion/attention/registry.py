@@ -1,0 +1,27 @@
+"""Attentions by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from metatc2.io import registries
+from metatc2.io.registry import Registry
+
+if TYPE_CHECKING:
+    from metatc2.transfer.fusion.attention.base import Attention
+
+ATTENTIONS: Registry[type[Attention]] = registries.ATTENTIONS
+Kind = TypeVar("Kind", bound="type[Attention]")
+
+
+def register_attention(name: str) -> Callable[[Kind], Kind]:
+    """Decorator of an `Attention` class that can then be chosen by its name, also from the command line.
+
+    Args:
+        name: see `metatc2.io.registry.Registry.register`; becomes the class's `name`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+    return ATTENTIONS.register_class(name)

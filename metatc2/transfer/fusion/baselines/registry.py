@@ -1,0 +1,27 @@
+"""Baselines of fusion by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from metatc2.io import registries
+from metatc2.io.registry import Registry
+
+if TYPE_CHECKING:
+    from metatc2.transfer.fusion.baselines.base import Baseline
+
+BASELINES: Registry[type[Baseline]] = registries.FUSION_BASELINES
+Kind = TypeVar("Kind", bound="type[Baseline]")
+
+
+def register_baseline(name: str) -> Callable[[Kind], Kind]:
+    """Decorator of a `Baseline` class that can then be chosen by its name, also from the command line.
+
+    Args:
+        name: see `metatc2.io.registry.Registry.register`; becomes the class's `name`.
+
+    Raises:
+        InputError: if the name is taken.
+    """
+    return BASELINES.register_class(name)
