@@ -12,7 +12,7 @@ from metatc2.data import ImageStore
 from metatc2.episodes import Episode, Sampler, Samples
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_sampler, build_trainer_options
-from metatc2.experiment.config import Config, UMMConfig, override_together, write_config
+from metatc2.experiment.config import Config, UMMConfig, merge, override, write_config
 from metatc2.experiment.run import Run, load_run, process_state
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.trained_files import trained_files
@@ -65,8 +65,8 @@ def run(
     """
     start, out = load_run(path), out or Path(f"{path}-umm")
     require_new(out)
-    config = configured(start, split, mode, steps, assignments)
     learner = with_heads(start)
+    config = configured(start, split, mode, steps, assignments)
     if type(learner) is not SelfSupervised:
         raise InputError(
             f"{path} was trained by {type(learner).__name__}, and UMM goes on with a plain objective (--calibration none, "
@@ -109,9 +109,9 @@ def configured(start: Run, split: str, mode: str | None, steps: int | None, assi
             f"umm: --set {others[0]}: the stage goes on with the run's own configuration, and only keys of [umm] can be set, "
             "e.g. --set umm.beta=0.5"
         )
-    given = {"umm.name": "umm", "umm.start": start.path, "umm.split": split, "umm.mode": mode, "umm.steps": steps}
-    flags = [f"{key}={value}" for key, value in given.items() if value is not None]
-    return override_together(start.config, {"--set": assignments, "command line": flags})
+    given = {"name": "umm", "start": str(start.path), "split": split, "mode": mode, "steps": steps}
+    flags = {key: value for key, value in given.items() if value is not None}
+    return override(merge(start.config, {"umm": flags}, "command line"), assignments)
 
 
 def build_umm(config: Config, learner: SelfSupervised) -> UMM:

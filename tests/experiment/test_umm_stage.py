@@ -113,7 +113,13 @@ def test_mistakes_end_with_status_2_and_write_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_without_heads_are_refused(start: Path, finished: Path, tmp_path: Path) -> None:
+def test_runs_without_heads_are_refused(noise: Path, start: Path, finished: Path, tmp_path: Path) -> None:
+    labeled = merge(Config(data=configured(noise).data), {"learner": {"name": "protonet"}}, "test")
+    small = {"encoder": {"width": 8}, "trainer": {"steps": 1}, "episode": {"way": 2, "query": 1}}
+    pretrain(merge(labeled, small, "test"), tmp_path / "labeled")
+    with pytest.raises(InputError, match="'protonet' has no self-supervised objective"):
+        umm.run(tmp_path / "labeled", split="blocks.1")
+    shutil.rmtree(tmp_path / "labeled")
     old = Path(shutil.copytree(start, tmp_path / "old"))
     (old / "heads.safetensors").unlink()
     with pytest.raises(InputError, match="has no heads.safetensors"):
