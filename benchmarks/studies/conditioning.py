@@ -34,14 +34,23 @@ from metatc2.transfer.protocols.base import Subject
 PARTS = ("crop", "rotation", "color", "flip", "grayscale", "blur")
 SEEN = {"one view": "one", "two views": "two"}
 SHUFFLED = "shuffled"
+
+
+def _drawn(*more: str) -> str:
+    # Named, for a study must not follow a default that moves.
+    parts = ("blur", "color", "crop", "flip", "grayscale", "invert", "rotation", "shear", "solarize", *more)
+    return f"condition.parts={list(parts)}"
+
+
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
-    "concatenate": ("condition.name=concatenate",),
-    "random descriptors": ("condition.name=concatenate", "condition.descriptors=random"),
+    "concatenate": ("condition.name=concatenate", _drawn()),
+    "random descriptors": ("condition.name=concatenate", "condition.descriptors=random", _drawn()),
     "AugSelf": ("auxiliary.name=augself",),
-    "FiLM": ("condition.name=film",),
-    "hypernetwork": ("condition.name=hypernetwork",),
-    "raw descriptors": ("condition.name=concatenate", "condition.standardize=false"),
+    "concatenate, color_diff told": ("condition.name=concatenate", _drawn("color_diff")),
+    "random, color_diff told": ("condition.name=concatenate", "condition.descriptors=random", _drawn("color_diff")),
+    "FiLM": ("condition.name=film", _drawn()),
+    "hypernetwork": ("condition.name=hypernetwork", _drawn()),
 }
 RECIPE = ("trainer.lr=0.004", "objective.temperature=0.2")
 RESULTS = Results(
@@ -86,7 +95,7 @@ class Point:
             f"trainer.seed={self.seed}",
             *ARMS[self.arm],
         )
-        return Cell(folder / f"{self.arm.replace(' ', '-')}-s{self.seed}", "cifar10", settings, ())
+        return Cell(folder / f"{self.arm.replace(', ', '-').replace(' ', '-')}-s{self.seed}", "cifar10", settings, ())
 
 
 def measure(cell: Cell, path: Path) -> str:
@@ -139,6 +148,7 @@ def r2_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ("concatenate", "random descriptors"),
         ("AugSelf", "none"),
         ("FiLM", "none"),
+        ("concatenate", "concatenate, color_diff told"),
     ):
         if by[arm] and by[other]:
             cells = [

@@ -167,9 +167,28 @@ def test_control_has_the_descriptors_of_another_image(name: str) -> None:
         own.encode(descriptors(seed=seed))
     control.load_state_dict(own.eval().state_dict())
     given = descriptors()
-    moved = given.flatten(0, 1).roll(1, 0).view_as(given)
-    torch.testing.assert_close(control.encode(given), own.encode(moved))
+    flat = given.flatten(0, 1)
+    # Each view another image's: two views with descriptors of one image could be told to belong together.
+    moved = torch.stack([flat[[i - 1 for i in range(len(flat))], 0], flat[[i - 2 for i in range(len(flat))], 1]], 1)
+    torch.testing.assert_close(control.encode(given), own.encode(moved.view_as(given)))
     assert not torch.isclose(control.encode(given), own.encode(given)).all(-1).any()
+
+
+def test_what_was_measured_on_the_image_is_not_told_unless_asked_for() -> None:
+    """Jitter's change of the means and the view's own means give those of the image, by which a head could recognize it."""
+    made, all_told = head("concatenate").eval(), head("concatenate", parts=tuple(DESCRIPTOR)).eval()
+    for each in (made, all_told):
+        each.train()
+        for seed in range(5):
+            each.encode(descriptors(seed=seed) + torch.rand(DESCRIPTOR_SIZE).double())
+        each.eval()
+    given = descriptors()
+    changed = given.clone()
+    changed[..., DESCRIPTOR["color_diff"]] += 0.3
+    assert torch.equal(made.encode(given), made.encode(changed))
+    assert not torch.allclose(all_told.encode(given), all_told.encode(changed))
+    with pytest.raises(InputError, match="ConcatenateCode: parts must be of blur, color, .*, at least one, got colour"):
+        head("concatenate", parts=("colour",))
 
 
 def test_bad_descriptors_and_sizes() -> None:

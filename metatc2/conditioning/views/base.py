@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from metatc2.augment.descriptor import DESCRIPTOR_SIZE
+from metatc2.augment.descriptor import DESCRIPTOR, DESCRIPTOR_SIZE
 from metatc2.conditioning.views.descriptor_network import DescriptorNetwork
 from metatc2.conditioning.views.registry import HeadSizes
 from metatc2.errors import InputError
@@ -36,8 +36,15 @@ class ConditionedHead(nn.Module, ABC):
     def __init__(self, sizes: HeadSizes) -> None:
         super().__init__()
         self.shuffle = sizes.shuffle
+        unknown = [name for name in sizes.parts if name not in DESCRIPTOR]
+        if unknown or not sizes.parts:
+            got = ", ".join(sizes.parts) or "none"
+            raise InputError(
+                f"{type(self).__name__}: parts must be of {', '.join(DESCRIPTOR)}, at least one, got {got}"
+            )
+        self.columns = [i for name in sizes.parts for i in range(DESCRIPTOR[name].start, DESCRIPTOR[name].stop)]
         self.network = DescriptorNetwork(
-            DESCRIPTOR_SIZE,
+            len(self.columns),
             self.code_width(sizes),
             hidden=sizes.code_hidden,
             depth=sizes.code_depth,
@@ -56,18 +63,19 @@ class ConditionedHead(nn.Module, ABC):
     def encode(self, descriptors: Tensor) -> Tensor:
         """γ of descriptors ``(tasks, samples, views, P)``: ``(tasks, samples, views, C)``.
 
-        With `shuffle` every image has the descriptors of the image before it, the first those of the last: the control, which
-        says nothing about the view at hand and has the same distribution.
+        With `shuffle` the first view of every image has the descriptor of the image before it, the second that of the one
+        before that: the control, which says nothing about the view at hand and has the same distribution. They are of two
+        images, for views with descriptors of one image could be told to belong together.
         """
         if descriptors.ndim != 4 or descriptors.shape[-1] != DESCRIPTOR_SIZE:
             raise InputError(
                 f"{type(self).__name__} needs descriptors of shape (tasks, samples, views, {DESCRIPTOR_SIZE}), found "
                 f"{tuple(descriptors.shape)}; give those of metatc2.augment.Views"
             )
-        given = descriptors
+        given = descriptors.flatten(0, 1)
         if self.shuffle:
-            given = descriptors.flatten(0, 1).roll(1, 0).view_as(descriptors)
-        code: Tensor = self.network(given.flatten(0, 2).float())
+            given = torch.stack([given[:, view].roll(view + 1, 0) for view in range(given.shape[1])], 1)
+        code: Tensor = self.network(given.flatten(0, 1)[:, self.columns].float())
         by_view: Tensor = code.unflatten(0, descriptors.shape[:3])
         return by_view
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field
 
+from metatc2.augment.descriptor import DESCRIPTOR
 from metatc2.io import registries
 from metatc2.io.options import Count, Names, Options, options_like
 from metatc2.io.registry import Registry
@@ -19,6 +20,12 @@ CONDITIONS: Registry[type[ConditionedHead]] = registries.CONDITIONS
 Kind = TypeVar("Kind", bound="type[ConditionedHead]")
 
 
+#: All that was drawn. What the jitter took from the channel means is measured on the image: together with the means of the view
+#: it tells those of the image before the jitter, by which a head recognizes it without the encoder.
+TOLD_PARTS = tuple(name for name in DESCRIPTOR if name != "color_diff")
+Part = Literal["blur", "color", "color_diff", "crop", "flip", "grayscale", "invert", "rotation", "shear", "solarize"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadSizes:
     """What a `ConditionedHead` is built from; each takes what it needs.
@@ -28,7 +35,8 @@ class HeadSizes:
         code: width of the code, where the way to be told leaves it open.
         code_hidden, code_depth: width and number of layers of γ.
         standardize: whether columns of the descriptors are standardized first.
-        shuffle: whether every image has the descriptors of another, the control.
+        shuffle: whether every view has the descriptor of a view of another image, the control.
+        parts: of the descriptor that are told, of `metatc2.augment.descriptor.DESCRIPTOR`.
     """
 
     dim: int
@@ -41,6 +49,7 @@ class HeadSizes:
     code_depth: int = 6
     standardize: bool = True
     shuffle: bool = False
+    parts: Sequence[str] = TOLD_PARTS
 
 
 def register_condition(name: str) -> Callable[[Kind], Kind]:
@@ -73,6 +82,9 @@ class ConditionOptions(Options):
     descriptors: Literal["own", "random"] = Field(
         "own", description="of the view itself, or of another image: the control"
     )
+    parts: tuple[Part, ...] = Field(
+        TOLD_PARTS, min_length=1, description="parts of the descriptor that are told; CASSLE tells color_diff too"
+    )
     standardize: bool = Field(True, description="whether columns of the descriptors are standardized first")
     code: Count = Field(64, ge=1, description="width of the code; add and multiply take that of the head's input")
     hidden: Count = Field(64, ge=1, description="width of the layers of the network from descriptor to code")
@@ -91,6 +103,7 @@ class ConditionOptions(Options):
             code_depth=self.depth,
             standardize=self.standardize,
             shuffle=self.descriptors == "random",
+            parts=self.parts,
         )
         return CONDITIONS[self.name](told, **self.beyond(ConditionOptions))
 
