@@ -117,6 +117,17 @@ def test_what_is_added_starts_as_nothing(name: str) -> None:
     torch.testing.assert_close(made(z, made.encode(descriptors())), made.head(z))
 
 
+def test_a_code_that_starts_at_zero_is_learned_from_there() -> None:
+    torch.manual_seed(0)
+    made = CONDITIONS["concatenate"](SIZES, zero_start=True)  # type: ignore[call-arg]
+    z, code = draw(TASKS, SAMPLES, 2, DIM).float(), made.encode(descriptors())
+    torch.testing.assert_close(made(z, code), made(z, torch.zeros_like(code)))
+    made(z, code).square().sum().backward()
+    assert made.head[0].weight.grad[:, DIM:].any()
+    other = CONDITIONS["concatenate"](SIZES)
+    assert not torch.allclose(other(z, code), other(z, torch.zeros_like(code)))
+
+
 def test_network_is_that_of_the_paper() -> None:
     torch.manual_seed(1)
     network = DescriptorNetwork(DESCRIPTOR_SIZE, 64).double()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metatc2.conditioning.views.base import EmbeddedHead
 from metatc2.conditioning.views.registry import HeadSizes, register_condition
@@ -13,13 +13,25 @@ from metatc2.conditioning.views.registry import HeadSizes, register_condition
 class ConcatenateCode(EmbeddedHead):
     """``π([z; γ(ω)])`` (CASSLE, arXiv 2306.06082, equation 2).
 
+    The wider the code beside the representation, the more it disturbs a projector that has not yet learned to use it. From zero
+    the head starts as that of `Projector`, and takes from the code what it learns to take (our addition).
+
     Args:
         sizes: see `ConditionedHead`.
+        zero_start: whether the weights of the code start at zero; the authors' do not.
 
     >>> head = ConcatenateCode(HeadSizes(dim=32, hidden=64, out=16))
     >>> head(torch.rand(2, 8, 2, 32), head.encode(torch.rand(2, 8, 2, 19))).shape
     torch.Size([2, 8, 2, 16])
     """
+
+    def __init__(self, sizes: HeadSizes, zero_start: bool = False) -> None:
+        super().__init__(sizes)
+        if zero_start:
+            first = self.head[0]
+            assert isinstance(first, nn.Linear)
+            with torch.no_grad():
+                first.weight[:, sizes.dim :] = 0
 
     @classmethod
     def input_width(cls, sizes: HeadSizes) -> int:
