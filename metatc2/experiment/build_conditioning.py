@@ -158,6 +158,15 @@ def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module
             f"condition.name = {condition.name!r} tells the projector how views were made, and {tells(config)} tells what "
             "tasks are; use one at a time"
         )
+    if (
+        condition is not None
+        and condition.descriptors == "random"
+        and getattr(config.episode, "share_descriptors", None)
+    ):
+        raise InputError(
+            "condition.descriptors = 'random' gives each view the descriptor of another image, and images share theirs "
+            "(episode.share_descriptors); leave one of them out"
+        )
     if config.encoder.one_a_kind:
         return build_told("heads", told_settings(config, dim // kinds_in(config), options))
     if head.told is not None:

@@ -115,6 +115,11 @@ class Monitor:
         split = config.data.split
         usual = next((name for name in (split.replace("train", "validation"), "val") if name in store.splits), split)
         self.split = self.options.split or usual
+        if self.options.stop_after is not None and self.split.endswith("test"):
+            raise InputError(
+                f"monitor.stop_after ends training by what is measured on {store.name}:{self.split}, which is for tests; set "
+                "monitor.split to images for validation"
+            )
         images, g = self.options.images, torch.Generator().manual_seed(config.trainer.seed)
         rows = store.rows(self.split)
         rows = rows[torch.randperm(len(rows), generator=g)[:images]]

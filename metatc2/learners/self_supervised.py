@@ -121,7 +121,7 @@ class SelfSupervised(Learner):
             )
         self.auxiliary = auxiliary
         own = 0.0 if auxiliary is None else auxiliary.weight
-        self.auxiliary_weight = own if auxiliary_weight is None else auxiliary_weight
+        self.auxiliary_weight = own if auxiliary_weight is None or auxiliary is None else auxiliary_weight
         self.step = 0
         if objective.momentum:
             self.target_encoder = copied(encoder).requires_grad_(False)
@@ -240,7 +240,7 @@ class SelfSupervised(Learner):
     def told_of_views(self) -> list[nn.Module]:
         """The parts that need the descriptors of views: conditioned heads, and the auxiliary loss."""
         heads = [head for head in (self.projector, self.predictor) if head is not None and conditioned(head)]
-        return heads if self.auxiliary is None else [*heads, self.auxiliary]
+        return [*heads, self.auxiliary] if self.auxiliary is not None and self.auxiliary_weight else heads
 
     def _encoded(self, head: nn.Module | None, descriptors: Tensor) -> Tensor | None:
         if not conditioned(head):
@@ -359,9 +359,13 @@ def project(head: nn.Module, z: Tensor, identity: TaskIdentity | None = None, co
         code: for one that is conditioned on the views' descriptors, what it made of them.
 
     Raises:
-        InputError: if it is told what the tasks are and that is not known.
+        InputError: if what it is told is not known.
     """
     if conditioned(head):
+        if code is None:
+            raise InputError(
+                f"{type(head).__name__} is told how each view was made, and was not; pass what its encode(descriptors) gives"
+            )
         out: Tensor = head(z, code)
         return out
     if not is_told(head):

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
@@ -71,6 +72,10 @@ class UMM(Learner):
         self.frozen = [self.early]
         if learner.objective.momentum:
             self.frozen.append(split_after(learner.target_encoder, split)[0])
+        # Whose running statistics would move at every look at the loss; other heads have none.
+        self.frozen += learner.told_of_views()
+        if learner.objective.momentum and conditioned(learner.target_projector):
+            self.frozen.append(learner.target_projector)
         self.late.requires_grad_(True)
         self.functional = Functional(self.late)
         self.inner, self.beta, self.gamma, self.eps2 = inner, beta, gamma, eps2
@@ -143,7 +148,7 @@ class UMM(Learner):
         return Outcome(loss - scaled, {"ssl": ssl.detach(), "rate_reduction": rate.detach()}, features.detach())
 
     def train(self, mode: bool = True) -> Self:
-        """The early part stays in eval mode."""
+        """The early part stays in eval mode, and so do conditioned heads and an auxiliary loss."""
         super().train(mode)
         for part in self.frozen:
             part.eval()

@@ -98,7 +98,7 @@ def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) ->
     """
     x, y, validation = x.double(), y.double(), validation.double()
     mean, middle = x.mean(0), y.mean(0)
-    scale = x.std(0).clamp(min=1e-12)
+    scale = _scale(x)
     rows, centered = (x - mean) / scale, y - middle
     axes, squares = _axes(rows)
     along, unit = axes.T @ (rows.T @ centered), float(squares.sum()) / min(rows.shape)
@@ -111,6 +111,12 @@ def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) ->
     assert best is not None
     weight = best[2] / scale[:, None]
     return Ridge(weight, middle - mean @ weight, {"strength": best[1]})
+
+
+def _scale(x: Tensor) -> Tensor:
+    """Standard deviation of each column; 1 where it is that of rounding, for what is constant here may not be elsewhere."""
+    deviation = x.std(0)
+    return torch.where(deviation > 1e-6 * x.abs().amax(0), deviation, torch.ones_like(deviation))
 
 
 def _axes(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,8 +136,8 @@ def fit_mlp(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, *, s
         seed: of its start and batches.
     """
     generator = torch.Generator().manual_seed(seed)
-    mean, scale = x.mean(0), x.std(0).clamp(min=1e-12)
-    middle, unit = y.double().mean(0), y.double().std(0).clamp(min=1e-12)
+    mean, scale = x.mean(0), _scale(x)
+    middle, unit = y.double().mean(0), _scale(y.double())
     network = nn.Sequential(
         _Fixed(mean, scale),
         *_layer(x.shape[1], generator),

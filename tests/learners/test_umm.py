@@ -183,3 +183,15 @@ def test_the_early_part_keeps_its_bits(mode: str) -> None:
     assert not any(torch.equal(t, umm.late.state_dict()[name]) for name, t in late.items() if "bias" not in name)
     assert all(p.grad is None for p in umm.early.parameters())
     assert math.isfinite(umm(episode()).loss.item())
+
+
+def test_random_numbers_are_the_same_in_both_gradients_of_a_difference() -> None:
+    dropout = torch.nn.Dropout(0.5)
+    start = torch.linspace(0.5, 2, 8, dtype=torch.float64, requires_grad=True)
+    slopes = []
+    for adjoint in (FiniteDifference(), Unroll()):
+        torch.manual_seed(0)
+        loop = InnerLoop(torchopt.sgd(lr=0.25), steps=1, adjoint=adjoint)
+        adapted = loop(lambda p: (dropout(p["w"]) ** 2).sum() / 2, {"w": start})["w"]
+        slopes.append(torch.autograd.grad(adapted.sum(), start)[0])
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-5, atol=1e-7)

@@ -69,3 +69,12 @@ def test_refusals() -> None:
         r2_by_row(torch.zeros(3), torch.zeros(3, 1))
     with pytest.raises(InputError, match="column 1 of the truth does not vary"):
         r2_by_row(torch.zeros(2, 2), torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+
+
+def test_a_feature_that_is_constant_in_training_does_not_blow_up() -> None:
+    (x, y), (v, vy), (t, ty) = data(300, 0), data(100, 1), data(100, 2)
+    for side in (x, v, t):
+        side[:, 5] = 0.0
+    t[0, 5] = 0.01
+    for fit in (fit_ridge, fit_mlp):
+        assert (r2_by_row(fit(x, y, v, vy)(t), ty).mean(0) > -1).all()

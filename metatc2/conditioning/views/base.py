@@ -73,6 +73,11 @@ class ConditionedHead(nn.Module, ABC):
                 f"{tuple(descriptors.shape)}; give those of metatc2.augment.Views"
             )
         given = descriptors.flatten(0, 1)
+        if self.shuffle and len(given) <= given.shape[1]:
+            raise InputError(
+                f"{type(self).__name__}: descriptors of other images need more images than views, found {len(given)} images of "
+                f"{given.shape[1]} views; enlarge the batch"
+            )
         if self.shuffle:
             given = torch.stack([given[:, view].roll(view + 1, 0) for view in range(given.shape[1])], 1)
         code: Tensor = self.network(given.flatten(0, 1)[:, self.columns].float())

@@ -26,7 +26,7 @@ class CodingRateMonitor(Options):
     every: Count | None = Field(None, ge=1, description="steps between measurements; unset: an epoch")
     images: int = Field(512, ge=8, le=2**16, description="images measured, at most")
     split: str | None = Field(
-        None, description="whose images; unset: val where there is one, else that of pre-training"
+        None, description="whose images; unset: those for validation where there are some, else those of pre-training"
     )
     eps2: Annotated[Factor, Field(gt=0)] = Field(0.5, description="ε² of the coding rate")
     neighbors: int = Field(5, ge=1, le=1000, description="k of the k-NN probe")

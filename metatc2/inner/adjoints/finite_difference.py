@@ -23,7 +23,9 @@ class FiniteDifference(Adjoint):
 
     The derivative of the optimizer's update is exact. No second derivative of the loss is taken, so that it may have none, and
     memory is that of one gradient; each step costs two more gradients in the backward pass. Only what is *given* to the loss is
-    differentiated. arXiv 1806.09055.
+    differentiated: other tensors that it takes from its surroundings get no gradient, and no error tells of it. Torch's random
+    numbers are the same in both gradients of a difference; a loss that depends on anything else than its arguments is not
+    differentiated rightly. arXiv 1806.09055.
 
     Args:
         size: length of the difference on either side, in units of the parameters' length (of 1, if they are shorter); by
@@ -48,6 +50,14 @@ class FiniteDifference(Adjoint):
         def loss(p: Params, *rest: Given) -> Tensor:
             free, shown = Free(tuple(rest)), list(p)
 
+            state = torch.get_rng_state()
+
+            def again(tensors: Tensors) -> tuple[Tensor, Tensors]:
+                """As `gradients`, with the random numbers that were drawn the first time."""
+                with torch.random.fork_rng(devices=[]):
+                    torch.set_rng_state(state)
+                    return gradients(tensors)
+
             def gradients(tensors: Tensors) -> tuple[Tensor, Tensors]:
                 """The loss and its gradients for parameters and free tensors."""
                 leaves = tuple(t.detach().requires_grad_() for t in tensors)
@@ -59,7 +69,7 @@ class FiniteDifference(Adjoint):
                     torch.zeros_like(t) if g is None else g for t, g in zip(leaves, slopes, strict=True)
                 )
 
-            value: Tensor = _Value.apply(gradients, self.size, len(shown), *p.values(), *free.tensors)
+            value: Tensor = _Value.apply(gradients, again, self.size, len(shown), *p.values(), *free.tensors)
             return value
 
         return descend(dataclasses.replace(descent, loss=loss), params, given, graph=lambda k: True)
@@ -72,9 +82,11 @@ class _Value(torch.autograd.Function):
     """The loss; its gradient for the first `count` tensors is `_Slope`, which has a derivative again."""
 
     @staticmethod
-    def forward(ctx: Any, gradients: Gradients, size: float | None, count: int, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, gradients: Gradients, again: Gradients, size: float | None, count: int, *tensors: Tensor
+    ) -> Tensor:
         value, slopes = gradients(tensors)
-        ctx.gradients, ctx.size, ctx.count, ctx.slopes = gradients, size, count, slopes[:count]
+        ctx.gradients, ctx.size, ctx.count, ctx.slopes = again, size, count, slopes[:count]
         ctx.save_for_backward(*tensors)
         return value
 
@@ -83,6 +95,7 @@ class _Value(torch.autograd.Function):
         tensors = ctx.saved_tensors
         slopes = _Slope.apply(ctx.gradients, ctx.size, ctx.slopes, *tensors)
         return (
+            None,
             None,
             None,
             None,

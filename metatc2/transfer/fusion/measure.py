@@ -77,7 +77,8 @@ class FusionRow:
         weights_by_class: the same among test images of each class, in the order of `classes`.
         classes: names.
         chosen: hyper-parameters of each draw.
-        seconds: mean processor time of a fit, what is chosen inside it included.
+        seconds: mean processor time of a fit, what is chosen inside it included. Encoders alone are fitted once a draw, and the
+            first method that needs them has their time.
     """
 
     target: str

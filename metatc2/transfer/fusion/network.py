@@ -88,11 +88,13 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
     grid = list(itertools.product(entropies, decays))
     n = len(labeled.labels)
     chosen = len(grid) - 1  # the strongest of both
+    # Once: what is chosen is chosen for the start and the constants that are fitted with.
+    begin = network.initial(generator), network.constants(generator)
     if labeled.folds is not None:
         count = int(labeled.folds.max()) + 1
         held = one_hot(labeled.folds, count).T.bool()  # (folds, n)
         each = [pair for pair in grid for _ in range(count)]
-        params = _trained(network, labeled, options, (~held).float().repeat(len(grid), 1), each, generator)
+        params = _trained(network, labeled, options, (~held).float().repeat(len(grid), 1), each, begin, generator)
         with torch.no_grad():
             logits = network.forward(params, labeled.blocks)[0].unflatten(0, (len(grid), count))
         out_of_fold = logits[:, held]  # (grid, n, classes), fold by fold
@@ -103,7 +105,7 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
         place = choose(accuracy.view(shape), loss.view(shape))
         chosen = chosen if place is None else place[0] * len(decays) + place[1]
     entropy, decay = grid[chosen]
-    p = _trained(network, labeled, options, torch.ones(1, n), [grid[chosen]], generator)
+    p = _trained(network, labeled, options, torch.ones(1, n), [grid[chosen]], begin, generator)
 
     def ask(features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad():
@@ -130,13 +132,14 @@ def _trained(
     options: FitOptions,
     counted: Tensor,
     penalties: Sequence[tuple[float, float]],
+    begin: tuple[Params, Params],
     generator: torch.Generator,
 ) -> Params:
-    """Parameters of B fits, by the rows ``(B, n)`` that each may learn from and its λ_e and ρ."""
+    """Parameters of B fits, by the rows ``(B, n)`` that each may learn from, its λ_e and ρ, and where all begin."""
     fits, n = len(counted), len(labeled.labels)
     entropy, decay = (torch.tensor(column) for column in zip(*penalties, strict=True))
-    start = network.initial(generator)
-    constants = {name: value.expand(fits, *value.shape) for name, value in network.constants(generator).items()}
+    start = begin[0]
+    constants = {name: value.expand(fits, *value.shape) for name, value in begin[1].items()}
     sizes = [value.numel() for value in start.values()]
     # One vector a fit: a step of Adam is then a few operations, however many parameters there are.
     origin = torch.cat([value.flatten() for value in start.values()])

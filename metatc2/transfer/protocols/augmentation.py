@@ -85,8 +85,8 @@ class Augmentation(Protocol):
 
     From a single view its own descriptor is to be told, from two views of an image the difference of theirs, as in AugSelf. R²
     is of test images, about each column's own mean there, and averaged over the columns of a part that vary; it can be
-    negative. A second set of rows has descriptors of other images: they tell whether a probe finds what is not there, and
-    should not be above 0. Every encoder meets the same views.
+    negative. A second set of rows, of the ridge, has descriptors of other images: they tell whether it finds what is not
+    there, and should not be above 0. Every encoder meets the same views.
 
     Args:
         recipe: how views are made, of `metatc2.augment.recipes.RECIPES`; by default every operation, wide.

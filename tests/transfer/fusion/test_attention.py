@@ -138,7 +138,7 @@ def test_the_weight_of_an_encoder_that_knows_nothing_shrinks(name: str, seed_off
         assert fitted.weights is not None
         means.append(fitted.weights(features).mean(0))
     assert all(mean[0] > mean[2] + 0.02 for mean in means)
-    assert torch.stack(means).mean(0)[2] < 0.31
+    assert torch.stack(means).mean(0)[2] < 0.32
 
 
 def test_what_is_learned_is_right_where_one_encoder_knows() -> None:

@@ -17,6 +17,7 @@ def sparsemax(scores: Tensor) -> Tensor:
     >>> sparsemax(torch.tensor([0.5, 0.3, -2.0]))
     tensor([0.6000, 0.4000, 0.0000])
     """
+    scores = scores - scores.amax(-1, keepdim=True).detach()  # the same point, and large scores lose no digits
     ordered = scores.sort(-1, descending=True).values
     places = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
     excess = ordered.cumsum(-1) - 1
