@@ -28,8 +28,8 @@ def config(
 ) -> None:
     """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.
 
-    It is TOML. Without the lines that name a method (name of [objective], [calibration], [regularizer] and [learner]) it can be
-    given as a task file.
+    It is TOML. Without the lines that name a method (name of [objective], [condition], [calibration], [regularizer] and
+    [learner]) it can be given as a task file.
 
     For example:
         metatc2 config glyphs

@@ -28,7 +28,7 @@ def umm(
     """Tune the late stages of a finished run, the early ones frozen (UMM, arXiv 2410.00772); writes a new run folder.
 
     For example:
-        metatc2 umm runs/plain --split layer2
+        metatc2 umm runs/plain --split blocks.1
         metatc2 umm runs/plain --split blocks.1 --mode first-order --steps 50 --set umm.beta=0.5
 
     Args:

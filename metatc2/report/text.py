@@ -18,6 +18,7 @@ from metatc2.experiment.config import (
     TasksOnly,
     TaskTC2Config,
     TC2Config,
+    UMMConfig,
     ViewsEpisode,
 )
 from metatc2.objectives import title_of
@@ -42,7 +43,7 @@ def in_words(config: Config) -> list[str]:
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
         f"with {_method(config)}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
-        " ".join([_calibration(config), *_regularizer(config), *_condition(config)]),
+        " ".join([_calibration(config), *_regularizer(config), *_condition(config), *_umm(config)]),
     ]
 
 
@@ -102,6 +103,16 @@ def _condition(config: Config) -> list[str]:
     if isinstance(auxiliary, AuxiliaryOptions):
         said.append(f"The auxiliary loss {auxiliary.name} is added with weight {auxiliary.weight:g}.")
     return said
+
+
+def _umm(config: Config) -> list[str]:
+    umm = config.umm
+    if not isinstance(umm, UMMConfig):
+        return []
+    of = f" of {umm.start}" if umm.start else ""
+    return [
+        f"Then UMM tuned the encoder{of} after the stage {umm.split} by {umm.steps} outer steps, differentiated by {umm.mode}."
+    ]
 
 
 def _calibration(config: Config) -> str:

@@ -16,8 +16,8 @@ from metatc2.experiment.config.sections import split_key
 from metatc2.io.plain_text import brief
 
 HEAD = """\
-# Every value that acts, with where it came from. Without the names of a method ([objective], [calibration], [regularizer] and
-# [learner] name) it is a task file.
+# Every value that acts, with where it came from. Without the names of a method ([objective], [condition], [calibration],
+# [regularizer] and [learner] name) it is a task file.
 """
 
 
