@@ -69,6 +69,7 @@ _SHORT = (
     "tasks that differ by views: main effect of TC²",
     "tasks that differ by nothing: TC² + isotropy − tasks + isotropy",
     "TC² + isotropy − plain",
+    "TC² + isotropy − plain + isotropy",
     "TC² + isotropy − plain + VISReg, weight 0.3",
     "views: TC² + isotropy − plain + VISReg, weight 0.3",
 )
