@@ -69,7 +69,7 @@ class UMM(Learner):
         super().__init__()
         self.early, self.late = split_after(learner.encoder, split)
         self.learner = learner.requires_grad_(False)
-        self.frozen = [self.early]
+        self.frozen: list[nn.Module] = [self.early]
         if learner.objective.momentum:
             self.frozen.append(split_after(learner.target_encoder, split)[0])
         # Whose running statistics would move at every look at the loss; other heads have none.

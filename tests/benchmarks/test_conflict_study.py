@@ -92,15 +92,21 @@ def test_rows_are_of_the_settings_they_were_measured_with(study: Any, tmp_path: 
     assert list(missing([one, other])) == [row_file(other)]
 
 
-def test_committed_rows_are_gone_on_from(study: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
+def test_committed_rows_are_gone_on_from(every: int, study: Any, tmp_path: Path) -> None:
     """A fresh clone gathers cells and controls as they were committed, and writes the same bits."""
     import conflict
     from kept import restore
 
-    folder, results = tmp_path / "runs", study.RESULTS.at(tmp_path / "conflict.csv")
-    restore(study.RESULTS, folder, lambda r: conflict.cell_of(r, folder))
+    folder, results, there = tmp_path / "runs", study.RESULTS.at(tmp_path / "new.csv"), study.RESULTS
+    if every > 1:
+        rows = study.RESULTS.read()
+        cells, controls = ([r for r in rows if ("control" in r) == of] for of in (False, True))
+        there = study.RESULTS.at(tmp_path / "old.csv")
+        there.write([*cells[::every], *controls])
+    restore(there, folder, lambda r: conflict.cell_of(r, folder))
     found = conflict.gather(folder)
     results.write(found)
-    assert len(found) > 300
+    assert len(found) > 300 / every
     assert {r["control"] for r in found if "control" in r} == {"raw pixels", "random encoder"}
-    assert results.path.read_bytes() == study.RESULTS.path.read_bytes()
+    assert results.path.read_bytes() == there.path.read_bytes()

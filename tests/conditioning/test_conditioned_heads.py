@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from metatc2.conditioning.views import (
     RunningStandardization,
     condition_options,
 )
+from metatc2.conditioning.views.registry import Part
 from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop
@@ -93,6 +95,10 @@ RESTATED: dict[str, Callable[[np.ndarray, np.ndarray, ConditionedHead], np.ndarr
     "film": with_film,
     "hypernetwork": with_hypernetwork,
 }
+
+
+def test_every_part_can_be_told() -> None:
+    assert list(get_args(Part)) == list(DESCRIPTOR)
 
 
 def test_every_way_is_restated() -> None:

@@ -47,7 +47,7 @@ def test_r2_is_that_of_scikit_learn_column_by_column() -> None:
 
 
 def test_network_tells_what_ridge_cannot() -> None:
-    (x, y), (v, vy), (t, ty) = data(2000, 0, 0.1), data(300, 1, 0.1), data(500, 2, 0.1)
+    (x, y), (v, vy), (t, ty) = data(1500, 0, 0.1), data(200, 1, 0.1), data(400, 2, 0.1)
     before = torch.random.get_rng_state()
     network, ridge = fit_mlp(x, y, v, vy), fit_ridge(x, y, v, vy)
     assert torch.equal(torch.random.get_rng_state(), before)  # no global state is used

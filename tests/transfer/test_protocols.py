@@ -24,7 +24,7 @@ from metatc2.transfer.protocols.options import protocol_options
 from metatc2.transfer.protocols.retrieval import retrieval
 
 #: Small ones, of every protocol that has them.
-OPTIONS: dict[str, Any] = {"episodes": 10, "shots": (1,), "fractions": (0.2,), "steps": 3}
+OPTIONS: dict[str, Any] = {"probe": "ridge", "episodes": 10, "shots": (1,), "fractions": (0.2,), "steps": 3}
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 from pydantic import Field
 
-from metatc2.augment.descriptor import DESCRIPTOR
 from metatc2.io import registries
 from metatc2.io.options import Count, Names, Options, options_like
 from metatc2.io.registry import Registry
@@ -20,10 +19,11 @@ CONDITIONS: Registry[type[ConditionedHead]] = registries.CONDITIONS
 Kind = TypeVar("Kind", bound="type[ConditionedHead]")
 
 
+#: Of a descriptor.
+Part = Literal["blur", "color", "color_diff", "crop", "flip", "grayscale", "invert", "rotation", "shear", "solarize"]
 #: All that was drawn. What the jitter took from the channel means is measured on the image: together with the means of the view
 #: it tells those of the image before the jitter, by which a head recognizes it without the encoder.
-TOLD_PARTS = tuple(name for name in DESCRIPTOR if name != "color_diff")
-Part = Literal["blur", "color", "color_diff", "crop", "flip", "grayscale", "invert", "rotation", "shear", "solarize"]
+TOLD_PARTS: tuple[Part, ...] = tuple(name for name in get_args(Part) if name != "color_diff")
 
 
 @dataclass(frozen=True, kw_only=True)
