@@ -97,6 +97,10 @@ class FusionRow:
     seconds: float = 0.0
 
 
+#: Draws of labels that a difference is told apart from.
+ENOUGH = 3
+
+
 @dataclass(frozen=True)
 class FusionDifference:
     """A method less another one, paired over draws.
@@ -107,6 +111,7 @@ class FusionDifference:
         b: of the second.
         difference: mean of the paired differences of accuracy.
         ci95: half width of its 95 % Student interval over draws.
+        draws: how many.
     """
 
     target: str
@@ -115,11 +120,12 @@ class FusionDifference:
     b: tuple[str, str]
     difference: float
     ci95: float
+    draws: int
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether the interval excludes zero."""
-        return abs(self.difference) > self.ci95
+        """Whether the interval excludes zero; that of two draws is mostly chance, and says nothing."""
+        return self.draws >= ENOUGH and abs(self.difference) > self.ci95
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,8 @@ def differences(rows: Sequence[FusionRow], reference: tuple[str, str] | None = N
         for a, b in pairs:
             difference, half = paired_difference(own[a].accuracies, own[b].accuracies)
             row = own[a]
-            paired.append(FusionDifference(row.target, row.labels_per_class, a, b, difference, half))
+            draws = len(row.accuracies)
+            paired.append(FusionDifference(row.target, row.labels_per_class, a, b, difference, half, draws))
     return paired
 
 

@@ -15,6 +15,7 @@ from metatc2.transfer.fusion.measure import (
     EQUAL_COMPUTE,
     ONE_TWICE,
     WITH_UNTRAINED,
+    FusionDifference,
     FusionTarget,
     differences,
     measure_fusion,
@@ -135,3 +136,9 @@ def test_what_is_refused() -> None:
         InputError, match="class 'b' has 2 images to draw labels from and 3 were asked for; ask for at most 2"
     ):
         label_draws.check_labels(torch.tensor([0, 0, 0, 1, 1]), (1, 3), "toy", ("a", "b"))
+
+
+def test_two_draws_tell_nothing_apart() -> None:
+    of = ("toy", 1, ("a", ""), ("b", ""), 0.1, 0.0)
+    assert not FusionDifference(*of, draws=2).is_told_apart
+    assert FusionDifference(*of, draws=3).is_told_apart
