@@ -22,6 +22,7 @@ from common import positive, write_or_print
 from torch import Tensor
 
 from metatc2.episodes import Episode, Samples
+from metatc2.experiment.config import Mode
 from metatc2.experiment.umm import ADJOINTS
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import UMM, SelfSupervised
@@ -40,7 +41,7 @@ def episode(pixels: int, batch: int) -> Episode:
     return Episode(support, query)
 
 
-def stage(name: str, split: str, width: int, pixels: int, mode: str, beta: float) -> UMM:
+def stage(name: str, split: str, width: int, pixels: int, mode: Mode, beta: float) -> UMM:
     """UMM on an untrained network, which costs what a trained one does."""
     torch.manual_seed(0)
     encoder: Any = build_encoder(name, channels=3, image_size=pixels, width=width)
@@ -52,7 +53,7 @@ def stage(name: str, split: str, width: int, pixels: int, mode: str, beta: float
 
 def one_pass(umm: UMM, query: Batch) -> Tensor:
     """The plain loss of one batch."""
-    return umm.learner.plain_loss(umm.learner.branches_of(lambda _: umm.late(query.early), query.episode))[0]
+    return umm.learner.plain_loss(umm.branches(query, umm.late(query.early)))[0]
 
 
 def loss(umm: UMM, support: Batch | None, query: Batch | None) -> Tensor:
@@ -80,7 +81,7 @@ def main() -> None:
         drawn = episode(pixels, batch)
         for beta in (1.0, 0.0):
             stages = {mode: stage(name, split, width, pixels, mode, beta) for mode in ADJOINTS}
-            ratios: dict[str, list[float]] = {mode: [] for mode in stages}
+            ratios: dict[Mode, list[float]] = {mode: [] for mode in stages}
             for turn in range(given.rounds + 1):
                 plain = stages["exact"]
                 support, query = (plain.batch(drawn, side) for side in ("support", "query"))

@@ -206,11 +206,10 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for place, level in enumerate(LEVELS):
         for arm, color, shift in (("one head", "#707070", -0.12), ("TC²", "#c1272d", 0.12)):
             own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, WIDTH)]
-            values = [100 * r["difference"]["value"] for r in own]
-            left.plot(
-                [place + shift] * len(values), values, "o", color=color, markersize=4, label=arm if not place else None
-            )
             if own:
+                values = [100 * r["difference"]["value"] for r in own]
+                label = arm if not place else None
+                left.plot([place + shift] * len(values), values, "o", color=color, markersize=4, label=label)
                 band = [100 * float(np.mean([r["difference"][key] for r in own])) for key in ("low", "high")]
                 left.plot([place + shift] * 2, band, color="#bbbbbb", linewidth=5, zorder=0)
     left.set_xticks(range(len(LEVELS)), LEVELS, fontsize=8)

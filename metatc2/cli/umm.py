@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -17,10 +17,7 @@ def umm(
     /,
     *,
     split: Annotated[str, option("STAGE")],
-    mode: Annotated[
-        Literal["exact", "finite-difference", "first-order", "alternate"] | None,
-        option("exact|finite-difference|first-order|alternate"),
-    ] = None,
+    mode: Annotated[str | None, option("NAME")] = None,
     steps: Annotated[int | None, option("N")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     out: Annotated[str | None, option("FOLDER")] = None,
@@ -34,8 +31,8 @@ def umm(
     Args:
         run: Run folder of an objective that is not calibrated, with its heads.safetensors.
         split: Last stage that stays as it is: blocks.0 to blocks.2 of conv4, layer1 to layer3 of a ResNet.
-        mode: How the outer gradient is taken: exact, by differences of gradients, with the inner step for a constant, or with
-            steps on the inner and the outer loss in turn; by default exact.
+        mode: How the outer gradient is taken: exact, finite-difference, first-order (the inner step a constant), or alternate
+            (steps on the inner and the outer loss in turn); by default exact.
         steps: Outer steps, of two batches each; by default 200.
         set: Keys of [umm] to change, e.g. umm.beta=0.5 umm.gamma=2.
         out: New folder; by default DIR-umm.

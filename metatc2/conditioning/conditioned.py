@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metatc2.conditioning.base import ToldProjector
 from metatc2.conditioning.registry import Statistics, ToldSettings, register_projector
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError, nearest
-from metatc2.models.heads import Projector
+from metatc2.models.heads import Projector, zero_linear
 
 How = Literal["concatenate", "film", "none"]
 On = Literal["kind", "conditions"]
@@ -80,9 +80,7 @@ class ConditionedProjector(ToldProjector):
         if how == "film":
             if len(self.projector) < 2:
                 raise InputError("ConditionedProjector: FiLM follows a norm, and a projector of one layer has none")
-            self.film = nn.Linear(width, 2 * hidden)
-            nn.init.zeros_(self.film.weight)
-            nn.init.zeros_(self.film.bias)
+            self.film = zero_linear(width, 2 * hidden)
 
     def forward(self, z: Tensor, identity: TaskIdentity) -> Tensor:
         """``(tasks, samples, views, dim)`` to ``(tasks, samples, views, out)``."""

@@ -33,11 +33,11 @@ from metatc2.experiment.config import (
     ViewsEpisode,
 )
 from metatc2.learners import LabeledLearner, Learner, LearnerOptions, SelfSupervised, Tasks, build_labeled
-from metatc2.learners.self_supervised import Branch
+from metatc2.learners.branches import Branch
 from metatc2.models.encoding import feature_dim
 from metatc2.models.registry import build_encoder
 from metatc2.objectives import TargetOptions
-from metatc2.objectives.auxiliary import AuxiliaryOptions
+from metatc2.objectives.auxiliary import AUXILIARY, AuxiliaryOptions
 from metatc2.objectives.regularizers import RegularizerOptions
 from metatc2.ops.functional import select
 from metatc2.ops.random_state import seeded
@@ -201,9 +201,10 @@ def check_auxiliary(config: Config) -> None:
         InputError: if it compares images with the same descriptors and all have their own, or z is the projector's output.
     """
     shared = getattr(config.episode, "share_descriptors", None)
-    if config.auxiliary.name == "stl" and not shared:
+    if AUXILIARY[config.auxiliary.name].shared_descriptors and not shared:
         raise InputError(
-            "auxiliary.name = 'stl' compares images whose views were made alike, and every image has descriptors of its own; "
+            f"auxiliary.name = {config.auxiliary.name!r} compares images whose views were made alike, and every "
+            "image has descriptors of its own; "
             "set episode.share_descriptors = 2 (tasks that differ by nothing)"
         )
     if getattr(config.calibration, "where", "backbone") == "projector":

@@ -24,7 +24,7 @@ from metatc2.experiment.config import (
     ViewsEpisode,
 )
 from metatc2.learners import GradientSurgery, SelfSupervised, SeparateLearner, UncertaintyWeighting
-from metatc2.learners.self_supervised import Branch
+from metatc2.learners.branches import Branch
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import Objective
 

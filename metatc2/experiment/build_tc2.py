@@ -18,7 +18,7 @@ from metatc2.experiment.config import (
 )
 from metatc2.inner import ADJOINTS, InnerLoop, inner_optimizer
 from metatc2.learners import TC2, LookAheadTC2, SelfSupervised, SharedTC2
-from metatc2.learners.self_supervised import Branch
+from metatc2.learners.branches import Branch
 from metatc2.learners.shared_tc2 import SharedArguments
 from metatc2.objectives import Objective
 

@@ -18,7 +18,7 @@ from metatc2.experiment.targets import Sources, find_targets
 from metatc2.experiment.transfer import features_folder
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.ops.numbers import whole
-from metatc2.transfer import FeatureTable, Target, fingerprint
+from metatc2.transfer import FeatureTable, Target, fingerprint, target_splits
 from metatc2.transfer.fusion import ATTENTIONS, BASELINES
 from metatc2.transfer.fusion.draws import check_labels
 from metatc2.transfer.fusion.measure import (
@@ -29,7 +29,6 @@ from metatc2.transfer.fusion.measure import (
     differences,
     measure_fusion,
 )
-from metatc2.transfer.protocols._classifier import target_splits
 
 LABELS_PER_CLASS = (1, 2, 5, 10, 50)
 DRAWS = 20

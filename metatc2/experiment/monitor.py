@@ -21,6 +21,7 @@ from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment.config import CodingRateMonitor, Config
 from metatc2.io.files import read_file, reading, write_atomically, writing
+from metatc2.io.run_files import MONITOR
 from metatc2.io.writing import json_text
 from metatc2.metrics.coding_rate import rate_reduction
 from metatc2.models.encoding import encode
@@ -71,7 +72,7 @@ def read_monitor(run: Path) -> list[Measurement]:
     >>> read_monitor(Path("no such run"))
     []
     """
-    file = run / "monitor.jsonl"
+    file = run / MONITOR
     if not file.exists():
         return []
     with reading(file):
@@ -139,8 +140,8 @@ class Monitor:
     def begin(self) -> None:
         """Write what is left of an earlier part of the run; called once the folder is the run's."""
         text = "".join(json_text(vars(m), indent=None) for m in self.measured)
-        with writing(self.folder / "monitor.jsonl"):
-            write_atomically(self.folder / "monitor.jsonl", text.encode())
+        with writing(self.folder / MONITOR):
+            write_atomically(self.folder / MONITOR, text.encode())
 
     def __call__(self, step: int, encoder: nn.Module, *, last: bool = False) -> bool:
         """Measure if it is time; whether training is to end.
@@ -153,7 +154,7 @@ class Monitor:
         due = (last or step % self.every == 0) and all(m.step != step for m in self.measured)
         if due:
             made = self.measure(step, encoder)
-            append_metrics(self.folder / "monitor.jsonl", vars(made))
+            append_metrics(self.folder / MONITOR, vars(made))
             self.measured.append(made)
         return self.has_stopped_rising()
 

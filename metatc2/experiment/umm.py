@@ -12,7 +12,7 @@ from metatc2.data import ImageStore
 from metatc2.episodes import Episode, Sampler, Samples
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_sampler, build_trainer_options
-from metatc2.experiment.config import Config, UMMConfig, merge, override, write_config
+from metatc2.experiment.config import Config, Mode, UMMConfig, merge, override, write_config
 from metatc2.experiment.run import Run, load_run, process_state
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.trained_files import trained_files
@@ -28,7 +28,7 @@ from metatc2.training.metrics_file import append_metrics
 from metatc2.training.run_folder import RunFolder
 
 #: How each mode differentiates the inner loop; steps that alternate have none.
-ADJOINTS: dict[str, Adjoint | None] = {
+ADJOINTS: dict[Mode, Adjoint | None] = {
     "exact": Unroll(),
     "finite-difference": FiniteDifference(),
     "first-order": FirstOrder(),

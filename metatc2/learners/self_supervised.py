@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,44 +14,16 @@ from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
+from metatc2.learners.branches import Branches, Where
+from metatc2.learners.gradient_scale import gradient_scale
+from metatc2.learners.momentum import average
 from metatc2.learners.side_information import NOTHING, SideInformation
+from metatc2.learners.told_heads import encoded, is_told, project
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.auxiliary import Auxiliary
 from metatc2.objectives.regularizers import Regularizer
 from metatc2.ops.module_state import copied
 from metatc2.ops.replacing import refuse_outside_parameters
-
-Where = Literal["backbone", "projector"]
-Statistics = Literal["episode", "task"]  # where an outer loss takes negatives and batch statistics from
-
-
-@dataclass(frozen=True)
-class Branches:
-    """Representations of an episode.
-
-    Args:
-        raw: ``(tasks, samples, views, d)`` where z lives, before standardization.
-        online: z, with gradient.
-        target: z of the momentum branch, without; None unless the objective has one.
-        told: what heads are told beside z.
-    """
-
-    raw: Tensor
-    online: Tensor
-    target: Tensor | None
-    told: SideInformation = NOTHING
-
-
-class Branch(TypedDict, total=False):
-    """Arguments of a `SelfSupervised` that keeps tasks apart, see there."""
-
-    predictor: nn.Module | None
-    where: Where
-    momentum: float
-    regularizer: Regularizer | None
-    weight: float | None
-    auxiliary: Auxiliary | None
-    auxiliary_weight: float | None
 
 
 class SelfSupervised(Learner):
@@ -181,35 +153,31 @@ class SelfSupervised(Learner):
 
     def branches(self, episode: Episode) -> Branches:
         """z of all samples: the encoder runs once, on all images of all tasks."""
-        return self.branches_of(self.encoder, episode)
-
-    def branches_of(
-        self, encoder: Callable[[Tensor], Tensor], episode: Episode, target: Tensor | None = None
-    ) -> Branches:
-        """z of all samples by what stands for the encoder.
-
-        Args:
-            encoder: images ``(N, C, H, W)`` → ``(N, d)``.
-            episode: as the objective sees it.
-            target: z of the momentum branch, where it is known already.
-        """
         images = episode.images
         self.objective.check(images.shape[1])
         told = self.tell(episode)
-        raw = self._represent(encoder, self.projector, images, told.code)
-        if self.objective.momentum and target is None:
-            target = self._target(images, told.target_code)
-        return Branches(raw, self._standardized(raw), target, told)
+        online = self.branches_of(self.encoder(images.flatten(0, 2)), images.shape[:3], told)
+        return replace(online, target=self.momentum_branch(images, told))
 
-    def momentum_branch(self, episode: Episode) -> Tensor | None:
+    def branches_of(self, features: Tensor, shape: Sequence[int], told: SideInformation) -> Branches:
+        """z of all samples by features of their images, without the momentum branch.
+
+        Args:
+            features: ``(tasks · samples · views, d)``.
+            shape: tasks, samples, views.
+            told: of these samples.
+        """
+        raw = self._represent(features, shape, self.projector, told.code)
+        return Branches(raw, self._standardized(raw), None, told)
+
+    def momentum_branch(self, images: Tensor, told: SideInformation) -> Tensor | None:
         """z of the momentum branch; None where the objective has none.
 
         Args:
-            episode: as the objective sees it.
+            images: ``(tasks, samples, views, C, H, W)``.
+            told: of these samples.
         """
-        if not self.objective.momentum:
-            return None
-        return self._target(episode.images, self.tell(episode).target_code)
+        return self._target(images, told.target_code) if self.objective.momentum else None
 
     def tell(self, episode: Episode) -> SideInformation:
         """What the heads are told of an episode; descriptors are encoded once.
@@ -230,11 +198,11 @@ class SelfSupervised(Learner):
 
     def tell_descriptors(self, descriptors: Tensor, identity: TaskIdentity | None = None) -> SideInformation:
         """What the heads are told of views ``(tasks, samples, views, P)``."""
-        code, predictor_code = self._encoded(self.projector, descriptors), self._encoded(self.predictor, descriptors)
+        code, predictor_code = (encoded(head, descriptors) for head in (self.projector, self.predictor))
         target_code = None
         if self.objective.momentum:
             with torch.no_grad():
-                target_code = self._encoded(self.target_projector, descriptors)
+                target_code = encoded(self.target_projector, descriptors)
         return SideInformation(identity, descriptors, code, predictor_code, target_code)
 
     def told_of_views(self) -> list[nn.Module]:
@@ -242,18 +210,11 @@ class SelfSupervised(Learner):
         heads = [head for head in (self.projector, self.predictor) if head is not None and conditioned(head)]
         return [*heads, self.auxiliary] if self.auxiliary is not None and self.auxiliary_weight else heads
 
-    def _encoded(self, head: nn.Module | None, descriptors: Tensor) -> Tensor | None:
-        if not conditioned(head):
-            return None
-        encode: Any = getattr(head, "encode")  # noqa: B009  # of a user's own, of which no more is known
-        with full_precision(descriptors):
-            code: Tensor = encode(descriptors)
-        return code
-
     def _target(self, images: Tensor, code: Tensor | None = None) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
         with torch.set_grad_enabled(not self._copies_looked_at):
-            z = self._represent(self.target_encoder, self.target_projector, images.detach(), code)
+            features = self.target_encoder(images.detach().flatten(0, 2))
+            z = self._represent(features, images.shape[:3], self.target_projector, code)
         refuse_outside_parameters(self.target_encoder, self.encoder, z, "the momentum branch")
         self._copies_looked_at = True
         with torch.no_grad():
@@ -330,11 +291,10 @@ class SelfSupervised(Learner):
         return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]
 
     def _represent(
-        self, encoder: Callable[[Tensor], Tensor], projector: nn.Module, images: Tensor, code: Tensor | None = None
+        self, flat: Tensor, shape: Sequence[int], projector: nn.Module, code: Tensor | None = None
     ) -> Tensor:
-        flat = encoder(images.flatten(0, 2))
         flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
-        features: Tensor = flat.unflatten(0, images.shape[:3])
+        features: Tensor = flat.unflatten(0, tuple(shape))
         if self.where == "projector":
             with full_precision(features):
                 features = project(projector, features, None, code)
@@ -342,62 +302,3 @@ class SelfSupervised(Learner):
 
     def _standardized(self, h: Tensor) -> Tensor:
         return standardize(h) if self.standardize else h
-
-
-def is_told(projector: nn.Module) -> bool:
-    """Whether a projector is called with the identity of the tasks."""
-    return bool(getattr(projector, "told", False))
-
-
-def project(head: nn.Module, z: Tensor, identity: TaskIdentity | None = None, code: Tensor | None = None) -> Tensor:
-    """What a head makes of z, ``(tasks, samples, views, d)``, with what it is to be told.
-
-    Args:
-        head: projector or predictor.
-        z: its input.
-        identity: for one that is told what the tasks are.
-        code: for one that is conditioned on the views' descriptors, what it made of them.
-
-    Raises:
-        InputError: if what it is told is not known.
-    """
-    if conditioned(head):
-        if code is None:
-            raise InputError(
-                f"{type(head).__name__} is told how each view was made, and was not; pass what its encode(descriptors) gives"
-            )
-        out: Tensor = head(z, code)
-        return out
-    if not is_told(head):
-        projections: Tensor = head(z)
-        return projections
-    if identity is None:
-        raise InputError(
-            f"{type(head).__name__} is told what each task is, and the episode does not say; use a sampler whose tasks "
-            "differ (episode.tasks_differ_by = views, domain or factor)"
-        )
-    told: Tensor = head(z, identity)
-    return told
-
-
-def gradient_scale(objective: Tensor, features: Tensor) -> Tensor:
-    """How strongly an objective acts on features: ``‖features‖ · ‖∂ objective / ∂ features‖``, without a graph.
-
-    It has the objective's unit and, unlike its value, does not change when a constant is added to it.
-
-    Args:
-        objective: a scalar.
-        features: what it was computed from; of features that need no gradient, the objective's magnitude is returned.
-    """
-    if not features.requires_grad:
-        return objective.detach().abs()
-    (gradient,) = torch.autograd.grad(objective, features, retain_graph=True)
-    strength: Tensor = gradient.norm() * features.detach().norm()
-    return strength
-
-
-@torch.no_grad()
-def average(target: nn.Module, online: nn.Module, decay: float) -> None:
-    """Move the parameters of `target` towards those of `online`: ``t ← decay·t + (1 − decay)·o``."""
-    for t, o in zip(target.parameters(), online.parameters(), strict=True):
-        t.lerp_(o, 1 - decay)

@@ -12,7 +12,8 @@ from metatc2.conditioning.base import ToldProjector
 from metatc2.conditioning.separate_encoders import SeparateEncoders
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.learners.self_supervised import Branches, SelfSupervised
+from metatc2.learners.branches import Branches
+from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.objectives import Objective
 from metatc2.ops.replacing import refuse_outside_parameters
 

@@ -13,7 +13,9 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, gradient_scale
+from metatc2.learners.branches import Branch, Branches, Statistics
+from metatc2.learners.gradient_scale import gradient_scale
+from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.regularizers import isotropy

@@ -11,8 +11,9 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.learners.base import Outcome, full_precision
+from metatc2.learners.branches import Branch
 from metatc2.learners.carry import carry
-from metatc2.learners.self_supervised import Branch, SelfSupervised
+from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.objectives import Objective
 
 

@@ -13,8 +13,10 @@ from metatc2.errors import InputError, nearest
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.adaptation import Adaptation
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, Branches, SelfSupervised, Statistics, is_told
+from metatc2.learners.branches import Branch, Branches, Statistics
+from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.learners.side_information import NOTHING, SideInformation
+from metatc2.learners.told_heads import is_told
 from metatc2.objectives import Embeddings, Objective
 
 OuterOn = Literal["whole", "query", "others"]

@@ -94,7 +94,8 @@ class LookAheadTC2(SharedTC2):
 
     def _task_loss(self, theta: Params, *, images: Tensor, omega: Params, told: SideInformation = NOTHING) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
-        raw = self._represent(lambda x: call(self.encoder, theta, x), self.projector, images, told.code)
+        features = call(self.encoder, theta, images.flatten(0, 2))
+        raw = self._represent(features, images.shape[:3], self.projector, told.code)
         z = self._standardized(raw)
         target = self._target(images, told.target_code) if self.objective.momentum else None
         with full_precision(z):

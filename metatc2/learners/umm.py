@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -13,7 +13,9 @@ from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
+from metatc2.learners.branches import Branches
 from metatc2.learners.self_supervised import SelfSupervised
+from metatc2.learners.side_information import SideInformation
 from metatc2.models.stages import split_after
 from metatc2.ops.coding_rate import balance, rate_reduction
 from metatc2.ops.functional import Functional, call
@@ -27,11 +29,13 @@ class Batch:
     Args:
         episode: as the objective sees it.
         early: output of the early part, ``(tasks · samples · views, ...)``, without a graph.
+        told: what heads are told of its samples.
         target: z of the momentum branch; None where there is none.
     """
 
     episode: Episode
     early: Tensor
+    told: SideInformation
     target: Tensor | None
 
 
@@ -110,9 +114,16 @@ class UMM(Learner):
         half = whole.images.shape[1] // 2
         parts = whole.map(lambda t: t[:, :half]), whole.map(lambda t: t[:, half:])
         seen = self.learner.seen(Episode(*parts, episode.identity))
+        self.learner.objective.check(seen.images.shape[1])
         with torch.no_grad():
             early = self.early(seen.images.flatten(0, 2))
-        return Batch(seen, early, self.learner.momentum_branch(seen))
+            told = self.learner.tell(seen)
+        return Batch(seen, early, told, self.learner.momentum_branch(seen.images, told))
+
+    def branches(self, batch: Batch, features: Tensor) -> Branches:
+        """z of a batch by features of the late part, ``(tasks · samples · views, d)``."""
+        online = self.learner.branches_of(features, batch.episode.images.shape[:3], batch.told)
+        return replace(online, target=batch.target)
 
     def inner_loss(self, theta: Params, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``L_ssl + β L_align``.
@@ -122,7 +133,7 @@ class UMM(Learner):
             batch: of the support side.
         """
         early = batch.early.detach().requires_grad_(self.beta > 0)
-        branches = self.learner.branches_of(lambda _: self.functional(theta, early), batch.episode, batch.target)
+        branches = self.branches(batch, self.functional(theta, early))
         loss, ssl = self.learner.plain_loss(branches, moves=False)
         if not self.beta:
             return loss, {"ssl": ssl.detach()}
@@ -139,7 +150,7 @@ class UMM(Learner):
         """
         own = dict(self.late.named_buffers())
         features = call(self.late, {**own, **theta}, batch.early)
-        branches = self.learner.branches_of(lambda _: features, batch.episode, batch.target)
+        branches = self.branches(batch, features)
         loss, ssl = self.learner.plain_loss(branches)
         views = features.unflatten(0, (-1, batch.episode.images.shape[2]))
         with upcast(views[:, 0], views[:, 1]) as (one, other):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.learners.base import Outcome, ParameterGroup, full_precision
-from metatc2.learners.self_supervised import Branch, SelfSupervised
+from metatc2.learners.branches import Branch
+from metatc2.learners.self_supervised import SelfSupervised
 from metatc2.objectives import Objective
 
 

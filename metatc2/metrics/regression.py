@@ -10,29 +10,30 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from metatc2.errors import InputError
+from metatc2.metrics.ridge_path import RidgePath
 
-#: Strengths of the ridge, in units of the mean square of the features' singular values.
+#: Strengths of the ridge, in units of the mean variance of the features along their principal axes.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3)
 _HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """A linear map of features ``(N, D)`` to ``(N, C)``.
+    """Ridge regression of features ``(N, D)`` to ``(N, C)`` at one strength; see `fit_ridge`.
 
     Args:
-        weight: ``(D, C)``.
-        bias: ``(C,)``.
+        path: at all strengths.
+        penalty: that of this one, ``(1,)``, in the units of `RidgePath`.
         chosen: what validation chose, by name.
     """
 
-    weight: Tensor
-    bias: Tensor
+    path: RidgePath
+    penalty: Tensor
     chosen: Mapping[str, float]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of features ``(N, D)``."""
-        return x @ self.weight + self.bias
+        return self.path.predict(self.path.rotate(x), self.penalty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,40 +93,23 @@ def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) ->
         validation_y: float ``(V, C)``.
 
     >>> x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> fitted = fit_ridge(x[:40], x[:40] @ torch.ones(3, 1).double(), x[40:], x[40:] @ torch.ones(3, 1).double())
-    >>> fitted.weight.flatten().round(decimals=2).tolist()
-    [1.0, 1.0, 1.0]
+    >>> y = x @ torch.ones(3, 1, dtype=torch.float64)
+    >>> fitted = fit_ridge(x[:40], y[:40], x[40:], y[40:])
+    >>> round(r2_by_row(fitted(x[40:]), y[40:]).mean().item(), 3), fitted.chosen
+    (1.0, {'strength': 0.0001})
     """
-    x, y, validation = x.double(), y.double(), validation.double()
-    mean, middle = x.mean(0), y.mean(0)
-    scale = _scale(x)
-    rows, centered = (x - mean) / scale, y - middle
-    axes, squares = _axes(rows)
-    along, unit = axes.T @ (rows.T @ centered), float(squares.sum()) / min(rows.shape)
-    best: tuple[float, float, Tensor] | None = None
-    for strength in STRENGTHS:
-        weight = axes @ (along / (squares + strength * unit)[:, None])
-        score = float(r2_by_row((validation - mean) / scale @ weight + middle, validation_y).mean())
-        if best is None or score > best[0]:
-            best = (score, strength, weight)
-    assert best is not None
-    weight = best[2] / scale[:, None]
-    return Ridge(weight, middle - mean @ weight, {"strength": best[1]})
+    path = RidgePath(x, y)
+    unit = path.variances.sum() / min(x.shape)
+    rotated = path.rotate(validation)
+    scores = [float(r2_by_row(path.predict(rotated, s * unit[None]), validation_y).mean()) for s in STRENGTHS]
+    strength = STRENGTHS[scores.index(max(scores))]
+    return Ridge(path, strength * unit[None], {"strength": strength})
 
 
 def _scale(x: Tensor) -> Tensor:
     """Standard deviation of each column; 1 where it is that of rounding, for what is constant here may not be elsewhere."""
     deviation = x.std(0)
     return torch.where(deviation > 1e-6 * x.abs().amax(0), deviation, torch.ones_like(deviation))
-
-
-def _axes(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Principal axes ``(D, r)`` and squares of the singular values, from the smaller of the two Gram matrices."""
-    n, d = rows.shape
-    squares, vectors = torch.linalg.eigh(rows.T @ rows if d <= n else rows @ rows.T)
-    kept = squares > squares[-1] * max(n, d) * torch.finfo(rows.dtype).eps
-    squares, vectors = squares[kept], vectors[:, kept]
-    return (vectors if d <= n else rows.T @ (vectors / squares.sqrt())), squares
 
 
 def fit_mlp(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, *, seed: int = 0) -> MLP:

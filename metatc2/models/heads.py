@@ -158,3 +158,15 @@ class Classifier(nn.Module):
                 f"(episode.way={way}) or with a shared row (learner.shared_head=true)"
             )
         return row_or_rows[:way]
+
+
+def zero_linear(columns: int, out: int) -> nn.Linear:
+    """A linear layer that starts at zero, so that what it adds starts as nothing.
+
+    >>> zero_linear(4, 2)(torch.ones(1, 4)).tolist()
+    [[0.0, 0.0]]
+    """
+    layer = nn.Linear(columns, out)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

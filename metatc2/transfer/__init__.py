@@ -38,6 +38,7 @@ from metatc2.transfer.protocols import (
     episodes_seed,
     register_protocol,
 )
+from metatc2.transfer.protocols._classifier import target_splits
 from metatc2.transfer.protocols.knn import knn, knn_split
 from metatc2.transfer.results import read_results, write_results
 from metatc2.transfer.row import Row
@@ -110,6 +111,7 @@ __all__ = [
     "read_results",
     "register_protocol",
     "sample_episodes",
+    "target_splits",
     "transfer_matrices",
     "write_results",
 ]

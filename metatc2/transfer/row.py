@@ -31,8 +31,8 @@ FACTS: Mapping[str, type] = {
 }
 
 
-#: Metrics that are at most 1 and may be negative.
-UNBOUNDED = ("R²",)
+#: The metric that is at most 1 and may be negative.
+R2 = "R²"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        least = -math.inf if self.metric in UNBOUNDED else 0
+        least = -math.inf if self.metric == R2 else 0
         if not (math.isfinite(self.mean) and least <= self.mean <= 1) or not (
             math.isfinite(self.ci95) and self.ci95 >= 0
         ):

@@ -143,3 +143,23 @@ def sample_episodes(
     offsets = sample_without_replacement(counts[drawn].flatten(), shot + query, generator)
     rows = by_class[starts[drawn].unsqueeze(-1) + offsets.view(episodes, way, shot + query)]
     return Episodes(names[drawn], rows[..., :shot], rows[..., shot:], len(counts) - len(eligible))
+
+
+def shuffled_within_classes(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """All rows in a random order, class by class, and the place of each within its class.
+
+    Args:
+        labels: int64 ``(N,)``.
+        generator: on the CPU.
+
+    Returns:
+        int64 ``(N,)`` each.
+
+    >>> rows, place = shuffled_within_classes(torch.tensor([1, 0, 1]), torch.Generator().manual_seed(0))
+    >>> rows[0].item(), place.tolist()
+    (1, [0, 0, 1])
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    rows = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = torch.unique_consecutive(labels[rows], return_counts=True)[1]
+    return rows, torch.arange(len(rows)) - (counts.cumsum(0) - counts).repeat_interleave(counts)

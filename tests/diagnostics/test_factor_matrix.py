@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from metatc2.data import GenerativeFactors, ImageStore, load_shapes, shape_factors
 from metatc2.diagnostics import FactorMatrix, factor_matrix, probe_factors
 from metatc2.diagnostics.factor_matrix import PENALTIES
-from metatc2.diagnostics.ridge_path import RidgePath
 from metatc2.errors import InputError
+from metatc2.metrics.ridge_path import RidgePath
 
 NAMES, KINDS = ("texture", "size", "hue"), ("categorical", "linear", "circular")
 

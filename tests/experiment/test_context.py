@@ -25,7 +25,7 @@ from metatc2.experiment.trained_learner import trained_learner
 from metatc2.experiment.transfer import transfer
 from metatc2.inner import InnerLoop
 from metatc2.learners import TC2
-from metatc2.learners.self_supervised import average
+from metatc2.learners.momentum import average
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import build_objective
 from metatc2.report.html.sections import transfer_results

@@ -16,7 +16,7 @@ from metatc2.episodes import Episode, Samples
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import LookAheadTC2, SelfSupervised, SharedTC2
-from metatc2.learners.self_supervised import gradient_scale
+from metatc2.learners.gradient_scale import gradient_scale
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, BarlowTwins, Embeddings, MoCo, Objective, SimCLR

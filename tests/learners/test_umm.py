@@ -120,7 +120,7 @@ def test_alignment_has_a_gradient_for_the_late_part() -> None:
     umm = learner("exact")
     support, theta = umm.batch(episode(), "support"), dict(umm.late.named_parameters())
     early = support.early.requires_grad_()
-    branches = umm.learner.branches_of(lambda _: Functional(umm.late)(theta, early), support.episode)
+    branches = umm.branches(support, Functional(umm.late)(theta, early))
     (slopes,) = torch.autograd.grad(umm.learner.plain_loss(branches)[0], early, create_graph=True)
     value = alignment_loss(slopes)
     gradients = torch.autograd.grad(value, list(theta.values()), allow_unused=True)

@@ -13,6 +13,7 @@ from metatc2.conditioning.views.descriptor_network import DescriptorNetwork
 from metatc2.conditioning.views.registry import HeadSizes
 from metatc2.errors import InputError
 from metatc2.models.heads import Projector
+from metatc2.ops.numbers import whole
 
 
 class ConditionedHead(nn.Module, ABC):
@@ -24,16 +25,18 @@ class ConditionedHead(nn.Module, ABC):
 
     Args:
         sizes: of the head, and of γ.
+        code: C, width of the code.
 
     Raises:
-        InputError: if a number of layers is below 1. In use: if the descriptors are of another shape.
+        InputError: if a number of layers or the width is below 1, or there is no such part. In use: if the descriptors are of
+            another shape, or too few to be shuffled.
     """
 
     conditioned: ClassVar[bool] = True
     #: Name by which it is registered.
     name: ClassVar[str] = ""
 
-    def __init__(self, sizes: HeadSizes) -> None:
+    def __init__(self, sizes: HeadSizes, code: int) -> None:
         super().__init__()
         self.shuffle = sizes.shuffle
         unknown = [name for name in sizes.parts if name not in DESCRIPTOR]
@@ -45,16 +48,11 @@ class ConditionedHead(nn.Module, ABC):
         self.columns = [i for name in sizes.parts for i in range(DESCRIPTOR[name].start, DESCRIPTOR[name].stop)]
         self.network = DescriptorNetwork(
             len(self.columns),
-            self.code_width(sizes),
+            whole(code, f"{type(self).__name__}: code", 1),
             hidden=sizes.code_hidden,
             depth=sizes.code_depth,
             standardize=sizes.standardize,
         )
-
-    @classmethod
-    def code_width(cls, sizes: HeadSizes) -> int:
-        """C, width of the code; by default what was asked for."""
-        return sizes.code
 
     @abstractmethod
     def forward(self, z: Tensor, code: Tensor) -> Tensor:
@@ -89,17 +87,13 @@ class EmbeddedHead(ConditionedHead):
     """A `Projector` whose input is made of the representation and the code.
 
     Args:
-        sizes: see `ConditionedHead`.
+        sizes, code: see `ConditionedHead`.
+        inputs: width of the projector's input.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        super().__init__(sizes)
-        self.head = Projector(self.input_width(sizes), sizes.hidden, sizes.out, sizes.layers, norm_out=sizes.norm_out)
-
-    @classmethod
-    def input_width(cls, sizes: HeadSizes) -> int:
-        """Of the projector; by default that of the representation."""
-        return sizes.dim
+    def __init__(self, sizes: HeadSizes, code: int, inputs: int) -> None:
+        super().__init__(sizes, code)
+        self.head = Projector(inputs, sizes.hidden, sizes.out, sizes.layers, norm_out=sizes.norm_out)
 
     @abstractmethod
     def join(self, z: Tensor, code: Tensor) -> Tensor:
@@ -114,12 +108,3 @@ class EmbeddedHead(ConditionedHead):
 def conditioned(head: nn.Module | None) -> bool:
     """Whether a head is called with a code of the descriptors."""
     return bool(getattr(head, "conditioned", False))
-
-
-def zero_linear(columns: int, out: int) -> nn.Linear:
-    """A linear layer that starts at zero, so that what it adds starts as nothing."""
-    layer = nn.Linear(columns, out)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.zero_()
-    return layer

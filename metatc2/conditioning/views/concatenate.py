@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from metatc2.conditioning.views.base import EmbeddedHead
 from metatc2.conditioning.views.registry import HeadSizes, register_condition
+from metatc2.ops.numbers import PositiveCount
 
 
 @register_condition("concatenate")
@@ -18,6 +19,7 @@ class ConcatenateCode(EmbeddedHead):
 
     Args:
         sizes: see `ConditionedHead`.
+        code: width of the code.
         zero_start: whether the weights of the code start at zero; the authors' do not.
 
     >>> head = ConcatenateCode(HeadSizes(dim=32, hidden=64, out=16))
@@ -25,18 +27,13 @@ class ConcatenateCode(EmbeddedHead):
     torch.Size([2, 8, 2, 16])
     """
 
-    def __init__(self, sizes: HeadSizes, zero_start: bool = False) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: HeadSizes, code: PositiveCount = 64, zero_start: bool = False) -> None:
+        super().__init__(sizes, code, inputs=sizes.dim + code)
         if zero_start:
             first = self.head[0]
             assert isinstance(first, nn.Linear)
             with torch.no_grad():
                 first.weight[:, sizes.dim :] = 0
-
-    @classmethod
-    def input_width(cls, sizes: HeadSizes) -> int:
-        """See `EmbeddedHead.input_width`."""
-        return sizes.dim + sizes.code
 
     def join(self, z: Tensor, code: Tensor) -> Tensor:
         """See `EmbeddedHead.join`."""

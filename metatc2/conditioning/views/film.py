@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from metatc2.conditioning.views.base import ConditionedHead, zero_linear
+from metatc2.conditioning.views.base import ConditionedHead
 from metatc2.conditioning.views.registry import HeadSizes, register_condition
 from metatc2.errors import InputError
-from metatc2.models.heads import Projector
+from metatc2.models.heads import Projector, zero_linear
+from metatc2.ops.numbers import PositiveCount
 
 
 @register_condition("film")
@@ -18,17 +19,18 @@ class FiLMCode(ConditionedHead):
 
     Args:
         sizes: see `ConditionedHead`; at least two layers.
+        code: width of the code.
 
     Raises:
         InputError: if the head has one layer, which no norm follows.
     """
 
-    def __init__(self, sizes: HeadSizes) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: HeadSizes, code: PositiveCount = 64) -> None:
+        super().__init__(sizes, code)
         if sizes.layers < 2:
             raise InputError("condition 'film' follows a norm, and a head of one layer has none; use 2 layers or more")
         self.head = Projector(sizes.dim, sizes.hidden, sizes.out, sizes.layers, norm_out=sizes.norm_out)
-        self.film = zero_linear(sizes.code, 2 * sizes.hidden)
+        self.film = zero_linear(code, 2 * sizes.hidden)
 
     def forward(self, z: Tensor, code: Tensor) -> Tensor:
         """See `ConditionedHead.forward`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from metatc2.conditioning.views.base import ConditionedHead, zero_linear
+from metatc2.conditioning.views.base import ConditionedHead
 from metatc2.conditioning.views.registry import HeadSizes, register_condition
-from metatc2.models.heads import Projector
+from metatc2.models.heads import Projector, zero_linear
 from metatc2.ops.numbers import PositiveCount, whole
 
 
@@ -20,21 +20,22 @@ class LowRankHypernetwork(ConditionedHead):
 
     Args:
         sizes: see `ConditionedHead`.
+        code: width of the code.
         rank: columns of A and B.
 
     Raises:
         InputError: if the rank is below 1.
     """
 
-    def __init__(self, sizes: HeadSizes, rank: PositiveCount = 16) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: HeadSizes, code: PositiveCount = 64, rank: PositiveCount = 16) -> None:
+        super().__init__(sizes, code)
         rank = whole(rank, "condition 'hypernetwork': rank", 1)
         self.head = Projector(sizes.dim, sizes.hidden, sizes.out, sizes.layers, norm_out=sizes.norm_out)
         first = self.head[0]
         assert isinstance(first, nn.Linear)
         self.down = nn.Linear(sizes.dim, rank, bias=False)
         self.up = nn.Linear(rank, first.out_features, bias=False)
-        self.strength = zero_linear(sizes.code, rank)
+        self.strength = zero_linear(code, rank)
 
     def forward(self, z: Tensor, code: Tensor) -> Tensor:
         """See `ConditionedHead.forward`."""

@@ -16,10 +16,8 @@ class MultiplyCode(EmbeddedHead):
         sizes: see `ConditionedHead`.
     """
 
-    @classmethod
-    def code_width(cls, sizes: HeadSizes) -> int:
-        """See `ConditionedHead.code_width`."""
-        return sizes.dim
+    def __init__(self, sizes: HeadSizes) -> None:
+        super().__init__(sizes, code=sizes.dim, inputs=sizes.dim)
 
     def join(self, z: Tensor, code: Tensor) -> Tensor:
         """See `EmbeddedHead.join`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field
 
+from metatc2.augment.descriptor import DESCRIPTOR
 from metatc2.io import registries
 from metatc2.io.options import Count, Names, Options, options_like
 from metatc2.io.registry import Registry
@@ -19,11 +20,9 @@ CONDITIONS: Registry[type[ConditionedHead]] = registries.CONDITIONS
 Kind = TypeVar("Kind", bound="type[ConditionedHead]")
 
 
-#: Of a descriptor.
-Part = Literal["blur", "color", "color_diff", "crop", "flip", "grayscale", "invert", "rotation", "shear", "solarize"]
 #: All that was drawn. What the jitter took from the channel means is measured on the image: together with the means of the view
 #: it tells those of the image before the jitter, by which a head recognizes it without the encoder.
-TOLD_PARTS: tuple[Part, ...] = tuple(name for name in get_args(Part) if name != "color_diff")
+TOLD_PARTS = tuple(name for name in DESCRIPTOR if name != "color_diff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,6 @@ class HeadSizes:
 
     Args:
         dim, hidden, out, layers, norm_out: of the `Projector`.
-        code: width of the code, where the way to be told leaves it open.
         code_hidden, code_depth: width and number of layers of γ.
         standardize: whether columns of the descriptors are standardized first.
         shuffle: whether every view has the descriptor of a view of another image, the control.
@@ -44,7 +42,6 @@ class HeadSizes:
     out: int
     layers: int = 2
     norm_out: bool = False
-    code: int = 64
     code_hidden: int = 64
     code_depth: int = 6
     standardize: bool = True
@@ -82,11 +79,10 @@ class ConditionOptions(Options):
     descriptors: Literal["own", "random"] = Field(
         "own", description="of the view itself, or of another image: the control"
     )
-    parts: tuple[Part, ...] = Field(
+    parts: tuple[Annotated[str, Names(DESCRIPTOR)], ...] = Field(
         TOLD_PARTS, min_length=1, description="parts of the descriptor that are told; CASSLE tells color_diff too"
     )
     standardize: bool = Field(True, description="whether columns of the descriptors are standardized first")
-    code: Count = Field(64, ge=1, description="width of the code; add and multiply take that of the head's input")
     hidden: Count = Field(64, ge=1, description="width of the layers of the network from descriptor to code")
     depth: Count = Field(6, ge=1, le=64, description="number of its linear layers")
 
@@ -98,7 +94,6 @@ class ConditionOptions(Options):
         """
         told = replace(
             sizes,
-            code=self.code,
             code_hidden=self.hidden,
             code_depth=self.depth,
             standardize=self.standardize,

@@ -33,6 +33,8 @@ class Auxiliary(nn.Module, ABC):
     name: ClassVar[str]
     #: By default; that of the paper.
     weight: ClassVar[float] = 1.0
+    #: Whether it compares images whose views were made alike.
+    shared_descriptors: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, z: Tensor, descriptors: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class TransformationAgreement(Auxiliary):
     torch.Size([])
     """
 
+    shared_descriptors = True
+
     def __init__(
         self, dim: int, hidden: PositiveCount = 512, out: PositiveCount = 128, temperature: Positive = 0.2
     ) -> None:

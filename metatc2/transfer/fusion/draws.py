@@ -10,6 +10,7 @@ from torch import Tensor
 from metatc2.errors import InputError
 from metatc2.ops.numbers import whole, wholes
 from metatc2.transfer.protocols.base import target_seed
+from metatc2.transfer.sampling import shuffled_within_classes
 
 
 def check_labels(
@@ -68,8 +69,5 @@ def label_draw(labels: Tensor, per_class: int, name: str, draw: int) -> Tensor:
     ([2, 2, 2], True)
     """
     generator = torch.Generator().manual_seed(target_seed(name, "fusion", whole(draw, "fuse: draw", 0)))
-    shuffled = torch.randperm(len(labels), generator=generator)
-    grouped = shuffled[labels[shuffled].argsort(stable=True)]
-    sizes = torch.unique_consecutive(labels[grouped], return_counts=True)[1]
-    place = torch.arange(len(grouped)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    grouped, place = shuffled_within_classes(labels, generator)
     return grouped[place < per_class].sort().values

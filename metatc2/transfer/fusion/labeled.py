@@ -17,6 +17,7 @@ from metatc2.errors import InputError
 from metatc2.metrics.selection import choose
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import whole
+from metatc2.transfer.sampling import shuffled_within_classes
 
 #: Folds of the cross-validation inside the labels given; as many as a class has labels where it has fewer.
 FOLDS = 3
@@ -156,10 +157,7 @@ def _folds(labels: Tensor, seed: int) -> Tensor | None:
     count = min(FOLDS, int(labels.bincount().min()))
     if count < 2:
         return None
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    grouped = shuffled[labels[shuffled].argsort(stable=True)]
-    sizes = labels.bincount()
-    place = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    grouped, place = shuffled_within_classes(labels, torch.Generator().manual_seed(seed))
     folds = torch.empty_like(labels)
     folds[grouped] = place % count
     return folds

@@ -23,8 +23,8 @@ from metatc2.ops.numbers import whole
 from metatc2.transfer.protocols._classifier import target_splits
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
+from metatc2.transfer.row import R2
 
-METRIC = "R²"
 SHUFFLED = "descriptors shuffled"
 _FULL_TURN = 2 * torch.pi
 
@@ -112,89 +112,71 @@ class Augmentation(Protocol):
         rows = [splits.train, splits.validation, splits.test]
         seeds = [target_seed("augmentation", target.name, side) for side in ("train", "validation", "test")]
         sides = [describe(store.images[r], views, seed) for r, seed in zip(rows, seeds, strict=True)]
-        told = [_targets(side, views) for side in sides]
-        varying = _varying(told)
-        if not varying:
+        asked = _asked([_targets(side, views) for side in sides])
+        if not asked:
             raise InputError(
                 f"augmentation: no parameter of the recipe {self.recipe!r} varies on {target.name}, so there is nothing to "
                 "tell; choose another recipe"
             )
         for name in subject.names:
             features = [_features(partial(subject.table.run, name), side.images) for side in sides]
-            yield from self._measured(name, features, told, varying, torch.cat(rows), len(splits.test))
+            for seen, told in asked.items():
+                for head, setting, chosen, values in self._probed([side[seen] for side in features], told):
+                    facts = {
+                        "query": len(splits.test),
+                        "head": head,
+                        "setting": f"{seen}, {setting}",
+                        "selection": "R² on validation",
+                        "chosen": dict(chosen),
+                    }
+                    yield Measured(name, values, torch.cat(rows), facts, metric=R2)
 
-    def _measured(
-        self,
-        name: str,
-        features: list[dict[str, Tensor]],
-        told: list[dict[tuple[str, str], Tensor]],
-        varying: Mapping[tuple[str, str], Tensor],
-        used: Tensor,
-        tested: int,
-    ) -> Iterator[Measured]:
-        fits: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Ridge | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
-        wanted = fits if self.probe == "both" else {self.probe: fits[self.probe]}
-        for seen in ("view", "pair"):
-            parts = [key for key in varying if key[0] == seen]
-            x = [side[seen] for side in features]
-            y = [torch.cat([side[key][:, varying[key]] for key in parts], 1) for side in told]
-            widths = [int(varying[key].sum()) for key in parts]
-            for head, fit in wanted.items():
-                chosen = fit(x[0], y[0], x[1], y[1])
-                yield from _rows(name, head, chosen, x[2], y[2], parts, widths, used, tested)
-            # Of another image: what is found there is not there.
-            shuffled = [side.roll(1, 0) for side in y]
-            control = fit_ridge(x[0], shuffled[0], x[1], shuffled[1])
-            each = r2_by_row(control(x[2]), shuffled[2])
-            setting = f"{_WORDS[seen]}, all parts, {SHUFFLED}"
-            yield _row(name, "ridge", control, each.mean(1), setting, used, tested)
+    def _probed(self, x: list[Tensor], told: _Told) -> Iterator[tuple[str, str, Mapping[str, float], Tensor]]:
+        """Head, what is told, what was chosen, and what each test image adds to R²."""
+        wanted = _FITS if self.probe == "both" else {self.probe: _FITS[self.probe]}
+        for head, fit in wanted.items():
+            probe = fit(x[0], told.sides[0], x[1], told.sides[1])
+            each = r2_by_row(probe(x[2]), told.sides[2])
+            for part, values in zip(told.widths, each.split(list(told.widths.values()), 1), strict=True):
+                yield head, part, probe.chosen, values.mean(1)
+        # Of another image: what is found there is not there.
+        train, validation, test = (side.roll(1, 0) for side in told.sides)
+        control = fit_ridge(x[0], train, x[1], validation)
+        yield "ridge", f"all parts, {SHUFFLED}", control.chosen, r2_by_row(control(x[2]), test).mean(1)
 
 
-_WORDS = {"view": "one view", "pair": "two views"}
+_FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], Ridge | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
+ONE_VIEW, TWO_VIEWS = "one view", "two views"
 
 
-def _rows(
-    name: str,
-    head: str,
-    probe: Ridge | MLP,
-    x: Tensor,
-    y: Tensor,
-    parts: list[tuple[str, str]],
-    widths: list[int],
-    used: Tensor,
-    tested: int,
-) -> Iterator[Measured]:
-    each = r2_by_row(probe(x), y)
-    for (seen, part), values in zip(parts, each.split(widths, 1), strict=True):
-        yield _row(name, head, probe, values.mean(1), f"{_WORDS[seen]}, {part}", used, tested)
+class _Told(NamedTuple):
+    """What is to be told: columns of the training, validation and test images, and how many each part has."""
 
-
-def _row(name: str, head: str, probe: Ridge | MLP, values: Tensor, setting: str, used: Tensor, tested: int) -> Measured:
-    facts = {
-        "query": tested,
-        "head": head,
-        "setting": setting,
-        "selection": "R² on validation",
-        "chosen": dict(probe.chosen),
-    }
-    return Measured(name, values, used, facts, metric=METRIC)
+    sides: list[Tensor]
+    widths: dict[str, int]
 
 
 def _features(of: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:
     first, second = (of(images[:, view]).double() for view in (0, 1))
-    return {"view": first, "pair": torch.cat([first, second], 1)}
+    return {ONE_VIEW: first, TWO_VIEWS: torch.cat([first, second], 1)}
 
 
-def _targets(side: Described, views: Views) -> dict[tuple[str, str], Tensor]:
+def _targets(side: Described, views: Views) -> dict[str, dict[str, Tensor]]:
+    """By number of views and part: the first view's descriptor, and its difference from the second's."""
     first, second = (columns(side.descriptors[:, view], views) for view in (0, 1))
-    own = {("view", part): values for part, values in first.items()}
-    return own | {("pair", part): values - second[part] for part, values in first.items()}
+    return {ONE_VIEW: first, TWO_VIEWS: {part: values - second[part] for part, values in first.items()}}
 
 
-def _varying(told: list[dict[tuple[str, str], Tensor]]) -> dict[tuple[str, str], Tensor]:
-    """Columns of each part that vary on all sides; parts of which none does are left out."""
-    varies = {key: torch.stack([side[key].std(0) > 1e-6 for side in told]).all(0) for key in told[0]}
-    return {key: columns for key, columns in varies.items() if columns.any()}
+def _asked(sides: list[dict[str, dict[str, Tensor]]]) -> dict[str, _Told]:
+    """Columns that vary on all sides; parts of which none does are left out."""
+    asked = {}
+    for seen, parts in sides[0].items():
+        varies = {part: torch.stack([side[seen][part].std(0) > 1e-6 for side in sides]).all(0) for part in parts}
+        widths = {part: int(columns.sum()) for part, columns in varies.items() if columns.any()}
+        if widths:
+            told = [torch.cat([side[seen][part][:, varies[part]] for part in widths], 1) for side in sides]
+            asked[seen] = _Told(told, widths)
+    return asked
 
 
 def _fewer(splits: TransferSplits, most: int) -> TransferSplits:

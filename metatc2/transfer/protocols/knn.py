@@ -17,6 +17,7 @@ from metatc2.ops.numbers import real, whole
 from metatc2.ops.rows import unit_rows
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import register_protocol
+from metatc2.transfer.sampling import shuffled_within_classes
 
 # Similarities held at once.
 _CHUNK_BYTES = 2**26
@@ -89,10 +90,9 @@ def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:
         if bool(torch.isin(store.labels[queries], store.labels[bank]).any()):
             return bank, queries, "train"
     rows = store.rows(split)
-    shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SPLIT_SEED))]
-    grouped = shuffled[store.labels[shuffled].argsort(stable=True)]
+    order, place = shuffled_within_classes(store.labels[rows], torch.Generator().manual_seed(_SPLIT_SEED))
+    grouped = rows[order]
     counts = torch.unique_consecutive(store.labels[grouped], return_counts=True)[1]
-    place = torch.arange(len(grouped)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     to_bank = place < ((counts + 1) // 2).repeat_interleave(counts)
     if bool(to_bank.all()):
         raise InputError(

@@ -24,6 +24,7 @@ from metatc2.transfer.protocols._classifier import ClassifierProtocol, classifie
 from metatc2.transfer.protocols.base import Measured, Subject
 from metatc2.transfer.protocols.linear import L2_GRID
 from metatc2.transfer.protocols.registry import register_protocol
+from metatc2.transfer.sampling import shuffled_within_classes
 
 FRACTIONS = (0.01, 0.1)
 
@@ -85,10 +86,8 @@ def label_fraction(labels: Tensor, fraction: float, *, seed: int = 0) -> Tensor:
         raise InputError("semi-supervised: needs labels (N,), at least one, got none")
     fraction = real(fraction, "semi-supervised: fraction", above=0, most=1, fix="; 1 % is 0.01")
     seed = whole(seed, "semi-supervised: seed", 0)
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    grouped = shuffled[labels[shuffled].argsort(stable=True)]
+    grouped, place = shuffled_within_classes(labels, torch.Generator().manual_seed(seed))
     counts = torch.unique_consecutive(labels[grouped], return_counts=True)[1]
-    place = torch.arange(len(grouped)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
     # A half rounds up: what torch does with it differs between odd and even.
     kept = (counts.double() * fraction + 0.5 + 1e-9).floor().long().clamp(min=1)
     return grouped[place < kept.repeat_interleave(counts)].sort().values

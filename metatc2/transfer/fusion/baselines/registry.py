@@ -16,12 +16,5 @@ Kind = TypeVar("Kind", bound="type[Baseline]")
 
 
 def register_baseline(name: str) -> Callable[[Kind], Kind]:
-    """Decorator of a `Baseline` class that can then be chosen by its name, also from the command line.
-
-    Args:
-        name: see `metatc2.io.registry.Registry.register`; becomes the class's `name`.
-
-    Raises:
-        InputError: if the name is taken.
-    """
+    """Decorator of a class of this kind; all as in `metatc2.transfer.register_protocol`."""
     return BASELINES.register_class(name)
