@@ -91,7 +91,7 @@ def task_choices(learner: TC2, sampler: Sampler, episodes: int) -> TaskChoices:
             )
         support = episode.support.images.shape[1]
         with evaluation_mode(learner):
-            branches = learner.branches(episode)
+            branches = learner.branches(learner.seen(episode))
             target = None if branches.target is None else branches.target[:, :support]
             told = branches.told.of_samples(slice(support))
             adapted = learner.adapt(branches.online[:, :support].detach(), target, told)

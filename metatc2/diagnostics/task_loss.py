@@ -88,12 +88,12 @@ class _OneTask(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         learner = self.learner
-        branches = learner.branches(_as_episode(images))
+        branches = learner.branches(learner.seen(_as_episode(images)))
         z, target = branches.online, branches.target
         with full_precision(z):
             if self.calibrated:
                 z, target = learner.objective_inputs(z, target)
-            value: Tensor = learner.objective(learner.embed(z, target))
+            value: Tensor = learner.objective(learner.embed(z, target, branches.told))
         return value
 
 

@@ -23,12 +23,15 @@ class Samples:
             self-supervised tasks.
         descriptors: ``(tasks, samples, views, P)``: how each view was made; None where views are not drawn.
         index: ``(tasks, samples)``: row in the store; −1 where there is no store.
+        answers: ``(tasks, samples, views, A)``: what an objective took from the images to ask for; None before it did, and of
+            objectives that do not.
     """
 
     images: Tensor
     labels: Tensor | None
     descriptors: Tensor | None
     index: Tensor
+    answers: Tensor | None = None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Samples:
         """The same samples with `f` applied to every tensor."""
@@ -37,6 +40,7 @@ class Samples:
             None if self.labels is None else f(self.labels),
             None if self.descriptors is None else f(self.descriptors),
             f(self.index),
+            None if self.answers is None else f(self.answers),
         )
 
     def labeled(self) -> tuple[Tensor, Tensor]:
@@ -103,6 +107,12 @@ class Episode:
     def descriptors(self) -> Tensor | None:
         """How the views of both sides were made, ``(tasks, samples, views, P)``; None where a side does not say."""
         support, query = self.support.descriptors, self.query.descriptors
+        return None if support is None or query is None else torch.cat([support, query], dim=1)
+
+    @property
+    def answers(self) -> Tensor | None:
+        """What an objective took from the images of both sides, ``(tasks, samples, views, A)``; None where it took nothing."""
+        support, query = self.support.answers, self.query.answers
         return None if support is None or query is None else torch.cat([support, query], dim=1)
 
 

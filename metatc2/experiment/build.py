@@ -159,13 +159,16 @@ def build_learner(
     encoder = encoder or build_fresh_encoder(config, channels, image_size)
     dim = feature_dim(encoder, channels, image_size)
     if isinstance(config.learner, SelfSupervisedConfig):
-        return _self_supervised(config, encoder, dim)
+        return _self_supervised(config, encoder, dim, channels, image_size)
     return _labeled(config, encoder, dim, class_of)
 
 
-def _self_supervised(config: Config, encoder: nn.Module, dim: int) -> SelfSupervised:
-    objective = config.objective.build()
+def _self_supervised(config: Config, encoder: nn.Module, dim: int, channels: int, image_size: int) -> SelfSupervised:
+    with seeded(config.trainer.seed + 4):
+        objective = config.objective.build(config.head.projector_out)
     check_sizes(config, objective)
+    # What an objective cannot make of these images is known before anything is written.
+    objective.prepare(torch.zeros(1, 1, 2, channels, image_size, image_size))
     head, c, asked = config.head, config.calibration, config.regularizer
     assert not isinstance(c, (Uncalibrated, EncoderTC2Config))  # those of labeled tasks
     # Heads start alike under every calibration: their seed depends on nothing else.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metatc2.experiment.config import Config, LabeledEpisode, override_together, read_task
+from metatc2.io.registries import OBJECTIVES
 
 #: Of what a command chooses where nothing is said.
 USUAL = "metatc2 pretrain"
@@ -68,12 +69,21 @@ def configured(task: str, flags: MethodFlags, assignments: Sequence[str] = ()) -
     learners = {"--set": [word for key, word in given.items() if key == "learner.name"]}
     learners[FLAGS] = [] if flags.learner is None else [f"learner.name={flags.learner}"]
     labeled = isinstance(override_together(base, learners).episode, LabeledEpisode)
-    usual = [] if labeled else _usual(flags, set(given))
+    objectives = (flags.objective, given.get("objective.name", "").partition("=")[2].strip(), base.objective.name)
+    chosen = next(name for name in objectives if name)
+    alike = chosen in OBJECTIVES and OBJECTIVES[chosen].two_views
+    usual = [] if labeled else _usual(flags, set(given), alike=alike)
     return override_together(base, {USUAL: usual, "--set": assignments, FLAGS: flags.assignments(labeled=labeled)})
 
 
-def _usual(flags: MethodFlags, keys: set[str]) -> list[str]:
-    """What an objective is trained with where the command does not say."""
+def _usual(flags: MethodFlags, keys: set[str], *, alike: bool) -> list[str]:
+    """What an objective is trained with where the command does not say.
+
+    Args:
+        flags: of the method.
+        keys: of ``--set``.
+        alike: whether the objective asks views of a sample to be alike.
+    """
     if flags.calibration is not None or "calibration.name" in keys:
         return []
     if {"head.told", "learner.aggregate", "encoder.one_a_kind"} & keys:
@@ -81,5 +91,5 @@ def _usual(flags: MethodFlags, keys: set[str]) -> list[str]:
     if flags.adjoint is not None or any(key.startswith("calibration.") for key in keys):
         return ["calibration.name=tc2"]  # its settings are given
     named = flags.regularize is not None or any(key.startswith("regularizer.") for key in keys)
-    # What helps where tasks do not differ; see docs/evidence.md.
-    return [] if named else ["regularizer.name=isotropy"]
+    # What helps where tasks do not differ and views of a sample shall be alike; see docs/evidence.md.
+    return ["regularizer.name=isotropy"] if not named and alike else []

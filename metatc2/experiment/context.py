@@ -105,6 +105,11 @@ def _check(learner: TC2, pairs: Pairs) -> None:
             f"{pairs.name}: weights do not adapt on samples where calibration.inner_steps or calibration.gamma is 0; pre-train "
             "with both above 0"
         )
+    if not learner.objective.two_views:
+        raise InputError(
+            f"{pairs.name}: pairs say what counts as the same, and {learner.objective.name} compares no two images; pre-train "
+            "with another objective"
+        )
     if len(pairs) < learner.objective.min_samples:
         raise InputError(
             f"{pairs.name}: {len(pairs)} pair{'s' * (len(pairs) != 1)} given, and {learner.objective.name} needs at least "

@@ -72,6 +72,11 @@ def run(
             f"{path} was trained by {type(learner).__name__}, and UMM goes on with a plain objective (--calibration none, "
             "standardize or tasks); name such a run"
         )
+    if not learner.objective.two_views:
+        raise InputError(
+            f"{path} was trained by {config.objective.name}, which makes its own images of one view, and UMM compares two "
+            "views of each image; name a run of another objective"
+        )
     with process_state(config), sources_from(RunFolder(path), start.config):
         umm = build_umm(config, learner)
         check_chain(umm, start)

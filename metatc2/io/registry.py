@@ -36,7 +36,7 @@ class Registry(Mapping[str, T], Generic[T]):
     (True, 'SimCLR')
     >>> OBJECTIVES["simclrs"]
     Traceback (most recent call last):
-    metatc2.errors.InputError: unknown objective 'simclrs'; did you mean 'simclr'? Known: barlow, byol, lejepa, ...
+    metatc2.errors.InputError: unknown objective 'simclrs'; did you mean 'simclr'? Known: barlow, byol, colorization, ...
     """
 
     def __init__(self, kind: str, package: str, decorator: str) -> None:

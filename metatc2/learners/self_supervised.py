@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metatc2.calibration import standardize
 from metatc2.conditioning.views.base import conditioned
-from metatc2.episodes import Episode, TaskIdentity
+from metatc2.episodes import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.learners.branches import Branches, Where
@@ -49,9 +49,9 @@ class SelfSupervised(Learner):
 
     Raises:
         InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
-            would not be: z is the projector's output, or all tasks are one; or z is the projector's output and there is an
-            auxiliary loss, which is of the encoder's. In use: if the episode does not say what its tasks are, or how its views
-            were made, and a part needs it.
+            would not be: z is the projector's output, or all tasks are one; or there is an auxiliary loss and z is the
+            projector's output, or the objective has no two views to compare. In use: if the episode does not say what its
+            tasks are, or how its views were made, and a part needs it.
     """
 
     scale: Tensor
@@ -91,6 +91,11 @@ class SelfSupervised(Learner):
             raise InputError(
                 f"{type(auxiliary).__name__} is a loss of the encoder's output, and z is the projector's; use where='backbone'"
             )
+        if auxiliary is not None and not objective.two_views:
+            raise InputError(
+                f"{type(auxiliary).__name__} compares two views of an image, and {objective.name} makes its own images of one; "
+                "leave the auxiliary loss out"
+            )
         self.auxiliary = auxiliary
         own = 0.0 if auxiliary is None else auxiliary.weight
         self.auxiliary_weight = own if auxiliary_weight is None or auxiliary is None else auxiliary_weight
@@ -111,8 +116,18 @@ class SelfSupervised(Learner):
         return Outcome(loss, {"ssl": ssl.detach()}, branches.raw.detach())
 
     def seen(self, episode: Episode) -> Episode:
-        """The episode as the objective sees it: its tasks apart, or all of it as one."""
-        return episode if self.per_task else episode.merged()
+        """The episode as the objective sees it: its tasks apart or all of it as one, with images that it makes itself."""
+        episode = episode if self.per_task else episode.merged()
+        return replace(episode, support=self._prepared(episode.support), query=self._prepared(episode.query))
+
+    def _prepared(self, side: Samples) -> Samples:
+        images, answers = self.objective.prepare(side.images)
+        if images is side.images:
+            return side
+        how = side.descriptors
+        if how is not None and images.shape[2] != side.images.shape[2]:
+            how = how[:, :, :1].expand(-1, -1, images.shape[2], -1)
+        return replace(side, images=images, descriptors=how, answers=answers)
 
     def plain_loss(self, branches: Branches, *, moves: bool = True) -> tuple[Tensor, Tensor]:
         """The objective with what is asked of z besides, and the objective alone; scalars.
@@ -152,7 +167,11 @@ class SelfSupervised(Learner):
         return self.auxiliary_weight * value
 
     def branches(self, episode: Episode) -> Branches:
-        """z of all samples: the encoder runs once, on all images of all tasks."""
+        """z of all samples: the encoder runs once, on all images of all tasks.
+
+        Args:
+            episode: as `seen` gives it.
+        """
         images = episode.images
         self.objective.check(images.shape[1])
         told = self.tell(episode)
@@ -187,14 +206,14 @@ class SelfSupervised(Learner):
         """
         parts = self.told_of_views()
         if not parts:
-            return SideInformation(episode.identity)
+            return SideInformation(episode.identity, answers=episode.answers)
         descriptors = episode.descriptors
         if descriptors is None:
             raise InputError(
                 f"{type(parts[0]).__name__} is told how each view was made, and the episode has no descriptors; sample views "
                 "by metatc2.augment.Views, or give Samples(descriptors=...)"
             )
-        return self.tell_descriptors(descriptors, episode.identity)
+        return replace(self.tell_descriptors(descriptors, episode.identity), answers=episode.answers)
 
     def tell_descriptors(self, descriptors: Tensor, identity: TaskIdentity | None = None) -> SideInformation:
         """What the heads are told of views ``(tasks, samples, views, P)``."""
@@ -266,7 +285,7 @@ class SelfSupervised(Learner):
         if target is not None and self.where == "backbone":
             with torch.no_grad():
                 target = project(self.target_projector, target, told.identity, told.target_code)
-        return Embeddings(projections, predictions, target)
+        return Embeddings(projections, predictions, target, told.answers)
 
     def end_step(self) -> None:
         """Move the momentum branch and the objective's queue."""

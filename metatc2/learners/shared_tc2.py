@@ -96,6 +96,7 @@ class SharedTC2(SelfSupervised):
 
     def forward(self, episode: Episode) -> Outcome:
         """Outer loss of an episode, differentiable through the inner loop."""
+        episode = self.seen(episode)
         branches = self.branches(episode)
         support = episode.support.index.shape[1]
         omega = self.omega()

@@ -1,4 +1,4 @@
-"""What heads are told beside the representation: what each task is, and how each view was made."""
+"""What heads and objectives are told beside the representation: what each task is, and how each view was made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metatc2.episodes import TaskIdentity
 
 @dataclass(frozen=True)
 class SideInformation:
-    """Told to the heads of an episode, cut and merged as the representation is.
+    """Told to the heads and the objective of an episode, cut and merged as the representation is.
 
     Args:
         identity: what the tasks are.
@@ -20,6 +20,7 @@ class SideInformation:
         code: what a conditioned projector made of the descriptors, ``(tasks, samples, views, C)``.
         predictor_code: what a conditioned predictor did.
         target_code: what the momentum branch's projector did, without gradient.
+        answers: what the objective took from the images, ``(tasks, samples, views, A)``.
     """
 
     identity: TaskIdentity | None = None
@@ -27,6 +28,7 @@ class SideInformation:
     code: Tensor | None = None
     predictor_code: Tensor | None = None
     target_code: Tensor | None = None
+    answers: Tensor | None = None
 
     def of_samples(self, part: slice) -> SideInformation:
         """Of some samples of every task."""
@@ -45,7 +47,7 @@ class SideInformation:
         return self._map(None, lambda x: x.flatten(0, 1)[None])
 
     def _map(self, identity: TaskIdentity | None, f: Callable[[Tensor], Tensor]) -> SideInformation:
-        tensors = (self.descriptors, self.code, self.predictor_code, self.target_code)
+        tensors = (self.descriptors, self.code, self.predictor_code, self.target_code, self.answers)
         return SideInformation(identity, *(None if x is None else f(x) for x in tensors))
 
 

@@ -61,6 +61,7 @@ class GradientSurgery(SelfSupervised):
 
     def forward(self, episode: Episode) -> Outcome:
         """Mean objective over the tasks; its backward leaves the aggregated gradient."""
+        episode = self.seen(episode)
         branches = self.branches(episode)
         with full_precision(branches.online):
             embeddings = self.embed(branches.online, branches.target, branches.told)

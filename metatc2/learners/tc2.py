@@ -81,6 +81,7 @@ class TC2(SelfSupervised):
 
     def forward(self, episode: Episode) -> Outcome:
         """Outer loss of an episode, differentiable through the inner loop."""
+        episode = self.seen(episode)
         branches = self.branches(episode)
         support = episode.support.index.shape[1]
         z, target, told = branches.online, branches.target, branches.told

@@ -50,6 +50,7 @@ class LookAheadTC2(SharedTC2):
     def forward(self, episode: Episode) -> Outcome:
         """Loss of θ under a constant ω, and of ω under a constant θ, in one sum."""
         omega = self.omega()
+        episode = self.seen(episode)
         branches = self.branches(episode)
         with full_precision(branches.online):
             constant = {name: p.detach() for name, p in omega.items()}

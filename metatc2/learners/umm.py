@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode
+from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
 from metatc2.learners.base import Learner, Outcome, ParameterGroup
 from metatc2.learners.branches import Branches
@@ -57,7 +58,7 @@ class UMM(Learner):
         eps2: ε² of the coding rate.
 
     Raises:
-        InputError: if the encoder cannot be split there.
+        InputError: if the encoder cannot be split there, or the objective has no two views.
     """
 
     def __init__(
@@ -71,6 +72,11 @@ class UMM(Learner):
         eps2: float = 0.1,
     ) -> None:
         super().__init__()
+        if not learner.objective.two_views:
+            raise InputError(
+                f"UMM compares two views of each image, and {learner.objective.name} makes its own images of one; use another "
+                "objective"
+            )
         self.early, self.late = split_after(learner.encoder, split)
         self.learner = learner.requires_grad_(False)
         self.frozen: list[nn.Module] = [self.early]

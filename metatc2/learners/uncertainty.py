@@ -71,6 +71,7 @@ class UncertaintyWeighting(SelfSupervised):
                 f"UncertaintyWeighting was built for {len(self.log_variance)} kinds of task and {given}; use a sampler whose "
                 "episodes have an identity, and as many kinds"
             )
+        episode = self.seen(episode)
         branches = self.branches(episode)
         with full_precision(branches.online):
             embeddings = self.embed(branches.online, branches.target, branches.told)

@@ -20,15 +20,18 @@ class Embeddings:
         predictions: the same shape, the predictor's output; for objectives with ``predictor = True``.
         targets: the same shape, projections of the momentum branch, without gradient; for those with
             ``momentum = True``.
+        answers: ``(tasks, samples, views, A)``, what `Objective.prepare` took from the images for the loss to ask for; None
+            where it took nothing.
     """
 
     projections: Tensor
     predictions: Tensor | None = None
     targets: Tensor | None = None
+    answers: Tensor | None = None
 
     def detach(self) -> Embeddings:
         """The same values without their graph."""
-        parts = (self.projections, self.predictions, self.targets)
+        parts = (self.projections, self.predictions, self.targets, self.answers)
         first, *others = (part if part is None else part.detach() for part in parts)
         assert first is not None
         return Embeddings(first, *others)
@@ -56,10 +59,24 @@ class Objective(nn.Module, ABC):
     title: ClassVar[str] = ""
     predictor: ClassVar[bool] = False
     momentum: ClassVar[bool] = False
+    # Whether it compares two views of each sample. Others make their own images of the first view, in `prepare`.
+    two_views: ClassVar[bool] = True
     # Whether the method's projector ends in a norm.
     normalized_projector: ClassVar[bool] = False
     # Two, for all: one sample has no negatives, and batch statistics (the objective's or the heads') say nothing of it.
     min_samples: int = 2
+
+    def prepare(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the encoder is given in place of the images, and what the loss will ask for; by default the images, and nothing.
+
+        Args:
+            images: ``(tasks, samples, views, C, H, W)`` in [0, 1].
+
+        Returns:
+            Images ``(tasks, samples, views', C, H', W')``, made of the first view where their number is another, and
+            `Embeddings.answers` or None.
+        """
+        return images, None
 
     @abstractmethod
     def per_task(self, e: Embeddings) -> Tensor:
@@ -73,7 +90,7 @@ class Objective(nn.Module, ABC):
         """Called once after an optimizer step with the embeddings of that step; by default there is nothing to do."""
 
     def check(self, samples: int) -> None:
-        """Whether a task of so many samples (each seen in two views) can be learned from.
+        """Whether a task of so many samples can be learned from.
 
         Raises:
             InputError: if it is too small.

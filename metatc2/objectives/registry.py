@@ -12,6 +12,7 @@ from metatc2.io.options import Names, Options, Share, options_like
 from metatc2.io.registry import Registry
 from metatc2.objectives.base import Objective
 from metatc2.objectives.named import build
+from metatc2.objectives.pretext import Pretext
 
 OBJECTIVES: Registry[type[Objective]] = registries.OBJECTIVES
 Kind = TypeVar("Kind", bound=type[Objective])
@@ -58,7 +59,7 @@ def build_objective(name: str, **options: float) -> Objective:
     0.2
     >>> build_objective("barlow_twins")
     Traceback (most recent call last):
-    metatc2.errors.InputError: unknown objective 'barlow_twins'; did you mean 'barlow'? Known: barlow, byol, lejepa, ...
+    metatc2.errors.InputError: unknown objective 'barlow_twins'; did you mean 'barlow'? Known: barlow, byol, colorization, ...
     """
     return build(OBJECTIVES, name, options)
 
@@ -66,7 +67,7 @@ def build_objective(name: str, **options: float) -> Objective:
 class ObjectiveOptions(Options):
     """What an objective that is chosen by its name is built from.
 
-    >>> objective_options("simclr")(temperature=0.2).build().temperature
+    >>> objective_options("simclr")(temperature=0.2).build(dim=128).temperature
     0.2
     """
 
@@ -74,13 +75,18 @@ class ObjectiveOptions(Options):
 
     name: Annotated[str, Names(OBJECTIVES)] = Field("simclr", description="the self-supervised loss")
 
-    def build(self) -> Objective:
+    def build(self, dim: int) -> Objective:
         """The objective.
+
+        Args:
+            dim: width of the projections, for those that have heads of their own on them.
 
         Raises:
             InputError: if its class refuses a value.
         """
-        return OBJECTIVES[self.name](**self.beyond(TargetOptions))
+        kind = OBJECTIVES[self.name]
+        sized = {"dim": dim} if issubclass(kind, Pretext) else {}
+        return kind(**sized, **self.beyond(TargetOptions))
 
 
 class TargetOptions(ObjectiveOptions):

@@ -59,7 +59,7 @@ def test_building_leaves_the_global_generator_alone(tc2: tuple[str, ...]) -> Non
 
 def test_simsiams_projector_ends_in_a_norm_and_no_other() -> None:
     for name in OBJECTIVES:
-        learner = build_learner(override(read_task("glyphs"), [f"objective.name={name}"]), 1, 28)
+        learner = build_learner(override(read_task("shapes"), [f"objective.name={name}"]), 3, 32)
         assert isinstance(learner, SelfSupervised)
         assert isinstance(list(learner.projector.children())[-1], TaskNorm) == (name == "simsiam")
 

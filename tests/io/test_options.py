@@ -133,7 +133,7 @@ def test_ranges_of_a_constructor_are_those_of_its_options() -> None:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_options_of_every_objective_build_it_and_are_copied(name: str) -> None:
     options = objective_options(name)()
-    assert options.build().name == name
+    assert options.build(dim=8).name == name
     assert pickle.loads(pickle.dumps(options)) == copy.deepcopy(options) == options
     assert hash(options) == hash(objective_options(name)())
 

@@ -39,10 +39,11 @@ from metatc2.learners import (
 )
 from metatc2.learners.aggregators.registry import AGGREGATORS
 from metatc2.models.heads import Classifier, Predictor, Projector
-from metatc2.objectives import OBJECTIVES, build_objective
+from metatc2.objectives import build_objective
 from metatc2.objectives.regularizers import Isotropy
 
 from ..covering import covered
+from ..two_views import TWO_VIEWS
 from .episodes import vectors
 
 ADJOINTS: dict[str, Adjoint] = {
@@ -122,7 +123,7 @@ def ssl(kind: type[SelfSupervised], objective: str, **options: Any) -> Learner:
     return kind(body(), made, projector=Projector(4, 6, 6), predictor=predictor, regularizer=Isotropy(), **options)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", TWO_VIEWS)
 def test_self_supervised_learners(objective: str) -> None:
     torch.manual_seed(0)
     assert grown(ssl(SelfSupervised, objective), pairs()) == 0

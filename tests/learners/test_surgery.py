@@ -18,10 +18,11 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.learners import GradientSurgery, Learner, SelfSupervised, SeparateLearner, UncertaintyWeighting
 from metatc2.learners.aggregators.registry import AGGREGATORS, build_aggregator
 from metatc2.models.heads import Projector
-from metatc2.objectives import OBJECTIVES
 from metatc2.objectives.regularizers import Isotropy
 from metatc2.training import Trainer, TrainerOptions
 from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
+
+from ..two_views import TWO_VIEWS
 
 torchjd = pytest.importorskip("torchjd")
 
@@ -66,7 +67,7 @@ def direction(learner: Learner, e: Episode) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("kind", ["plain", "heads", "mask-sigmoid"])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", TWO_VIEWS)
 def test_mean_is_plain_training(objective: str, kind: str) -> None:
     options = {"regularizer": Isotropy(), "weight": 0.1, "standardize": True} if objective == "simclr" else {}
     own = surgery("mean", objective, kind, **options)

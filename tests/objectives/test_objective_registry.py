@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 
 from metatc2.errors import InputError
-from metatc2.objectives import OBJECTIVES, BarlowTwins, LeJEPA, MoCo, SimCLR, VICReg, VISReg, build_objective
+from metatc2.objectives import (
+    OBJECTIVES,
+    BarlowTwins,
+    LeJEPA,
+    MoCo,
+    SimCLR,
+    VICReg,
+    VISReg,
+    build_objective,
+    objective_options,
+)
 
 
 def test_every_name_builds_its_own_class_with_defaults() -> None:
-    assert [build_objective(name).name for name in OBJECTIVES] == list(OBJECTIVES)
+    assert [objective_options(name)().build(dim=8).name for name in OBJECTIVES] == list(OBJECTIVES)
     barlow, vicreg = build_objective("barlow"), build_objective("vicreg")
     assert isinstance(barlow, BarlowTwins)
     assert isinstance(vicreg, VICReg)
