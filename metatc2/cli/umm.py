@@ -29,7 +29,7 @@ def umm(
         metatc2 umm runs/plain --split blocks.1 --mode first-order --steps 50 --set umm.beta=0.5
 
     Args:
-        run: Run folder of an objective that is not calibrated, with its heads.safetensors.
+        run: Run folder of an objective, with its heads.safetensors.
         split: Last stage that stays as it is: blocks.0 to blocks.2 of conv4, layer1 to layer3 of a ResNet.
         mode: How the outer gradient is taken: exact, finite-difference, first-order (the inner step a constant), or alternate
             (steps on the inner and the outer loss in turn); by default exact.

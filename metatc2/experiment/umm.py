@@ -21,7 +21,7 @@ from metatc2.experiment.weights import read_tensors
 from metatc2.inner import Adjoint, FiniteDifference, FirstOrder, InnerLoop, Unroll, inner_optimizer
 from metatc2.io.files import check_writable, write_folder_atomically, write_synced, writing
 from metatc2.io.run_files import CONFIG, METRICS
-from metatc2.learners import UMM, SelfSupervised
+from metatc2.learners import TC2, UMM, SelfSupervised
 from metatc2.ops.module_state import evaluation_mode
 from metatc2.training import Trainer
 from metatc2.training.metrics_file import append_metrics
@@ -67,10 +67,10 @@ def run(
     require_new(out)
     learner = with_heads(start)
     config = configured(start, split, mode, steps, assignments)
-    if type(learner) is not SelfSupervised:
+    if type(learner) not in (SelfSupervised, TC2):
         raise InputError(
-            f"{path} was trained by {type(learner).__name__}, and UMM goes on with a plain objective (--calibration none, "
-            "standardize or tasks); name such a run"
+            f"{path} was trained by {type(learner).__name__}, and UMM goes on with --calibration none, standardize, tasks or "
+            "tc2 (adapt = 'task'); name such a run"
         )
     if not learner.objective.two_views:
         raise InputError(

@@ -137,7 +137,8 @@ class SelfSupervised(Learner):
             moves: whether the objective's queue is to move by these samples after the step.
         """
         with full_precision(branches.online):
-            embeddings = self.embed(branches.online, branches.target, branches.told)
+            z, target = self.objective_inputs(branches.online, branches.target, branches.told)
+            embeddings = self.embed(z, target, branches.told)
             if moves:
                 self._embeddings = embeddings.detach()  # a graph could not be copied, and would outlive the step
             ssl = self.objective(embeddings)
@@ -254,7 +255,7 @@ class SelfSupervised(Learner):
     def objective_inputs(
         self, z: Tensor, target: Tensor | None, told: SideInformation = NOTHING
     ) -> tuple[Tensor, Tensor | None]:
-        """What the objective gets, for measures of conflict: here the representations as they are.
+        """What the objective gets where nothing is learned by it but the encoder: here the representations as they are.
 
         Args:
             z: ``(tasks, samples, views, d)``.

@@ -10,9 +10,10 @@ import torch
 import torchopt
 from torch import Tensor, nn
 
+from metatc2.calibration import TaskCalibrator
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import Adjoint, FiniteDifference, FirstOrder, InnerLoop, Unroll
-from metatc2.learners import UMM, SelfSupervised
+from metatc2.learners import TC2, UMM, SelfSupervised
 from metatc2.learners.umm import alignment_loss
 from metatc2.models.heads import Projector
 from metatc2.objectives import SimCLR
@@ -34,9 +35,17 @@ def encoder() -> nn.Sequential:
     return nn.Sequential(*parts, nn.Linear(4, 3))
 
 
-def learner(mode: str, *, beta: float = 1.0, gamma: float = 1.0, lr: float = 0.1) -> UMM:
+def learner(
+    mode: str, *, beta: float = 1.0, gamma: float = 1.0, lr: float = 0.1, start: type[SelfSupervised] = SelfSupervised
+) -> UMM:
     torch.manual_seed(0)
-    plain = SelfSupervised(encoder(), SimCLR(), projector=Projector(3, 6, 4, activation=nn.Tanh)).double()
+    projector = Projector(3, 6, 4, activation=nn.Tanh)
+    if start is TC2:
+        calibrator, own = TaskCalibrator(3, 2, rate=0.7), InnerLoop(torchopt.sgd(1.0), steps=2, adjoint=Unroll())
+        plain = TC2(encoder(), SimCLR(), projector=projector, calibrator=calibrator, inner=own).double()
+        plain.sensitivity.fill_(3.0)  # a finished run has one; smaller ones make the loss too curved for differences
+    else:
+        plain = SelfSupervised(encoder(), SimCLR(), projector=projector).double()
     adjoint = MODES[mode]
     inner = None if adjoint is None else InnerLoop(torchopt.sgd(lr), steps=1, adjoint=adjoint)
     return UMM(plain, "3", inner=inner, beta=beta, gamma=gamma)
@@ -79,15 +88,27 @@ def outer_of(umm: UMM, moved: dict[str, Tensor] | None = None) -> Callable[[], f
     return value
 
 
+@pytest.mark.parametrize("start", [SelfSupervised, TC2])
 @pytest.mark.parametrize("mode", ["exact", "finite-difference"])
-def test_bilevel_gradient_is_that_of_central_differences(mode: str) -> None:
-    umm = learner(mode)
+def test_bilevel_gradient_is_that_of_central_differences(mode: str, start: type[SelfSupervised]) -> None:
+    umm = learner(mode, start=start)
     umm(episode()).loss.backward()
-    reference = learner("exact")
+    reference = learner("exact", start=start)
     for (name, p), q in zip(umm.late.named_parameters(), reference.late.parameters(), strict=True):
         wanted = central(lambda: reference(episode()).loss.item(), q)
         assert p.grad is not None
         assert torch.allclose(p.grad, wanted, rtol=1e-5, atol=1e-7), name
+
+
+def test_tasks_of_a_calibrated_start_adapt_their_weights() -> None:
+    umm = learner("exact", start=TC2)
+    support, model = umm.batch(episode(), "support"), umm.learner
+    assert isinstance(model, TC2)
+    z = umm.late(support.early).unflatten(0, support.episode.images.shape[:3])
+    calibrated = model.calibrate(z, model.adapt(z))
+    assert (calibrated - model.calibrate(z, model.calibrator.start(1))).abs().max() > 1e-3
+    loss, _ = model.plain_loss(umm.branches(support, z.flatten(0, 2)))
+    torch.testing.assert_close(loss, model.objective(model.embed(calibrated, None)))
 
 
 def test_first_order_gradient_takes_the_inner_step_for_a_constant() -> None:
