@@ -15,7 +15,7 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 
     The same function and first derivative as `torch.nn.functional.batch_norm` in training, without running statistics. The
     second derivative is written out: torch's own composes it of about forty operations, which took a tenth of a second-order
-    MAML step. Higher derivatives are composed too. On devices other than CPU, and in mixed precision, all of it is torch's.
+    MAML step. Higher derivatives are composed too. On devices other than CPU all of it is torch's.
 
     Args:
         x: ``(N, C, ...)``.
@@ -36,9 +36,11 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
             f"{tuple(x.shape)}: with norm='batch' a single query is nothing to normalize by; give more queries, or use "
             "norm='support' or 'frozen'"
         )
-    if x.device.type != "cpu" or (weight is not None and weight.dtype != x.dtype):
+    if x.device.type != "cpu":
         return torch.nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
-    result: Tensor = _BatchNorm.apply(x, weight, bias, eps)
+    # In mixed precision at the width of the weight, where torch's own has no third derivative.
+    wide = x if weight is None else x.to(weight.dtype)
+    result: Tensor = _BatchNorm.apply(wide, weight, bias, eps).to(x.dtype)
     return result
 
 

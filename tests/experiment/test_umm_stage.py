@@ -53,6 +53,12 @@ def test_a_run_keeps_its_heads_and_exports_none(start: Path, tmp_path: Path) -> 
     assert {p.name for p in (tmp_path / "exported").iterdir()} == {"config.json", "model.safetensors", "README.md"}
 
 
+def test_runs_in_mixed_precision_are_tuned_too(noise: Path, tmp_path: Path) -> None:
+    pretrain(merge(plain(noise), {"trainer": {"precision": "bf16-mixed"}}, "test"), tmp_path / "run")
+    made = umm.run(tmp_path / "run", split="blocks.1", mode="exact", steps=1, out=tmp_path / "stage")
+    assert made.steps == 4
+
+
 @pytest.mark.parametrize("mode", umm.ADJOINTS)
 def test_the_stage_is_a_run_and_the_early_part_keeps_its_bits(start: Path, tmp_path: Path, mode: str) -> None:
     before = contents(start)

@@ -97,10 +97,19 @@ def test_gradient_of_a_gradient_counts_what_flows_through_it_once() -> None:
         assert torch.allclose(slope_of_slope(lambda x: batch_norm(x, None, None), graph=graph), wanted)
 
 
-def test_mixed_precision_is_left_to_torch() -> None:
-    x = torch.randn(4, 3, 5, 5).bfloat16()
+def test_mixed_precision_is_that_of_torch_and_has_every_derivative() -> None:
+    x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
     weight, bias = torch.ones(3), torch.zeros(3)
     assert torch.equal(batch_norm(x, weight, bias), F.batch_norm(x, None, None, weight, bias, True))
+
+    def thrice(x: Tensor, weight: Tensor) -> list[Tensor]:
+        found = [(batch_norm(x, weight, None).float() ** 3).sum()]
+        for _ in range(3):
+            found.append(torch.autograd.grad(found[-1], weight, create_graph=True)[0].square().sum())
+        return found[1:]
+
+    for half, full in zip(thrice(x, weight.requires_grad_()), thrice(x.float(), weight), strict=True):
+        torch.testing.assert_close(half, full, rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
