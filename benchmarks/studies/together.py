@@ -39,7 +39,7 @@ from metatc2.io.files import write_atomically
 from metatc2.transfer import FewShot, evaluate, expand_targets
 
 STEPS, UMM_STEPS, SPLIT = 300, 30, "blocks.1"
-LABELS, DRAWS = (1, 5, 50), 20
+LABELS, DRAWS = (1, 10), 20
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 
 
@@ -52,7 +52,7 @@ class Data:
         settings: keys of all arms.
         targets: what is told of it, by name.
         groups: means over targets: what all methods shall keep, and what views throw away.
-        fused: target of the fusion.
+        fused: target of the fusion; None where there is none.
         pretexts: objectives that are fused beside the systems.
     """
 
@@ -60,22 +60,22 @@ class Data:
     settings: tuple[str, ...]
     targets: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
-    fused: str
+    fused: str | None
     pretexts: tuple[str, ...]
 
 
 SETS: dict[str, Data] = {
     "letters": Data(
         "glyphs",
-        ("episode.batch=64", "objective.temperature=0.2"),
+        ("episode.batch=64",),
         (*SCRIPTS, "digits"),
         {"other scripts": SCRIPTS, "digits": ("digits",)},
-        "digits:all",
+        None,
         ("rotation", "jigsaw", "relative-position"),
     ),
     "objects": Data(
         "shapes",
-        ("data.image_size=28", "episode.batch=64", "objective.temperature=0.2"),
+        ("data.image_size=28", "episode.batch=64"),
         ("shape", "texture", "hue", "orientation"),
         {"shape and texture": ("shape", "texture"), "hue and orientation": ("hue", "orientation")},
         "shapes:hue:test",
@@ -87,7 +87,6 @@ SETS: dict[str, Data] = {
             "data.split=train",
             f"data.image_size={SIZE}",
             "episode.batch=128",
-            "objective.temperature=0.2",
             "trainer.optimizer=adamw",
             "trainer.weight_decay=1e-4",
             "trainer.lr=0.004",
@@ -158,6 +157,8 @@ class Point:
             "calibration.name=none",
             f"trainer.seed={self.seed}",
         )
+        if self.arm not in PRETEXTS:
+            settings = (*settings, "objective.temperature=0.2")
         own = [key.partition("=")[0] for key in ARMS[self.arm]]
         settings = (*(s for s in settings if s.partition("=")[0] not in own), *ARMS[self.arm])
         name = f"{self.data}-{self.arm.replace(', ', '-').replace(' ', '-').replace('²', '2')}-s{self.seed}"
@@ -215,6 +216,7 @@ def measure(cell: Cell, path: Path) -> str:
 def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
     """What `metatc2 fuse` makes of the encoders of a set and seed; one JSON file."""
     known, prefix = SETS[data], folder / f"fused-{data}-s{seed}.json"
+    assert known.fused is not None
     cells = {
         arm: Point(data, arm, seed).cell(folder, archives) for arm in ("plain", "TC²", "conditioned", *known.pretexts)
     }
@@ -228,7 +230,7 @@ def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
         [known.fused.format(data=archives)],
         labels_per_class=LABELS,
         draws=DRAWS,
-        attentions=("sample", "random"),
+        attentions=("sample",),
         baselines=("best-by-validation", "best-by-logme", "concatenation-ridge", "mean-of-logits", "sur"),
         equal_compute=str(longer),
         allow_seen=True,
@@ -311,7 +313,7 @@ def systems_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fusion_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Attention by sample in points; less each other method, and what an untrained encoder costs, over paired seeds."""
-    columns = [(data, labels) for data in SETS for labels in LABELS]
+    columns = [(data, labels) for data in SETS if SETS[data].fused is not None for labels in LABELS]
 
     def values(data: str, labels: int, method: str, setting: str = "as given") -> dict[int, float]:
         own = [r for r in rows if r.get("labels") == labels and r["data"] == data]
@@ -329,7 +331,6 @@ def fusion_table(rows: Sequence[Mapping[str, Any]]) -> str:
         "concatenation-ridge",
         "mean-of-logits",
         "sur",
-        "random",
         "one encoder at equal compute",
     ):
         cells = [signed(paired_by_seed(v, values(d, n, other))) for v, (d, n) in zip(own, columns, strict=True)]
@@ -362,7 +363,8 @@ def main() -> None:
             asked = [point for point in points(seed + 1, given.sets) if point.seed == seed]
             in_parallel(measure, missing(point.cell(given.runs, archives) for point in asked), workers=given.workers)
             for data in given.sets:
-                fused(given.runs, archives, data, seed)
+                if SETS[data].fused is not None:
+                    fused(given.runs, archives, data, seed)
         untrained(given.runs, archives, given.seeds, given.sets)
     results.write(gather(given.runs, archives))
 

@@ -107,6 +107,8 @@ def pretrain(
         begin = partial(_pretrain, config, path)
     with ended_by_signal() as stop:
         done = begin(stop)
+    if done.steps < done.config.trainer.steps:
+        say(f"the monitor ended the run at step {done.steps} of {done.config.trainer.steps} (monitor.stop_after)")
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 

@@ -58,8 +58,8 @@ def _differences(target: str, differences: Sequence[FusionDifference]) -> PlainT
     for a, b in dict.fromkeys((d.a, d.b) for d in differences):
         figures = [cells[a, b, count] for count in counts]
         table.add_row(
-            _named(a),
-            _named(b),
+            named(a),
+            named(b),
             *[f"{100 * d.difference:+.1f}±{100 * d.ci95:.1f}{'*' if d.is_told_apart else ' '}" for d in figures],
         )
     table.say_below(
@@ -94,6 +94,11 @@ def _weights(target: str, rows: Sequence[FusionRow]) -> list[PlainTable]:
     return [table]
 
 
-def _named(key: tuple[str, str]) -> str:
+def named(key: tuple[str, str]) -> str:
+    """A method and the encoders that it had, in words.
+
+    >>> named(("sur", AS_GIVEN)), named(("sur", "one encoder twice"))
+    ('sur', 'sur, one encoder twice')
+    """
     method, setting = key
     return method if setting == AS_GIVEN else f"{method}, {setting}"

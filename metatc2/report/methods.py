@@ -9,6 +9,7 @@ from typing import Any
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, method_key, method_name
+from metatc2.experiment.monitor import Measurement, read_monitor
 from metatc2.experiment.run_config import read_run_config
 from metatc2.io.run_files import METRICS, RESULTS
 from metatc2.io.suggest import command
@@ -30,6 +31,7 @@ class Folder:
         rows: of ``transfer.json``; None where the transfer was not measured yet.
         conflict: of ``diagnose.json``; None where there is none.
         known_factors: of ``diagnose.json``; empty where there are none.
+        monitor: of ``monitor.jsonl``; empty where the run was not monitored.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Folder:
     rows: Sequence[Row] | None
     conflict: Sequence[ConflictMeasure] | None
     known_factors: Known = field(default_factory=dict)
+    monitor: Sequence[Measurement] = ()
 
     @property
     def seed(self) -> int:
@@ -121,4 +124,5 @@ def read_folder(path: Path) -> Folder:
         read_results(results)[0] if results.exists() else None,
         read_conflict(path),
         read_known_factors(path),
+        read_monitor(path),
     )

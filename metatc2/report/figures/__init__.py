@@ -5,8 +5,9 @@ from metatc2.report.figures.conflict import ConflictMeasure, conflict
 from metatc2.report.figures.embedding_map import View, embedding_map
 from metatc2.report.figures.failures import Failure, failures
 from metatc2.report.figures.forest import forest
+from metatc2.report.figures.heat_map import Grid
 from metatc2.report.figures.learning_curves import learning_curves, thinned
-from metatc2.report.figures.matrix import Grid, matrix
+from metatc2.report.figures.matrix import matrix
 from metatc2.report.figures.neighbors import Neighborhood, Picture, neighbors
 
 __all__ = [

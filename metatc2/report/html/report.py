@@ -10,12 +10,13 @@ from metatc2.errors import InputError
 from metatc2.io.files import printable, write_atomically, writing
 from metatc2.io.writing import check_replaceable, csv_text
 from metatc2.report.figures import to_png
+from metatc2.report.fusion_file import Fusion, read_fusion
 from metatc2.report.html import sections
 from metatc2.report.html.page import PageSection, render
 from metatc2.report.methods import Method, read_methods
 
 
-def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> Path:
+def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False, fusion: Path | None = None) -> Path:
     """Write the report of run folders: configuration, training, transfer, comparison, conflict, and images.
 
     Runs that differ in their seed alone are one method. What a folder lacks is named in the page with the command that makes
@@ -25,6 +26,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
         paths: run folders, the method in question first.
         out: the page, e.g. ``report.html``; replaced if it exists.
         assets: also write every figure as PNG and CSV, and the transfer rows as CSV, to ``report_assets/`` beside the page.
+        fusion: file of ``metatc2 fuse --json``, which becomes a part of the page.
 
     Returns:
         `out`.
@@ -37,7 +39,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
         raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
     check_replaceable(out, "--out", (".html", ".htm"))
     methods = read_methods(paths)
-    made = build_sections(methods)
+    made = build_sections(methods, None if fusion is None else read_fusion(fusion))
     files = _assets(made) if assets else {}
     page = render(title(methods), made, version=version("metatc2"))
     folder = out.with_name(f"{out.stem}_assets")
@@ -48,14 +50,16 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False) -> P
     return out
 
 
-def build_sections(methods: Sequence[Method]) -> list[PageSection]:
+def build_sections(methods: Sequence[Method], fused: Fusion | None = None) -> list[PageSection]:
     """All parts of the page in their order."""
     return [
         sections.configuration(methods),
         sections.curves(methods),
+        *sections.monitored(methods),
         sections.transfer_results(methods),
         sections.comparison(methods),
         sections.transfer_matrix(methods),
+        *sections.fusion(fused),
         sections.task_conflict(methods),
         *sections.known_factors(methods),
         *sections.images(methods),

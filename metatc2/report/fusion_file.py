@@ -1,0 +1,50 @@
+"""What `metatc2 fuse --json` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from metatc2.errors import InputError
+from metatc2.io.reading import read_json
+from metatc2.transfer.fusion.measure import FusionDifference, FusionRow
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Rows and paired differences of a file.
+
+    Args:
+        rows: at least one.
+        differences: of these rows.
+        notes: sentences without their full stop.
+    """
+
+    rows: list[FusionRow]
+    differences: list[FusionDifference]
+    notes: list[str]
+
+
+def read_fusion(file: Path) -> Fusion:
+    """Read a file of ``metatc2 fuse --json``.
+
+    Raises:
+        InputError: if it cannot be read, or is something else.
+    """
+    try:
+        record = read_json(file)
+        made = Fusion(
+            TypeAdapter(list[FusionRow]).validate_python(record["rows"]),
+            TypeAdapter(list[FusionDifference]).validate_python(record["differences"]),
+            TypeAdapter(list[str]).validate_python(record["notes"]),
+        )
+        if not made.rows:
+            raise ValueError("no rows")
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise InputError(
+            f"--fusion {file}: is no result of fusion ({str(error).splitlines()[0]}); make one with metatc2 fuse DIR DIR --to "
+            "TARGET --json FILE"
+        ) from error
+    return made
