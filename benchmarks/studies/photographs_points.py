@@ -167,5 +167,6 @@ def points(part: str, seeds: int, recipe: tuple[str, str], tuned: Sequence[str] 
     factorial = tuple(arm for design in PAIRS.values() for pair in design for arm in pair)
     # Regularizers at the weight that is their own, and at the best of those that were searched.
     main = tuple(arm for arm in ARMS if ", weight " not in arm or arm in tuned)
-    arms = main if part == "main" else factorial
+    # Beside the design the strongest that has no tasks.
+    arms = main if part == "main" else (*factorial, *SHORT[:3])
     return [Point(o, arm, seed, *recipe) for seed in every for o in objectives for arm in arms]

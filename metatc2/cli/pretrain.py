@@ -107,15 +107,20 @@ def pretrain(
         begin = partial(_pretrain, config, path)
     with ended_by_signal() as stop:
         done = begin(stop)
-    if done.steps < done.config.trainer.steps:
-        say(f"the monitor ended the run at step {done.steps} of {done.config.trainer.steps} (monitor.stop_after)")
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
     from metatc2.experiment import run as runs
 
-    return runs.pretrain(config, path, show=True, stop=stop)
+    return _told_of_end(runs.pretrain(config, path, show=True, stop=stop))
+
+
+def _told_of_end(done: runs.Run) -> runs.Run:
+    """Say it, where the monitor ended a run before its last step."""
+    if done.steps < done.config.trainer.steps:
+        say(f"the monitor ended the run at step {done.steps} of {done.config.trainer.steps} (monitor.stop_after)")
+    return done
 
 
 def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run:
@@ -131,6 +136,7 @@ def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run
             f"had all its {length} steps" if length == done.steps else f"was ended by its monitor at step {done.steps}"
         )
         say(f"{path} {many} already; --steps N trains it longer")
-    elif length is not None:
+        return done
+    if length is not None:
         say(f"the encoder of {length} steps, and what was measured with it, is in {path / f'at-{length}'}")
-    return done
+    return _told_of_end(done)

@@ -33,7 +33,6 @@ def report(
     """
     from metatc2.report.html.report import write_report
 
-    written = write_report(
-        [Path(run) for run in runs], Path(out), assets=assets, fusion=None if fusion is None else Path(fusion)
-    )
+    fused = None if fusion is None else Path(fusion)
+    written = write_report([Path(run) for run in runs], Path(out), assets=assets, fusion=fused)
     say(bold(str(written)), ": open it in a browser")

@@ -142,7 +142,7 @@ def test_refusals(make, sentence: str, folders: list[Path], tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda methods: [])  # not what is tested
+    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda *_: [])  # not what is tested
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match=r"--out .*file/page\.html cannot be written \(.*\); name a file"):
         write_report(folders[:1], tmp_path / "file" / "page.html")
