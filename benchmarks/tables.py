@@ -31,12 +31,14 @@ import evidence_tables
 import glyphs_fewshot
 import gradient_parity
 import mechanism_tables
+import overtrained
 import photographs_rows
 import photographs_tables
 import readme_table
 import recovery_tables
 import robustness
 import spectrum
+import together
 import transfer_speed
 from common import refuse
 
@@ -102,6 +104,11 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
         recovery_tables.RESULTS.read,
         {"recovery": recovery_tables.table, "recovery_correlations": recovery_tables.correlations_table},
     ),
+    (overtrained.RESULTS.read, {"overtrained": overtrained.table}),
+    (
+        together.RESULTS.read,
+        {"together_systems": together.systems_table, "together_fusion": together.fusion_table},
+    ),
     (spectrum.RESULTS.read, {"spectrum": spectrum.table, "spectrum_differences": spectrum.differences_table}),
     (partial(benchmark, "step_cost"), {"step_cost": cost_tables.step_cost, "readme_cost": cost_tables.cost_table}),
     (partial(benchmark, "first_block_speed"), {"first_block_speed": cost_tables.first_block_speed}),
@@ -121,6 +128,7 @@ PAGES = (
     ROOT / "docs" / "evidence.md",
     ROOT / "docs" / "conditioned-heads.md",
     ROOT / "docs" / "umm.md",
+    ROOT / "docs" / "systems.md",
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -13,6 +13,7 @@ from metatc2.augment.families import BASE
 from metatc2.augment.recipes import build_recipe
 from metatc2.calibration import calibrated
 from metatc2.conditioning import SeparateEncoders
+from metatc2.conditioning.views import ConditionOptions
 from metatc2.data import ImageStore, load
 from metatc2.data.sources.shapes.dataset import is_rendered
 from metatc2.episodes import DomainTasks, FactorTasks, LabeledTasks, RecipeTasks, SplitBatch
@@ -26,6 +27,7 @@ from metatc2.experiment.config import (
     FactorEpisode,
     LabeledEpisode,
     SelfSupervisedConfig,
+    SplitEpisode,
     Standardized,
     TasksOnly,
     TC2Config,
@@ -180,6 +182,8 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int, channels: int
         common["momentum"] = config.objective.momentum
     if isinstance(asked, RegularizerOptions):
         common |= {"regularizer": asked.build(), "weight": asked.weight}
+    if isinstance(config.condition, ConditionOptions) or isinstance(config.auxiliary, AuxiliaryOptions):
+        check_views_differ(config, image_size)
     if isinstance(config.auxiliary, AuxiliaryOptions):
         check_auxiliary(config)
         with seeded(config.trainer.seed + 3):
@@ -195,6 +199,28 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int, channels: int
     return build_tc2(
         config, encoder, objective, projector, dim if c.where == "backbone" else head.projector_out, common
     )
+
+
+def check_views_differ(config: Config, image_size: int) -> None:
+    """Whether there is anything to tell of how views were made.
+
+    Raises:
+        InputError: if views are rendered, or the recipe of ``[views]`` makes all alike.
+    """
+    asked = "condition" if isinstance(config.condition, ConditionOptions) else "auxiliary"
+    tells = f"{asked}.name = {getattr(config, asked).name!r} tells how each view was made, and"
+    if isinstance(config.episode, FactorEpisode):
+        raise InputError(
+            f"{tells} views of episode.tasks_differ_by = 'factor' are rendered; choose tasks that differ by nothing, views or "
+            "domain, or leave it out"
+        )
+    if isinstance(config.episode, (SplitEpisode, DomainEpisode)):
+        drawn = build_views(config, image_size).sample(64, torch.Generator().manual_seed(0))
+        if bool((drawn == drawn[0]).all()):
+            raise InputError(
+                f"{tells} the recipe of [views] makes all alike; choose one that draws (views.recipe = 'natural'), or leave it "
+                "out"
+            )
 
 
 def check_auxiliary(config: Config) -> None:

@@ -107,7 +107,7 @@ def configured(start: Run, split: str, mode: str | None, steps: int | None, assi
     """The run's configuration with a section ``[umm]``.
 
     Raises:
-        InputError: if a key is of another section, or a value is wrong.
+        InputError: if a key is of another section or does not act, or a value is wrong.
     """
     if others := [word for word in assignments if not word.strip().startswith("umm.")]:
         raise InputError(
@@ -116,7 +116,14 @@ def configured(start: Run, split: str, mode: str | None, steps: int | None, assi
         )
     given = {"name": "umm", "start": str(start.path), "split": split, "mode": mode, "steps": steps}
     flags = {key: value for key, value in given.items() if value is not None}
-    return override(merge(start.config, {"umm": flags}, "command line"), assignments)
+    config = override(merge(start.config, {"umm": flags}, "command line"), assignments)
+    idle = [word for word in assignments if word.strip().startswith("umm.inner_")]
+    if idle and getattr(config.umm, "mode", None) == "alternate":
+        raise InputError(
+            f"umm: --set {idle[0]}: steps that alternate have no inner loop; use --mode exact, finite-difference or "
+            "first-order, or leave it out"
+        )
+    return config
 
 
 def build_umm(config: Config, learner: SelfSupervised) -> UMM:

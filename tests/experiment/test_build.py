@@ -202,6 +202,16 @@ def test_an_encoder_of_ones_own(tc2: tuple[str, ...]) -> None:
     assert own[1].weight.grad is not None
 
 
+@pytest.mark.parametrize("told", ["condition.name=film", "auxiliary.name=augself"])
+def test_views_that_are_all_alike_are_nothing_to_be_told(told: str) -> None:
+    with pytest.raises(InputError, match=r"tells how each view was made, and the recipe of \[views\] makes all alike"):
+        build_learner(config(told, "views.recipe=none"), 1, 28)
+    build_learner(config(told, "views.recipe=none", "views.rotation=5"), 1, 28)
+    rendered = override(read_task("shapes"), [told, "episode.tasks_differ_by=factor"])
+    with pytest.raises(InputError, match=r"and views of episode\.tasks_differ_by = 'factor' are rendered"):
+        build_learner(rendered, 3, 32)
+
+
 def test_view_overrides() -> None:
     assert build_views(config("views.recipe=natural", "views.flip=0.25"), 28).flip == 0.25
     assert build_views(config("views.recipe=none"), 20).size == 20

@@ -108,6 +108,10 @@ def test_other_objectives_and_a_second_stage(noise: Path, tmp_path: Path, object
         (("--split", "blocks.3"), "nothing to train follows"),
         (("--split", "blocks.1", "--set", "umm.gamma=-1"), "umm.gamma must be"),
         (("--split", "blocks.1", "--mode", "exakt"), "umm.mode cannot be .exakt.; did you mean 'exact'"),
+        (
+            ("--split", "blocks.1", "--mode", "alternate", "--set", "umm.inner_steps=3"),
+            "steps that alternate have no inner loop",
+        ),
         (("--split", "blocks.1", "--set", "trainer.lr=1"), "only keys of \\[umm\\]"),
     ],
 )
