@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,17 @@ def test_nothing_else_stands_at_the_root_of_the_package() -> None:
 
 def test_task_folder_holds_task_files_only() -> None:
     assert {path.suffix for path in (ROOT / "tasks").iterdir() if path.is_file()} == {".toml"}
+
+
+def test_what_begins_with_an_underscore_is_imported_inside_its_package_only() -> None:
+    strangers = []
+    for path in sorted((ROOT / "metatc2").rglob("*.py")):
+        own = path.relative_to(ROOT / "metatc2").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("metatc2."):
+                continue
+            package, *inner = str(node.module).split(".")[1:]
+            private = [name for name in (*inner, *(alias.name for alias in node.names)) if name.startswith("_")]
+            if private and package != own:
+                strangers.append(f"{path.relative_to(ROOT)}: {private[0]} of {package}")
+    assert not strangers

@@ -19,7 +19,7 @@ from metatc2.data.sources.shapes.render import RANGES
 from metatc2.data.store import ImageStore
 from metatc2.diagnostics import AgainstNull, against_null
 from metatc2.metrics.disentanglement import factor_recovery
-from metatc2.metrics.disentanglement._encoding import columns
+from metatc2.metrics.disentanglement.encoding import columns
 
 IMAGES, SEED = 2000, 1  # the store of pre-training is drawn from seed 0
 DRAWS, TREES = 39, 10  # 39 draws are the fewest that give a 95 % interval

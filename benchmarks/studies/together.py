@@ -359,13 +359,15 @@ def main() -> None:
     if not given.collect:
         if "photographs" in given.sets:
             prepare(given.data, archives)
-        for seed in range(given.seeds):  # a seed at a time, so that what is cut has whole ones
+        # A seed at a time, so that what is cut has whole ones; last what takes longest.
+        for seed in range(given.seeds):
             asked = [point for point in points(seed + 1, given.sets) if point.seed == seed]
             in_parallel(measure, missing(point.cell(given.runs, archives) for point in asked), workers=given.workers)
+        untrained(given.runs, archives, given.seeds, given.sets)
+        for seed in range(given.seeds):
             for data in given.sets:
                 if SETS[data].fused is not None:
                     fused(given.runs, archives, data, seed)
-        untrained(given.runs, archives, given.seeds, given.sets)
     results.write(gather(given.runs, archives))
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from metatc2.data.sources.shapes.factors import GenerativeFactors, Kind
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
-from metatc2.metrics.disentanglement._checks import both_checked
-from metatc2.metrics.disentanglement._encoding import uncentered_columns
+from metatc2.metrics.disentanglement.checks import both_checked
+from metatc2.metrics.disentanglement.encoding import uncentered_columns
 from metatc2.metrics.ridge_path import RidgePath
 from metatc2.metrics.selection import choose
 from metatc2.models.features import extract

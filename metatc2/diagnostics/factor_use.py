@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metatc2.calibration import Calibrator, hoyer, orthogonality, reconstruction_ratio
 from metatc2.errors import InputError
-from metatc2.metrics._rows import checked
 from metatc2.metrics.null import AgainstNull, against_null
+from metatc2.metrics.rows import checked
 from metatc2.metrics.spectrum import entropy_rank
 
 # Weights below this share of a sample's largest are near zero, as in training's own log.

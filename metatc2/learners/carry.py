@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metatc2.inner.adjoints._vjp import connected
+from metatc2.inner.adjoints.vjp import connected
 
 
 def carry(value: Tensor, params: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.metrics._rows import BLOCK, checked, same_rows
+from metatc2.metrics.rows import BLOCK, checked, same_rows
 from metatc2.ops.rows import unit_rows
 
 # Rows a side of a block of pairwise distances: 8 MB in float64.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.metrics._rows import BLOCK, centered, checked, mean, product, same_rows
+from metatc2.metrics.rows import BLOCK, centered, checked, mean, product, same_rows
 from metatc2.metrics.spectrum import ROUNDING
 
 

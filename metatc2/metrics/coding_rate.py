@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.metrics._rows import BLOCK, checked, product, same_rows
+from metatc2.metrics.rows import BLOCK, checked, product, same_rows
 from metatc2.ops.coding_rate import pair_rates, rate_of_gram
 from metatc2.ops.rows import unit_rows
 

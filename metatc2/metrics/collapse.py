@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.metrics._collapse import collapsed, rank_summary
-from metatc2.metrics._rows import BLOCK, checked, mean
+from metatc2.metrics.rank import collapsed, rank_summary
+from metatc2.metrics.rows import BLOCK, checked, mean
 
 # A dimension is dead when its standard deviation is below this share of the root mean square over dimensions.
 DEAD = 0.01

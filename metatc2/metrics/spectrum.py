@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metatc2.metrics._collapse import entropy_rank, rankme
-from metatc2.metrics._rows import centered, checked, mean, product
+from metatc2.metrics.rank import entropy_rank, rankme
+from metatc2.metrics.rows import centered, checked, mean, product
 
 __all__ = [
     "PowerLaw",

@@ -1,6 +1,6 @@
 """Self-supervised objectives, one a file, each a pure function under a thin module, and the watch against collapse."""
 
-from metatc2.metrics._collapse import collapsed, rank_summary, rankme
+from metatc2.metrics.rank import collapsed, rank_summary, rankme
 from metatc2.objectives.barlow_twins import BarlowTwins, redundancy
 from metatc2.objectives.base import Embeddings, Objective, pair
 from metatc2.objectives.byol import BYOL, normalized_distance

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, InnerLoopDiverged, Unroll
-from metatc2.inner.adjoints._vjp import Free
 from metatc2.inner.adjoints.implicit import Implicit
+from metatc2.inner.adjoints.vjp import Free
 
 DOUBLE = torch.float64
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchopt.diff.zero_order import zero_order
 
 from metatc2.errors import InputError
-from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner
 from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
+from metatc2.inner.adjoints.vjp import Free, Tensors, attach, detached, examine, inner
 from metatc2.inner.solver import Descent, Given, Params, descend
 from metatc2.ops.numbers import Positive, PositiveCount
 

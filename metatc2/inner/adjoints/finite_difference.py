@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from metatc2.inner.adjoints._vjp import Free, Tensors, connected, detached, length
 from metatc2.inner.adjoints.base import Adjoint
+from metatc2.inner.adjoints.vjp import Free, Tensors, connected, detached, length
 from metatc2.inner.solver import Descent, Given, Params, descend, gradient
 from metatc2.ops.numbers import Positive
 from metatc2.ops.twice import math_attention

@@ -15,9 +15,9 @@ from torchopt import linear_solve
 from torchopt.diff.implicit import custom_root
 
 from metatc2.errors import InputError, nearest
-from metatc2.inner.adjoints._vjp import Free, Tensors, attach, detached, examine, inner, length
 from metatc2.inner.adjoints.base import Adjoint
 from metatc2.inner.adjoints.registry import register_adjoint
+from metatc2.inner.adjoints.vjp import Free, Tensors, attach, detached, examine, inner, length
 from metatc2.inner.solver import (
     Descent,
     Given,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.errors import InputError
-from metatc2.metrics.disentanglement._checks import both_checked
-from metatc2.metrics.disentanglement._encoding import columns
+from metatc2.metrics.disentanglement.checks import both_checked
+from metatc2.metrics.disentanglement.encoding import columns
 
 _TEST = 0.25  # share of the images that informativeness is measured on
 _LEAST = 20  # images

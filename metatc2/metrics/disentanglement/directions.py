@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.errors import InputError
-from metatc2.metrics.disentanglement._checks import both_checked
-from metatc2.metrics.disentanglement._encoding import columns
+from metatc2.metrics.disentanglement.checks import both_checked
+from metatc2.metrics.disentanglement.encoding import columns
 from metatc2.ops.rows import unit_rows
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data.sources.shapes.factors import GenerativeFactors
-from metatc2.metrics.disentanglement._checks import both_checked
+from metatc2.metrics.disentanglement.checks import both_checked
 
 BINS = 20
 

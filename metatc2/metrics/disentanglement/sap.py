@@ -8,8 +8,8 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor
 
 from metatc2.data.sources.shapes.factors import GenerativeFactors
-from metatc2.metrics.disentanglement._checks import both_checked
-from metatc2.metrics.disentanglement._encoding import columns
+from metatc2.metrics.disentanglement.checks import both_checked
+from metatc2.metrics.disentanglement.encoding import columns
 
 
 def sap(codes: Tensor, factors: GenerativeFactors) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.errors import InputError
-from metatc2.metrics._rows import checked
+from metatc2.metrics.rows import checked
 
 
 def both_checked(
