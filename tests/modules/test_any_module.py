@@ -28,6 +28,8 @@ from metatc2.transfer.protocols.fine_tune import fine_tune
 from tests.learners.episodes import images
 from tests.modules.zoo import MODULES, AuxiliaryLoss, build, mlp, shared_memory, snapshot
 
+from ..covering import covered
+
 WAY = 3
 MOVES_WEIGHTS = "weights moved in forward"
 
@@ -176,8 +178,14 @@ def test_gradients_are_those_of_central_differences(name: str) -> None:
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-9), what
 
 
-@pytest.mark.parametrize("adjoint", [Unroll(), FirstOrder()], ids=lambda a: type(a).__name__)
-@pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS and "dropout" not in name])
+@pytest.mark.parametrize(
+    ("name", "adjoint"),
+    covered(
+        [name for name in MODULES if name != MOVES_WEIGHTS and "dropout" not in name],
+        (Unroll(), FirstOrder()),
+        strength=1,
+    ),
+)
 def test_tasks_in_one_call_have_the_gradient_of_tasks_one_by_one(name: str, adjoint: Any) -> None:
     """Or are refused in one sentence: some parts of torch have no rule for vmap."""
     found = []

@@ -23,6 +23,7 @@ from metatc2.io.source_names import place, same_place
 from metatc2.transfer import SeenClasses, expand_targets
 
 from ..command_line import call
+from ..covering import covered
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
@@ -300,17 +301,16 @@ ELSEWHERE: dict[str, Callable[[Path], str]] = {
 }
 
 
-@pytest.mark.parametrize("make", [photos, colors], ids=["gray", "color"])
-@pytest.mark.parametrize("elsewhere", ELSEWHERE.values(), ids=ELSEWHERE)
+@pytest.mark.parametrize(("elsewhere", "make"), covered(ELSEWHERE, (photos, colors), strength=1))
 def test_images_are_recognized_at_another_size_and_in_other_channels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], elsewhere: Callable[[Path], str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], elsewhere: str
 ) -> None:
     make(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     run = load("folder:photos", image_size=16)
     seen = SeenClasses.from_facts(SeenClasses.of(run, "meta-train").to_facts(), "")
     assert seen is not None
-    count, source = len(seen.names), elsewhere(tmp_path)
+    count, source = len(seen.names), ELSEWHERE[elsewhere](tmp_path)
     for size, channels in ((16, 3), (32, 1), (7, 3)):
         store = load(source, image_size=size, channels=channels)
         found = seen.overlap(store, "all")
