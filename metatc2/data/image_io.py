@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-# ITU-R BT.601, what Pillow and torchvision use.
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+#: Shares of red, green and blue in gray values: ITU-R BT.601, what Pillow and torchvision use.
+LUMA = (0.299, 0.587, 0.114)
+_LUMA = torch.tensor(LUMA).view(1, 3, 1, 1)
 _CHUNK = 1 << 25  # numbers that are held as floats at a time: 128 MiB, whatever the size of an image
 _LONG = 8  # times the shorter side: of longer images only the center is resized
 

@@ -92,7 +92,7 @@ class _OneTask(nn.Module):
         z, target = branches.online, branches.target
         with full_precision(z):
             if self.calibrated:
-                z, target = learner.objective_inputs(z, target)
+                z, target = learner.objective_inputs(z, target, branches.told)
             value: Tensor = learner.objective(learner.embed(z, target, branches.told))
         return value
 

@@ -38,10 +38,11 @@ from metatc2.learners import LabeledLearner, Learner, LearnerOptions, SelfSuperv
 from metatc2.learners.branches import Branch
 from metatc2.models.encoding import feature_dim
 from metatc2.models.registry import build_encoder
-from metatc2.objectives import TargetOptions
+from metatc2.objectives import Objective, TargetOptions
 from metatc2.objectives.auxiliary import AUXILIARY, AuxiliaryOptions
 from metatc2.objectives.regularizers import RegularizerOptions
 from metatc2.ops.functional import select
+from metatc2.ops.module_state import unchanged
 from metatc2.ops.random_state import seeded
 from metatc2.training import TrainerOptions
 
@@ -169,8 +170,7 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int, channels: int
     with seeded(config.trainer.seed + 4):
         objective = config.objective.build(config.head.projector_out)
     check_sizes(config, objective)
-    # What an objective cannot make of these images is known before anything is written.
-    objective.prepare(torch.zeros(1, 1, 2, channels, image_size, image_size))
+    check_prepared(objective, encoder, channels, image_size)
     head, c, asked = config.head, config.calibration, config.regularizer
     assert not isinstance(c, (Uncalibrated, EncoderTC2Config))  # those of labeled tasks
     # Heads start alike under every calibration: their seed depends on nothing else.
@@ -201,6 +201,26 @@ def _self_supervised(config: Config, encoder: nn.Module, dim: int, channels: int
     )
 
 
+def check_prepared(objective: Objective, encoder: nn.Module, channels: int, image_size: int) -> None:
+    """Whether the objective can make its images of these, and the encoder takes them: known before anything is written.
+
+    Raises:
+        InputError: if not.
+    """
+    made, _ = objective.prepare(torch.zeros(1, 1, 2, channels, image_size, image_size))
+    if made.shape[-1] == image_size:
+        return
+    like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
+    try:
+        with unchanged(encoder), torch.no_grad():
+            encoder.eval()(made.flatten(0, 2).to(like))
+    except (InputError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"objective.name = {objective.name!r} makes images of {made.shape[-1]} pixels of those of {image_size}, and "
+            f"{type(encoder).__name__} does not take them ({str(error).splitlines()[0]}); set a larger objective.tile"
+        ) from error
+
+
 def check_views_differ(config: Config, image_size: int) -> None:
     """Whether there is anything to tell of how views were made.
 
@@ -215,7 +235,7 @@ def check_views_differ(config: Config, image_size: int) -> None:
             "domain, or leave it out"
         )
     if isinstance(config.episode, (SplitEpisode, DomainEpisode)):
-        drawn = build_views(config, image_size).sample(64, torch.Generator().manual_seed(0))
+        drawn = build_views(config, image_size).sample(4096, torch.Generator().manual_seed(0))
         if bool((drawn == drawn[0]).all()):
             raise InputError(
                 f"{tells} the recipe of [views] makes all alike; choose one that draws (views.recipe = 'natural'), or leave it "

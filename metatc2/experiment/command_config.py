@@ -65,13 +65,13 @@ def configured(task: str, flags: MethodFlags, assignments: Sequence[str] = ()) -
     ('isotropy', 'none')
     """
     base, given = read_task(task), {word.partition("=")[0].strip(): word for word in assignments}
-    # What a flag is for follows from the learner, so it is known first.
+    # What a flag is for follows from the learner, and what is usual from the objective, so they are known first.
     learners = {"--set": [word for key, word in given.items() if key == "learner.name"]}
     learners[FLAGS] = [] if flags.learner is None else [f"learner.name={flags.learner}"]
     labeled = isinstance(override_together(base, learners).episode, LabeledEpisode)
-    objectives = (flags.objective, given.get("objective.name", "").partition("=")[2].strip(), base.objective.name)
-    chosen = next(name for name in objectives if name)
-    alike = chosen in OBJECTIVES and OBJECTIVES[chosen].two_views
+    objectives = {"--set": [word for key, word in given.items() if key == "objective.name"]}
+    objectives[FLAGS] = [] if flags.objective is None else [f"objective.name={flags.objective}"]
+    alike = OBJECTIVES[override_together(base, objectives).objective.name].two_views
     usual = [] if labeled else _usual(flags, set(given), alike=alike)
     return override_together(base, {USUAL: usual, "--set": assignments, FLAGS: flags.assignments(labeled=labeled)})
 

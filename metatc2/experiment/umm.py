@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.data import ImageStore
 from metatc2.episodes import Episode, Sampler, Samples
@@ -87,6 +88,7 @@ def run(
             build_trainer_options(config), steps=config.umm.steps, lr=config.umm.lr, lengthened=(), checkpoint_every=0
         )
         trainer = Trainer(umm, TwoBatches(build_sampler(config, store)), options, show=show)
+        check_derivatives(umm, trainer.fabric.device)
         trainer.fit()
     files = trained_files(umm, config, store, steps=start.steps + trainer.step, seconds=start.seconds + trainer.seconds)
 
@@ -156,6 +158,20 @@ def check_chain(umm: UMM, start: Run) -> None:
     if whole.shape != chain.shape or not torch.allclose(whole, chain, rtol=1e-3, atol=1e-5):
         raise InputError(
             f"{type(encoder).__name__}: its stages one after the other do not give its features; mend its method stages()"
+        )
+
+
+def check_derivatives(umm: UMM, device: torch.device) -> None:
+    """Refuse the exact mode where batch normalization has no third derivative, which a gradient of the alignment term takes.
+
+    Raises:
+        InputError: if it has none on this device.
+    """
+    exact = umm.inner is not None and isinstance(umm.inner.adjoint, Unroll) and umm.beta > 0
+    if exact and device.type != "cpu" and any(isinstance(part, _BatchNorm) for part in umm.late.modules()):
+        raise InputError(
+            "umm.mode = 'exact' takes a third derivative of batch normalization, which is there on the CPU alone; use --mode "
+            "finite-difference or first-order, --set umm.beta=0, or a run with trainer.accelerator = 'cpu'"
         )
 
 

@@ -122,10 +122,10 @@ class SelfSupervised(Learner):
 
     def _prepared(self, side: Samples) -> Samples:
         images, answers = self.objective.prepare(side.images)
-        if images is side.images:
+        if images is side.images and answers is None:
             return side
         how = side.descriptors
-        if how is not None and images.shape[2] != side.images.shape[2]:
+        if how is not None and not self.objective.two_views:  # all are made of the first view
             how = how[:, :, :1].expand(-1, -1, images.shape[2], -1)
         return replace(side, images=images, descriptors=how, answers=answers)
 

@@ -73,8 +73,8 @@ class Objective(nn.Module, ABC):
             images: ``(tasks, samples, views, C, H, W)`` in [0, 1].
 
         Returns:
-            Images ``(tasks, samples, views', C, H', W')``, made of the first view where their number is another, and
-            `Embeddings.answers` or None.
+            Images ``(tasks, samples, views', C, H', W')``, made of the first view unless `two_views`, and `Embeddings.answers`
+            or None.
         """
         return images, None
 

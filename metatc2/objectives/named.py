@@ -36,6 +36,9 @@ def build(classes: Registry[type[Made]], name: str, options: Mapping[str, float]
         if option not in parameters:
             known = nearest(option, parameters) if parameters else "it takes none"
             raise InputError(f"{name} has no option {option!r}; {known}")
+    needed = [k for k, p in parameters.items() if p.default is inspect.Parameter.empty and k not in options]
+    if needed:
+        raise InputError(f"{name} needs {needed[0]}; give {needed[0]}=NUMBER")
     # Whole-numbered arguments are known by their default.
     return kind(
         **{

@@ -15,7 +15,8 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 
     The same function and first derivative as `torch.nn.functional.batch_norm` in training, without running statistics. The
     second derivative is written out: torch's own composes it of about forty operations, which took a tenth of a second-order
-    MAML step. Higher derivatives are composed too. On devices other than CPU all of it is torch's.
+    MAML step. Higher derivatives are composed too. On devices other than CPU all of it is torch's,
+    which has no derivative beyond the second.
 
     Args:
         x: ``(N, C, ...)``.
@@ -38,8 +39,9 @@ def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
         )
     if x.device.type != "cpu":
         return torch.nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps)
-    # In mixed precision at the width of the weight, where torch's own has no third derivative.
-    wide = x if weight is None else x.to(weight.dtype)
+    # In mixed precision at the width of the weight.
+    half = weight is not None and x.dtype in (torch.bfloat16, torch.float16)
+    wide = x.to(weight.dtype) if weight is not None and half else x
     result: Tensor = _BatchNorm.apply(wide, weight, bias, eps).to(x.dtype)
     return result
 

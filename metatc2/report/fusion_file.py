@@ -42,6 +42,12 @@ def read_fusion(file: Path) -> Fusion:
         )
         if not made.rows:
             raise ValueError("no rows")
+        for row in made.rows:
+            weights = (*row.weights_by_class, *([row.weights] if row.weights else []))
+            if not row.accuracies or any(len(w) != len(row.encoders) for w in weights):
+                raise ValueError(f"a row of {row.method} lacks accuracies or weights")
+            if row.weights_by_class and (len(row.weights_by_class) != len(row.classes) or not row.weights):
+                raise ValueError(f"a row of {row.method} has weights of other classes")
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise InputError(
             f"--fusion {file}: is no result of fusion ({str(error).splitlines()[0]}); make one with metatc2 fuse DIR DIR --to "

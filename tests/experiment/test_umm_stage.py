@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,23 @@ def test_mistakes_end_with_status_2_and_write_nothing(
     said = " ".join(capsys.readouterr().err.split())
     assert re.search(sentence, said)
     assert not list(tmp_path.iterdir())
+
+
+def test_exact_mode_is_refused_where_its_derivative_is_missing(start: Path) -> None:
+    learner = with_heads(load_run(start))
+    for mode, beta, refused in (("exact", 1.0, True), ("exact", 0.0, False), ("first-order", 1.0, False)):
+        config = umm.configured(load_run(start), "blocks.1", mode, 1, [f"umm.beta={beta}"])
+        stage = umm.build_umm(config, learner)
+        umm.check_derivatives(stage, torch.device("cpu"))
+        with pytest.raises(InputError, match="third derivative") if refused else nullcontext():
+            umm.check_derivatives(stage, torch.device("cuda"))
+
+
+def test_pretexts_have_no_two_views_to_compare(noise: Path, tmp_path: Path) -> None:
+    pretrain(plain(noise, objective="rotation"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"was trained by rotation, which makes its own images of one view"):
+        umm.run(tmp_path / "run", split="blocks.1", out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_runs_without_heads_are_refused(noise: Path, start: Path, finished: Path, tmp_path: Path) -> None:

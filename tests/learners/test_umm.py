@@ -15,8 +15,8 @@ from metatc2.episodes import Episode, Samples
 from metatc2.inner import Adjoint, FiniteDifference, FirstOrder, InnerLoop, Unroll
 from metatc2.learners import TC2, UMM, SelfSupervised
 from metatc2.learners.umm import alignment_loss
-from metatc2.models.heads import Projector
-from metatc2.objectives import SimCLR
+from metatc2.models.heads import Predictor, Projector
+from metatc2.objectives import BYOL, SimCLR
 from metatc2.ops.coding_rate import pair_rates, rate_reduction
 from metatc2.ops.functional import Functional
 from metatc2.ops.precision import unit
@@ -109,6 +109,19 @@ def test_tasks_of_a_calibrated_start_adapt_their_weights() -> None:
     assert (calibrated - model.calibrate(z, model.calibrator.start(1))).abs().max() > 1e-3
     loss, _ = model.plain_loss(umm.branches(support, z.flatten(0, 2)))
     torch.testing.assert_close(loss, model.objective(model.embed(calibrated, None)))
+
+
+def test_the_momentum_branch_of_a_calibrated_start_is_weighed_too() -> None:
+    torch.manual_seed(0)
+    own = InnerLoop(torchopt.sgd(1.0), steps=1, adjoint=Unroll())
+    heads = {"projector": Projector(3, 6, 4), "predictor": Predictor(4, 4), "calibrator": TaskCalibrator(3, 2)}
+    model = TC2(encoder(), BYOL(), inner=own, **heads).double()
+    umm = UMM(model, "3", inner=None)
+    branches = umm.branches(batch := umm.batch(episode(), "support"), umm.late(batch.early))
+    z, target = model.objective_inputs(branches.online, branches.target, branches.told)
+    assert branches.target is not None
+    assert (target - branches.target).abs().max() > 1e-3
+    torch.testing.assert_close(model.plain_loss(branches)[1], model.objective(model.embed(z, target)))
 
 
 def test_first_order_gradient_takes_the_inner_step_for_a_constant() -> None:

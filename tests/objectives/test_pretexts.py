@@ -109,13 +109,15 @@ def test_chroma_is_that_of_pil_and_gray_has_none_of_it() -> None:
         expected = np.histogram(chroma, bins=6, range=(-0.3, 0.3))[0] / 16
         # PIL rounds to whole numbers, which can put one pixel into the next bin.
         assert np.abs(found[2 * row + column, place].numpy() - expected).max() <= 1 / 16
+    neutral = chroma_histograms(images()[0, 0, 0, :1].expand(3, -1, -1), grid=1, bins=9)
+    assert (neutral[0, :, 4] == 1).all()  # gray falls into one bin, and not on an edge
     gray, answers = Colorization(DIM).prepare(images())
     assert torch.equal(gray[:, :, :, 0], gray[:, :, :, 1])
     torch.testing.assert_close(
         gray[0, 0, 0, 0], (images()[0, 0, 0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
     )
     assert answers is not None
-    torch.testing.assert_close(answers.unflatten(-1, (32, 8)).sum(-1), torch.ones(2, 3, 1, 32))
+    torch.testing.assert_close(answers.unflatten(-1, (32, 9)).sum(-1), torch.ones(2, 3, 1, 32))
 
 
 def test_colors_are_asked_cell_by_cell() -> None:
@@ -201,6 +203,10 @@ def test_what_cannot_be_asked_is_refused() -> None:
         Jigsaw(DIM, grid=4)
     with pytest.raises(InputError, match="4 tiles have 24 orders; permutations must be from 2 to 24, found 30"):
         Jigsaw(DIM, grid=2, permutations=30)
+    with pytest.raises(InputError, match="tiles: size must be at least 1, got 0"):
+        Jigsaw(DIM, tile=0).prepare(images())
+    with pytest.raises(InputError, match="rotation needs dim; give dim=NUMBER"):
+        build_objective("rotation")
     with pytest.raises(InputError, match="rotation: dim must be at least 1, got 0"):
         Rotation(0)
     with pytest.raises(InputError, match="needs images"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, log_softmax
 
+from metatc2.data.image_io import LUMA
 from metatc2.errors import InputError
 from metatc2.objectives.base import Embeddings, given
 from metatc2.objectives.pretext import Pretext, first_view
@@ -13,13 +17,12 @@ from metatc2.objectives.registry import register_objective
 from metatc2.ops.numbers import PositiveCount, whole
 from metatc2.ops.precision import upcast
 
-_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 _WIDEST = 0.3  # of Cb and Cr; bins reach so far, and what is beyond falls into the last
 
 
 def luma(images: Tensor) -> Tensor:
     """Gray values ``(..., 1, H, W)`` of colors ``(..., 3, H, W)``, ITU-R BT.601."""
-    gray: Tensor = (images * images.new_tensor(_LUMA)[:, None, None]).sum(-3, keepdim=True)
+    gray: Tensor = (images * images.new_tensor(LUMA)[:, None, None]).sum(-3, keepdim=True)
     return gray
 
 
@@ -40,7 +43,7 @@ def chroma_histograms(images: Tensor, grid: int, bins: int) -> Tensor:
     """
     flat = images.reshape(-1, *images.shape[-3:])
     gray = luma(flat)
-    blue, red = (flat[:, 2:] - gray) / (2 - 2 * _LUMA[2]), (flat[:, :1] - gray) / (2 - 2 * _LUMA[0])
+    blue, red = (flat[:, 2:] - gray) / (2 - 2 * LUMA[2]), (flat[:, :1] - gray) / (2 - 2 * LUMA[0])
     chroma = torch.cat([blue, red], 1)
     place = ((chroma + _WIDEST) * (bins / (2 * _WIDEST))).long().clamp(0, bins - 1)
     inside = place[:, :, None] == torch.arange(bins, device=place.device)[:, None, None]
@@ -60,19 +63,19 @@ class Colorization(Pretext):
     Args:
         dim: width D of the projections.
         grid: cells a side.
-        bins: of each of the two color differences.
+        bins: of each of the two color differences; of an odd number one has no color in its middle.
 
     Raises:
         InputError: if an argument is out of range. In use: if images have no three channels.
 
     >>> images, answers = Colorization(dim=8, grid=2).prepare(torch.rand(2, 5, 2, 3, 16, 16))
     >>> images.shape, answers.shape
-    (torch.Size([2, 5, 1, 3, 16, 16]), torch.Size([2, 5, 1, 64]))
+    (torch.Size([2, 5, 1, 3, 16, 16]), torch.Size([2, 5, 1, 72]))
     """
 
     views = 1
 
-    def __init__(self, dim: int, grid: PositiveCount = 4, bins: PositiveCount = 8) -> None:
+    def __init__(self, dim: int, grid: PositiveCount = 4, bins: Annotated[int, Ge(2)] = 9) -> None:
         super().__init__(dim)
         self.grid, self.bins = whole(grid, f"{self.name}: grid", 1), whole(bins, f"{self.name}: bins", 2)
         self.head = nn.Linear(self.dim, self.grid**2 * 2 * self.bins)
@@ -83,7 +86,7 @@ class Colorization(Pretext):
         if seen.shape[2] != 3:
             raise InputError(
                 f"colorization tells colors, and these images have {seen.shape[2]} channel{'s' * (seen.shape[2] != 1)}; use a "
-                "source of color images (data.channels = 3), or another objective"
+                "source of color images, or another objective"
             )
         answers = chroma_histograms(seen, self.grid, self.bins).flatten(-3)
         return luma(seen).expand_as(seen)[:, :, None], answers[:, :, None]

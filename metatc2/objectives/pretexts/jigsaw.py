@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 from typing import Annotated
 
 import numpy as np
@@ -51,12 +52,17 @@ def distant_permutations(items: int, count: int) -> Tensor:
     return torch.from_numpy(np.stack(chosen).astype(np.int64))
 
 
+@cache  # a thousand of nine take half a minute
+def _permutations(items: int, count: int) -> Tensor:
+    return distant_permutations(items, count)
+
+
 @register_objective("jigsaw")
 class Jigsaw(Pretext):
     """Cross-entropy of the order of the tiles of each sample's first view, by a head on their projections in that order.
 
     Tiles go through the encoder one by one, and every order of a sample is asked at once: its tiles are encoded only once. A
-    sample costs ``grid²`` tiles; nine of half the image's side cost as much as 2.25 images.
+    sample costs ``grid²`` tiles; nine of 16 pixels cost as much as 2.25 images of 32.
 
     Args:
         dim: width D of the projections.
@@ -90,7 +96,7 @@ class Jigsaw(Pretext):
         self.grid, self.views, self.tile = grid, grid**2, tile
         count = whole(permutations, f"{self.name}: permutations", 2)
         self.head = head(self.views * self.dim, whole(hidden, f"{self.name}: hidden", 1), count)
-        self.register_buffer("orders", distant_permutations(self.views, count), persistent=False)
+        self.register_buffer("orders", _permutations(self.views, count).clone(), persistent=False)
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tiles of the first view as they lie in it, ``(tasks, samples, grid², C, tile, tile)``."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from metatc2.errors import InputError
+from metatc2.ops.numbers import whole
 
 SMALLEST = 16  # pixels: an encoder that halves four times makes one of it
 _CELL = 3  # pixels: less is no tile once its margin is cut
@@ -41,7 +42,7 @@ def cut_tiles(images: Tensor, grid: int, size: int | None = None) -> Tensor:
             "(data.image_size)"
         )
     margin = max(1, cell // 10)
-    edge = max(SMALLEST, min(height, width) // 2) if size is None else size
+    edge = max(SMALLEST, min(height, width) // 2) if size is None else whole(size, "tiles: size", 1)
     # (..., C, grid, cell, grid, cell), then the grid before the channels.
     cells = images[..., : grid * cell, : grid * cell].unflatten(-1, (grid, cell)).unflatten(-3, (grid, cell))
     inside = cells[..., margin : cell - margin, :, margin : cell - margin]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
 
@@ -44,7 +46,7 @@ def coding_rate(runs: Sequence[Monitored]) -> Drawn:
     figure = Figure(figsize=(max(4.6, 3.4 * len(runs) + 1.2), 5.0 if probed else 2.8), layout="constrained")
     axes = figure.subplots(2 if probed else 1, len(runs), squeeze=False, sharex="col")
     stages = list(dict.fromkeys(stage for run in runs for stage in run.rates))
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         stage: {"color": PALETTE[i % len(PALETTE)], "linestyle": _LINES[i % len(_LINES)]}
         for i, stage in enumerate(stages)
     }
@@ -52,16 +54,14 @@ def coding_rate(runs: Sequence[Monitored]) -> Drawn:
         tables = (run.rates, {stage: [100 * v for v in values] for stage, values in run.accuracy.items()})
         for axis, table, label in zip(axes[:, column], tables, ("ΔR, nats", "k-NN accuracy, %"), strict=False):
             for stage, values in table.items():
-                axis.plot(
-                    run.steps, values, marker=".", linewidth=1.3, label=plain(shorten(stage, 24)), **styles[stage]
-                )
+                axis.plot(run.steps, values, marker=".", linewidth=1.3, **styles[stage])
             axis.set_ylabel(label, fontsize=FONT)
             axis.tick_params(labelsize=FONT - 1)
             axis.grid(alpha=0.3, linewidth=0.4)
         axes[0, column].set_title(plain(shorten(run.run, 40)), fontsize=FONT)
         axes[-1, column].set_xlabel("step", fontsize=FONT)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=FONT - 1, frameon=False)
+    handles = [Line2D([], [], marker=".", label=plain(shorten(stage, 24)), **style) for stage, style in styles.items()]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=FONT - 1, frameon=False)
     last = [(run, list(run.rates)[-1]) for run in runs]
     described = "; ".join(
         f"{run.run}, {stage}: ΔR from {run.rates[stage][0]:.3g} to {run.rates[stage][-1]:.3g}" for run, stage in last

@@ -14,6 +14,7 @@ def encoder_weights(grids: Sequence[Grid]) -> Drawn:
     Args:
         grids: at least one; `Grid.accuracy` holds mean weights, rows sum to 1.
 
+    >>> import numpy as np
     >>> encoder_weights([Grid("digits", ["zero"], ["a", "b"], np.array([[0.25, 0.75]]))]).rows[1]
     ('digits', 'zero', 'b', 0.75)
     """

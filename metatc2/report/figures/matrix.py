@@ -14,6 +14,7 @@ def matrix(grids: Sequence[Grid]) -> Drawn:
     Args:
         grids: at least one, with a number somewhere.
 
+    >>> import numpy as np
     >>> drawn = matrix([Grid("5-way 1-shot", ["raw pixels"], ["greek", "digits"], np.array([[0.5, np.nan]]))])
     >>> drawn.rows
     [('5-way 1-shot', 'raw pixels', 'greek', 0.5)]

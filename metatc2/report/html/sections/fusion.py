@@ -20,7 +20,7 @@ def fusion(made: Fusion | None) -> list[PageSection]:
         return []
     tables: list[TextTable] = []
     grids = []
-    first = next(row.method for row in made.rows if row.kind == ATTENTION)
+    first = next((row.method for row in made.rows if row.kind == ATTENTION), "")
     for target in dict.fromkeys(row.target for row in made.rows):
         rows = [row for row in made.rows if row.target == target]
         counts = list(dict.fromkeys(row.labels_per_class for row in rows))
@@ -53,9 +53,10 @@ def fusion(made: Fusion | None) -> list[PageSection]:
             )
         )
         most = max(counts)
-        weighed = by[first, AS_GIVEN, most]
-        if weighed.weights_by_class:
-            names = [PurePath(encoder).name or encoder for encoder in weighed.encoders]
+        weighed = by.get((first, AS_GIVEN, most))
+        if weighed is not None and weighed.weights_by_class:
+            short = [PurePath(encoder).name or encoder for encoder in weighed.encoders]
+            names = list(short if len(set(short)) == len(short) else weighed.encoders)
             shares = np.array([*weighed.weights_by_class, weighed.weights])
             grids.append(Grid(f"{target}: {first}, {most} labels a class", [*weighed.classes, "all"], names, shares))
     return [

@@ -41,7 +41,9 @@ def monitored(methods: Sequence[Method]) -> list[PageSection]:
     ]
     for name, folder in folders:
         if folder.monitor[-1].step < folder.config.trainer.steps:
-            paragraphs.append((f"{name}:", f"last measured at step {folder.monitor[-1].step}, see monitor.stop_after."))
+            paragraphs.append(
+                (f"{name}:", f"measured up to step {folder.monitor[-1].step} of {folder.config.trainer.steps}.")
+            )
     if len(folders) > _MOST:
         paragraphs.append(f"Drawn are the first {_MOST} of {len(folders)} runs that were monitored.")
     tables = [
