@@ -54,6 +54,7 @@ class Data:
         groups: means over targets: what all methods shall keep, and what views throw away.
         fused: target of the fusion; None where there is none.
         pretexts: objectives that are fused beside the systems.
+        still: keys of the pretext rotation, where the views' own turns would be its answers.
     """
 
     task: str
@@ -62,6 +63,7 @@ class Data:
     groups: Mapping[str, tuple[str, ...]]
     fused: str | None
     pretexts: tuple[str, ...]
+    still: tuple[str, ...] = ()
 
 
 SETS: dict[str, Data] = {
@@ -80,6 +82,7 @@ SETS: dict[str, Data] = {
         {"shape and texture": ("shape", "texture"), "hue and orientation": ("hue", "orientation")},
         "shapes:hue:test",
         ("rotation", "jigsaw", "colorization"),
+        ("views.rotation=0",),
     ),
     "photographs": Data(
         "cifar10",
@@ -159,6 +162,8 @@ class Point:
         )
         if self.arm not in PRETEXTS:
             settings = (*settings, "objective.temperature=0.2")
+        if self.arm == "rotation":
+            settings = (*settings, *known.still)
         own = [key.partition("=")[0] for key in ARMS[self.arm]]
         settings = (*(s for s in settings if s.partition("=")[0] not in own), *ARMS[self.arm])
         name = f"{self.data}-{self.arm.replace(', ', '-').replace(' ', '-').replace('²', '2')}-s{self.seed}"

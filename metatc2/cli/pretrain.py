@@ -66,7 +66,7 @@ def pretrain(
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
         encoder: {encoders}; by default the task's.
         monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
-            by default. --set monitor.stop_after=K ends training after K epochs without a rise of the last stage.
+            by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
     """

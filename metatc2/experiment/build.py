@@ -215,9 +215,10 @@ def check_prepared(objective: Objective, encoder: nn.Module, channels: int, imag
         with unchanged(encoder), torch.no_grad():
             encoder.eval()(made.flatten(0, 2).to(like))
     except (InputError, RuntimeError, ValueError) as error:
+        why = str(error).splitlines()[0].partition(";")[0]
         raise InputError(
             f"objective.name = {objective.name!r} makes images of {made.shape[-1]} pixels of those of {image_size}, and "
-            f"{type(encoder).__name__} does not take them ({str(error).splitlines()[0]}); set a larger objective.tile"
+            f"{type(encoder).__name__} does not take them ({why}); set a larger objective.tile"
         ) from error
 
 

@@ -49,8 +49,9 @@ def read_fusion(file: Path) -> Fusion:
             if row.weights_by_class and (len(row.weights_by_class) != len(row.classes) or not row.weights):
                 raise ValueError(f"a row of {row.method} has weights of other classes")
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(
-            f"--fusion {file}: is no result of fusion ({str(error).splitlines()[0]}); make one with metatc2 fuse DIR DIR --to "
+            f"--fusion {file}: is no result of fusion ({why}); make one with metatc2 fuse DIR DIR --to "
             "TARGET --json FILE"
         ) from error
     return made

@@ -18,6 +18,8 @@ from metatc2.objectives.pretexts.tiles import cut_tiles
 from metatc2.objectives.registry import register_objective
 from metatc2.ops.numbers import PositiveCount, whole
 
+_MOST = 1000  # permutations: as many as the authors' code has, found in half a minute
+
 
 def distant_permutations(items: int, count: int) -> Tensor:
     """Permutations that differ in as many places as can be: each next one is the farthest on average from those before.
@@ -86,7 +88,7 @@ class Jigsaw(Pretext):
         self,
         dim: int,
         grid: Annotated[int, Ge(2), Le(3)] = 3,
-        permutations: Annotated[int, Ge(2)] = 24,
+        permutations: Annotated[int, Ge(2), Le(_MOST)] = 24,
         tile: PositiveCount | None = None,
         hidden: PositiveCount = 256,
     ) -> None:
@@ -95,6 +97,8 @@ class Jigsaw(Pretext):
             raise InputError(f"{self.name}: grid must be 2 or 3, found {grid}")
         self.grid, self.views, self.tile = grid, grid**2, tile
         count = whole(permutations, f"{self.name}: permutations", 2)
+        if count > _MOST:
+            raise InputError(f"{self.name}: permutations must be at most {_MOST}, found {count}")
         self.head = head(self.views * self.dim, whole(hidden, f"{self.name}: hidden", 1), count)
         self.register_buffer("orders", _permutations(self.views, count).clone(), persistent=False)
 
