@@ -37,7 +37,7 @@ def configuration(methods: Sequence[Method]) -> PageSection:
         key: [_value(method.config, settings, key) for method, settings in zip(methods, flat, strict=True)]
         for key in keys
     }
-    docs = {name: known[0].doc for name, known in all_keys().items()}
+    docs = {key: _meaning(methods, key) for key in keys}
     differing = [key for key in keys if len({*values[key]} - {_NONE}) > 1]
     columns = ("setting", *(method.name for method in methods), "meaning")
     tables = []
@@ -59,6 +59,19 @@ def _value(config: Config, settings: Mapping[str, Any], key: str) -> str:
     section, _, field = key.partition(".")
     known = config.sections.get(section)
     return "unset" if known is not None and field in type(known).model_fields else _NONE
+
+
+def _meaning(methods: Sequence[Method], key: str) -> str:
+    """What a key says, in the words of the parts that the methods have: a grid of cells is none of tiles."""
+    section, _, field = key.partition(".")
+    own = [
+        type(part).model_fields[field].description
+        for method in methods
+        if (part := method.config.sections.get(section)) is not None and field in type(part).model_fields
+    ]
+    said = list(dict.fromkeys(text for text in own if text))
+    known = all_keys().get(key)
+    return "; ".join(said) or (known[0].doc if known else "")
 
 
 def _line(key: str, values: Sequence[str], docs: Mapping[str, str]) -> tuple[str, ...]:
