@@ -133,7 +133,7 @@ def test_an_export_to_a_full_disk_leaves_nothing(
 def test_what_is_written_elsewhere_says_that_the_disk_is_full(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda methods: [])
+    monkeypatch.setattr("metatc2.report.html.report.build_sections", lambda *_: [])
     monkeypatch.setattr("metatc2.experiment.estimate.run", lambda *words, **options: ([ESTIMATE], {}))
     Full(monkeypatch, 0)
     assert "free some space" in refused(write_report, [finished], tmp_path / "new" / "a.html")

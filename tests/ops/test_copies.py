@@ -40,11 +40,12 @@ from metatc2.learners import MAML, TC2, Learner, LookAheadTC2, SelfSupervised, S
 from metatc2.learners.registry import LEARNERS, learner_options
 from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Classifier, Predictor, Projector
-from metatc2.objectives import OBJECTIVES, Embeddings, build_objective
+from metatc2.objectives import Embeddings, build_objective
 from metatc2.objectives.regularizers import Isotropy
 from metatc2.ops.functional import Functional
 
 from ..covering import covered
+from ..two_views import TWO_VIEWS
 
 Copy = Callable[[Any], Any]
 
@@ -206,7 +207,7 @@ def test_chains_of_what_can_be_pickled(again: Copy) -> None:
 
 @every_way
 @pytest.mark.parametrize(
-    ("kind", "objective"), covered(("plain", "task", "shared", "look-ahead"), OBJECTIVES, strength=1)
+    ("kind", "objective"), covered(("plain", "task", "shared", "look-ahead"), TWO_VIEWS, strength=1)
 )
 def test_self_supervised_learners(kind: str, objective: str, again: Copy) -> None:
     loss = build_objective(objective)

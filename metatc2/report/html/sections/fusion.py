@@ -78,7 +78,7 @@ def _cell(row: FusionRow | None) -> str:
     return "–" if row is None else f"{100 * row.mean:.1f} ± {100 * row.ci95:.1f}"
 
 
-def _difference(found: FusionDifference | None) -> str:
-    if found is None:
+def _difference(one: FusionDifference | None) -> str:
+    if one is None:
         return "–"
-    return f"{100 * found.difference:+.1f} ± {100 * found.ci95:.1f}{'*' if found.is_told_apart else ''}"
+    return f"{100 * one.difference:+.1f} ± {100 * one.ci95:.1f}{'*' if one.is_told_apart else ''}"
