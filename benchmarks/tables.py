@@ -38,7 +38,8 @@ import readme_table
 import recovery_tables
 import robustness
 import spectrum
-import together
+import together_points
+import together_tables
 import transfer_speed
 from common import refuse
 
@@ -106,8 +107,8 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     ),
     (overtrained.RESULTS.read, {"overtrained": overtrained.table}),
     (
-        together.RESULTS.read,
-        {"together_systems": together.systems_table, "together_fusion": together.fusion_table},
+        together_points.RESULTS.read,
+        {"together_systems": together_tables.systems_table, "together_fusion": together_tables.fusion_table},
     ),
     (spectrum.RESULTS.read, {"spectrum": spectrum.table, "spectrum_differences": spectrum.differences_table}),
     (partial(benchmark, "step_cost"), {"step_cost": cost_tables.step_cost, "readme_cost": cost_tables.cost_table}),

@@ -120,7 +120,7 @@ def configured(start: Run, split: str, mode: str | None, steps: int | None, assi
     flags = {key: value for key, value in given.items() if value is not None}
     config = override(merge(start.config, {"umm": flags}, "command line"), assignments)
     idle = [word for word in assignments if word.strip().startswith("umm.inner_")]
-    if idle and getattr(config.umm, "mode", None) == "alternate":
+    if idle and isinstance(config.umm, UMMConfig) and config.umm.mode == "alternate":
         raise InputError(
             f"umm: --set {idle[0]}: steps that alternate have no inner loop; use --mode exact, finite-difference or "
             "first-order, or leave it out"
