@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from arguments import choices, study_parser
-from cells import Cell, identity, in_parallel, prepare_worker
+from cells import Cell, identity, in_parallel, prepare_worker, trained_run
 from conflict import probed
 from csv_results import rounded
 from kept import keep_controls, measured, missing, read_controls, restore, row
@@ -28,10 +28,9 @@ from photographs_points import SIZE
 from photographs_points import TARGETS as PHOTOGRAPHS
 from together_points import (
     ARMS,
+    AS_SIX,
     AT,
     DRAWS,
-    LABELS,
-    LONGER,
     RESULTS,
     SCRIPTS,
     SETS,
@@ -91,9 +90,14 @@ def measure(cell: Cell, path: Path) -> str:
 
 
 def fused_cells(folder: Path, archives: Path, data: str, seed: int) -> dict[str, Cell]:
-    """The runs whose encoders are fused, by arm."""
-    arms = ("plain", "TC²", "conditioned", *SETS[data].pretexts)
+    """The runs whose encoders are fused, by arm, and last the one that had as many steps as these together."""
+    arms = ("plain", "TC²", "conditioned", *SETS[data].pretexts, AS_SIX)
     return {arm: Point(data, arm, seed).cell(folder, archives) for arm in arms}
+
+
+def fused_stamp(cells: Mapping[str, Cell], data: str) -> list[Any]:
+    """What makes the fusion of runs another one."""
+    return [*(identity(cell.config) for cell in cells.values()), list(SETS[data].labels), DRAWS]
 
 
 def read_fused(folder: Path, archives: Path, data: str, seed: int) -> list[dict[str, Any]] | None:
@@ -102,26 +106,27 @@ def read_fused(folder: Path, archives: Path, data: str, seed: int) -> list[dict[
     if not file.exists():
         return None
     found = json.loads(file.read_text())
-    stamp = [identity(cell.config) for cell in fused_cells(folder, archives, data, seed).values()]
     rows: list[dict[str, Any]] = found["rows"]
-    return rows if found["identities"] == stamp else None
+    return rows if found["stamp"] == fused_stamp(fused_cells(folder, archives, data, seed), data) else None
 
 
 def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
     """What `metatc2 fuse` makes of the encoders of a set and seed; one JSON file."""
     known, cells = SETS[data], fused_cells(folder, archives, data, seed)
-    if known.fused is None or read_fused(folder, archives, data, seed) is not None:
+    if read_fused(folder, archives, data, seed) is not None:
         return
     prepare_worker()
-    longer = Point(data, LONGER, seed).cell(folder, archives).path
+    for cell in cells.values():
+        trained_run(cell)  # made anew where only its row is committed
+    *several, alone = (str(cell.path) for cell in cells.values())
     found = fuse(
-        [str(cell.path) for cell in cells.values()],
+        several,
         [known.fused.format(data=archives)],
-        labels_per_class=LABELS,
+        labels_per_class=known.labels,
         draws=DRAWS,
         attentions=("sample",),
         baselines=("best-by-validation", "best-by-logme", "concatenation-ridge", "mean-of-logits", "sur"),
-        equal_compute=str(longer),
+        equal_compute=alone,
         allow_seen=True,
     )
     short = {str(cell.path): arm for arm, cell in cells.items()}
@@ -132,9 +137,8 @@ def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
             method = method.replace(name, arm)
         rows.append({"labels": r.labels_per_class, "method": method, "setting": r.setting, "fused": r.mean})
     print(f"fused {data}, seed {seed}", flush=True)
-    stamp = [identity(cell.config) for cell in cells.values()]
     kept = folder / f"fused-{data}-s{seed}.json"
-    write_atomically(kept, json.dumps({"identities": stamp, "rows": rows}).encode())
+    write_atomically(kept, json.dumps({"stamp": fused_stamp(cells, data), "rows": rows}).encode())
 
 
 def untrained(folder: Path, archives: Path, seeds: int, data: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from photographs_points import SIZE
 from photographs_points import TARGETS as PHOTOGRAPHS
 
 STEPS, UMM_STEPS, SPLIT = 300, 30, "blocks.1"
-LABELS, DRAWS = (1, 10), 20
+DRAWS = 20  # of labels, in fusion
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 
 
@@ -25,7 +25,8 @@ class Data:
         settings: keys of all arms.
         targets: what is told of it, by name.
         groups: means over targets: what all methods shall keep, and what views throw away.
-        fused: target of the fusion; None where there is none.
+        fused: target of the fusion.
+        labels: numbers of labels a class that encoders are fused with; the last is nearly all that there are.
         pretexts: objectives that are fused beside the systems.
         still: keys of the pretext rotation, where the views' own turns would be its answers.
     """
@@ -34,7 +35,8 @@ class Data:
     settings: tuple[str, ...]
     targets: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]]
-    fused: str | None
+    fused: str
+    labels: tuple[int, ...]
     pretexts: tuple[str, ...]
     still: tuple[str, ...] = ()
 
@@ -45,7 +47,8 @@ SETS: dict[str, Data] = {
         ("episode.batch=64",),
         (*SCRIPTS, "digits"),
         {"other scripts": SCRIPTS, "digits": ("digits",)},
-        None,
+        "digits",
+        (1, 10, 50),
         ("rotation", "jigsaw", "relative-position"),
     ),
     "objects": Data(
@@ -54,6 +57,7 @@ SETS: dict[str, Data] = {
         ("shape", "texture", "hue", "orientation"),
         {"shape and texture": ("shape", "texture"), "hue and orientation": ("hue", "orientation")},
         "shapes:hue:test",
+        (1, 10, 50),
         ("rotation", "jigsaw", "colorization"),
         ("views.rotation=0",),
     ),
@@ -74,6 +78,7 @@ SETS: dict[str, Data] = {
             "what views throw away": ("rotation", "hue", "style"),
         },
         "npz:{data}/cifar10.npz",
+        (1, 10, 50),
         ("rotation", "jigsaw", "colorization"),
     ),
 }
@@ -84,12 +89,15 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "TC², conditioned": ("calibration.name=tc2", "calibration.weights=linear", "condition.name=concatenate"),
 }
 LONGER = "plain, twice the steps"
+# As long as the six encoders that are fused together.
+AS_SIX = "plain, six times the steps"
 # Colors are what it is asked, so its views keep them.
 COLORS = ("views.jitter=0", "views.grayscale=0")
 PRETEXTS = ("rotation", "jigsaw", "relative-position", "colorization")
 ARMS: dict[str, tuple[str, ...]] = {
     **SYSTEMS,
     LONGER: (f"trainer.steps={2 * STEPS}",),
+    AS_SIX: (f"trainer.steps={6 * STEPS}",),
     **{name: (f"objective.name={name}", *(COLORS if name == "colorization" else ())) for name in PRETEXTS},
 }
 _NAMES = tuple(dict.fromkeys(target for data in SETS.values() for target in data.targets))
@@ -149,5 +157,5 @@ def points(seeds: int, data: Sequence[str]) -> list[Point]:
         Point(name, arm, seed)
         for seed in range(seeds)
         for name in data
-        for arm in (*SYSTEMS, LONGER, *SETS[name].pretexts)
+        for arm in (*SYSTEMS, LONGER, AS_SIX, *SETS[name].pretexts)
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from pairs import paired_by_seed, signed
-from together_points import ARMS, LABELS, LONGER, SETS, SYSTEMS
+from together_points import ARMS, LONGER, SETS, SYSTEMS
 
 
 def _values(
@@ -50,7 +50,7 @@ def systems_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fusion_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Attention by sample in points; less each other method, and what an untrained encoder costs, over paired seeds."""
-    columns = [(data, labels) for data in SETS if SETS[data].fused is not None for labels in LABELS]
+    columns = [(data, labels) for data, known in SETS.items() for labels in known.labels]
 
     def values(data: str, labels: int, method: str, setting: str = "as given") -> dict[int, float]:
         own = [r for r in rows if r.get("labels") == labels and r["data"] == data]
