@@ -1,4 +1,4 @@
-"""The one exception users meet, and the words that suggest a fix."""
+"""The exceptions users meet, and the words that suggest a fix."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def cause_of(error: Exception) -> str:
 
 class MissingPackage(InputError, ImportError):
     """An optional package is asked for and not installed; the message says what to install."""
+
+
+class RankLost(RuntimeError):
+    """Another process that trains along has ended or hangs. The message says what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class RanksDiffer(RuntimeError):
+    """A tensor that should be the same on all processes that train together is not. The message names it."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from metatc2.cli._memory import is_out_of_memory
-from metatc2.errors import InputError, cause_of
+from metatc2.errors import InputError, RankLost, RanksDiffer, cause_of
 from metatc2.io.plain_text import brief
 
 LONGEST = 420  # characters of a sentence; of a longer one the middle is left out
@@ -130,6 +130,8 @@ def _home(error: Exception) -> str | None:
 # In this order: the first class that fits.
 _SENTENCES: dict[type[Exception], Callable[[Exception], str | None]] = {
     InputError: str,
+    RankLost: str,
+    RanksDiffer: str,
     UnicodeError: _text,
     json.JSONDecodeError: _damaged,
     tomllib.TOMLDecodeError: _damaged,

@@ -79,8 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ending = ending_of(error)
         if ending is None:
             raise
-        fail(ending.sentence, ending.how)
+        fail(f"{_rank()}{ending.sentence}", ending.how)
         sys.exit(ending.status)
+
+
+def _rank() -> str:
+    """Which of several processes this is, where it is not the first: they have one terminal."""
+    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    return f"rank {rank}: " if rank != "0" else ""
 
 
 def _after_interruption(arguments: Sequence[str]) -> str:

@@ -35,6 +35,10 @@ def pretrain(
     run: Annotated[str | None, option("DIR")] = None,
     encoder: Annotated[str | None, option("NAME")] = None,
     monitor: Annotated[str | None, option("NAME")] = None,
+    devices: Annotated[int | None, option("N")] = None,
+    nodes: Annotated[int | None, option("N")] = None,
+    precision: Annotated[str | None, option("NAME")] = None,
+    accumulate: Annotated[int | None, option("N")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     resume: Annotated[str | None, option("DIR")] = None,
 ) -> None:
@@ -46,6 +50,7 @@ def pretrain(
         metatc2 pretrain folder:photos --encoder resnet18 --set episode.batch=128 trainer.lr=0.001
         metatc2 pretrain --resume runs/tc2
         metatc2 pretrain --resume runs/tc2 --steps 600
+        metatc2 pretrain folder:photos --encoder resnet50 --devices 8 --precision bf16-mixed --accumulate 4
 
     Ctrl-C and SIGTERM finish the step, write a checkpoint and end (exit status 130 and 143); a second Ctrl-C ends at once.
 
@@ -67,11 +72,18 @@ def pretrain(
         encoder: {encoders}; by default the task's.
         monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
             by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage.
+        devices: Devices on each node; a process each, which share the tasks of every episode. By default one, or as many as
+            torchrun, accelerate launch or srun have started.
+        nodes: Machines that train together; the command is started on each. By default one, or what the launcher has started.
+        precision: Number format of the forward pass: 32-true, the default, or bf16-mixed.
+        accumulate: Cut a batch into so many parts, one at a time with its activations in memory; the encoder then runs twice.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
-        resume: Continue this run from its last checkpoint; no other option but --steps is taken then.
+        resume: Continue this run from its last checkpoint; of the other options --steps, --devices and --nodes alone are taken
+            then.
     """
     from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
+    from metatc2.training.devices import is_first, leave
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -87,26 +99,46 @@ def pretrain(
             run,
             encoder,
             monitor,
+            precision,
+            accumulate,
             *set,
         )
         if any(value is not None for value in others):
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
-                "--steps alone may be given to make it longer"
+                "--steps, to make it longer, --devices and --nodes alone may be given"
             )
-        begin = partial(_resume, Path(resume), steps)
+        begin = partial(_resume, Path(resume), steps, devices, nodes)
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
         flags = MethodFlags(
-            objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder, monitor
+            objective,
+            calibration,
+            regularize,
+            condition,
+            learner,
+            adjoint,
+            steps,
+            seed,
+            encoder,
+            monitor,
+            devices,
+            nodes,
+            precision,
+            accumulate,
         )
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
-    with ended_by_signal() as stop:
-        done = begin(stop)
+    try:
+        with ended_by_signal() as stop:
+            done = begin(stop)
+    finally:
+        leave()
+    if not is_first():
+        return
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
 
 
@@ -123,14 +155,20 @@ def _told_of_end(done: runs.Run) -> runs.Run:
     return done
 
 
-def _resume(path: Path, steps: int | None, stop: Callable[[], bool]) -> runs.Run:
+def _resume(
+    path: Path, steps: int | None, devices: int | None, nodes: int | None, stop: Callable[[], bool]
+) -> runs.Run:
     from metatc2.experiment import run as runs
     from metatc2.experiment.run_config import read_run_config
+    from metatc2.training.devices import is_first
     from metatc2.training.run_folder import RunFolder, State
 
     folder = RunFolder(path)
+    folder.led = not is_first()
     length = read_run_config(folder.path).trainer.steps if folder.state is State.FINISHED else None
-    done = runs.resume(path, steps=steps, show=True, stop=stop)
+    done = runs.resume(path, steps=steps, devices=devices, nodes=nodes, show=True, stop=stop)
+    if not is_first():
+        return done
     if length == done.config.trainer.steps:
         many = (
             f"had all its {length} steps" if length == done.steps else f"was ended by its monitor at step {done.steps}"

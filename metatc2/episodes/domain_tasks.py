@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,11 +13,11 @@ from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import SMALLEST_TASK, Cut, read_ahead
-from metatc2.episodes.sampler import GroupOrders, assign_evenly
+from metatc2.episodes.sampler import GroupOrders, TaskSource, assign_evenly, seeded_stream
 from metatc2.errors import InputError
 
 
-class DomainTasks:
+class DomainTasks(TaskSource):
     """Self-supervised tasks of which each has the images of one domain (style, vendor, font) alone.
 
     Domains are assigned evenly to tasks, in an order drawn anew for each episode: all are different where there are enough of
@@ -34,6 +33,7 @@ class DomainTasks:
         support: share of each task's samples on its support side, strictly between 0 and 1.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
+        rank: of a process that draws episodes of its own, see `TaskSource`.
         device: where views are made and episodes lie.
 
     Raises:
@@ -57,8 +57,11 @@ class DomainTasks:
         support: float = 0.5,
         split: str = "all",
         seed: int = 0,
+        rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        super().__init__(seed, rank)
+        self.generator = seeded_stream(seed, rank)
         self.cut = Cut("DomainTasks", tasks, batch, support)
         rows, where = store.rows(split), f"{store.name}:{split}"
         present, counts = store.domains[rows].unique(return_counts=True)
@@ -71,10 +74,14 @@ class DomainTasks:
         self.store, self.views, self.names = store, views, tuple(store.domain_names[d] for d in present.tolist())
         self._check_enough(where, counts)
         self.device = torch.device(device)
-        self.generator = torch.Generator().manual_seed(seed)
         self._rows = rows[store.domains[rows].argsort(stable=True)]
         self._firsts = counts.cumsum(0) - counts
-        self._orders = GroupOrders(counts)
+        self._counts = counts
+        self.begin()
+
+    def begin(self) -> None:
+        """Shuffle all orders anew."""
+        self._orders = GroupOrders(self._counts)
 
     def _check_enough(self, where: str, counts: Tensor) -> None:
         """The smallest domain must hold what an episode may take of it."""
@@ -95,11 +102,15 @@ class DomainTasks:
             f"{problem}; at least {SMALLEST_TASK} are needed, so leave this domain out or use another split"
         )
 
-    def sample(self) -> Episode:
+    def draw(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""
+        tasks = self.own(self.cut.tasks)
+        own = self.cut.of(tasks)
         kinds, rows = self._draw()
-        made, descriptors = self.views(self.store.images[rows].to(self.device), self.generator, views=2)
-        self._look_ahead()
+        kinds, rows = kinds[tasks], rows[own]
+        drawn = self.views.sample(2 * self.cut.batch, self.generator).unflatten(0, (-1, 2))[own]
+        made, descriptors = self.views.make(self.store.images[rows].to(self.device), drawn)
+        self._look_ahead(own)
         identity = TaskIdentity(kinds, self.names, one_hot(kinds, len(self.names)).float()).map(self._place)
         return Episode(*self.cut.sides(made, descriptors, self._place(rows)), identity)
 
@@ -114,25 +125,21 @@ class DomainTasks:
             rows[own] = self._rows[self._firsts[domain] + places].view(-1, self.cut.samples)
         return kinds, rows.flatten()
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, own: slice) -> None:
         """The next episode's rows are drawn, and put back."""
         images = self.store.images
         if isinstance(images, StreamedImages) and images.workers:
             state = self.state_dict()
-            coming = self._draw()[1]
+            coming = self._draw()[1][own]
             self.load_state_dict(state)
             read_ahead(self.store, coming)
 
     def _place(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
 
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
-
     def state_dict(self) -> dict[str, Any]:
         """Generator, and the order of each domain with how much of it is left."""
-        return {"generator": self.generator.get_state(), "images": self._orders.state_dict()}
+        return {**super().state_dict(), "images": self._orders.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where the state was taken.
@@ -141,7 +148,7 @@ class DomainTasks:
             InputError: if it was taken on other domains.
         """
         self._orders.load_state_dict(state["images"])
-        self.generator.set_state(state["generator"])
+        super().load_state_dict(state)
 
 
 def _most_of_one(tasks: int, domains: int) -> int:

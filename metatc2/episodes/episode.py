@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
+from metatc2.ops.ranks import Ranks, split_ranks
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Episode:
         identity = None if self.identity is None else self.identity.map(lambda t: t.to(device))
         return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)), identity)
 
+    def part(self, tasks: slice) -> Episode:
+        """Some of the tasks."""
+        identity = None if self.identity is None else self.identity.map(lambda t: t[tasks])
+        return Episode(self.support.map(lambda t: t[tasks]), self.query.map(lambda t: t[tasks]), identity)
+
     def merged(self) -> Episode:
         """The same samples as one single task, which has no identity."""
         support, query = (side.map(lambda t: t.flatten(0, 1)[None]) for side in (self.support, self.query))
@@ -120,12 +126,41 @@ class Sampler(Protocol):
     """What the trainer asks of a sampler.
 
     With ``state_dict()``, all that the next episodes depend on as tensors, numbers and strings, and ``load_state_dict(state)``
-    its runs can also be resumed.
+    its runs can also be resumed. With ``divide(ranks)`` each of several processes makes its own tasks of an episode alone; of
+    other samplers each draws the whole episode, the same on all, and drops the tasks of others.
     """
 
     def sample(self) -> Episode:
         """The next episode."""
         ...
+
+
+class Divided:
+    """Any sampler for one of several processes: its tasks of each episode.
+
+    Args:
+        sampler: at the same state on all. One that has ``divide(ranks)`` makes the tasks of its rank alone; of others the whole
+            episode is drawn and the tasks of this rank are taken.
+        ranks: see `Ranks`.
+    """
+
+    def __init__(self, sampler: Any, ranks: Ranks) -> None:
+        self.sampler, self.ranks = sampler, ranks
+        self.divides = hasattr(sampler, "divide")
+        if self.divides:
+            sampler.divide(ranks)
+
+    def sample(self) -> Episode:
+        """The tasks of this rank of the next episode.
+
+        Raises:
+            InputError: if there are fewer tasks than ranks.
+        """
+        episode: Episode = self.sampler.sample()
+        if self.divides:
+            return episode
+        tasks = len(episode.support.images)
+        return episode.part(split_ranks(tasks, self.ranks, type(self.sampler).__name__))
 
 
 class FromIterable:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +10,8 @@ from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.episode import Episode, Samples
+from metatc2.episodes.episode import Samples
+from metatc2.episodes.sampler import TaskSource, seeded_stream
 from metatc2.errors import InputError
 
 SMALLEST_TASK = 4  # images of the smallest task that is worth suggesting: two on each side
@@ -56,30 +55,31 @@ class EpochOrder:
         self.order, self.position = state["order"], int(state["position"])
 
 
-class EpochSampler(ABC):
-    """A sampler that takes its images in the order of epochs; it iterates without end, and goes on from a saved state.
+class EpochSampler(TaskSource):
+    """A sampler that takes its images in the order of epochs, and goes on from a saved state.
 
-    Subclasses set `generator`, which everything is drawn from, and `epochs`, and write `sample`.
+    Args:
+        rows: of the store, int64 ``(n,)``.
+        batch: of them in an episode.
+        seed, rank: see `TaskSource`.
     """
 
-    generator: torch.Generator
-    epochs: EpochOrder
+    def __init__(self, rows: Tensor, batch: int, seed: int, rank: int) -> None:
+        super().__init__(seed, rank)
+        self.generator = seeded_stream(seed, rank)
+        self.epochs = EpochOrder(rows, batch)
 
-    @abstractmethod
-    def sample(self) -> Episode:
-        """The next episode."""
-
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
+    def begin(self) -> None:
+        """A new epoch."""
+        self.epochs = EpochOrder(self.epochs.rows, self.epochs.batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, order of the epoch and position in it."""
-        return {"generator": self.generator.get_state(), **self.epochs.state_dict()}
+        return {**super().state_dict(), **self.epochs.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue in the middle of the saved epoch."""
-        self.generator.set_state(state["generator"])
+        super().load_state_dict(state)
         self.epochs.load_state_dict(state)
 
 
@@ -125,15 +125,19 @@ class Cut:
         """Samples of a task on its support side."""
         return round(self.share * self.samples)
 
+    def of(self, tasks: slice) -> slice:
+        """The images of some consecutive tasks, in a batch that lies task by task."""
+        return slice(tasks.start * self.samples, tasks.stop * self.samples)
+
     def sides(self, images: Tensor, descriptors: Tensor, rows: Tensor) -> tuple[Samples, Samples]:
-        """Support and query of a whole batch, task by task, without labels.
+        """Support and query of whole tasks, without labels.
 
         Args:
-            images: ``(batch, views, C, H, W)``.
-            descriptors: ``(batch, views, P)``.
-            rows: ``(batch,)``.
+            images: ``(n, views, C, H, W)``, task by task.
+            descriptors: ``(n, views, P)``.
+            rows: ``(n,)``.
         """
-        whole = Samples(images, None, descriptors, rows).map(lambda t: t.unflatten(0, (self.tasks, -1)))
+        whole = Samples(images, None, descriptors, rows).map(lambda t: t.unflatten(0, (-1, self.samples)))
         return whole.map(lambda t: t[:, : self.support]), whole.map(lambda t: t[:, self.support :])
 
     def check_enough(self, where: str, images: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from metatc2.data.sources.shapes.dataset import in_part
 from metatc2.data.sources.shapes.render import FACTORS, LISTS, draw_factors, render
 from metatc2.episodes.episode import Episode, Samples, TaskIdentity
 from metatc2.episodes.epochs import Cut
-from metatc2.episodes.sampler import assign_evenly
+from metatc2.episodes.sampler import TaskSource, assign_evenly, seeded_stream
 from metatc2.errors import InputError, nearest
 
 _SHAPE, _TEXTURE = FACTORS.index("shape"), FACTORS.index("texture")
@@ -62,7 +60,7 @@ LEVELS: dict[str, tuple[Notion, ...]] = {
 }
 
 
-class FactorTasks:
+class FactorTasks(TaskSource):
     """Self-supervised tasks on rendered objects: two images of a pair share the factors that their task keeps.
 
     Levels, each a list of `Notion`:
@@ -87,6 +85,7 @@ class FactorTasks:
         split: part of `shapes` whose combinations of shape and texture are drawn: ``"all"``, ``"train"``, ``"validation"``,
             ``"test"`` or these with ``meta-`` before them.
         seed: of the generator that everything is drawn from.
+        rank: of a process that draws episodes of its own, see `TaskSource`.
         device: where images end.
 
     Raises:
@@ -107,6 +106,7 @@ class FactorTasks:
         image_size: int = 32,
         split: str = "all",
         seed: int = 0,
+        rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         if level not in LEVELS:
@@ -116,13 +116,15 @@ class FactorTasks:
         self.names = tuple(notion.name for notion in LEVELS[level])
         self.device = torch.device(device)
         self.pairs = in_part(split)
-        self.generator = torch.Generator().manual_seed(seed)
+        super().__init__(seed, rank)
+        self.generator = seeded_stream(seed, rank)
 
-    def sample(self) -> Episode:
+    def draw(self) -> Episode:
         """The next episode: float images ``(tasks, pairs, 2, 3, H, W)`` on the sampler's device."""
-        notions = LEVELS[self.level]
+        notions, own = LEVELS[self.level], self.own(self.tasks)
         kinds = assign_evenly(len(notions), self.tasks, self.generator)
-        values = self.draw(kinds)
+        values = self.draw_factors(kinds)[own]
+        kinds = kinds[own]
         rendered = render(values.flatten(0, -2), self.image_size).to(self.device).float() / 255
         images = rendered.unflatten(0, values.shape[:-1])
         whole = Samples(images, None, None, torch.full(images.shape[:2], -1))
@@ -133,7 +135,7 @@ class FactorTasks:
             TaskIdentity(kinds.to(self.device), self.names, conditions.to(self.device)),
         )
 
-    def draw(self, kinds: Tensor) -> Tensor:
+    def draw_factors(self, kinds: Tensor) -> Tensor:
         """Factors of the pairs of tasks, float64 ``(tasks, pairs, 2, factors)``, in the order of `FACTORS`.
 
         Args:
@@ -157,18 +159,6 @@ class FactorTasks:
                 those = own & (first[:, _SHAPE] >= low) & (first[:, _SHAPE] <= high)
                 second[those, column] = first[those, column]
         return torch.stack([first, second], 1).view(self.tasks, samples, 2, len(FACTORS))
-
-    def __iter__(self) -> Iterator[Episode]:
-        while True:
-            yield self.sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The generator: nothing else is remembered."""
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the saved episode."""
-        self.generator.set_state(state["generator"])
 
     def _free(self, count: int) -> Tensor:
         """Factors drawn freely, shape and texture among the pairs of the split; float64 ``(count, factors)``."""

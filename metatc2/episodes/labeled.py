@@ -120,9 +120,10 @@ class LabeledTasks(TaskSource):
 
     def draw(self) -> Episode:
         """An episode: float images ``(tasks, way · shot or query, 1, C, H, W)``; all tensors on the sampler's device."""
+        own = self.own(self.tasks)
         index, labels, support = self._draw_rows()
-        whole = self._samples(index, labels)
-        self._look_ahead()
+        whole = self._samples(index, labels, own)
+        self._look_ahead(own)
         return Episode(whole.map(lambda t: t[:, :support]), whole.map(lambda t: t[:, support:]))
 
     def _draw_rows(self) -> tuple[Tensor, Tensor, int]:
@@ -143,12 +144,12 @@ class LabeledTasks(TaskSource):
         labels = torch.cat([label.repeat_interleave(shot), label.repeat_interleave(self.query)]).repeat(self.tasks, 1)
         return index, labels, way * shot
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, own: slice) -> None:
         """Streamed images of the next episode are read while this one is learned from: its rows are drawn, and put back."""
         images = self.store.images
         if isinstance(images, StreamedImages) and images.workers:
             state = self.state_dict()
-            coming = self._draw_rows()[0]
+            coming = self._draw_rows()[0][own]
             self.load_state_dict(state)
             images.prefetch(coming.flatten())
 
@@ -196,12 +197,17 @@ class LabeledTasks(TaskSource):
         drawn = torch.multinomial(weights, 1, generator=self.generator)
         return self._firsts[drawn] + self._class_orders.draw(drawn, way, self.generator)[0]
 
-    def _samples(self, index: Tensor, labels: Tensor) -> Samples:
+    def _samples(self, index: Tensor, labels: Tensor, own: slice) -> Samples:
+        drawn = None
+        if self.views is not None:
+            drawn = self.views.sample(index.numel(), self.generator).unflatten(0, (*index.shape, 1))[own]
+        index, labels = index[own], labels[own]
         images = self.store.images[index.flatten()].to(self.device)
-        made, descriptors = (images / 255, None) if self.views is None else self.views(images, self.generator, views=1)
-        if descriptors is None:
-            made = made.unsqueeze(1)
+        descriptors = None
+        if self.views is None or drawn is None:
+            made = (images / 255).unsqueeze(1)
         else:
+            made, descriptors = self.views.make(images, drawn.flatten(0, 1))
             descriptors = descriptors.unflatten(0, index.shape)
         return Samples(made.unflatten(0, index.shape), labels.to(self.device), descriptors, index.to(self.device))
 

@@ -13,7 +13,7 @@ from metatc2.augment.families import BASE, recipe
 from metatc2.augment.units import in_units_of
 from metatc2.data.store import ImageStore
 from metatc2.episodes.episode import Episode, TaskIdentity
-from metatc2.episodes.epochs import Cut, EpochOrder, EpochSampler, read_ahead
+from metatc2.episodes.epochs import Cut, EpochSampler, read_ahead
 from metatc2.episodes.sampler import assign_evenly
 from metatc2.errors import InputError, nearest
 
@@ -43,6 +43,7 @@ class RecipeTasks(EpochSampler):
         support: share of each task's samples on its support side, strictly between 0 and 1.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
+        rank: of a process that draws episodes of its own, see `TaskSource`.
         device: where views are made and episodes lie.
 
     Raises:
@@ -67,6 +68,7 @@ class RecipeTasks(EpochSampler):
         support: float = 0.5,
         split: str = "all",
         seed: int = 0,
+        rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         if kinds not in _DRAW:
@@ -78,17 +80,18 @@ class RecipeTasks(EpochSampler):
         #: The recipe that descriptors are in the units of.
         self.views = recipe([1.0] * len(FAMILIES), base)
         self.device = torch.device(device)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.epochs = EpochOrder(rows, batch)
+        super().__init__(rows, batch, seed, rank)
 
-    def sample(self) -> Episode:
+    def draw(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)``; all tensors on the sampler's device."""
-        rows = self.epochs.next(self.generator)
+        tasks = self.own(self.cut.tasks)
+        own = self.cut.of(tasks)
+        rows = self.epochs.next(self.generator)[own]
         kinds, strengths = _DRAW[self.kinds](self.cut.tasks, self.generator)
-        descriptors = torch.cat([self._draw(recipe(task, self.base)) for task in strengths.tolist()])
+        descriptors = torch.cat([self._draw(recipe(task, self.base)) for task in strengths.tolist()])[own]
         made, descriptors = self.views.make(self.store.images[rows].to(self.device), descriptors)
-        read_ahead(self.store, self.epochs.coming())
-        identity = TaskIdentity(kinds.to(self.device), self.names, strengths.to(self.device))
+        read_ahead(self.store, self.epochs.coming()[own])
+        identity = TaskIdentity(kinds[tasks].to(self.device), self.names, strengths[tasks].to(self.device))
         return Episode(*self.cut.sides(made, descriptors, rows.to(self.device)), identity)
 
     def _draw(self, own: Views) -> Tensor:

@@ -13,10 +13,14 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from metatc2.episodes.episode import Episode
 from metatc2.errors import InputError
+from metatc2.ops.ranks import ALONE, Ranks, split_ranks
 
 
 class TaskSource(IterableDataset[Episode], ABC):
-    """A sampler whose episodes differ between ranks and between the workers of a `torch.utils.data.DataLoader`.
+    """A sampler that several processes can share, as a trainer has it or as a `torch.utils.data.DataLoader` has it.
+
+    A trainer on several processes calls `divide`: all draw the same episodes, and each makes its own tasks of them. In a loop
+    of one's own each process may instead give its `rank`, which draws episodes of its own; so does every worker of a loader.
 
     Subclasses write `draw` and take every random number from ``self.generator``. They can be given to a trainer as they are,
     or to ``DataLoader(source, batch_size=None, num_workers=2)``, which then iterates without end. In a worker the stream
@@ -25,13 +29,16 @@ class TaskSource(IterableDataset[Episode], ABC):
 
     Args:
         seed: ≥ 0; the same seed gives the same episodes.
-        rank: number of this process among those that train together, ≥ 0. Processes give the same seed and their own rank.
+        rank: ≥ 0; ranks draw different episodes from one seed.
 
     Raises:
         InputError: if a number is negative.
     """
 
-    def __init__(self, seed: int, rank: int) -> None:
+    #: The processes that make an episode together; `divide` sets it.
+    ranks: Ranks = ALONE
+
+    def __init__(self, seed: int, rank: int = 0) -> None:
         for name, value in (("seed", seed), ("rank", rank)):
             if value < 0:
                 raise InputError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
@@ -40,7 +47,19 @@ class TaskSource(IterableDataset[Episode], ABC):
 
     @abstractmethod
     def draw(self) -> Episode:
-        """The next episode, from ``self.generator``."""
+        """The next episode, from ``self.generator``; of divided ones the tasks of this rank."""
+
+    def divide(self, ranks: Ranks) -> None:
+        """From now on make the tasks of this rank alone. All ranks draw the same random numbers, so their states are one."""
+        self.ranks = ranks
+
+    def own(self, tasks: int) -> slice:
+        """Which of an episode's tasks are of this rank.
+
+        Raises:
+            InputError: if there are fewer tasks than ranks.
+        """
+        return slice(0, tasks) if self.ranks.alone else split_ranks(tasks, self.ranks, type(self).__name__)
 
     def begin(self) -> None:
         """Forget what was drawn before; called when a worker gets a stream of its own."""
@@ -138,6 +157,11 @@ def stream(*numbers: int) -> torch.Generator:
     tensor(False)
     """
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
+def seeded_stream(seed: int, rank: int) -> torch.Generator:
+    """The generator of a seed as torch has it for rank 0, and a `stream` for others."""
+    return stream(seed, rank) if rank else torch.Generator().manual_seed(seed)
 
 
 def assign_evenly(kinds: int, tasks: int, generator: torch.Generator) -> Tensor:

@@ -84,7 +84,8 @@ class SinusoidTasks(TaskSource):
         if self.noise:
             y = y + self.noise * torch.randn(y.shape, generator=self.generator)
         whole = Samples(x[..., None, None], y, None, torch.full(x.shape, -1))
-        return Episode(whole.map(lambda t: t[:, : self.shot]), whole.map(lambda t: t[:, self.shot :]))
+        every = Episode(whole.map(lambda t: t[:, : self.shot]), whole.map(lambda t: t[:, self.shot :]))
+        return every.part(self.own(self.tasks))
 
     def _uniform(self, ends: tuple[float, float], n: int) -> Tensor:
         chance = torch.rand(self.tasks, n, generator=self.generator)

@@ -14,7 +14,7 @@ from torch import Tensor
 from metatc2.augment import Views
 from metatc2.data.store import ImageStore
 from metatc2.episodes.episode import Episode
-from metatc2.episodes.epochs import Cut, EpochOrder, EpochSampler, read_ahead
+from metatc2.episodes.epochs import Cut, EpochSampler, read_ahead
 from metatc2.errors import InputError, nearest
 
 Assign = Literal["random", "cluster", "domain"]
@@ -37,6 +37,7 @@ class SplitBatch(EpochSampler):
         share_descriptors: how many images that follow one another in a task get views of the same descriptors; 1: each its own.
         split: rows of the store to draw from.
         seed: of the generator that everything is drawn from.
+        rank: of a process that draws episodes of its own, see `TaskSource`.
         device: where views are made.
         embed: ``(N, C, H, W)`` float → ``(N, D)``, what ``"cluster"`` compares; by default pixels averaged to 7 × 7.
 
@@ -61,6 +62,7 @@ class SplitBatch(EpochSampler):
         share_descriptors: int = 1,
         split: str = "all",
         seed: int = 0,
+        rank: int = 0,
         device: torch.device | str = "cpu",
         embed: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -80,25 +82,33 @@ class SplitBatch(EpochSampler):
             )
         self.store, self.views, self.assign, self.share_descriptors = store, views, assign, share_descriptors
         self.device, self.embed = torch.device(device), embed or _average_pixels
-        self.generator = torch.Generator().manual_seed(seed)
-        self.epochs = EpochOrder(rows, batch)
+        super().__init__(rows, batch, seed, rank)
 
-    def sample(self) -> Episode:
+    def draw(self) -> Episode:
         """The next episode: float images ``(tasks, samples, 2, C, H, W)`` on the sampler's device."""
+        own = self.cut.of(self.own(self.cut.tasks))
         rows = self.epochs.next(self.generator)
-        images = self.store.images[rows]
         if self.assign == "cluster":
-            order = self._cluster(images)
-            rows, images = rows[order], images[order]
-        elif self.assign == "domain":
-            # Sorting is stable: within a domain the order stays the batch's, which is random.
-            order = self.store.domains[rows].argsort(stable=True)
-            rows, images = rows[order], images[order]
-        drawn = self.views.sample(2 * len(rows) // self.share_descriptors, self.generator)
-        drawn = drawn.unflatten(0, (-1, 2)).repeat_interleave(self.share_descriptors, 0)
+            whole = self.store.images[rows]  # which tasks are of this rank depends on all images
+            order = self._cluster(whole)
+            rows, images = rows[order][own], whole[order][own]
+        else:
+            rows = self._by_task(rows)[own]
+            images = self.store.images[rows]
+        drawn = self.views.sample(2 * self.cut.batch // self.share_descriptors, self.generator)
+        drawn = drawn.unflatten(0, (-1, 2)).repeat_interleave(self.share_descriptors, 0)[own]
         made, descriptors = self.views.make(images.to(self.device), drawn)
-        read_ahead(self.store, self.epochs.coming())
+        coming = self.epochs.coming()
+        if self.assign == "cluster":
+            read_ahead(self.store, coming)
+        else:
+            read_ahead(self.store, self._by_task(coming)[own])
         return Episode(*self.cut.sides(made, descriptors, rows))
+
+    def _by_task(self, rows: Tensor) -> Tensor:
+        """Rows of a batch, task by task, where the images need not be looked at."""
+        # Sorting is stable: within a domain the order stays the batch's, which is random.
+        return rows[self.store.domains[rows].argsort(stable=True)] if self.assign == "domain" else rows
 
     def _cluster(self, images: Tensor) -> Tensor:
         """Order of the images in which each run of ``batch / tasks`` is one cluster, exactly balanced."""

@@ -290,5 +290,6 @@ def _range(low: int, high: int | None) -> int | tuple[int, int]:
 
 def build_trainer_options(config: Config) -> TrainerOptions:
     """The part of ``[trainer]`` that the trainer itself needs."""
-    values = {f.name: getattr(config.trainer, f.name) for f in dataclasses.fields(TrainerOptions)}
-    return TrainerOptions(**{**values, "lengthened": config.trainer.lengthened or ()})
+    asked = config.trainer
+    values = {f.name: getattr(asked, f.name, None) for f in dataclasses.fields(TrainerOptions)}
+    return TrainerOptions(**{name: value for name, value in values.items() if value is not None})

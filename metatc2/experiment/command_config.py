@@ -27,6 +27,10 @@ class MethodFlags:
     seed: int | None = None
     encoder: str | None = None
     monitor: str | None = None
+    devices: int | None = None
+    nodes: int | None = None
+    precision: str | None = None
+    accumulate: int | None = None
 
     def assignments(self, *, labeled: bool) -> list[str]:
         """The keys that they set.
@@ -45,6 +49,10 @@ class MethodFlags:
             "trainer.seed": self.seed,
             "encoder.name": self.encoder,
             "monitor.name": self.monitor,
+            "trainer.devices": self.devices,
+            "trainer.nodes": self.nodes,
+            "trainer.precision": self.precision,
+            "trainer.accumulate": self.accumulate,
         }
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,15 @@ from metatc2.experiment.build import (
     check_domains,
 )
 from metatc2.experiment.compare import compare, matrices
-from metatc2.experiment.config import CodingRateMonitor, Config, UMMConfig, fingerprint, write_config
+from metatc2.experiment.config import (
+    CodingRateMonitor,
+    Config,
+    LabeledEpisode,
+    UMMConfig,
+    fingerprint,
+    override,
+    write_config,
+)
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
@@ -34,10 +42,12 @@ from metatc2.io.files import write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
-from metatc2.ops.random_state import seeded
+from metatc2.ops.random_state import own_random_numbers, seeded
+from metatc2.ops.ranks import Ranks, split_ranks
 from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
 from metatc2.training.checkpoint import step_of
+from metatc2.training.devices import is_first, process_count
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED
 
@@ -138,22 +148,33 @@ def pretrain(
             "run when it is finished"
         )
     folder = RunFolder(path)
-    require_startable(folder, config)
+    folder.led = not is_first()
+    if is_first():
+        require_startable(folder, config)
     with process_state(config):
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store)
-        if show and offer.problem:
+        if trainer.show and offer.problem:
             fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
         with folder.owned():
-            require_startable(folder, config)  # no other process was faster
-            with writing(folder.config):
-                write_config(config, folder.config)
+            if trainer.ranks.first:
+                require_startable(folder, config)  # no other process was faster
+                with writing(folder.config):
+                    write_config(config, folder.config)
             _finish(trainer, config, folder, store, stop)
     return replace(load_run(path), offer=offer)
 
 
-def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Callable[[], bool] | None = None) -> Run:
+def resume(
+    path: Path,
+    *,
+    steps: int | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
+    show: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
     """Continue a run from its last checkpoint, or from its first step where it was cut before there was one.
 
     A finished run is left as it is, unless it is made longer: the steps up to its old length are those of the old length, and
@@ -164,6 +185,8 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
     Args:
         path: run folder.
         steps: new length of the run; by default the one it has.
+        devices: on each node; by default as many as it was begun with.
+        nodes: likewise.
         show: show live progress.
         stop: asked before every step, see `Trainer.fit`.
 
@@ -174,8 +197,9 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
         TrainingStopped: if `stop` said so.
     """
     folder = RunFolder(path)
+    folder.led = not is_first()
     state = folder.require_resumable()
-    config = read_run_config(path)
+    config = _placed(read_run_config(path), devices, nodes)
     if isinstance(config.umm, UMMConfig):
         raise InputError(
             f"{path} is a stage of UMM on {config.umm.start}, which is not resumed; make it anew with: "
@@ -193,7 +217,7 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
         _encoded(trainer, longer, store)
         if folder.latest is not None:
             trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
-        if longer != config:
+        if longer != config and trainer.ranks.first:
             archive(folder, config, longer)
         _finish(trainer, longer, folder, store, stop)
     return replace(load_run(path), offer=offer_transfer(longer, store))
@@ -222,6 +246,11 @@ def load_run(path: Path) -> Run:
     return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
 
 
+def _placed(config: Config, devices: int | None, nodes: int | None) -> Config:
+    asked = {"devices": devices, "nodes": nodes}
+    return override(config, [f"trainer.{key}={value}" for key, value in asked.items() if value is not None])
+
+
 @contextmanager
 def process_state(config: Config) -> Iterator[None]:
     """Threads and random numbers of the process are the run's within the block, and the caller's again after it.
@@ -234,12 +263,22 @@ def process_state(config: Config) -> Iterator[None]:
 
 
 def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:
+    options = build_trainer_options(config)
+    # Before any further process is started.
+    split_ranks(_tasks(config), Ranks(0, process_count(options)), command("pretrain"))
     store = store or build_data(config)
     check_domains(config, store)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
-    options = build_trainer_options(config)
-    return Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show), store
+    trainer = Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show)
+    own_random_numbers(trainer.ranks)
+    return trainer, store
+
+
+def _tasks(config: Config) -> int:
+    """Tasks of an episode."""
+    episode = config.episode
+    return episode.meta_batch if isinstance(episode, LabeledEpisode) else episode.tasks
 
 
 def _about(config: Config, store: ImageStore) -> dict[str, str]:
@@ -257,8 +296,15 @@ def _finish(
             f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
             f"{command('pretrain', '--resume', folder.path)}"
         )
+    content_of = _encoded(trainer, config, store)
+    if trainer.ranks.first:
+        _write(folder, content_of)
+    trainer.ranks.wait()
+
+
+def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:
     folder.require_there()
-    for name, content in _encoded(trainer, config, store).items():
+    for name, content in content_of.items():
         with writing(folder.path / name, f"make room, then: {command('pretrain', '--resume', folder.path)}"):
             write_atomically(folder.path / name, content)
 
@@ -273,10 +319,11 @@ def _fit(
     from metatc2.experiment.monitor import Monitor
 
     monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
-    monitor.begin()
-    encoder = trainer.learner.exports()["encoder"]
-    trainer.fit(stop=lambda: (stop is not None and stop()) or monitor(trainer.step, encoder))
-    return monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
+    encoder, first = trainer.learner.exports()["encoder"], trainer.ranks.first
+    if first:
+        monitor.begin()
+    trainer.fit(stop=lambda: (stop is not None and stop()) or (first and monitor(trainer.step, encoder)))
+    return trainer.ranks.any(first and monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps))
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:

@@ -18,11 +18,19 @@ def check_threads(threads: int | None) -> None:
     >>> check_threads(None)
     >>> check_threads(10**6)
     Traceback (most recent call last):
-    metatc2.errors.InputError: trainer.threads = 1000000 is too many for this machine of ... processors; ask for at most ...
+    metatc2.errors.InputError: trainer.threads = 1000000 is too many for the ... processors that it may use; ask for ...
     """
-    processors = os.cpu_count() or 1
+    processors = usable_processors()
     most = max(ALWAYS, 8 * processors)
     if threads is not None and threads > most:
         raise InputError(
-            f"trainer.threads = {threads} is too many for this machine of {processors} processors; ask for at most {most}"
+            f"trainer.threads = {threads} is too many for the {processors} processors that it may use; ask for at most "
+            f"{most}"
         )
+
+
+def usable_processors() -> int:
+    """Processors that this process may use: those of its affinity mask, which a scheduler sets, not those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -6,13 +6,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode
 from metatc2.ops.module_state import graph_values
+from metatc2.ops.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ class Learner(nn.Module, ABC):
     >>> [group.name for group in Small().groups()]
     ['learner']
     """
+
+    #: The processes that train together; a trainer on several sets it. Each gives `forward` its own tasks of an episode.
+    ranks: Ranks = ALONE
+    #: Parts that the encoder runs on one after the other; a trainer that is to save memory sets it.
+    parts: int = 1
+    #: Whether `forward` brings together what all ranks have, so that its loss is that of the whole episode. Of others the loss
+    #: is a mean over tasks, and the trainer takes the mean over ranks.
+    gathers: ClassVar[bool] = False
+    #: Why it trains on one process alone and with an encoder that runs on all images at once; empty where it need not.
+    undivided: ClassVar[str] = ""
 
     @abstractmethod
     def forward(self, episode: Episode) -> Outcome:

@@ -254,6 +254,7 @@ class LabeledLearner(Learner):
         seen, self._seen = self._seen, None
         if seen is None or not any(True for _ in self.network.buffers()):
             return
+        seen = self.ranks.from_first(seen)
         with torch.no_grad(), modes_kept(self.network):
             if self.norm == "frozen":
                 for part in self.network.modules():

@@ -15,6 +15,7 @@ from metatc2.episodes import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError, nearest
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.learners.branches import Branches, Where
+from metatc2.learners.encode import encode, merged, widened
 from metatc2.learners.gradient_scale import gradient_scale
 from metatc2.learners.momentum import average
 from metatc2.learners.side_information import NOTHING, SideInformation
@@ -54,6 +55,7 @@ class SelfSupervised(Learner):
             tasks are, or how its views were made, and a part needs it.
     """
 
+    gathers = True
     scale: Tensor
 
     def __init__(
@@ -117,7 +119,8 @@ class SelfSupervised(Learner):
 
     def seen(self, episode: Episode) -> Episode:
         """The episode as the objective sees it: its tasks apart or all of it as one, with images that it makes itself."""
-        episode = episode if self.per_task else episode.merged()
+        # The tasks of several ranks become one when their features are brought together.
+        episode = episode if self.per_task or not self.ranks.alone else episode.merged()
         return replace(episode, support=self._prepared(episode.support), query=self._prepared(episode.query))
 
     def _prepared(self, side: Samples) -> Samples:
@@ -173,11 +176,12 @@ class SelfSupervised(Learner):
         Args:
             episode: as `seen` gives it.
         """
-        images = episode.images
-        self.objective.check(images.shape[1])
+        images, support = episode.images, episode.support.images.shape[1]
+        self.objective.check(images.shape[1] * (1 if self.per_task else len(images)))
         told = self.tell(episode)
-        online = self.branches_of(self.encoder(images.flatten(0, 2)), images.shape[:3], told)
-        return replace(online, target=self.momentum_branch(images, told))
+        features = self._of_all_ranks(self._encoded(self.encoder, images), support)
+        target = self._target(images, told.target_code, support) if self.objective.momentum else None
+        return replace(self._branches(features, told), target=target)
 
     def branches_of(self, features: Tensor, shape: Sequence[int], told: SideInformation) -> Branches:
         """z of all samples by features of their images, without the momentum branch.
@@ -187,8 +191,7 @@ class SelfSupervised(Learner):
             shape: tasks, samples, views.
             told: of these samples.
         """
-        raw = self._represent(features, shape, self.projector, told.code)
-        return Branches(raw, self._standardized(raw), None, told)
+        return self._branches(widened(features).unflatten(0, tuple(shape)), told)
 
     def momentum_branch(self, images: Tensor, told: SideInformation) -> Tensor | None:
         """z of the momentum branch; None where the objective has none.
@@ -199,22 +202,48 @@ class SelfSupervised(Learner):
         """
         return self._target(images, told.target_code) if self.objective.momentum else None
 
+    def _branches(self, features: Tensor, told: SideInformation) -> Branches:
+        raw = self._represent(features, self.projector, told.code)
+        return Branches(raw, self._standardized(raw), None, told)
+
+    def _encoded(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        """Features of this rank's images, ``(tasks, samples, views, d)``."""
+        features = encode(encoder, images.flatten(0, 2), self.ranks, self.parts)
+        by_task: Tensor = widened(features).unflatten(0, images.shape[:3])
+        return by_task
+
+    def _of_all_ranks(self, x: Tensor, support: int) -> Tensor:
+        """Of the tasks of all ranks, as one task where they are not kept apart.
+
+        Args:
+            x: ``(tasks, samples, ...)`` of this rank.
+            support: samples on the support side of each task.
+        """
+        if self.ranks.alone:
+            return x
+        x = self.ranks.gather(x)
+        return x if self.per_task else merged(x, support)
+
     def tell(self, episode: Episode) -> SideInformation:
         """What the heads are told of an episode; descriptors are encoded once.
 
         Raises:
             InputError: if a head or the auxiliary loss needs descriptors and the episode has none.
         """
-        parts = self.told_of_views()
+        parts, support = self.told_of_views(), episode.support.images.shape[1]
+        identity = episode.identity
+        if identity is not None and not self.ranks.alone:
+            identity = identity.map(self.ranks.gather) if self.per_task else None
+        answers = None if episode.answers is None else self._of_all_ranks(episode.answers, support)
         if not parts:
-            return SideInformation(episode.identity, answers=episode.answers)
+            return SideInformation(identity, answers=answers)
         descriptors = episode.descriptors
         if descriptors is None:
             raise InputError(
                 f"{type(parts[0]).__name__} is told how each view was made, and the episode has no descriptors; sample views "
                 "by metatc2.augment.Views, or give Samples(descriptors=...)"
             )
-        return replace(self.tell_descriptors(descriptors, episode.identity), answers=episode.answers)
+        return replace(self.tell_descriptors(self._of_all_ranks(descriptors, support), identity), answers=answers)
 
     def tell_descriptors(self, descriptors: Tensor, identity: TaskIdentity | None = None) -> SideInformation:
         """What the heads are told of views ``(tasks, samples, views, P)``."""
@@ -230,11 +259,11 @@ class SelfSupervised(Learner):
         heads = [head for head in (self.projector, self.predictor) if head is not None and conditioned(head)]
         return [*heads, self.auxiliary] if self.auxiliary is not None and self.auxiliary_weight else heads
 
-    def _target(self, images: Tensor, code: Tensor | None = None) -> Tensor:
+    def _target(self, images: Tensor, code: Tensor | None = None, support: int = 0) -> Tensor:
         # The first time with a graph: a copy that reached the encoder's own parameters would have one.
         with torch.set_grad_enabled(not self._copies_looked_at):
-            features = self.target_encoder(images.detach().flatten(0, 2))
-            z = self._represent(features, images.shape[:3], self.target_projector, code)
+            features = self._of_all_ranks(self._encoded(self.target_encoder, images.detach()), support)
+            z = self._represent(features, self.target_projector, code)
         refuse_outside_parameters(self.target_encoder, self.encoder, z, "the momentum branch")
         self._copies_looked_at = True
         with torch.no_grad():
@@ -310,11 +339,8 @@ class SelfSupervised(Learner):
         """One group: encoder and heads."""
         return [ParameterGroup("encoder", [p for p in self.parameters() if p.requires_grad])]
 
-    def _represent(
-        self, flat: Tensor, shape: Sequence[int], projector: nn.Module, code: Tensor | None = None
-    ) -> Tensor:
-        flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
-        features: Tensor = flat.unflatten(0, tuple(shape))
+    def _represent(self, features: Tensor, projector: nn.Module, code: Tensor | None = None) -> Tensor:
+        """z of features ``(tasks, samples, views, d)``, before standardization."""
         if self.where == "projector":
             with full_precision(features):
                 features = project(projector, features, None, code)

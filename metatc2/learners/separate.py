@@ -41,6 +41,8 @@ class SeparateLearner(SelfSupervised):
     torch.Size([3, 16])
     """
 
+    undivided = "each encoder runs on the tasks of its kind alone, and ranks have different kinds"
+
     encoder: SeparateEncoders
     target_encoder: SeparateEncoders
 

@@ -92,6 +92,7 @@ class GradientSurgery(SelfSupervised):
         columns = dict(zip(named, zip(*by_task, strict=True), strict=True))
         used = [name for name, column in columns.items() if any(g is not None for g in column)]
         flat = torch.cat([_rows(columns[name], named[name]) for name in used], dim=1)
+        flat = self.ranks.mean(flat)
         # What is not finite is for the trainer to report, not for a solver.
         finite = bool(torch.isfinite(flat).all())
         direction = AGGREGATORS[self.aggregator](flat) if finite else flat.mean(0)

@@ -14,6 +14,7 @@ from metatc2.inner import InnerLoop, Params, inner_optimizer
 from metatc2.inner.solver import gradient as gradient_of
 from metatc2.learners.base import Outcome, full_precision
 from metatc2.learners.carry import carry
+from metatc2.learners.encode import widened
 from metatc2.learners.shared_tc2 import SharedArguments, SharedTC2
 from metatc2.learners.side_information import NOTHING, SideInformation
 from metatc2.objectives import Objective
@@ -32,6 +33,8 @@ class LookAheadTC2(SharedTC2):
         look_ahead_lr: α.
         arguments: as in `SharedTC2`.
     """
+
+    undivided = "it adapts the whole encoder to each task and evaluates it on all others"
 
     def __init__(
         self,
@@ -96,7 +99,8 @@ class LookAheadTC2(SharedTC2):
     def _task_loss(self, theta: Params, *, images: Tensor, omega: Params, told: SideInformation = NOTHING) -> Tensor:
         # What an adapted encoder sees does not reach the running statistics of the real one: `call` copies buffers.
         features = call(self.encoder, theta, images.flatten(0, 2))
-        raw = self._represent(features, images.shape[:3], self.projector, told.code)
+        features = widened(features).unflatten(0, images.shape[:3])
+        raw = self._represent(features, self.projector, told.code)
         z = self._standardized(raw)
         target = self._target(images, told.target_code) if self.objective.momentum else None
         with full_precision(z):

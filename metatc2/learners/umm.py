@@ -61,6 +61,8 @@ class UMM(Learner):
         InputError: if the encoder cannot be split there, or the objective has no two views.
     """
 
+    undivided = "it is differentiated through the late part of the encoder on whole batches"
+
     def __init__(
         self,
         learner: SelfSupervised,

@@ -77,7 +77,9 @@ class UncertaintyWeighting(SelfSupervised):
             embeddings = self.embed(branches.online, branches.target, branches.told)
             self._embeddings = embeddings.detach()
             losses = self.objective.per_task(embeddings)
-            s = self.log_variance[identity.kinds]
+            told = branches.told.identity  # of all ranks
+            assert told is not None  # the episode has one, and tasks are kept apart
+            s = self.log_variance[told.kinds]
             ssl = losses.mean()
             loss = self.regularized(((-s).exp() * losses + s).mean(), ssl, branches)
         return Outcome(loss, {"ssl": ssl.detach(), **self.weights(identity.names)}, branches.raw.detach())

@@ -7,6 +7,19 @@ from contextlib import contextmanager
 
 import torch
 
+from metatc2.ops.ranks import Ranks
+
+
+def own_random_numbers(ranks: Ranks) -> None:
+    """From now on a rank other than the first draws torch's own random numbers from a stream of its own.
+
+    All are at the same state before it.
+    """
+    if ranks.first:
+        return
+    seed = int(torch.randint(2**62, ()))
+    torch.manual_seed(int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed + ranks.rank))))
+
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:

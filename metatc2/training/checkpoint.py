@@ -52,7 +52,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], about: dict[
     about = json.loads(json.dumps(about))  # as it will be read: JSON has no tuples, and texts alone for keys
     facts = {"step": step, "about": about, "sha256": hashlib.sha256(blob).hexdigest(), "state": structure}
     facts["facts_sha256"] = _facts_sha256(facts)
-    final = folder / f"step-{step:08d}"
+    final = checkpoint_path(folder, step)
 
     def fill(aside: Path) -> None:
         write_synced(aside / _TENSORS, blob)
@@ -73,6 +73,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], about: dict[
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint in a folder, None if there is none; other names, such as ``step-backup``, are none."""
     return max(_checkpoints(folder), key=step_of, default=None)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08d}"
 
 
 def step_of(checkpoint: Path) -> int:

@@ -20,6 +20,12 @@ class TrainerOptions:
         clip: largest gradient norm of each parameter group; 0 switches clipping off.
         precision: of the forward pass through the encoder, as Lightning Fabric names them.
         accelerator: as Lightning Fabric names them.
+        devices: of this kind on each node, a process each; the tasks of every episode are split over all of them. With one
+            device and one node, as many as ``torchrun`` or ``srun`` has started.
+        nodes: machines; the command is started on each.
+        accumulate: parts that the images of a process are cut into, of which one at a time has its activations in memory; the
+            backward pass runs the encoder again on each. Batch normalization is by one part at a time.
+        check_every: steps between looks whether all processes have the same parameters and buffers.
         checkpoint_every: steps between checkpoints; 0 writes only the last one.
         log_every: steps between records of the metrics.
         lengthened: lengths that the training had before it was made longer, rising: steps below the first are made as in a
@@ -37,6 +43,10 @@ class TrainerOptions:
     clip: float = 1.0
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    accumulate: int = 1
+    check_every: int = 100
     checkpoint_every: int = 200
     log_every: int = 10
     lengthened: tuple[int, ...] = ()

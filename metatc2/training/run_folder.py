@@ -67,6 +67,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        #: Whether the process that holds the lock trains together with this one, which then writes nothing.
+        self.led = False
         self._lock = FolderLock(path / LOCK)
         self._depth = 0
 
@@ -122,7 +124,7 @@ class RunFolder:
             raise InputError(f"{self.path} is a file and no run folder; name a folder")
         with reading(self.path):
             names = {entry.name for entry in self.path.iterdir()} if os.path.exists(self.path) else set()
-        if self._lock.holder() is not None:
+        if not self.led and self._lock.holder() is not None:
             return State.RUNNING
         if CONFIG in names:
             if ENCODER in names:
@@ -142,6 +144,9 @@ class RunFolder:
         Raises:
             InputError: if another process works in the folder, or it cannot be written.
         """
+        if self.led:
+            yield
+            return
         if self._depth == 0:
             with writing(self.path):
                 make_folder(self.path)

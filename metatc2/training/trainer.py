@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
-from metatc2.episodes import Episode, FromIterable, Sampler
+from metatc2.episodes import Divided, Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
 from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
+from metatc2.ops.random_state import own_random_numbers
+from metatc2.ops.ranks import Ranks, others_alive
 from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import another_run, plain
-from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
+from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from metatc2.training.devices import placed
 from metatc2.training.metrics_file import append_metrics, cut_metrics
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
@@ -55,6 +57,10 @@ class Trainer:
         show: show live progress on the terminal.
 
     A run that is cut at any step and resumed ends in the same bits as one never cut (on CPU).
+
+    On several devices every process makes a trainer with the same arguments. Each has its own tasks of the same episodes, and
+    all take the step that one process would take with the whole of them, to rounding: learners of self-supervised tasks bring
+    the features of all tasks together, of others losses and gradients are means over tasks. The first process writes files.
     """
 
     def __init__(
@@ -69,12 +75,19 @@ class Trainer:
     ) -> None:
         self.options = options or TrainerOptions()
         self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
-        self.about, self.show = plain(about or {}), show
+        self.about = plain(about or {})
         self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
         self.run = None if self.folder is None else self.folder.path
-        self.fabric = _fabric(self.options)
         refuse_uninitialized(learner, type(learner).__name__)
+        self.fabric, self.ranks = placed(self.options)
+        self.show = show and self.ranks.first
+        _check_divisible(learner, self.options, self.ranks)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
+        self.learner.ranks, self.learner.parts = self.ranks, self.options.accumulate
+        if not self.ranks.alone:
+            with others_alive(self.ranks):
+                self.ranks.share_state(self._tensors())
+        self._episodes = self.sampler if self.ranks.alone else Divided(self.sampler, self.ranks)
         self.groups = learner.groups()
         spared = without_decay(self.learner)
         self.optimizers = [outer_optimizer(group, self.options, spared) for group in self.groups]
@@ -98,15 +111,17 @@ class Trainer:
             TrainingDiverged: if the loss or a gradient is not finite.
             InputError: if another process trains in the run folder, it holds another training that was not resumed, or it
                 cannot be written.
+            RankLost: if one of several processes has ended or hangs.
+            RanksDiffer: if these no longer have the same parameters and buffers.
         """
-        with self._owned():
-            if self.folder is not None:
+        with self._owned(), others_alive(self.ranks):
+            if self.folder is not None and self.ranks.first:
                 self.folder.require_behind(self.step)
                 cut_metrics(self.folder.metrics, self.step)
             return self._fit(until, stop)
 
     def _owned(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.folder is None else self.folder.owned()
+        return self.folder.owned() if self.folder is not None and self.ranks.first else nullcontext()
 
     def _fit(self, until: int | None, stop: Callable[[], bool] | None) -> list[Record]:
         steps = self.options.steps
@@ -115,20 +130,23 @@ class Trainer:
         warned: set[str] = set()
         with Progress(steps, self.step, show=self.show) as progress:
             while self.step < until:
-                if stop is not None and stop():
+                if stop is not None and self.ranks.any(stop()):
                     if self.run:
                         self.save()
                     break
                 before = time.perf_counter()
-                episode = self.sampler.sample().to(self.fabric.device)
+                episode = self._episodes.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
                 outcome = self.train_step(self.step, episode)
                 self.step += 1
                 now = time.perf_counter()
                 self.seconds = earlier + now - started
-                progress.advance(self.step, float(outcome.loss.detach()), _images(episode), now - before, waited)
+                images = self.ranks.size * _images(episode)
+                progress.advance(self.step, float(outcome.loss.detach()), images, now - before, waited)
                 if self.step % self.options.log_every == 0 or self.step == until:
-                    self._record(outcome, progress, warned)
+                    self._record(self._of_all_ranks(outcome, episode), progress, warned)
+                if self.step % self.options.check_every == 0:
+                    self.ranks.check_same(self._tensors(), f"step {self.step}")
                 every = self.options.checkpoint_every
                 if self.run and ((every and self.step % every == 0) or self.step == steps):
                     self.save()
@@ -143,9 +161,13 @@ class Trainer:
         if self.run is None:
             raise InputError("Trainer.save: there is no run folder; pass run=PATH to the trainer")
         assert self.folder is not None  # there is a run
+        state = self._state()  # to which every rank adds
         with self._owned():
-            self.folder.require_there()
-            return save_checkpoint(self.folder.checkpoints, self.step, self._state(), self.about)
+            if self.ranks.first:
+                self.folder.require_there()
+                save_checkpoint(self.folder.checkpoints, self.step, state, self.about)
+        self.ranks.wait()
+        return checkpoint_path(self.folder.checkpoints, self.step)
 
     def resume(self, *, accept: Sequence[dict[str, Any]] = ()) -> int:
         """Continue from the run folder's last checkpoint; returns its step.
@@ -186,10 +208,11 @@ class Trainer:
                     "resume with those it was written with"
                 ) from error
             self.step = step
-            self.history = [
-                {name: value for name, value in record.items() if name != "alarms"}
-                for record in cut_metrics(self.folder.metrics, step)
-            ]
+            if self.ranks.first:
+                self.history = [
+                    {name: value for name, value in record.items() if name != "alarms"}
+                    for record in cut_metrics(self.folder.metrics, step)
+                ]
         return step
 
     def _state(self) -> dict[str, Any]:
@@ -202,7 +225,13 @@ class Trainer:
         }
         if torch.cuda.is_available():
             state["random_cuda"] = torch.cuda.get_rng_state_all()
+        if not self.ranks.alone:
+            state["random_of_ranks"] = self.ranks.all(torch.get_rng_state())
         return state
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What is the same on all ranks."""
+        return {name: t for name, t in self.learner.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
 
     def _load(self, state: dict[str, Any]) -> None:
         seconds = float(state["seconds"])
@@ -213,7 +242,12 @@ class Trainer:
             optimizer.load_state_dict(saved)
         if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
             self.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["random"])
+        of_ranks = state.get("random_of_ranks", [state["random"]])
+        if len(of_ranks) == self.ranks.size:
+            torch.set_rng_state(of_ranks[self.ranks.rank])
+        else:  # on another number of processes: none repeats what another one draws
+            torch.set_rng_state(state["random"])
+            own_random_numbers(self.ranks)
         if "random_cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self.seconds = seconds
@@ -229,16 +263,26 @@ class Trainer:
             if group.lr is None:
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = self.options.learning_rate(step)
+        outcome: Outcome | None = None
+        diverged: InnerLoopDiverged | None = None
         try:
             with self.fabric.autocast():
-                outcome: Outcome = self.learner(episode)
+                outcome = self.learner(episode)
         except InnerLoopDiverged as error:
-            raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
-        if not bool(torch.isfinite(outcome.loss)):
+            diverged = error
+        finite = outcome is not None and bool(torch.isfinite(outcome.loss))
+        if self.ranks.any(not finite):  # what one alone knows all must know before they wait for each other
+            if diverged is not None:
+                raise TrainingDiverged(f"step {step + 1}: {diverged}; {self._last_good()}") from diverged
+            if outcome is None or finite:
+                raise TrainingDiverged(f"step {step + 1}: the loss of another rank is not finite; {self._last_good()}")
             raise self._diverged("the loss", outcome)
+        assert outcome is not None  # it is finite
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(outcome.loss)
+        weight = self._weight(episode)
+        self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
+        self.ranks.mean_gradients(p for group in self.groups for p in group.parameters)
         limit = self.options.clip or math.inf
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             norm = nn.utils.clip_grad_norm_(group.parameters, limit)
@@ -247,6 +291,23 @@ class Trainer:
             optimizer.step()
         self.learner.end_step()
         return outcome
+
+    def _weight(self, episode: Episode) -> Tensor | None:
+        """What the loss of this rank's tasks counts in the mean over ranks; None where it counts as any other."""
+        if self.ranks.alone or self.learner.gathers:
+            return None
+        own = torch.tensor(float(len(episode.support.images)), device=self.fabric.device)
+        return own / self.ranks.mean(own)
+
+    def _of_all_ranks(self, outcome: Outcome, episode: Episode) -> Outcome:
+        """Loss and metrics as means over all tasks."""
+        weight = self._weight(episode)
+        if weight is None:
+            return outcome
+        values = {"": outcome.loss.detach(), **outcome.metrics}
+        told = torch.stack([torch.as_tensor(v, dtype=torch.float64).to(weight.device) for v in values.values()])
+        loss, *metrics = self.ranks.mean(told * weight).unbind()
+        return Outcome(loss, dict(zip(outcome.metrics, metrics, strict=True)), outcome.embeddings)
 
     def _diverged(self, what: str, outcome: Outcome) -> TrainingDiverged:
         values = {"loss": outcome.loss.detach(), **outcome.metrics}
@@ -272,6 +333,8 @@ class Trainer:
         if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
             alarms = {**alarms, "collapse": sentence}
         self.history.append(record)
+        if not self.ranks.first:
+            return
         if self.folder:
             self.folder.require_there()
             append_metrics(self.folder.metrics, {**record, **({"alarms": alarms} if alarms else {})})
@@ -280,11 +343,23 @@ class Trainer:
             warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
 
 
-def _fabric(options: TrainerOptions) -> Fabric:
-    try:
-        return Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
-    except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
-        raise InputError(f"trainer.accelerator = {options.accelerator!r} cannot be used here: {error}") from error
+def _check_divisible(learner: Learner, options: TrainerOptions, ranks: Ranks) -> None:
+    """Whether the learner can be trained on several processes, or on a part of its images at a time.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    name = type(learner).__name__
+    if learner.undivided and (options.accumulate > 1 or not ranks.alone):
+        asked = f"{ranks.size} processes" if not ranks.alone else f"trainer.accumulate = {options.accumulate}"
+        raise InputError(
+            f"{name} cannot be trained with {asked}: {learner.undivided}; train it on one device, all images at once"
+        )
+    if options.accumulate > 1 and not learner.gathers:
+        raise InputError(
+            f"trainer.accumulate = {options.accumulate} does nothing for {name}, which has one task at a time in memory; leave "
+            "it out"
+        )
 
 
 def _images(episode: Episode) -> int:

@@ -18,7 +18,7 @@ def drawn(level: str, pairs: int = 400, **options: object) -> tuple[FactorTasks,
     """A sampler, and factors of one task of each kind, ``(kinds, pairs, 2, factors)``."""
     kinds = len(LEVELS[level])
     sampler = FactorTasks(level, tasks=kinds, batch=kinds * pairs, **options)  # type: ignore[arg-type]
-    return sampler, sampler.draw(torch.arange(kinds))
+    return sampler, sampler.draw_factors(torch.arange(kinds))
 
 
 def shared(values: Tensor, factor: str) -> float:
@@ -80,7 +80,7 @@ def test_images_are_those_of_the_factors_and_kinds_are_dealt_evenly() -> None:
         assert episode.identity is not None
         # The same draws by hand.
         kinds = torch.randperm(5, generator=again.generator)[:4]
-        values = again.draw(kinds)
+        values = again.draw_factors(kinds)
         expected = render(values.flatten(0, -2), 12).float().unflatten(0, (4, 6, 2)) / 255
         assert torch.equal(episode.identity.kinds, kinds)
         assert torch.equal(episode.images, expected)

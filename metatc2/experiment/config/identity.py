@@ -15,7 +15,9 @@ from metatc2.io.options import Options, show
 from metatc2.io.source_names import tidy
 
 # What may differ between a checkpoint and the run that resumes it; so may [transfer] and the description.
-FREE_KEYS = frozenset(f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "threads")) | {
+FREE_KEYS = frozenset(
+    f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "devices", "nodes", "threads")
+) | {
     "data.root",
     "data.download",
     "data.stream",
@@ -80,7 +82,7 @@ def fingerprint(config: Config) -> str:
     """SHA-256 (hexadecimal) of what must agree for a checkpoint to be resumed.
 
     Left out: the description, [transfer], where data lie, where a stage of UMM began, a [monitor] that ends no training, and
-    the trainer's checkpoint_every, log_every, accelerator, threads.
+    the trainer's checkpoint_every, log_every, accelerator, devices, nodes, threads.
 
     >>> from metatc2.experiment.config.overrides import override
     >>> fingerprint(Config()) == fingerprint(override(Config(), ["trainer.log_every=1"]))

@@ -22,6 +22,21 @@ class TrainerConfig(Options):
     clip: Factor = Field(1.0, ge=0, description="largest gradient norm; 0 is off")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="number format")
     accelerator: str = Field("auto", description="auto, cpu, gpu or any accelerator that Lightning Fabric knows")
+    devices: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="devices on each node, which share the tasks; unset: one, or what the launcher started",
+    )
+    nodes: int | None = Field(
+        None, ge=1, le=4096, description="machines that train together; unset: one, or what the launcher started"
+    )
+    accumulate: int | None = Field(
+        None,
+        ge=2,
+        le=2**20,
+        description="parts of a batch, one at a time with its activations in memory; unset: all at once",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number in the run")
     checkpoint_every: Count = Field(200, ge=1, description="steps between checkpoints")
     log_every: Count = Field(10, ge=1, description="steps between lines of metrics.jsonl")

@@ -1,0 +1,74 @@
+"""How an encoder runs on the images of a step: all at once or a part at a time, on one process or on several."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from metatc2.ops.ranks import Ranks
+from metatc2.ops.replacing import replaced
+from metatc2.ops.synchronized_norm import SynchronizedNorm
+
+
+def encode(encoder: nn.Module, images: Tensor, ranks: Ranks, parts: int = 1) -> Tensor:
+    """Features of the images of this process.
+
+    Batch normalization is by the images of all processes, of one part at a time.
+
+    Args:
+        encoder: images → ``(n, d)``.
+        images: ``(n, C, H, W)``.
+        ranks: that train together.
+        parts: how many parts the images are cut into. With more than one the backward pass runs the encoder again on one part
+            after the other, so that the activations of one part alone are held at a time (gradient caching, Gao et al. 2021,
+            arXiv 2101.06983); the loss is of all features as before.
+
+    >>> encode(nn.Flatten(), torch.zeros(4, 1, 2, 2), Ranks(), parts=2).shape
+    torch.Size([4, 4])
+    """
+    if parts == 1:
+        return _run(encoder, images, ranks)
+    # As many on every rank, whatever each has: they meet in batch normalization.
+    cut = images.tensor_split(parts)
+    if not torch.is_grad_enabled():
+        return torch.cat([_run(encoder, part, ranks) for part in cut])
+    return torch.cat(
+        [
+            checkpoint(
+                _run, encoder, part, ranks, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(encoder))
+            )
+            for part in cut
+        ]
+    )
+
+
+def widened(features: Tensor) -> Tensor:
+    """In single precision at least, which losses and statistics are computed in."""
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+
+
+def merged(x: Tensor, support: int) -> Tensor:
+    """All tasks as one, ``(1, tasks · samples, ...)``: the support of all of them, then their queries.
+
+    As `metatc2.episodes.Episode.merged` has it.
+
+    Args:
+        x: ``(tasks, samples, ...)``.
+        support: how many of each task's samples are on its support side.
+    """
+    return torch.cat([x[:, :support].flatten(0, 1), x[:, support:].flatten(0, 1)])[None]
+
+
+def _run(encoder: nn.Module, images: Tensor, ranks: Ranks) -> Tensor:
+    together: AbstractContextManager[object] = nullcontext() if ranks.alone else SynchronizedNorm(ranks)
+    with together:
+        features: Tensor = encoder(images)
+    return features
+
+
+def _still(module: nn.Module) -> AbstractContextManager[object]:
+    """Within the block copies of the buffers stand in their place: what is computed again must not count twice."""
+    return replaced(module, {name: buffer.clone() for name, buffer in module.named_buffers()})

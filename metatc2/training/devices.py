@@ -1,0 +1,111 @@
+"""Where training runs: how many processes on how many nodes, launched or found by Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+from metatc2.errors import InputError
+from metatc2.ops.ranks import Ranks
+from metatc2.training.options import TrainerOptions
+
+#: A process that hears nothing from another one for so long takes it for dead.
+PATIENCE = timedelta(minutes=10)
+
+
+def placed(options: TrainerOptions) -> tuple[Fabric, Ranks]:
+    """Fabric on the devices that the options ask for, its processes launched, and which of them this is.
+
+    Under ``torchrun``, ``accelerate launch`` or ``srun`` processes are there already, and `devices` and `nodes` may be left at
+    1. Otherwise the command is started anew for each further device, as Lightning does.
+
+    Args:
+        options: accelerator, devices, nodes and precision of a training.
+
+    Raises:
+        InputError: if there are not so many devices, or as many processes were started by another launcher.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return _joined(options)
+    devices, nodes = _asked(options)
+    several = devices * nodes > 1
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=options.precision,
+            strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
+        )
+        if several:
+            fabric.launch()
+    except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
+        asked = f"trainer.accelerator = {options.accelerator!r}"
+        asked += f" with trainer.devices = {devices} and trainer.nodes = {nodes}" if several else ""
+        raise InputError(f"{asked} cannot be used here: {' '.join(str(error).split())}") from error
+    return fabric, Ranks(fabric.global_rank, fabric.world_size)
+
+
+def process_count(options: TrainerOptions) -> int:
+    """How many processes will train together; known before they have met.
+
+    Raises:
+        InputError: if another launcher has started another number than the options ask for.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_world_size())
+    devices, nodes = _asked(options)
+    return devices * nodes
+
+
+def is_first() -> bool:
+    """Whether this process will be, or is, the one that writes files and speaks to people; known before they have met."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def leave() -> None:
+    """Part from the other processes, where there are any; the last thing that a command does."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _joined(options: TrainerOptions) -> tuple[Fabric, Ranks]:
+    """In a group of processes that was made before, by another trainer or by the user."""
+    ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
+    if fabric.device.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", ranks.rank % torch.cuda.device_count()))
+        fabric = Fabric(accelerator="cuda", devices=[local], precision=options.precision)
+    return fabric, ranks
+
+
+def _asked(options: TrainerOptions) -> tuple[int, int]:
+    """Devices a node and nodes: as asked for, or what another launcher has started."""
+    started = _started()
+    if started is None or started == (1, 1):
+        return options.devices, options.nodes
+    asked = (options.devices, options.nodes)
+    if asked not in (started, (1, 1)):
+        raise InputError(
+            f"the launcher started {started[0]} processes on each of {started[1]} nodes, and trainer.devices = {asked[0]} and "
+            f"trainer.nodes = {asked[1]} were asked for; leave both out, or ask for as many as are started"
+        )
+    return started
+
+
+def _started() -> tuple[int, int] | None:
+    """Processes a node and nodes of ``torchrun`` or ``srun``; None where neither has started this one."""
+    env = os.environ
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        size, local = int(env["WORLD_SIZE"]), int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
+        return local, max(1, size // local)
+    if SLURMEnvironment.detect():
+        tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
+        return max(1, tasks // nodes), nodes
+    return None
