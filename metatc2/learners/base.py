@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from metatc2.episodes import Episode
 from metatc2.ops.module_state import graph_values
+from metatc2.ops.precision import without_autocast
 from metatc2.ops.ranks import ALONE, Ranks
 
 
@@ -109,10 +111,10 @@ class Learner(nn.Module, ABC):
         return {}
 
 
-def full_precision(like: Tensor) -> torch.autocast:
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
     """Context without autocast: losses, statistics and inner loops keep float32 whatever the encoder runs in.
 
     Args:
         like: a tensor on the device in question.
     """
-    return torch.autocast(like.device.type, enabled=False)
+    return without_autocast(like)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 # Rows shorter than this are scaled by a constant instead of by their length.
 SHORTEST = 1e-8
+
+
+def without_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """Context in which no operation is in mixed precision; of devices that have none it does nothing.
+
+    Args:
+        like: a tensor on the device in question.
+    """
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 @contextmanager
@@ -21,7 +31,7 @@ def upcast(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     ...     (z.outer(z) @ z).dtype
     torch.float32
     """
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    with without_autocast(tensors[0]):
         yield tuple(t if t.dtype == torch.float64 else t.float() for t in tensors)
 
 
