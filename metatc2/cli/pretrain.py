@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from metatc2.cli._args import option
+from metatc2.cli._many_processes import parting
 from metatc2.cli._stop_on_signal import ended_by_signal
 from metatc2.errors import InputError
 from metatc2.experiment.threads import check_threads
@@ -83,7 +84,7 @@ def pretrain(
     """
     from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
-    from metatc2.training.devices import is_first, leave
+    from metatc2.training.devices import is_first
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -132,11 +133,8 @@ def pretrain(
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
         begin = partial(_pretrain, config, path)
-    try:
-        with ended_by_signal() as stop:
-            done = begin(stop)
-    finally:
-        leave()
+    with parting(), ended_by_signal() as stop:
+        done = begin(stop)
     if not is_first():
         return
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")

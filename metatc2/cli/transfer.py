@@ -9,6 +9,7 @@ import tyro
 
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
+from metatc2.cli._many_processes import parting
 from metatc2.io.registries import PROTOCOLS
 from metatc2.io.terminal import show
 
@@ -36,6 +37,9 @@ def transfer(
     stream: bool = False,
     workers: int = 0,
     value_range: Annotated[tuple[float, float] | None, option("BLACK WHITE")] = None,
+    accelerator: str = "auto",
+    devices: Annotated[int, option("N")] = 1,
+    nodes: Annotated[int, option("N")] = 1,
     out: Annotated[str | None, option("DIR")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     json: Annotated[str | None, option("FILE")] = None,
@@ -75,6 +79,10 @@ def transfer(
         workers: Threads that read them.
         value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095; by default as in
             the run.
+        accelerator: Where the encoder runs: auto, cpu, gpu or any that Lightning Fabric knows.
+        devices: Devices on each node; a process each, which share images and episodes. By default one, or as many as
+            torchrun, accelerate launch or srun have started.
+        nodes: Machines; the command is started on each.
         out: Folder of the results; by default the run folder.
         set: Keys of [transfer] and of a protocol's section to change, e.g. transfer.knn.ks=20,200
         json: Write the rows of this call to a file too.
@@ -84,21 +92,26 @@ def transfer(
     from metatc2.experiment.targets import Sources
     from metatc2.experiment.transfer import transfer as measure
     from metatc2.report import transfer_table
+    from metatc2.training.devices import Placement, is_first
 
     changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
-    rows = measure(
-        encoder,
-        targets=to,
-        protocols=protocol,
-        allow_seen=allow_seen,
-        layer=layer,
-        context=context,
-        out=out,
-        sources=Sources(root, download, stream, workers, value_range),
-        config=config,
-        image_size=image_size,
-        assignments=set,
-        **{key: value for key, value in changes.items() if value not in ((), None)},
-    )
+    with parting():
+        rows = measure(
+            encoder,
+            targets=to,
+            protocols=protocol,
+            allow_seen=allow_seen,
+            layer=layer,
+            context=context,
+            out=out,
+            sources=Sources(root, download, stream, workers, value_range),
+            config=config,
+            image_size=image_size,
+            assignments=set,
+            placement=Placement(accelerator, devices, nodes),
+            **{key: value for key, value in changes.items() if value not in ((), None)},
+        )
+    if not is_first():
+        return
     show(transfer_table(rows))
     write_json(target, [asdict(row) for row in rows])

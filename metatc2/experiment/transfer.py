@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from metatc2.data.pairs import Pairs
@@ -36,6 +37,8 @@ from metatc2.io.files import check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.models.stages import OUTPUT
+from metatc2.ops.ranks import ALONE, Ranks, others_alive
+from metatc2.training.devices import Placement, placed
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import RANDOM_ENCODER, FeaturesNotKept, Protocol, Row, Target, evaluate
 
@@ -57,6 +60,7 @@ def transfer(
     config: Path | str | None = None,
     image_size: int | None = None,
     assignments: Sequence[str] = (),
+    placement: Placement | None = None,
     **changes: Any,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
@@ -80,6 +84,7 @@ def transfer(
         config: see `load_pretrained`.
         image_size: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
+        placement: devices that share images and episodes; by default modules run where they lie, on one process.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
             name that has it.
 
@@ -105,7 +110,11 @@ def transfer(
     with opened.reading():
         named = targets or settings.transfer.targets or opened.default_targets
         to = _targets(named, measured, own, settings.transfer.allow_seen)
-    return _measure(measured, to, asked, folder)
+    if placement is None:
+        return _measure(measured, to, asked, folder)
+    fabric, ranks = placed(placement)
+    with others_alive(ranks):
+        return _measure(measured, to, asked, folder, fabric.device, ranks)
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,14 @@ def _targets(asked: Sequence[str | Target], encoder: Pretrained, sources: Source
     return [*given, *named]
 
 
-def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence[Protocol], folder: Path) -> list[Row]:
+def _measure(
+    encoder: Pretrained,
+    targets: Sequence[Target],
+    protocols: Sequence[Protocol],
+    folder: Path,
+    device: torch.device | None = None,
+    ranks: Ranks = ALONE,
+) -> list[Row]:
     encoders: dict[str, nn.Module] = {ENCODER: encoder.encoder}
     if encoder.calibrated is not None:
         encoders[CALIBRATED] = encoder.calibrated
@@ -196,7 +212,14 @@ def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence
         )
     sha256 = encoder.sha256
     # Looked at first: what cannot be written or added to should not take an evaluation to find out.
-    check_folder(folder, encoder, sha256)
+    if ranks.first:
+        check_folder(folder, encoder, sha256)
+    if device is not None:
+        for module in (
+            *encoders.values(),
+            *(each for each in encoder.learners.values() if isinstance(each, nn.Module)),
+        ):
+            module.to(device)
     rows, accuracies = evaluate(
         encoders,
         targets,
@@ -209,8 +232,12 @@ def _measure(encoder: Pretrained, targets: Sequence[Target], protocols: Sequence
         compute=encoder.compute,
         learners=encoder.learners,
         cache=features_folder(folder / FEATURES),
+        device=device,
+        ranks=ranks,
     )
-    add_rows(folder, encoder, sha256, rows, accuracies)
+    if ranks.first:
+        add_rows(folder, encoder, sha256, rows, accuracies)
+    ranks.wait()
     return rows
 
 

@@ -67,6 +67,10 @@ class Ranks:
         gathered: Tensor = _Gather.apply(x, self.rank, tuple(int(c) for c in torch.cat(each)))
         return gathered
 
+    def gather_cpu(self, x: Tensor) -> Tensor:
+        """As `gather`, of a tensor on the CPU and without gradient, whatever the processes talk by."""
+        return x if self.alone else self.gather(x.detach().to(_device())).cpu()
+
     def mean(self, x: Tensor) -> Tensor:
         """The mean over ranks, without gradient."""
         if self.alone:

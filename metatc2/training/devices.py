@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -15,18 +17,36 @@ from metatc2.errors import InputError
 from metatc2.ops.ranks import Ranks
 from metatc2.training.options import TrainerOptions
 
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a command computes.
+
+    Args:
+        accelerator: as Lightning Fabric names them.
+        devices: on each node, a process each.
+        nodes: machines; the command is started on each.
+        precision: of forward passes, as Lightning Fabric names them.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
 #: A process that hears nothing from another one for so long takes it for dead.
 PATIENCE = timedelta(minutes=10)
 
 
-def placed(options: TrainerOptions) -> tuple[Fabric, Ranks]:
+def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
     """Fabric on the devices that the options ask for, its processes launched, and which of them this is.
 
     Under ``torchrun``, ``accelerate launch`` or ``srun`` processes are there already, and `devices` and `nodes` may be left at
     1. Otherwise the command is started anew for each further device, as Lightning does.
 
     Args:
-        options: accelerator, devices, nodes and precision of a training.
+        options: accelerator, devices, nodes and precision.
 
     Raises:
         InputError: if there are not so many devices, or as many processes were started by another launcher.
@@ -52,7 +72,7 @@ def placed(options: TrainerOptions) -> tuple[Fabric, Ranks]:
     return fabric, Ranks(fabric.global_rank, fabric.world_size)
 
 
-def process_count(options: TrainerOptions) -> int:
+def process_count(options: Placement | TrainerOptions) -> int:
     """How many processes will train together; known before they have met.
 
     Raises:
@@ -75,7 +95,7 @@ def leave() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _joined(options: TrainerOptions) -> tuple[Fabric, Ranks]:
+def _joined(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
     """In a group of processes that was made before, by another trainer or by the user."""
     ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
@@ -85,7 +105,7 @@ def _joined(options: TrainerOptions) -> tuple[Fabric, Ranks]:
     return fabric, ranks
 
 
-def _asked(options: TrainerOptions) -> tuple[int, int]:
+def _asked(options: Placement | TrainerOptions) -> tuple[int, int]:
     """Devices a node and nodes: as asked for, or what another launcher has started."""
     started = _started()
     if started is None or started == (1, 1):

@@ -16,6 +16,7 @@ from metatc2.metrics.intervals import mean_interval, stratified_half_width
 from metatc2.models.encoding import check_encoder, rows_from
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.numbers import whole
+from metatc2.ops.ranks import ALONE, Ranks
 from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
@@ -44,6 +45,7 @@ def evaluate(
     cache: Path | None = None,
     layer: str = OUTPUT,
     contexts: Mapping[str, Pairs] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -68,6 +70,7 @@ def evaluate(
         cache: folder that keeps the features of modules for the next call; see `FeatureTable`.
         layer: which stage of the encoder the features come from; recorded.
         contexts: by what stands in `Row.features`: pairs that those features were adapted to; recorded.
+        ranks: processes that share images and episodes; each calls this with the same arguments and gets the same rows.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -101,8 +104,9 @@ def evaluate(
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
-        table = FeatureTable(target.store, {**usable, RAW_PIXELS: None}, batch=batch, device=device, cache=cache)
-        subject = Subject(target, table, learners or {}, device)
+        everything = {**usable, RAW_PIXELS: None}
+        table = FeatureTable(target.store, everything, batch=batch, device=device, cache=cache, ranks=ranks)
+        subject = Subject(target, table, learners or {}, device, ranks)
         sha256: dict[bytes, str] = {}
         for protocol in chosen:
             for measured in protocol.run(subject):

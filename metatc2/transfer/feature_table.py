@@ -18,6 +18,7 @@ from metatc2.errors import cause_of
 from metatc2.io.files import write_atomically
 from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
 from metatc2.models.features import extract, finite, raw_pixels
+from metatc2.ops.ranks import ALONE, Ranks
 from metatc2.transfer.targets import image_fingerprint
 
 FeatureFunction = Callable[[Tensor], Tensor]
@@ -38,6 +39,7 @@ class FeatureTable:
         batch: images a forward pass.
         device: where modules run; by default where they lie.
         cache: folder for features of modules, by the checksums of module and images; None keeps nothing on disk.
+        ranks: processes that share the images; each asks for the same rows in the same order.
 
     >>> store = ImageStore("toy", torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5))
     >>> FeatureTable(store, {"raw pixels": None}).at("raw pixels", torch.tensor([4, 0])).shape
@@ -52,12 +54,14 @@ class FeatureTable:
         batch: int = 512,
         device: torch.device | str | None = None,
         cache: Path | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.store = store
         self.encoders = encoders
         self.batch = batch
         self.device = device
         self.cache = cache
+        self.ranks = ranks
         # Place of each row of the store among the features that are there already; -1 where it is not.
         self._place = {name: torch.full((len(store),), -1) for name in encoders}
         self._found: dict[str, Tensor] = {}
@@ -98,7 +102,8 @@ class FeatureTable:
         if features is None:
             features = self._run(name, rows)
             about = {"content": "metatc2 features", "key": key, "sha256": tensors_sha256({"features": features})}
-            self._keep(file, save_tensors({"features": features}, about))
+            if self.ranks.first:
+                self._keep(file, save_tensors({"features": features}, about))
         return finite(features, name)
 
     def _keep(self, file: Path, content: bytes) -> None:
@@ -127,6 +132,11 @@ class FeatureTable:
             return finite(function(images).float().cpu(), name)
 
     def _run(self, name: str, rows: Tensor) -> Tensor:
+        if self.ranks.alone or len(rows) < self.ranks.size:
+            return self._run_here(name, rows)
+        return self.ranks.gather_cpu(self._run_here(name, rows[self.ranks.part(len(rows))]))
+
+    def _run_here(self, name: str, rows: Tensor) -> Tensor:
         # A batch at a time: the images may lie on disk.
         parts, computed = torch.split(rows, self.batch), []
         for i, part in enumerate(parts):

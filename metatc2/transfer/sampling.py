@@ -32,6 +32,10 @@ class Episodes:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def part(self, which: slice) -> Episodes:
+        """Some of the episodes."""
+        return Episodes(self.classes[which], self.support[which], self.query[which], self.excluded)
+
 
 def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = "the target") -> int:
     """Queries a class that every class can give: ``min(query, smallest class − shot)``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.io.options.signature import hints_of
+from metatc2.ops.ranks import ALONE, Ranks
 from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureTable
 from metatc2.transfer.protocols._checks import checked
+from metatc2.transfer.sampling import Episodes
 from metatc2.transfer.targets import Target
 
 
@@ -29,12 +31,25 @@ class Subject:
         table: features of its images under every encoder, raw pixels among them.
         learners: by name: learners that adapt to every few-shot episode.
         device: where modules run; None: where they lie.
+        ranks: processes that share the episodes.
     """
 
     target: Target
     table: FeatureTable
     learners: Mapping[str, Adapts] = field(default_factory=dict)
     device: torch.device | str | None = None
+    ranks: Ranks = ALONE
+
+    def per_episode(self, measure: Callable[[Episodes], Tensor], episodes: Episodes) -> Tensor:
+        """One number an episode, each measured by one of the processes and known to all.
+
+        Args:
+            measure: some episodes → ``(E,)``, on the CPU.
+            episodes: at least one.
+        """
+        if self.ranks.size > len(episodes):
+            return measure(episodes)
+        return self.ranks.gather_cpu(measure(episodes.part(self.ranks.part(len(episodes)))))
 
     @property
     def names(self) -> tuple[str, ...]:

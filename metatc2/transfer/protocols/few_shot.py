@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -122,7 +123,7 @@ class FewShot(Protocol):
             for head in self.heads:
                 yield Measured(
                     name,
-                    few_shot(features, drawn, head),
+                    subject.per_episode(partial(few_shot, features, head=head), drawn),
                     rows,
                     {**facts, "head": head},
                     inductive=not getattr(HEADS[head], "transductive", False),
@@ -130,9 +131,10 @@ class FewShot(Protocol):
                 )
         for name, learner in subject.learners.items():
             try:
-                accuracies = adapted_few_shot(
-                    learner, target.store.images, drawn, rows=rows, device=subject.device or "cpu"
+                adapted = partial(
+                    adapted_few_shot, learner, target.store.images, rows=rows, device=subject.device or "cpu"
                 )
+                accuracies = subject.per_episode(adapted, drawn)
             except InputError as error:
                 # The frozen encoder can still be measured where the learner's head has too few outputs.
                 warnings.warn(f"{target.name}, {way}-way {shot}-shot: no row {name!r}: {error}", LeftOut, stacklevel=2)

@@ -1,0 +1,79 @@
+"""Commands on several processes, as they are started: by the command itself, and by torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from metatc2.cli import main
+
+SMALL = ["trainer.accelerator=cpu", "trainer.threads=1", "encoder.width=8", "data.image_size=16", "episode.batch=32"]
+
+
+def command(*words: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+    return subprocess.run(
+        [sys.executable, *(launcher or ("-m", "metatc2")), *words],
+        env={**env, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+# The dashes keep torchrun from reading options that are not its own.
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", "metatc2")
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
+    asked = ["pretrain", "glyphs", "--calibration", "tc2", "--set", *SMALL]
+    main([*asked, "--steps", "4", "--run", str(tmp_path / "one")])
+    two = command(*asked, "--steps", "2", "--run", str(tmp_path / "two"), "--devices", "2")
+    assert two.returncode == 0, two.stderr
+    assert two.stderr.count("holds the encoder") == 1
+    # Longer, by another launcher.
+    longer = command("pretrain", "--resume", str(tmp_path / "two"), "--steps", "4", launcher=TORCHRUN)
+    assert longer.returncode == 0, longer.stderr
+    straight = command(*asked, "--steps", "4", "--run", str(tmp_path / "torchrun"), launcher=TORCHRUN)
+    assert straight.returncode == 0, straight.stderr
+    expected = load_file(tmp_path / "one" / "encoder.safetensors")
+    for name, tensor in load_file(tmp_path / "torchrun" / "encoder.safetensors").items():
+        assert (tensor - expected[name]).abs().max() < 2e-3, name  # float32, Adam: rounding is a step's share
+    records = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [2, 4]
+    measured = command("transfer", str(tmp_path / "two"), "--to", "digits", "--devices", "2", "--episodes", "20")
+    assert measured.returncode == 0, measured.stderr
+    rows = json.loads((tmp_path / "two" / "transfer.json").read_text())["rows"]
+    main(["transfer", str(tmp_path / "two"), "--to", "digits", "--episodes", "20", "--out", str(tmp_path / "alone")])
+    alone = json.loads((tmp_path / "alone" / "transfer.json").read_text())["rows"]
+    assert [row["mean"] for row in rows] == pytest.approx([row["mean"] for row in alone], abs=1e-9)
+
+
+def test_more_processes_than_tasks_are_refused_before_any_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "glyphs", "--devices", "5", "--run", str(tmp_path / "run"), "--set", *SMALL])
+    assert ended.value.code == 2
+    assert "5 processes and 4 tasks an episode" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_number_than_the_launcher_started_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "glyphs", "--devices", "3", "--run", str(tmp_path / "run"), "--set", *SMALL])
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the launcher started 2 processes on each of 2 nodes, and trainer.devices = 3 and trainer.nodes = 1" in said
