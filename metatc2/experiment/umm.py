@@ -85,7 +85,15 @@ def run(
         require_same_data(start, store)
         assert isinstance(config.umm, UMMConfig)
         options = dataclasses.replace(
-            build_trainer_options(config), steps=config.umm.steps, lr=config.umm.lr, lengthened=(), checkpoint_every=0
+            build_trainer_options(config),
+            steps=config.umm.steps,
+            lr=config.umm.lr,
+            lengthened=(),
+            checkpoint_every=0,
+            # On one device, however many the run had.
+            devices=1,
+            nodes=1,
+            accumulate=1,
         )
         trainer = Trainer(umm, TwoBatches(build_sampler(config, store)), options, show=show)
         check_derivatives(umm, trainer.fabric.device)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
+from metatc2.ops.ranks import Ranks
 
 
 def another_run(checkpoint: Path, saved: dict[str, Any], now: dict[str, Any]) -> str:
@@ -29,3 +33,28 @@ def plain(about: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise InputError(f"Trainer: about must hold texts and numbers ({error})") from error
     return plain
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a training depend on besides its configuration, by name."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("torch", "torchopt", "numpy")}}
+
+
+def require_alike(ranks: Ranks, facts: Mapping[str, Any]) -> None:
+    """Refuse to train together with processes that train something else, or with another library.
+
+    Args:
+        ranks: see `Ranks`.
+        facts: by name, of this process.
+
+    Raises:
+        InputError: on every rank, naming the first fact that differs and both its values.
+    """
+    every = ranks.all(dict(facts))
+    for rank, other in enumerate(every):
+        for name in (*every[0], *other):
+            if other.get(name) != every[0].get(name):
+                raise InputError(
+                    f"{name} is {every[0].get(name)!s:.80} on rank 0 and {other.get(name)!s:.80} on rank {rank}; start the "
+                    "same command, with the same data and the same versions, on every machine"
+                )

@@ -23,7 +23,7 @@ from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
 from metatc2.ops.ranks import Ranks, others_alive
 from metatc2.ops.replacing import refuse_uninitialized
-from metatc2.training.about import another_run, plain
+from metatc2.training.about import another_run, plain, require_alike, versions
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
 from metatc2.training.metrics_file import append_metrics, cut_metrics
@@ -86,6 +86,7 @@ class Trainer:
         self.learner.ranks, self.learner.parts = self.ranks, self.options.accumulate
         if not self.ranks.alone:
             with others_alive(self.ranks):
+                require_alike(self.ranks, {**versions(), **self.about})
                 self.ranks.share_state(self._tensors())
         self._episodes = self.sampler if self.ranks.alone else Divided(self.sampler, self.ranks)
         self.groups = learner.groups()

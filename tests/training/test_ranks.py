@@ -145,6 +145,10 @@ def on_two(rank: int, folder: Path) -> dict[str, Any]:
     except RanksDiffer as error:
         answer["differ"] = (odd.step, str(error))
     try:
+        trainer("protonet", about={"fingerprint": f"of rank {rank}"})
+    except InputError as error:
+        answer["unlike"] = str(error)
+    try:
         Trainer(undivided(), FromIterable(uneven_episodes()), TrainerOptions(accelerator="cpu"))
     except InputError as error:
         answer["undivided"] = str(error)
@@ -257,6 +261,7 @@ def test_what_one_process_knows_all_do(two: list[dict[str, Any]]) -> None:
         assert "step 2: the loss" in answer["diverged"]
         assert answer["differ"][0] == 2
         assert answer["differ"][1].startswith("step 2: seen is not the same on rank 1 as on rank 0")
+        assert "fingerprint is of rank 0 on rank 0 and of rank 1 on rank 1" in answer["unlike"]
         assert "SeparateLearner cannot be trained with 2 processes" in answer["undivided"]
     assert "of another rank" in two[0]["diverged"]
 
