@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -59,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit status: 0 done, 1 the run diverged, 2 bad input, 130 interrupted,
     141 the output was closed, 143 ended by SIGTERM."""
     warnings.showwarning = _show_warning
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision
     for stderr in (False, True):
         console(stderr=stderr)  # a stream that cannot write every character is told to escape it, tyro's help included
     try:

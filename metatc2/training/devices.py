@@ -13,8 +13,8 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from metatc2.errors import InputError
-from metatc2.ops.ranks import Ranks
+from metatc2.errors import InputError, RankLost
+from metatc2.ops.ranks import Ranks, others_alive
 from metatc2.training.options import TrainerOptions
 
 
@@ -64,7 +64,10 @@ def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
             strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
         )
         if several:
-            fabric.launch()
+            with others_alive(Ranks(_rank(), devices * nodes)):
+                fabric.launch()
+    except RankLost:
+        raise
     except (ValueError, RuntimeError, ImportError) as error:  # Fabric's own words, as an error of the input
         asked = f"trainer.accelerator = {options.accelerator!r}"
         asked += f" with trainer.devices = {devices} and trainer.nodes = {nodes}" if several else ""
@@ -86,7 +89,7 @@ def process_count(options: Placement | TrainerOptions) -> int:
 
 def is_first() -> bool:
     """Whether this process will be, or is, the one that writes files and speaks to people; known before they have met."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    return _rank() == 0
 
 
 def leave() -> None:
@@ -129,3 +132,7 @@ def _started() -> tuple[int, int] | None:
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
         return max(1, tasks // nodes), nodes
     return None
+
+
+def _rank() -> int:
+    return int(getattr(rank_zero_only, "rank", None) or 0)
