@@ -34,8 +34,9 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 @pytest.mark.slow
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
-    asked = ["pretrain", "glyphs", "--calibration", "tc2", "--set", *SMALL]
+    asked = ["pretrain", "glyphs", "--calibration", "none", "--set", *SMALL]
     main([*asked, "--steps", "4", "--run", str(tmp_path / "one")])
+    main([*asked, "trainer.lr=1e-30", "--steps", "4", "--run", str(tmp_path / "none")])
     two = command(*asked, "--steps", "2", "--run", str(tmp_path / "two"), "--devices", "2")
     assert two.returncode == 0, two.stderr
     assert two.stderr.count("holds the encoder") == 1
@@ -44,9 +45,11 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     assert longer.returncode == 0, longer.stderr
     straight = command(*asked, "--steps", "4", "--run", str(tmp_path / "torchrun"), launcher=TORCHRUN)
     assert straight.returncode == 0, straight.stderr
+    # In single precision, whose rounding Adam enlarges; test_ranks.py compares in double precision.
     expected = load_file(tmp_path / "one" / "encoder.safetensors")
+    start = load_file(tmp_path / "none" / "encoder.safetensors")
     for name, tensor in load_file(tmp_path / "torchrun" / "encoder.safetensors").items():
-        assert (tensor - expected[name]).abs().max() < 2e-3, name  # float32, Adam: rounding is a step's share
+        assert (tensor - expected[name]).abs().max() < 0.2 * (start[name] - expected[name]).abs().max() + 1e-6, name
     records = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [2, 4]
     measured = command("transfer", str(tmp_path / "two"), "--to", "digits", "--devices", "2", "--episodes", "20")
