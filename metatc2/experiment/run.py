@@ -275,8 +275,8 @@ def _fit(
     monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
     monitor.begin()
     encoder = trainer.learner.exports()["encoder"]
-    trainer.fit(stop=lambda: (stop is not None and stop()) or monitor(trainer.step, encoder))
-    return monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
+    trainer.fit(stop=stop, ended=lambda: monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps))
+    return monitor.has_stopped_rising()
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:

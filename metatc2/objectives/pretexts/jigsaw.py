@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from annotated_types import Ge, Le
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metatc2.errors import InputError
@@ -57,7 +58,7 @@ def distant_permutations(items: int, count: int) -> Tensor:
     return torch.from_numpy(np.stack(chosen).astype(np.int64))
 
 
-def _every_permutation(items: int) -> np.ndarray:
+def _every_permutation(items: int) -> NDArray[np.int8]:
     """All in the order of a dictionary, ``(items!, items)``, int8: each first item before all orders of the others.
 
     >>> _every_permutation(3).tolist()
