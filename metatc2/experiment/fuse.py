@@ -16,6 +16,7 @@ from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.targets import Sources, find_targets
 from metatc2.experiment.transfer import features_folder
+from metatc2.io.registry import Registry
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.ops.numbers import whole
 from metatc2.transfer import FeatureTable, Target, fingerprint, target_splits
@@ -99,12 +100,10 @@ def fuse(
             than asked for, or a name is unknown. Nothing is computed then.
     """
     check_draws(draws)
-    for registry, asked in ((ATTENTIONS, attentions), (BASELINES, baselines)):
-        for name in asked:
-            if name not in registry:
-                raise InputError(f"unknown {registry.kind} {name!r}; {nearest(name, tuple(registry))}")
     if not attentions:
-        raise InputError(f"fuse: needs an attention; {nearest('', tuple(ATTENTIONS))}")
+        raise InputError(f"fuse: --attention: at least one is needed; {nearest('', tuple(ATTENTIONS))}")
+    _require_known("--attention", attentions, ATTENTIONS)
+    _require_known("--baseline", baselines, BASELINES)
     if width is not None:
         whole(width, "fuse: width", 1)
     encoders = _encoders(names)
@@ -166,6 +165,12 @@ def fuse(
         tuple(about),
         tuple(notes),
     )
+
+
+def _require_known(flag: str, names: Sequence[str], registry: Registry[Any]) -> None:
+    for name in names:
+        if name not in registry:
+            raise InputError(f"fuse: {flag}: unknown {registry.kind} {name!r}; {nearest(name, tuple(registry))}")
 
 
 def _encoders(names: Sequence[str]) -> dict[str, Pretrained]:

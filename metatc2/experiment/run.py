@@ -322,8 +322,12 @@ def _fit(
     encoder, first = trainer.learner.exports()["encoder"], trainer.ranks.first
     if first:
         monitor.begin()
-    trainer.fit(stop=lambda: (stop is not None and stop()) or (first and monitor(trainer.step, encoder)))
-    return trainer.ranks.any(first and monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps))
+
+    def ended() -> bool:
+        return first and monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
+
+    trainer.fit(stop=stop, ended=ended)
+    return trainer.ranks.any(first and monitor.has_stopped_rising())
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:

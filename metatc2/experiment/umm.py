@@ -73,13 +73,11 @@ def run(
             f"{path} was trained by {type(learner).__name__}, and UMM goes on with --calibration none, standardize, tasks or "
             "tc2 (adapt = 'task'); name such a run"
         )
-    if not learner.objective.two_views:
-        raise InputError(
-            f"{path} was trained by {config.objective.name}, which makes its own images of one view, and UMM compares two "
-            "views of each image; name a run of another objective"
-        )
     with process_state(config), sources_from(RunFolder(path), start.config):
-        umm = build_umm(config, learner)
+        try:
+            umm = build_umm(config, learner)
+        except InputError as error:  # of the learner, which knows no path
+            raise InputError(f"{path}: {error}") from error
         check_chain(umm, start)
         store = build_data(config)
         require_same_data(start, store)

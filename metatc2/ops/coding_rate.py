@@ -1,4 +1,7 @@
-"""Coding rate with a gradient: what figures of features and losses share."""
+"""Coding rate with a gradient: what figures of features and losses share.
+
+In float64, whatever the rows are in: small against ε², a rate is what is left of large numbers that cancel.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,12 @@ def coding_rate(rows: Tensor, eps2: float) -> Tensor:
     Args:
         rows: ``(N, d)`` of length one, in single precision or better.
         eps2: ε², above 0.
+
+    Returns:
+        In the precision of the rows.
     """
-    n, dim = rows.shape
-    return rate_of_gram(rows.mT @ rows if dim <= n else rows @ rows.mT, dim / (n * eps2))
+    (n, dim), z = rows.shape, _precise(rows)
+    return rate_of_gram(z.mT @ z if dim <= n else z @ z.mT, dim / (n * eps2)).to(rows.dtype)
 
 
 def pair_rates(p: Tensor, q: Tensor, eps2: float) -> Tensor:
@@ -43,12 +49,15 @@ def pair_rates(p: Tensor, q: Tensor, eps2: float) -> Tensor:
         p, q: ``(N, d)``, two views of the same images.
         eps2: ε², above 0.
 
+    Returns:
+        In the precision of the rows.
+
     >>> round(pair_rates(torch.ones(1, 1), torch.ones(1, 1), 0.5).item(), 4)  # ½ log(1 + 2a), a = 1
     0.5493
     """
-    a = p.shape[-1] / (2 * eps2)
-    lengths = (1 + a * p.square().sum(-1)) * (1 + a * q.square().sum(-1))
-    return (lengths - (a * (p * q).sum(-1)).square()).log() / 2
+    a, x, y = p.shape[-1] / (2 * eps2), _precise(p), _precise(q)
+    lengths = (1 + a * x.square().sum(-1)) * (1 + a * y.square().sum(-1))
+    return ((lengths - (a * (x * y).sum(-1)).square()).log() / 2).to(p.dtype)
 
 
 def rate_reduction(p: Tensor, q: Tensor, eps2: float) -> Tensor:
@@ -59,6 +68,10 @@ def rate_reduction(p: Tensor, q: Tensor, eps2: float) -> Tensor:
         eps2: ε², above 0.
     """
     return coding_rate(torch.cat([p, q]), eps2) - pair_rates(p, q, eps2).mean()
+
+
+def _precise(rows: Tensor) -> Tensor:
+    return rows if rows.device.type == "mps" else rows.double()  # which has no double precision
 
 
 def balance(rows: int, dim: int) -> float:

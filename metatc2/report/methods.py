@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config, method_key, method_name
+from metatc2.experiment.config import CodingRateMonitor, Config, method_key, method_name
 from metatc2.experiment.monitor import Measurement, read_monitor
 from metatc2.experiment.run_config import read_run_config
 from metatc2.io.run_files import METRICS, RESULTS
@@ -17,6 +17,7 @@ from metatc2.report.conflict_file import read_conflict
 from metatc2.report.factor_file import Known, read_known_factors
 from metatc2.report.figures.conflict import ConflictMeasure
 from metatc2.training.metrics_file import read_metrics
+from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import Row, read_results
 
 
@@ -46,6 +47,14 @@ class Folder:
     def seed(self) -> int:
         """Of pre-training."""
         return self.config.trainer.seed
+
+    @property
+    def steps(self) -> int:
+        """Of pre-training: as many as were asked for, or fewer where the monitor ended it."""
+        asked = self.config.trainer.steps
+        may_end = isinstance(self.config.monitor, CodingRateMonitor) and self.config.monitor.stop_after is not None
+        ended = may_end and self.monitor and RunFolder(self.path).state is State.FINISHED
+        return min(asked, self.monitor[-1].step) if ended else asked
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,12 @@ from metatc2.objectives import title_of
 from metatc2.objectives.auxiliary import AuxiliaryOptions
 
 
-def in_words(config: Config) -> list[str]:
+def in_words(config: Config, made: Sequence[int] = ()) -> list[str]:
     """What was done, and how it was calibrated.
+
+    Args:
+        config: of a method.
+        made: steps of each of its runs; by default those asked for.
 
     >>> from metatc2.experiment.config import override
     >>> for sentence in in_words(override(Config(), ["calibration.name=tc2"])):
@@ -42,7 +46,7 @@ def in_words(config: Config) -> list[str]:
     optimizer = {"adamw": "AdamW", "sgd": "SGD"}[trainer.optimizer]
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
-        f"with {_method(config)}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
+        f"with {_method(config, _steps(config, made))}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
         " ".join([_calibration(config), *_regularizer(config), *_condition(config), *_umm(config)]),
     ]
 
@@ -57,13 +61,18 @@ def listed(items: Sequence[object]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _method(config: Config) -> str:
-    episode, steps = config.episode, config.trainer.steps
+def _steps(config: Config, made: Sequence[int]) -> str:
+    asked = config.trainer.steps
+    return f"{asked} steps" if set(made) <= {asked} else f"{listed(made)} of {asked} steps, ended by the monitor,"
+
+
+def _method(config: Config, steps: str) -> str:
+    episode = config.episode
     if isinstance(episode, LabeledEpisode):
         way = f"{episode.way} to {episode.way_most}" if episode.way_most else f"{episode.way}"
         shot = f"{episode.shot} to {episode.shot_most}" if episode.shot_most else f"{episode.shot}"
         return (
-            f"the learner {config.learner.name}: {steps} steps of {episode.meta_batch} labeled tasks, {way}-way {shot}-shot "
+            f"the learner {config.learner.name}: {steps} of {episode.meta_batch} labeled tasks, {way}-way {shot}-shot "
             f"with {episode.query} queries a class"
         )
     objective = title_of(config.objective.name)
@@ -71,7 +80,7 @@ def _method(config: Config) -> str:
     cut = isinstance(config.calibration, (TasksOnly, TC2Config))
     tasks = f", each batch cut into {episode.tasks} tasks{_differ(episode)}" if cut and episode.tasks > 1 else ""
     seen = "rendered pairs" if isinstance(episode, FactorEpisode) else f"views of the recipe {config.views.recipe}"
-    return f"{objective} on {seen}: {steps} steps of {episode.batch} images{tasks}"
+    return f"{objective} on {seen}: {steps} of {episode.batch} images{tasks}"
 
 
 def _differ(episode: EpisodeConfig) -> str:

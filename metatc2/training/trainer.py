@@ -95,7 +95,13 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.history: list[Record] = []
 
-    def fit(self, until: int | None = None, *, stop: Callable[[], bool] | None = None) -> list[Record]:
+    def fit(
+        self,
+        until: int | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        ended: Callable[[], bool] | None = None,
+    ) -> list[Record]:
         """Train to the end, or up to step `until`.
 
         Modes are the caller's: a part of the learner that is in eval mode (a frozen batch normalization) stays in it.
@@ -104,6 +110,8 @@ class Trainer:
             until: where to pause; nothing is saved there but what `checkpoint_every` asks for.
             stop: asked before every step; once it says yes, a checkpoint is written (where there is a run folder) and `fit`
                 returns with ``self.step`` below ``options.steps``. A run that is resumed from there ends in the same bits.
+            ended: asked before the first step and after every one; once it says yes, training is at its end: the last step is
+                recorded and saved as that of a whole run is.
 
         Returns:
             One record of metrics every `log_every` steps.
@@ -119,19 +127,21 @@ class Trainer:
             if self.folder is not None and self.ranks.first:
                 self.folder.require_behind(self.step)
                 cut_metrics(self.folder.metrics, self.step)
-            return self._fit(until, stop)
+            return self._fit(until, stop or _never, ended or _never)
 
     def _owned(self) -> AbstractContextManager[None]:
         return self.folder.owned() if self.folder is not None and self.ranks.first else nullcontext()
 
-    def _fit(self, until: int | None, stop: Callable[[], bool] | None) -> list[Record]:
+    def _fit(self, until: int | None, stop: Callable[[], bool], ended: Callable[[], bool]) -> list[Record]:
         steps = self.options.steps
         until = steps if until is None else min(until, steps)
         started, earlier = time.perf_counter(), self.seconds
         warned: set[str] = set()
         with Progress(steps, self.step, show=self.show) as progress:
-            while self.step < until:
-                if stop is not None and self.ranks.any(stop()):
+            # Asked after a step and not before the next, so that the end is known while there is something to record of it.
+            at_end = self._any(ended)
+            while self.step < until and not at_end:
+                if self._any(stop):
                     if self.run:
                         self.save()
                     break
@@ -144,14 +154,19 @@ class Trainer:
                 self.seconds = earlier + now - started
                 images = self.ranks.size * _images(episode)
                 progress.advance(self.step, float(outcome.loss.detach()), images, now - before, waited)
-                if self.step % self.options.log_every == 0 or self.step == until:
+                at_end = self._any(ended)
+                if self.step % self.options.log_every == 0 or self.step == until or at_end:
                     self._record(self._of_all_ranks(outcome, episode), progress, warned)
                 if self.step % self.options.check_every == 0:
                     self.ranks.check_same(self._tensors(), f"step {self.step}")
                 every = self.options.checkpoint_every
-                if self.run and ((every and self.step % every == 0) or self.step == steps):
+                if self.run and ((every and self.step % every == 0) or self.step == steps or at_end):
                     self.save()
         return self.history
+
+    def _any(self, asked: Callable[[], bool]) -> bool:
+        """Whether one of the processes says yes."""
+        return asked is not _never and self.ranks.any(asked())
 
     def save(self) -> Path:
         """Write a checkpoint of everything that the rest of the run depends on.
@@ -342,6 +357,10 @@ class Trainer:
         for name in alarms.keys() - warned:
             warned.add(name)
             warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
+
+
+def _never() -> bool:
+    return False
 
 
 def _check_divisible(learner: Learner, options: TrainerOptions, ranks: Ranks) -> None:

@@ -54,9 +54,10 @@ def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_cell_has_a_valid_configuration_of_its_own(source: str, objective: str) -> None:
     made = [cell(Path("runs"), source, objective, arm, 3, best()[objective]) for arm in ARMS]
-    assert len({identity(c.config) for c in made}) == len({c.path for c in made}) == len(ARMS)
-    assert {c.config.trainer.seed for c in made} == {3}
-    assert {c.config.objective.name for c in made} == {objective}
+    configs = [c.config for c in made]
+    assert len({identity(config) for config in configs}) == len({c.path for c in made}) == len(ARMS)
+    assert {config.trainer.seed for config in configs} == {3}
+    assert {config.objective.name for config in configs} == {objective}
 
 
 def test_arms_say_what_calibrates_and_what_else_is_asked() -> None:

@@ -52,7 +52,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Of the same kinds there are quick tests with more modules: tests/inner/test_checkpointing.py, tests/modules, tests/ops.
+LONG = ("one module under two names", "activation checkpointing", "frozen BatchNorm")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])
 def test_ours_passes(run: Run, name: str) -> None:
     found = run(name)
     refused = name == "activation checkpointing" and found["outcome"].startswith("not offered: refused")

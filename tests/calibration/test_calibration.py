@@ -283,6 +283,7 @@ def recovery(sparsity_weight: float, seed: int) -> float:
     return (truth @ made(z).factors.T).abs().amax(1).mean().item()
 
 
+@pytest.mark.slow  # 1 400 steps of training; the losses are held against their equations above
 def test_planted_factors_are_recovered_with_sparsity_and_not_without(seed_offset: int) -> None:
     with_sparsity, without = (recovery(weight, seed_offset) for weight in (0.05, 0.0))
     assert with_sparsity >= 0.8

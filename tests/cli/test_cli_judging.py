@@ -129,7 +129,7 @@ def test_streamed_targets_give_the_same_rows(runs: Path, monkeypatch: pytest.Mon
         for i in range(12):
             pixels = rng.integers(0, 255, (30, 36, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "trees" / kind / f"{i}.png")
-    words = ["transfer", "tc2", "--to", f"folder:{tmp_path / 'trees'}:all", *TO[2:], "--protocol", "few-shot", "linear"]
+    words = ["transfer", "tc2", "--to", f"folder:{tmp_path / 'trees'}:all", *TO[2:], "--protocol", "few-shot", "knn"]
     assert call(*words, "--out", str(tmp_path / "memory")) == 0
     assert call(*words, "--out", str(tmp_path / "disk"), "--stream", "--workers", "2") == 0
     one, two = (json.loads((tmp_path / name / "transfer.json").read_text()) for name in ("memory", "disk"))

@@ -32,7 +32,13 @@ def pretrain(learner: str, run: str, *more: str) -> int:
     return call("pretrain", "digits", "--learner", learner, "--steps", "2", "--run", run, "--set", *SMALL, *more)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+# Of each kind one; every learner is built by its name and takes a step in tests/learners/test_registry.py.
+QUICK = ("anil", "linear-probe", "maml", "protonet", "r2d2")
+
+
+@pytest.mark.parametrize(
+    "learner", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in LEARNERS]
+)
 def test_every_learner_trains_and_adapts_to_episodes(
     learner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

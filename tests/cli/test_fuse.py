@@ -62,8 +62,11 @@ def test_fuse(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             "has 139 images to draw labels from and 500 were asked",
         ),
         (["simclr", "vicreg", "--draws", "1"], "draws must be at least 2, got 1"),
-        (["simclr", "vicreg", "--attention", "sampel"], "unknown attention 'sampel'; did you mean 'sample'"),
-        (["simclr", "vicreg", "--baseline", "surr"], "unknown baseline 'surr'; did you mean 'sur'"),
+        (
+            ["simclr", "vicreg", "--attention", "sampel"],
+            "fuse: --attention: unknown attention 'sampel'; did you mean 'sample'",
+        ),
+        (["simclr", "vicreg", "--baseline", "surr"], "fuse: --baseline: unknown baseline 'surr'; did you mean 'sur'"),
         (["simclr", "vicreg", "--to", "digits:meta-train"], "of its classes were among the pre-training images"),
         (["simclr", "nowhere"], "nowhere"),
     ],

@@ -22,7 +22,7 @@ from ..command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
 
-SMALL = ["encoder.width=4", "episode.batch=8", "episode.tasks=2", "data.image_size=16"]
+SMALL = ["encoder.width=8", "episode.batch=8", "episode.tasks=2", "data.image_size=16"]
 
 
 def photos(root: Path, classes: int, images: int, styles: tuple[str, ...] = ("",)) -> Path:

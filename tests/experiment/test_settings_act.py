@@ -17,6 +17,7 @@ from metatc2.experiment.config import Config, all_keys, override
 from metatc2.experiment.run import pretrain
 
 from ..command_line import call
+from ..covering import covered
 
 SMALL = ["encoder.width=8", "data.source=shapes", "data.image_size=16", "calibration.name=tc2"]
 # Another value of each key, and what has to be set besides for it to mean something.
@@ -125,8 +126,11 @@ def test_a_step_is_the_same_twice() -> None:
     assert trained() == first
 
 
-@pytest.mark.parametrize("name", ["none", "standardize", "tasks"])
-@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("name", "where", "factors", "adjoint.last_steps")])
+NAMES = ("none", "standardize", "tasks")
+OF_TC2 = [key for key in OTHER if key not in ("name", "where", "factors", "adjoint.last_steps")]
+
+
+@pytest.mark.parametrize(("name", "key"), covered(NAMES, OF_TC2, strength=1))
 def test_settings_of_a_calibration_that_is_not_there_are_told(
     name: str, key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +187,7 @@ def test_controls_with_nothing_to_be_told_are_refused(settings: str, sentence: s
         ),
     ],
 )
+@pytest.mark.usefixtures("few_shapes")
 def test_the_number_of_domains_is_checked_before_anything_is_written(
     settings: str, sentence: str, tmp_path: Path
 ) -> None:

@@ -137,7 +137,7 @@ def test_exact_mode_is_refused_where_its_derivative_is_missing(start: Path) -> N
 
 def test_pretexts_have_no_two_views_to_compare(noise: Path, tmp_path: Path) -> None:
     pretrain(plain(noise, objective="rotation"), tmp_path / "run")
-    with pytest.raises(InputError, match=r"was trained by rotation, which makes its own images of one view"):
+    with pytest.raises(InputError, match=r"run: UMM compares two views .* and rotation makes its own images of one"):
         umm.run(tmp_path / "run", split="blocks.1", out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

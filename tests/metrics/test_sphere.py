@@ -10,6 +10,8 @@ from torch import Tensor
 
 from metatc2.diagnostics import alignment, coding_rate, rate_reduction, uniformity
 from metatc2.errors import InputError
+from metatc2.ops import coding_rate as ops
+from metatc2.ops.precision import unit
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -64,6 +66,28 @@ def test_rate_reduction_has_each_image_as_a_class(eps2: float) -> None:
     for z in x:  # R_c of MCR²: m_j / 2m · logdet(I + d / (m_j ε²) Z_jᵀ Z_j)
         within += 2 / (2 * 2 * n) * np.linalg.slogdet(np.eye(d) + d / (2 * eps2) * z.T @ z)[1]
     assert rate_reduction(a, b, eps2=eps2) == pytest.approx(whole - within, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(40, 16), (16, 40)])
+@pytest.mark.parametrize("eps2", [1e-4, 1e-7])
+def test_rates_of_single_precision_do_not_cancel(shape: tuple[int, int], eps2: float) -> None:
+    """Of a loss too: features of low rank whose views are nearly one, at a small ε², by eigenvalues in float64."""
+    n, d = shape
+    base = random(n, 4) @ random(4, d, seed=1)
+    one, other = (unit(base + 1e-3 * random(n, d, seed=seed)) for seed in (2, 3))
+    x = np.stack([one.double().numpy(), other.double().numpy()], 1)  # image, view, d
+
+    def half_log(z: np.ndarray) -> float:
+        return float(np.log1p(d / (len(z) * eps2) * np.linalg.svd(z, compute_uv=False) ** 2).sum() / 2)
+
+    pairs = [half_log(z) for z in x]
+    np.testing.assert_allclose(ops.pair_rates(one, other, eps2).numpy(), pairs, rtol=1e-6)
+    whole = half_log(x.reshape(2 * n, d))
+    assert ops.coding_rate(torch.cat([one, other]), eps2).item() == pytest.approx(whole, rel=1e-6)
+    assert rate_reduction(one, other, eps2=eps2) == pytest.approx(whole - np.mean(pairs), rel=1e-5)
+    slope = torch.autograd.functional.jacobian(lambda z: ops.coding_rate(z, eps2), one)
+    assert slope.dtype == one.dtype
+    assert bool(slope.isfinite().all())
 
 
 def test_collapsed_features_have_no_rate_to_reduce() -> None:

@@ -76,9 +76,17 @@ def test_permutations_differ_and_are_far_apart() -> None:
     assert np.mean(apart) > np.mean([(a != b).sum().item() for a, b in itertools.combinations(drawn, 2)]) + 0.2
     first = chosen[:9]
     assert all((a != b).all() for a, b in itertools.combinations(first, 2))  # while there are such
-    every = distant_permutations(4, 24)
-    assert len({tuple(row) for row in every.tolist()}) == 24
-    assert torch.equal(every, distant_permutations(4, 24))
+
+
+@pytest.mark.parametrize(("items", "count"), [(4, 24), (5, 60)])
+def test_each_permutation_is_the_farthest_from_all_before(items: int, count: int) -> None:
+    """By the definition: for each one left the sum of its distances to those chosen, the first one of the largest."""
+    left = np.random.default_rng(0).permutation(list(itertools.permutations(range(items)))).tolist()
+    expected: list[list[int]] = []
+    for _ in range(count):
+        sums = [sum(a != b for chosen in expected for a, b in zip(one, chosen, strict=True)) for one in left]
+        expected.append(left.pop(int(np.argmax(sums))))
+    assert distant_permutations(items, count).tolist() == expected
 
 
 def test_every_order_of_the_tiles_is_asked() -> None:

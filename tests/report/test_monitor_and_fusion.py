@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from metatc2.errors import InputError
+from metatc2.experiment.config import merge, write_config
+from metatc2.experiment.run_config import read_run_config
 from metatc2.report.fusion_file import read_fusion
 from metatc2.report.html.report import build_sections, write_report
 from metatc2.report.methods import read_methods
@@ -71,6 +73,20 @@ def test_every_stage_is_drawn_over_the_steps(monitored: Path) -> None:
     assert [list(line.get_ydata()) for line in above.lines] == [[1, 2, 3], [5, 4, 3]]
     assert list(below.lines[0].get_ydata()) == pytest.approx([0, 10, 20])
     assert [row[1:] for row in section.tables[0].rows] == [["early", "1.00"], ["late", "-1.00"]]
+
+
+def test_the_page_says_the_steps_that_were_made(monitored: Path) -> None:
+    """Measured last at step 2, of the four steps that were asked for."""
+    config = merge(read_run_config(monitored), {"monitor": {"name": "coding-rate", "stop_after": 1}}, "test")
+    write_config(config, monitored / "config.toml")
+
+    def said() -> str:
+        paragraphs = build_sections(read_methods([monitored]))[0].paragraphs
+        return " ".join(map(str, paragraphs))
+
+    assert ": 2 of 4 steps, ended by the monitor, of " in said()
+    (monitored / "encoder.safetensors").rename(monitored / "aside")  # cut, and not ended
+    assert ": 4 steps of " in said()
 
 
 def test_weights_stand_by_class_and_accuracies_by_labels(folders: list[Path], fused: Path, tmp_path: Path) -> None:

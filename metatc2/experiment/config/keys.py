@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -91,7 +92,11 @@ def _fields(kind: type[Options]) -> tuple[tuple[str, Any, Any, str, Any], ...]:
 
 def owners(choice: Choice, name: str) -> Iterator[Key]:
     """A key in every member that has it."""
-    return (key for member in choice.members() for key in keys_of(member) if key.name == name)
+    return (key for member in choice.members() if _has(member, name) for key in keys_of(member) if key.name == name)
+
+
+def _has(member: Member, name: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key, *_ in _fields(member.kind))
 
 
 def all_keys() -> dict[str, tuple[Key, ...]]:
@@ -129,19 +134,45 @@ def unknown_key(name: str, where: str) -> InputError:
             return InputError(f"{where}: unknown key {name!r}; known: {', '.join(dict.fromkeys(deeper))}")
     parts = name.split(".", 3)
 
-    def likeness(other: str) -> float:
+    def likeness(other: str, ratio: Callable[[str, str], float]) -> float:
         alike = ".".join(parts[: max(other.count("."), inside.count(".") + 1) + 1])
-        by_leaf = difflib.SequenceMatcher(None, alike.rpartition(".")[2], other.rpartition(".")[2]).ratio()
-        return by_leaf + (difflib.SequenceMatcher(None, alike, other).ratio() if parts[1:] else by_leaf)
+        by_leaf = ratio(alike.rpartition(".")[2], other.rpartition(".")[2])
+        return by_leaf + (ratio(alike, other) if parts[1:] else by_leaf)
 
-    best = max([*known, "description"], key=likeness)
-    if likeness(best) >= 1.2:
+    best, most = "", 1.2  # what is less alike is not meant
+    for other in [*known, "description"]:
+        bound = likeness(other, _common)  # which takes a hundredth of the time, and rules nearly all of them out
+        if bound >= most and (bound > most or not best):
+            value = likeness(other, _ratio)
+            if value > most or (value == most and not best):
+                best, most = other, value
+    if best:
         return InputError(f"{where}: unknown key {name!r}; did you mean {best!r}?")
     home = inside if "." in name else name
     listed = (
         keys_in(home) if home in CHOICES else f"sections: {', '.join(other for other in CHOICES if '.' not in other)}"
     )
     return InputError(f"{where}: unknown key {name!r}; {listed}")
+
+
+def _ratio(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, word, other).ratio()
+
+
+def _common(word: str, other: str) -> float:
+    """What `_ratio` is at most: as many letters in common, in whatever order.
+
+    >>> _common("tasks", "taskz"), _ratio("tasks", "taskz"), _common("tasks", "sksat"), _ratio("tasks", "sksat")
+    (0.8, 0.8, 1.0, 0.4)
+    """
+    ours, theirs = _letters(word), _letters(other)
+    both = sum(min(count, theirs[letter]) for letter, count in ours.items() if letter in theirs)
+    return 2.0 * both / (len(word) + len(other)) if word or other else 1.0
+
+
+@lru_cache(maxsize=2048)
+def _letters(word: str) -> Mapping[str, int]:
+    return Counter(word)
 
 
 def keys_in(section: str) -> str:

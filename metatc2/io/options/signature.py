@@ -138,7 +138,8 @@ def documented(text: str) -> dict[str, str]:
     return sentences
 
 
-def hints_of(kind: Callable[..., Any]) -> dict[str, Any]:
+@functools.lru_cache(maxsize=256)  # every object that checks its own options asks for them
+def hints_of(kind: Callable[..., Any]) -> Mapping[str, Any]:
     """Types of the arguments of a constructor with their annotations, as far as names in them are known."""
     try:
         # Fields that a dataclass inherits are written in the words of the module that they stand in.

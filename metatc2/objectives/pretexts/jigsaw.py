@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from functools import cache
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from annotated_types import Ge, Le
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metatc2.errors import InputError
@@ -18,7 +18,7 @@ from metatc2.objectives.pretexts.tiles import cut_tiles
 from metatc2.objectives.registry import register_objective
 from metatc2.ops.numbers import PositiveCount, whole
 
-_MOST = 1000  # permutations: as many as the authors' code has, found in half a minute
+_MOST = 1000  # permutations: as many as the authors' code has
 
 
 def distant_permutations(items: int, count: int) -> Tensor:
@@ -42,19 +42,37 @@ def distant_permutations(items: int, count: int) -> Tensor:
     most = math.factorial(items)
     if not 2 <= count <= most:
         raise InputError(f"{items} tiles have {most} orders; permutations must be from 2 to {most}, found {count}")
-    every = np.array(list(itertools.permutations(range(items))), dtype=np.int8)
-    left = np.random.default_rng(0).permutation(every)
-    distance = np.zeros(most, dtype=np.int64)
+    left = np.random.default_rng(0).permutation(_every_permutation(items))
+    places = [np.ascontiguousarray(place) for place in left.T]
+    distance = np.zeros(most, dtype=np.int32)
     chosen = []
     for _ in range(count):
         farthest = int(distance.argmax())
-        chosen.append(left[farthest].copy())
-        distance += (left != left[farthest]).sum(1)
-        distance[farthest] = -(10**12)  # not twice
+        chosen.append(left[farthest])
+        # Place by place, in bytes that lie side by side: a thousand of nine in a second, not in half a minute.
+        away = np.zeros(most, dtype=np.int8)
+        for place, item in zip(places, left[farthest], strict=True):
+            away += place != item
+        distance += away
+        distance[farthest] = -(2**30)  # not twice
     return torch.from_numpy(np.stack(chosen).astype(np.int64))
 
 
-@cache  # a thousand of nine take half a minute
+def _every_permutation(items: int) -> NDArray[np.int8]:
+    """All in the order of a dictionary, ``(items!, items)``, int8: each first item before all orders of the others.
+
+    >>> _every_permutation(3).tolist()
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+    """
+    every = np.zeros((1, 1), dtype=np.int8)
+    for n in range(2, items + 1):
+        first = np.arange(n, dtype=np.int8)[:, None, None]
+        others = every + (every >= first)  # the item that stands first is left out
+        every = np.concatenate([np.broadcast_to(first, (*others.shape[:2], 1)), others], -1).reshape(-1, n)
+    return every
+
+
+@cache
 def _permutations(items: int, count: int) -> Tensor:
     return distant_permutations(items, count)
 

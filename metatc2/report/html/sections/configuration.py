@@ -29,7 +29,7 @@ def configuration(methods: Sequence[Method]) -> PageSection:
     paragraphs: list[str | tuple[str, str]] = []
     for method in methods:
         seeds = [folder.seed for folder in method.folders]
-        sentences = " ".join(in_words(method.config))
+        sentences = " ".join(in_words(method.config, [folder.steps for folder in method.folders]))
         paragraphs.append((f"{method.name}.", f"{sentences} Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."))
     flat = [flatten(method.config) for method in methods]
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key not in _APART))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 import numpy as np
 
 from metatc2.report.figures import Grid
 from metatc2.report.figures.encoder_weights import encoder_weights
 from metatc2.report.fusion_file import Fusion
-from metatc2.report.fusion_tables import named
+from metatc2.report.fusion_rows import ByLabels, fusion_rows, sentence
 from metatc2.report.html.page import PageSection, TextTable
-from metatc2.transfer.fusion.measure import AS_GIVEN, ATTENTION, FusionDifference, FusionRow
 
 
 def fusion(made: Fusion | None) -> list[PageSection]:
@@ -20,45 +17,15 @@ def fusion(made: Fusion | None) -> list[PageSection]:
         return []
     tables: list[TextTable] = []
     grids = []
-    first = next((row.method for row in made.rows if row.kind == ATTENTION), "")
-    for target in dict.fromkeys(row.target for row in made.rows):
-        rows = [row for row in made.rows if row.target == target]
-        counts = list(dict.fromkeys(row.labels_per_class for row in rows))
-        by = {(row.method, row.setting, row.labels_per_class): row for row in rows}
-        methods = list(dict.fromkeys((row.kind, row.method, row.setting) for row in rows))
-        draws = len(rows[0].accuracies)
-        tables.append(
-            TextTable(
-                f"{target}: accuracy in % by labels a class, 95 % interval over {draws} draws of labels",
-                ("method", "encoders", *(str(n) for n in counts)),
-                [
-                    [f"{kind}: {method}", setting, *(_cell(by.get((method, setting, n))) for n in counts)]
-                    for kind, method, setting in methods
-                ],
-                heads=2,
-            )
-        )
-        own = [d for d in made.differences if d.target == target]
-        apart = {(d.a, d.b, d.labels_per_class): d for d in own}
-        tables.append(
-            TextTable(
-                f"{target}: paired differences in points; * the interval over draws excludes zero",
-                ("A", "B", *(str(n) for n in counts)),
-                [
-                    [named(a), named(b), *(_difference(apart.get((a, b, n))) for n in counts)]
-                    for a, b in dict.fromkeys((d.a, d.b) for d in own)
-                ],
-                heads=2,
-                folded=True,
-            )
-        )
-        most = max(counts)
-        weighed = by.get((first, AS_GIVEN, most))
-        if weighed is not None and weighed.weights_by_class:
-            short = [PurePath(encoder).name or encoder for encoder in weighed.encoders]
-            names = list(short if len(set(short)) == len(short) else weighed.encoders)
-            shares = np.array([*weighed.weights_by_class, weighed.weights])
-            grids.append(Grid(f"{target}: {first}, {most} labels a class", [*weighed.classes, "all"], names, shares))
+    for one in fusion_rows(made.rows, made.differences):
+        caption = f"{one.target}: accuracy in % by labels a class, 95 % interval over {one.draws} draws of labels"
+        tables.append(_by_labels(caption, ("method", "encoders"), one.accuracies))
+        caption = f"{one.target}: paired differences in points; * the interval over draws excludes zero"
+        tables.append(_by_labels(caption, ("A", "B"), one.differences, folded=True))
+        if (weights := one.weights) is not None:
+            names, shares = zip(*weights.lines, strict=True)
+            title = f"{one.target}: {weights.attention}, {weights.labels} labels a class"
+            grids.append(Grid(title, list(names), list(weights.encoders), np.array(shares)))
     return [
         PageSection(
             "fusion",
@@ -66,7 +33,7 @@ def fusion(made: Fusion | None) -> list[PageSection]:
             [
                 "Every method has the same draws of labels, and chooses what it chooses inside them. Intervals are over draws: "
                 "they say nothing of other encoders.",
-                *(f"{note[0].upper()}{note[1:]}." for note in made.notes),
+                *map(sentence, made.notes),
             ],
             figures=[encoder_weights(grids)] if grids else [],
             tables=tables,
@@ -74,11 +41,6 @@ def fusion(made: Fusion | None) -> list[PageSection]:
     ]
 
 
-def _cell(row: FusionRow | None) -> str:
-    return "–" if row is None else f"{100 * row.mean:.1f} ± {100 * row.ci95:.1f}"
-
-
-def _difference(one: FusionDifference | None) -> str:
-    if one is None:
-        return "–"
-    return f"{100 * one.difference:+.1f} ± {100 * one.ci95:.1f}{'*' if one.is_told_apart else ''}"
+def _by_labels(caption: str, heads: tuple[str, str], made: ByLabels, *, folded: bool = False) -> TextTable:
+    rows = [[*names, *cells] for names, cells in made.lines]
+    return TextTable(caption, (*heads, *map(str, made.counts)), rows, heads=2, folded=folded)
