@@ -110,9 +110,9 @@ def load_folder(
         splits={**meta_splits(labels, len(classes)), **splits},
         notes={
             "unreadable": len(bad),
-            "unreadable_files": _first(bad, _NAMED_IN_NOTES),
+            "unreadable_files": first_ones(bad, _NAMED_IN_NOTES),
             "ignored_files": ignored,
-            "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
+            "empty_classes": first_ones(sorted(folders - set(classes)), _NAMED_IN_NOTES),
         },
         originals=gathered.originals,
     )
@@ -147,8 +147,13 @@ def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int,
         reasons: why, in the same order.
     """
     described = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
-    return f"{name}: {how_many} cannot be read and are left out: {_first(described, _NAMED_IN_WARNING)}"
+    return f"{name}: {how_many} cannot be read and are left out: {first_ones(described, _NAMED_IN_WARNING)}"
 
 
-def _first(words: list[str], most: int) -> str:
+def first_ones(words: list[str], most: int) -> str:
+    """Some words, and how many more there are.
+
+    >>> first_ones(["a", "b", "c"], 2)
+    'a, b, ... (1 more)'
+    """
     return ", ".join(words[:most]) + (f", ... ({len(words) - most} more)" if len(words) > most else "")
