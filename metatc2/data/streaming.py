@@ -6,21 +6,27 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
 from metatc2.data.image_io import resize_square, to_channels
-from metatc2.data.readers import Joined, Reader
-from metatc2.errors import InputError
+from metatc2.data.readers import Joined, Reader, where
+from metatc2.data.reading_threads import ReadingThreads
+from metatc2.data.retrying import StorageFailed, awaited, retried
+from metatc2.errors import InputError, cause_of
 
 Step = tuple[str, Callable[[Tensor], Tensor]]
+_CURE = "see to the disk or the connection, and go on from there: nothing of the source is lost by it"
+
+
+class StorageStalled(InputError):
+    """Storage has not answered for so long that it is not waited for any more."""
 
 
 class StreamedImages:
@@ -61,7 +67,7 @@ class StreamedImages:
         self.identity = identity
         self._natural = channels
         self._steps: tuple[Step, ...] = ()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: ReadingThreads | None = None
         self._owner = 0
         self._ahead: _Ahead | None = None
 
@@ -154,22 +160,31 @@ class StreamedImages:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on odd metadata
             if self.workers:
-                for job in self._submit(images, wanted):
-                    job.result()
+                self._await(self._submit(images, wanted))
             else:
                 self._read_into(images, wanted)
 
     def _arrived(self, ahead: _Ahead) -> Tensor:
         try:
-            for job in ahead.jobs:
-                job.result()
+            self._await(ahead.jobs)
+        except StorageStalled:
+            raise
         except Exception:  # also Pillow's warnings where the user makes them errors: then they must be read fenced
             self._fill(ahead.images, ahead.rows.tolist())
         return ahead.images
 
+    def _await(self, jobs: Sequence[Future[None]]) -> None:
+        try:
+            for job in jobs:
+                awaited(job)
+        except StorageFailed as error:
+            for job in jobs:
+                job.cancel()
+            raise StorageStalled(f"{self.name}: reading a batch of images: {cause_of(error)}; {_CURE}") from error
+
     def _submit(self, images: Tensor, wanted: list[int]) -> list[Future[None]]:
         if self._pool is None or self._owner != os.getpid():  # threads do not outlive a fork
-            self._pool, self._owner = worker_threads(self.workers), os.getpid()
+            self._pool, self._owner = ReadingThreads(self.workers), os.getpid()
         each = max(1, -(-len(wanted) // (4 * self.workers)))
         starts = range(0, len(wanted), each)
         return [self._pool.submit(self._read_into, images[i : i + each], wanted[i : i + each]) for i in starts]
@@ -180,13 +195,17 @@ class StreamedImages:
 
     def _one(self, row: int) -> Tensor:
         try:
-            image = self.reader.read(row)[0][None]
+            image = retried(partial(self.reader.read, row))[0][None]
             if image.shape[1] > self._natural:
                 raise ValueError("it has colors and had none")
             image = to_channels(image, self._natural)
             for _, step in self._steps:
                 image = step(image)
             return image[0]
+        except StorageFailed as error:
+            raise InputError(
+                f"{self.name}: {where(self.reader, row)} cannot be read now ({cause_of(error)}); {_CURE}"
+            ) from error
         except Exception as error:  # Pillow raises a dozen kinds on damaged files
             raise InputError(
                 f"{self.name}: image {row} could be read when the source was opened and cannot be read now ({error}); "
@@ -206,21 +225,6 @@ class _Ahead:
     def cancel(self) -> None:
         for job in self.jobs:
             job.cancel()
-
-
-def worker_threads(workers: int) -> ThreadPoolExecutor:
-    """Threads that each compute on one core; Pillow and torch give up Python's lock while they work."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="metatc2-data", initializer=_one_core)
-
-
-def _one_core() -> None:
-    torch.get_num_threads()  # torch sets a new thread's number at its first question, and must not do so later
-    _openmp().limit(limits=1)  # OpenMP keeps the number by thread: the others compute as before
-
-
-@cache
-def _openmp() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="openmp")
 
 
 Images = Tensor | StreamedImages
