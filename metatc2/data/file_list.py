@@ -53,11 +53,15 @@ class FileList(Sequence[str]):
         return os.path.join(self._folders[self._owners[at]], name.decode(*_CODE))
 
     def __iter__(self) -> Iterator[str]:
+        return (os.path.join(folder, name) for folder, name in self.parts())
+
+    def parts(self) -> Iterator[tuple[str, str]]:
+        """Folder and name of each file."""
         for start in range(0, len(self), 4096):
             part = slice(start, start + 4096)
             ends = self._ends[start : start + 4097].tolist()
             for owner, begin, end in zip(self._owners[part].tolist(), ends, ends[1:], strict=False):
-                yield os.path.join(self._folders[owner], self._text[begin:end].decode(*_CODE))
+                yield self._folders[owner], self._text[begin:end].decode(*_CODE)
 
 
 _CODE = ("utf-8", "surrogateescape")  # names need not be text

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metatc2.data.decoding import Decoded, ValueRange, read_image
+from metatc2.data.file_list import FileList
+
+_LINES = 1000  # that are digested together
 
 
 class Reader(Protocol):
@@ -145,15 +148,20 @@ class Joined:
 def files_identity(files: Sequence[str], about: tuple[object, ...]) -> str:
     """SHA-256 over names, sizes and modification times of files, and further facts."""
     digest = hashlib.sha256(repr(about).encode())
-    known, absolute = "", os.path.abspath("")
-    for file in files:
-        folder, name = os.path.split(file)
+    known, inside = None, ""
+    lines: list[str] = []
+    # Of millions of files each line counts: a folder's path is made once.
+    for folder, name in files.parts() if isinstance(files, FileList) else map(os.path.split, files):
         if folder != known:
-            known, absolute = folder, os.path.abspath(folder)
+            known, inside = folder, os.path.join(os.path.abspath(folder), "")
+        path = inside + name
         try:
-            stat = os.stat(file)
-            facts = (stat.st_size, stat.st_mtime_ns)
+            found = os.stat(path)
+            lines.append(f"{path}\0({found.st_size}, {found.st_mtime_ns})\n")
         except OSError:  # a dangling link is a file that cannot be read, not one that cannot be named
-            facts = (-1, -1)
-        digest.update(f"{absolute}/{name}\0{facts}\n".encode(errors="surrogateescape"))
+            lines.append(f"{path}\0(-1, -1)\n")
+        if len(lines) == _LINES:
+            digest.update("".join(lines).encode(errors="surrogateescape"))
+            lines.clear()
+    digest.update("".join(lines).encode(errors="surrogateescape"))
     return digest.hexdigest()

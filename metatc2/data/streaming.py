@@ -76,18 +76,24 @@ class StreamedImages:
         """Several as one, in their order: gray if all are gray, else color.
 
         Args:
-            parts: at least one, of one size and source, as `gather` made them or with rows selected.
+            parts: at least one, of one size and source.
         """
-        reader = Joined([part.reader for part in parts])
-        starts = [0, *accumulate(len(part.reader) for part in parts)]
-        rows = torch.cat([part.rows + start for part, start in zip(parts, starts, strict=False)])
+        first = parts[0]
+        if all(part.reader is first.reader and part._how() == first._how() for part in parts):
+            return first._with(rows=torch.cat([part.rows for part in parts]))
+        reader = Joined([part.reader if not part._steps else _AsRead(part) for part in parts])
+        starts = [0, *accumulate(len(each) for each in reader.readers)]
+        rows = [
+            start + (torch.arange(len(part)) if part._steps else part.rows)
+            for part, start in zip(parts, starts, strict=False)
+        ]
         return cls(
             reader,
-            rows,
+            torch.cat(rows),
             channels=max(part.shape[1] for part in parts),
-            name=parts[0].name,
-            workers=parts[0].workers,
-            identity=" ".join(p.identity for p in parts) if all(p.identity for p in parts) else "",
+            name=first.name,
+            workers=first.workers,
+            identity=" ".join(p.fingerprint() for p in parts) if all(p.identity for p in parts) else "",
         )
 
     def __len__(self) -> int:
@@ -142,6 +148,10 @@ class StreamedImages:
             return ""
         how = (self.identity, tuple(self.shape), self._natural, [name for name, _ in self._steps])
         return hashlib.sha256(repr(how).encode() + self.rows.numpy().tobytes()).hexdigest()
+
+    def _how(self) -> tuple[object, ...]:
+        """What is made of what the reader reads."""
+        return self._natural, tuple(self.shape[1:]), [name for name, _ in self._steps]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None, "_ahead": None}
@@ -213,6 +223,25 @@ class StreamedImages:
             ) from error
 
 
+class _AsRead:
+    """Streamed images as a reader: what is done to them after reading is part of it."""
+
+    def __init__(self, images: StreamedImages) -> None:
+        self.images, self.size = images, images.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, row: int) -> tuple[Tensor, int]:
+        return self.images._one(int(self.images.rows[row])), 0
+
+    def where(self, row: int) -> str:
+        return where(self.images.reader, int(self.images.rows[row]))
+
+    def identity(self) -> str:
+        return self.images.fingerprint()
+
+
 @dataclass
 class _Ahead:
     """A batch that is being read before it is asked for."""
@@ -228,6 +257,33 @@ class _Ahead:
 
 
 Images = Tensor | StreamedImages
+
+
+def some_of(images: Images, rows: Tensor) -> Images:
+    """Some images; of streamed ones none is read yet.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        rows: int64 ``(n,)``, on any device.
+
+    >>> some_of(torch.arange(3), torch.tensor([2]))
+    tensor([2])
+    """
+    if isinstance(images, StreamedImages):
+        return images.select(rows.cpu())
+    return images[rows.to(images.device)]
+
+
+def join_images(parts: Sequence[Images]) -> Images:
+    """Images of several tensors or streams as one, in their order; streamed ones stay on disk unless they meet a tensor.
+
+    Args:
+        parts: at least one, all of one shape but for their number.
+    """
+    streamed = [part for part in parts if isinstance(part, StreamedImages)]
+    if len(streamed) == len(parts):
+        return StreamedImages.joined(streamed)
+    return torch.cat([part[:] for part in parts])
 
 
 def in_chunks(images: Images, rows: Tensor | None = None, numbers: int = 1 << 23) -> Iterator[Tensor]:
