@@ -156,8 +156,8 @@ def files_identity(files: Sequence[str], about: tuple[object, ...]) -> str:
             known, inside = folder, os.path.join(os.path.abspath(folder), "")
         path = inside + name
         try:
-            found = os.stat(path)
-            lines.append(f"{path}\0({found.st_size}, {found.st_mtime_ns})\n")
+            state = os.stat(path)
+            lines.append(f"{path}\0({state.st_size}, {state.st_mtime_ns})\n")
         except OSError:  # a dangling link is a file that cannot be read, not one that cannot be named
             lines.append(f"{path}\0(-1, -1)\n")
         if len(lines) == _LINES:

@@ -87,7 +87,7 @@ def load(
         raise InputError(f"{source}: workers must be at least 0, got {workers}")
     limits = check_value_range(source, value_range)
     registered, rest = SOURCES.resolve(source)
-    if registered.endswith(":PATH"):
+    if registered.endswith((":PATH", ":URI")):
         source = tidy(source)
         rest = split_name(source)[1]
     loader = SOURCES[registered]

@@ -78,15 +78,13 @@ def load_folder(
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
         raise InputError(f"{name}: {wrong}; give a folder that holds one sub-folder of images a class")
-    found = _find(name, root)
-    files, owners, _ = found.images
-    class_of = [class_name for _, class_name in found.kinds]
+    there = _find(name, root)
+    files, owners, _ = there.images
+    class_of = [class_name for _, class_name in there.kinds]
     names = sorted({class_of[owner] for owner in np.unique(owners)})
     if len(names) < 2:
-        there = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
-        raise InputError(
-            f"{name}: found {there}; expected one sub-folder a class, at least two, with image files inside"
-        )
+        got = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
+        raise InputError(f"{name}: found {got}; expected one sub-folder a class, at least two, with image files inside")
     number = {name: i for i, name in enumerate(names)}
     numbers = np.array([number.get(class_name, -1) for class_name in class_of])[owners]
     reader = ImageFiles(files, numbers, image_size or SIZE, value_range)
@@ -100,8 +98,8 @@ def load_folder(
         if len(classes) < 2:
             raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
         warnings.warn(sentence, UnreadableImages, stacklevel=3)
-    split_of = np.array([split for split, _ in found.kinds])[owners[gathered.rows.numpy()]]
-    official = [split for split in dict.fromkeys(split for split, _ in found.kinds) if split]
+    split_of = np.array([split for split, _ in there.kinds])[owners[gathered.rows.numpy()]]
+    official = [split for split in dict.fromkeys(split for split, _ in there.kinds) if split]
     splits = {
         split: torch.from_numpy((split_of == split).nonzero()[0]) for split in official if (split_of == split).any()
     }
@@ -114,7 +112,7 @@ def load_folder(
         notes={
             "unreadable": len(bad),
             "unreadable_files": first_ones(bad, _NAMED_IN_NOTES),
-            "ignored_files": found.ignored,
+            "ignored_files": there.ignored,
             "empty_classes": first_ones(sorted(set(class_of) - set(classes)), _NAMED_IN_NOTES),
         },
         originals=gathered.originals,

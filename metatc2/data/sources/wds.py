@@ -170,15 +170,15 @@ def _shards(name: str, text: str) -> list[str]:
 
 def _expanded(name: str, text: str) -> Iterator[str]:
     """Braces as the shell reads them, and then stars."""
-    found = _BRACES.search(text)
-    if not found:
+    braces = _BRACES.search(text)
+    if not braces:
         yield from sorted(glob.glob(text)) if glob.has_magic(text) else [text]
         return
-    first, last = found[1], found[2]
+    first, last = braces[1], braces[2]
     if len(last) > 9 or abs(int(last) - int(first)) > _MOST_SHARDS:
-        raise InputError(f"{name}: {found[0]} names more than {_MOST_SHARDS} tars; name those that are there")
+        raise InputError(f"{name}: {braces[0]} names more than {_MOST_SHARDS} tars; name those that are there")
     for number in range(int(first), int(last) + 1):
-        yield from _expanded(name, f"{text[: found.start()]}{number:0{len(first)}}{text[found.end() :]}")
+        yield from _expanded(name, f"{text[: braces.start()]}{number:0{len(first)}}{text[braces.end() :]}")
 
 
 def _split_of(shard: str) -> str:
