@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class FileList(Sequence[str]):
@@ -23,8 +24,8 @@ class FileList(Sequence[str]):
     def __init__(self, groups: Iterable[tuple[str, Sequence[str]]]) -> None:
         folders: dict[str, int] = {}
         text = bytearray()
-        owners: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
-        lengths: list[np.ndarray] = [np.zeros(1, dtype=np.int64)]
+        owners: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+        lengths: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
         for folder, names in groups:
             encoded = [_encoded(name) for name in names]
             text += b"".join(encoded)
