@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, ke
     channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
     checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
     originals = no_digests(count)
-    depths: list[tuple[float, ...]] = []
+    depths = array("d")  # numbers of many images, as tuples, would take four times as much
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd metadata
@@ -141,7 +142,7 @@ def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, ke
             pixels = image.pixels
             channels[row], labels[row], originals[row] = pixels.shape[0], label, image.original
             if image.depth is not None:
-                depths.append(depth_row(row, image.depth))
+                depths.extend(depth_row(row, image.depth))
             if digests:
                 checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
             if kept is not None:

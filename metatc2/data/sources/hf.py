@@ -54,12 +54,13 @@ def load_hf(
         InputError: if there is no such data set, its columns have to be named, or no image can be read.
     """
     name = f"hf:{path}"
+    place, named = _columns_apart(str(path))
+    _check_there(name, place, download)
     try:
         import datasets
     except ImportError as error:
         raise MissingPackage(f"{name} needs the package datasets; pip install 'metatc2[hf]'") from error
-    place, named = _columns_apart(str(path))
-    parts = _opened(name, place, None if root is None else str(root), download)
+    parts = _opened(name, place, None if root is None else str(root))
     image, label = _columns(name, place, next(iter(parts.values())).features, named)
     wanted = [image, *([label] if label else [])]
     for part, rows in parts.items():
@@ -148,14 +149,21 @@ def _columns_apart(text: str) -> tuple[str, list[str]]:
     return place, named
 
 
-def _opened(name: str, place: str, cache: str | None, download: bool) -> Mapping[str, Any]:
+def _check_there(name: str, place: str, download: bool) -> None:
+    """Before anything is imported, which takes a while."""
+    path = Path(place).expanduser()
+    if path.is_file() and path.suffix not in (".arrow", ".parquet"):
+        raise InputError(f"{name}: is no data set; give a folder that save_to_disk wrote, or .arrow or .parquet files")
+    if not path.exists() and not (download and _ON_HUB.fullmatch(place)):
+        on_hub = "; if it is a name on the Hugging Face Hub, allow the download with --set data.download=true"
+        raise InputError(f"{name}: no file or folder {path}{on_hub if _ON_HUB.fullmatch(place) else ''}")
+
+
+def _opened(name: str, place: str, cache: str | None) -> Mapping[str, Any]:
     """Parts of the data set by name; one part without a name is called ``all``."""
     import datasets
 
     path = Path(place).expanduser()
-    if not path.exists() and not (download and _ON_HUB.fullmatch(place)):
-        on_hub = "; if it is a name on the Hugging Face Hub, allow the download with --set data.download=true"
-        raise InputError(f"{name}: no file or folder {path}{on_hub if _ON_HUB.fullmatch(place) else ''}")
     try:
         if path.is_dir() and any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
             opened = datasets.load_from_disk(str(path))
@@ -163,14 +171,8 @@ def _opened(name: str, place: str, cache: str | None, download: bool) -> Mapping
             opened = datasets.Dataset.from_file(str(path))
         elif path.suffix == ".parquet":
             opened = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=cache)
-        elif path.is_file():
-            raise InputError(
-                f"{name}: is no data set; give a folder that save_to_disk wrote, or .arrow or .parquet files"
-            )
         else:
             opened = datasets.load_dataset(str(path) if path.exists() else place, cache_dir=cache)
-    except InputError:
-        raise
     except Exception as error:  # datasets, pyarrow and the Hub raise dozens of kinds
         raise InputError(
             f"{name}: cannot be opened as a data set ({' '.join(cause_of(error).split())[:300]}); give a folder that "

@@ -29,7 +29,9 @@ class DataConfig(Options):
     )
     root: str | None = Field(None, description="folder that holds downloaded data sets; unset: the user's cache")
     download: bool = Field(False, description="whether torchvision or datasets may download the data set")
-    stream: bool = Field(False, description="whether images stay on disk or in their store and are read when an episode needs them")
+    stream: bool = Field(
+        False, description="whether images stay on disk or in their store and are read when an episode needs them"
+    )
     workers: int = Field(0, ge=0, le=1024, description="threads that read images; 0 reads in the main one")
 
     @field_validator("channels", mode="before")
