@@ -27,8 +27,8 @@ Load = TypeVar("Load", bound=Callable[..., ImageStore])
 def register_source(name: str) -> Callable[[Load], Load]:
     """Decorator of a function that returns an `ImageStore`, which `load` and the command line then know by its name.
 
-    Where the name ends in a place (``folder:PATH``, ``litdata:URI``), what stands there is its first argument. Of ``name`` (of the source, as it
-    was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and ``value_range`` of `load` it gets those
+    Where the name ends in a place (``folder:PATH``, ``litdata:URI``), what stands there is its first argument. Of ``name``
+    (of the source, as it was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and ``value_range`` of `load` it gets those
     that are parameters of it. Images of another size or number of channels than asked for are brought to it afterwards.
 
     Args:
@@ -41,7 +41,7 @@ def register_source(name: str) -> Callable[[Load], Load]:
 
 
 def known_sources() -> tuple[str, ...]:
-    """Names that `load` takes; those that end in ``:PATH`` are followed by a path, in ``:URI`` by an address, in ``:FACTORS`` by factors."""
+    """Names that `load` takes; ``:PATH`` at the end stands for a path, ``:URI`` for an address, ``:FACTORS`` for factors."""
     return tuple(SOURCES)
 
 
