@@ -28,8 +28,9 @@ def register_source(name: str) -> Callable[[Load], Load]:
     """Decorator of a function that returns an `ImageStore`, which `load` and the command line then know by its name.
 
     Where the name ends in a place (``folder:PATH``, ``litdata:URI``), what stands there is its first argument. Of ``name``
-    (of the source, as it was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and ``value_range``
-    of `load` it gets those that are parameters of it. Images of another size or number of channels than asked for are brought to it afterwards.
+    (of the source, as it was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and
+    ``value_range`` of `load` it gets those that are parameters of it. Images of another size or number of channels than
+    asked for are brought to it afterwards.
 
     Args:
         name: see `Registry.register`.
