@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from metatc2.data.gather import gather
-from metatc2.data.readers import Reader
+from metatc2.data.readers import Reader, where
 from metatc2.data.sources.folder import UnreadableImages, first_ones, left_out
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
@@ -26,7 +26,6 @@ def store_of_rows(
     *,
     class_names: Sequence[str],
     splits: Mapping[str, NDArray[np.int64]],
-    described: Callable[[int], str],
     stream: bool,
     workers: int,
 ) -> ImageStore:
@@ -39,7 +38,6 @@ def store_of_rows(
         reader: where the images come from.
         class_names: by label.
         splits: the source's own, rows of the reader.
-        described: a row of the reader in words, for the warning.
         stream: see `load`.
         workers: see `load`.
 
@@ -49,7 +47,7 @@ def store_of_rows(
     gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
     notes: dict[str, str | int] = {"unreadable": len(gathered.reasons)}
     if gathered.reasons:
-        bad = [described(row) for row in gathered.reasons]
+        bad = [where(reader, row) for row in gathered.reasons]
         sentence = left_out(name, f"{len(bad)} of {len(reader)} images", bad, gathered.reasons)
         if not len(gathered.rows):
             raise InputError(f"{sentence}; no image remains, so write the data set again")

@@ -83,7 +83,6 @@ def load_hf(
         ArrowImages(table, image, labels, image_size or SIZE, value_range),
         class_names=class_names,
         splits={part: np.arange(ends[i], ends[i + 1]) for i, part in enumerate(parts) if part != "all"},
-        described=lambda row: f"row {row}",
         stream=stream,
         workers=workers,
     )
@@ -122,6 +121,11 @@ class ArrowImages:
         image, label = self.look(row)
         return image.pixels, label
 
+    def where(self, row: int) -> str:
+        """See `NamingReader`; where the data set holds paths alone, the file."""
+        cell = self._images[row][self.column][0].as_py() or {}
+        return f"row {row}" if cell.get("bytes") is not None or not cell.get("path") else str(cell["path"])
+
     def identity(self) -> str:
         """Of the arrow files, and of image files where the data set holds their paths alone; see `Reader`."""
         arrow = [file["filename"] for file in self.table.cache_files]
@@ -142,7 +146,8 @@ class ArrowImages:
 
 def _columns_apart(text: str) -> tuple[str, list[str]]:
     """A place, and the names of columns after it; a place on this machine may hold colons itself."""
-    place, named = text, []
+    place = text
+    named: list[str] = []
     while ":" in place and len(named) < 2 and not os.path.exists(os.path.expanduser(place)):
         place, _, last = place.rpartition(":")
         named.insert(0, last)

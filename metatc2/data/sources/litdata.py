@@ -74,7 +74,6 @@ def load_litdata(
         Objects(opened, files, labels, image_size or SIZE, value_range, content.hexdigest()),
         class_names=class_names,
         splits=splits,
-        described=files.__getitem__,
         stream=stream,
         workers=workers,
     )

@@ -86,7 +86,6 @@ def load_wds(
         reader,
         class_names=facts["class_names"].tolist(),
         splits=splits,
-        described=reader.where,
         stream=stream,
         workers=workers,
     )
@@ -240,7 +239,7 @@ def _samples(name: str, shard: str) -> Iterator[_Sample]:
     try:
         with tarfile.open(shard, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # else it would remember each of millions
+                tar.members.clear()  # type: ignore[attr-defined]  # else it would keep millions in its list
                 if member.size < 0 or member.offset_data + member.size > end:
                     raise tarfile.ReadError("it ends within a file")
                 folder, base = os.path.split(member.name)
