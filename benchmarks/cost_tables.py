@@ -92,6 +92,16 @@ def adjoint_memory(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def folder_listing(rows: Rows) -> str:
+    """What listing very many files costs."""
+    lines = ["| listed by | files | to list, s | to ask for size and time, s | bytes a file |", "|---|---|---|---|---|"]
+    for r in rows:
+        files = f"{r['files']:,}".replace(",", " ")
+        times = f"{r['seconds_to_list']:.1f} | {r['seconds_to_ask']:.1f}"
+        lines.append(f"| `{r['way']}` | {files} | {times} | {r['bytes_a_file']} |")
+    return "\n".join(lines)
+
+
 def stream_memory(rows: Rows) -> str:
     """Peak of runs on sources of two lengths."""
     lines = [

@@ -117,6 +117,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     (partial(benchmark, "few_shot_speed"), {"few_shot_speed": cost_tables.few_shot_speed}),
     (partial(benchmark, "episodes_speed"), {"episodes_speed": cost_tables.episodes_speed}),
     (partial(benchmark, "adjoint_memory"), {"adjoint_memory": cost_tables.adjoint_memory}),
+    (partial(benchmark, "folder_listing"), {"folder_listing": cost_tables.folder_listing}),
     (partial(benchmark, "stream_memory"), {"stream_memory": cost_tables.stream_memory}),
     (partial(benchmark, "gradient_parity"), {"gradient_parity": gradient_parity.table}),
     (partial(benchmark, "robustness"), {"robustness": robustness.table}),
