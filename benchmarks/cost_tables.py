@@ -92,6 +92,33 @@ def adjoint_memory(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def folder_listing(rows: Rows) -> str:
+    """What listing very many files costs."""
+    lines = ["| listed by | files | to list, s | to ask for size and time, s | bytes a file |", "|---|---|---|---|---|"]
+    for r in rows:
+        files = f"{r['files']:,}".replace(",", " ")
+        times = f"{r['seconds_to_list']:.1f} | {r['seconds_to_ask']:.1f}"
+        lines.append(f"| `{r['way']}` | {files} | {times} | {r['bytes_a_file']} |")
+    return "\n".join(lines)
+
+
+def stream_memory(rows: Rows) -> str:
+    """Peak of runs on sources of two lengths."""
+    lines = [
+        "| source | images | peak at the limit, MB | at ten times the limit, MB | mapped from files, MB | bytes an image |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        name = f"`{r['source']}:`, {'streamed' if r['stream'] else 'in memory'}"
+        images, peak, mapped = (" → ".join(f"{n:,}".replace(",", " ") for n in r[key]) for key in _PAIRS)
+        at, beyond = peak.split(" → ")
+        lines.append(f"| {name} | {images} | {at} | {beyond} | {mapped} | {r['bytes_an_image']} |")
+    return "\n".join(lines)
+
+
+_PAIRS = ("images", "peak_mb", "mapped_mb")
+
+
 def cost_table(rows: Rows) -> str:
     """Time and memory of a calibrated step over a plain one, by the number of inner steps."""
     steps = sorted({r["inner_steps"] for r in rows})

@@ -5,10 +5,30 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from metatc2.data.listing import files_below
+import numpy as np
+from numpy.typing import NDArray
+
+from metatc2.data.file_list import FileList
+from metatc2.data.listing import files_below, is_image
 from metatc2.errors import InputError
+
+
+class ClassImages(NamedTuple):
+    """What lies in class folders.
+
+    Args:
+        files: images.
+        owners: int64 ``(N,)``: which of the class folders each image is in.
+        others: how many files are no images.
+    """
+
+    files: FileList
+    owners: NDArray[np.int64]
+    others: int
 
 
 class ClassFolders:
@@ -29,6 +49,7 @@ class ClassFolders:
 
     def __init__(self, name: str, root: Path, folders: Sequence[tuple[str, Path]]) -> None:
         self.name, self.root = name, os.path.realpath(root)
+        self._folders = folders
         self._real = {path: os.path.realpath(path) for _, path in folders}
         self._class_of = {self._real[path]: kind for kind, path in reversed(folders)}
         self._sorted = sorted(self._class_of)
@@ -40,9 +61,21 @@ class ClassFolders:
         for kind, path in folders:
             self._require_own(kind, path, self._real[path])
 
-    def files(self, kind: str, folder: Path) -> list[Path]:
-        """Files of one class folder, see `files_below`."""
-        return files_below(folder, lambda link: self.follows(kind, folder, link))
+    def images(self) -> ClassImages:
+        """Image files of all class folders, one folder after the other, in the order of their paths; see `files_below`."""
+        counts, others = [0] * len(self._folders), 0
+
+        def groups() -> Iterator[tuple[str, list[str]]]:
+            nonlocal others
+            for owner, (kind, folder) in enumerate(self._folders):
+                for inside, files in files_below(folder, partial(self.follows, kind, folder)):
+                    images = [file for file in files if is_image(file)]
+                    counts[owner] += len(images)
+                    others += len(files) - len(images)
+                    yield inside, images
+
+        files = FileList(groups())
+        return ClassImages(files, np.repeat(np.arange(len(counts)), counts), others)
 
     def follows(self, kind: str, folder: Path, link: Path) -> bool:
         """Whether a link found in a class folder is followed; not where it leads round in a circle.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,11 +65,11 @@ class Decoded(NamedTuple):
     original: int
 
 
-def read_image(file: str | Path, size: int, value_range: ValueRange | None = None) -> Decoded:
+def read_image(file: str | Path | BytesIO, size: int, value_range: ValueRange | None = None) -> Decoded:
     """One image file, decoded and resized; of a moving picture the first frame.
 
     Args:
-        file: of any format and mode that Pillow reads.
+        file: of any format and mode that Pillow reads: its path, or its content.
         size: side of the result in pixels.
         value_range: see `from_pillow`.
 
@@ -76,7 +77,8 @@ def read_image(file: str | Path, size: int, value_range: ValueRange | None = Non
         OSError: or another of Pillow's errors, if it cannot be read to its end.
         InputError: if it is a device or a pipe.
     """
-    check_regular(Path(file))
+    if not isinstance(file, BytesIO):
+        check_regular(Path(file))
     with Image.open(file) as opened:
         declared = declared_range(opened)
         image = ImageOps.exif_transpose(opened)

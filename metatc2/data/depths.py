@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metatc2.data.decoding import BINS, Depth, ValueRange
+from metatc2.data.readers import Reader, where
 from metatc2.errors import InputError
 
 _UNUSED = 4  # the range this many times as wide as what a source uses of it: two bits or more are lost
@@ -40,23 +41,21 @@ def check_value_range(name: str, value_range: Sequence[float] | None) -> ValueRa
     return float(value_range[0]), float(value_range[1])
 
 
-def warn_of_depths(name: str, reader: Any, depths: NDArray[np.float64]) -> None:
+def warn_of_depths(name: str, reader: Reader, depths: NDArray[np.float64]) -> None:
     """Warn if a source's values leave much of the range unused, go beyond it, or were scaled in different ways.
 
     The whole source decides: a dark image among bright ones has lost nothing, and a few bright pixels use no range.
 
     Args:
         name: of the source.
-        reader: has the attribute `files`, where files can be named.
+        reader: of the images.
         depths: ``(n, 24)``: row of the reader and its `Depth`, for each image of more than 8 bits; see `depth_row`.
     """
     if not len(depths):
         return
-    files = getattr(reader, "files", None)
 
     def named(chosen: NDArray[np.bool_]) -> str:
-        row = int(depths[chosen][0, 0])
-        return str(files[row]) if files is not None else f"image {row}"
+        return where(reader, int(depths[chosen][0, 0]))
 
     black, white, darkest, brightest, levels, kept, unreal = depths[:, 1:8].T
     used = _used(depths)

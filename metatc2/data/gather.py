@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from array import array
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,10 +20,14 @@ from metatc2.data.decoding import BINS, Decoded, Depth
 from metatc2.data.depths import depth_row, warn_of_depths
 from metatc2.data.image_io import join
 from metatc2.data.originals import Digests, no_digests
-from metatc2.data.readers import LookingReader, Reader
-from metatc2.data.streaming import Images, StreamedImages, worker_threads
+from metatc2.data.readers import LookingReader, Reader, where
+from metatc2.data.reading_threads import ReadingThreads
+from metatc2.data.retrying import StorageFailed, awaited, retried
+from metatc2.data.streaming import Images, StreamedImages
+from metatc2.errors import InputError, cause_of
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another
+_CURE = "see to the disk or the connection, or take the file out if it alone is damaged, and open the source again"
 _FACTS = ("channels", "labels", "digests", "originals", "depths", "reasons")
 
 
@@ -79,10 +84,11 @@ def gather(
 
     Raises:
         Unreadable: if an image cannot be read and `skip` is not set.
+        InputError: if the storage fails, however often it is asked: an image is not left out for that.
     """
     if not stream:
         kept: list[Tensor] = []
-        whole = _look(reader, workers, skip, digests, kept)
+        whole = _look(reader, name, workers, skip, digests, kept)
         warn_of_depths(name, reader, whole["depths"])
         none = torch.zeros(0, 1, reader.size, reader.size, dtype=torch.uint8)
         return _gathered(whole, join(kept) if kept else none)
@@ -90,7 +96,7 @@ def gather(
     key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
     facts = recall(key, _FACTS) if key else None
     if facts is None or len(facts["channels"]) != len(reader):
-        facts = _look(reader, workers, skip, digests, None)
+        facts = _look(reader, name, workers, skip, digests, None)
         if key:
             remember(key, facts)
     warn_of_depths(name, reader, facts["depths"])
@@ -117,17 +123,17 @@ def _gathered(facts: Facts, images: Images) -> Gathered:
     )
 
 
-def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
+def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
     """Channels (0: unreadable), labels, digests, originals, depths and why images could not be read; pixels go to `kept`."""
     count = len(reader)
     channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
     checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
     originals = no_digests(count)
-    depths: list[tuple[float, ...]] = []
+    depths = array("d")  # numbers of many images, as tuples, would take four times as much
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd metadata
-        for row, (image, label, reason) in enumerate(_in_order(reader, workers)):
+        for row, (image, label, reason) in enumerate(_in_order(reader, name, workers)):
             if image is None:
                 if not skip:
                     raise Unreadable(row, reason)
@@ -136,7 +142,7 @@ def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Te
             pixels = image.pixels
             channels[row], labels[row], originals[row] = pixels.shape[0], label, image.original
             if image.depth is not None:
-                depths.append(depth_row(row, image.depth))
+                depths.extend(depth_row(row, image.depth))
             if digests:
                 checksums[row] = np.frombuffer(hashlib.sha256(pixels.numpy().tobytes()).digest(), dtype=np.uint8)
             if kept is not None:
@@ -151,24 +157,37 @@ def _look(reader: Reader, workers: int, skip: bool, digests: bool, kept: list[Te
     }
 
 
-def _in_order(reader: Reader, workers: int) -> Iterator[tuple[Decoded | None, int, str]]:
+def _in_order(reader: Reader, name: str, workers: int) -> Iterator[tuple[Decoded | None, int, str]]:
+    def looked(row: int) -> tuple[Decoded, int]:
+        if isinstance(reader, LookingReader):
+            return reader.look(row)
+        pixels, label = reader.read(row)
+        return Decoded(pixels, None, 0), label
+
     def read(row: int) -> tuple[Decoded | None, int, str]:
         try:
-            if isinstance(reader, LookingReader):
-                image, label = reader.look(row)
-            else:
-                pixels, label = reader.read(row)
-                image = Decoded(pixels, None, 0)
+            image, label = retried(partial(looked, row))
             return image, int(label), ""
+        except StorageFailed as error:
+            raise InputError(f"{name}: {where(reader, row)} cannot be read ({cause_of(error)}); {_CURE}") from error
         except Exception as error:  # Pillow raises a dozen kinds on damaged files
             return None, -1, reason_of(error)
 
-    pool: ThreadPoolExecutor | nullcontext[None] = worker_threads(workers) if workers else nullcontext()
+    pool: ReadingThreads | nullcontext[None] = ReadingThreads(workers) if workers else nullcontext()
     with pool as threads:
         each = max(1, workers, _BLOCK // (3 * reader.size**2))
         for start in range(0, len(reader), each):
             rows = range(start, min(start + each, len(reader)))
-            yield from map(read, rows) if threads is None else threads.map(read, rows)
+            if threads is None:
+                yield from map(read, rows)
+                continue
+            for row, job in zip(rows, [threads.submit(read, row) for row in rows], strict=True):
+                try:
+                    yield awaited(job)
+                except StorageFailed as error:
+                    raise InputError(
+                        f"{name}: {where(reader, row)} cannot be read ({cause_of(error)}); {_CURE}"
+                    ) from error
 
 
 def reason_of(error: Exception) -> str:

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metatc2.data.decoding import Decoded, ValueRange, read_image
+from metatc2.data.file_list import FileList
+
+_LINES = 1000  # that are digested together
 
 
 class Reader(Protocol):
@@ -47,19 +52,37 @@ class LookingReader(Protocol):
         ...
 
 
+@runtime_checkable
+class NamingReader(Protocol):
+    """A reader that knows a better name for an image than its number."""
+
+    def where(self, row: int) -> str:
+        """What errors call the image of a row: its file."""
+        ...
+
+
+def where(reader: Reader, row: int) -> str:
+    """What errors call an image.
+
+    >>> where(ImageFiles(["a.png"], [0], 8), 0)
+    'a.png'
+    """
+    return reader.where(row) if isinstance(reader, NamingReader) else f"image {row}"
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """Image files and the label of each.
 
     Args:
-        files: paths.
-        labels: one a file.
+        files: paths; a `FileList` where there are very many.
+        labels: one a file, a list or int64 ``(N,)``.
         size: side of the images in pixels.
         value_range: see `metatc2.data.decoding.from_pillow`.
     """
 
     files: Sequence[str]
-    labels: Sequence[int]
+    labels: Sequence[int] | NDArray[np.int64]
     size: int
     value_range: ValueRange | None = None
 
@@ -68,7 +91,11 @@ class ImageFiles:
 
     def look(self, row: int) -> tuple[Decoded, int]:
         """See `LookingReader`."""
-        return read_image(self.files[row], self.size, self.value_range), self.labels[row]
+        return read_image(self.files[row], self.size, self.value_range), int(self.labels[row])
+
+    def where(self, row: int) -> str:
+        """See `NamingReader`."""
+        return self.files[row]
 
     def read(self, row: int) -> tuple[Tensor, int]:
         """Pixels and label; see `Reader`."""
@@ -77,8 +104,8 @@ class ImageFiles:
 
     def identity(self) -> str:
         """SHA-256 over labels, names, sizes and times of the files; see `Reader`."""
-        about: tuple[object, ...] = ("files", self.size, *self.labels)
-        return files_identity(self.files, about if self.value_range is None else (*about, self.value_range))
+        labels = hashlib.sha256(np.asarray(self.labels, dtype=np.int64).tobytes()).hexdigest()
+        return files_identity(self.files, ("files", self.size, labels, self.value_range))
 
 
 class Joined:
@@ -107,6 +134,11 @@ class Joined:
         part, own = self.part(row)
         return self.readers[part].read(own)
 
+    def where(self, row: int) -> str:
+        """See `NamingReader`."""
+        part, own = self.part(row)
+        return where(self.readers[part], own)
+
     def identity(self) -> str:
         """Those of all parts; see `Reader`."""
         parts = [reader.identity() for reader in self.readers]
@@ -116,11 +148,20 @@ class Joined:
 def files_identity(files: Sequence[str], about: tuple[object, ...]) -> str:
     """SHA-256 over names, sizes and modification times of files, and further facts."""
     digest = hashlib.sha256(repr(about).encode())
-    for file in files:
+    known, inside = None, ""
+    lines: list[str] = []
+    # Of millions of files each line counts: a folder's path is made once.
+    for folder, name in files.parts() if isinstance(files, FileList) else map(os.path.split, files):
+        if folder != known:
+            known, inside = folder, os.path.join(os.path.abspath(folder), "")
+        path = inside + name
         try:
-            stat = os.stat(file)
-            facts = (stat.st_size, stat.st_mtime_ns)
+            state = os.stat(path)
+            lines.append(f"{path}\0({state.st_size}, {state.st_mtime_ns})\n")
         except OSError:  # a dangling link is a file that cannot be read, not one that cannot be named
-            facts = (-1, -1)
-        digest.update(f"{os.path.abspath(file)}\0{facts}\n".encode(errors="surrogateescape"))
+            lines.append(f"{path}\0(-1, -1)\n")
+        if len(lines) == _LINES:
+            digest.update("".join(lines).encode(errors="surrogateescape"))
+            lines.clear()
+    digest.update("".join(lines).encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -27,9 +27,10 @@ Load = TypeVar("Load", bound=Callable[..., ImageStore])
 def register_source(name: str) -> Callable[[Load], Load]:
     """Decorator of a function that returns an `ImageStore`, which `load` and the command line then know by its name.
 
-    Where the name ends in a place (``folder:PATH``), what stands there is its first argument. Of ``name`` (of the source, as it
-    was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and ``value_range`` of `load` it gets those
-    that are parameters of it. Images of another size or number of channels than asked for are brought to it afterwards.
+    Where the name ends in a place (``folder:PATH``, ``litdata:URI``), what stands there is its first argument. Of ``name``
+    (of the source, as it was written) and ``image_size``, ``root``, ``download``, ``stream``, ``workers`` and
+    ``value_range`` of `load` it gets those that are parameters of it. Images of another size or number of channels than
+    asked for are brought to it afterwards.
 
     Args:
         name: see `Registry.register`.
@@ -41,7 +42,7 @@ def register_source(name: str) -> Callable[[Load], Load]:
 
 
 def known_sources() -> tuple[str, ...]:
-    """Names that `load` takes; those that end in ``:PATH`` are followed by a path, in ``:FACTORS`` by factors as labels."""
+    """Names that `load` takes; ``:PATH`` at the end stands for a path, ``:URI`` for an address, ``:FACTORS`` for factors."""
     return tuple(SOURCES)
 
 
@@ -60,16 +61,17 @@ def load(
 
     Args:
         source: ``glyphs``, ``digits``, ``shapes`` or ``shapes:FACTORS`` (``shapes:hue+size``), ``folder:PATH``,
-            ``domains:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips are domains), a benchmark that
+            ``domains:PATH``, ``npz:PATH``, ``clips:PATH`` (frames; the clips are domains), ``hf:PATH`` (Hugging Face
+            `datasets`), ``wds:PATH`` (tars of WebDataset), ``litdata:URI`` (an object store), a benchmark that
             torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``, ``chestx:PATH``), or a
             torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
         channels: 1 (gray) or 3 (color); by default the source's own.
         root: where downloaded data sets lie.
-        download: let torchvision download what is missing.
-        stream: leave image files on disk and read them when they are asked for (`StreamedImages`); the store is the same,
-            and so is its checksum. Sources that are not image files (glyphs, digits, npz, CIFAR) are read all the same.
-        workers: threads that read image files; 0 reads in the caller's.
+        download: let torchvision or `datasets` download what is missing.
+        stream: leave images where they are and read them when they are asked for (`StreamedImages`); the store is the same,
+            and so is its checksum. Sources that are no files of images (glyphs, digits, npz, CIFAR) are read all the same.
+        workers: threads that read images; 0 reads in the caller's.
         value_range: values of black and white in image files of more than 8 bits a pixel, e.g. ``(0, 4095)`` for 12 bits
             that are kept in 16; by default what the format says. Others are not changed by it.
 
@@ -87,7 +89,7 @@ def load(
         raise InputError(f"{source}: workers must be at least 0, got {workers}")
     limits = check_value_range(source, value_range)
     registered, rest = SOURCES.resolve(source)
-    if registered.endswith(":PATH"):
+    if registered.endswith((":PATH", ":URI")):
         source = tidy(source)
         rest = split_name(source)[1]
     loader = SOURCES[registered]

@@ -6,21 +6,27 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
 from metatc2.data.image_io import resize_square, to_channels
-from metatc2.data.readers import Joined, Reader
-from metatc2.errors import InputError
+from metatc2.data.readers import Joined, Reader, where
+from metatc2.data.reading_threads import ReadingThreads
+from metatc2.data.retrying import StorageFailed, awaited, retried
+from metatc2.errors import InputError, cause_of
 
 Step = tuple[str, Callable[[Tensor], Tensor]]
+_CURE = "see to the disk or the connection, and go on from there: nothing of the source is lost by it"
+
+
+class StorageStalled(InputError):
+    """Storage has not answered for so long that it is not waited for any more."""
 
 
 class StreamedImages:
@@ -61,7 +67,7 @@ class StreamedImages:
         self.identity = identity
         self._natural = channels
         self._steps: tuple[Step, ...] = ()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: ReadingThreads | None = None
         self._owner = 0
         self._ahead: _Ahead | None = None
 
@@ -70,18 +76,24 @@ class StreamedImages:
         """Several as one, in their order: gray if all are gray, else color.
 
         Args:
-            parts: at least one, of one size and source, as `gather` made them or with rows selected.
+            parts: at least one, of one size and source.
         """
-        reader = Joined([part.reader for part in parts])
-        starts = [0, *accumulate(len(part.reader) for part in parts)]
-        rows = torch.cat([part.rows + start for part, start in zip(parts, starts, strict=False)])
+        first = parts[0]
+        if all(part.reader is first.reader and part._how() == first._how() for part in parts):
+            return first._with(rows=torch.cat([part.rows for part in parts]))
+        reader = Joined([part.reader if not part._steps else _AsRead(part) for part in parts])
+        starts = [0, *accumulate(len(each) for each in reader.readers)]
+        rows = [
+            start + (torch.arange(len(part)) if part._steps else part.rows)
+            for part, start in zip(parts, starts, strict=False)
+        ]
         return cls(
             reader,
-            rows,
+            torch.cat(rows),
             channels=max(part.shape[1] for part in parts),
-            name=parts[0].name,
-            workers=parts[0].workers,
-            identity=" ".join(p.identity for p in parts) if all(p.identity for p in parts) else "",
+            name=first.name,
+            workers=first.workers,
+            identity=" ".join(p.fingerprint() for p in parts) if all(p.identity for p in parts) else "",
         )
 
     def __len__(self) -> int:
@@ -137,6 +149,10 @@ class StreamedImages:
         how = (self.identity, tuple(self.shape), self._natural, [name for name, _ in self._steps])
         return hashlib.sha256(repr(how).encode() + self.rows.numpy().tobytes()).hexdigest()
 
+    def _how(self) -> tuple[object, ...]:
+        """What is made of what the reader reads."""
+        return self._natural, tuple(self.shape[1:]), [name for name, _ in self._steps]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None, "_ahead": None}
 
@@ -154,22 +170,31 @@ class StreamedImages:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, on odd metadata
             if self.workers:
-                for job in self._submit(images, wanted):
-                    job.result()
+                self._await(self._submit(images, wanted))
             else:
                 self._read_into(images, wanted)
 
     def _arrived(self, ahead: _Ahead) -> Tensor:
         try:
-            for job in ahead.jobs:
-                job.result()
+            self._await(ahead.jobs)
+        except StorageStalled:
+            raise
         except Exception:  # also Pillow's warnings where the user makes them errors: then they must be read fenced
             self._fill(ahead.images, ahead.rows.tolist())
         return ahead.images
 
+    def _await(self, jobs: Sequence[Future[None]]) -> None:
+        try:
+            for job in jobs:
+                awaited(job)
+        except StorageFailed as error:
+            for job in jobs:
+                job.cancel()
+            raise StorageStalled(f"{self.name}: reading a batch of images: {cause_of(error)}; {_CURE}") from error
+
     def _submit(self, images: Tensor, wanted: list[int]) -> list[Future[None]]:
         if self._pool is None or self._owner != os.getpid():  # threads do not outlive a fork
-            self._pool, self._owner = worker_threads(self.workers), os.getpid()
+            self._pool, self._owner = ReadingThreads(self.workers), os.getpid()
         each = max(1, -(-len(wanted) // (4 * self.workers)))
         starts = range(0, len(wanted), each)
         return [self._pool.submit(self._read_into, images[i : i + each], wanted[i : i + each]) for i in starts]
@@ -180,18 +205,41 @@ class StreamedImages:
 
     def _one(self, row: int) -> Tensor:
         try:
-            image = self.reader.read(row)[0][None]
+            image = retried(partial(self.reader.read, row))[0][None]
             if image.shape[1] > self._natural:
                 raise ValueError("it has colors and had none")
             image = to_channels(image, self._natural)
             for _, step in self._steps:
                 image = step(image)
             return image[0]
+        except StorageFailed as error:
+            raise InputError(
+                f"{self.name}: {where(self.reader, row)} cannot be read now ({cause_of(error)}); {_CURE}"
+            ) from error
         except Exception as error:  # Pillow raises a dozen kinds on damaged files
             raise InputError(
                 f"{self.name}: image {row} could be read when the source was opened and cannot be read now ({error}); "
                 "leave the files alone while they are streamed, and open the source again"
             ) from error
+
+
+class _AsRead:
+    """Streamed images as a reader: what is done to them after reading is part of it."""
+
+    def __init__(self, images: StreamedImages) -> None:
+        self.images, self.size = images, images.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, row: int) -> tuple[Tensor, int]:
+        return self.images._one(int(self.images.rows[row])), 0
+
+    def where(self, row: int) -> str:
+        return where(self.images.reader, int(self.images.rows[row]))
+
+    def identity(self) -> str:
+        return self.images.fingerprint()
 
 
 @dataclass
@@ -208,22 +256,34 @@ class _Ahead:
             job.cancel()
 
 
-def worker_threads(workers: int) -> ThreadPoolExecutor:
-    """Threads that each compute on one core; Pillow and torch give up Python's lock while they work."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="metatc2-data", initializer=_one_core)
-
-
-def _one_core() -> None:
-    torch.get_num_threads()  # torch sets a new thread's number at its first question, and must not do so later
-    _openmp().limit(limits=1)  # OpenMP keeps the number by thread: the others compute as before
-
-
-@cache
-def _openmp() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="openmp")
-
-
 Images = Tensor | StreamedImages
+
+
+def some_of(images: Images, rows: Tensor) -> Images:
+    """Some images; of streamed ones none is read yet.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        rows: int64 ``(n,)``, on any device.
+
+    >>> some_of(torch.arange(3), torch.tensor([2]))
+    tensor([2])
+    """
+    if isinstance(images, StreamedImages):
+        return images.select(rows.cpu())
+    return images[rows.to(images.device)]
+
+
+def join_images(parts: Sequence[Images]) -> Images:
+    """Images of several tensors or streams as one, in their order; streamed ones stay on disk unless they meet a tensor.
+
+    Args:
+        parts: at least one, all of one shape but for their number.
+    """
+    streamed = [part for part in parts if isinstance(part, StreamedImages)]
+    if len(streamed) == len(parts):
+        return StreamedImages.joined(streamed)
+    return torch.cat([part[:] for part in parts])
 
 
 def in_chunks(images: Images, rows: Tensor | None = None, numbers: int = 1 << 23) -> Iterator[Tensor]:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from metatc2.io.registries import SOURCES
 
-_PATH = ":PATH"
+_PLACES = (":PATH", ":URI")
 
 
 def path_kinds() -> tuple[str, ...]:
-    """Sources whose name goes on with a path.
+    """Sources whose name goes on with a path or an address.
 
     >>> "folder" in path_kinds(), "digits" in path_kinds()
     (True, False)
     """
-    return tuple(name.removesuffix(_PATH) for name in SOURCES if name.endswith(_PATH))
+    return tuple(name.partition(":")[0] for name in SOURCES if name.endswith(_PLACES))
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -27,7 +27,7 @@ def split_name(name: str) -> tuple[str, str]:
     (('folder', 'C:/birds'), ('shapes:hue', ''), ('digits', ''))
     """
     kind, _, path = name.partition(":")
-    return (kind, path) if path and f"{kind}{_PATH}" in SOURCES else (name, "")
+    return (kind, path) if path and any(f"{kind}{place}" in SOURCES for place in _PLACES) else (name, "")
 
 
 def tidy(name: str) -> str:
@@ -37,7 +37,18 @@ def tidy(name: str) -> str:
     ('folder:photos', 'digits')
     """
     kind, path = split_name(name)
+    if is_address(path):
+        return f"{kind}:{path.rstrip('/')}"
     return f"{kind}:{Path(path)}" if path else name
+
+
+def is_address(path: str) -> bool:
+    """Whether a place is not one of this machine's files.
+
+    >>> is_address("s3://bucket/photos"), is_address("C:/photos")
+    (True, False)
+    """
+    return "://" in path
 
 
 def real_path(name: str) -> str:
@@ -47,6 +58,8 @@ def real_path(name: str) -> str:
     (True, '')
     """
     path = split_name(name)[1]
+    if is_address(path):
+        return path.rstrip("/")
     return os.path.realpath(os.path.expanduser(path)) if path else ""
 
 

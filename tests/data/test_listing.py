@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from torchvision.datasets import ImageFolder
 
 from metatc2.data import ImageStore, load, transfer_splits
+from metatc2.data.file_list import FileList
 from metatc2.data.listing import files_below
 from metatc2.data.sources.clips import load_clips
 from metatc2.data.sources.folder import UnreadableImages
@@ -25,6 +27,10 @@ def save(file: Path, value: int = 90) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8), value).save(file)
     return file
+
+
+def below(root: Path) -> list[str]:
+    return [os.path.relpath(os.path.join(folder, name), root) for folder, names in files_below(root) for name in names]
 
 
 def values(store: ImageStore) -> list[int]:
@@ -74,7 +80,7 @@ def test_a_cycle_of_links_ends_and_every_real_folder_counts_once(tmp_path: Path)
 def test_a_real_folder_keeps_its_own_name_whatever_links_to_it(tmp_path: Path) -> None:
     save(tmp_path / "z" / "x.png")
     (tmp_path / "a").symlink_to(tmp_path / "z")
-    assert files_below(tmp_path) == [tmp_path / "z" / "x.png"]
+    assert below(tmp_path) == ["z/x.png"]
 
 
 def composed_two_ways(root: Path) -> Path:
@@ -151,25 +157,56 @@ def test_domains_and_clips_that_are_no_text_are_read(tmp_path: Path) -> None:
 
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = linked(tmp_path)
-    usual = Path.iterdir
+    usual = os.scandir
 
-    def refused(path: Path) -> object:
-        if path.name == "deep":
-            raise PermissionError(13, "Permission denied", str(path))
+    def refused(path: str) -> object:
+        if path.endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
         return usual(path)
 
-    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(ValueError, match=r"folder .*deep cannot be listed \(Permission denied\)"):
         load(f"folder:{root}")
 
 
 def test_the_order_is_that_of_the_paths(tmp_path: Path) -> None:
-    for name in ("b/1.png", "a.png", "b.png", "a/2.png"):
+    names = ["b/1.png", "a.png", "b.png", "a/2.png", "a/b/c.png", "a/b.png", "a/a.png", "b/0/z.png", "c/0/0/0.png"]
+    for name in names:
         save(tmp_path / name)
-    (tmp_path / ".hidden").mkdir()
     save(tmp_path / ".hidden" / "x.png")
-    found = [file.relative_to(tmp_path).as_posix() for file in files_below(tmp_path)]
-    assert found == ["a/2.png", "a.png", "b/1.png", "b.png"]
+    assert below(tmp_path) == [str(path) for path in sorted(map(Path, names))]
+    assert below(tmp_path)[:4] == ["a/2.png", "a/a.png", "a/b/c.png", "a/b.png"]
+
+
+def test_what_a_link_brings_stands_where_its_name_does(tmp_path: Path) -> None:
+    for name in ("photos/a.png", "photos/c.png", "elsewhere/x/1.png", "elsewhere/2.png"):
+        save(tmp_path / name)
+    (tmp_path / "photos" / "b").symlink_to(tmp_path / "elsewhere")
+    assert below(tmp_path / "photos") == ["a.png", "b/2.png", "b/x/1.png", "c.png"]
+
+
+def test_a_list_of_files_is_that_of_their_paths(tmp_path: Path) -> None:
+    groups = [("a", ["1.png", NO_TEXT]), ("a/b", [CAFE]), ("a", ["2.png"]), ("", ["x.png"]), ("/", [])]
+    expected = ["a/1.png", f"a/{NO_TEXT}", f"a/b/{CAFE}", "a/2.png", "x.png"]
+    files = FileList(groups)
+    assert list(files) == [files[i] for i in range(len(files))] == files[:] == expected
+    assert files[-2] == expected[-2]
+    with pytest.raises(IndexError):
+        files[5]
+    many = FileList([("a", list(map(str, range(9000)))), ("b", ["x"])])
+    assert list(many) == [*(f"a/{i}" for i in range(9000)), "b/x"]
+
+
+def test_files_are_not_asked_about_when_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of millions: the names alone are read."""
+    save(tmp_path / "a" / "1.png")
+    real = tmp_path.resolve()
+
+    def asked(path: object, **options: object) -> object:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(os, "stat", asked)
+    assert list(files_below(real)) == [(str(real / "a"), ["1.png"])]
 
 
 def two_classes(root: Path) -> Path:
@@ -240,4 +277,4 @@ def test_a_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for i in range(6):
         (tmp_path / f"{i}").mkdir()
     with pytest.raises(InputError, match="has more than 5 folders below it"):
-        files_below(tmp_path)
+        list(files_below(tmp_path))

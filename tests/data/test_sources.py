@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from torchvision.transforms import v2
 
 from metatc2.data import known_sources, load
 from metatc2.data.image_io import resize_square, to_channels
-from metatc2.errors import InputError
+from metatc2.errors import InputError, MissingPackage
+from metatc2.experiment.config import read_task
+from metatc2.io.source_names import real_path, tidy
+from metatc2.transfer.targets import parse_target
 
 
 def test_known_sources() -> None:
@@ -86,3 +90,18 @@ def test_the_own_size_costs_no_copy() -> None:
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert resize_square(images, 8).data_ptr() == images.data_ptr()
     assert to_channels(images, 3) is images
+
+
+def test_litdata_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litdata", None)
+    with pytest.raises(MissingPackage, match=r"needs the package litdata; pip install 'metatc2\[litdata\]'"):
+        load("litdata:s3://bucket/photos")
+
+
+def test_addresses_are_names_of_sources() -> None:
+    name = "litdata:s3://bucket/photos"
+    assert tidy(f"{name}/") == name
+    assert real_path(name) == "s3://bucket/photos"
+    assert read_task(name).data.source == name
+    assert parse_target(f"{name}:test") == (name, "test")
+    assert parse_target(name) == (name, None)

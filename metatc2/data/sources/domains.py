@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from metatc2.data.class_folders import ClassFolders
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
-from metatc2.data.listing import canonical, is_image, sub_folders
+from metatc2.data.listing import canonical, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.registry import register_source
 from metatc2.data.sources.folder import SIZE, UnreadableImages, left_out
@@ -46,27 +47,25 @@ def load_domains(
         raise InputError(f"{name}: no such folder; give one that holds DOMAIN/CLASS/image files")
     kinds = [(domain, canonical(kind.name), kind) for domain in sub_folders(root) for kind in sub_folders(domain)]
     together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
-    files = [
-        (file, canonical(domain.name), class_name)
-        for domain, class_name, kind in kinds
-        for file in together.files(class_name, kind)
-        if is_image(file)
-    ]
-    domains, classes = sorted({d for _, d, _ in files}), sorted({c for _, _, c in files})
+    files, owners, _ = together.images()
+    full = [(canonical(kinds[i][0].name), kinds[i][1]) for i in np.unique(owners)]
+    domains, classes = sorted({domain for domain, _ in full}), sorted({class_name for _, class_name in full})
     if len(domains) < 2 or len(classes) < 2:
         raise InputError(
             f"{name}: found {len(domains)} domains and {len(classes)} classes with images; expected at least two of each, as "
             "DOMAIN/CLASS/image files (one sub-folder a class: folder:PATH)"
         )
-    paths, labels = [str(file) for file, _, _ in files], [classes.index(c) for _, _, c in files]
-    reader = ImageFiles(paths, labels, image_size or SIZE, value_range)
+    label, number = {c: i for i, c in enumerate(classes)}, {d: i for i, d in enumerate(domains)}
+    labels = np.array([label.get(class_name, -1) for _, class_name, _ in kinds])[owners]
+    domain_of = np.array([number.get(canonical(domain.name), -1) for domain, _, _ in kinds])
+    reader = ImageFiles(files, labels, image_size or SIZE, value_range)
     gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
     if gathered.reasons:
-        bad = [str(files[row][0].relative_to(root)) for row in gathered.reasons]
+        bad = [str(Path(files[row]).relative_to(root)) for row in gathered.reasons]
         warnings.warn(
             left_out(name, f"{len(bad)} of {len(files)} images", bad, gathered.reasons), UnreadableImages, stacklevel=2
         )
-    owner = torch.tensor([domains.index(files[row][1]) for row in gathered.rows.tolist()])
+    owner = torch.from_numpy(domain_of[owners[gathered.rows.numpy()]])
     return ImageStore(
         name,
         gathered.images,

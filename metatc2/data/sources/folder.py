@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from metatc2.data.class_folders import ClassFolders
+from metatc2.data.class_folders import ClassFolders, ClassImages
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
-from metatc2.data.listing import canonical, files_in, is_image, sub_folders
+from metatc2.data.listing import canonical, files_in, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore, meta_splits
@@ -34,11 +35,10 @@ class UnreadableImages(UserWarning):
     """Some image files of a folder could not be read; they are named, counted and left out."""
 
 
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    class_name: str
-    split: str  # empty where the folder has no official splits
+class _Found(NamedTuple):
+    images: ClassImages
+    kinds: list[tuple[str, str]]  # split and class of each class folder; no split where the folder has no official ones
+    ignored: int  # files that are no images
 
 
 @register_source("folder:PATH")
@@ -78,30 +78,31 @@ def load_folder(
     if not root.is_dir():
         wrong = "is a file, not a folder" if root.exists() else "no such folder"
         raise InputError(f"{name}: {wrong}; give a folder that holds one sub-folder of images a class")
-    files, ignored, folders = _find(name, root)
-    names = sorted({file.class_name for file in files})
+    there = _find(name, root)
+    files, owners, _ = there.images
+    class_of = [class_name for _, class_name in there.kinds]
+    names = sorted({class_of[owner] for owner in np.unique(owners)})
     if len(names) < 2:
-        there = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
-        raise InputError(
-            f"{name}: found {there}; expected one sub-folder a class, at least two, with image files inside"
-        )
+        got = f"one class, {names[0]!r}" if names else "no image in a sub-folder"
+        raise InputError(f"{name}: found {got}; expected one sub-folder a class, at least two, with image files inside")
     number = {name: i for i, name in enumerate(names)}
-    paths, numbers = [str(file.path) for file in files], [number[file.class_name] for file in files]
-    reader = ImageFiles(paths, numbers, image_size or SIZE, value_range)
+    numbers = np.array([number.get(class_name, -1) for class_name in class_of])[owners]
+    reader = ImageFiles(files, numbers, image_size or SIZE, value_range)
     gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
     # Numbered anew: a class may have lost all its images.
     present, labels = torch.unique(gathered.labels, return_inverse=True)
     classes = [names[label] for label in present.tolist()]
-    bad = [str(files[row].path.relative_to(root)) for row in gathered.reasons]
+    bad = [str(Path(files[row]).relative_to(root)) for row in gathered.reasons]
     if bad:
         sentence = left_out(name, f"{len(bad)} of {len(files)} images", bad, gathered.reasons)
         if len(classes) < 2:
             raise InputError(f"{sentence}; fewer than two classes remain, so replace these files")
         warnings.warn(sentence, UnreadableImages, stacklevel=3)
-    official: dict[str, list[int]] = {}
-    for place, row in enumerate(gathered.rows.tolist()):
-        official.setdefault(files[row].split, []).append(place)
-    splits = {split: torch.tensor(rows) for split, rows in official.items() if split}
+    split_of = np.array([split for split, _ in there.kinds])[owners[gathered.rows.numpy()]]
+    official = [split for split in dict.fromkeys(split for split, _ in there.kinds) if split]
+    splits = {
+        split: torch.from_numpy((split_of == split).nonzero()[0]) for split in official if (split_of == split).any()
+    }
     return ImageStore(
         name,
         gathered.images,
@@ -110,16 +111,15 @@ def load_folder(
         splits={**meta_splits(labels, len(classes)), **splits},
         notes={
             "unreadable": len(bad),
-            "unreadable_files": _first(bad, _NAMED_IN_NOTES),
-            "ignored_files": ignored,
-            "empty_classes": _first(sorted(folders - set(classes)), _NAMED_IN_NOTES),
+            "unreadable_files": first_ones(bad, _NAMED_IN_NOTES),
+            "ignored_files": there.ignored,
+            "empty_classes": first_ones(sorted(set(class_of) - set(classes)), _NAMED_IN_NOTES),
         },
         originals=gathered.originals,
     )
 
 
-def _find(name: str, root: Path) -> tuple[list[_File], int, set[str]]:
-    """Image files, the number of other ones, and the names of all class folders."""
+def _find(name: str, root: Path) -> _Found:
     inside = sub_folders(root)
     parts = {_OFFICIAL.get(d.name.lower(), ""): d for d in inside if sub_folders(d)}
     # A folder `train` beside class folders is a class that is called so.
@@ -128,13 +128,8 @@ def _find(name: str, root: Path) -> tuple[list[_File], int, set[str]]:
     ignored = len(files_in(root)) + sum(len(files_in(folder)) for split, folder in parts.items() if split)
     kinds = [(split, canonical(kind.name), kind) for split, folder in parts.items() for kind in sub_folders(folder)]
     together = ClassFolders(name, root, [(class_name, kind) for _, class_name, kind in kinds])
-    files = []
-    for split, class_name, kind in kinds:
-        of_kind = together.files(class_name, kind)
-        images = [file for file in of_kind if is_image(file)]
-        files += [_File(file, class_name, split) for file in images]
-        ignored += len(of_kind) - len(images)
-    return files, ignored, {class_name for _, class_name, _ in kinds}
+    images = together.images()
+    return _Found(images, [(split, class_name) for split, class_name, _ in kinds], ignored + images.others)
 
 
 def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int, str]) -> str:
@@ -147,8 +142,13 @@ def left_out(name: str, how_many: str, bad: Sequence[str], reasons: Mapping[int,
         reasons: why, in the same order.
     """
     described = [f"{file} ({reason})" for file, reason in zip(bad, reasons.values(), strict=True)]
-    return f"{name}: {how_many} cannot be read and are left out: {_first(described, _NAMED_IN_WARNING)}"
+    return f"{name}: {how_many} cannot be read and are left out: {first_ones(described, _NAMED_IN_WARNING)}"
 
 
-def _first(words: list[str], most: int) -> str:
+def first_ones(words: list[str], most: int) -> str:
+    """Some words, and how many more there are.
+
+    >>> first_ones(["a", "b", "c"], 2)
+    'a, b, ... (1 more)'
+    """
     return ", ".join(words[:most]) + (f", ... ({len(words) - most} more)" if len(words) > most else "")

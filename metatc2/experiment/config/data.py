@@ -17,7 +17,7 @@ class DataConfig(Options):
 
     source: str = Field(
         "glyphs",
-        description="glyphs, digits, KIND:PATH (folder, npz, ...), a torchvision data set or what packages offer",
+        description="glyphs, digits, KIND:PATH (folder, npz, hf, wds, ...), a torchvision data set or what packages offer",
     )
     split: str = Field("meta-train", description="which images of the source to learn from")
     image_size: int | None = Field(
@@ -28,9 +28,11 @@ class DataConfig(Options):
         None, description="values of black and white in images of more than 8 bits, e.g. [0, 4095]; unset: the format's"
     )
     root: str | None = Field(None, description="folder that holds downloaded data sets; unset: the user's cache")
-    download: bool = Field(False, description="whether torchvision may download the data set")
-    stream: bool = Field(False, description="whether image files stay on disk and are read when an episode needs them")
-    workers: int = Field(0, ge=0, le=1024, description="threads that read image files; 0 reads in the main one")
+    download: bool = Field(False, description="whether torchvision or datasets may download the data set")
+    stream: bool = Field(
+        False, description="whether images stay on disk or in their store and are read when an episode needs them"
+    )
+    workers: int = Field(0, ge=0, le=1024, description="threads that read images; 0 reads in the main one")
 
     @field_validator("channels", mode="before")
     @classmethod

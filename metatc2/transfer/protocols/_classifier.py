@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data.splits import TransferSplits, label_splits, transfer_splits
+from metatc2.data.streaming import Images, some_of
 from metatc2.metrics.selection import RULE
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.targets import Target
@@ -49,9 +50,18 @@ def inputs_and_labels(subject: Subject, splits: TransferSplits, of: Callable[[Te
     Args:
         subject: see `Subject`.
         splits: see `target_splits`.
-        of: rows of the store to inputs, features or images.
+        of: rows of the store to inputs, as features.
     """
     return [side for rows in splits[:3] for side in (of(rows), subject.labels(rows))]
+
+
+def images_and_labels(
+    subject: Subject, splits: TransferSplits
+) -> tuple[Images, Tensor, Images, Tensor, Images, Tensor]:
+    """As `inputs_and_labels`, of the images themselves; streamed ones stay on disk."""
+    images = subject.target.store.images
+    (train, y), (validation, v), (test, t) = ((some_of(images, rows), subject.labels(rows)) for rows in splits[:3])
+    return train, y, validation, v, test, t
 
 
 def per_class_values(correct: Tensor, labels: Tensor) -> Tensor:

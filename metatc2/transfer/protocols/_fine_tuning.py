@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.augment import Views
+from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError
 from metatc2.models.encoding import encode, own_copy
 from metatc2.ops.module_state import evaluation_mode
@@ -38,7 +39,7 @@ class FineTuning:
     device: torch.device
     seed: int
 
-    def train(self, images: Tensor, labels: Tensor, rate: float, decay: float) -> nn.Module | None:
+    def train(self, images: Images, labels: Tensor, rate: float, decay: float) -> nn.Module | None:
         """A copy of the encoder with a head, trained; None if the loss or a weight became infinite or NaN."""
         names, classes = torch.unique(labels, return_inverse=True)
         draws = torch.Generator().manual_seed(self.seed)
@@ -48,8 +49,11 @@ class FineTuning:
                 model.parameters(), lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay
             )
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-            for rows in self._batches(len(images), draws):
-                x, y = self._inputs(images[rows.to(images.device)], draws), classes[rows].to(self.device)
+            for rows, following in self._batches(len(images), draws):
+                some = images[rows.to(images.device)]
+                if isinstance(images, StreamedImages) and len(following):
+                    images.prefetch(following)
+                x, y = self._inputs(some, draws), classes[rows].to(self.device)
                 loss = cross_entropy(model(x), y)
                 if not bool(loss.isfinite()):
                     return None
@@ -60,11 +64,12 @@ class FineTuning:
         usable = all(bool(t.isfinite().all()) for t in chain(model.parameters(), model.buffers()))
         return model if usable else None
 
-    def scores(self, model: nn.Module, images: Tensor) -> Tensor:
+    def scores(self, model: nn.Module, images: Images) -> Tensor:
         """Logits ``(n, classes)``, classes in the order of their names, on the CPU."""
         parts = []
         with evaluation_mode(model), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            for some in images.split(512):
+            for start in range(0, len(images), 512):
+                some = images[start : start + 512]
                 parts.append(model(some.to(self.device).float() / 255).cpu())
         return torch.cat(parts)
 
@@ -94,16 +99,16 @@ class FineTuning:
                     part.train(self.batch_norm == "train")
         return model
 
-    def _batches(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Rows of each step: pass after pass over all images, the incomplete last batch of a pass dropped."""
+    def _batches(self, count: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of each step and, within a pass, of the next: pass after pass, the incomplete last batch of a pass dropped."""
         size, done = min(self.batch, count), 0
         while True:
-            for rows in torch.randperm(count, generator=generator).split(size):
+            whole = torch.randperm(count, generator=generator)[: count // size * size].split(size)
+            for rows, following in zip(whole, (*whole[1:], whole[0][:0]), strict=True):
                 if done == self.steps:
                     return
-                if len(rows) == size:
-                    done += 1
-                    yield rows
+                done += 1
+                yield rows, following
 
     def _inputs(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self.views is None:

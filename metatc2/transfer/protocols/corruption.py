@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metatc2.augment.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from metatc2.data.streaming import Images, some_of
 from metatc2.episodes.sampler import stream
 from metatc2.errors import InputError, nearest
 from metatc2.ops.numbers import whole, wholes
@@ -63,7 +64,7 @@ class CorruptionRobustness:
 def corruption_robustness(
     features: Callable[[Tensor], Tensor],
     classify: Callable[[Tensor], Tensor],
-    images: Tensor,
+    images: Images,
     labels: Tensor,
     *,
     seed: int = 0,
@@ -80,7 +81,7 @@ def corruption_robustness(
         features: maps uint8 images ``(n, C, H, W)`` to float features ``(n, D)``, e.g. `extract` with an encoder.
         classify: maps features ``(n, D)`` to predicted labels ``(n,)``; fitted on clean images, which is the caller's
             part.
-        images: uint8 ``(N, C, H, W)``, test images.
+        images: uint8 ``(N, C, H, W)``, test images, in memory or on disk.
         labels: int64 ``(N,)``.
         seed: of the corruptions, at least 0.
         corruptions: of `metatc2.augment.corruptions.CORRUPTIONS`; all by default.
@@ -132,7 +133,8 @@ def corruption_robustness(
     streams = [[stream(seed, level, *name.encode()) for level in levels] for name in names]
     clean, corrupted = [], []
     with torch.no_grad():
-        for some, truth in zip(images.split(batch), labels.split(batch), strict=True):
+        for start in range(0, len(images), batch):
+            some, truth = images[start : start + batch], labels[start : start + batch]
             clean.append(correct(some, truth))
             rows = [
                 [correct(corrupt(some, name, level, g), truth) for level, g in zip(levels, row, strict=True)]
@@ -201,7 +203,7 @@ class Corruption(ClassifierProtocol):
             robustness = corruption_robustness(
                 partial(subject.table.run, name),
                 prototype_classifier(subject.table.at(name, known), subject.labels(known)),
-                subject.target.store.images[splits.test],
+                some_of(subject.target.store.images, splits.test),
                 subject.labels(splits.test),
             )
             of_all = robustness.corrupted.flatten(0, 1).mean(0)

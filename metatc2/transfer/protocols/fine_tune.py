@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.augment import Views
+from metatc2.data.streaming import Images, join_images
 from metatc2.errors import InputError
 from metatc2.io.options import NO_OPTION
 from metatc2.metrics.selection import choose, validation_loss
 from metatc2.models.encoding import check_encoder, own_copy, place_of
 from metatc2.models.inputs import images_of, labels_of
 from metatc2.ops.numbers import reals, whole
-from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, images_and_labels, target_splits
 from metatc2.transfer.protocols._fine_tuning import FineTuning
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
@@ -69,11 +70,11 @@ class FineTuned:
 
 def fine_tune(
     encoder: nn.Module,
-    train: Tensor,
+    train: Images,
     train_labels: Tensor,
-    validation: Tensor,
+    validation: Images,
     validation_labels: Tensor,
-    test: Tensor,
+    test: Images,
     test_labels: Tensor,
     *,
     generator: torch.Generator,
@@ -101,7 +102,8 @@ def fine_tune(
     Args:
         encoder: maps ``(n, C, H, W)`` in [0, 1] to ``(n, D)``. It is copied, never changed; in the copy, which is in single
             precision, every parameter is trained, whether or not it was frozen.
-        train: uint8 ``(N, C, H, W)``; see `extract` for NumPy arrays.
+        train: uint8 ``(N, C, H, W)``, in memory or on disk, where it is read a batch at a time; see `extract` for NumPy
+            arrays.
         train_labels: int64 ``(N,)``.
         validation: uint8 ``(V, C, H, W)``; what hyper-parameters are chosen on.
         validation_labels: int64 ``(V,)``.
@@ -165,8 +167,8 @@ def fine_tune(
         raise InputError(f"fine-tune: training diverged at every rate of {tried}; give smaller ones")
     rate, decay = tried[best[0]], decays[best[1]]
     if refit:
-        both = torch.cat([train, validation]), torch.cat([train_labels, validation_labels])
-        model, names = run.train(*both, rate, decay), torch.unique(both[1])
+        labels = torch.cat([train_labels, validation_labels])
+        model, names = run.train(join_images([train, validation]), labels, rate, decay), torch.unique(labels)
         if model is None:
             raise InputError(
                 f"fine-tune: the chosen rate {rate} diverged on training and validation images together; "
@@ -179,7 +181,7 @@ def fine_tune(
     return FineTuned(correct, predicted, rate, decay, tried, decays, table, losses)
 
 
-def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _check(encoder: nn.Module, *sides: tuple[Images, Tensor]) -> list[tuple[Images, Tensor]]:
     """Images, and labels on the CPU."""
     check_encoder(encoder, "fine-tune: the encoder")
     if not any(p.is_floating_point() for p in encoder.parameters()):
@@ -187,9 +189,9 @@ def _check(encoder: nn.Module, *sides: tuple[Tensor, Tensor]) -> list[tuple[Tens
             f"fine-tune: the encoder must be an nn.Module with parameters to train, got {type(encoder).__name__}; "
             "measure it by a protocol on features"
         )
-    checked: list[tuple[Tensor, Tensor]] = []
+    checked: list[tuple[Images, Tensor]] = []
     for name, (given, labels) in zip(("train", "validation", "test"), sides, strict=True):
-        images = images_of(given, f"fine-tune: {name} images")[:]
+        images = images_of(given, f"fine-tune: {name} images")
         if checked and images.shape[1:] != checked[0][0].shape[1:]:
             raise InputError(
                 f"fine-tune: images must be uint8 (N, C, H, W), all of one size, got {tuple(images.shape)} for {name} and "
@@ -230,13 +232,13 @@ class FineTune(ClassifierProtocol):
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""
-        splits, images = target_splits(subject.target), subject.target.store.images
+        splits = target_splits(subject.target)
         for name, encoder in subject.table.encoders.items():
             if not isinstance(encoder, nn.Module):
                 continue  # raw pixels have nothing to tune
             result = fine_tune(
                 in_train_mode(encoder, name) if self.train_mode else encoder,
-                *inputs_and_labels(subject, splits, images.__getitem__),
+                *images_and_labels(subject, splits),
                 generator=torch.Generator().manual_seed(target_seed(subject.target.name, self.name)),
                 steps=self.steps,
                 device=subject.device,

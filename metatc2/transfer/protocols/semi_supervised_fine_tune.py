@@ -12,10 +12,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from metatc2.augment import Views
+from metatc2.data.streaming import Images, some_of
 from metatc2.errors import InputError
 from metatc2.io.options import NO_OPTION
 from metatc2.models.inputs import images_of, labels_of
-from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, inputs_and_labels, target_splits
+from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, images_and_labels, target_splits
 from metatc2.transfer.protocols.base import Measured, Subject, target_seed
 from metatc2.transfer.protocols.fine_tune import (
     RATES,
@@ -38,11 +39,11 @@ from metatc2.transfer.protocols.semi_supervised import (
 
 def semi_supervised_fine_tune(
     encoder: nn.Module,
-    train: Tensor,
+    train: Images,
     train_labels: Tensor,
-    validation: Tensor,
+    validation: Images,
     validation_labels: Tensor,
-    test: Tensor,
+    test: Images,
     test_labels: Tensor,
     *,
     fraction: float,
@@ -84,7 +85,7 @@ def semi_supervised_fine_tune(
         )
     result = fine_tune(
         encoder,
-        images[rows.to(images.device)],
+        some_of(images, rows),
         labels_of(train_labels, "semi-supervised: train_labels").cpu()[rows],
         validation,
         validation_labels,
@@ -130,7 +131,7 @@ class SemiSupervisedFineTune(ClassifierProtocol):
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""
-        splits, images = target_splits(subject.target), subject.target.store.images
+        splits = target_splits(subject.target)
         for fraction in self.fractions:
             for name, encoder in subject.table.encoders.items():
                 if not isinstance(encoder, nn.Module):
@@ -138,7 +139,7 @@ class SemiSupervisedFineTune(ClassifierProtocol):
                 seed = target_seed(subject.target.name, "semi-supervised", fraction)
                 result = semi_supervised_fine_tune(
                     in_train_mode(encoder, name) if self.train_mode else encoder,
-                    *inputs_and_labels(subject, splits, images.__getitem__),
+                    *images_and_labels(subject, splits),
                     fraction=fraction,
                     generator=torch.Generator().manual_seed(seed),
                     steps=self.steps,
