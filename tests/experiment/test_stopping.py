@@ -207,7 +207,10 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_learner_as_it_was(tmp_path: P
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.learner.state_dict().items())
 
 
-SCONTROL = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/asked"\n[ ! -e "$(dirname "$0")/refuses" ] || { echo "Job violates" >&2; exit 1; }\n'
+SCONTROL = """#!/bin/sh
+cd "$(dirname "$0")" && echo "$@" >> asked
+[ ! -e refuses ] || { echo "Job violates" >&2; exit 1; }
+"""
 
 
 @pytest.fixture
