@@ -21,7 +21,6 @@ import base64
 import hashlib
 import json
 import logging
-import shutil
 import sys
 import tempfile
 import time
@@ -38,6 +37,7 @@ from hostile import KINDS, Kind
 from hostile.kind import Prepared, Reader, ending, limit_process
 from hostile.watch import Watch
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.strategies import SearchStrategy
 
 BATCH = 1000
@@ -115,6 +115,7 @@ def fuzz(
     known = {row["kind"]: row for row in rows}
     whole = sum(kind.share for kind in kinds)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
+        set_hypothesis_home_dir(place)
         watch = Watch(Path(place))
         folders = {kind.name: Folder(kind, Path(place) / f"kind-{i}", watch, crashes) for i, kind in enumerate(kinds)}
         while open_kinds := [kind for kind in kinds if _done(known, kind) < _asked(kind, inputs, whole)]:
@@ -171,7 +172,6 @@ def main() -> None:
         write_or_print(None, made)
     bad = sum(row[name] for row in made for name in ("crash", "hang", "written outside", "ran code"))
     print(f"{sum(row['inputs'] for row in made)} inputs, {bad} that were neither read nor refused", file=sys.stderr)
-    shutil.rmtree(".hypothesis", ignore_errors=True)
     sys.exit(int(bad > 0))
 
 
