@@ -26,6 +26,7 @@ from metatc2.io.run_files import (
     CONFIG,
     DEMO,
     ENCODER,
+    FAILURE,
     FEATURES,
     HEADS,
     LEARNER,
@@ -84,6 +85,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / CHECKPOINT
+
+    @property
+    def failure(self) -> Path:
+        """Folder of the last step that was not finite, to be made again."""
+        return self.path / FAILURE
 
     @property
     def encoder(self) -> Path:
@@ -148,7 +154,7 @@ class RunFolder:
                 holder = self._lock.take()
             if holder is not None:
                 raise InputError(self._busy(holder))
-            for folder in (self.path, self.checkpoints, self.path / FEATURES):
+            for folder in (self.path, self.checkpoints, self.failure, self.path / FEATURES):
                 remove_leftovers(folder)
         self._depth += 1
         try:
@@ -275,7 +281,7 @@ class RunFolder:
         for name in (*TRAINED, METRICS, MONITOR, CONFIG):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
-        for name in (CHECKPOINT, FEATURES):
+        for name in (CHECKPOINT, FAILURE, FEATURES):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def _busy(self, holder: str) -> str:

@@ -18,12 +18,15 @@ from torch import nn
 from metatc2.episodes import Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
+from metatc2.io.suggest import command
 from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import another_run, plain
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
+from metatc2.training.failure import Before, keep_failure
+from metatc2.training.finite_data import not_finite_in
 from metatc2.training.metrics_file import append_metrics, cut_metrics
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
@@ -34,7 +37,8 @@ Record = dict[str, float]
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss or a gradient is no longer finite. The message names step, last metrics and last good checkpoint."""
+    """The data, the loss or a gradient is not finite. The message names step, last metrics and last good checkpoint, and where
+    what is needed to make the step again was kept."""
 
 
 class HealthWarning(UserWarning):
@@ -122,7 +126,7 @@ class Trainer:
                 before = time.perf_counter()
                 episode = self.sampler.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
-                outcome = self.train_step(self.step, episode)
+                outcome = self._step(episode)
                 self.step += 1
                 now = time.perf_counter()
                 self.seconds = earlier + now - started
@@ -218,12 +222,33 @@ class Trainer:
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self.seconds = seconds
 
+    def _step(self, episode: Episode) -> Outcome:
+        """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder."""
+        if self.folder is None:
+            return self.train_step(self.step, episode)
+        before = Before.of(self.learner)
+        try:
+            return self.train_step(self.step, episode)
+        except TrainingDiverged as error:
+            length = self.options.length_at(self.step)
+            try:
+                self.folder.require_there()
+                kept = keep_failure(
+                    self.folder.failure, self.step, length, self.learner, before, episode, str(error), self.about
+                )
+            except (InputError, TypeError) as reason:
+                raise TrainingDiverged(f"{error}; the step could not be kept ({reason})") from error
+            again = command("replay", self.run) if self.folder.config.exists() else "metatc2.training.replay"
+            raise TrainingDiverged(f"{error}; {kept} holds this step, and {again} makes it again") from error
+
     def train_step(self, step: int, episode: Episode) -> Outcome:
         """One step on an episode that is already on the device; `fit` is a loop of these.
 
         Raises:
-            TrainingDiverged: if the loss or a gradient is not finite.
+            TrainingDiverged: if the data, the loss or a gradient is not finite. No parameter has moved then.
         """
+        if (where := not_finite_in(episode)) is not None:
+            raise TrainingDiverged(f"step {step + 1}: the data are not finite: {where}; {self._last_good()}")
         self.learner.begin_step(step, self.options.length_at(step))
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             if group.lr is None:
@@ -232,18 +257,20 @@ class Trainer:
         try:
             with self.fabric.autocast():
                 outcome: Outcome = self.learner(episode)
-        except InnerLoopDiverged as error:
+            if not bool(torch.isfinite(outcome.loss)):
+                raise self._diverged("the loss", outcome)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(outcome.loss)
+        except (InnerLoopDiverged, torch.linalg.LinAlgError) as error:
             raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
-        if not bool(torch.isfinite(outcome.loss)):
-            raise self._diverged("the loss", outcome)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(outcome.loss)
         limit = self.options.clip or math.inf
-        for group, optimizer in zip(self.groups, self.optimizers, strict=True):
-            norm = nn.utils.clip_grad_norm_(group.parameters, limit)
+        norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
+        # All of them before any optimizer moves: what is kept of a step that failed is the state before it.
+        for group, norm in zip(self.groups, norms, strict=True):
             if not bool(torch.isfinite(norm)):
                 raise self._diverged(f"the gradient of {group.name!r}", outcome)
+        for optimizer in self.optimizers:
             optimizer.step()
         self.learner.end_step()
         return outcome
