@@ -10,7 +10,7 @@ from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_learner, build_trainer_options
 from metatc2.experiment.config import SelfSupervisedConfig
 from metatc2.experiment.run import process_state
-from metatc2.experiment.run_config import read_run_config, sources_from
+from metatc2.experiment.run_config import located, read_run_config, sources_from
 from metatc2.training import Failure, Replayed, Trainer, load_failure, replay
 from metatc2.training.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ def run(path: Path, *, anomaly: bool = False) -> ReplayedStep:
     classes = None
     if not isinstance(config.learner, SelfSupervisedConfig):
         with sources_from(folder, config):
-            classes = build_data(config).labels
+            classes = build_data(located(folder, config)).labels
     with process_state(config):
         learner = build_learner(config, images.shape[-3], images.shape[-1], class_of=classes)
         trainer = Trainer(learner, FromIterable([]), build_trainer_options(config))

@@ -23,20 +23,21 @@ from metatc2.experiment.build import (
 from metatc2.experiment.compare import compare, matrices
 from metatc2.experiment.config import CodingRateMonitor, Config, UMMConfig, fingerprint, write_config
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
-from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
+from metatc2.experiment.run_config import located, note_origin, read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.io.files import write_atomically, writing
+from metatc2.io.files import printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
 from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
+from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED
@@ -149,6 +150,7 @@ def pretrain(
             require_startable(folder, config)  # no other process was faster
             with writing(folder.config):
                 write_config(config, folder.config)
+            note_origin(folder, config)
             _finish(trainer, config, folder, store, stop)
     return replace(load_run(path), offer=offer)
 
@@ -189,7 +191,7 @@ def resume(path: Path, *, steps: int | None = None, show: bool = False, stop: Ca
     with folder.owned(), process_state(config):
         folder.require_resumable()
         with sources_from(folder, config):
-            trainer, store = _trainer(longer, folder, None, show)
+            trainer, store = _trainer(longer, folder, build_data(located(folder, config)), show)
         _encoded(trainer, longer, store)
         if folder.latest is not None:
             trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
@@ -243,8 +245,9 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
 
 
 def _about(config: Config, store: ImageStore) -> dict[str, str]:
-    """What a checkpoint must agree with."""
-    return {"fingerprint": fingerprint(config), "data": store.checksum()}
+    """What a checkpoint must agree with, and of the data what is said of them if it does not."""
+    source, images = printable(config.data.source), str(len(store.images))
+    return {"fingerprint": fingerprint(config), "data": store.checksum(), SOURCE: source, IMAGES: images}
 
 
 def _finish(

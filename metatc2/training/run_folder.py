@@ -34,6 +34,7 @@ from metatc2.io.run_files import (
     METRICS,
     MONITOR,
     OF_A_RUN,
+    ORIGIN,
     RESULTS_LOCK,
     TRAINED,
 )
@@ -75,6 +76,11 @@ class RunFolder:
     def config(self) -> Path:
         """What the run is trained with."""
         return self.path / CONFIG
+
+    @property
+    def origin(self) -> Path:
+        """Where the run was started, if its data have a relative path."""
+        return self.path / ORIGIN
 
     @property
     def metrics(self) -> Path:
@@ -278,7 +284,7 @@ class RunFolder:
 
     def remove_run(self) -> None:
         """Remove the files of a run, and no others."""
-        for name in (*TRAINED, METRICS, MONITOR, CONFIG):
+        for name in (*TRAINED, METRICS, MONITOR, ORIGIN, CONFIG):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
         for name in (CHECKPOINT, FAILURE, FEATURES):

@@ -23,7 +23,7 @@ from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.replacing import refuse_uninitialized
-from metatc2.training.about import another_run, plain
+from metatc2.training.about import agrees, another_run, plain
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.failure import Before, keep_failure
 from metatc2.training.finite_data import not_finite_in
@@ -171,7 +171,7 @@ class Trainer:
                     "resume()"
                 )
             step, state, about = load_checkpoint(checkpoint)
-            if about not in (self.about, *map(plain, accept)):
+            if not any(agrees(about, own) for own in (self.about, *map(plain, accept))):
                 raise InputError(another_run(checkpoint, about, self.about))
             if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
                 raise InputError(
