@@ -173,6 +173,18 @@ def test_half_written_files_of_dead_processes_alone_are_removed(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {f".a.json.{os.getpid()}.tmp", ".mine.tmp", f"a.{dead}.tmp"}
 
 
+@pytest.mark.parametrize("time", [1, 4_102_444_800])
+def test_a_clock_that_was_set_changes_nothing(time: int, run: Path, finished: Path) -> None:
+    """Files of 1970 and of 2100; a half-written one of a dead process goes whatever its time."""
+    (run / "encoder.safetensors").unlink()
+    (run / "checkpoint" / f".step-00000004.{2**22 + 1}.tmp").mkdir()
+    for path in (run, *run.rglob("*")):
+        os.utime(path, (time, time))
+    assert runs.resume(run).encoder_sha256 == runs.load_run(finished).encoder_sha256
+    assert runs.load_run(run).seconds >= 0
+    assert [path.name for path in (run / "checkpoint").iterdir()] == ["step-00000003"]
+
+
 def test_files_named_like_checkpoints_are_none_and_stay(run: Path, finished: Path) -> None:
     (run / "encoder.safetensors").unlink()
     shutil.copytree(run / "checkpoint" / "step-00000003", run / "checkpoint" / "step-backup")
