@@ -33,12 +33,12 @@ def replay(run: Annotated[str, tyro.conf.Positional, option("DIR")], /, *, anoma
     made = again(Path(run), anomaly=anomaly)
     failure, replayed = made.failure, made.replayed
     say("kept: ", failure.said)
-    if replayed.found:
-        say(bold("first not finite: "), replayed.found[0])
-        for sentence in replayed.found[1:SHOWN]:
+    if replayed.not_finite:
+        say(bold("first not finite: "), replayed.not_finite[0])
+        for sentence in replayed.not_finite[1:SHOWN]:
             say("then: ", sentence)
-        if len(replayed.found) > SHOWN:
-            say(f"and {len(replayed.found) - SHOWN} more")
+        if len(replayed.not_finite) > SHOWN:
+            say(f"and {len(replayed.not_finite) - SHOWN} more")
     if replayed.trace:
         say(replayed.trace)
     if replayed.error is None:

@@ -71,10 +71,10 @@ def located(folder: RunFolder, config: Config) -> Config:
         raise InputError(
             f"{folder.origin} does not say where the run was started; delete it, and resume where {path} lies"
         )
-    found = os.path.normpath(folder.path.absolute() / here / path)
-    if not os.path.exists(found):
+    place = os.path.normpath(folder.path.absolute() / here / path)
+    if not os.path.exists(place):
         return config
-    return replace(config, data=config.data.replace(source=f"{split_name(config.data.source)[0]}:{found}"))
+    return replace(config, data=config.data.replace(source=f"{split_name(config.data.source)[0]}:{place}"))
 
 
 def _relative(config: Config) -> str:

@@ -24,13 +24,13 @@ class Replayed:
     Args:
         error: what was said of it this time; None where it is finite now.
         loss: its value; None where there was none.
-        found: what was not finite, in the order in which it became so: a sentence each.
+        not_finite: what was not finite, in the order in which it became so: a sentence each.
         trace: with anomaly detection, the lines of the forward pass that made what has a gradient that is not finite.
     """
 
     error: str | None
     loss: float | None
-    found: list[str] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)
     trace: str = ""
 
 
@@ -49,35 +49,35 @@ def replay(trainer: Trainer, failure: Failure, *, anomaly: bool = False) -> Repl
     """
     learner = trainer.learner
     learner.load_state_dict(dict(failure.learner))
-    found = _Found()
+    not_finite = _NotFinite()
     for kind, tensors in (("parameter", learner.named_parameters()), ("buffer", learner.named_buffers())):
         for name, tensor in tensors:
-            found.look(tensor.detach(), f"{kind} {name}, before the step")
+            not_finite.look(tensor.detach(), f"{kind} {name}, before the step")
     torch.set_rng_state(failure.random["cpu"])
     if "cuda" in failure.random and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(failure.random["cuda"])
     trainer.step = failure.step
     episode = failure.episode.to(trainer.fabric.device)
-    with _watched(learner, found), warnings.catch_warnings(record=True) as said:
+    with _watched(learner, not_finite), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
             with torch.autograd.set_detect_anomaly(anomaly, check_nan=anomaly):
                 outcome = trainer.train_step(failure.step, episode)
         except TrainingDiverged as error:
-            found.gradients(learner)
-            return Replayed(str(error), None, found.sentences)
+            not_finite.gradients(learner)
+            return Replayed(str(error), None, not_finite.sentences)
         except RuntimeError as error:
             if not anomaly or "returned nan" not in str(error):
                 raise
             # The trace of the forward pass comes as a warning.
             trace = "\n".join(str(w.message) for w in said if "Traceback of forward call" in str(w.message))
-            return Replayed(str(error), None, found.sentences, trace)
+            return Replayed(str(error), None, not_finite.sentences, trace)
     for name, tensor in learner.named_parameters():
-        found.look(tensor.detach(), f"parameter {name}, after the step")
-    return Replayed(None, float(outcome.loss.detach()), found.sentences)
+        not_finite.look(tensor.detach(), f"parameter {name}, after the step")
+    return Replayed(None, float(outcome.loss.detach()), not_finite.sentences)
 
 
-class _Found:
+class _NotFinite:
     """Sentences about what is not finite, in order."""
 
     def __init__(self) -> None:
@@ -103,10 +103,10 @@ class _Found:
 
 
 @contextmanager
-def _watched(learner: nn.Module, found: _Found) -> Iterator[None]:
+def _watched(learner: nn.Module, not_finite: _NotFinite) -> Iterator[None]:
     """Look at what goes into every module, what comes out, and the gradient of what came out."""
     handles = [
-        module.register_forward_hook(_hook(name or "the learner", found))
+        module.register_forward_hook(_hook(name or "the learner", not_finite))
         for name, module in learner.named_modules()
         if name
     ]
@@ -117,24 +117,24 @@ def _watched(learner: nn.Module, found: _Found) -> Iterator[None]:
             handle.remove()
 
 
-def _hook(name: str, found: _Found) -> Callable[..., None]:
+def _hook(name: str, not_finite: _NotFinite) -> Callable[..., None]:
     def look(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
         kind = type(module).__name__
         for tensor in made if isinstance(made, tuple | list) else (made,):
             if isinstance(tensor, Tensor):
                 bad_in = any(isinstance(x, Tensor) and x.is_floating_point() and _is_bad(x) for x in given)
                 so_far = "; what went in was not finite either" if bad_in else "; what went in was finite"
-                found.look(tensor, f"output of {name} ({kind})", so_far)
+                not_finite.look(tensor, f"output of {name} ({kind})", so_far)
                 if tensor.requires_grad:
                     tensor.register_hook(
-                        partial(_look_at_gradient, found, f"gradient of the output of {name} ({kind})")
+                        partial(_look_at_gradient, not_finite, f"gradient of the output of {name} ({kind})")
                     )
 
     return look
 
 
-def _look_at_gradient(found: _Found, what: str, gradient: Tensor) -> None:
-    found.look(gradient, what)
+def _look_at_gradient(not_finite: _NotFinite, what: str, gradient: Tensor) -> None:
+    not_finite.look(gradient, what)
 
 
 def _is_bad(tensor: Tensor) -> bool:

@@ -153,9 +153,9 @@ def test_a_step_that_is_not_finite_is_named_and_kept_and_made_again(
         replayed = replay(again, failure)
     assert replayed.error is not None
     if first is not None:
-        assert replayed.found[0].startswith(first)
+        assert replayed.not_finite[0].startswith(first)
     if where == "gradient":
-        assert any(s.startswith("gradient of the parameter body.0.weight (4, 3)") for s in replayed.found)
+        assert any(s.startswith("gradient of the parameter body.0.weight (4, 3)") for s in replayed.not_finite)
         with torch.random.fork_rng():
             told = replay(Trainer(learner(where), Sampler(mark), OPTIONS), failure, anomaly=True)
         assert "SqrtBackward0" in (told.error or "")
@@ -164,7 +164,7 @@ def test_a_step_that_is_not_finite_is_named_and_kept_and_made_again(
         with torch.random.fork_rng():
             mended = replay(Trainer(learner(), Sampler(mark), OPTIONS), failure)
         assert mended.error is None
-        assert mended.found == []
+        assert mended.not_finite == []
 
 
 def test_a_replayed_step_is_the_step(tmp_path: Path) -> None:
