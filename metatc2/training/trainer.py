@@ -238,7 +238,7 @@ class Trainer:
                 )
             except (InputError, TypeError) as reason:
                 raise TrainingDiverged(f"{error}; the step could not be kept ({reason})") from error
-            again = command("replay", self.run) if self.folder.config.exists() else "metatc2.training.replay"
+            again = command("replay", self.folder.path) if self.folder.config.exists() else "metatc2.training.replay"
             raise TrainingDiverged(f"{error}; {kept} holds this step, and {again} makes it again") from error
 
     def train_step(self, step: int, episode: Episode) -> Outcome:
@@ -262,7 +262,7 @@ class Trainer:
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
             self.fabric.backward(outcome.loss)
-        except (InnerLoopDiverged, torch.linalg.LinAlgError) as error:
+        except (InnerLoopDiverged, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]  # torch does not export it
             raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
         limit = self.options.clip or math.inf
         norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
