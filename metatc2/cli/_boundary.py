@@ -79,11 +79,19 @@ def _diverged(error: Exception) -> bool:
 
 
 def _memory(error: Exception) -> str:
-    message = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 160)
+    message = brief(str(error).splitlines()[0] if str(error) else "no more can be had", 120)
     return (
-        f"out of memory ({message}); lower encoder.width, episode.batch, data.image_size or the widths of [head], or stream "
-        "the images (data.stream=true, --stream)"
+        f"out of memory ({message}); lower episode.batch (episode.meta_batch of labeled tasks), encoder.width, data.image_size "
+        f"or the widths of [head], {_accumulate()}set trainer.precision=bf16-mixed, or stream the images (data.stream=true, "
+        "--stream)"
     )
+
+
+def _accumulate() -> str:
+    """The setting that makes a batch in several parts, in versions that have it."""
+    sections = sys.modules.get("metatc2.experiment.config.training")
+    has = sections is not None and "accumulate" in sections.TrainerConfig.model_fields
+    return "raise trainer.accumulate, " if has else ""
 
 
 def _system(error: Exception) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-# torch raises a bare RuntimeError on the CPU, NumPy a bare ValueError where a size overflows: only the text tells.
+# torch raises a bare RuntimeError on the CPU, and for what cuBLAS and cuDNN lack, NumPy a bare ValueError where a size
+# overflows: only the text tells.
 _WORDS = (
     "can't allocate memory",
     "not enough memory",
     "out of memory",
+    "STATUS_ALLOC_FAILED",
     "Storage size calculation overflowed",
     "Stride calculation overflowed",
     "integer multiplication overflow",

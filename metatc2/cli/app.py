@@ -21,6 +21,7 @@ from metatc2.cli.fuse import fuse
 from metatc2.cli.learners import learners
 from metatc2.cli.matrix import matrix
 from metatc2.cli.pretrain import pretrain
+from metatc2.cli.replay import replay
 from metatc2.cli.report import report
 from metatc2.cli.tasks import tasks
 from metatc2.cli.transfer import transfer
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     learners,
     config,
     pretrain,
+    replay,
     umm,
     transfer,
     compare,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from metatc2.cli import _slurm
 from metatc2.cli._args import option
 from metatc2.cli._many_processes import parting
-from metatc2.cli._stop_on_signal import ended_by_signal
+from metatc2.cli._stop_on_signal import ENDED_OR_PREEMPTED, ended_by_signal
 from metatc2.errors import InputError
 from metatc2.experiment.threads import check_threads
 from metatc2.io.terminal import bold, say
@@ -42,6 +43,7 @@ def pretrain(
     accumulate: Annotated[int | None, option("N")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     resume: Annotated[str | None, option("DIR")] = None,
+    auto_resume: bool = False,
 ) -> None:
     """Pre-train an encoder on a task and write it to a run folder.
 
@@ -52,8 +54,10 @@ def pretrain(
         metatc2 pretrain --resume runs/tc2
         metatc2 pretrain --resume runs/tc2 --steps 600
         metatc2 pretrain folder:photos --encoder resnet50 --devices 8 --precision bf16-mixed --accumulate 4
+        metatc2 pretrain glyphs --run runs/tc2 --auto-resume
 
-    Ctrl-C and SIGTERM finish the step, write a checkpoint and end (exit status 130 and 143); a second Ctrl-C ends at once.
+    Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and end (exit status 130, 143 and 0); a second Ctrl-C ends
+    at once. A job of SLURM that gets SIGUSR1 is queued again, and goes on by itself when it runs.
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, or images by KIND:PATH, with KIND {path kinds}.
@@ -81,6 +85,8 @@ def pretrain(
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; of the other options --steps, --devices and --nodes alone are taken
             then.
+        auto_resume: Start the run, or continue it where its folder holds one of the same settings: one command for jobs that
+            are run again. A job that SLURM runs again does so without being told.
     """
     from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
@@ -104,7 +110,7 @@ def pretrain(
             accumulate,
             *set,
         )
-        if any(value is not None for value in others):
+        if auto_resume or any(value is not None for value in others):
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
                 "--steps, to make it longer, --devices and --nodes alone may be given"
@@ -132,8 +138,8 @@ def pretrain(
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
         path = Path(run) if run else runs.default_folder(task, config)
-        begin = partial(_pretrain, config, path)
-    with parting(), ended_by_signal() as stop:
+        begin = partial(_resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain, config, path)
+    with parting(), ended_by_signal(ENDED_OR_PREEMPTED) as stop:
         done = begin(stop)
     if not is_first():
         return
@@ -144,6 +150,12 @@ def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
     from metatc2.experiment import run as runs
 
     return _told_of_end(runs.pretrain(config, path, show=True, stop=stop))
+
+
+def _resume_or_pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
+    from metatc2.experiment.auto_resume import is_resumable
+
+    return _resume(path, None, stop) if is_resumable(path, config) else _pretrain(config, path, stop)
 
 
 def _told_of_end(done: runs.Run) -> runs.Run:

@@ -18,7 +18,7 @@ from metatc2.data.streaming import StreamedImages
 from metatc2.errors import InputError
 from metatc2.io import registries
 from metatc2.io.registry import Registry
-from metatc2.io.source_names import split_name, tidy
+from metatc2.io.source_names import check_path, split_name, tidy
 
 SOURCES: Registry[Callable[..., ImageStore]] = registries.SOURCES
 Load = TypeVar("Load", bound=Callable[..., ImageStore])
@@ -90,6 +90,7 @@ def load(
     limits = check_value_range(source, value_range)
     registered, rest = SOURCES.resolve(source)
     if registered.endswith((":PATH", ":URI")):
+        check_path(source)
         source = tidy(source)
         rest = split_name(source)[1]
     loader = SOURCES[registered]

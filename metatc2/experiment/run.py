@@ -31,14 +31,14 @@ from metatc2.experiment.config import (
     write_config,
 )
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
-from metatc2.experiment.run_config import read_run_config, require_startable, sources_from
+from metatc2.experiment.run_config import located, note_origin, read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.io.files import write_atomically, writing
+from metatc2.io.files import printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
@@ -46,6 +46,7 @@ from metatc2.ops.random_state import own_random_numbers, seeded
 from metatc2.ops.ranks import Ranks, split_ranks
 from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
+from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import is_first, process_count
 from metatc2.training.run_folder import RunFolder, State
@@ -162,6 +163,7 @@ def pretrain(
                 require_startable(folder, config)  # no other process was faster
                 with writing(folder.config):
                     write_config(config, folder.config)
+                note_origin(folder, config)
             _finish(trainer, config, folder, store, stop)
     return replace(load_run(path), offer=offer)
 
@@ -213,7 +215,7 @@ def resume(
     with folder.owned(), process_state(config):
         folder.require_resumable()
         with sources_from(folder, config):
-            trainer, store = _trainer(longer, folder, None, show)
+            trainer, store = _trainer(longer, folder, build_data(located(folder, config)), show)
         _encoded(trainer, longer, store)
         if folder.latest is not None:
             trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
@@ -282,8 +284,9 @@ def _tasks(config: Config) -> int:
 
 
 def _about(config: Config, store: ImageStore) -> dict[str, str]:
-    """What a checkpoint must agree with."""
-    return {"fingerprint": fingerprint(config), "data": store.checksum()}
+    """What a checkpoint must agree with, and of the data what is said of them if it does not."""
+    source, images = printable(config.data.source), str(len(store.images))
+    return {"fingerprint": fingerprint(config), "data": store.checksum(), SOURCE: source, IMAGES: images}
 
 
 def _finish(

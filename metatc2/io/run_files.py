@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 CONFIG = "config.toml"
+ORIGIN = "origin.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint"
+FAILURE = "failure"
 ENCODER, CALIBRATOR, LEARNER = "encoder.safetensors", "calibrator.safetensors", "learner.safetensors"
 HEADS = "heads.safetensors"
 MONITOR = "monitor.jsonl"
@@ -20,7 +22,9 @@ DEMO = ".demo"
 EXPORTED = ("config.json", "model.safetensors", "calibrator.safetensors", "README.md")
 # What belongs to one trained encoder; the rest to the training.
 TRAINED = (ENCODER, CALIBRATOR, LEARNER, HEADS, RESULTS, ACCURACIES, DIAGNOSIS)
-OF_A_RUN = frozenset({CONFIG, METRICS, MONITOR, CHECKPOINT, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED})
+OF_A_RUN = frozenset(
+    {CONFIG, ORIGIN, METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED}
+)
 
 # By folders that hold one of the first names: what in them nothing else may write.
 _KEPT = (

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from metatc2.errors import InputError
+from metatc2.io.plain_text import visible
 from metatc2.io.registries import SOURCES
 
 _PLACES = (":PATH", ":URI")
@@ -51,8 +53,30 @@ def is_address(path: str) -> bool:
     return "://" in path
 
 
+def check_path(name: str) -> None:
+    """Refuse a source whose path is none, before anything asks the system for it.
+
+    Raises:
+        InputError: if it holds a NUL character, or begins with the home folder of nobody.
+
+    >>> check_path("folder:~nobody-of-this-name/x")
+    Traceback (most recent call last):
+    metatc2.errors.InputError: folder:~nobody-of-this-name/x: no user of this machine has the name after ~; write the path out
+    """
+    path = split_name(name)[1]
+    if "\0" in path:
+        raise InputError(f"{visible(name)}: a path holds a NUL character, which no path can; leave it out")
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{name}: no user of this machine has the name after ~; write the path out") from None
+
+
 def real_path(name: str) -> str:
     """Where a source of files lies, links and ``~`` resolved; empty for others.
+
+    Raises:
+        InputError: if the path holds a NUL character.
 
     >>> real_path("folder:/") == os.path.realpath("/"), real_path("digits")
     (True, '')
@@ -60,6 +84,8 @@ def real_path(name: str) -> str:
     path = split_name(name)[1]
     if is_address(path):
         return path.rstrip("/")
+    if "\0" in path:
+        check_path(name)
     return os.path.realpath(os.path.expanduser(path)) if path else ""
 
 

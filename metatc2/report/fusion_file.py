@@ -42,6 +42,8 @@ def read_fusion(file: Path) -> Fusion:
         )
         if not made.rows:
             raise ValueError("no rows")
+        if not all(made.notes):
+            raise ValueError("an empty note")
         for row in made.rows:
             weights = (*row.weights_by_class, *([row.weights] if row.weights else []))
             if not row.accuracies or any(len(w) != len(row.encoders) for w in weights):

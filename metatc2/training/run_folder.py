@@ -26,6 +26,7 @@ from metatc2.io.run_files import (
     CONFIG,
     DEMO,
     ENCODER,
+    FAILURE,
     FEATURES,
     HEADS,
     LEARNER,
@@ -33,6 +34,7 @@ from metatc2.io.run_files import (
     METRICS,
     MONITOR,
     OF_A_RUN,
+    ORIGIN,
     RESULTS_LOCK,
     TRAINED,
 )
@@ -78,6 +80,11 @@ class RunFolder:
         return self.path / CONFIG
 
     @property
+    def origin(self) -> Path:
+        """Where the run was started, if its data have a relative path."""
+        return self.path / ORIGIN
+
+    @property
     def metrics(self) -> Path:
         """Records of training."""
         return self.path / METRICS
@@ -86,6 +93,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / CHECKPOINT
+
+    @property
+    def failure(self) -> Path:
+        """Folder of the last step that was not finite, to be made again."""
+        return self.path / FAILURE
 
     @property
     def encoder(self) -> Path:
@@ -153,7 +165,7 @@ class RunFolder:
                 holder = self._lock.take()
             if holder is not None:
                 raise InputError(self._busy(holder))
-            for folder in (self.path, self.checkpoints, self.path / FEATURES):
+            for folder in (self.path, self.checkpoints, self.failure, self.path / FEATURES):
                 remove_leftovers(folder)
         self._depth += 1
         try:
@@ -277,10 +289,10 @@ class RunFolder:
 
     def remove_run(self) -> None:
         """Remove the files of a run, and no others."""
-        for name in (*TRAINED, METRICS, MONITOR, CONFIG):
+        for name in (*TRAINED, METRICS, MONITOR, ORIGIN, CONFIG):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
-        for name in (CHECKPOINT, FEATURES):
+        for name in (CHECKPOINT, FAILURE, FEATURES):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def _busy(self, holder: str) -> str:

@@ -17,15 +17,18 @@ from torch import Tensor, nn
 from metatc2.episodes import Divided, Episode, FromIterable, Sampler
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoopDiverged
+from metatc2.io.suggest import command
 from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
 from metatc2.ops.ranks import Ranks, others_alive
 from metatc2.ops.replacing import refuse_uninitialized
-from metatc2.training.about import another_run, plain, require_alike, versions
+from metatc2.training.about import agrees, another_run, plain, require_alike, versions
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
+from metatc2.training.failure import Before, keep_failure
+from metatc2.training.finite_data import not_finite_in
 from metatc2.training.metrics_file import append_metrics, cut_metrics
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
@@ -36,7 +39,8 @@ Record = dict[str, float]
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss or a gradient is no longer finite. The message names step, last metrics and last good checkpoint."""
+    """The data, the loss or a gradient is not finite. The message names step, last metrics and last good checkpoint, and where
+    what is needed to make the step again was kept."""
 
 
 class HealthWarning(UserWarning):
@@ -148,7 +152,7 @@ class Trainer:
                 before = time.perf_counter()
                 episode = self._episodes.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
-                outcome = self.train_step(self.step, episode)
+                outcome = self._step(episode)
                 self.step += 1
                 now = time.perf_counter()
                 self.seconds = earlier + now - started
@@ -205,7 +209,7 @@ class Trainer:
                     "resume()"
                 )
             step, state, about = load_checkpoint(checkpoint)
-            if about not in (self.about, *map(plain, accept)):
+            if not any(agrees(about, own) for own in (self.about, *map(plain, accept))):
                 raise InputError(another_run(checkpoint, about, self.about))
             if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
                 raise InputError(
@@ -268,26 +272,52 @@ class Trainer:
             torch.cuda.set_rng_state_all(state["random_cuda"])
         self.seconds = seconds
 
+    def _step(self, episode: Episode) -> Outcome:
+        """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
+
+        Of one process: each of several has a part of the episode alone.
+        """
+        if self.folder is None or not self.ranks.alone:
+            return self.train_step(self.step, episode)
+        before = Before.of(self.learner)
+        try:
+            return self.train_step(self.step, episode)
+        except TrainingDiverged as error:
+            length = self.options.length_at(self.step)
+            try:
+                self.folder.require_there()
+                kept = keep_failure(
+                    self.folder.failure, self.step, length, self.learner, before, episode, str(error), self.about
+                )
+            except (InputError, TypeError) as reason:
+                raise TrainingDiverged(f"{error}; the step could not be kept ({reason})") from error
+            again = command("replay", self.folder.path) if self.folder.config.exists() else "metatc2.training.replay"
+            raise TrainingDiverged(f"{error}; {kept} holds this step, and {again} makes it again") from error
+
     def train_step(self, step: int, episode: Episode) -> Outcome:
         """One step on an episode that is already on the device; `fit` is a loop of these.
 
         Raises:
-            TrainingDiverged: if the loss or a gradient is not finite.
+            TrainingDiverged: if the data, the loss or a gradient is not finite. No parameter has moved then.
         """
+        where = not_finite_in(episode)
+        if self.ranks.any(where is not None):  # what one alone knows all must know before they wait for each other
+            what = "those of another rank" if where is None else where
+            raise TrainingDiverged(f"step {step + 1}: the data are not finite: {what}; {self._last_good()}")
         self.learner.begin_step(step, self.options.length_at(step))
         for group, optimizer in zip(self.groups, self.optimizers, strict=True):
             if group.lr is None:
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = self.options.learning_rate(step)
         outcome: Outcome | None = None
-        diverged: InnerLoopDiverged | None = None
+        diverged: Exception | None = None
         try:
             with self.fabric.autocast():
                 outcome = self.learner(episode)
-        except InnerLoopDiverged as error:
+        except _DIVERGES as error:
             diverged = error
         finite = outcome is not None and bool(torch.isfinite(outcome.loss))
-        if self.ranks.any(not finite):  # what one alone knows all must know before they wait for each other
+        if self.ranks.any(not finite):
             if diverged is not None:
                 raise TrainingDiverged(f"step {step + 1}: {diverged}; {self._last_good()}") from diverged
             if outcome is None or finite:
@@ -297,13 +327,18 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         weight = self._weight(episode)
-        self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
+        try:
+            self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
+        except _DIVERGES as error:
+            raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
         self.ranks.mean_gradients(p for group in self.groups for p in group.parameters)
         limit = self.options.clip or math.inf
-        for group, optimizer in zip(self.groups, self.optimizers, strict=True):
-            norm = nn.utils.clip_grad_norm_(group.parameters, limit)
+        norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
+        # All of them before any optimizer moves: what is kept of a step that failed is the state before it.
+        for group, norm in zip(self.groups, norms, strict=True):
             if not bool(torch.isfinite(norm)):
                 raise self._diverged(f"the gradient of {group.name!r}", outcome)
+        for optimizer in self.optimizers:
             optimizer.step()
         self.learner.end_step()
         return outcome
@@ -385,6 +420,9 @@ def _check_divisible(learner: Learner, options: TrainerOptions, ranks: Ranks) ->
 def _images(episode: Episode) -> int:
     return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
 
+
+# What is raised where numbers are no longer finite; torch does not export the second.
+_DIVERGES = (InnerLoopDiverged, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 # What learners, optimizers and samplers raise on a state that is not theirs.
 _UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)

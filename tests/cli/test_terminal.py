@@ -6,6 +6,7 @@ import io
 import sys
 
 import pytest
+import torch
 from rich.console import Console
 
 from metatc2.cli._boundary import ending_of
@@ -118,6 +119,13 @@ def test_json_has_no_word_for_infinity() -> None:
         (OSError(36, "File name too long", "x" * 999), "file name too long"),
         (MemoryError("Unable to allocate 7 TiB"), "out of memory (Unable to allocate 7 TiB)"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "lower episode.batch"),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
+            "out of memory (CUDA error: out of memory);",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "set trainer.precision=bf16-mixed"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out of memory"),
         (RuntimeError("Storage size calculation overflowed with sizes=[9]"), "out of memory"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "not text in utf-8"),

@@ -254,3 +254,14 @@ def test_chestx_of_other_findings_alone(tmp_path: Path) -> None:
     (tmp_path / "Data_Entry_2017.csv").write_text("\n".join([table[0], *table[-4:]]))
     with pytest.raises(InputError, match="its lists name no image"):
         load(source)
+
+
+@pytest.mark.parametrize("word", ["../secret.jpg", "/etc/secret.jpg", "a/../../secret.jpg"])
+def test_a_list_names_no_file_outside_of_its_folder(word: str, tmp_path: Path) -> None:
+    for file in (tmp_path / "secret.jpg", tmp_path / "mit67" / "secret.jpg"):
+        photo(file, 20)
+    source = mit67(tmp_path / "mit67")
+    with (tmp_path / "mit67" / "TestImages.txt").open("a") as opened:
+        opened.write(f"\n{word}")
+    with pytest.raises(InputError, match=r"a list names '.*secret.jpg', which is not in .*Images"):
+        load(source)

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from metatc2.cli._demo_runs import run_demo
+from metatc2.data import load
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.compare import compare
@@ -27,6 +28,7 @@ from metatc2.experiment.transfer import transfer
 from metatc2.io.files import check_writable, remove_leftovers, write_atomically
 from metatc2.io.folder_lock import FolderLock, Unlocked
 from metatc2.training import Trainer, TrainerOptions
+from metatc2.training.checkpoint import load_checkpoint, save_checkpoint
 from metatc2.training.metrics_file import OddRecords
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import FeaturesNotKept
@@ -171,6 +173,18 @@ def test_half_written_files_of_dead_processes_alone_are_removed(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {f".a.json.{os.getpid()}.tmp", ".mine.tmp", f"a.{dead}.tmp"}
 
 
+@pytest.mark.parametrize("time", [1, 4_102_444_800])
+def test_a_clock_that_was_set_changes_nothing(time: int, run: Path, finished: Path) -> None:
+    """Files of 1970 and of 2100; a half-written one of a dead process goes whatever its time."""
+    (run / "encoder.safetensors").unlink()
+    (run / "checkpoint" / f".step-00000004.{2**22 + 1}.tmp").mkdir()
+    for path in (run, *run.rglob("*")):
+        os.utime(path, (time, time))
+    assert runs.resume(run).encoder_sha256 == runs.load_run(finished).encoder_sha256
+    assert runs.load_run(run).seconds >= 0
+    assert [path.name for path in (run / "checkpoint").iterdir()] == ["step-00000003"]
+
+
 def test_files_named_like_checkpoints_are_none_and_stay(run: Path, finished: Path) -> None:
     (run / "encoder.safetensors").unlink()
     shutil.copytree(run / "checkpoint" / "step-00000003", run / "checkpoint" / "step-backup")
@@ -270,12 +284,52 @@ def test_changed_data_are_called_changed_data(run: Path, noise: Path, tmp_path: 
         images, labels = content["images"], content["labels"]
     np.savez(tmp_path / "more.npz", images=np.concatenate([images, images[:1]]), labels=np.append(labels, 0))
     with pytest.MonkeyPatch.context() as patch:
-        from metatc2.data import load
-
         patch.setattr(runs, "build_data", lambda config: load(f"npz:{tmp_path / 'more.npz'}", image_size=16))
         said = refused(runs.resume, run)
-    assert "the data changed since" in said
+    assert f"the data of npz:{noise} changed since" in said
+    assert "there were 24 images, and there are 25" in said
     assert "configuration" not in said
+    images[0, 0, 0] ^= 1
+    np.savez(tmp_path / "other.npz", images=images, labels=labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "build_data", lambda config: load(f"npz:{tmp_path / 'other.npz'}", image_size=16))
+        assert "there are 24 images as there were, but images, labels or splits are not those" in refused(
+            runs.resume, run
+        )
+
+
+def test_a_checkpoint_that_says_less_of_its_data_is_resumed(run: Path) -> None:
+    """As earlier versions wrote them."""
+    (run / "encoder.safetensors").unlink()
+    step, state, about = load_checkpoint(run / "checkpoint" / "step-00000003")
+    shutil.rmtree(run / "checkpoint")
+    save_checkpoint(run / "checkpoint", step, state, {key: about[key] for key in ("fingerprint", "data")})
+    assert runs.resume(run).steps == 3
+
+
+def test_a_run_is_resumed_from_another_working_directory(
+    config: Config, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there" / "work").mkdir(parents=True)
+    shutil.copy(noise, tmp_path / "there" / "x.npz")
+    monkeypatch.chdir(tmp_path / "there" / "work")
+    relative = override(config, ["data.source=npz:../x.npz"])
+    whole = runs.pretrain(relative, Path("whole"))
+    with pytest.raises(runs.TrainingStopped):
+        runs.pretrain(relative, Path("run"), stop=lambda: True)
+    # The tree is moved, and the command runs elsewhere.
+    (tmp_path / "there").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = runs.resume(Path("../moved/work/run"))
+    assert done.encoder_sha256 == whole.encoder_sha256
+    assert done.config.data.source == "npz:../x.npz"
+    # Its classes are those of the file where it lies, so that they are known again.
+    assert done.pretrained.seen is not None
+    assert done.pretrained.seen.same_source(load(f"npz:{tmp_path / 'moved' / 'x.npz'}"))
+    (tmp_path / "moved" / "work" / "run" / "encoder.safetensors").unlink()
+    (tmp_path / "moved" / "work" / "run" / "origin.json").write_text("[]")
+    assert "origin.json does not say where the run was started" in refused(runs.resume, Path("../moved/work/run"))
 
 
 def test_a_relative_source_says_where_it_is_looked_for(
@@ -292,6 +346,7 @@ def test_a_relative_source_says_where_it_is_looked_for(
         assert f"relative to the folder where the run was started, and this command runs in {tmp_path}" in refused(act)
     assert call("transfer", "there/run") == 2
     Path("there/run/encoder.safetensors").unlink()
+    Path("there/x.npz").unlink()
     assert "run it where x.npz lies" in refused(runs.resume, Path("there/run"))
 
 

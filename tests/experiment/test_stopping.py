@@ -205,3 +205,88 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_learner_as_it_was(tmp_path: P
         other.resume()
     assert "\n" not in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.learner.state_dict().items())
+
+
+SCONTROL = """#!/bin/sh
+cd "$(dirname "$0")" && echo "$@" >> asked
+[ ! -e refuses ] || { echo "Job violates" >&2; exit 1; }
+"""
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the PATH with a `scontrol` that writes down what it is asked; it refuses where a file `refuses` is there."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "scontrol").write_text(SCONTROL)
+    (folder / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for name in ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_PROCID", "RANK", "SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("environment", "refuses", "status", "asked", "says"),
+    [
+        ({}, False, 0, "", "go on with"),
+        ({"SLURM_JOB_ID": "17"}, False, 0, "requeue 17\n", "SLURM has queued job 17 again"),
+        ({"SLURM_JOB_ID": "17", "SLURM_PROCID": "1"}, False, 0, "", "go on with"),
+        ({"SLURM_JOB_ID": "17"}, True, 138, "requeue 17\n", "SLURM has not queued job 17 again: Job violates"),
+    ],
+)
+def test_a_preempted_job_is_queued_again_and_goes_on_by_the_same_command(
+    environment: dict[str, str],
+    refuses: bool,
+    status: int,
+    asked: str,
+    says: str,
+    noise: Path,
+    tmp_path: Path,
+    scontrol: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    step = Trainer.train_step
+
+    def signalled(self: Trainer, at: int, episode: Any) -> Any:
+        if at == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, at, episode)
+
+    if refuses:
+        (scontrol / "refuses").touch()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    words = ["pretrain", f"npz:{noise}", "--steps", "3", "--run", str(tmp_path / "run"), "--set", "data.split=all"]
+    words += ["data.image_size=16", "encoder.width=8", "episode.batch=8", "episode.tasks=2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", signalled)
+        assert call(*words) == status
+    said = " ".join(capfd.readouterr().err.split())
+    assert "metatc2: stopped: step 2 of 3 is saved" in said
+    assert says in said
+    assert (scontrol / "asked").read_text() == asked if asked else not (scontrol / "asked").exists()
+    # As it stands the command is refused; told so, or run again by SLURM, it goes on, and then finds nothing to do.
+    assert call(*words) == 2
+    assert call(*words[:-1], "episode.tasks=1", "--auto-resume") == 2
+    assert "episode.tasks: 2 in the checkpoint, 1 now" in " ".join(capfd.readouterr().err.split())
+    if environment:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    else:
+        words.append("--auto-resume")
+    assert call(*words) == 0
+    assert runs.load_run(tmp_path / "run").steps == 3
+    assert call(*words) == 0
+    assert "had all its 3 steps already" in " ".join(capfd.readouterr().err.split())
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_a_command_that_resumes_by_itself_also_starts(noise: Path, tmp_path: Path) -> None:
+    words = [f"npz:{noise}", "--set", "data.split=all", "data.image_size=16", "encoder.width=8", "episode.batch=8"]
+    options = ["--steps", "1", "--run", str(tmp_path / "run"), "--auto-resume"]
+    assert call("pretrain", words[0], *options, *words[1:], "episode.tasks=2") == 0
+    assert runs.resume(tmp_path / "run", steps=2).steps == 2
+    # A run that was made longer is still the one that the command means.
+    assert call("pretrain", words[0], *options, *words[1:], "episode.tasks=2") == 0
+    assert runs.load_run(tmp_path / "run").steps == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
 from metatc2.data.registry import register_source
-from metatc2.data.sources.listed import folder_of, listed_store, read_list, read_table
+from metatc2.data.sources.listed import folder_of, listed_file, listed_store, read_list, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 
@@ -47,7 +47,7 @@ def load_chestx(
         raise InputError(f"{name}: no folder images in {root}; unpack the images there")
     where = {file.name: file for folder in folders for file in folder.iterdir()}
     kept = {row["Image Index"]: row["Finding Labels"] for row in table if row["Finding Labels"] in CLASSES}
-    entries = {index: where.get(index, folders[0] / index) for index in kept}
+    entries = {index: where.get(index) or listed_file(name, folders[0], index) for index in kept}
     splits: dict[str, list[Path]] = {}
     if any((root / file).exists() for file in _LISTS.values()):
         for part, file in _LISTS.items():

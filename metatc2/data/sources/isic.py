@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metatc2.data.decoding import ValueRange
 from metatc2.data.registry import register_source
-from metatc2.data.sources.listed import folder_of, listed_store, read_table
+from metatc2.data.sources.listed import folder_of, listed_file, listed_store, read_table
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 
@@ -46,7 +46,7 @@ def load_isic(
     entries: dict[Path, str] = {}
     for row in table:
         kinds = [kind for kind in CLASSES if row[kind].strip() not in ("0", "0.0")]
-        file = root / _IMAGES / f"{row['image']}.jpg"
+        file = listed_file(name, root / _IMAGES, f"{row['image']}.jpg")
         if len(kinds) != 1 or entries.setdefault(file, kinds[0]) != kinds[0]:
             raise InputError(
                 f"{name}: {_TRUTH}.csv gives {row['image']} the classes {', '.join(kinds) or 'none'}; expected exactly one, so "

@@ -16,6 +16,7 @@ from metatc2.data.sources._torchvision_files import check_disjoint
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
+from metatc2.io.plain_text import brief
 
 SIZE = 64  # pixels, unless the caller asks for another
 
@@ -107,6 +108,23 @@ def read_list(name: str, file: Path) -> list[str]:
     if not any(lines):
         raise InputError(f"{name}: {file} is empty; get it again")
     return [line for line in lines if line]
+
+
+def listed_file(name: str, folder: Path, word: str) -> Path:
+    """The file that a list means by a word; a list that came with data names no file outside of their folder.
+
+    Raises:
+        InputError: if it does.
+
+    >>> listed_file("mit67:a", Path("a"), "bar/../../../b.jpg")
+    Traceback (most recent call last):
+    metatc2.errors.InputError: mit67:a: a list names 'bar/../../../b.jpg', which is not in a; get the published file again
+    """
+    if os.path.isabs(word) or ".." in Path(word).parts:
+        raise InputError(
+            f"{name}: a list names {brief(word)!r}, which is not in {folder}; get the published file again"
+        )
+    return folder / word
 
 
 def read_table(name: str, file: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from metatc2.data.decoding import ValueRange
 from metatc2.data.listing import canonical
 from metatc2.data.registry import register_source
-from metatc2.data.sources.listed import folder_of, listed_store, read_list
+from metatc2.data.sources.listed import folder_of, listed_file, listed_store, read_list
 from metatc2.data.store import ImageStore
 
 
@@ -37,7 +37,7 @@ def load_mit67(
     root = folder_of(name, path, "Images")
     lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
     splits = {
-        part: list(dict.fromkeys(root / "Images" / line for line in read_list(name, root / file)))
+        part: list(dict.fromkeys(listed_file(name, root / "Images", line) for line in read_list(name, root / file)))
         for part, file in lists.items()
     }
     files = dict.fromkeys(file for held in splits.values() for file in held)
