@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from common import positive, resident, write_or_print
 
@@ -57,7 +58,7 @@ def measure(way: str, root: Path) -> dict[str, object]:
     before, began = resident("VmRSS"), time.process_time()
     files = WAYS[way](root)
     listed, held = time.process_time(), resident("VmRSS") - before
-    files_identity(files if way == "folder:PATH" else [str(path) for path in files], ())
+    files_identity(cast("Sequence[str]", files if way == "folder:PATH" else [str(path) for path in files]), ())
     asked = time.process_time()
     count = len(files)
     return {

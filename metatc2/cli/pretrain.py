@@ -155,7 +155,9 @@ def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
 def _resume_or_pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
     from metatc2.experiment.auto_resume import is_resumable
 
-    return _resume(path, None, stop) if is_resumable(path, config) else _pretrain(config, path, stop)
+    if not is_resumable(path, config):
+        return _pretrain(config, path, stop)
+    return _resume(path, None, config.trainer.devices, config.trainer.nodes, stop)
 
 
 def _told_of_end(done: runs.Run) -> runs.Run:
