@@ -31,6 +31,7 @@ from together_points import (
     AS_SIX,
     AT,
     DRAWS,
+    FUSED,
     RESULTS,
     SCRIPTS,
     SETS,
@@ -92,7 +93,7 @@ def measure(cell: Cell, path: Path) -> str:
 def fused_cells(folder: Path, archives: Path, data: str, seed: int) -> dict[str, Cell]:
     """The runs whose encoders are fused, by arm, and last the one that had as many steps as these together."""
     arms = ("plain", "TC²", "conditioned", *SETS[data].pretexts, AS_SIX)
-    return {arm: Point(data, arm, seed).cell(folder, archives) for arm in arms}
+    return {arm: Point(data, arm, seed).cell(folder / "fused", archives, FUSED) for arm in arms}
 
 
 def fused_stamp(cells: Mapping[str, Cell], data: str) -> list[Any]:
@@ -117,7 +118,7 @@ def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
         return
     prepare_worker()
     for cell in cells.values():
-        trained_run(cell)  # made anew where only its row is committed
+        print(f"{cell.path}: {trained_run(cell).seconds:.0f} s", flush=True)
     *several, alone = (str(cell.path) for cell in cells.values())
     found = fuse(
         several,
@@ -170,6 +171,7 @@ def gather(folder: Path, archives: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Make the cells that are asked for, gather all that are done."""
     parser = study_parser(__doc__, runs="runs/together", results=RESULTS, seeds=3)
+    choices(parser, "--parts", ("systems", "fusion"))
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar10, caltech101 and pacs")
     choices(parser, "--sets", SETS)
     given = parser.parse_args()
@@ -183,11 +185,12 @@ def main() -> None:
         if "photographs" in given.sets:
             prepare(given.data, archives)
         # A seed at a time, so that what is cut has whole ones; last what takes longest.
-        for seed in range(given.seeds):
+        for seed in range(given.seeds) if "systems" in given.parts else ():
             asked = [point for point in points(seed + 1, given.sets) if point.seed == seed]
             in_parallel(measure, missing(point.cell(given.runs, archives) for point in asked), workers=given.workers)
-        untrained(given.runs, archives, given.seeds, given.sets)
-        for seed in range(given.seeds):
+        if "systems" in given.parts:
+            untrained(given.runs, archives, given.seeds, given.sets)
+        for seed in range(given.seeds) if "fusion" in given.parts else ():
             for data in given.sets:
                 fused(given.runs, archives, data, seed)
     results.write(gather(given.runs, archives))

@@ -13,6 +13,8 @@ from photographs_points import TARGETS as PHOTOGRAPHS
 
 STEPS, UMM_STEPS, SPLIT = 300, 30, "blocks.1"
 DRAWS = 20  # of labels, in fusion
+# Runs whose encoders are fused are made anew, in the number format that every processor is fast in.
+FUSED = ("trainer.precision=32-true",)
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
 
 
@@ -127,8 +129,8 @@ class Point:
     arm: str
     seed: int
 
-    def cell(self, folder: Path, archives: Path) -> Cell:
-        """Its run."""
+    def cell(self, folder: Path, archives: Path, more: tuple[str, ...] = ()) -> Cell:
+        """Its run, with more settings if there are any."""
         known = SETS[self.data]
         learned = (f"data.source=npz:{archives / 'learn.npz'}",) if self.data == "photographs" else ()
         settings = (
@@ -148,7 +150,7 @@ class Point:
         own = [key.partition("=")[0] for key in ARMS[self.arm]]
         settings = (*(s for s in settings if s.partition("=")[0] not in own), *ARMS[self.arm])
         name = f"{self.data}-{self.arm.replace(', ', '-').replace(' ', '-').replace('²', '2')}-s{self.seed}"
-        return Cell(folder / name, known.task, settings, ())
+        return Cell(folder / name, known.task, (*settings, *more), ())
 
 
 def points(seeds: int, data: Sequence[str]) -> list[Point]:
@@ -157,5 +159,5 @@ def points(seeds: int, data: Sequence[str]) -> list[Point]:
         Point(name, arm, seed)
         for seed in range(seeds)
         for name in data
-        for arm in (*SYSTEMS, LONGER, AS_SIX, *SETS[name].pretexts)
+        for arm in (*SYSTEMS, LONGER, *SETS[name].pretexts)
     ]
