@@ -50,7 +50,8 @@ def systems_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fusion_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Attention by sample in points; less each other method, and what an untrained encoder costs, over paired seeds."""
-    columns = [(data, labels) for data, known in SETS.items() for labels in known.labels]
+    fused = {(r["data"], r["labels"]) for r in rows if "labels" in r}
+    columns = [(data, labels) for data, known in SETS.items() for labels in known.labels if (data, labels) in fused]
 
     def values(data: str, labels: int, method: str, setting: str = "as given") -> dict[int, float]:
         own = [r for r in rows if r.get("labels") == labels and r["data"] == data]
