@@ -17,11 +17,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from common import positive, resident, write_or_print
 
 from metatc2.data.class_folders import ClassFolders
+from metatc2.data.file_list import FileList
 from metatc2.data.listing import sub_folders
 from metatc2.data.readers import files_identity
 
@@ -40,12 +40,12 @@ def make(root: Path, files: int) -> None:
             os.link(first, folder / f"image_{i:07d}.jpg")
 
 
-def ours(root: Path) -> Sequence[str]:
+def ours(root: Path) -> Sequence[object]:
     """As `folder:PATH` lists them."""
     return ClassFolders("folder", root, [(folder.name, folder) for folder in sub_folders(root)]).images().files
 
 
-def paths(root: Path) -> Sequence[Path]:
+def paths(root: Path) -> Sequence[object]:
     """As objects of pathlib."""
     return sorted(path for path in root.rglob("*.jpg") if path.is_file())
 
@@ -58,7 +58,7 @@ def measure(way: str, root: Path) -> dict[str, object]:
     before, began = resident("VmRSS"), time.process_time()
     files = WAYS[way](root)
     listed, held = time.process_time(), resident("VmRSS") - before
-    files_identity(cast("Sequence[str]", files if way == "folder:PATH" else [str(path) for path in files]), ())
+    files_identity(files if isinstance(files, FileList) else [str(path) for path in files], ())
     asked = time.process_time()
     count = len(files)
     return {
