@@ -163,7 +163,7 @@ def _common(word: str, other: str) -> float:
     """What `_ratio` is at most: as many letters in common, in whatever order.
 
     >>> _common("tasks", "taskz"), _ratio("tasks", "taskz"), _common("tasks", "sksat"), _ratio("tasks", "sksat")
-    (0.8, 0.8, 1.0, 0.4)
+    (0.8, 0.8, 1.0, 0.6)
     """
     ours, theirs = _letters(word), _letters(other)
     both = sum(min(count, theirs[letter]) for letter, count in ours.items() if letter in theirs)
