@@ -165,6 +165,7 @@ def pretrain(
                     write_config(config, folder.config)
                 note_origin(folder, config)
             _finish(trainer, config, folder, store, stop)
+        trainer.ranks.wait()  # for the files, and for the lock to be given back
     return replace(load_run(path), offer=offer)
 
 
@@ -222,6 +223,7 @@ def resume(
         if longer != config and trainer.ranks.first:
             archive(folder, config, longer)
         _finish(trainer, longer, folder, store, stop)
+    trainer.ranks.wait()
     return replace(load_run(path), offer=offer_transfer(longer, store))
 
 
@@ -302,7 +304,6 @@ def _finish(
     content_of = _encoded(trainer, config, store)
     if trainer.ranks.first:
         _write(folder, content_of)
-    trainer.ranks.wait()
 
 
 def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:
