@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from metatc2.cli import main
+from metatc2.transfer import read_results
 
 SMALL = ["trainer.accelerator=cpu", "trainer.threads=1", "encoder.width=8", "data.image_size=16", "episode.batch=32"]
 
@@ -57,10 +58,11 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     assert [record["step"] for record in records] == [2, 4]
     measured = command("transfer", str(tmp_path / "two"), "--to", "digits", "--devices", "2", "--episodes", "20")
     assert measured.returncode == 0, measured.stderr
-    rows = json.loads((tmp_path / "two" / "transfer.json").read_text())["rows"]
+    rows = read_results(tmp_path / "two" / "transfer.json")[0]
     main(["transfer", str(tmp_path / "two"), "--to", "digits", "--episodes", "20", "--out", str(tmp_path / "alone")])
-    alone = json.loads((tmp_path / "alone" / "transfer.json").read_text())["rows"]
-    assert [row["mean"] for row in rows] == pytest.approx([row["mean"] for row in alone], abs=1e-9)
+    alone = read_results(tmp_path / "alone" / "transfer.json")[0]
+    assert [row.key for row in rows] == [row.key for row in alone]
+    assert [row.mean for row in rows] == pytest.approx([row.mean for row in alone], abs=1e-9)
 
 
 def test_more_processes_than_tasks_are_refused_before_any_is_started(
