@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _rank() -> str:
     """Which of several processes this is, where it is not the first: they have one terminal."""
-    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or "0"
     return f"rank {rank}: " if rank != "0" else ""
 
 

@@ -157,7 +157,7 @@ class Divided:
             InputError: if there are fewer tasks than ranks.
         """
         episode: Episode = self.sampler.sample()
-        if self.divides:
+        if self.divides or self.ranks.alone:
             return episode
         tasks = len(episode.support.images)
         return episode.part(split_ranks(tasks, self.ranks, type(self.sampler).__name__))

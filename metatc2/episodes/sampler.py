@@ -42,7 +42,7 @@ class TaskSource(IterableDataset[Episode], ABC):
         for name, value in (("seed", seed), ("rank", rank)):
             if value < 0:
                 raise InputError(f"{type(self).__name__}: {name} must be at least 0, got {value}")
-        self.generator = stream(seed, rank)
+        self.generator, self.rank = stream(seed, rank), rank
         self._worker: int | None = None
 
     @abstractmethod
@@ -50,7 +50,16 @@ class TaskSource(IterableDataset[Episode], ABC):
         """The next episode, from ``self.generator``; of divided ones the tasks of this rank."""
 
     def divide(self, ranks: Ranks) -> None:
-        """From now on make the tasks of this rank alone. All ranks draw the same random numbers, so their states are one."""
+        """From now on make the tasks of this rank alone. All ranks draw the same random numbers, so their states are one.
+
+        Raises:
+            InputError: if the sampler draws episodes of its own, by its argument `rank`.
+        """
+        if self.rank and not ranks.alone:
+            raise InputError(
+                f"{type(self).__name__}: rank = {self.rank} draws other episodes than other processes do, and a trainer on "
+                "several processes divides the same ones; leave rank out"
+            )
         self.ranks = ranks
 
     def own(self, tasks: int) -> slice:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from metatc2.calibration import Calibrator
@@ -42,8 +44,8 @@ from metatc2.io.files import printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
-from metatc2.ops.random_state import own_random_numbers, seeded
-from metatc2.ops.ranks import Ranks, split_ranks
+from metatc2.ops.random_state import seeded
+from metatc2.ops.ranks import Ranks, others_alive, split_ranks
 from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
 from metatc2.training.about import IMAGES, SOURCE
@@ -158,14 +160,11 @@ def pretrain(
         offer = offer_transfer(config, store)
         if trainer.show and offer.problem:
             fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
-        with folder.owned():
-            if trainer.ranks.first:
-                require_startable(folder, config)  # no other process was faster
-                with writing(folder.config):
-                    write_config(config, folder.config)
-                note_origin(folder, config)
-            _finish(trainer, config, folder, store, stop)
-        trainer.ranks.wait()  # for the files, and for the lock to be given back
+        with others_alive(trainer.ranks):
+            with folder.owned():
+                trainer.ranks.first_does(partial(_begin, folder, config))
+                _finish(trainer, config, folder, store, stop)
+            trainer.ranks.wait()  # for the lock to be given back
     return replace(load_run(path), offer=offer)
 
 
@@ -220,10 +219,12 @@ def resume(
         _encoded(trainer, longer, store)
         if folder.latest is not None:
             trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
-        if longer != config and trainer.ranks.first:
-            archive(folder, config, longer)
-        _finish(trainer, longer, folder, store, stop)
-    trainer.ranks.wait()
+        with others_alive(trainer.ranks):
+            if longer != config:
+                trainer.ranks.first_does(partial(archive, folder, config, longer))
+            _finish(trainer, longer, folder, store, stop)
+    with others_alive(trainer.ranks):
+        trainer.ranks.wait()
     return replace(load_run(path), offer=offer_transfer(longer, store))
 
 
@@ -275,7 +276,9 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
     trainer = Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show)
-    own_random_numbers(trainer.ranks)
+    folder.led = not trainer.ranks.first
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store
 
 
@@ -302,8 +305,14 @@ def _finish(
             f"{command('pretrain', '--resume', folder.path)}"
         )
     content_of = _encoded(trainer, config, store)
-    if trainer.ranks.first:
-        _write(folder, content_of)
+    trainer.ranks.first_does(partial(_write, folder, content_of))
+
+
+def _begin(folder: RunFolder, config: Config) -> None:
+    require_startable(folder, config)  # no other process was faster
+    with writing(folder.config):
+        write_config(config, folder.config)
+    note_origin(folder, config)
 
 
 def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:

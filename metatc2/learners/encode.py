@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from metatc2.errors import InputError
 from metatc2.ops.ranks import Ranks
 from metatc2.ops.replacing import replaced
 from metatc2.ops.synchronized_norm import SynchronizedNorm
@@ -31,6 +33,11 @@ def encode(encoder: nn.Module, images: Tensor, ranks: Ranks, parts: int = 1) -> 
     """
     if parts == 1:
         return _run(encoder, images, ranks)
+    if len(images) < 2 * parts:
+        raise InputError(
+            f"trainer.accumulate = {parts}: {len(images)} images cannot be cut into so many parts of two or more; ask for at "
+            f"most {max(1, len(images) // 2)}"
+        )
     # As many on every rank, whatever each has: they meet in batch normalization.
     cut = images.tensor_split(parts)
     if not torch.is_grad_enabled():
@@ -38,7 +45,12 @@ def encode(encoder: nn.Module, images: Tensor, ranks: Ranks, parts: int = 1) -> 
     return torch.cat(
         [
             checkpoint(
-                _run, encoder, part, ranks, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(encoder))
+                _run,
+                encoder,
+                part,
+                ranks,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _FrozenBuffers(encoder)),
             )
             for part in cut
         ]
@@ -69,6 +81,26 @@ def _run(encoder: nn.Module, images: Tensor, ranks: Ranks) -> Tensor:
     return features
 
 
-def _still(module: nn.Module) -> AbstractContextManager[object]:
-    """Within the block copies of the buffers stand in their place: what is computed again must not count twice."""
-    return replaced(module, {name: buffer.clone() for name, buffer in module.named_buffers()})
+def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], _FrozenBuffers]:
+    """Of the forward pass, and of computing it again."""
+    return nullcontext(), _FrozenBuffers(module)
+
+
+class _FrozenBuffers(AbstractContextManager[None]):
+    """Context in which copies of a module's buffers stand in their place, with the values that they have now.
+
+    What is computed again must compute with them, and must not move them twice; with a graph that is kept it can be again and
+    again.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.values = module, {name: buffer.clone() for name, buffer in module.named_buffers()}
+        self._entered: list[AbstractContextManager[object]] = []
+
+    def __enter__(self) -> None:
+        context = replaced(self.module, {name: value.clone() for name, value in self.values.items()})
+        context.__enter__()
+        self._entered.append(context)
+
+    def __exit__(self, *raised: Any) -> None:
+        self._entered.pop().__exit__(*raised)

@@ -35,6 +35,9 @@ Predictor = Callable[[Tensor], Tensor]
 class LabeledLearner(Learner):
     """Learn from tasks with a support and a query side. Write `fit`: how one task's support becomes a predictor.
 
+    On several processes each has the loss and gradient of its own tasks; the trainer takes their mean over processes, by the
+    number of tasks that each has.
+
     The loss of an episode is the mean over its tasks of the criterion on their queries. Each task is differentiated by
     itself inside `forward`, so memory does not grow with the number of tasks; the outcome's loss carries the sum of
     their gradients and is used like any other (``outcome.loss.backward()``).
@@ -254,13 +257,14 @@ class LabeledLearner(Learner):
         seen, self._seen = self._seen, None
         if seen is None or not any(True for _ in self.network.buffers()):
             return
-        seen = self.ranks.from_first(seen)
-        with torch.no_grad(), modes_kept(self.network):
-            if self.norm == "frozen":
-                for part in self.network.modules():
-                    if isinstance(part, _BatchNorm):
-                        part.training = False
-            self.network(seen)
+        if self.ranks.first:
+            with torch.no_grad(), modes_kept(self.network):
+                if self.norm == "frozen":
+                    for part in self.network.modules():
+                        if isinstance(part, _BatchNorm):
+                            part.training = False
+                self.network(seen)
+        self.ranks.share_state(dict(self.network.named_buffers()))
 
     def exports(self) -> dict[str, nn.Module]:
         """The encoder, and the whole learner for adaptation at test time."""

@@ -177,9 +177,11 @@ class SelfSupervised(Learner):
             episode: as `seen` gives it.
         """
         images, support = episode.images, episode.support.images.shape[1]
-        self.objective.check(images.shape[1] * (1 if self.per_task else len(images)))
+        if self.ranks.alone:
+            self.objective.check(images.shape[1])
         told = self.tell(episode)
         features = self._of_all_ranks(self._encoded(self.encoder, images), support)
+        self.objective.check(features.shape[1])
         target = self._target(images, told.target_code, support) if self.objective.momentum else None
         return replace(self._branches(features, told), target=target)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,21 +50,25 @@ class Ranks:
         begin = self.rank * each + min(self.rank, over)
         return slice(begin, begin + each + (self.rank < over))
 
-    def gather(self, x: Tensor) -> Tensor:
+    def gather(self, x: Tensor, *, alike: bool = False) -> Tensor:
         """Rows of all ranks in their order, with gradient: a row gets the sum of the gradients that it has on all ranks.
 
         Args:
             x: ``(n, ...)``; `n` may differ between ranks, all else must not.
+            alike: whether `n` is the same on all, so that it need not be asked.
 
         Returns:
             ``(n of rank 0 + n of rank 1 + ..., ...)``, the same on every rank.
         """
         if self.alone:
             return x
-        counts = torch.tensor([len(x)], device=x.device)
-        each = [torch.empty_like(counts) for _ in range(self.size)]
-        dist.all_gather(each, counts)
-        gathered: Tensor = _Gather.apply(x, self.rank, tuple(int(c) for c in torch.cat(each)))
+        counts: tuple[int, ...] = (len(x),) * self.size
+        if not alike:
+            own = torch.tensor([len(x)], device=x.device)
+            each = [torch.empty_like(own) for _ in range(self.size)]
+            dist.all_gather(each, own)
+            counts = tuple(int(c) for c in torch.cat(each))
+        gathered: Tensor = _Gather.apply(x, self.rank, counts)
         return gathered
 
     def gather_cpu(self, x: Tensor) -> Tensor:
@@ -125,6 +129,22 @@ class Ranks:
         each: list[Any] = [None] * self.size
         dist.all_gather_object(each, what)
         return each
+
+    def first_does(self, work: Callable[[], object]) -> None:
+        """Work of the first rank, which the others wait for.
+
+        Raises:
+            InputError: on all, where it raises one.
+        """
+        failed: InputError | None = None
+        if self.first:
+            try:
+                work()
+            except InputError as error:
+                failed = error
+        said = self.all(None if failed is None else str(failed))[0]
+        if said is not None:
+            raise failed or InputError(said)
 
     def wait(self) -> None:
         """Go on when all have come here."""

@@ -57,10 +57,9 @@ class SynchronizedNorm(TorchFunctionMode):
                 running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
         scale = (variance + eps).rsqrt()
         scale = scale if weight is None else scale * weight
-        offset = -mean * scale
-        offset = offset if bias is None else offset + bias
         shape = (1, -1, *(1 for _ in x.shape[2:]))
-        return (x * scale.view(shape) + offset.view(shape)).to(x.dtype)
+        normal = (x - mean.view(shape)) * scale.view(shape)
+        return (normal if bias is None else normal + bias.view(shape)).to(x.dtype)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, int]:
         """Mean and biased variance a channel over all ranks ``(C,)``, and over how many values."""
@@ -69,7 +68,7 @@ class SynchronizedNorm(TorchFunctionMode):
         own = x.numel() // x.shape[1]
         # Moments about each rank's own mean: sums of squares would cancel.
         told = torch.stack([mean, variance, torch.full_like(mean, own)])[None]
-        means, variances, counts = self.ranks.gather(told).unbind(1)
+        means, variances, counts = self.ranks.gather(told, alike=True).unbind(1)
         count = int(counts[:, 0].sum())
         if count < 2:
             raise InputError("batch normalization needs more than one value a channel; give more samples")

@@ -72,6 +72,11 @@ def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
         asked = f"trainer.accelerator = {options.accelerator!r}"
         asked += f" with trainer.devices = {devices} and trainer.nodes = {nodes}" if several else ""
         raise InputError(f"{asked} cannot be used here: {' '.join(str(error).split())}") from error
+    if fabric.world_size != devices * nodes:
+        raise InputError(
+            f"trainer.devices = {devices} and trainer.nodes = {nodes} were asked for, and the launcher here has "
+            f"started {fabric.world_size}; start as many tasks (srun --ntasks-per-node {devices}), or leave the launcher out"
+        )
     return fabric, Ranks(fabric.global_rank, fabric.world_size)
 
 
@@ -89,22 +94,36 @@ def process_count(options: Placement | TrainerOptions) -> int:
 
 def is_first() -> bool:
     """Whether this process will be, or is, the one that writes files and speaks to people; known before they have met."""
-    return _rank() == 0
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return bool(torch.distributed.get_rank() == 0)
+    # Of the processes that a command starts itself on several machines, those of other machines know their machine alone.
+    node = os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or "0"
+    return _rank() == 0 and node == "0"
 
 
 def leave() -> None:
-    """Part from the other processes, where there are any; the last thing that a command does."""
+    """Leave the process group, where there is one; the last thing that a command does."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        if not torch.distributed.is_torchelastic_launched():
+            # What Lightning has set: the next command of this process would wait for processes that nobody starts.
+            for name in ("LOCAL_RANK", "WORLD_SIZE"):
+                os.environ.pop(name, None)
 
 
 def _joined(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
     """In a group of processes that was made before, by another trainer or by the user."""
     ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    if options.devices * options.nodes not in (1, ranks.size):
+        raise InputError(
+            f"trainer.devices = {options.devices} and trainer.nodes = {options.nodes} were asked for, and this process is in a "
+            f"group of {ranks.size}; leave both out"
+        )
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
     if fabric.device.type == "cuda":
         local = int(os.environ.get("LOCAL_RANK", ranks.rank % torch.cuda.device_count()))
         fabric = Fabric(accelerator="cuda", devices=[local], precision=options.precision)
+        torch.cuda.set_device(fabric.device)
     return fabric, ranks
 
 

@@ -6,8 +6,8 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
-from metatc2.ops.ranks import Ranks, others_alive
+from metatc2.ops.ranks import ALONE, Ranks, others_alive
 from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import agrees, another_run, plain, require_alike, versions
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
@@ -87,12 +87,13 @@ class Trainer:
         self.show = show and self.ranks.first
         _check_divisible(learner, self.options, self.ranks)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
-        self.learner.ranks, self.learner.parts = self.ranks, self.options.accumulate
+        self._learners = [part for part in self.learner.modules() if isinstance(part, Learner)]
         if not self.ranks.alone:
+            own_random_numbers(self.ranks)
             with others_alive(self.ranks):
                 require_alike(self.ranks, {**versions(), **self.about})
                 self.ranks.share_state(self._tensors())
-        self._episodes = self.sampler if self.ranks.alone else Divided(self.sampler, self.ranks)
+        self._episodes = Divided(self.sampler, self.ranks)
         self.groups = learner.groups()
         spared = without_decay(self.learner)
         self.optimizers = [outer_optimizer(group, self.options, spared) for group in self.groups]
@@ -181,13 +182,17 @@ class Trainer:
         if self.run is None:
             raise InputError("Trainer.save: there is no run folder; pass run=PATH to the trainer")
         assert self.folder is not None  # there is a run
-        state = self._state()  # to which every rank adds
-        with self._owned():
-            if self.ranks.first:
-                self.folder.require_there()
-                save_checkpoint(self.folder.checkpoints, self.step, state, self.about)
-        self.ranks.wait()
-        return checkpoint_path(self.folder.checkpoints, self.step)
+        folder = self.folder
+
+        def write() -> None:
+            folder.require_there()
+            save_checkpoint(folder.checkpoints, self.step, state, self.about)
+
+        with others_alive(self.ranks):
+            state = self._state()  # to which every rank adds
+            with self._owned():
+                self.ranks.first_does(write)
+        return checkpoint_path(folder.checkpoints, self.step)
 
     def resume(self, *, accept: Sequence[dict[str, Any]] = ()) -> int:
         """Continue from the run folder's last checkpoint; returns its step.
@@ -201,8 +206,9 @@ class Trainer:
         """
         if self.folder is None:
             raise InputError("Trainer.resume: there is no run folder; pass run=PATH to the trainer")
-        with self._owned():
+        with self._owned(), others_alive(self.ranks):
             checkpoint = self.folder.latest
+            require_alike(self.ranks, {"the last checkpoint": str(checkpoint)})
             if checkpoint is None:
                 raise InputError(
                     f"no checkpoint in {self.folder.checkpoints}; begin at the first step: Trainer.fit() without "
@@ -246,7 +252,10 @@ class Trainer:
         if torch.cuda.is_available():
             state["random_cuda"] = torch.cuda.get_rng_state_all()
         if not self.ranks.alone:
-            state["random_of_ranks"] = self.ranks.all(torch.get_rng_state())
+            own = {"cpu": torch.get_rng_state()}
+            if self.fabric.device.type == "cuda":
+                own["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
+            state["random_of_ranks"] = self.ranks.all(own)
         return state
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -262,15 +271,22 @@ class Trainer:
             optimizer.load_state_dict(saved)
         if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
             self.sampler.load_state_dict(state["sampler"])
-        of_ranks = state.get("random_of_ranks", [state["random"]])
-        if len(of_ranks) == self.ranks.size:
-            torch.set_rng_state(of_ranks[self.ranks.rank])
-        else:  # on another number of processes: none repeats what another one draws
-            torch.set_rng_state(state["random"])
-            own_random_numbers(self.ranks)
-        if "random_cuda" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        self._load_random(state)
         self.seconds = seconds
+
+    def _load_random(self, state: dict[str, Any]) -> None:
+        of_ranks = state.get("random_of_ranks", [])
+        if len(of_ranks) == self.ranks.size:
+            own = of_ranks[self.ranks.rank]
+            torch.set_rng_state(own["cpu"])
+            if "cuda" in own and self.fabric.device.type == "cuda":
+                torch.cuda.set_rng_state(own["cuda"], self.fabric.device)
+            return
+        torch.set_rng_state(state["random"])
+        if not self.ranks.alone:  # it was another number of processes: none repeats what another one draws
+            own_random_numbers(self.ranks)
+        elif torch.cuda.is_available() and len(state.get("random_cuda", [])) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
 
     def _step(self, episode: Episode) -> Outcome:
         """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
@@ -309,17 +325,38 @@ class Trainer:
             if group.lr is None:
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = self.options.learning_rate(step)
+        with self._divided():
+            outcome = self._forward_and_step(step, episode)
+            self.learner.end_step()
+        return outcome
+
+    @contextmanager
+    def _divided(self) -> Iterator[None]:
+        """Learners know of the other processes, and of parts of a batch, while they are trained and not afterwards."""
+        for learner in self._learners:
+            learner.ranks, learner.parts = self.ranks, self.options.accumulate
+        try:
+            yield
+        finally:
+            for learner in self._learners:
+                learner.ranks, learner.parts = ALONE, 1
+
+    def _forward_and_step(self, step: int, episode: Episode) -> Outcome:
         outcome: Outcome | None = None
-        diverged: Exception | None = None
+        failed: Exception | None = None
+        # What one process alone meets before features are brought together ends it, and the others notice.
+        raised = _DIVERGES if self.learner.gathers else (*_DIVERGES, InputError)
         try:
             with self.fabric.autocast():
                 outcome = self.learner(episode)
-        except _DIVERGES as error:
-            diverged = error
+        except raised as error:
+            failed = error
         finite = outcome is not None and bool(torch.isfinite(outcome.loss))
         if self.ranks.any(not finite):
-            if diverged is not None:
-                raise TrainingDiverged(f"step {step + 1}: {diverged}; {self._last_good()}") from diverged
+            if isinstance(failed, InputError):
+                raise failed
+            if failed is not None:
+                raise TrainingDiverged(f"step {step + 1}: {failed}; {self._last_good()}") from failed
             if outcome is None or finite:
                 raise TrainingDiverged(f"step {step + 1}: the loss of another rank is not finite; {self._last_good()}")
             raise self._diverged("the loss", outcome)
@@ -330,7 +367,10 @@ class Trainer:
         try:
             self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
         except _DIVERGES as error:
-            raise TrainingDiverged(f"step {step + 1}: {error}; {self._last_good()}") from error
+            failed = error
+        if self.ranks.any(failed is not None):
+            said = failed or "the gradient of another rank is not finite"
+            raise TrainingDiverged(f"step {step + 1}: {said}; {self._last_good()}") from failed
         self.ranks.mean_gradients(p for group in self.groups for p in group.parameters)
         limit = self.options.clip or math.inf
         norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
@@ -340,7 +380,6 @@ class Trainer:
                 raise self._diverged(f"the gradient of {group.name!r}", outcome)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.learner.end_step()
         return outcome
 
     def _weight(self, episode: Episode) -> Tensor | None:

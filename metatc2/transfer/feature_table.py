@@ -92,14 +92,15 @@ class FeatureTable:
 
     def _compute(self, name: str, rows: Tensor) -> Tensor:
         encoder = self.encoders[name]
-        if not isinstance(encoder, nn.Module) or self.cache is None:
+        # Processes share the work or none does it, whatever one of them has kept.
+        if not isinstance(encoder, nn.Module) or self.ranks.any(self.cache is None) or self.cache is None:
             return self._run(name, rows)
         if name not in self._checksums:
             self._checksums[name] = module_sha256(encoder)
         key = hashlib.sha256(f"{self._checksums[name]} {image_fingerprint(self.store, rows)}".encode()).hexdigest()
         file = self.cache / f"{key[:32]}.safetensors"
         features = _read(file, key, len(rows))
-        if features is None:
+        if self.ranks.any(features is None) or features is None:
             features = self._run(name, rows)
             about = {"content": "metatc2 features", "key": key, "sha256": tensors_sha256({"features": features})}
             if self.ranks.first:

@@ -30,11 +30,11 @@ def command(*words: str, launcher: tuple[str, ...] = ()) -> subprocess.Completed
     )
 
 
-# The dashes keep torchrun from reading options that are not its own.
 def flat(file: Path) -> torch.Tensor:
     return torch.cat([t.float().flatten() for name, t in sorted(load_file(file).items()) if "running" not in name])
 
 
+# The dashes keep torchrun from reading options that are not its own.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", "metatc2")
 
 

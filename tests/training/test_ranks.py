@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,23 @@ import pytest
 import torch
 from torch import nn
 
+from metatc2.augment import Views
 from metatc2.conditioning import TaskHeads
 from metatc2.data import ImageStore
-from metatc2.episodes import Episode, FromIterable, Samples
+from metatc2.episodes import Episode, FromIterable, Samples, SinusoidTasks, SplitBatch
 from metatc2.errors import InputError, RanksDiffer
 from metatc2.experiment.build import build_learner, build_sampler, build_trainer_options
 from metatc2.experiment.config import override, read_task
 from metatc2.learners import Learner, Outcome
 from metatc2.learners.separate import SeparateLearner
+from metatc2.learners.surgery import GradientSurgery
 from metatc2.objectives import SimCLR
+from metatc2.ops.ranks import ALONE
 from metatc2.training import Trainer, TrainerOptions, TrainingDiverged
 
 from ..ranks import together
 
-STEPS = 4
+STEPS, TEN = 4, "trainer.steps=10"
 SMALL = (
     "data.image_size=16",
     f"trainer.steps={STEPS}",
@@ -106,15 +110,19 @@ def state_of(made: Trainer) -> dict[str, torch.Tensor]:
     return {key: t.detach().clone() for key, t in made.learner.state_dict().items() if isinstance(t, torch.Tensor)}
 
 
-def all_trained(rank: int) -> dict[str, Any]:
+def all_trained(rank: int, *more: str) -> dict[str, Any]:
     """Of every learner, on a process."""
-    return {name: trained(name) for name in LEARNERS}
+    return {name: trained(name, *more) for name in LEARNERS}
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two processes have, and what they wrote."""
-    return together(2, on_two, tmp_path_factory.mktemp("two"))
+    folder = tmp_path_factory.mktemp("two")
+    alone = trainer("tc2", run=folder / "of one")
+    alone.fit(2)
+    alone.save()
+    return together(2, on_two, folder)
 
 
 def on_two(rank: int, folder: Path) -> dict[str, Any]:
@@ -127,6 +135,26 @@ def on_two(rank: int, folder: Path) -> dict[str, Any]:
     again.resume()
     again.fit()
     answer["resumed"] = state_of(again)
+    # Of one process, by two; and the other way round.
+    longer = trainer("tc2", run=folder / "of one")
+    longer.resume()
+    longer.fit()
+    answer["longer"] = state_of(longer)
+    half = trainer("tc2", run=folder / "of two")
+    half.fit(2)
+    half.save()
+    answer["ranks after"] = half.learner.ranks
+    try:
+        Trainer(Square(), SinusoidTasks(rank=1), TrainerOptions(accelerator="cpu"))
+    except InputError as error:
+        answer["ranked"] = str(error)
+    noisy = trainer("protonet", encoder=with_dropout())
+    noisy.options = replace(noisy.options, check_every=1)
+    noisy.fit()
+    try:
+        noisy.ranks.first_does(lambda: refuse("only the first knows"))
+    except InputError as error:
+        answer["refused"] = str(error)
     answer["folder"] = str(folder / "cut")
     answer["stopped"] = trainer("protonet", run=folder / "stopped")
     answer["stopped"].fit(stop=lambda: rank == 1 and answer["stopped"].step == 3)
@@ -153,6 +181,15 @@ def on_two(rank: int, folder: Path) -> dict[str, Any]:
     except InputError as error:
         answer["undivided"] = str(error)
     return answer
+
+
+def with_dropout() -> nn.Module:
+    """Whose running statistics depend on random numbers."""
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 12), nn.BatchNorm1d(12), nn.Linear(12, 8))
+
+
+def refuse(sentence: str) -> None:
+    raise InputError(sentence)
 
 
 class Square(Learner):
@@ -208,8 +245,8 @@ def uneven_episodes() -> Iterator[Episode]:
         yield Episode(*(Samples(images[:, i : i + 1], None, None, torch.full((3, 1), -1)) for i in range(2)))
 
 
-def check_like_one(name: str, answers: list[dict[str, Any]]) -> None:
-    alone, records = trained(name)
+def check_like_one(name: str, answers: list[dict[str, Any]], *more: str) -> None:
+    alone, records = trained(name, *more)
     start = dict(trainer(name).learner.state_dict())
     assert any(not torch.equal(t, start[key]) for key, t in alone.items()), "nothing was learned"
     for answer in answers:
@@ -233,13 +270,13 @@ def test_two_processes_take_the_steps_of_one(name: str, two: list[dict[str, Any]
 
 @pytest.fixture(scope="module")
 def three() -> list[dict[str, Any]]:
-    return together(3, all_trained)
+    return together(3, all_trained, TEN)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_three_processes_share_four_tasks(name: str, three: list[dict[str, Any]]) -> None:
-    check_like_one(name, three)
+    check_like_one(name, three, TEN)
 
 
 def test_a_cut_training_goes_on_with_two_processes_or_one(two: list[dict[str, Any]]) -> None:
@@ -249,9 +286,12 @@ def test_a_cut_training_goes_on_with_two_processes_or_one(two: list[dict[str, An
     folder = Path(two[0]["folder"])
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [2, 4], "records of one process, each once"
-    # From the checkpoint of two, by one; and the other way round their states have one form.
-    made = trainer("tc2", run=folder)
-    assert made.resume() == STEPS
+    for answer in two:
+        assert_same(answer["longer"], expected)
+    # From the checkpoint of two, by one.
+    made = trainer("tc2", run=folder.with_name("of two"))
+    assert made.resume() == 2
+    made.fit()
     assert_same(state_of(made), expected)
 
 
@@ -261,6 +301,9 @@ def test_what_one_process_knows_all_do(two: list[dict[str, Any]]) -> None:
         assert "step 2: the loss" in answer["diverged"]
         assert answer["differ"][0] == 2
         assert answer["differ"][1].startswith("step 2: seen is not the same on rank 1 as on rank 0")
+        assert answer["ranks after"] == ALONE
+        assert answer["refused"] == "only the first knows"
+        assert "SinusoidTasks: rank = 1 draws other episodes" in answer["ranked"]
         assert "fingerprint is of rank 0 on rank 0 and of rank 1 on rank 1" in answer["unlike"]
         assert "SeparateLearner cannot be trained with 2 processes" in answer["undivided"]
     assert "of another rank" in two[0]["diverged"]
@@ -295,6 +338,28 @@ def test_a_part_at_a_time_moves_running_statistics_once() -> None:
     assert made.learner.training
 
 
+def test_gradients_of_tasks_a_part_at_a_time_are_taken_again_and_again() -> None:
+    encoder = small_encoder()
+    losses = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        learner = GradientSurgery(
+            copy.deepcopy(encoder).double().eval(),
+            SimCLR(),
+            projector=nn.Linear(8, 4).double(),
+            aggregator="mean",
+        )
+        options = TrainerOptions(steps=2, accelerator="cpu", accumulate=parts)
+        sampler = _Double(SplitBatch(store(), Views.none(), tasks=4, batch=32))
+        losses.append([record["loss"] for record in Trainer(learner, sampler, replace(options, log_every=1)).fit()])
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[0][0] != losses[0][1]
+
+
 def test_what_cannot_be_done_a_part_at_a_time_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="64 images cannot be cut into so many parts of two or more; ask for at most 32"
+    ):
+        trainer("simclr", "trainer.accumulate=33").fit()
     with pytest.raises(InputError, match="accumulate = 2 does nothing for ProtoNet, which has one task at a time"):
         trainer("protonet", "trainer.accumulate=2")

@@ -46,10 +46,22 @@ class Subject:
         Args:
             measure: some episodes → ``(E,)``, on the CPU.
             episodes: at least one.
+
+        Raises:
+            InputError: on all processes, where one of them raises it.
         """
         if self.ranks.size > len(episodes):
             return measure(episodes)
-        return self.ranks.gather_cpu(measure(episodes.part(self.ranks.part(len(episodes)))))
+        own, failed = None, None
+        try:
+            own = measure(episodes.part(self.ranks.part(len(episodes))))
+        except InputError as error:
+            failed = error
+        if self.ranks.any(own is None) or own is None:
+            raise failed or InputError(
+                "episodes of another process cannot be measured; what it said is in its own output"
+            )
+        return self.ranks.gather_cpu(own)
 
     @property
     def names(self) -> tuple[str, ...]:
