@@ -129,8 +129,8 @@ def step(learner: Learner, episode: Episode) -> dict[str, Tensor]:
 def test_objectives_and_calibrations(objective: str, calibration: str) -> None:
     small = {
         "moco": ("objective.queue=16",),
-        "jigsaw": ("objective.tile=4",),
-        "relative-position": ("objective.tile=4",),
+        "jigsaw": ("objective.tile=4", "objective.hidden=8"),
+        "relative-position": ("objective.tile=4", "objective.hidden=8"),
     }
     compare(*SSL, f"objective.name={objective}", *small.get(objective, ()), *CALIBRATIONS[calibration])
 
