@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -89,6 +89,30 @@ def resident(field: str) -> int:
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise SystemExit("peak memory is read from /proc, so this benchmark needs Linux")
+
+
+def tensor_peak(run: Callable[[], object]) -> int:
+    """Most bytes of tensors that a call has alive at once on the CPU, by torch's record of allocations; the same every time."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    assert record.profiler is not None
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now, most = 0, 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """The lower and the upper quartile, each one of the values.
+
+    >>> quartiles([3.0, 1.0, 2.0, 5.0])
+    [2.0, 3.0]
+    """
+    ordered = sorted(values)
+    quarter = len(ordered) // 4
+    return [round(ordered[quarter], 4), round(ordered[-1 - quarter], 4)]
 
 
 def _cpu_model() -> str:

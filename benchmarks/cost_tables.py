@@ -131,3 +131,59 @@ def cost_table(rows: Rows) -> str:
         cells = [f"{own[t]['ratio']:.2f} ({own[t]['memory_ratio']:.2f})" if t in own else "–" for t in steps]
         lines.append(f"| {encoder}, width {width}, batch {batch} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def pretrain_throughput(rows: Rows) -> str:
+    """Images a second beside lightly."""
+    lines = [
+        "| encoder | precision | beside | images/s, ours | images/s, theirs | ours / theirs (quartiles) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        low, high = r["ratio_quartiles"]
+        name = f"{r['encoder']}, width {r['width']}, {r['image']}, batch {r['batch']}"
+        speeds = f"{r['ours_images_per_second']:.0f} | {r['peer_images_per_second']:.0f}"
+        ratio = f"{r['ours_over_peer']:.2f} ({low:.2f}–{high:.2f})"
+        lines.append(f"| {name} | {r['precision']} | {r['peer']} | {speeds} | {ratio} |")
+    return "\n".join(lines)
+
+
+def scaling(rows: Rows) -> str:
+    """Slopes of time and memory."""
+    lines = [
+        "| doubled | from – to | time, ms | slope of time (quartiles) | tensors, MB | slope of memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        if "time_slope" not in r:
+            continue
+        low, high = r["time_slope_quartiles"]
+        times = f"{1000 * r['seconds'][0]:.0f} – {1000 * r['seconds'][-1]:.0f}"
+        memory = f"{r['tensors_mb'][0]:.1f} – {r['tensors_mb'][-1]:.1f}"
+        slopes = f"{r['time_slope']:.2f} ({low:.2f}–{high:.2f})", f"{r['memory_slope']:.2f}"
+        ends = f"{r['values'][0]} – {r['values'][-1]}"
+        lines.append(f"| {r['axis']} | {ends} | {times} | {slopes[0]} | {memory} | {slopes[1]} |")
+    return "\n".join(lines)
+
+
+def messages(rows: Rows) -> str:
+    """Bytes between two ranks, counted and by formula."""
+    (r,) = (r for r in rows if "bytes" in r)
+    titles = {"allgather": "gathered", "allreduce": "summed over ranks"}
+    lines = ["| a step of two ranks | counted, kB | by the formulas, kB |", "|---|---|---|"]
+    for kind, title in titles.items():
+        lines.append(f"| {title} | {r['bytes'][kind] / 1e3:.1f} | {r['expected_bytes'][kind] / 1e3:.1f} |")
+    return "\n".join(lines)
+
+
+def after_encoder(rows: Rows) -> str:
+    """What every rank computes, as a share of a step of one."""
+    lines = ["| a step of one process | not the encoder |", "|---|---|"]
+    for r in rows:
+        if "plain_share" in r:
+            low, high = r["tc2_share_quartiles"]
+            fixed = r["fixed"]
+            size = f"batch {fixed['batch']}, {fixed['tasks']} tasks"
+            lines.append(f"| plain, within each task, {size} | {r['plain_share']:.0%} |")
+            lines.append(f"| TC², T = {fixed['inner_steps']}, {size} | {r['tc2_share']:.0%} ({low:.0%}–{high:.0%}) |")
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 import torchopt
-from common import resident, write_or_print
+from common import resident, tensor_peak, write_or_print
 from libraries import LIBRARIES as PEERS
 from libraries import Library, Recipe, Task
 from torch import Tensor, nn
@@ -115,19 +115,6 @@ def times(steps: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, fl
             sides[name]()
             found[name].append(time.perf_counter() - before)
     return found, away
-
-
-def tensor_peak(run: Callable[[], list[Tensor]]) -> int:
-    """Most bytes of tensors alive at once in one meta-gradient, by torch's record of allocations; repeatable to the byte."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as record:
-        run()
-    assert record.profiler is not None
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now, most = 0, 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
 
 
 def peak_memory(name: str, steps: int, threads: int) -> tuple[int, int]:

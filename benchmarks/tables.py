@@ -120,6 +120,15 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     (partial(benchmark, "folder_listing"), {"folder_listing": cost_tables.folder_listing}),
     (partial(benchmark, "stream_memory"), {"stream_memory": cost_tables.stream_memory}),
     (partial(benchmark, "gradient_parity"), {"gradient_parity": gradient_parity.table}),
+    (partial(benchmark, "pretrain_throughput"), {"pretrain_throughput": cost_tables.pretrain_throughput}),
+    (
+        partial(benchmark, "scaling"),
+        {
+            "scaling": cost_tables.scaling,
+            "scaling_messages": cost_tables.messages,
+            "scaling_after_encoder": cost_tables.after_encoder,
+        },
+    ),
     (partial(benchmark, "robustness"), {"robustness": robustness.table}),
     (partial(benchmark, "transfer_speed"), {"transfer_speed": transfer_speed.table}),
 )
@@ -133,6 +142,7 @@ PAGES = (
     ROOT / "docs" / "conditioned-heads.md",
     ROOT / "docs" / "umm.md",
     ROOT / "docs" / "systems.md",
+    ROOT / "docs" / "scaling.md",
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from metatc2.calibration.compose import Compose, add
 from metatc2.calibration.criterion import TC2Loss
 from metatc2.calibration.factor_network import Factors
+from metatc2.ops.precision import without_autocast
 
 CalibrationLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -139,7 +140,7 @@ class Calibrator(nn.Module):
         Returns:
             ``(N, d)`` in the wider dtype of `h` and the calibrator; half precision is computed in single.
         """
-        with torch.autocast(h.device.type, enabled=False):
+        with without_autocast(h):
             z, factors = self.at_test(self.widened(h), standardized=standardized)
             calibrated: Calibrated = self(z, blend, factors)
         return calibrated.features[:, 0].to(self.result_dtype(h))

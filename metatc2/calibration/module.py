@@ -14,6 +14,7 @@ from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, Params
 from metatc2.ops import in_transform
 from metatc2.ops.functional import Functional, NormPolicy, inside
+from metatc2.ops.precision import without_autocast
 from metatc2.ops.replacing import replaced
 
 
@@ -77,7 +78,7 @@ class CalibratedModule(nn.Module):
         """
         h = self._checked(self.encoder(images), images)
         wide = self.calibrator.widened(h)
-        with _full_precision(h):
+        with without_autocast(h):
             z, factors = self._episode(wide)
             result: Calibrated = self.calibrator(z, self.blend, factors)
             if self.training or not _traced():
@@ -148,7 +149,7 @@ class CalibratedModule(nn.Module):
         else:
             h = Functional(self.encoder, norm or ("batch" if self.training else "frozen"))(encoder, images)
         h = self.calibrator.widened(self._checked(h, images))
-        with _full_precision(h):
+        with without_autocast(h):
             z, factors = self._episode(h)
             if params is None and self._counts():
                 self.calibrator.track(h, self.calibrator.factor_network(z))
@@ -277,7 +278,3 @@ def _traced_by_jit() -> bool:
 def _in_backward() -> bool:
     # Activation checkpointing asks in the same way; torch has no public one.
     return torch._C._current_graph_task_id() != -1
-
-
-def _full_precision(like: Tensor) -> torch.autocast:
-    return torch.autocast(like.device.type, enabled=False)

@@ -32,6 +32,7 @@ from metatc2.metrics.summary import FeatureSummary, summarize
 from metatc2.models.encoding import encode
 from metatc2.models.features import evaluation_mode, extract, finite
 from metatc2.ops.numbers import whole
+from metatc2.ops.precision import without_autocast
 
 ENCODER, CALIBRATED = "encoder", "calibrated"
 
@@ -224,7 +225,7 @@ def _two_views(
 ) -> tuple[Tensor, Tensor]:
     """Features of two views of every image, ``(N, d)`` each."""
     features, name = [], "the encoder on augmented views"
-    with evaluation_mode(encoder), torch.no_grad(), torch.autocast(device.type, enabled=False):
+    with evaluation_mode(encoder), torch.no_grad(), without_autocast(device):
         for _ in range(2):
             # Drawn at once, so that the size of the batch changes nothing.
             descriptors = views.sample(len(rows), generator)

@@ -11,6 +11,7 @@ from metatc2.models.encoding import check_encoder, encode, place_of
 from metatc2.models.inputs import finite, images_of
 from metatc2.ops.module_state import evaluation_mode
 from metatc2.ops.numbers import whole
+from metatc2.ops.precision import without_autocast
 
 __all__ = ["evaluation_mode", "extract", "finite", "raw_pixels"]
 
@@ -50,7 +51,7 @@ def extract(
     check_encoder(encoder, name)
     where = place_of(encoder, device, images.device)
     parts = []
-    with evaluation_mode(encoder), torch.no_grad(), torch.autocast(where.type, enabled=False):
+    with evaluation_mode(encoder), torch.no_grad(), without_autocast(where):
         for start in range(0, len(images), batch):
             rows = images[start : start + batch].to(where).float() / 255
             parts.append(encode(encoder, rows, name).cpu())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -12,14 +12,27 @@ from torch import Tensor
 SHORTEST = 1e-8
 
 
-def without_autocast(like: Tensor) -> AbstractContextManager[object]:
+def without_autocast(where: Tensor | torch.device) -> AbstractContextManager[object]:
     """Context in which no operation is in mixed precision; of devices that have none it does nothing.
 
     Args:
-        like: a tensor on the device in question.
+        where: the device, or a tensor on it.
     """
-    kind = like.device.type
+    kind = where.device.type if isinstance(where, Tensor) else where.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def autocast_as_now(device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """What makes contexts in which operations are in the precision that they are in now.
+
+    Args:
+        device: whose operations these are; of devices that have no mixed precision the contexts do nothing.
+    """
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return lambda: torch.autocast(kind, dtype=dtype, enabled=enabled)
 
 
 @contextmanager

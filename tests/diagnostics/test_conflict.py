@@ -237,7 +237,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 
 def test_an_empty_queue_says_that_there_is_no_gradient() -> None:
-    learner = SelfSupervised(Conv4(channels=1, width=4), MoCo(queue=8), projector=nn.Identity())
+    learner = SelfSupervised(Conv4(channels=1, width=8), MoCo(queue=8), projector=nn.Identity())
     images = torch.rand(2, 4, 2, 1, 16, 16, generator=seeded())
     with pytest.raises(InputError, match="gradient of a task is exactly zero; a MoCo queue that is empty"):
         task_conflict(*task_loss(learner), cut(images, 2), generator=seeded())

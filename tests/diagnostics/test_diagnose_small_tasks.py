@@ -21,7 +21,7 @@ def test_tasks_of_two_images_are_diagnosed_on_larger_ones(tmp_path: Path) -> Non
     images = np.random.default_rng(0).integers(0, 255, (24, 16, 16), dtype=np.uint8)
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(24) % 3)
     run = str(tmp_path / "run")
-    sizes = ["episode.tasks=4", "episode.batch=8", "encoder.width=4", "data.split=all", "data.image_size=16"]
+    sizes = ["episode.tasks=4", "episode.batch=8", "encoder.width=8", "data.split=all", "data.image_size=16"]
     words = [f"npz:{tmp_path / 'few.npz'}", "--calibration", "none", "--encoder", "conv4", "--steps", "1", "--run", run]
     assert call("pretrain", *words, "--set", *sizes) == 0
     found = load_run(Path(run))

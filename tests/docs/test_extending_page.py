@@ -28,7 +28,7 @@ NAMES = {name: group for group, points in PROJECT["entry-points"].items() for na
 KINDS = [registry for registry in vars(registries).values() if isinstance(registry, Registry)]
 SMALL = [
     *("trainer.steps=2", "trainer.accelerator=cpu", "trainer.threads=1"),
-    *("encoder.width=4", "data.image_size=16", "views.recipe=glyphs"),
+    *("encoder.width=8", "data.image_size=16", "views.recipe=glyphs"),
 ]
 CUT = ["episode.batch=16", "episode.tasks=2", "head.projector_hidden=8", "head.projector_out=8"]
 LABELED = ["episode.meta_batch=1", "episode.query=2"]

@@ -32,7 +32,7 @@ CALIBRATIONS = {
     "look ahead": ("calibration.adapt=shared", "calibration.look_ahead=true"),
 }
 SMALL = (
-    "encoder.width=4",
+    "encoder.width=8",
     "episode.tasks=2",
     "episode.batch=8",
     "episode.tasks_differ_by=views",

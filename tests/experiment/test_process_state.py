@@ -15,7 +15,7 @@ from metatc2.ops.threads import torch_threads
 
 
 def small(*more: str) -> Config:
-    settings = ["data.source=digits", "data.image_size=16", "encoder.width=4", "episode.batch=16", "episode.tasks=2"]
+    settings = ["data.source=digits", "data.image_size=16", "encoder.width=8", "episode.batch=16", "episode.tasks=2"]
     return override(Config(), [*settings, "trainer.steps=2", *more])
 
 

@@ -43,7 +43,7 @@ SSL = ("episode.tasks=4", "episode.batch=32", "head.projector_hidden=16", "head.
 FEW_SHOT = ("episode.way=3", "episode.shot=2", "episode.query=3", "episode.meta_batch=4")
 LEARNERS: dict[str, tuple[str, ...]] = {
     "simclr": (*SSL, "calibration.name=none"),
-    "simclr, conv4": (*SSL, "calibration.name=none", "encoder.width=4"),
+    "simclr, conv4": (*SSL, "calibration.name=none", "encoder.width=8"),
     "simclr, tasks apart": (*SSL, "calibration.name=tasks", "regularizer.name=isotropy"),
     "moco": (*SSL, "objective.name=moco", "objective.queue=48", "calibration.name=none"),
     "byol": (*SSL, "objective.name=byol", "calibration.name=none"),

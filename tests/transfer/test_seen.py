@@ -237,7 +237,7 @@ def test_images_of_one_color_tell_nothing() -> None:
 def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
-    small = ["encoder.width=4", "episode.batch=8", "episode.tasks=2", "data.image_size=16"]
+    small = ["encoder.width=8", "episode.batch=8", "episode.tasks=2", "data.image_size=16"]
     assert call("pretrain", "folder:photos", "--steps", "1", "--run", "r", "--set", *small) == 0
     words = ["transfer", "r", "--episodes", "2", "--way", "3", "--shot", "1"]
     for source in ("folder:photos", "folder:./photos", f"folder:{tmp_path}/photos"):

@@ -28,6 +28,7 @@ from metatc2.inner.solver import (
     trainable,
 )
 from metatc2.ops import in_transform
+from metatc2.ops.precision import autocast_as_now
 from metatc2.ops.twice import math_attention
 
 Inputs = tuple[Params, Any]
@@ -192,7 +193,7 @@ class _Surroundings:
         self._device = device
         self._random = torch.get_rng_state()
         self._on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        self._autocast = (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type))
+        self._autocast = autocast_as_now(device)
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
@@ -202,7 +203,7 @@ class _Surroundings:
         if self._on_device is not None:
             torch.cuda.set_rng_state(self._on_device, self._device)
         enter(torch.enable_grad())
-        enter(torch.autocast(self._device.type, dtype=self._autocast[1], enabled=self._autocast[0]))
+        enter(self._autocast())
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()

@@ -16,6 +16,7 @@ from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError
 from metatc2.models.encoding import encode, own_copy
 from metatc2.ops.module_state import evaluation_mode
+from metatc2.ops.precision import without_autocast
 from metatc2.ops.random_state import seeded
 from metatc2.ops.replacing import refuse_outside_parameters
 
@@ -67,7 +68,7 @@ class FineTuning:
     def scores(self, model: nn.Module, images: Images) -> Tensor:
         """Logits ``(n, classes)``, classes in the order of their names, on the CPU."""
         parts = []
-        with evaluation_mode(model), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with evaluation_mode(model), torch.no_grad(), without_autocast(self.device):
             for start in range(0, len(images), 512):
                 some = images[start : start + 512]
                 parts.append(model(some.to(self.device).float() / 255).cpu())
