@@ -193,7 +193,7 @@ def modes(bench: Bench) -> list[dict[str, Any]]:
         if compiled:
             trainer.learner.get_submodule("encoder").compile()
         if contiguous:
-            trainer.learner.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            trainer.learner.to(memory_format=torch.contiguous_format)
         return trainer
 
     trainers = {
@@ -313,8 +313,10 @@ def _with_views(made: Trainer, sampler: Sampler) -> Callable[[], object]:
 
 
 def _as(episode: Episode, dtype: torch.dtype) -> Episode:
-    sides = (s.map(lambda t: t.to(dtype) if t.is_floating_point() else t) for s in (episode.support, episode.query))
-    return Episode(*sides, episode.identity)
+    def as_asked(t: Tensor) -> Tensor:
+        return t.to(dtype) if t.is_floating_point() else t
+
+    return Episode(episode.support.map(as_asked), episode.query.map(as_asked), episode.identity)
 
 
 def _parameters(made: Trainer) -> Tensor:

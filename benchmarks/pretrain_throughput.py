@@ -52,7 +52,7 @@ class Case:
     rounds: int
 
 
-CASES = (Case("conv4", 64, 28, 256, 8, 7), Case("resnet18", 64, 32, 64, 4, 5))
+CASES = (Case("conv4", 64, 28, 256, 4, 7), Case("resnet18", 64, 32, 64, 2, 5))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Lightly:
             case.steps,
             torch.channels_last if last else torch.contiguous_format,
         )
-        self.encoder: Any = fresh_encoder(case).to(place.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.encoder: Any = fresh_encoder(case).to(place.device, memory_format=self.layout)
         self.head = SimCLRProjectionHead(self.encoder.dim, HIDDEN, OUT).to(place.device)
         self.loss = NTXentLoss(temperature=TEMPERATURE)
         self.optimizer = torch.optim.AdamW([*self.encoder.parameters(), *self.head.parameters()], lr=LR)
@@ -179,7 +179,7 @@ class Lightly:
 
 def transform(image_size: int) -> Any:
     """lightly's, with the strengths of our recipe "natural"; our encoders normalize by themselves."""
-    from lightly.transforms import SimCLRTransform
+    from lightly.transforms.simclr_transform import SimCLRTransform
 
     like = Views.natural()
     return SimCLRTransform(

@@ -90,8 +90,8 @@ def episode(size: Size) -> Episode:
     images = torch.rand(size.tasks, samples, 2, CHANNELS, IMAGE, IMAGE, generator=g)
     index = torch.arange(size.batch).view(size.tasks, samples)
     half = samples // 2
-    sides = (slice(None, half), slice(half, None))
-    return Episode(*(Samples(images[:, side], None, None, index[:, side]) for side in sides))
+    support, query = (Samples(images[:, part], None, None, index[:, part]) for part in (slice(half), slice(half, None)))
+    return Episode(support, query)
 
 
 def slope(sizes: list[int], values: list[float]) -> float:
@@ -175,7 +175,7 @@ class Messages(TorchDispatchMode):
     """Counts the bytes that a process hands to torch.distributed, by kind of message, above 1 kB a message."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes: dict[str, int] = {}
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -239,7 +239,7 @@ def along_ranks(size: Size, rounds: int, folder: Path) -> dict[str, Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "ranks.json"
-    mp.spawn(on_ranks, (2, port, size, rounds, str(path)), nprocs=2)  # type: ignore[no-untyped-call]
+    mp.spawn(on_ranks, (2, port, size, rounds, str(path)), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     found = json.loads(path.read_text())
     one, two = found["seconds"]["one"], found["seconds"]["all"]
     ratios = [b / a for a, b in zip(one, two, strict=True)]
