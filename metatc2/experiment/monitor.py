@@ -21,6 +21,7 @@ from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment.config import CodingRateMonitor, Config
 from metatc2.io.files import read_file, reading, write_atomically, writing
+from metatc2.io.plain_text import visible
 from metatc2.io.run_files import MONITOR
 from metatc2.io.writing import json_text
 from metatc2.metrics.coding_rate import rate_reduction
@@ -89,7 +90,9 @@ def _measurement(line: str, file: Path) -> Measurement:
         if type(made.step) is not int or not made.rate_reduction:
             raise TypeError("no step")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} has a line that is no measurement ({str(error)[:80]}); delete the line") from error
+        raise InputError(
+            f"{file} has a line that is no measurement ({visible(str(error))[:80]}); delete the line"
+        ) from error
     return made
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.io.files import printable
+from metatc2.io.plain_text import visible
 from metatc2.io.safetensors_file import tensors_sha256
 
 _LARGEST = 2**31  # of steps, images and classes: what is larger was not written by us
@@ -73,7 +74,7 @@ class Header:
                 beside=_table(facts, "beside"),
             )
         except (ValueError, TypeError, RecursionError) as error:
-            raise InputError(f"{file} has a damaged header ({str(error)[:300]}); {fix}") from error
+            raise InputError(f"{file} has a damaged header ({visible(str(error))[:300]}); {fix}") from error
 
 
 def encode_module(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
@@ -112,7 +113,7 @@ def encode_tensors(state: Mapping[str, Tensor], facts: Mapping[str, Any], what: 
     try:
         return save_tensors(tensors, header)
     except (SafetensorError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{what} cannot be written as safetensors ({str(error)[:300]})") from error
+        raise InputError(f"{what} cannot be written as safetensors ({visible(str(error))[:300]})") from error
 
 
 def module_tensors(module: nn.Module) -> dict[str, Tensor]:

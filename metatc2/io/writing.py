@@ -75,7 +75,7 @@ def _inert(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = visible(value)
-    return f"'{text}" if value.lstrip(" \u00a0\ufeff\u200b\n").startswith(_FORMULA) and not _is_number(value) else text
+    return f"'{text}" if value.lstrip(" \u00a0\ufeff\u200b\n").startswith(_FORMULA) and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:

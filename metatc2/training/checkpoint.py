@@ -25,6 +25,7 @@ from metatc2.io.files import (
     write_synced,
     writing,
 )
+from metatc2.io.plain_text import visible
 from metatc2.io.reading import parse_json
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint", "write_atomically"]
@@ -150,7 +151,7 @@ def _holds(final: Path, facts: Mapping[str, Any]) -> bool:
 
 
 def _words(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:300]
+    return "nested too deeply" if isinstance(error, RecursionError) else visible(str(error))[:300]
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -19,7 +19,9 @@ import torch
 
 from metatc2.data import load
 from metatc2.errors import InputError
+from metatc2.experiment.monitor import read_monitor
 from metatc2.io.source_names import place
+from metatc2.io.writing import csv_text
 from metatc2.models.foreign_weights import read_torch_file
 from metatc2.report.fusion_file import read_fusion
 from metatc2.report.html.sections import fusion
@@ -111,3 +113,23 @@ def test_members_of_an_archive_stay_in_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no array 'images'"):
         load(f"npz:{tmp_path / 'in' / 'a.npz'}")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# Found: the name of a field that is none, with a line break in it, broke the sentence in two.
+def test_a_measurement_with_an_odd_field_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "monitor.jsonl").write_text('{"step": 1, "im\\n": 2}\n')
+    with pytest.raises(InputError, match="is no measurement") as refused:
+        read_monitor(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+# Found: a number for Python, and with its end written out a formula for a spreadsheet.
+@pytest.mark.parametrize("name", ["+1\r", "-1\n", "\t1"])
+def test_a_number_with_a_control_character_is_text(name: str) -> None:
+    cell = csv_text(["a"], [[name]]).splitlines()[1]
+    assert cell.startswith("'")
+
+
+@pytest.mark.parametrize("number", ["+1", "-1.5", "1e3"])
+def test_a_number_stays_one(number: str) -> None:
+    assert csv_text(["a"], [[number]]).splitlines()[1] == number
