@@ -52,7 +52,7 @@ class Case:
     rounds: int
 
 
-CASES = (Case("conv4", 64, 28, 256, 4, 7), Case("resnet18", 64, 32, 64, 2, 5))
+CASES = (Case("conv4", 64, 28, 256, 4, 7), Case("resnet18", 64, 32, 32, 2, 4))
 
 
 @dataclass(frozen=True)
