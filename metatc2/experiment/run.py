@@ -276,7 +276,8 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
     trainer = Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show)
-    folder.led = not trainer.ranks.first
+    if trainer.folder is not None:
+        trainer.folder.led = not trainer.ranks.first
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store
