@@ -22,7 +22,6 @@ import argparse
 import copy
 import json
 import os
-import random
 import statistics
 import time
 import warnings
@@ -34,7 +33,7 @@ from typing import Any
 import pretrain_throughput as beside_lightly
 import torch
 import torchvision
-from common import quartiles, refuse, write_or_print
+from common import interleaved, quartiles, refuse, timed, write_or_print
 from torch import Tensor, nn
 
 from metatc2.data import ImageStore
@@ -128,16 +127,7 @@ class Bench:
 
     def interleaved(self, sides: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
         """Seconds of each side, round by round, in random order within a round; two rounds warm up."""
-        found: dict[str, list[float]] = {name: [] for name in sides}
-        for i in range(-2, self.scale.rounds):
-            order = list(sides)
-            random.Random(i).shuffle(order)
-            for name in order:
-                start = self.now()
-                sides[name]()
-                if i >= 0:
-                    found[name].append(self.now() - start)
-        return found
+        return interleaved(sides, lambda name: timed(sides[name], self.now), self.scale.rounds, warm_up=2)
 
     def peak_mb(self, run: Callable[[], object]) -> float | None:
         """Most memory that the device has in tensors during a call, in MB; None on the CPU."""

@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import random
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 import torchopt
-from common import resident, write_or_print
+from common import interleaved, resident, timed, write_or_print
 
 from metatc2.episodes import Episode, Samples
 from metatc2.inner import Adjoint, InnerLoop, Recompute, Unroll
@@ -67,6 +66,10 @@ def _peak(name: str, steps: int) -> int:
     return resident("VmHWM") - before
 
 
+def _seconds(runs: Mapping[str, Callable[[], object]], name: str) -> float:
+    return timed(runs[name])
+
+
 def main() -> None:
     """Measure both and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,15 +81,8 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for steps in arguments.inner_steps:
         runs = {name: meta_gradient(name, steps) for name in ADJOINTS}
-        found: dict[str, list[float]] = {name: [] for name in ADJOINTS}
-        gradients: dict[str, torch.Tensor] = {}
-        for i in range(arguments.rounds):
-            order = list(ADJOINTS)
-            random.Random(i).shuffle(order)  # what ran just before leaves caches and memory in another state
-            for name in order:
-                before = time.perf_counter()
-                gradients[name] = runs[name]()
-                found[name].append(time.perf_counter() - before)
+        gradients = {name: run() for name, run in runs.items()}
+        found = interleaved(runs, partial(_seconds, runs), arguments.rounds)
         memory = {name: peak_memory(name, steps) for name in ADJOINTS}
         ratios = sorted(a / b for a, b in zip(found["recompute"], found["unroll"], strict=True))
         away = (gradients["recompute"] - gradients["unroll"]).norm() / gradients["unroll"].norm()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
+
+Name = TypeVar("Name")
 
 # glibc gives big tensors back to the system after every step and asks for them again: a third of a step's time. Read when a
 # process starts.
@@ -42,6 +46,43 @@ def positive(word: str) -> int:
     if not word.isdecimal() or not int(word):
         raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of 1 or more")
     return int(word)
+
+
+def interleaved(
+    names: Iterable[Name], seconds: Callable[[Name], float], rounds: int, *, warm_up: int = 0
+) -> dict[Name, list[float]]:
+    """What sides take, round by round, in random order within a round: what ran before leaves caches in another state.
+
+    Args:
+        names: of the sides.
+        seconds: runs a side once and says how long it took, e.g. by `timed`.
+        rounds: that count.
+        warm_up: rounds before them.
+
+    >>> interleaved(["a", "b"], {"a": 1.0, "b": 2.0}.__getitem__, 2, warm_up=1)
+    {'a': [1.0, 1.0], 'b': [2.0, 2.0]}
+    """
+    found: dict[Name, list[float]] = {name: [] for name in names}
+    for i in range(-warm_up, rounds):
+        order = list(found)
+        random.Random(i).shuffle(order)
+        for name in order:
+            took = seconds(name)
+            if i >= 0:
+                found[name].append(took)
+    return found
+
+
+def timed(run: Callable[[], object], now: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a call.
+
+    Args:
+        run: what is called.
+        now: the clock; on an accelerator one that waits until it has done what it was asked for.
+    """
+    begun = now()
+    run()
+    return now() - begun
 
 
 def write(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:

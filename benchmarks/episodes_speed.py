@@ -14,15 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchopt
-from common import resident, tensor_peak, write_or_print
+from common import interleaved, resident, tensor_peak, timed, write_or_print
 from libraries import LIBRARIES as PEERS
 from libraries import Library, Recipe, Task
 from torch import Tensor, nn
@@ -106,15 +104,7 @@ def times(steps: int, rounds: int) -> tuple[dict[str, list[float]], dict[str, fl
     sides = {name: make(steps) for name, make in LIBRARIES.items()}
     first = {name: torch.cat([g.flatten() for g in run()]) for name, run in sides.items()}
     away = {name: float((g - first["ours"]).norm() / first["ours"].norm()) for name, g in first.items()}
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(rounds):
-        order = list(sides)
-        random.Random(i).shuffle(order)  # what ran just before leaves caches and memory in another state
-        for name in order:
-            before = time.perf_counter()
-            sides[name]()
-            found[name].append(time.perf_counter() - before)
-    return found, away
+    return interleaved(sides, lambda name: timed(sides[name]), rounds), away
 
 
 def peak_memory(name: str, steps: int, threads: int) -> tuple[int, int]:

@@ -173,7 +173,7 @@ def whole(life: Life, folder: Path) -> float:
     if not ended(child(life, folder), PATIENCE):
         reason = folder.with_suffix(".error")
         sys.exit(
-            f"a run that nobody killed did not end: {reason.read_text() if reason.exists() else 'it took too long'}"
+            f"a run that was not killed did not end: {reason.read_text() if reason.exists() else 'it took too long'}"
         )
     return time.monotonic() - began
 

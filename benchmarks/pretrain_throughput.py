@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import time
 import warnings
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import positive, quartiles, refuse, write_or_print
+from common import interleaved, positive, quartiles, refuse, write_or_print
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
@@ -52,7 +51,7 @@ class Case:
     rounds: int
 
 
-CASES = (Case("conv4", 64, 28, 256, 4, 7), Case("resnet18", 64, 32, 32, 2, 4))
+CASES = (Case("conv4", 64, 28, 256, 4, 7), Case("resnet18", 64, 32, 64, 2, 5))
 
 
 @dataclass(frozen=True)
@@ -218,14 +217,8 @@ def measured(case: Case, place: Place, count: int = 4096) -> list[dict[str, Any]
     pictures = images(case, count)
     sides: dict[str, Ours | Lightly] = {"ours": Ours(case, place, pictures)}
     sides |= {name: Lightly(case, place, pictures, last="last" in name) for name in PEERS}
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(-1, case.rounds):  # the first round starts workers and warms up
-        order = list(sides)
-        random.Random(i).shuffle(order)  # what ran just before leaves caches and memory in another state
-        for name in order:
-            seconds = sides[name].seconds()
-            if i >= 0:
-                found[name].append(seconds)
+    # The first round starts workers and warms up.
+    found = interleaved(sides, lambda name: sides[name].seconds(), case.rounds, warm_up=1)
     rows = []
     speed = {name: [case.batch * case.steps / s for s in seconds] for name, seconds in found.items()}
     for peer in PEERS:

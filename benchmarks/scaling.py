@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import random
 import socket
 import statistics
 import tempfile
@@ -29,7 +28,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from common import positive, quartiles, tensor_peak, write_or_print
+from common import interleaved, positive, quartiles, tensor_peak, timed, write_or_print
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -104,25 +103,11 @@ def slope(sizes: list[int], values: list[float]) -> float:
     return float(statistics.linear_regression(x, y).slope)
 
 
-def interleaved(sides: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:
-    """Seconds of each, round by round, in random order within a round."""
-    found: dict[Any, list[float]] = {name: [] for name in sides}
-    for i in range(-1, rounds):
-        order = list(sides)
-        random.Random(i).shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            sides[name]()
-            if i >= 0:
-                found[name].append(time.perf_counter() - start)
-    return found
-
-
 def along(axis: str, sizes: list[Size], rounds: int) -> dict[str, Any]:
     """Time and memory along one axis, and their slopes."""
     values = [getattr(size, axis.replace(" ", "_")) for size in sizes]
     steps = {value: step_of(trainer(size), episode(size)) for value, size in zip(values, sizes, strict=True)}
-    times = interleaved(steps, rounds)
+    times = interleaved(steps, lambda name: timed(steps[name]), rounds, warm_up=1)
     seconds = [statistics.median(times[value]) for value in values]
     memory = [tensor_peak(steps[value]) for value in values]
     by_round = [slope(values, [times[value][i] for value in values]) for i in range(rounds)]
@@ -157,7 +142,8 @@ def share_after_encoder(size: Size, rounds: int) -> dict[str, Any]:
         encoder(images).square().mean().backward()
         encoder.zero_grad(set_to_none=True)
 
-    times = interleaved({**sides, "encoder": alone}, rounds)
+    sides = {**sides, "encoder": alone}
+    times = interleaved(sides, lambda name: timed(sides[name]), rounds, warm_up=1)
     shares = {
         name: [1 - e / s for e, s in zip(times["encoder"], times[name], strict=True)] for name in ("plain", "TC²")
     }

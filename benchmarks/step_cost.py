@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import random
 import statistics
-import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
-from common import resident, write_or_print
+from common import interleaved, resident, timed, write_or_print
 
 from metatc2.episodes import Episode, Samples
 from metatc2.experiment.build import build_learner, build_trainer_options
@@ -98,17 +98,10 @@ def times(case: Case, inner_steps: list[int], precision: str, adapt: str) -> dic
     """Seconds of each step, round by round; the order within a round is random."""
     data = episode(case)
     sides = {t: trainer(case, t, precision, adapt) for t in [PLAIN, *inner_steps]}
-    found: dict[int, list[float]] = {t: [] for t in sides}
-    for side in sides.values():
-        side.train_step(0, data)
-    for i in range(case.rounds):
-        order = list(sides)
-        random.Random(i).shuffle(order)  # what ran just before leaves caches and memory in another state
-        for t in order:
-            before = time.perf_counter()
-            sides[t].train_step(i + 1, data)
-            found[t].append(time.perf_counter() - before)
-    return found
+    steps = {t: count() for t in sides}
+    return interleaved(
+        sides, lambda t: timed(partial(sides[t].train_step, next(steps[t]), data)), case.rounds, warm_up=1
+    )
 
 
 def peak_memory(case: Case, inner_steps: int, precision: str, adapt: str) -> int:

@@ -37,6 +37,7 @@ import photographs_tables
 import readme_table
 import recovery_tables
 import robustness
+import robustness_tables
 import spectrum
 import together_points
 import together_tables
@@ -52,6 +53,11 @@ def benchmark(name: str) -> list[dict[str, Any]]:
     """Rows of a benchmark's committed results."""
     rows: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["rows"]
     return rows
+
+
+def benchmarks(*names: str) -> list[dict[str, Any]]:
+    """Rows of several, each with the name of its benchmark."""
+    return [{"benchmark": name, **row} for name in names for row in benchmark(name)]
 
 
 #: Where rows come from, then tables that are made of them, by the name that pages mark them with.
@@ -130,6 +136,12 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
         },
     ),
     (partial(benchmark, "robustness"), {"robustness": robustness.table}),
+    (partial(benchmark, "faults"), {"faults": robustness_tables.faults}),
+    (partial(benchmark, "fuzz"), {"fuzz": robustness_tables.fuzz}),
+    (
+        partial(benchmarks, "pretrain_throughput", "scaling", "faults", "fuzz"),
+        {"readme_measured": robustness_tables.readme},
+    ),
     (partial(benchmark, "transfer_speed"), {"transfer_speed": transfer_speed.table}),
 )
 TABLES = {name: (rows, table) for rows, tables in RESULTS for name, table in tables.items()}
@@ -143,6 +155,7 @@ PAGES = (
     ROOT / "docs" / "umm.md",
     ROOT / "docs" / "systems.md",
     ROOT / "docs" / "scaling.md",
+    ROOT / "docs" / "failures.md",
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

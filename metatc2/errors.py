@@ -9,10 +9,17 @@ _LISTED = 260  # characters of a list of names in a sentence
 
 
 class InputError(ValueError):
-    """Something the user gave cannot work. The message is one sentence: what, where, what was expected, how to fix it.
+    r"""Something the user gave cannot work. The message is one sentence: what, where, what was expected, how to fix it.
 
-    The command line prints it without a traceback and exits with status 2.
+    The command line prints it without a traceback and exits with status 2. Ends of lines, which texts from outside may bring
+    into it, become spaces.
+
+    >>> print(InputError("a file says 'x\ny'; delete it"))
+    a file says 'x y'; delete it
     """
+
+    def __init__(self, *about: object) -> None:
+        super().__init__(*(" ".join(each.splitlines()) if isinstance(each, str) else each for each in about))
 
 
 def cause_of(error: Exception) -> str:

@@ -68,7 +68,7 @@ def _source(folder: Path) -> Prepared:
 
 def _odd_source(folder: Path) -> Prepared:
     kinds = st.sampled_from([*path_kinds(), "shapes", "glyphs", "digits", "cifar10"])
-    odd = st.sampled_from(("~", "~nobody/x", "../..", "/", "C:\\a", "a" * 300, "a:test"))
+    odd = st.sampled_from(("~", "~no-such-user/x", "../..", "/", "C:\\a", "a" * 300, "a:test"))
     return st.tuples(kinds, st.one_of(st.text(max_size=20), odd)).map(":".join), _open
 
 

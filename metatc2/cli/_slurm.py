@@ -39,15 +39,6 @@ def job(environment: Mapping[str, str] = os.environ) -> str | None:
     return number if re.fullmatch(r"\d+(_\d+)?", number) else None
 
 
-def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process that speaks for all of a job.
-
-    >>> is_first_process({}), is_first_process({"SLURM_PROCID": "0", "RANK": "3"})
-    (True, False)
-    """
-    return all(environment.get(rank, "0") == "0" for rank in ("SLURM_PROCID", "RANK"))
-
-
 def requeue(number: str) -> str | None:
     """Have SLURM queue a job again, which also ends it; why that failed, None where it did not."""
     try:

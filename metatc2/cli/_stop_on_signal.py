@@ -12,6 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from metatc2.cli import _slurm
+from metatc2.io.launched import process_number
 from metatc2.io.terminal import fail
 
 # What a scheduler sends some time before it ends a job (`sbatch --signal=USR1@300`); Windows has no such signal.
@@ -94,7 +95,7 @@ def ended_by_signal(numbers: Sequence[int] = ENDED) -> Iterator[StopOnSignal]:
     After SIGUSR1 a job of SLURM is queued again; where that fails, the exit status is 138.
     """
     from metatc2.experiment.run import TrainingStopped  # takes a second that `metatc2 tasks` can do without
-    from metatc2.training.devices import is_first
+    from metatc2.ops.ranks import is_first
 
     with StopOnSignal(numbers) as stop:
         try:
@@ -103,7 +104,7 @@ def ended_by_signal(numbers: Sequence[int] = ENDED) -> Iterator[StopOnSignal]:
             stop.has_stopped()
             if not is_first():  # the first process speaks; this one may have been told by another to stop
                 raise SystemExit(stop.status or 0) from stopped
-            number = _slurm.job() if stop.received == PREEMPTED and _slurm.is_first_process() else None
+            number = _slurm.job() if stop.received == PREEMPTED and not process_number() else None
             if number is None:
                 fail(str(stopped), "stopped")
                 raise SystemExit(128 + signal.SIGTERM if stop.received is None else stop.status) from stopped

@@ -26,6 +26,7 @@ from metatc2.cli.report import report
 from metatc2.cli.tasks import tasks
 from metatc2.cli.transfer import transfer
 from metatc2.cli.umm import umm
+from metatc2.io.launched import is_first_process, process_number
 from metatc2.io.terminal import console, fail, say, warn
 
 # In the order of --help.
@@ -85,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _rank() -> str:
     """Which of several processes this is, where it is not the first: they have one terminal."""
-    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("LOCAL_RANK") or "0"
-    return f"rank {rank}: " if rank != "0" else ""
+    return "" if is_first_process() else f"rank {process_number()}: "
 
 
 def _after_interruption(arguments: Sequence[str]) -> str:

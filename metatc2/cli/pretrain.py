@@ -90,7 +90,7 @@ def pretrain(
     """
     from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
-    from metatc2.training.devices import is_first
+    from metatc2.ops.ranks import is_first
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -172,11 +172,10 @@ def _resume(
 ) -> runs.Run:
     from metatc2.experiment import run as runs
     from metatc2.experiment.run_config import read_run_config
-    from metatc2.training.devices import is_first
+    from metatc2.ops.ranks import is_first
     from metatc2.training.run_folder import RunFolder, State
 
     folder = RunFolder(path)
-    folder.led = not is_first()
     length = read_run_config(folder.path).trainer.steps if folder.state is State.FINISHED else None
     done = runs.resume(path, steps=steps, devices=devices, nodes=nodes, show=True, stop=stop)
     if not is_first():

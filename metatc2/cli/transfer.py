@@ -91,8 +91,9 @@ def transfer(
 
     from metatc2.experiment.targets import Sources
     from metatc2.experiment.transfer import transfer as measure
+    from metatc2.ops.ranks import is_first
     from metatc2.report import transfer_table
-    from metatc2.training.devices import Placement, is_first
+    from metatc2.training.placement import Placement
 
     changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
     with parting():

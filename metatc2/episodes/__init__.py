@@ -1,7 +1,8 @@
 """Episodes, and the samplers that make them."""
 
+from metatc2.episodes.divided import Divided
 from metatc2.episodes.domain_tasks import DomainTasks
-from metatc2.episodes.episode import Divided, Episode, FromIterable, Sampler, Samples, TaskIdentity
+from metatc2.episodes.episode import Episode, FromIterable, Sampler, Samples, TaskIdentity
 from metatc2.episodes.factor_tasks import LEVELS, FactorTasks
 from metatc2.episodes.labeled import LabeledTasks
 from metatc2.episodes.recipe_tasks import Recipes, RecipeTasks

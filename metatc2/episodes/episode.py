@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.ops.ranks import Ranks, split_ranks
 
 
 @dataclass(frozen=True)
@@ -133,34 +132,6 @@ class Sampler(Protocol):
     def sample(self) -> Episode:
         """The next episode."""
         ...
-
-
-class Divided:
-    """Any sampler for one of several processes: its tasks of each episode.
-
-    Args:
-        sampler: at the same state on all. One that has ``divide(ranks)`` makes the tasks of its rank alone; of others the whole
-            episode is drawn and the tasks of this rank are taken.
-        ranks: see `Ranks`.
-    """
-
-    def __init__(self, sampler: Any, ranks: Ranks) -> None:
-        self.sampler, self.ranks = sampler, ranks
-        self.divides = hasattr(sampler, "divide")
-        if self.divides:
-            sampler.divide(ranks)
-
-    def sample(self) -> Episode:
-        """The tasks of this rank of the next episode.
-
-        Raises:
-            InputError: if there are fewer tasks than ranks.
-        """
-        episode: Episode = self.sampler.sample()
-        if self.divides or self.ranks.alone:
-            return episode
-        tasks = len(episode.support.images)
-        return episode.part(split_ranks(tasks, self.ranks, type(self.sampler).__name__))
 
 
 class FromIterable:

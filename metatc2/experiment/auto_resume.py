@@ -8,7 +8,6 @@ from metatc2.errors import InputError
 from metatc2.experiment.config import Config, differences, fingerprint
 from metatc2.experiment.run_config import read_run_config
 from metatc2.experiment.run_lengths import at_every_length
-from metatc2.training.devices import is_first
 from metatc2.training.run_folder import RunFolder, State
 
 
@@ -24,9 +23,7 @@ def is_resumable(path: Path, config: Config) -> bool:
     >>> is_resumable(Path("no such folder"), Config())
     False
     """
-    folder = RunFolder(path)
-    folder.led = not is_first()
-    if folder.state not in (State.CUT, State.FINISHED):
+    if RunFolder(path).state not in (State.CUT, State.FINISHED):
         return False
     there = read_run_config(path)
     if fingerprint(config) not in {fingerprint(one) for one in (there, *at_every_length(there))}:

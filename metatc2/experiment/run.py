@@ -45,12 +45,12 @@ from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
-from metatc2.ops.ranks import Ranks, others_alive, split_ranks
+from metatc2.ops.ranks import Ranks, is_first, others_alive, split_ranks
 from metatc2.ops.threads import torch_threads
 from metatc2.training import Trainer
 from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
-from metatc2.training.devices import is_first, process_count
+from metatc2.training.devices import process_count
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED
 
@@ -151,7 +151,6 @@ def pretrain(
             "run when it is finished"
         )
     folder = RunFolder(path)
-    folder.led = not is_first()
     if is_first():
         require_startable(folder, config)
     with process_state(config):
@@ -199,7 +198,6 @@ def resume(
         TrainingStopped: if `stop` said so.
     """
     folder = RunFolder(path)
-    folder.led = not is_first()
     state = folder.require_resumable()
     config = _placed(read_run_config(path), devices, nodes)
     if isinstance(config.umm, UMMConfig):
@@ -270,14 +268,12 @@ def process_state(config: Config) -> Iterator[None]:
 def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:
     options = build_trainer_options(config)
     # Before any further process is started.
-    split_ranks(_tasks(config), Ranks(0, process_count(options)), command("pretrain"))
+    split_ranks(_tasks(config), Ranks(0, process_count(options.placement)), command("pretrain"))
     store = store or build_data(config)
     check_domains(config, store)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
     trainer = Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show)
-    if trainer.folder is not None:
-        trainer.folder.led = not trainer.ranks.first
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store

@@ -38,7 +38,8 @@ from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.ranks import ALONE, Ranks, others_alive
-from metatc2.training.devices import Placement, placed
+from metatc2.training.devices import placed
+from metatc2.training.placement import Placement
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import RANDOM_ENCODER, FeaturesNotKept, Protocol, Row, Target, evaluate
 

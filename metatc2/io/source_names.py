@@ -57,11 +57,11 @@ def check_path(name: str) -> None:
     """Refuse a source whose path is none, before anything asks the system for it.
 
     Raises:
-        InputError: if it holds a NUL character, or begins with the home folder of nobody.
+        InputError: if it holds a NUL character, or begins with ``~`` and a name that no user has.
 
-    >>> check_path("folder:~nobody-of-this-name/x")
+    >>> check_path("folder:~no-such-user/x")
     Traceback (most recent call last):
-    metatc2.errors.InputError: folder:~nobody-of-this-name/x: no user of this machine has the name after ~; write the path out
+    metatc2.errors.InputError: folder:~no-such-user/x: no user of this machine has the name after ~; write the path out
     """
     path = split_name(name)[1]
     if "\0" in path:

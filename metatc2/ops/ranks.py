@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from metatc2.errors import InputError, RankLost, RanksDiffer
+from metatc2.io.launched import is_first_process
 
 
 @dataclass(frozen=True)
@@ -152,17 +153,19 @@ class Ranks:
             self.any(False)  # not `barrier`, which takes the wrong device where one process has several
 
     def share_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put the values of rank 0 into tensors, in place.
+        """Put the values of rank 0 into tensors, in place, by one message a number format.
 
         Args:
             tensors: the same names, shapes and formats on every rank.
         """
         if self.alone:
             return
-        with torch.no_grad():
-            for tensor in tensors.values():
-                if tensor.numel():
-                    tensor.copy_(self.from_first(tensor))
+        for kind in dict.fromkeys(t.dtype for t in tensors.values()):
+            own = [t for t in tensors.values() if t.dtype == kind]
+            sent = self.from_first(torch.cat([t.detach().flatten() for t in own]))
+            with torch.no_grad():
+                for tensor, values in zip(own, sent.split([t.numel() for t in own]), strict=True):
+                    tensor.copy_(values.view_as(tensor))
 
     def check_same(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Whether tensors have the same bits on every rank.
@@ -190,6 +193,13 @@ class Ranks:
 
 #: One process, the default everywhere.
 ALONE = Ranks()
+
+
+def is_first() -> bool:
+    """Whether this process will be, or is, the first of those that train together; known before they have met."""
+    if dist.is_available() and dist.is_initialized():
+        return bool(dist.get_rank() == 0)
+    return is_first_process()
 
 
 @contextmanager

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from metatc2.errors import InputError, RankLost
-from metatc2.ops.ranks import Ranks, others_alive
-from metatc2.training.options import TrainerOptions
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a command computes.
-
-    Args:
-        accelerator: as Lightning Fabric names them.
-        devices: on each node, a process each.
-        nodes: machines; the command is started on each.
-        precision: of forward passes, as Lightning Fabric names them.
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-
+from metatc2.io.launched import process_number
+from metatc2.ops.ranks import Ranks, is_first, others_alive
+from metatc2.training.placement import Placement
 
 #: A process that hears nothing from another one for so long takes it for dead.
 PATIENCE = timedelta(minutes=10)
 
 
-def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
+def placed(options: Placement) -> tuple[Fabric, Ranks]:
     """Fabric on the devices that the options ask for, its processes launched, and which of them this is.
 
     Under ``torchrun``, ``accelerate launch`` or ``srun`` processes are there already, and `devices` and `nodes` may be left at
@@ -64,7 +44,7 @@ def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
             strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
         )
         if several:
-            with others_alive(Ranks(_rank(), devices * nodes)):
+            with others_alive(Ranks(process_number(), devices * nodes)):
                 fabric.launch()
     except RankLost:
         raise
@@ -80,7 +60,7 @@ def placed(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
     return fabric, Ranks(fabric.global_rank, fabric.world_size)
 
 
-def process_count(options: Placement | TrainerOptions) -> int:
+def process_count(options: Placement) -> int:
     """How many processes will train together; known before they have met.
 
     Raises:
@@ -92,26 +72,20 @@ def process_count(options: Placement | TrainerOptions) -> int:
     return devices * nodes
 
 
-def is_first() -> bool:
-    """Whether this process will be, or is, the one that writes files and speaks to people; known before they have met."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return bool(torch.distributed.get_rank() == 0)
-    # Of the processes that a command starts itself on several machines, those of other machines know their machine alone.
-    node = os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or "0"
-    return _rank() == 0 and node == "0"
-
-
 def leave() -> None:
     """Leave the process group, where there is one; the last thing that a command does."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-        if not torch.distributed.is_torchelastic_launched():
-            # What Lightning has set: the next command of this process would wait for processes that nobody starts.
-            for name in ("LOCAL_RANK", "WORLD_SIZE"):
-                os.environ.pop(name, None)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    first = is_first()
+    torch.distributed.destroy_process_group()
+    if first and not torch.distributed.is_torchelastic_launched():
+        # What Lightning has set where it started the others, which end with their command: with it the next command of this
+        # process would start none, and wait for them.
+        for name in ("LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name, None)
 
 
-def _joined(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
+def _joined(options: Placement) -> tuple[Fabric, Ranks]:
     """In a group of processes that was made before, by another trainer or by the user."""
     ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
     if options.devices * options.nodes not in (1, ranks.size):
@@ -127,7 +101,7 @@ def _joined(options: Placement | TrainerOptions) -> tuple[Fabric, Ranks]:
     return fabric, ranks
 
 
-def _asked(options: Placement | TrainerOptions) -> tuple[int, int]:
+def _asked(options: Placement) -> tuple[int, int]:
     """Devices a node and nodes: as asked for, or what another launcher has started."""
     started = _started()
     if started is None or started == (1, 1):
@@ -151,7 +125,3 @@ def _started() -> tuple[int, int] | None:
         tasks, nodes = int(env["SLURM_NTASKS"]), int(env.get("SLURM_NNODES", "1"))
         return max(1, tasks // nodes), nodes
     return None
-
-
-def _rank() -> int:
-    return int(getattr(rank_zero_only, "rank", None) or 0)

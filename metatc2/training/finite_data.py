@@ -1,4 +1,4 @@
-"""Where an episode is not finite, before it becomes a loss of which nobody could tell why."""
+"""Where an episode is not finite, before it becomes a loss that does not say why."""
 
 from __future__ import annotations
 

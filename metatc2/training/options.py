@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from metatc2.training.placement import Placement, Precision
+
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -41,7 +43,7 @@ class TrainerOptions:
     weight_decay: float = 1e-4
     warmup: float = 0.05
     clip: float = 1.0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
@@ -50,6 +52,11 @@ class TrainerOptions:
     checkpoint_every: int = 200
     log_every: int = 10
     lengthened: tuple[int, ...] = ()
+
+    @property
+    def placement(self) -> Placement:
+        """Where it trains."""
+        return Placement(self.accelerator, self.devices, self.nodes, self.precision)
 
     def length_at(self, step: int) -> int:
         """The length of the run whose schedule holds at a step."""

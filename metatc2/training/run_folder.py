@@ -39,6 +39,7 @@ from metatc2.io.run_files import (
     TRAINED,
 )
 from metatc2.io.suggest import command
+from metatc2.ops.ranks import is_first
 from metatc2.training.checkpoint import latest_checkpoint, step_of
 
 # What a run may have left behind before its config.toml, which comes first.
@@ -69,10 +70,13 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: Whether the process that holds the lock trains together with this one, which then writes nothing.
-        self.led = False
         self._lock = FolderLock(path / LOCK)
         self._depth = 0
+
+    @property
+    def led(self) -> bool:
+        """Whether another process, which may hold the lock, leads those that train together; this one then writes nothing."""
+        return not is_first()
 
     @property
     def config(self) -> Path:

@@ -6,8 +6,8 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,19 @@ from metatc2.learners import Learner, Outcome
 from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
-from metatc2.ops.ranks import ALONE, Ranks, others_alive
+from metatc2.ops.ranks import others_alive
 from metatc2.ops.replacing import refuse_uninitialized
 from metatc2.training.about import agrees, another_run, plain, require_alike, versions
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
+from metatc2.training.division import Division
 from metatc2.training.failure import Before, keep_failure
 from metatc2.training.finite_data import not_finite_in
 from metatc2.training.metrics_file import append_metrics, cut_metrics
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
 from metatc2.training.progress import Progress
+from metatc2.training.random_states import random_states, set_random_states
 from metatc2.training.run_folder import RunFolder
 
 Record = dict[str, float]
@@ -83,11 +85,10 @@ class Trainer:
         self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
         self.run = None if self.folder is None else self.folder.path
         refuse_uninitialized(learner, type(learner).__name__)
-        self.fabric, self.ranks = placed(self.options)
+        self.fabric, self.ranks = placed(self.options.placement)
         self.show = show and self.ranks.first
-        _check_divisible(learner, self.options, self.ranks)
+        self._division = Division(learner, self.ranks, self.options.accumulate)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
-        self._learners = [part for part in self.learner.modules() if isinstance(part, Learner)]
         if not self.ranks.alone:
             own_random_numbers(self.ranks)
             with others_alive(self.ranks):
@@ -161,7 +162,7 @@ class Trainer:
                 progress.advance(self.step, float(outcome.loss.detach()), images, now - before, waited)
                 at_end = self._any(ended)
                 if self.step % self.options.log_every == 0 or self.step == until or at_end:
-                    self._record(self._of_all_ranks(outcome, episode), progress, warned)
+                    self._record(self._division.over_all(outcome, episode), progress, warned)
                 if self.step % self.options.check_every == 0:
                     self.ranks.check_same(self._tensors(), f"step {self.step}")
                 every = self.options.checkpoint_every
@@ -242,21 +243,13 @@ class Trainer:
         return step
 
     def _state(self) -> dict[str, Any]:
-        state = {
+        return {
             "learner": self.learner.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "sampler": self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None,
-            "random": torch.get_rng_state(),
             "seconds": self.seconds,
+            **random_states(self.ranks, self.fabric.device),
         }
-        if torch.cuda.is_available():
-            state["random_cuda"] = torch.cuda.get_rng_state_all()
-        if not self.ranks.alone:
-            own = {"cpu": torch.get_rng_state()}
-            if self.fabric.device.type == "cuda":
-                own["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
-            state["random_of_ranks"] = self.ranks.all(own)
-        return state
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is the same on all ranks."""
@@ -271,22 +264,8 @@ class Trainer:
             optimizer.load_state_dict(saved)
         if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
             self.sampler.load_state_dict(state["sampler"])
-        self._load_random(state)
+        set_random_states(state, self.ranks, self.fabric.device)
         self.seconds = seconds
-
-    def _load_random(self, state: dict[str, Any]) -> None:
-        of_ranks = state.get("random_of_ranks", [])
-        if len(of_ranks) == self.ranks.size:
-            own = of_ranks[self.ranks.rank]
-            torch.set_rng_state(own["cpu"])
-            if "cuda" in own and self.fabric.device.type == "cuda":
-                torch.cuda.set_rng_state(own["cuda"], self.fabric.device)
-            return
-        torch.set_rng_state(state["random"])
-        if not self.ranks.alone:  # it was another number of processes: none repeats what another one draws
-            own_random_numbers(self.ranks)
-        elif torch.cuda.is_available() and len(state.get("random_cuda", [])) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
 
     def _step(self, episode: Episode) -> Outcome:
         """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
@@ -325,21 +304,10 @@ class Trainer:
             if group.lr is None:
                 for parameters in optimizer.param_groups:
                     parameters["lr"] = self.options.learning_rate(step)
-        with self._divided():
+        with self._division.within():
             outcome = self._forward_and_step(step, episode)
             self.learner.end_step()
         return outcome
-
-    @contextmanager
-    def _divided(self) -> Iterator[None]:
-        """Learners know of the other processes, and of parts of a batch, while they are trained and not afterwards."""
-        for learner in self._learners:
-            learner.ranks, learner.parts = self.ranks, self.options.accumulate
-        try:
-            yield
-        finally:
-            for learner in self._learners:
-                learner.ranks, learner.parts = ALONE, 1
 
     def _forward_and_step(self, step: int, episode: Episode) -> Outcome:
         outcome: Outcome | None = None
@@ -363,7 +331,7 @@ class Trainer:
         assert outcome is not None  # it is finite
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        weight = self._weight(episode)
+        weight = self._division.weight(episode)
         try:
             self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
         except _DIVERGES as error:
@@ -381,23 +349,6 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
         return outcome
-
-    def _weight(self, episode: Episode) -> Tensor | None:
-        """What the loss of this rank's tasks counts in the mean over ranks; None where it counts as any other."""
-        if self.ranks.alone or self.learner.gathers:
-            return None
-        own = torch.tensor(float(len(episode.support.images)), device=self.fabric.device)
-        return own / self.ranks.mean(own)
-
-    def _of_all_ranks(self, outcome: Outcome, episode: Episode) -> Outcome:
-        """Loss and metrics as means over all tasks."""
-        weight = self._weight(episode)
-        if weight is None:
-            return outcome
-        values = {"": outcome.loss.detach(), **outcome.metrics}
-        told = torch.stack([torch.as_tensor(v, dtype=torch.float64).to(weight.device) for v in values.values()])
-        loss, *metrics = self.ranks.mean(told * weight).unbind()
-        return Outcome(loss, dict(zip(outcome.metrics, metrics, strict=True)), outcome.embeddings)
 
     def _diverged(self, what: str, outcome: Outcome) -> TrainingDiverged:
         values = {"loss": outcome.loss.detach(), **outcome.metrics}
@@ -435,25 +386,6 @@ class Trainer:
 
 def _never() -> bool:
     return False
-
-
-def _check_divisible(learner: Learner, options: TrainerOptions, ranks: Ranks) -> None:
-    """Whether the learner can be trained on several processes, or on a part of its images at a time.
-
-    Raises:
-        InputError: if it cannot.
-    """
-    name = type(learner).__name__
-    if learner.undivided and (options.accumulate > 1 or not ranks.alone):
-        asked = f"{ranks.size} processes" if not ranks.alone else f"trainer.accumulate = {options.accumulate}"
-        raise InputError(
-            f"{name} cannot be trained with {asked}: {learner.undivided}; train it on one device, all images at once"
-        )
-    if options.accumulate > 1 and not learner.gathers:
-        raise InputError(
-            f"trainer.accumulate = {options.accumulate} does nothing for {name}, which has one task at a time in memory; leave "
-            "it out"
-        )
 
 
 def _images(episode: Episode) -> int:

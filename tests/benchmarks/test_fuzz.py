@@ -29,12 +29,19 @@ def fuzz(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         signal.signal(number, handler)
 
 
+class TwoLines(InputError):
+    """`InputError` itself has one line whatever it is given."""
+
+    def __str__(self) -> str:
+        return "two\nlines"
+
+
 def read(value: int, outside: Path) -> object:
     """Ends in another way for each number."""
     if value == 1:
         raise InputError("one line")
     if value == 2:
-        raise InputError("two\nlines")
+        raise TwoLines
     if value == 3:
         raise KeyError(value)
     if value == 4:

@@ -1,9 +1,11 @@
-"""Glyphs are drawn once a session, into a cache that nothing else uses."""
+"""Glyphs drawn once a session, into a cache that nothing else uses; small images in class folders."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +14,20 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("METATC2_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METATC2_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images of each of three classes, gray and color and of several sizes, as files in class folders."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in ("ant", "bee", "cat"):
+        (root / name).mkdir()
+        for i in range(4):
+            shape = (int(random.integers(9, 30)), int(random.integers(9, 30)), *([3] * (i % 2)))
+            Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
+    return root

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,25 +12,11 @@ from PIL import Image
 from metatc2.data import ImageStore, StreamedImages, UnreadableImages, load
 from metatc2.errors import InputError, MissingPackage
 
-NAMES = ("ant", "bee", "cat")
 SIZE = 12
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METATC2_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images of each class, gray and color, as files in class folders."""
-    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name in NAMES:
-        (root / name).mkdir()
-        for i in range(4):
-            shape = (int(random.integers(9, 30)), int(random.integers(9, 30)), *([3] * (i % 2)))
-            Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
-    return root
+pytestmark = pytest.mark.usefixtures("own_cache")
+NAMES = ("ant", "bee", "cat")  # of the fixture `photos`
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +159,7 @@ def test_image_files_that_rows_name_are_looked_at_again_when_they_change(photos:
     ("text", "sentence"),
     [
         ("nowhere", "no file or folder nowhere; if it is a name on the Hugging Face Hub, allow the download"),
-        ("somebody/birds", "if it is a name on the Hugging Face Hub, allow the download"),
+        ("owner/birds", "if it is a name on the Hugging Face Hub, allow the download"),
         ("/nowhere/at/all", "no file or folder /nowhere/at/all$"),
         ("{root}/note.txt", "is no data set; give a folder that save_to_disk wrote"),
         ("{root}/cut.parquet", "cannot be opened as a data set"),

@@ -8,33 +8,18 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from metatc2.data import ImageStore, StreamedImages, UnreadableImages, load
 from metatc2.data.sources.wds import _samples
 from metatc2.errors import InputError
 
-NAMES = ("ant", "bee", "cat")
 SIZE = 12
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METATC2_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name in NAMES:
-        (root / name).mkdir()
-        for i in range(4):
-            shape = (int(random.integers(9, 30)), int(random.integers(9, 30)), *([3] * (i % 2)))
-            Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
-    return root
+pytestmark = pytest.mark.usefixtures("own_cache")
+NAMES = ("ant", "bee", "cat")  # of the fixture `photos`
 
 
 def tar(path: Path, members: Iterable[tuple[str, bytes]], format: int = tarfile.USTAR_FORMAT) -> Path:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from metatc2.data.decoding import Decoded
 from metatc2.data.gather import gather
 from metatc2.data.readers import Reader, where
 from metatc2.data.sources.folder import UnreadableImages, first_ones, left_out
@@ -18,6 +21,24 @@ from metatc2.errors import InputError
 SIZE = 32  # pixels, unless the caller asks for another
 UNLABELED = "unlabeled"
 _NAMED = 50
+
+
+class LabeledRows(ABC):
+    """A `Reader` of rows whose labels are known before they are read: subclasses decode."""
+
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def look(self, row: int) -> tuple[Decoded, int]:
+        """See `LookingReader`."""
+
+    def read(self, row: int) -> tuple[Tensor, int]:
+        """Pixels and label; see `Reader`."""
+        image, label = self.look(row)
+        return image.pixels, label
 
 
 def store_of_rows(

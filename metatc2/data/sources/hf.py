@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metatc2.data.decoding import Decoded, ValueRange, read_image
 from metatc2.data.readers import files_identity
 from metatc2.data.registry import register_source
-from metatc2.data.sources._rows import SIZE, numbered, store_of_rows
+from metatc2.data.sources._rows import SIZE, LabeledRows, numbered, store_of_rows
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError, MissingPackage, cause_of
 
@@ -88,7 +87,7 @@ def load_hf(
     )
 
 
-class ArrowImages:
+class ArrowImages(LabeledRows):
     """A column of images of a data set, as a `Reader`; encoded images are mapped from disk, and decoded when they are read.
 
     Args:
@@ -105,9 +104,6 @@ class ArrowImages:
         self.table, self.column, self.labels, self.size, self.value_range = table, column, labels, size, value_range
         self._images = table.select_columns([column]).with_format("arrow")
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def look(self, row: int) -> tuple[Decoded, int]:
         """See `LookingReader`."""
         cell = self._images[row][self.column][0].as_py()
@@ -115,11 +111,6 @@ class ArrowImages:
             raise ValueError("it holds no image")
         content = cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])
         return read_image(content, self.size, self.value_range), int(self.labels[row])
-
-    def read(self, row: int) -> tuple[Tensor, int]:
-        """Pixels and label; see `Reader`."""
-        image, label = self.look(row)
-        return image.pixels, label
 
     def where(self, row: int) -> str:
         """See `NamingReader`; where the data set holds paths alone, the file."""

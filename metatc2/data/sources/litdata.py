@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metatc2.data.decoding import Decoded, ValueRange, read_image
 from metatc2.data.file_list import FileList
@@ -20,7 +19,7 @@ from metatc2.data.listing import canonical, is_image
 from metatc2.data.reading_threads import ReadingThreads
 from metatc2.data.registry import register_source
 from metatc2.data.retrying import awaited
-from metatc2.data.sources._rows import SIZE, numbered, store_of_rows
+from metatc2.data.sources._rows import SIZE, LabeledRows, numbered, store_of_rows
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError, MissingPackage, cause_of
 
@@ -80,7 +79,7 @@ def load_litdata(
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class Objects(LabeledRows):
     """Objects of a store as a `Reader`.
 
     Args:
@@ -99,9 +98,6 @@ class Objects:
     value_range: ValueRange | None
     state: str
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def look(self, row: int) -> tuple[Decoded, int]:
         """See `LookingReader`.
 
@@ -115,11 +111,6 @@ class Objects:
         except Exception as error:  # every store's client has kinds of its own
             raise ConnectionError(f"the store does not give it: {cause_of(error)}") from error
         return read_image(BytesIO(content), self.size, self.value_range), int(self.labels[row])
-
-    def read(self, row: int) -> tuple[Tensor, int]:
-        """Pixels and label; see `Reader`."""
-        image, label = self.look(row)
-        return image.pixels, label
 
     def where(self, row: int) -> str:
         """See `NamingReader`."""

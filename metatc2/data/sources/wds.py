@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metatc2.data.cache import recall, remember
 from metatc2.data.decoding import Decoded, ValueRange, read_image
@@ -23,7 +22,7 @@ from metatc2.data.file_list import FileList
 from metatc2.data.listing import files_below, is_image
 from metatc2.data.readers import files_identity
 from metatc2.data.registry import register_source
-from metatc2.data.sources._rows import SIZE, numbered, store_of_rows
+from metatc2.data.sources._rows import SIZE, LabeledRows, numbered, store_of_rows
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError, cause_of
 from metatc2.io.files import check_regular
@@ -92,7 +91,7 @@ def load_wds(
 
 
 @dataclass(frozen=True, eq=False)
-class TarImages:
+class TarImages(LabeledRows):
     """Images that are members of tars, as a `Reader`; a tar is opened for each image, since threads share no position.
 
     Args:
@@ -115,9 +114,6 @@ class TarImages:
     value_range: ValueRange | None
     state: str
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def look(self, row: int) -> tuple[Decoded, int]:
         """See `LookingReader`."""
         count = int(self.sizes[row])
@@ -127,11 +123,6 @@ class TarImages:
         if len(content) < count:
             raise ValueError("its tar ends before the image does")
         return read_image(BytesIO(content), self.size, self.value_range), int(self.labels[row])
-
-    def read(self, row: int) -> tuple[Tensor, int]:
-        """Pixels and label; see `Reader`."""
-        image, label = self.look(row)
-        return image.pixels, label
 
     def where(self, row: int) -> str:
         """See `NamingReader`."""
