@@ -176,11 +176,13 @@ class Messages(TorchDispatchMode):
 def expected_bytes(size: Size, made: Trainer, ranks: int) -> dict[str, int]:
     """What the page "what a step moves and computes" says, without the few bytes of counts and flags."""
     encoder = made.learner.get_submodule("encoder")
-    norms = sum(m.num_features for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    norms = [m.num_features for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     features = 2 * size.batch * WIDTH
     trained = sum(p.numel() for group in made.groups for p in group.parameters)
-    gathered = 4 * (features + 3 * norms * ranks)
-    return {"allgather": gathered, "allreduce": gathered + 4 * trained}
+    # The first block normalizes by the moments of parts of the images, which have no gradient.
+    part, others = 16 * CHANNELS, sum(norms[1:])
+    gathered = features + ranks * (part * (part + 2) + 3 * others)
+    return {"allgather": 4 * gathered, "allreduce": 4 * (features + 2 * others + trained)}
 
 
 def on_ranks(rank: int, count: int, port: int, size: Size, rounds: int, path: str) -> None:

@@ -12,6 +12,7 @@ from metatc2.errors import InputError
 from metatc2.models.normalize import Normalize
 from metatc2.models.registry import register_encoder
 from metatc2.ops import conv_norm_pool, in_transform
+from metatc2.ops.synchronized_norm import only_synchronized
 
 CONV4_SMALLEST = 16  # pixels: four poolings leave one
 
@@ -95,7 +96,7 @@ def _unobserved(block: Any, images: Tensor) -> bool:
         and not any(_altered(part) for part in block.modules())
         and not in_transform()
         # Policies of batch normalization, and whoever else replaces torch's functions, are to see them all.
-        and not has_torch_function((images,))
+        and (not has_torch_function((images,)) or only_synchronized(images))
         and not torch.compiler.is_compiling()
     )
 
@@ -113,10 +114,9 @@ def _first_block(block: Any, images: Tensor) -> Tensor:
     """What `block` returns, running statistics included, without its large maps."""
     convolution, norm, _, activation = block
     out, mean, variance = conv_norm_pool(images, convolution.weight, norm.weight, norm.bias, norm.eps)
-    count = images.numel() // images.shape[1]
     with torch.no_grad():
         norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.running_var.lerp_(variance, norm.momentum)
         norm.num_batches_tracked.add_(1)
     result: Tensor = activation(out)
     return result

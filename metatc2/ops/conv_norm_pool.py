@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
 
 from metatc2.errors import InputError
 
 _SIDE = 4  # of the part of an image that one pooled value sees: a 3×3 kernel at the four places of a 2×2 window
 _ROWS = 4096  # pooled positions at a time: what is written then is read again before it leaves the cache
 
+#: Mean ``(P,)`` and biased covariance ``(P, P)`` of the parts of some images, and how many parts there are.
+Moments: TypeAlias = tuple[Tensor, Tensor, int]
+
 
 def conv_norm_pool(
-    images: Tensor, kernel: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
+    images: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float = 1e-5,
+    *,
+    pooled: Callable[[Moments], Moments] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``max_pool2d(batch_norm(conv2d(images, kernel, padding=1)), 2)`` by the statistics of the batch, for few channels.
 
@@ -31,9 +42,12 @@ def conv_norm_pool(
         weight: of the normalization, ``(D,)``.
         bias: of the normalization, ``(D,)``.
         eps: added to the variance.
+        pooled: makes, of the moments of the parts of these images, those of more images, which normalize then; by default these
+            images alone do. Modes of `torch.overrides` can give it.
 
     Returns:
-        ``(N, D, H/2, W/2)``, laid out channels-last; mean ``(D,)`` and biased variance ``(D,)`` of the convolution's output.
+        ``(N, D, H/2, W/2)``, laid out channels-last; mean ``(D,)`` and unbiased variance ``(D,)`` of the convolution's output,
+        as running statistics take them.
 
     Raises:
         InputError: if the sides of the images are odd, or the kernel is not 3×3 on their channels.
@@ -47,14 +61,22 @@ def conv_norm_pool(
             f"conv_norm_pool needs images (N, C, H, W) of even sides and a kernel (D, C, 3, 3), got {tuple(images.shape)} and "
             f"{tuple(kernel.shape)}; pad the images, or use torch's conv2d, batch_norm and max_pool2d"
         )
+    if has_torch_function((images, kernel)):
+        seen: tuple[Tensor, Tensor, Tensor] = handle_torch_function(
+            conv_norm_pool, (images, kernel), images, kernel, weight, bias, eps, pooled=pooled
+        )
+        return seen
     n, _, high, wide = images.shape
     parts = F.unfold(images.detach(), _SIDE, stride=2, padding=1).transpose(1, 2).flatten(0, 1)
-    center, placed = parts.mean(0), _placed(kernel)
-    mean, variance = _moments(parts - center, center, placed)
+    placed = _placed(kernel)
+    center, covariance, count = _moments(parts) if pooled is None else pooled(_moments(parts))
+    mean, variance = _of_outputs(center, covariance, placed)
     scale = weight * (variance + eps).rsqrt()
     shift = (bias - mean * scale).expand(len(placed), 1, -1)
     out: Tensor = _WindowMax.apply(F.pad(parts, (0, 1), value=1.0), torch.cat([placed * scale, shift], 1))
-    return out.view(n, high // 2, wide // 2, -1).permute(0, 3, 1, 2), mean.detach(), variance.detach()
+    outputs = count * len(placed)
+    unbiased = variance.detach() * (outputs / (outputs - 1))
+    return out.view(n, high // 2, wide // 2, -1).permute(0, 3, 1, 2), mean.detach(), unbiased
 
 
 def _placed(kernel: Tensor) -> Tensor:
@@ -63,9 +85,14 @@ def _placed(kernel: Tensor) -> Tensor:
     return torch.stack(places).flatten(2).transpose(1, 2)
 
 
-def _moments(about: Tensor, center: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance ``(D,)`` of ``(about + center) @ placed`` over rows and places; `about` has mean 0."""
-    covariance = about.T @ about / len(about)
+def _moments(parts: Tensor) -> Moments:
+    center = parts.mean(0)
+    about = parts - center
+    return center, about.T @ about / len(about), len(about)
+
+
+def _of_outputs(center: Tensor, covariance: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(D,)`` of ``parts @ placed`` over rows and places, by the moments of the parts."""
     means = center @ placed
     mean = means.mean(0)
     within = (placed * (covariance @ placed)).sum(1)

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, RankLost, RanksDiffer
+from metatc2.models.conv4 import Conv4
 from metatc2.ops.ranks import Ranks, others_alive, split_ranks
 from metatc2.ops.synchronized_norm import SynchronizedNorm
 
@@ -52,6 +53,8 @@ def on_a_rank(rank: int) -> dict[str, Any]:
     ranks.mean_gradients(normal.parameters())
     answer = {"slope": slope.detach() / 2, "second": second, "through norm": own.grad, "norm": normal.weight.grad}
     answer |= {"mean": normal.running_mean, "var": normal.running_var, "output": normalized.detach()}
+    answer["second through norm"], answer["second of norm"] = curvature(own.detach(), ranks)
+    answer["conv4"] = one_step(ranks)
     # Parameters that one rank alone has a gradient of, and that none has.
     parts = [nn.Parameter(torch.ones(2)) for _ in range(3)]
     parts[0].grad = torch.full((2,), float(rank))
@@ -67,6 +70,40 @@ def on_a_rank(rank: int) -> dict[str, Any]:
     except RanksDiffer as error:
         answer["differ"] = str(error)
     return answer
+
+
+def curvature(x: Tensor, ranks: Ranks) -> list[Tensor]:
+    """Slopes, for the values and the weight, of the size of the gradient that values have through a normalization."""
+    x, normal = x.requires_grad_(), norm()
+    with SynchronizedNorm(ranks):
+        (slope,) = torch.autograd.grad(weighed(ranks.gather(normal(x))), x, create_graph=True)
+    squares = ranks.gather(slope).square().sum()
+    second, of_weight = torch.autograd.grad(squares, [x, normal.weight])
+    return [second, ranks.mean(of_weight)]
+
+
+def operations(x: Tensor) -> set[str]:
+    """Names of what a tensor was computed by."""
+    names, left = set(), [x.grad_fn]
+    while left:
+        if (node := left.pop()) is not None:
+            names.add(type(node).__name__)
+            left += [before for before, _ in node.next_functions]
+    return names
+
+
+def one_step(ranks: Ranks) -> dict[str, Tensor]:
+    """Gradients and buffers of Conv-4 on images of which each rank has some, mean over ranks."""
+    torch.manual_seed(0)
+    encoder = Conv4(channels=3, width=8).double()
+    images = torch.rand(ROWS, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with SynchronizedNorm(ranks):
+        features = encoder(images[ranks.part(ROWS)])
+    assert "_WindowMaxBackward" in operations(features), "the largest maps are made"
+    weighed(ranks.gather(features)).backward()
+    ranks.mean_gradients(encoder.parameters())
+    slopes = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+    return slopes | dict(encoder.named_buffers())
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +146,22 @@ def test_batch_normalization_is_by_the_samples_of_all(answers: list[dict[str, An
         torch.testing.assert_close(answer["norm"], normal.weight.grad)
         torch.testing.assert_close(answer["mean"], normal.running_mean)
         torch.testing.assert_close(answer["var"], normal.running_var)
+
+
+def test_the_second_derivative_through_batch_normalization(answers: list[dict[str, Any]]) -> None:
+    second, of_weight = curvature(rows(), Ranks())
+    # Each of two ranks has the sum of both ranks' slopes, and its square in both ranks' gradient.
+    torch.testing.assert_close(joined(answers, "second through norm") / 8, second)
+    for answer in answers:
+        torch.testing.assert_close(answer["second of norm"] / 4, of_weight)
+
+
+def test_conv4_learns_of_the_images_of_all(answers: list[dict[str, Any]]) -> None:
+    whole = one_step(Ranks())
+    for answer in answers:
+        assert answer["conv4"].keys() == whole.keys()
+        for name, expected in whole.items():
+            torch.testing.assert_close(answer["conv4"][name], expected, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_what_ranks_say_to_each_other(answers: list[dict[str, Any]]) -> None:
