@@ -149,7 +149,8 @@ def _differentiable(ctx: Any, grad: Tensor) -> list[Tensor | None]:
     """Gradients for x, weight and bias with a graph of their own, by operations that autograd knows."""
     # `grad` may be a function of x. Views of their own are independent variables here; without them what flows to x by way of
     # `grad` would be counted twice.
-    x, weight, bias = own = [None if t is None else t.view_as(t) for t in ctx.saved_tensors[:3]]
+    own: Any = [None if t is None else t.view_as(t) for t in ctx.saved_tensors[:3]]
+    x, weight, bias = own
     mean, variance, _ = _statistics(x, ctx.ranks)
     shape = (1, -1, *(1 for _ in x.shape[2:]))
     scale = (variance + ctx.eps).rsqrt()
