@@ -10,7 +10,8 @@ cut. The processes are forked from one that has imported everything, and each ki
 * while a checkpoint is written: the folder is watched for a half-written one; the learner is large and writes one every step;
 * while the encoder is written, at the end;
 * while a finished run is made longer (`--resume DIR --steps N`), at any moment of that;
-* again and again: every process of a run is killed after a random time, until one gets to the end.
+* again and again: every process of a run is killed after a random time, until one gets to the end;
+* one of two processes that train together, at any moment; the other must end by itself, and both are begun again.
 
 Counted are kills, those that left half-written files, what the folder was after them, and how the runs went on. Needs Linux.
 """
@@ -24,6 +25,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -32,11 +34,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from common import positive, write_or_print
 
 from metatc2.experiment import run as runs
@@ -48,6 +52,8 @@ from metatc2.training.run_folder import RunFolder
 STEPS, LONGER = 8, 12
 MODULES = "modules"  # file with the names of all that a process has imported
 PATIENCE = 300  # seconds for a process that is not killed
+ALONE = 60  # seconds after which a process that hears nothing of the other one ends
+HUNG = 2 * ALONE  # after which one that still has not ended counts as hung
 LARGE = ("encoder.width=64", "head.projector_hidden=1024", "head.projector_out=256", "trainer.checkpoint_every=1")
 SETTINGS: dict[str, Any] = {
     "data": {"image_size": 16, "split": "all"},
@@ -71,6 +77,7 @@ class Kind:
         life: what the process does that is killed, and the one that resumes after it.
         when: ``when(folder, seconds, rng)`` waits for the point of the kill; `seconds` is how long an uncut life takes.
         often: whether the next process is killed too, and so on.
+        ranks: processes that train together, of which one is killed.
     """
 
     name: str
@@ -79,6 +86,7 @@ class Kind:
     life: Life
     when: Callable[[Path, float, random.Random], None]
     often: bool = False
+    ranks: int = 1
 
 
 def start_or_resume(config: Config) -> Life:
@@ -136,10 +144,19 @@ def kinds(noise: Path) -> Iterator[Kind]:
     yield Kind("while the encoder is written", large, None, start_or_resume(large), in_write(".safetensors", 0.01))
     yield Kind("while it is made longer", small, start_or_resume(small), lengthen, any_moment)
     yield Kind("again and again", small, None, start_or_resume(small), any_moment, often=True)
+    yield Kind("one of two processes", small, None, start_or_resume(small), any_moment, ranks=2)
 
 
-def child(life: Life, folder: Path) -> int:
-    """Begin a life in a process of its own."""
+def children(life: Life, folder: Path, ranks: int) -> list[int]:
+    """Begin a life in processes of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [child(life, folder, rank, ranks, port) for rank in range(ranks)]
+
+
+def child(life: Life, folder: Path, rank: int, ranks: int, port: int) -> int:
+    """One of them."""
     process = os.fork()
     if process:
         return process
@@ -148,29 +165,41 @@ def child(life: Life, folder: Path) -> int:
         os.dup2(quiet, 1), os.dup2(quiet, 2)
         warnings.simplefilter("ignore")
         torch.set_num_threads(1)
+        if ranks > 1:
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
+            dist.init_process_group("gloo", rank=rank, world_size=ranks, timeout=timedelta(seconds=ALONE))
         life(folder)
-        (folder.parent / MODULES).write_text("\n".join(sys.modules))
+        if rank == 0:
+            (folder.parent / MODULES).write_text("\n".join(sys.modules))
         os._exit(0)
     except BaseException as error:
         folder.with_suffix(".error").write_text(f"{type(error).__name__}: {error}")
         os._exit(1)
 
 
-def ended(process: int, within: float) -> bool | None:
-    """Whether a process has ended well; None if it does not end in this time."""
+def ended(processes: list[int], within: float) -> bool | None:
+    """Whether all processes have ended well; None if one does not end in this time."""
     until = time.monotonic() + within
+    left, well = list(processes), True
     while time.monotonic() < until:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) == 0
+        for process in list(left):
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                left.remove(process)
+                well = well and os.waitstatus_to_exitcode(status) == 0
+        if not left:
+            return well
         time.sleep(0.002)
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
     return None
 
 
-def whole(life: Life, folder: Path) -> float:
+def whole(kind: Kind, life: Life, folder: Path) -> float:
     """Seconds that a life takes which is not cut."""
     began = time.monotonic()
-    if not ended(child(life, folder), PATIENCE):
+    if not ended(children(life, folder, kind.ranks), PATIENCE):
         reason = folder.with_suffix(".error")
         sys.exit(
             f"a run that was not killed did not end: {reason.read_text() if reason.exists() else 'it took too long'}"
@@ -190,14 +219,17 @@ def trial(
     """One run that is killed and resumed; empty where it ended before it could be killed."""
     found: Counter[str] = Counter()
     if kind.prepare is not None:
-        whole(kind.prepare, folder)
+        whole(kind, kind.prepare, folder)
     while True:
-        process = child(kind.life, folder)
+        processes = children(kind.life, folder, kind.ranks)
         kind.when(folder, seconds, rng)
-        if os.waitpid(process, os.WNOHANG)[0]:
+        victim = processes.pop(rng.randrange(kind.ranks))
+        if os.waitpid(victim, os.WNOHANG)[0]:
+            ended(processes, PATIENCE)
             break
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+        found["others that hung"] += ended(processes, HUNG) is None
         found["kills"] += 1
         found["left half-written files"] += any(is_leftover(path) for path in folder.rglob("*"))
         found[f"then {RunFolder(folder).state.name.lower()}"] += 1
@@ -206,7 +238,7 @@ def trial(
     if not found["kills"]:
         return found
     found["runs"] += 1
-    end = ended(child(kind.life, folder), PATIENCE)
+    end = ended(children(kind.life, folder, kind.ranks), PATIENCE)
     if not end:
         found["did not go on"] += 1
         reason = folder.with_suffix(".error")
@@ -221,8 +253,8 @@ def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str,
     """Trials of a kind until there are enough kills."""
     reference = place / "reference"
     if kind.prepare is not None:
-        whole(kind.prepare, reference)
-    whole(kind.life, reference)
+        whole(kind, kind.prepare, reference)
+    whole(kind, kind.life, reference)
     wanted = bits(reference)
     # What a process imports while it runs need not be imported by each: this one does it, without running anything, since
     # autograd refuses to work in a process whose parent has used it.
@@ -230,8 +262,8 @@ def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str,
         with suppress(Exception):
             importlib.import_module(name)
     if kind.prepare is not None:
-        whole(kind.prepare, place / "timed")
-    seconds = whole(kind.life, place / "timed")
+        whole(kind, kind.prepare, place / "timed")
+    seconds = whole(kind, kind.life, place / "timed")
     found: Counter[str] = Counter()
     number = 0
     while found["kills"] < kills:
@@ -245,10 +277,11 @@ def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str,
         "runs",
         "ended in the same bits",
         "did not go on",
+        "others that hung",
         "left files after the end",
     )
     states = {name: found[name] for name in sorted(found) if name.startswith("then ")}
-    return {"kind": kind.name, "ranks": 1, **{name: found[name] for name in fixed}, **states}
+    return {"kind": kind.name, "ranks": kind.ranks, **{name: found[name] for name in fixed}, **states}
 
 
 def main() -> None:
@@ -274,7 +307,7 @@ def main() -> None:
             rows.append(row_of(kind, own, arguments.kills, random.Random(arguments.seed + number)))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     write_or_print(arguments.json, rows)
-    sys.exit(int(any(row["ended in the same bits"] < row["runs"] for row in rows)))
+    sys.exit(int(any(row["ended in the same bits"] < row["runs"] or row.get("others that hung") for row in rows)))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,40 @@ def test_how_a_killed_run_goes_on(
     assert ("it does not go on" in capsys.readouterr().err) == bool(stopped)
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_process_that_outlives_the_killed_one_is_counted(
+    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import faults
+    import torch.distributed as dist
+
+    def two(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        if (folder / "cut").exists():
+            (folder / "end").write_text("as it was")
+            return
+        dist.barrier()
+        (folder / f"begun-{dist.get_rank()}").touch()
+        if dist.get_rank() == 0:  # the one that is killed
+            time.sleep(PATIENCE)
+        while not hangs:
+            dist.barrier()
+        time.sleep(PATIENCE)
+
+    def both_begun(folder: Path, seconds: float, rng: random.Random) -> None:
+        while not all((folder / f"begun-{rank}").exists() for rank in (0, 1)):
+            time.sleep(0.001)
+        (folder / "cut").touch()
+
+    monkeypatch.setattr(faults, "bits", lambda folder: ((folder / "end").read_text(), []))
+    monkeypatch.setattr(faults, "HUNG", 0.2 if hangs else PATIENCE)
+    kind: Any = dataclasses.replace(next(faults.kinds(noise(tmp_path))), life=two, when=both_begun, ranks=2)
+    first: Any = type("First", (), {"randrange": lambda self, size: 0})()
+    found = faults.trial(kind, tmp_path / "run", 0.0, ("as it was", []), first)
+    assert (found["kills"], found["others that hung"], found["ended in the same bits"]) == (1, hangs, 1)
+
+
 def noise(folder: Path) -> Path:
     (folder / "noise.npz").touch()
     return folder / "noise.npz"
