@@ -7,7 +7,8 @@ its transforms take), with random crops, mirrors, colors, gray and blur of the s
 temperature, optimizer and precision. lightly's side has as many workers as there are cores, which stay alive and draw ahead,
 as in its examples; its first batches of every round, while the queue fills, are not counted. Rounds take the sides in random
 order, and a ratio is the median over rounds of (ours / lightly's) within one. The peer is measured in the layout of its
-examples and in channels-last too, which `Trainer` uses.
+examples and in channels-last too, which `Trainer` uses. Beside them stands the encoder's own forward and backward pass on views
+that are there already, which no training can be faster than: what it leaves of a step is views, head, loss and optimizer.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from metatc2.training import Trainer
 
 HIDDEN, OUT, TEMPERATURE, LR = 256, 128, 0.5, 1e-3
 PEERS = ("lightly", "lightly, channels-last")
+LIMIT = "the encoder alone"
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,27 @@ class Lightly:
         self.optimizer.step()
 
 
+class EncoderAlone:
+    """Forward and backward pass of the encoder on the same views again and again, as `Trainer` runs it."""
+
+    def __init__(self, case: Case, place: Place, pictures: Tensor) -> None:
+        self.place, self.steps = place, case.steps
+        layout = torch.channels_last
+        self.encoder: Any = fresh_encoder(case).to(place.device, memory_format=layout)
+        views = torch.cat([pictures[: case.batch]] * 2).to(place.device).float() / 255
+        self.views = views.contiguous(memory_format=layout)
+
+    def seconds(self) -> float:
+        """Of `steps` steps."""
+        start = now(self.place)
+        for _ in range(self.steps):
+            with torch.autocast(self.place.device, torch.bfloat16, enabled=self.place.precision == "bf16-mixed"):
+                features = self.encoder(self.views)
+            features.float().square().mean().backward()
+            self.encoder.zero_grad(set_to_none=True)
+        return now(self.place) - start
+
+
 def transform(image_size: int) -> Any:
     """lightly's, with the strengths of our recipe "natural"; our encoders normalize by themselves."""
     from lightly.transforms.simclr_transform import SimCLRTransform
@@ -213,15 +236,16 @@ def now(place: Place) -> float:
 
 
 def measured(case: Case, place: Place, count: int = 4096) -> list[dict[str, Any]]:
-    """A row for each peer."""
+    """A row for each peer, and one for the limit."""
     pictures = images(case, count)
-    sides: dict[str, Ours | Lightly] = {"ours": Ours(case, place, pictures)}
+    sides: dict[str, Ours | Lightly | EncoderAlone] = {"ours": Ours(case, place, pictures)}
+    sides |= {LIMIT: EncoderAlone(case, place, pictures)}
     sides |= {name: Lightly(case, place, pictures, last="last" in name) for name in PEERS}
     # The first round starts workers and warms up.
     found = interleaved(sides, lambda name: sides[name].seconds(), case.rounds, warm_up=1)
     rows = []
     speed = {name: [case.batch * case.steps / s for s in seconds] for name, seconds in found.items()}
-    for peer in PEERS:
+    for peer in (*PEERS, LIMIT):
         ratios = [a / b for a, b in zip(speed["ours"], speed[peer], strict=True)]
         rows.append(
             {
@@ -232,7 +256,7 @@ def measured(case: Case, place: Place, count: int = 4096) -> list[dict[str, Any]
                 "device": place.device,
                 "precision": place.precision,
                 "peer": peer,
-                "workers": place.workers,
+                "workers": 0 if peer == LIMIT else place.workers,
                 "ours_over_peer": round(statistics.median(ratios), 3),
                 "ratio_quartiles": quartiles(ratios),
                 "rounds": case.rounds,
