@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metatc2.episodes import FromIterable
@@ -48,7 +48,9 @@ def run(path: Path, *, anomaly: bool = False) -> ReplayedStep:
             classes = build_data(located(folder, config)).labels
     with process_state(config):
         learner = build_learner(config, images.shape[-3], images.shape[-1], class_of=classes)
-        trainer = Trainer(learner, FromIterable([]), build_trainer_options(config))
+        # The whole episode was kept, also of a run on many devices.
+        alone = replace(build_trainer_options(config), devices=1, nodes=1)
+        trainer = Trainer(learner, FromIterable([]), alone)
         try:
             return ReplayedStep(failure, replay(trainer, failure, anomaly=anomaly))
         except (RuntimeError, KeyError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from metatc2.episodes import Episode
 from metatc2.episodes.episode import Samples, TaskIdentity
 from metatc2.errors import InputError
+from metatc2.ops.ranks import Ranks
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
 _LARGEST = 2**20  # bytes of a buffer that is copied before every step
@@ -69,6 +70,24 @@ class Failure:
     random: Mapping[str, Any]
     said: str
     about: Mapping[str, Any]
+
+
+def of_all_ranks(episode: Episode, ranks: Ranks) -> Episode:
+    """The episode of which each process has some tasks, on the CPU; the same on every process."""
+    if ranks.alone:
+        return episode
+    parts: list[Episode] = ranks.all(episode.to("cpu"))
+    support, query = (_joined([getattr(part, side) for part in parts]) for side in ("support", "query"))
+    told = [part.identity for part in parts if part.identity is not None]
+    if not told:
+        return Episode(support, query)
+    kinds, conditions = (torch.cat([getattr(own, name) for own in told]) for name in ("kinds", "conditions"))
+    return Episode(support, query, TaskIdentity(kinds, told[0].names, conditions))
+
+
+def _joined(sides: Sequence[Samples]) -> Samples:
+    each: dict[str, Any] = {name: [getattr(side, name) for side in sides] for name in vars(sides[0])}
+    return Samples(**{name: None if values[0] is None else torch.cat(values) for name, values in each.items()})
 
 
 def keep_failure(

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from metatc2.training.about import agrees, another_run, plain, require_alike, ve
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
 from metatc2.training.division import Division
-from metatc2.training.failure import Before, keep_failure
+from metatc2.training.failure import Before, keep_failure, of_all_ranks
 from metatc2.training.finite_data import not_finite_in
 from metatc2.training.metrics_file import append_metrics, cut_metrics
 from metatc2.training.options import TrainerOptions
@@ -270,24 +270,30 @@ class Trainer:
     def _step(self, episode: Episode) -> Outcome:
         """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
 
-        Of one process: each of several has a part of the episode alone.
+        That is the whole episode, also of several processes: a replay needs one alone.
         """
-        if self.folder is None or not self.ranks.alone:
+        if self.folder is None:
             return self.train_step(self.step, episode)
         before = Before.of(self.learner)
         try:
             return self.train_step(self.step, episode)
         except TrainingDiverged as error:
+            whole = of_all_ranks(episode, self.ranks)
+            # The others wait: a launcher ends all processes when one has ended.
+            said = self.ranks.all(self._keep_failure(before, whole, str(error)) if self.ranks.first else "")[0]
+            raise TrainingDiverged(f"{error}; {said}") from error
+
+    def _keep_failure(self, before: Before, episode: Episode, said: str) -> str:
+        """What is said of it."""
+        folder = cast(RunFolder, self.folder)
+        try:
+            folder.require_there()
             length = self.options.length_at(self.step)
-            try:
-                self.folder.require_there()
-                kept = keep_failure(
-                    self.folder.failure, self.step, length, self.learner, before, episode, str(error), self.about
-                )
-            except (InputError, TypeError) as reason:
-                raise TrainingDiverged(f"{error}; the step could not be kept ({reason})") from error
-            again = command("replay", self.folder.path) if self.folder.config.exists() else "metatc2.training.replay"
-            raise TrainingDiverged(f"{error}; {kept} holds this step, and {again} makes it again") from error
+            kept = keep_failure(folder.failure, self.step, length, self.learner, before, episode, said, self.about)
+        except (InputError, TypeError) as reason:
+            return f"the step could not be kept ({reason})"
+        again = command("replay", folder.path) if folder.config.exists() else "metatc2.training.replay"
+        return f"{kept} holds this step, and {again} makes it again"
 
     def train_step(self, step: int, episode: Episode) -> Outcome:
         """One step on an episode that is already on the device; `fit` is a loop of these.

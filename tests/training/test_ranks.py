@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from metatc2.learners.separate import SeparateLearner
 from metatc2.learners.surgery import GradientSurgery
 from metatc2.objectives import SimCLR
 from metatc2.ops.ranks import ALONE
-from metatc2.training import Trainer, TrainerOptions, TrainingDiverged
+from metatc2.training import Trainer, TrainerOptions, TrainingDiverged, load_failure, replay
 
 from ..ranks import together
 
@@ -149,7 +149,7 @@ def on_two(rank: int, folder: Path) -> dict[str, Any]:
     except InputError as error:
         answer["ranked"] = str(error)
     noisy = trainer("protonet", encoder=with_dropout())
-    noisy.options = replace(noisy.options, check_every=1)
+    noisy.options = dataclasses.replace(noisy.options, check_every=1)
     noisy.fit()
     try:
         noisy.ranks.first_does(lambda: refuse("only the first knows"))
@@ -161,7 +161,8 @@ def on_two(rank: int, folder: Path) -> dict[str, Any]:
     answer["stopped"] = answer["stopped"].step
     # One process alone meets a loss that is not finite.
     try:
-        Trainer(Diverging(rank), FromIterable(uneven_episodes()), TrainerOptions(steps=3, accelerator="cpu")).fit()
+        options = TrainerOptions(steps=3, accelerator="cpu")
+        Trainer(Diverging(rank), FromIterable(uneven_episodes()), options, run=folder / "diverged").fit()
     except TrainingDiverged as error:
         answer["diverged"] = str(error)
     own = Trainer(Square(), FromIterable(uneven_episodes()), TrainerOptions(steps=3, accelerator="cpu", warmup=0.0))
@@ -309,6 +310,26 @@ def test_what_one_process_knows_all_do(two: list[dict[str, Any]]) -> None:
     assert "of another rank" in two[0]["diverged"]
 
 
+def test_a_failed_step_of_two_processes_is_kept_whole_and_made_again_by_one(two: list[dict[str, Any]]) -> None:
+    kept = Path(two[0]["folder"]).with_name("diverged") / "failure"
+    for answer in two:
+        assert "failure/step-00000001 holds this step" in answer["diverged"]
+    failure = load_failure(kept)
+    wanted = [episode for _, episode in zip(range(2), uneven_episodes(), strict=False)][1]
+    assert torch.equal(failure.episode.images, wanted.images)
+    alone = Trainer(Square(), FromIterable([]), TrainerOptions(steps=3, accelerator="cpu"))
+    made = replay(alone, failure)
+    assert made.error is None
+    assert made.loss == pytest.approx(float(stepped(failure.learner["weight"], wanted)))
+
+
+def stepped(weight: torch.Tensor, episode: Episode) -> torch.Tensor:
+    learner = Square()
+    learner.load_state_dict({"weight": weight})
+    loss: torch.Tensor = learner(episode).loss.detach()
+    return loss
+
+
 def test_a_learner_of_ones_own_is_a_mean_over_tasks(two: list[dict[str, Any]]) -> None:
     alone = Trainer(Square(), FromIterable(uneven_episodes()), TrainerOptions(steps=3, accelerator="cpu", warmup=0.0))
     record = alone.fit()[-1]
@@ -357,7 +378,9 @@ def test_gradients_of_tasks_a_part_at_a_time_are_taken_again_and_again() -> None
         )
         options = TrainerOptions(steps=2, accelerator="cpu", accumulate=parts)
         sampler = _Double(SplitBatch(store(), Views.none(), tasks=4, batch=32))
-        losses.append([record["loss"] for record in Trainer(learner, sampler, replace(options, log_every=1)).fit()])
+        losses.append(
+            [record["loss"] for record in Trainer(learner, sampler, dataclasses.replace(options, log_every=1)).fit()]
+        )
     assert losses[0] == pytest.approx(losses[1])
     assert losses[0][0] != losses[0][1]
 
