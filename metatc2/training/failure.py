@@ -87,7 +87,10 @@ def of_all_ranks(episode: Episode, ranks: Ranks) -> Episode:
 
 def _joined(sides: Sequence[Samples]) -> Samples:
     each: dict[str, Any] = {name: [getattr(side, name) for side in sides] for name in vars(sides[0])}
-    return Samples(**{name: None if values[0] is None else torch.cat(values) for name, values in each.items()})
+    joined: dict[str, Any] = {
+        name: values[0] if values[0] is None else torch.cat(values) for name, values in each.items()
+    }
+    return Samples(**joined)
 
 
 def keep_failure(
