@@ -34,7 +34,12 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         say("advise: reading images and timing steps")
         yield _line
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
     with Bar(*columns, console=on) as bar:
         task = bar.add_task("reading images and timing steps", total=None, left="")
 

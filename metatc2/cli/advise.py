@@ -34,9 +34,10 @@ def advise(
 ) -> None:
     """Is pre-training worth it on your images, and which? One table, one chart, and one sentence a number of labels.
 
-    Raw pixels, a random encoder and training from scratch on the labels are compared with methods of pre-training, each with the
-    same time, and with encoders that you name. Labels and seeds are the same for all; what is chosen is chosen on validation
-    images and measured on test images that no training sees. Ctrl-C and SIGTERM stop it, and the same command goes on.
+    Raw pixels, a random encoder and training from scratch on the labels are compared with methods of pre-training, each with
+    the same time, and with encoders that you name. Labels and seeds are the same for all; what is chosen is chosen on
+    validation images and measured on test images that no training sees. Ctrl-C and SIGTERM stop it, and the same command goes
+    on.
 
     For example:
         metatc2 advise folder:my/photos

@@ -24,14 +24,13 @@ from metatc2.experiment.advice.rule import AdviceRow, Measured, Verdict, rows_an
 from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config, fitted, run_config
 from metatc2.experiment.auto_resume import is_resumable
 from metatc2.experiment.build import build_data, build_fresh_encoder
-from metatc2.experiment.config import Config, override
+from metatc2.experiment.config import Config, LabeledEpisode, override
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.targets import Sources
 from metatc2.io.files import check_writable, write_atomically, writing
 from metatc2.io.reading import read_json
 from metatc2.io.writing import json_text
-
 from metatc2.training.run_folder import RunFolder
 from metatc2.training.trainer import HealthWarning, TrainingDiverged
 from metatc2.transfer import FeatureTable, parse_target
@@ -230,7 +229,9 @@ class _Work:
     def _linear(self, arm: Arm, seed: int, table: FeatureTable) -> None:
         what = f"{arm.label}, seed {seed}"
         self.jobs.begin(what)
-        found = [self._cell(arm, seed, count, lambda n: self._linear_cell(arm, table, n, seed)) for count in self._counts]
+        found = [
+            self._cell(arm, seed, count, lambda n: self._linear_cell(arm, table, n, seed)) for count in self._counts
+        ]
         self.jobs.end(what, found=all(found))
 
     def _linear_cell(self, arm: Arm, table: FeatureTable, count: int, seed: int) -> Cell:
@@ -330,7 +331,9 @@ def _about(parts: Parts) -> dict[str, Any]:
 
 
 def _notes(work: _Work, measured: Sequence[Measured]) -> list[str]:
-    notes, parts, batch = [], work.parts, work.config.episode.batch
+    episode, notes, parts = work.config.episode, list[str](), work.parts
+    assert not isinstance(episode, LabeledEpisode)
+    batch = episode.batch
     passes = [each.steps * batch / len(parts.training) for each in measured if each.steps is not None]
     if passes:
         lengths = [each.steps for each in measured if each.steps is not None]
@@ -342,7 +345,9 @@ def _notes(work: _Work, measured: Sequence[Measured]) -> list[str]:
     if parts.left_out:
         least = max(parts.labels_per_class)
         left = " and ".join(map(str, parts.left_out))
-        notes.append(f"{left} labels a class are left out, since a class has fewer training images; {least} are the most")
+        notes.append(
+            f"{left} labels a class are left out, since a class has fewer training images; {least} are the most"
+        )
     for each in work.given:
         if each.note:
             notes.append(f"{each.arm.label} {each.note}, and cannot be chosen")

@@ -7,8 +7,8 @@ import statistics
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-
 
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
@@ -91,8 +91,8 @@ def derive(
     if share < LEAST_STEPS * slowest:
         needed = asked.minutes * LEAST_STEPS * slowest / share
         raise InputError(
-            f"advise: --minutes {asked.minutes:g} leaves {int(share / slowest)} steps for a pre-training, of which a step takes "
-            f"{slowest:.2g} s here, and fewer than {LEAST_STEPS} say nothing; give --minutes {-int(-needed // 1)} or more, or "
+            f"advise: --minutes {asked.minutes:g} leaves {int(share / slowest)} steps for a pre-training, a step "
+            f"takes {slowest:.2g} s here, and fewer than {LEAST_STEPS} say nothing; give --minutes {-int(-needed // 1)} or more, or "
             "make steps cheaper, e.g. --set encoder.width=16"
         )
     steps = int(share / max(scratch, 1e-9) / scratch_fits(asked, parts))
@@ -121,7 +121,7 @@ def _step_seconds(
         if stop():
             raise
     own = stamps[_WARM:]
-    return statistics.median(after - before for before, after in zip(own, own[1:], strict=False))
+    return statistics.median(after - before for before, after in pairwise(own))
 
 
 def _scratch_seconds(base: Config, parts: Parts, clock: Callable[[], float]) -> float:

@@ -63,7 +63,8 @@ def linear_cell(features: Features, parts: Parts, per_class: int, seed: int, dra
     """
 
     def right(given: Tensor, rows: Tensor) -> Tensor:
-        return (predict(features(given), parts.labels(given), features(rows), seed) == parts.labels(rows)).double()
+        found = predict(features(given), parts.labels(given), features(rows), seed)
+        return (found == parts.labels(rows)).double()
 
     validation = right(parts.validation_draw(per_class, seed), parts.validation)
     test = [right(given, parts.test) for given in parts.test_draws(per_class, seed, draws)]
@@ -99,8 +100,8 @@ def predict(features: Tensor, labels: Tensor, asked: Tensor, seed: int) -> Tenso
         basis = torch.linalg.qr(x.T).Q
         x, q = x @ basis, q @ basis
     names, classes = torch.unique(labels, return_inverse=True)
-    found = logistic(x, classes, folds_of(classes, seed))
-    return names[found.logits(q).argmax(1)]
+    scores = logistic(x, classes, folds_of(classes, seed)).logits(q)
+    return torch.as_tensor(names[scores.argmax(1)])
 
 
 def from_scratch(config: Config, store: ImageStore, *, seed: int, steps: int) -> FineTuning:
@@ -126,7 +127,9 @@ def _plainer(views: Views) -> Views:
     return replace(views, jitter=0.0, grayscale=0.0, blur=0.0, crop_scale=(min(max(low, _LEAST_CROP), high), high))
 
 
-def scratch_cell(run: FineTuning, parts: Parts, per_class: int, seed: int, draws: int, stop: Callable[[], bool]) -> Cell | None:
+def scratch_cell(
+    run: FineTuning, parts: Parts, per_class: int, seed: int, draws: int, stop: Callable[[], bool]
+) -> Cell | None:
     """Training from scratch on the same draws; None if `stop` said so.
 
     Args:
@@ -143,8 +146,8 @@ def scratch_cell(run: FineTuning, parts: Parts, per_class: int, seed: int, draws
         model = run.train(parts.store.images[given], labels, rate, _DECAY)
         if model is None:
             return None
-        names = torch.unique(labels)
-        return (names[run.scores(model, parts.store.images[rows]).argmax(1)] == parts.labels(rows)).double()
+        scores = run.scores(model, parts.store.images[rows])
+        return torch.as_tensor(torch.unique(labels)[scores.argmax(1)] == parts.labels(rows)).double()
 
     tried: dict[float, Tensor] = {}
     for rate in RATES:

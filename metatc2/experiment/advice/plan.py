@@ -57,13 +57,17 @@ def read_plan(folder: Path) -> Plan | None:
         try:
             return Plan(held["asked"], held["data"], held["encoders"], Budget(**held["budget"]))
         except (KeyError, TypeError) as error:
-            raise InputError(f"{file} is damaged: {error} is missing or wrong; name another folder with --folder") from error
+            raise InputError(
+                f"{file} is damaged: {error} is missing or wrong; name another folder with --folder"
+            ) from error
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder with --folder")
     own = {LOCK, TIMED}
     others = [e.name for e in folder.iterdir() if e.name not in own and not is_leftover(e)] if folder.exists() else []
     if others:
-        raise InputError(f"{folder} holds {sorted(others)[0]}, which is not of advice; name another folder with --folder")
+        raise InputError(
+            f"{folder} holds {sorted(others)[0]}, which is not of advice; name another folder with --folder"
+        )
     return None
 
 
@@ -77,7 +81,9 @@ def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str
     differ = [key for key in now if now[key] != plan.asked.get(key)]
     if differ:
         words = "; ".join(f"{key.replace('_', ' ')} {plan.asked.get(key)} and now {now[key]}" for key in differ)
-        raise InputError(f"{folder} holds advice for other options ({words}); give those, or name another folder with --folder")
+        raise InputError(
+            f"{folder} holds advice for other options ({words}); give those, or name another folder with --folder"
+        )
     if plan.data != data:
         raise InputError(
             f"the images of {asked.source} have changed since {folder} was begun; name another folder with --folder"

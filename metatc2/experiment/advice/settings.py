@@ -10,8 +10,8 @@ from typing import Any
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.advice.arms import METHODS, Arm
 from metatc2.experiment.build import TRAINING
-from metatc2.experiment.config import Config, override, override_together, read_task
-from metatc2.experiment.config.files import merge, task_folder
+from metatc2.experiment.config import Config, LabeledEpisode, merge, override, override_together, read_task
+from metatc2.experiment.config.task_files import task_folder
 from metatc2.io.source_names import path_kinds, split_name
 from metatc2.ops.numbers import real, whole, wholes
 from metatc2.transfer import parse_target
@@ -89,8 +89,8 @@ class Asked:
             key = word.partition("=")[0].strip()
             if key in _OWN or key.startswith(_NOT_TO_SET):
                 raise InputError(
-                    f"advise: --set {word}: {key} is what the arms differ by, or what advice decides itself; set keys of [data], "
-                    "[episode], [views], [encoder], [head] or [trainer] that all arms share"
+                    f"advise: --set {word}: {key} is what the arms differ by, or what advice decides itself; set keys of "
+                    "[data], [episode], [views], [encoder], [head] or [trainer] that all arms share"
                 )
         given = wholes(labels_per_class, "advise: labels per class", 1) if labels_per_class else None
         minutes = MINUTES if minutes is None and steps is None else minutes
@@ -108,10 +108,7 @@ class Asked:
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @property
     def split(self) -> str:
@@ -139,17 +136,13 @@ def base_config(asked: Asked) -> Config:
     shipped = (task_folder() / f"{kind}.toml").exists() and kind not in path_kinds()
     if shipped:
         task = read_task(kind)
-    elif kind in path_kinds() or ":" not in source:
-        task = read_task(source) if kind in path_kinds() else _on_template(source)
+    elif kind in path_kinds():
+        task = read_task(source)
     else:
-        task = _on_template(source)
+        task = merge(read_task("folder"), {"data": {"source": source}}, f"source {source!r}")
     own = [f"data.source={source}", f"data.split={asked.split}{TRAINING}", f"episode.tasks={_TASKS}"]
     own += [] if shipped else list(_OF_FOLDERS)
     return override_together(task, {"advise": own, "--set": list(asked.assignments)})
-
-
-def _on_template(source: str) -> Config:
-    return merge(read_task("folder"), {"data": {"source": source}}, f"source {source!r}")
 
 
 def fitted(config: Config, images: int, asked: Asked) -> Config:
@@ -160,8 +153,8 @@ def fitted(config: Config, images: int, asked: Asked) -> Config:
     """
     if any(word.partition("=")[0].strip() == "episode.batch" for word in asked.assignments):
         return config
-    tasks = config.episode.tasks if hasattr(config.episode, "tasks") else _TASKS
-    unit = 2 * tasks  # a support and a query side in every task
+    assert not isinstance(config.episode, LabeledEpisode)  # the learner cannot be set
+    unit = 2 * config.episode.tasks  # a support and a query side in every task
     batch = min(BATCH, images) // unit * unit
     if batch < 4 * unit:
         raise InputError(

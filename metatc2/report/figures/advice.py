@@ -28,7 +28,9 @@ def few_labels(rows: Sequence[AdviceRow], *, chance: float) -> Drawn:
     figure = Figure(figsize=(6.8, 3.6), layout="constrained")
     axis = figure.subplots()
     axis.axhline(100 * chance, color="#999999", linewidth=0.8, linestyle=":")
-    axis.annotate("guessing", (1, 100 * chance), xycoords=("axes fraction", "data"), fontsize=FONT - 2, ha="right", va="bottom")
+    axis.annotate(
+        "guessing", (1, 100 * chance), xycoords=("axes fraction", "data"), fontsize=FONT - 2, ha="right", va="bottom"
+    )
     colors = iter(PALETTE[1:])
     for i, arm in enumerate(arms):
         own = [row for row in rows if row.arm == arm]
