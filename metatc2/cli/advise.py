@@ -13,8 +13,8 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._stop_on_signal import ended_by_signal
 from metatc2.io.terminal import say, show
 
-_METHODS = "simclr", "simclr-visreg", "barlow", "barlow-tc2-isotropy"
-_METHOD = f"What to pre-train with; by default all of {', '.join(_METHODS)}."
+METHODS = "simclr", "simclr-visreg", "barlow", "barlow-tc2-isotropy"
+_METHOD = f"What to pre-train with; by default all of {', '.join(METHODS)}."
 
 
 def advise(

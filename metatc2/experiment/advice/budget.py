@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 import warnings
@@ -91,8 +92,8 @@ def derive(
     if share < LEAST_STEPS * slowest:
         needed = asked.minutes * LEAST_STEPS * slowest / share
         raise InputError(
-            f"advise: --minutes {asked.minutes:g} leaves {int(share / slowest)} steps for a pre-training, a step "
-            f"takes {slowest:.2g} s here, and fewer than {LEAST_STEPS} say nothing; give --minutes {-int(-needed // 1)} or more, or "
+            f"advise: --minutes {asked.minutes:g} leaves {int(share / slowest)} steps for a pre-training, one takes up to "
+            f"{slowest:.2g} s here, and fewer than {LEAST_STEPS} say nothing; give --minutes {math.ceil(needed)} or more, or "
             "make steps cheaper, e.g. --set encoder.width=16"
         )
     steps = int(share / max(scratch, 1e-9) / scratch_fits(asked, parts))

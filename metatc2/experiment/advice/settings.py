@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError, nearest
@@ -131,6 +132,10 @@ def base_config(asked: Asked) -> Config:
     >>> config.data.source, config.data.split, config.encoder.width
     ('glyphs', 'greek:training', 8)
     """
+    if Path(asked.source).is_dir():
+        raise InputError(
+            f"advise: {asked.source} is a folder; to learn from the images in it write folder:{asked.source}"
+        )
     source, _ = parse_target(asked.source)
     kind = split_name(source)[0]
     shipped = (task_folder() / f"{kind}.toml").exists() and kind not in path_kinds()
