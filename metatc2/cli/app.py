@@ -32,10 +32,10 @@ from metatc2.io.terminal import console, fail, say, warn
 
 # In the order of --help.
 COMMANDS: tuple[Callable[..., None], ...] = (
-    advise,
     tasks,
     learners,
     config,
+    advise,
     pretrain,
     replay,
     umm,

@@ -108,7 +108,7 @@ def test_time_left_follows_what_jobs_took(capsys: pytest.CaptureFixture[str]) ->
     jobs.begin("b")
     jobs.within("b", 0.5)
     assert told[-1].left == 14.0
-    jobs.end("b", found=True)
+    jobs.end("b", earlier=True)
     assert told[-1].left == 4.0
     _line(told[-1])
     assert "3/4  b: done; 4 s left" in capsys.readouterr().err

@@ -40,7 +40,7 @@ ADVICE = "advice.json"
 
 @dataclass(frozen=True)
 class Advice:
-    """What was found.
+    """What was measured, and what follows from it.
 
     Args:
         source: the images.
@@ -130,12 +130,12 @@ def advise(
     given = [_given(name, i, config, asked, store) for i, name in enumerate(asked.encoders)]
     stopped = stop or (lambda: False)
     with RunFolder(path).owned(), _resumable(path):
-        found = {each.arm.label: each.sha256 for each in given}
+        checksums = {each.arm.label: each.sha256 for each in given}
         if plan is None:
             budget = derive(asked, config, parts, path / TIMED, stopped, clock)
-            plan = Plan(asked.to_json(), store.checksum(), found, budget)
+            plan = Plan(asked.to_json(), store.checksum(), checksums, budget)
             plan.write(path)
-        require_same(plan, asked, store.checksum(), found, path)
+        require_same(plan, asked, store.checksum(), checksums, path)
         work = _Work(asked, config, parts, plan.budget, path, given, tell or (lambda progress: None), stopped, clock)
         measured = work.all_arms()
         rows, verdicts = rows_and_verdicts(
@@ -229,10 +229,10 @@ class _Work:
     def _linear(self, arm: Arm, seed: int, table: FeatureTable) -> None:
         what = f"{arm.label}, seed {seed}"
         self.jobs.begin(what)
-        found = [
+        earlier = [
             self._cell(arm, seed, count, lambda n: self._linear_cell(arm, table, n, seed)) for count in self._counts
         ]
-        self.jobs.end(what, found=all(found))
+        self.jobs.end(what, earlier=all(earlier))
 
     def _linear_cell(self, arm: Arm, table: FeatureTable, count: int, seed: int) -> Cell:
         self._go_on()
@@ -256,14 +256,14 @@ class _Work:
                 raise runs.TrainingStopped
             return made
 
-        found = [self._cell(SCRATCH, seed, count, cell) for count in self._counts]
-        self.jobs.end(what, found=all(found))
+        earlier = [self._cell(SCRATCH, seed, count, cell) for count in self._counts]
+        self.jobs.end(what, earlier=all(earlier))
 
     def _pretrained(self, arm: Arm, seed: int) -> None:
         what, steps = f"{arm.label}, seed {seed}", self.budget.steps[arm.key]
         self.jobs.begin(what)
         if arm.key in self.failed:
-            self.jobs.end(what, found=True)
+            self.jobs.end(what, earlier=True)
             return
         path, begun = self.path / f"{arm.key}-s{seed}", RunFolder(self.path / f"{arm.key}-s{seed}")
         config = run_config(self.config, arm, seed, steps)
@@ -291,7 +291,7 @@ class _Work:
         table = FeatureTable(self.parts.store, {arm.key: run.encoder})
         for count in self._counts:
             self._cell(arm, seed, count, lambda n: self._linear_cell(arm, table, n, seed))
-        self.jobs.end(what, found=there)
+        self.jobs.end(what, earlier=there)
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -300,8 +300,8 @@ class _Work:
     def _cell(self, arm: Arm, seed: int, count: int, make: Callable[[int], Cell]) -> bool:
         """Note a cell; whether an earlier call had made it."""
         file = self.path / CELLS / f"{arm.key}-s{seed}-{count}.json"
-        found = file.exists()
-        if found:
+        earlier = file.exists()
+        if earlier:
             try:
                 cell = Cell.from_json(read_json(file))
             except (KeyError, TypeError, ValueError) as error:
@@ -311,7 +311,7 @@ class _Work:
             with writing(file):
                 write_atomically(file, json.dumps(cell.to_json()).encode())
         self.cells.setdefault(arm.key, {}).setdefault(count, []).append(cell)
-        return found
+        return earlier
 
     def _go_on(self) -> None:
         if self.stop():

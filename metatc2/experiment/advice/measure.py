@@ -14,9 +14,8 @@ from metatc2.data import ImageStore
 from metatc2.experiment.advice.parts import Parts
 from metatc2.experiment.build import build_fresh_encoder, build_views
 from metatc2.experiment.config import Config, override
+from metatc2.transfer import FineTuning, per_class_values
 from metatc2.transfer.fusion.labeled import folds_of, logistic
-from metatc2.transfer.protocols._classifier import per_class_values
-from metatc2.transfer.protocols._fine_tuning import FineTuning
 
 #: Learning rates of training from scratch; the better one on the validation draw is taken, for every seed and number of labels.
 RATES = (0.01, 0.1)
@@ -63,8 +62,8 @@ def linear_cell(features: Features, parts: Parts, per_class: int, seed: int, dra
     """
 
     def right(given: Tensor, rows: Tensor) -> Tensor:
-        found = predict(features(given), parts.labels(given), features(rows), seed)
-        return (found == parts.labels(rows)).double()
+        predicted = predict(features(given), parts.labels(given), features(rows), seed)
+        return (predicted == parts.labels(rows)).double()
 
     validation = right(parts.validation_draw(per_class, seed), parts.validation)
     test = [right(given, parts.test) for given in parts.test_draws(per_class, seed, draws)]
@@ -153,16 +152,16 @@ def scratch_cell(
     for rate in RATES:
         if stop():
             return None
-        found = right(parts.validation_draw(per_class, seed), rate, parts.validation)
-        if found is not None:
-            tried[rate] = found
+        correct = right(parts.validation_draw(per_class, seed), rate, parts.validation)
+        if correct is not None:
+            tried[rate] = correct
     best = max(tried, key=lambda rate: float(_weighted(parts, tried[rate], parts.validation).mean()), default=RATES[0])
     test = []
     for given in parts.test_draws(per_class, seed, draws):
         if stop():
             return None
-        found = right(given, best, parts.test)
-        test.append(torch.zeros(len(parts.test), dtype=torch.float64) if found is None else found)
+        correct = right(given, best, parts.test)
+        test.append(torch.zeros(len(parts.test), dtype=torch.float64) if correct is None else correct)
     return _cell(parts, tried.get(best, torch.zeros(len(parts.validation), dtype=torch.float64)), test)
 
 

@@ -58,14 +58,14 @@ class Jobs:
         """So much of it is done."""
         self._say(what, share, finished=False)
 
-    def end(self, what: str, *, found: bool = False) -> None:
+    def end(self, what: str, *, earlier: bool = False) -> None:
         """It is done.
 
         Args:
             what: was.
-            found: whether an earlier call had done it, so that its time says nothing.
+            earlier: whether an earlier call had done it, so that its time says nothing.
         """
-        if not found:
+        if not earlier:
             self._took.append((self.expected[self.done], self.clock() - self._begun))
         self.done += 1
         self._say(what, 0.0, finished=True)

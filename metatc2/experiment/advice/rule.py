@@ -24,7 +24,7 @@ from torch import Tensor
 from metatc2.experiment.advice.arms import PIXELS, Arm, Kind
 from metatc2.experiment.advice.measure import Cell
 from metatc2.metrics.intervals import mean_interval
-from metatc2.transfer.protocols._classifier import per_class_values
+from metatc2.transfer import per_class_values
 
 #: Half width, in points, beyond which "as good" would say too much.
 _WIDE = 5.0

@@ -164,7 +164,7 @@ def fitted(config: Config, images: int, asked: Asked) -> Config:
     if batch < 4 * unit:
         raise InputError(
             f"advise: {asked.source} has {images} training images and pre-training needs at least {4 * unit}; add images, or "
-            "judge encoders that were trained elsewhere with metatc2 transfer"
+            "measure encoders that were trained elsewhere with metatc2 transfer"
         )
     return override(config, [f"episode.batch={batch}"], where="advise")
 
