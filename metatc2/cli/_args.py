@@ -9,8 +9,10 @@ import tyro
 
 _LISTS = (
     *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
-    *("--labels-per-class", "--attention", "--baseline"),
+    *("--labels-per-class", "--attention", "--baseline", "--method"),
 )
+# Of `advise`, where several encoders may be named; `pretrain` takes one.
+_OF_ADVISE = ("--encoder",)
 
 
 def merge_repeated(arguments: Sequence[str]) -> list[str]:
@@ -22,8 +24,9 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     lists: dict[str, list[str]] = {}
     rest: list[str] = []
     into = rest
+    known = (*_LISTS, *_OF_ADVISE) if list(arguments[:1]) == ["advise"] else _LISTS
     for argument in arguments:
-        if argument in _LISTS:
+        if argument in known:
             into = lists.setdefault(argument, [])
             continue
         if argument.startswith("--"):

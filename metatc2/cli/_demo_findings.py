@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,10 @@ from metatc2.experiment.config import override
 from metatc2.experiment.run import compare, load_run
 from metatc2.experiment.trained_learner import trained_learner
 from metatc2.io.run_files import RESULTS
+from metatc2.io.suggest import command
 from metatc2.io.terminal import Group, PlainTable
 from metatc2.learners import TC2
+from metatc2.metrics.intervals import paired_difference
 from metatc2.report import COLORS, MethodCurve, comparison_table, demo_figure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder
@@ -80,8 +83,22 @@ class Demo:
         return comparison_table([d for of_method in self.differences.values() for d in of_method])
 
     def headline(self) -> str:
-        """See `headline` and `untrained`."""
-        return f"{headline(self.differences)}\n{untrained(self.accuracies())}"
+        """See `pays`, `headline` and `strongest_controls`."""
+        shared = [
+            [_one(self.rows["plain", seed], SHARED, features).mean for seed in self.seeds]
+            for features in ("encoder", RAW_PIXELS, RANDOM_ENCODER)
+        ]
+        return f"{pays(*shared)}\n{headline(self.differences)}\n{strongest_controls(self.accuracies())}"
+
+    def next_steps(self) -> str:
+        """What to type next, a command a line."""
+        seed = self.seeds[0]
+        lines = {
+            "the same question of your own images": command("advise", "folder:PATH"),
+            "two of these runs side by side": command("report", self.paths["tc2", seed], self.paths["plain", seed]),
+        }
+        width = max(map(len, lines.values()))
+        return "\n".join(["Next:", *[f"  {words:<{width}}  {why}" for why, words in lines.items()]])
 
     def accuracies(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Mean over seeds and half its interval, by method (controls first), then by target and, last, ``"mean"``."""
@@ -154,21 +171,46 @@ def headline(by_method: Mapping[str, Sequence[Difference]]) -> str:
     return "\n".join(lines)
 
 
-def untrained(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
-    """Where TC² is no higher than what needs no training, in one sentence.
+def strongest_controls(accuracies: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """On every target the best of all that is not TC², what needs no training included, in one sentence.
 
     Args:
         accuracies: see `Demo.accuracies`.
     """
+    ours, others = METHODS["tc2"], [name for name in accuracies if name != METHODS["tc2"]]
     parts = []
     for target in TARGETS.values():
-        name = max((RAW_PIXELS, RANDOM_ENCODER), key=lambda control: accuracies[control][target][0])
-        least, ours = accuracies[name][target][0], accuracies[METHODS["tc2"]][target][0]
-        if least >= ours:
-            parts.append(f"{target} ({name} {100 * least:.1f} %, TC² {100 * ours:.1f} %)")
-    if not parts:
-        return "Raw pixels and a random encoder are below TC² on every target."
-    return f"What needs no training is at or above TC² on {', '.join(parts)}; below it elsewhere."
+        name = max(others, key=lambda control: accuracies[control][target][0])
+        best, own = accuracies[name][target][0], accuracies[ours][target][0]
+        parts.append(f"{name} on {target} ({100 * best:.1f} %, {ours} {100 * own:.1f} %)")
+    return f"The strongest control is {', '.join(parts)}."
+
+
+def pays(trained: Sequence[float], pixels: Sequence[float], fresh: Sequence[float]) -> str:
+    """What pre-training gains on the target that all tasks share, over what needs none, in one sentence.
+
+    Args:
+        trained: accuracy of the plain objective there, one a seed.
+        pixels: of raw pixels, on the same episodes.
+        fresh: of the encoder of the same seed before training.
+
+    >>> print(pays([0.9, 0.8], [0.3, 0.2], [0.5, 0.5]).replace(", ", "\\n"))
+    On shape and texture: plain 85.0 %
+    +60.0 ± 0.0 points over raw pixels
+    +35.0 ± 63.5 over a random encoder.
+    """
+    gains = []
+    for name, control in (("points over raw pixels", pixels), ("over a random encoder", fresh)):
+        if len(trained) > 1:
+            mean, half = paired_difference(trained, control)
+            gains.append((mean, half, f"{100 * mean:+.1f} ± {100 * half:.1f} {name}"))
+        else:
+            mean = trained[0] - control[0]
+            gains.append((mean, math.inf, f"{100 * mean:+.1f} {name} (one seed)"))
+    told = all(mean > half for mean, half, _ in gains)
+    begin = f"Pre-training pays on {TARGETS[SHARED]}" if told else f"On {TARGETS[SHARED]}"
+    accuracy = 100 * sum(trained) / len(trained)
+    return f"{begin}: {METHODS['plain']} {accuracy:.1f} %, {', '.join(gain for *_, gain in gains)}."
 
 
 def pairs_by_kind(image_size: int, pairs: int = 6, level: str = "one-more") -> dict[str, Tensor]:

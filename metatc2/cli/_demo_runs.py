@@ -126,6 +126,7 @@ def run_demo(
         demo.draw(folder / "demo.png")
     console.print(f"Picture: {folder / 'demo.png'}   numbers: {folder / 'demo.json'}")
     console.print(f"{time.perf_counter() - started:.0f} s in all")
+    console.print(demo.next_steps())
 
 
 def _remove_earlier_runs(folder: Path, runs: Sequence[RunFolder]) -> None:

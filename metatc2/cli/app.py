@@ -11,6 +11,7 @@ from typing import Any
 from metatc2 import __version__
 from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
+from metatc2.cli.advise import advise
 from metatc2.cli.compare import compare
 from metatc2.cli.config import config
 from metatc2.cli.demo import demo
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     tasks,
     learners,
     config,
+    advise,
     pretrain,
     replay,
     umm,
@@ -53,6 +55,7 @@ _INTERRUPTED = {
     "pretrain": "metatc2 pretrain --resume DIR goes on from the run's last checkpoint, where one was written (every "
     "trainer.checkpoint_every steps)",
     "transfer": "no row was written; features that were computed are kept for the next call",
+    "advise": "the same command goes on with what is in its folder",
     "demo": "metatc2 demo makes its runs anew when it is called again",
 }
 

@@ -1,3 +1,5 @@
+from .advice.advise import Advice as Advice
+from .advice.advise import advise as advise
 from .config import Config as Config
 from .config import override as override
 from .config import read_task as read_task

@@ -45,14 +45,23 @@ from metatc2.ops.functional import select
 from metatc2.ops.module_state import unchanged
 from metatc2.ops.random_state import seeded
 from metatc2.training import TrainerOptions
+from metatc2.transfer import Target, target_splits
 
 AnySampler = SplitBatch | FactorTasks | RecipeTasks | DomainTasks | LabeledTasks
 
 
+#: What stands after the name of a split, in ``data.split``, for the training images that a classifier of it would have.
+TRAINING = ":training"
+
+
 def build_data(config: Config) -> ImageStore:
-    """The store that a run learns from."""
+    """The store that a run learns from.
+
+    A ``data.split`` such as ``all:training`` is the training part of ``all`` (see `metatc2.data.splits.transfer_splits`): the
+    validation and test images that a classifier would be chosen and tested on are left out.
+    """
     data = config.data
-    return load(
+    store = load(
         data.source,
         image_size=data.image_size,
         channels=data.channels,
@@ -62,6 +71,11 @@ def build_data(config: Config) -> ImageStore:
         workers=data.workers,
         value_range=data.value_range,
     )
+    if not data.split.endswith(TRAINING) or data.split in store.splits:
+        return store
+    whole = data.split.removesuffix(TRAINING)
+    rows = target_splits(Target(store, whole, f"{store.name}:{whole}")).train
+    return dataclasses.replace(store, splits={**store.splits, data.split: rows})
 
 
 def build_views(config: Config, image_size: int) -> Views:

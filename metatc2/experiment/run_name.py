@@ -25,7 +25,20 @@ def default_folder(task: str, config: Config) -> Path:
     method = config.objective.name if config.learner.name == "ssl" else config.learner.name
     asked = "" if config.regularizer.name == "none" else f"-{config.regularizer.name}"
     end = _safe(f"{method}-{config.calibration.name}{asked}-s{config.trainer.seed}")
-    stem = _safe(Path(task).stem if task.endswith(".toml") else task) or "run"
+    return _named(Path(task).stem if task.endswith(".toml") else task, end)
+
+
+def folder_of_advice(source: str) -> Path:
+    """Where advice on a source goes where no folder is named.
+
+    >>> folder_of_advice("folder:my/photos").as_posix()
+    'runs/folder-my-photos-advice'
+    """
+    return _named(source, "advice")
+
+
+def _named(task: str, end: str) -> Path:
+    stem = _safe(task) or "run"
     room = LONGEST - len(end.encode()) - 1
     if len(stem.encode()) > room:
         told = hashlib.sha256(task.encode(errors="surrogateescape")).hexdigest()[:8]

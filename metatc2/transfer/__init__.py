@@ -38,7 +38,8 @@ from metatc2.transfer.protocols import (
     episodes_seed,
     register_protocol,
 )
-from metatc2.transfer.protocols._classifier import target_splits
+from metatc2.transfer.protocols._classifier import per_class_values, target_splits
+from metatc2.transfer.protocols._fine_tuning import FineTuning
 from metatc2.transfer.protocols.knn import knn, knn_split
 from metatc2.transfer.results import read_results, write_results
 from metatc2.transfer.row import Row
@@ -68,6 +69,7 @@ __all__ = [
     "FeaturesNotKept",
     "FewShot",
     "FineTune",
+    "FineTuning",
     "Head",
     "LeaveOneDomainOut",
     "LeftOut",
@@ -106,6 +108,7 @@ __all__ = [
     "module_sha256",
     "paired_difference",
     "parse_target",
+    "per_class_values",
     "rank_correlation",
     "raw_pixels",
     "read_results",

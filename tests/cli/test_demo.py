@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from metatc2.cli import _demo_runs
-from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, untrained
+from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, pays, strongest_controls
 from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_data, build_sampler
@@ -50,16 +50,24 @@ def test_headline_says_what_was_measured_whichever_way_it_fell() -> None:
     assert lines[2] == "Against VISReg, in points: one seed: no verdict on hue (+10.0 ± 2.0)."
 
 
-def test_headline_says_where_no_training_is_needed() -> None:
+def test_headline_names_the_strongest_control_of_each_target() -> None:
     accuracies = {
         name: dict.fromkeys((*TARGETS.values(), "mean"), (value, 0.0))
-        for name, value in (("raw pixels", 0.3), ("random encoder", 0.2), ("TC²", 0.4))
+        for name, value in (("raw pixels", 0.3), ("random encoder", 0.2), ("plain", 0.35), ("TC²", 0.4))
     }
-    assert untrained(accuracies) == "Raw pixels and a random encoder are below TC² on every target."
     accuracies["random encoder"]["lighting"] = (0.55, 0.0)
-    assert "at or above TC² on lighting (random encoder 55.0 %, TC² 40.0 %); below it elsewhere" in untrained(
-        accuracies
+    assert strongest_controls(accuracies) == (
+        "The strongest control is plain on shape and texture (35.0 %, TC² 40.0 %), plain on hue (35.0 %, TC² 40.0 %), random "
+        "encoder on lighting (55.0 %, TC² 40.0 %), plain on position across (35.0 %, TC² 40.0 %)."
     )
+
+
+def test_headline_claims_that_pre_training_pays_only_where_both_intervals_say_so() -> None:
+    assert pays([0.88, 0.9, 0.86], [0.24] * 3, [0.25, 0.24, 0.23]).startswith(
+        "Pre-training pays on shape and texture: "
+    )
+    for unclear in (pays([0.88, 0.9, 0.86], [0.24] * 3, [0.2, 0.95, 0.9]), pays([0.9], [0.2], [0.2])):
+        assert unclear.startswith("On shape and texture: ")
 
 
 def test_methods_of_a_seed_see_the_same_images_and_differ_in_nothing_but_the_method() -> None:
@@ -117,6 +125,8 @@ def test_demo_in_small(
     assert all(
         f" {name} " in printed for name in ("raw pixels", "random encoder", *METHODS.values(), *TARGETS.values())
     )
+    assert "metatc2 advise folder:PATH" in printed
+    assert "The strongest control is " in printed
     found = json.loads((tmp_path / "demo.json").read_text())
     assert {(d["a"], d["b"]) for d in found} == {
         ("simclr+tc2", "simclr+tasks"),

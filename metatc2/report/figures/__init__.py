@@ -1,5 +1,6 @@
 """The figures of the report, one a file: plain data in, a `Drawn` out."""
 
+from metatc2.report.figures.advice import few_labels
 from metatc2.report.figures.base import Drawn, to_png, to_svg
 from metatc2.report.figures.conflict import ConflictMeasure, conflict
 from metatc2.report.figures.embedding_map import View, embedding_map
@@ -21,6 +22,7 @@ __all__ = [
     "conflict",
     "embedding_map",
     "failures",
+    "few_labels",
     "forest",
     "learning_curves",
     "matrix",

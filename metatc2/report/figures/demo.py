@@ -155,7 +155,11 @@ def _draw_choices(figure: Any, choices: TaskChoices) -> None:
         **_ABOUT,
     )
     axis.set_yticks(range(len(choices.names)), choices.names, fontsize=9)
-    axis.set_xlabel("factor, ordered by the kind that stresses it (on other tasks than drawn)", fontsize=8)
+    axis.set_xlabel(
+        "factor of TC², a direction that it found itself, not one that objects are made of;\n"
+        "ordered by the kind that stresses it (on other tasks than drawn)",
+        fontsize=8,
+    )
     axis.tick_params(axis="x", labelsize=7)
     figure.colorbar(image, ax=axis, shrink=0.8, ticks=(0, 1, 2)).ax.tick_params(labelsize=8)
 

@@ -103,7 +103,7 @@ class LabeledSet:
         self._means = [block.mean(0) for block in given]
         self._scales = [_scale(block - mean) for block, mean in zip(given, self._means, strict=True)]
         self.blocks = self.standardized(given)
-        self.folds = _folds(self.labels, self.seed)
+        self.folds = folds_of(self.labels, self.seed)
         self._alone: dict[int, Alone] = {}
 
     @property
@@ -137,7 +137,7 @@ class LabeledSet:
     def alone(self, k: int) -> Alone:
         """The logistic regression on encoder k, fitted once."""
         if k not in self._alone:
-            self._alone[k] = _logistic(self.blocks[k], self.labels, self.folds)
+            self._alone[k] = logistic(self.blocks[k], self.labels, self.folds)
         return self._alone[k]
 
     def validated(self, logits: Tensor) -> tuple[float, float]:
@@ -152,8 +152,13 @@ def _scale(centered: Tensor) -> Tensor:
     return length if float(length) > 0 else torch.ones_like(length)
 
 
-def _folds(labels: Tensor, seed: int) -> Tensor | None:
-    """Which fold holds each image out, stratified; None where a class has one label."""
+def folds_of(labels: Tensor, seed: int) -> Tensor | None:
+    """Which fold holds each image out, stratified; None where a class has one label.
+
+    Args:
+        labels: int64 ``(n,)``, whole numbers from 0.
+        seed: of the draw.
+    """
     count = min(FOLDS, int(labels.bincount().min()))
     if count < 2:
         return None
@@ -163,7 +168,14 @@ def _folds(labels: Tensor, seed: int) -> Tensor | None:
     return folds
 
 
-def _logistic(block: Tensor, labels: Tensor, folds: Tensor | None) -> Alone:
+def logistic(block: Tensor, labels: Tensor, folds: Tensor | None) -> Alone:
+    """The logistic regression on standardized features, its C by cross-validation inside the labels given.
+
+    Args:
+        block: ``(n, d)``, centered, rows of mean squared length 1.
+        labels: int64 ``(n,)``, whole numbers from 0 without a gap.
+        folds: see `folds_of`; None takes `C_DEFAULT`.
+    """
     x, y, classes = block.double().numpy(), labels.numpy(), int(labels.max()) + 1
     if folds is None:
         model = _path(x, y, (C_DEFAULT,))[0]

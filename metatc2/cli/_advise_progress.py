@@ -1,0 +1,57 @@
+"""How far advice has come: a live bar on a terminal, a line a job where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from metatc2.io.terminal import console, say
+
+if TYPE_CHECKING:
+    from metatc2.experiment.advice.progress import Progress
+
+
+def time_left(seconds: float | None) -> str:
+    """In words.
+
+    >>> time_left(None), time_left(4.2), time_left(130.0)
+    ('time left unknown', '4 s left', '2 min left')
+    """
+    if seconds is None:
+        return "time left unknown"
+    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+
+
+@contextmanager
+def shown_progress() -> Iterator[Callable[[Progress], None]]:
+    """What shows every `Progress` that it is given, on standard error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    on = console(stderr=True)
+    if not on.is_terminal:
+        say("advise: reading images and timing steps")
+        yield _line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Bar(*columns, console=on) as bar:
+        task = bar.add_task("reading images and timing steps", total=None, left="")
+
+        def tell(progress: Progress) -> None:
+            done = progress.done + progress.share
+            bar.update(
+                task, description=progress.what, completed=done, total=progress.jobs, left=time_left(progress.left)
+            )
+
+        yield tell
+
+
+def _line(progress: Progress) -> None:
+    if progress.finished:
+        say(f"{progress.done}/{progress.jobs}  {progress.what}: done; {time_left(progress.left)}")

@@ -1,0 +1,92 @@
+"""What was asked for and derived, kept in the folder of the advice so that a later call does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metatc2.errors import InputError
+from metatc2.experiment.advice.budget import Budget
+from metatc2.experiment.advice.settings import Asked
+from metatc2.io.files import is_leftover, write_atomically, writing
+from metatc2.io.reading import read_json
+from metatc2.io.run_files import LOCK
+from metatc2.io.writing import json_text
+
+PLAN = "plan.json"
+CELLS, TIMED = "measured", "timed"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan.
+
+    Args:
+        asked: as `Asked.to_json` gives it.
+        data: checksum of the images, labels and parts.
+        encoders: checksum of each further encoder, by name.
+        budget: steps of every arm.
+    """
+
+    asked: Mapping[str, Any]
+    data: str
+    encoders: Mapping[str, str]
+    budget: Budget
+
+    def write(self, folder: Path) -> None:
+        """Keep it.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        with writing(folder / PLAN):
+            write_atomically(folder / PLAN, json_text(asdict(self)).encode())
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of a folder; None where there is none yet.
+
+    Raises:
+        InputError: if there are other files, or the plan is damaged.
+    """
+    file = folder / PLAN
+    if file.exists():
+        held = read_json(file)
+        try:
+            return Plan(held["asked"], held["data"], held["encoders"], Budget(**held["budget"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{file} is damaged: {error} is missing or wrong; name another folder with --folder"
+            ) from error
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder with --folder")
+    own = {LOCK, TIMED}
+    others = [e.name for e in folder.iterdir() if e.name not in own and not is_leftover(e)] if folder.exists() else []
+    if others:
+        raise InputError(
+            f"{folder} holds {sorted(others)[0]}, which is not of advice; name another folder with --folder"
+        )
+    return None
+
+
+def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str], folder: Path) -> None:
+    """Refuse to go on with something else than what was begun.
+
+    Raises:
+        InputError: if options, images or encoders differ.
+    """
+    now = asked.to_json()
+    differ = [key for key in now if now[key] != plan.asked.get(key)]
+    if differ:
+        words = "; ".join(f"{key.replace('_', ' ')} {plan.asked.get(key)} and now {now[key]}" for key in differ)
+        raise InputError(
+            f"{folder} holds advice for other options ({words}); give those, or name another folder with --folder"
+        )
+    if plan.data != data:
+        raise InputError(
+            f"the images of {asked.source} have changed since {folder} was begun; name another folder with --folder"
+        )
+    if changed := [name for name, sha256 in encoders.items() if plan.encoders.get(name) != sha256]:
+        raise InputError(f"{changed[0]} has changed since {folder} was begun; name another folder with --folder")

@@ -1,0 +1,114 @@
+"""`metatc2 advise` from the command line: page, chart and sentence, progress, and what its page of the docs shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metatc2.cli._advise_progress import _line
+from metatc2.cli.advise import METHODS as OFFERED
+from metatc2.cli.app import PARSER
+from metatc2.experiment.advice.arms import METHODS
+from metatc2.experiment.advice.progress import Jobs, Progress
+
+from ..command_line import call
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "advise.md"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``my/photos``: four classes of twelve pictures told by their color."""
+    root = tmp_path_factory.mktemp("advice")
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        (root / "my/photos" / f"class{label}").mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 60, (16, 16, 3)) + np.array([60 * label, 180 - 60 * label, 90])
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "my/photos" / f"class{label}" / f"{i}.png")
+    return root
+
+
+def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "fsync", lambda opened: None)
+    words = ["--labels-per-class", "2", "1", "--steps", "1", "--seeds", "2", "--draws", "1", "--method", "simclr"]
+    small = ["--set", "encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2"]
+    assert call("advise", "folder:my/photos", *words, *small, "--json", "advice.json") == 0
+    told = capsys.readouterr()
+    assert "8/8  SimCLR, seed 1: done; 0 s left" in told.err
+    made = folder / "runs" / "folder-my-photos-advice"
+    found = json.loads((made / "advice.json").read_text())
+    assert json.loads((folder / "advice.json").read_text()) == found
+    assert found["sentence"] in " ".join(told.out.split())
+    page = (made / "advice.html").read_text()
+    assert "Is pre-training worth it on folder:my/photos?" in page
+    assert found["sentence"].split(";")[0] in page
+    assert "<svg" in page
+    with Image.open(made / "advice.png") as chart:
+        assert chart.size[0] > 800
+    assert (
+        call("transfer", str(made / "simclr-s0"), "--to", "folder:my/photos:all", "--allow-seen", "--protocol", "knn")
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["my/photos"], "to learn from the images in it write folder:my/photos"),
+        (["folder:my"], "found one class, 'photos'"),
+        (["folder:my/photos", "--labels-per-class", "9"], "ask for at most 8 (--labels-per-class)"),
+        (["folder:my/photos", "--minutes", "1", "--steps", "2"], "give one of them"),
+        (["folder:my/photos", "--set", "regularizer.name=isotropy"], "regularizer.name is what the arms differ by"),
+        (["nothing"], "unknown source 'nothing'"),
+    ],
+)
+def test_what_is_refused(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    assert call("advise", *words, "--folder", "refused") == 2
+    told = capsys.readouterr().err
+    assert sentence in " ".join(told.split())
+    assert "Traceback" not in told
+    assert not (folder / "refused").exists()
+
+
+def test_every_command_of_the_page_is_one() -> None:
+    lines = re.findall(r"^metatc2 (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        assert callable(PARSER.parse(shlex.split(line, comments=True)))
+
+
+def test_methods_that_help_names_are_those_that_there_are() -> None:
+    assert tuple(METHODS) == OFFERED
+
+
+def test_time_left_follows_what_jobs_took(capsys: pytest.CaptureFixture[str]) -> None:
+    now, told = [0.0], list[Progress]()
+    jobs = Jobs([0.0, 10.0, 10.0, 0.0], told.append, lambda: now[0])
+    for seconds in (4.0, 20.0):
+        jobs.begin("a")
+        now[0] += seconds
+        jobs.end("a")
+    assert told[-1].left == 24.0  # twice the ten seconds that were expected, and as long as the unknown one took
+    jobs.begin("b")
+    jobs.within("b", 0.5)
+    assert told[-1].left == 14.0
+    jobs.end("b", earlier=True)
+    assert told[-1].left == 4.0
+    _line(told[-1])
+    assert "3/4  b: done; 4 s left" in capsys.readouterr().err

@@ -1,0 +1,266 @@
+"""Advice on a folder: what is refused and shared, what is chosen by, what a cut leaves, and what the sentence may claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metatc2.data import ImageStore, load
+from metatc2.errors import InputError
+from metatc2.experiment import advise
+from metatc2.experiment.advice import budget
+from metatc2.experiment.advice.arms import METHODS, PIXELS, RANDOM, SCRATCH, Arm, Kind
+from metatc2.experiment.advice.budget import LEAST_SCRATCH, derive
+from metatc2.experiment.advice.measure import Cell, predict
+from metatc2.experiment.advice.parts import cut
+from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
+from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config
+from metatc2.experiment.build import build_data
+from metatc2.experiment.run import TrainingStopped, load_run
+from metatc2.metrics.intervals import mean_interval
+
+SMALL = ("encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2")
+QUICK = {"steps": 1, "seeds": 2, "draws": 1, "methods": ["simclr"], "assignments": SMALL, "labels_per_class": [1, 2]}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four classes of twelve small pictures, told by their color and a little noise."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        (folder / f"class{label}").mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 60, (16, 16, 3)) + np.array([60 * label, 180 - 60 * label, 90])
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"class{label}" / f"{i}.png")
+    return f"folder:{folder}"
+
+
+@pytest.fixture(scope="session")
+def done(photos: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("advice") / "of photos"
+    advise(photos, path, **QUICK)
+    return path
+
+
+def refused(what: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as error:
+        what()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"minutes": 3, "steps": 3}, "both say how long to train"),
+        ({"methods": ["simclear"]}, "unknown method 'simclear'; did you mean 'simclr'"),
+        ({"encoders": ["a", "a"]}, "a is named twice"),
+        ({"assignments": ["objective.name=byol"]}, "objective.name is what the arms differ by"),
+        (
+            {"assignments": ["trainer.steps=9"]},
+            "trainer.steps is what the arms differ by, or what advice decides itself",
+        ),
+        ({"labels_per_class": [0]}, "labels per class"),
+        ({"labels_per_class": [1, 9]}, "has 8 training images and 9 labels a class were asked for"),
+        ({"seeds": 1}, "intervals are over seeds"),
+        ({"minutes": 0.0}, "minutes"),
+        ({"encoders": ["no such run"]}, "no such run"),
+    ],
+)
+def test_refused_before_training(photos: str, tmp_path: Path, options: dict[str, object], sentence: str) -> None:
+    folder = tmp_path / "advice"
+    given = {**({} if "minutes" in options else {"steps": 1}), **options}
+    assert sentence in refused(lambda: advise(photos, folder, **given))  # type: ignore[arg-type]
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_folders_that_cannot_answer_are_refused(tmp_path: Path, photos: str) -> None:
+    assert "no image in a sub-folder" in refused(lambda: advise(f"folder:{tmp_path}", tmp_path / "a"))
+    one = tmp_path / "one"
+    (one / "class0").mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(one / "class0" / "0.png")
+    assert "one class, 'class0'" in refused(lambda: advise(f"folder:{one}", tmp_path / "a"))
+    (one / "class1").mkdir()
+    Image.new("RGB", (16, 16)).save(one / "class1" / "0.png")
+    assert "has 1 images and needs 3" in refused(lambda: advise(f"folder:{one}", tmp_path / "a"))
+    assert "holds one, which is not of advice" in refused(lambda: advise(photos, tmp_path))
+
+
+def test_what_is_found(done: Path, photos: str) -> None:
+    found = json.loads((done / "advice.json").read_text())
+    assert found["source"] == photos
+    assert [row["arm"] for row in found["rows"][:4]] == [
+        "raw pixels", "a random encoder", "training from scratch", "SimCLR",
+    ]  # fmt: skip
+    assert [verdict["labels_per_class"] for verdict in found["verdicts"]] == [1, 2]
+    assert found["sentence"].startswith("With 1 label a class: ")
+    assert found["parts"]["training"] == 32
+    pixels = next(row for row in found["rows"] if row["arm"] == "raw pixels")
+    assert pixels["accuracy"] > 0.9  # colors tell these classes
+    assert pixels["over_pixels"] == 0
+    assert all(len(row["by_seed"]) == 2 for row in found["rows"])
+
+
+def test_pre_training_sees_the_training_part_alone(done: Path, photos: str) -> None:
+    run = load_run(done / "simclr-s0")
+    store = build_data(run.config)
+    parts = cut(store, Asked.checked(photos, steps=1))
+    assert store.rows(run.config.data.split).tolist() == parts.training.tolist()
+    assert not set(parts.training.tolist()) & {*parts.validation.tolist(), *parts.test.tolist()}
+
+
+def test_finished_advice_is_read_and_not_made_again(done: Path, photos: str) -> None:
+    before = (done / "simclr-s1" / "encoder.safetensors").stat().st_mtime_ns
+    (done / "measured" / "raw-pixels-s0-1.json").write_text(
+        json.dumps({"validation": 0.5, "right": [0] * 8, "draws": 1})
+    )
+    again = advise(photos, done, **QUICK)
+    assert again.rows[0].by_seed[0] == 0  # the cell that was there
+    (done / "measured" / "raw-pixels-s0-1.json").unlink()
+    assert advise(photos, done, **QUICK).rows[0].by_seed[0] > 0.9
+    assert (done / "simclr-s1" / "encoder.safetensors").stat().st_mtime_ns == before
+    assert "draws 1 and now 2" in refused(lambda: advise(photos, done, **{**QUICK, "draws": 2}))
+
+
+def test_a_stop_leaves_what_the_next_call_goes_on_with(photos: str, done: Path, tmp_path: Path) -> None:
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 25
+
+    with pytest.raises(TrainingStopped, match="the same command goes on"):
+        advise(photos, tmp_path / "cut", stop=stop, **QUICK)
+    kept = sorted(p.name for p in (tmp_path / "cut" / "measured").iterdir())
+    assert kept
+    whole = advise(photos, tmp_path / "cut", **QUICK)
+    assert len(list((tmp_path / "cut" / "measured").iterdir())) > len(kept)
+    told = json.loads((done / "advice.json").read_text())["rows"]
+    assert [row.by_seed for row in whole.rows] == [tuple(row["by_seed"]) for row in told]
+
+
+def test_encoders_that_are_named_stand_beside_and_those_that_saw_the_images_are_not_chosen(
+    photos: str, done: Path, tmp_path: Path
+) -> None:
+    found = advise(photos, tmp_path / "more", **{**QUICK, "encoders": [str(done / "simclr-s0")]})
+    own = {row.arm: row for row in found.rows if row.labels_per_class == 1}[str(done / "simclr-s0")]
+    assert own.kind == "given"
+    assert "may have seen the test images" in own.note
+    assert any("cannot be chosen" in note for note in found.notes)
+    # It is the encoder that was pre-trained here under the first seed, and had the same labels.
+    assert own.by_seed[0] == next(row for row in found.rows if row.arm == "SimCLR").by_seed[0]
+
+
+def test_draws_are_the_same_for_all_and_of_choice_and_test_apart() -> None:
+    labels = torch.arange(200) // 50
+    store = ImageStore("toy", torch.zeros(200, 1, 8, 8, dtype=torch.uint8), labels)
+    parts = cut(store, Asked.checked("toy", steps=1))
+    drawn = [
+        *parts.test_draws(5, 0, 2),
+        *parts.test_draws(5, 1, 2),
+        parts.validation_draw(5, 0),
+        parts.validation_draw(5, 1),
+    ]
+    assert len({tuple(rows.tolist()) for rows in drawn}) == 6
+    assert all(labels[rows].bincount().tolist() == [5] * 4 for rows in drawn)
+    assert {row for rows in drawn for row in rows.tolist()} <= set(parts.training.tolist())
+    assert torch.equal(parts.test_draws(5, 1, 2)[0], parts.test_draws(5, 1, 2)[0])
+
+
+def test_minutes_are_cut_in_equal_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = Asked.checked("digits", minutes=10, labels_per_class=[1], seeds=2, draws=1)
+    base = base_config(asked)
+    parts = cut(load("digits"), asked)
+    each = {"simclr": 0.1, "simclr-visreg": 0.2, "barlow": 0.1, "barlow-tc2-isotropy": 0.4}
+    monkeypatch.setattr(budget, "_step_seconds", lambda config, store, folder, stop, clock: each[folder.name])
+    monkeypatch.setattr(budget, "_scratch_seconds", lambda base, parts, clock: 0.01)
+    found = derive(asked, base, parts, tmp_path / "timed", lambda: False, lambda: 0.0)
+    assert found.steps == {"simclr": 480, "simclr-visreg": 240, "barlow": 480, "barlow-tc2-isotropy": 120}  # 48 s each
+    assert found.scratch_steps == 1000  # the most
+    monkeypatch.setattr(budget, "_scratch_seconds", lambda base, parts, clock: 10.0)
+    assert derive(asked, base, parts, tmp_path, lambda: False, lambda: 0.0).scratch_steps == LEAST_SCRATCH
+    few = replace(asked, minutes=0.5)
+    assert "give --minutes 2 or more" in refused(lambda: derive(few, base, parts, tmp_path, lambda: False, lambda: 0.0))
+
+
+def test_a_step_is_timed_by_the_clock(photos: str, tmp_path: Path) -> None:
+    asked = Asked.checked(photos, steps=1, assignments=SMALL)
+    config = fitted(base_config(asked), 32, asked)
+    ticks = iter(range(100))
+    config = run_config(config, METHODS["simclr"], 0, 1000)
+    timed = budget._step_seconds(config, build_data(config), tmp_path / "t", lambda: False, lambda: 3.0 * next(ticks))
+    assert timed == 3.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_as_documented(name: str) -> None:
+    asked = Asked.checked("digits", steps=1)
+    config = run_config(base_config(asked), METHODS[name], 3, 7)
+    words = name.split("-")
+    assert config.objective.name == words[0]
+    assert config.calibration.name == ("tc2" if "tc2" in words else "none")
+    assert config.regularizer.name == (words[-1] if len(words) > 1 else "none")
+    assert (config.trainer.seed, config.trainer.steps) == (3, 7)
+
+
+def cells(*share: float, validation: float) -> dict[int, list[Cell]]:
+    """Two hundred test images, of which a share is right for every seed, the first ones."""
+    return {5: [Cell(validation, tuple([1] * round(200 * s) + [0] * (200 - round(200 * s))), 1) for s in share]}
+
+
+TRAINED, OTHER = Arm("a", "SimCLR", Kind.PRE_TRAINED), Arm("b", "Barlow Twins", Kind.PRE_TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("trained", "sentence"),
+    [
+        ((0.80, 0.81, 0.80), "pre-train with SimCLR, +30.3 ± "),
+        ((0.50, 0.51, 0.50), "training from scratch, the strongest control, is as good (SimCLR: +0.3 ± "),
+        ((0.20, 0.21, 0.20), "training from scratch, the strongest control, is better (SimCLR: −29.7 ± "),
+        ((0.20, 0.80, 0.50), "nothing is told apart from training from scratch, the strongest control "),
+    ],
+)
+def test_the_sentence_claims_what_the_interval_does(trained: tuple[float, ...], sentence: str) -> None:
+    measured = [
+        Measured(PIXELS, cells(0.3, 0.3, 0.3, validation=0.3)),
+        Measured(RANDOM, cells(0.9, 0.9, 0.9, validation=0.2)),  # best on test, so a choice by test would take it
+        Measured(SCRATCH, cells(0.5, 0.5, 0.5, validation=0.5)),
+        Measured(TRAINED, cells(*trained, validation=0.6)),
+        Measured(OTHER, cells(0.95, 0.95, 0.95, validation=0.4)),
+        Measured(Arm("c", "seen", Kind.GIVEN), cells(0.99, 0.99, 0.99, validation=0.99), note="saw the test images"),
+    ]
+    rows, verdicts = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))
+    assert verdicts[0].sentence.startswith(f"with 5 labels a class: {sentence}")
+    assert (verdicts[0].arm, verdicts[0].control) == ("SimCLR", "training from scratch")
+    if trained[0] == 0.80:
+        assert "points over training from scratch, the strongest control (+50.3 ± " in verdicts[0].sentence
+    assert rows[0].over_pixels == rows[0].over_pixels_ci95 == 0
+
+
+def test_the_interval_covers_seeds_and_images() -> None:
+    values = torch.rand(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, half = spread(values)
+    over_seeds, over_images = mean_interval(values.mean(1))[1], mean_interval(values.mean(0))[1]
+    assert mean == pytest.approx(float(values.mean()))
+    assert half == pytest.approx((over_seeds**2 + over_images**2) ** 0.5)
+    assert half > max(over_seeds, over_images)
+
+
+def test_more_features_than_labels_change_no_prediction() -> None:
+    draws = torch.Generator().manual_seed(1)
+    x, asked = torch.randn(12, 40, generator=draws), torch.randn(50, 40, generator=draws)
+    labels = torch.arange(12) % 3
+    narrow = predict(x, labels, asked, 0)
+    # Twelve directions more and rotated: the same problem.
+    turn = torch.linalg.qr(torch.randn(60, 60, generator=draws)).Q
+    wide = torch.nn.functional.pad(x, (0, 20)) @ turn, torch.nn.functional.pad(asked, (0, 20)) @ turn
+    assert torch.equal(predict(wide[0], labels, wide[1], 0), narrow)
