@@ -50,7 +50,7 @@ def seed_offset(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`shapes` has 4 000 images, not 20 000, which take most of a second to draw whenever they are loaded."""
+    """`shapes` has 2 400 images, not 20 000, which take most of a second to draw whenever they are loaded."""
     from metatc2.data import load_shapes
 
-    monkeypatch.setitem(load_shapes.__kwdefaults__, "count", 4000)
+    monkeypatch.setitem(load_shapes.__kwdefaults__, "count", 2400)
