@@ -50,7 +50,25 @@ def seed_offset(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`shapes` has 4 000 images, not 20 000, which take most of a second to draw whenever they are loaded."""
+    """`shapes` has 2 400 images, not 20 000, which take most of a second to draw whenever they are loaded."""
     from metatc2.data import load_shapes
 
-    monkeypatch.setitem(load_shapes.__kwdefaults__, "count", 4000)
+    monkeypatch.setitem(load_shapes.__kwdefaults__, "count", 2400)
+
+
+@pytest.fixture
+def small_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else is asked for, protocols try 5 values of l2, not 45, and 4 pairs of rate and decay, not 20."""
+    from metatc2.transfer.protocols.corruption import corruption_robustness
+    from metatc2.transfer.protocols.fine_tune import fine_tune
+    from metatc2.transfer.protocols.linear import L2_GRID, linear
+    from metatc2.transfer.protocols.semi_supervised import semi_supervised_linear
+    from metatc2.transfer.protocols.semi_supervised_fine_tune import semi_supervised_fine_tune
+
+    monkeypatch.setitem(linear.__kwdefaults__, "grid", L2_GRID[::11])
+    monkeypatch.setitem(semi_supervised_linear.__kwdefaults__, "l2", L2_GRID[::11])
+    for function in (fine_tune, semi_supervised_fine_tune):
+        defaults = function.__kwdefaults__
+        monkeypatch.setitem(defaults, "rates", defaults["rates"][::3])
+        monkeypatch.setitem(defaults, "weight_decays", defaults["weight_decays"][::4])
+    monkeypatch.setitem(corruption_robustness.__kwdefaults__, "severities", (1, 5))

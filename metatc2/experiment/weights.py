@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -126,7 +127,8 @@ def _architecture(config: Config, channels: int, image_size: int, where: Path) -
     """The untrained encoder twice, also one of torchvision's, which takes images as ImageNet's networks do."""
     name = config.encoder.name
     if not name.startswith("torchvision:"):
-        return build_fresh_encoder(config, channels, image_size), build_fresh_encoder(config, channels, image_size)
+        fresh = build_fresh_encoder(config, channels, image_size)
+        return fresh, copy.deepcopy(fresh)
     if channels != 3 or config.encoder.width is not None:
         raise InputError(f"{where}: {name} takes data.channels = 3 and no encoder.width; correct them there")
     made = from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size)

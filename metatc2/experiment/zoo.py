@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,9 +70,12 @@ def from_zoo(name: str, *, image_size: int | None = None, download: bool = False
         raise InputError(f"encoder {name!r} is not ZOO:MODEL or ZOO:MODEL:random; ZOO is torchvision or timm")
     make = _torchvision if zoo == "torchvision" else _timm
     with seeded(0):
-        untrained, size = make(model, False, image_size, download)[:2]
-    with seeded(0):  # the untrained network is its own control
-        encoder, size, classes = make(model, weights != _RANDOM, image_size, download)
+        untrained, size, classes = make(model, False, image_size, download)
+    if weights == _RANDOM:  # the untrained network is its own control
+        encoder = copy.deepcopy(untrained)
+    else:
+        with seeded(0):
+            encoder, size, classes = make(model, True, image_size, download)
     try:
         feature_dim(encoder, 3, size)
     except (RuntimeError, AssertionError, ValueError) as error:

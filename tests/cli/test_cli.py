@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors import safe_open
 
 import metatc2
 from metatc2.experiment import run as experiment
-from metatc2.experiment.config import read_config
+from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.run import load_run
 
 from ..command_line import call
@@ -29,7 +30,7 @@ SMALL = [
     "trainer.log_every=2",
     "trainer.checkpoint_every=2",
 ]
-TO = ["--to", "digits", "--episodes", "20", "--shot", "1"]
+TO = ["--to", "digits", "--episodes", "8", "--shot", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_run_folder_holds_what_is_promised(runs: Path, name: str, also: set[str]
     assert all(set(wanted) <= set(row) for row in rows)
     assert all({"way", "shot", "query", "episodes", "head"} <= set(row["facts"]) for row in rows)
     assert {row["features"] for row in rows} >= {"encoder", "random encoder", "raw pixels"} | also
-    assert all(row["facts"]["episodes"] == 20 and row["facts"]["shot"] == 1 and row["inductive"] for row in rows)
+    assert all(row["facts"]["episodes"] == 8 and row["facts"]["shot"] == 1 and row["inductive"] for row in rows)
     # The random encoder is this run's own before its first step: it must not have been trained.
     other = json.loads((runs / "none-0" / "transfer.json").read_text())
     for kind, same in (("random encoder", True), ("raw pixels", True), ("encoder", False)):
@@ -152,25 +153,37 @@ def _tensors(content: bytes) -> bytes:
     return content[start:]
 
 
+def asked(monkeypatch: pytest.MonkeyPatch, *words: str) -> Config:
+    """What a command would train."""
+    found: list[Config] = []
+
+    def begun(config: Config, *_: object) -> None:
+        found.append(config)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("metatc2.cli.pretrain"), "_pretrain", begun)
+        assert call("pretrain", *words) == 130
+    return found[0]
+
+
 def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["pretrain", "digits", "--steps", "1", "--run"]
-    assert call(*words, "a", "--set", *SMALL, "objective.name=vicreg", "--set", "calibration.name=tasks") == 0
-    assert (
-        call(*words, "b", "--objective", "byol", "--set", *SMALL, "objective.name=vicreg", "calibration.factors=4") == 0
-    )
-    named = [tomllib.loads((tmp_path / run / "config.toml").read_text()) for run in ("a", "b")]
-    assert [(c["objective"]["name"], c["calibration"]["name"]) for c in named] == [("vicreg", "tasks"), ("byol", "tc2")]
+    words = ["digits", "--steps", "1", "--run"]
+    a = asked(monkeypatch, *words, "a", "--set", *SMALL, "objective.name=vicreg", "--set", "calibration.name=tasks")
+    more = ["objective.name=vicreg", "calibration.factors=4"]
+    b = asked(monkeypatch, *words, "b", "--objective", "byol", "--set", *SMALL, *more)
+    assert [(c.objective.name, c.calibration.name) for c in (a, b)] == [("vicreg", "tasks"), ("byol", "tc2")]
     # K is left to the encoder's width, here 8: six factors.
-    small = ["--set", "encoder.width=8", "episode.batch=32"]
-    assert call(*words, "c", "--calibration", "standardize", "--regularize", "isotropy", *small) == 0
-    assert call(*words, "d", "--calibration", "tc2", *small) == 0
-    assert call(*words, "usual", *small) == 0
-    assert call(*words, "e", "--regularize", "sigreg", *small, "calibration.adapt=shared") == 0
-    control, own, shared, usual = (load_run(Path(run)) for run in ("c", "d", "e", "usual"))
+    small = ["--set", "encoder.width=8", "episode.batch=32", "data.image_size=16"]
+    control = asked(monkeypatch, *words, "c", "--calibration", "standardize", "--regularize", "isotropy", *small)
+    usual = asked(monkeypatch, *words, "usual", *small)
+    assert call("pretrain", *words, "d", "--calibration", "tc2", *small) == 0
+    assert call("pretrain", *words, "e", "--regularize", "sigreg", *small, "calibration.adapt=shared") == 0
+    own, shared = (load_run(Path(run)) for run in ("d", "e"))
     # Where the command says nothing, what helps where tasks do not differ.
-    assert (usual.config.calibration.name, usual.config.regularizer.name) == ("none", "isotropy")
-    assert (control.config.calibration.name, control.config.regularizer.name) == ("standardize", "isotropy")
+    assert (usual.calibration.name, usual.regularizer.name) == ("none", "isotropy")
+    assert (control.calibration.name, control.regularizer.name) == ("standardize", "isotropy")
     assert (own.config.calibration.adapt, own.config.regularizer.name) == ("task", "none")
     with safe_open(Path("d") / "calibrator.safetensors", framework="pt") as kept:
         assert (own.path, kept.get_tensor("calibrator.basis").shape) == (Path("d"), (6, 8))
@@ -308,7 +321,7 @@ def test_targets_and_runs_that_do_not_fit(
     assert "20-way 1-shot needs 20 classes" in error(capsys, "transfer", run, "--to", "digits", "--way", "20")
     assert "500-shot" in error(capsys, "transfer", run, "--to", "digits", "--shot", "500")
     assert "did you mean 'glyphs'" in error(capsys, "transfer", run, "--to", "glyhs:greek")
-    assert "did you mean 'greek'" in error(capsys, "transfer", run, "--to", "glyphs:grek")
+    assert "did you mean 'meta-test'" in error(capsys, "transfer", run, "--to", "digits:meta-tst")
     assert "not a run folder" in error(capsys, "transfer", str(tmp_path / "nowhere"))
     assert "not a run folder" in error(capsys, "pretrain", "--resume", str(tmp_path / "nowhere"))
     assert "exists already" in error(capsys, "pretrain", "digits", "--run", run)

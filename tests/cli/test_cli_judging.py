@@ -116,7 +116,7 @@ def test_diagnose_refuses_encoders_of_other_images(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(runs)
-    assert call("diagnose", "tc2", "--against", "torchvision:resnet18:random") == 2
+    assert call("diagnose", "tc2", "--against", "torchvision:shufflenet_v2_x0_5:random") == 2
     assert "compare encoders of the same images" in capsys.readouterr().err
 
 
@@ -171,5 +171,5 @@ def test_an_encoder_without_folder_needs_one_for_its_results(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call("transfer", "torchvision:resnet18:random", "--to", "digits:all", "--image-size", "32") == 2
+    assert call("transfer", "torchvision:shufflenet_v2_x0_5:random", "--to", "digits:all", "--image-size", "32") == 2
     assert "name a folder with --out DIR" in capsys.readouterr().err

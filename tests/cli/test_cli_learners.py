@@ -21,6 +21,7 @@ SMALL = [
     "trainer.checkpoint_every=2",
 ]  # fmt: skip
 TO = ["--episodes", "2", "--shot", "2"]
+SLOW = pytest.mark.slow
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning"),
@@ -32,8 +33,9 @@ def pretrain(learner: str, run: str, *more: str) -> int:
     return call("pretrain", "digits", "--learner", learner, "--steps", "2", "--run", run, "--set", *SMALL, *more)
 
 
-# Of each kind one; every learner is built by its name and takes a step in tests/learners/test_registry.py.
-QUICK = ("anil", "linear-probe", "maml", "protonet", "r2d2")
+# One that adapts by gradients and one that does not; `protonet` is in two tests below, and every learner is built by its name
+# and takes a step in tests/learners/test_registry.py.
+QUICK = ("linear-probe", "maml")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,11 @@ def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pyte
     assert all(torch.equal(a, b) for a, b in zip(one.learner.parameters(), two.learner.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("adjoint", ["unroll", "recompute", "truncated", "first-order", "implicit"])
+# A name leads to its adjoint in tests/inner too: here one of whole networks and one of heads alone are trained by it.
+@pytest.mark.parametrize(
+    "adjoint",
+    ["recompute", "implicit", *(pytest.param(name, marks=SLOW) for name in ("unroll", "truncated", "first-order"))],
+)
 def test_adjoints_by_name(adjoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     learner = "anil" if adjoint == "implicit" else "maml"  # whose linear systems are of the head alone
@@ -109,7 +115,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert call("transfer", "run", *TO, "--way", "4", "--to", "digits:all", "--allow-seen") == 0
 
 
-@pytest.mark.parametrize("variant", ["tc2", "metacrl"])
+@pytest.mark.parametrize("variant", ["tc2", pytest.param("metacrl", marks=SLOW)])
 def test_calibrated_inside_a_labeled_learner(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     more = ["calibration.factors=3", f"calibration.variant={variant}", "--calibration", "tc2"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metatc2.cli import _demo_runs
+from metatc2.cli import _demo_findings, _demo_runs
 from metatc2.cli._demo_findings import METHODS, TARGETS, headline, pairs_by_kind, pays, strongest_controls
 from metatc2.cli._demo_runs import demo_config, run_demo
 from metatc2.errors import InputError
@@ -116,6 +116,7 @@ def test_demo_in_small(
     if seeds == 1:  # otherwise in worker processes, which import everything
         monkeypatch.setattr(_demo_runs, "run_jobs", one_by_one)
         request.getfixturevalue("few_shapes")
+    monkeypatch.setattr(_demo_findings, "_EPISODES", 4)
     changes = (
         "trainer.steps=2", "trainer.log_every=1", "transfer.few-shot.episodes=5", "episode.batch=32", "encoder.width=16",
         "data.image_size=16",

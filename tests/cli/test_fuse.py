@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from metatc2.transfer.fusion import FitOptions
+
 from ..command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -28,6 +30,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One candidate of what is chosen inside the labels, and few steps."""
+    monkeypatch.setattr("metatc2.transfer.fusion.labeled.C_GRID", (10.0,))
+    for name, value in (("entropies", (0.1,)), ("decays", (0.1,)), ("steps", 10)):
+        monkeypatch.setitem(FitOptions.__init__.__kwdefaults__, name, value)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("small_fits")
 def test_fuse(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     monkeypatch.chdir(runs)
     out = tmp_path / "fusion.json"

@@ -46,12 +46,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
 @pytest.mark.parametrize(
     ("classes", "images", "more", "ways", "seen"),
     [
-        (12, 6, (), {3}, False),  # three classes are held out
+        pytest.param(12, 6, (), {3}, False, marks=pytest.mark.slow),  # three classes are held out
         (30, 6, (), {5}, False),
         (12, 3, (), {3}, False),  # no five shots
-        (5, 6, (), {5}, True),  # one class is held out
+        pytest.param(5, 6, (), {5}, True, marks=pytest.mark.slow),  # one class is held out
         (2, 6, (), {2}, True),  # no class is
-        (12, 6, ("data.split=all",), {3}, True),
+        pytest.param(12, 6, ("data.split=all",), {3}, True, marks=pytest.mark.slow),
         (12, 6, ("transfer.few-shot.ways=[4]",), {4}, True),  # asked for: not fitted
     ],
 )
@@ -138,6 +138,7 @@ def test_the_offer() -> None:
     )
 
 
+@pytest.mark.usefixtures("few_shapes")  # with more there is no less to offer
 @pytest.mark.parametrize("task", ["glyphs", "digits", "shapes"])
 def test_shipped_tasks_are_offered_as_they_are(task: str) -> None:
     config = read_task(task)

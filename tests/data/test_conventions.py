@@ -1,7 +1,6 @@
 """Which images a result learns from, chooses on and is judged on."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -86,7 +85,7 @@ def test_images_without_a_label_take_no_part() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "glyphs"])
-def test_embedded_sets(name: str, glyph_cache: Path) -> None:
+def test_embedded_sets(name: str) -> None:
     made = load(name)
     found = transfer_splits(made)
     for part in found[:3]:

@@ -43,8 +43,14 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.usefixtures("few_shapes")
 @pytest.mark.parametrize(
     "block",
-    [pytest.param(block, marks=[pytest.mark.slow] * (".fit()" in block)) for block in EXAMPLES],
-    ids=["runs", "self-supervised", "labeled tasks", "plug-in"],
+    [
+        EXAMPLES[0].replace("trainer.steps=20", "trainer.steps=2 transfer.few-shot.episodes=20"),
+        *(
+            pytest.param(block, marks=[pytest.mark.slow] * (i == 0 or ".fit()" in block))
+            for i, block in enumerate(EXAMPLES)
+        ),
+    ],
+    ids=["runs, in short", "runs", "self-supervised", "labeled tasks", "plug-in"],
 )
 def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offset: int) -> None:
     with torch.random.fork_rng():

@@ -185,6 +185,7 @@ def test_the_learner_is_left_as_it_was() -> None:
     assert not model.sensitivity  # the unit of the first episode is that of training
 
 
+@pytest.mark.usefixtures("small_grids")
 def test_features_go_through_protocols(tmp_path: Path) -> None:
     store = ImageStore(
         "toy",
@@ -216,7 +217,11 @@ def test_features_go_through_protocols(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("objective", "options"),
-    [("simclr", ["calibration.weights=sample"]), ("byol", []), ("moco", [])],
+    [
+        ("simclr", ["calibration.weights=sample"]),
+        ("byol", []),
+        pytest.param("moco", [], marks=pytest.mark.slow),  # another momentum branch
+    ],
 )
 def test_a_loaded_run_adapts_as_the_learner_that_was_trained(
     objective: str, options: list[str], tmp_path: Path

@@ -26,10 +26,14 @@ IMAGES = torch.rand(2, 3, 72, 72, generator=torch.Generator().manual_seed(0))
 State = Mapping[str, Tensor]
 
 
+#: A small one of torchvision's, which ends in a part ``fc`` as its ResNets do.
+NETWORK = "shufflenet_v2_x0_5"
+
+
 @pytest.fixture(scope="module")
 def theirs() -> nn.Module:
     torch.manual_seed(0)
-    network: nn.Module = torchvision.models.resnet18(weights=None)
+    network: nn.Module = torchvision.models.get_model(NETWORK, weights=None)
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
@@ -47,8 +51,8 @@ def other(state: State) -> State:
 
 
 def sequential(state: State) -> State:
-    """As of ``nn.Sequential(*list(resnet.children())[:-1])``, the backbone of lightly's examples."""
-    order = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+    """As of ``nn.Sequential(*list(network.children())[:-1])``, the backbone of lightly's examples."""
+    order = ["conv1", "maxpool", "stage2", "stage3", "stage4", "conv5"]
     split = {key: key.partition(".") for key in state if not key.startswith("fc.")}
     return {f"{order.index(first)}.{rest}": state[key] for key, (first, _, rest) in split.items()}
 
@@ -94,9 +98,18 @@ WRAPPINGS: dict[str, tuple[Callable[[State], Any], str]] = {
 }
 
 
-def configured(tmp_path: Path, name: str = "torchvision:resnet18", size: int = 72, channels: int = 3) -> Path:
+def resnet18(channels: int = 3, image_size: int = 72) -> dict[str, Tensor]:
+    """Zeros in the shapes of a ResNet-18, each a single number in memory and in a file."""
+    with torch.device("meta"):
+        state = build_encoder("resnet18", channels=channels, image_size=image_size).state_dict()
+    return {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
+
+
+def configured(
+    tmp_path: Path, name: str = f"torchvision:{NETWORK}", size: int = 72, channels: int = 3, more: str = ""
+) -> Path:
     file = tmp_path / "encoder.toml"
-    file.write_text(f"[data]\nchannels = {channels}\nimage_size = {size}\n[encoder]\nname = '{name}'\n")
+    file.write_text(f"[data]\nchannels = {channels}\nimage_size = {size}\n[encoder]\nname = '{name}'\n{more}")
     return file
 
 
@@ -118,7 +131,16 @@ def test_every_wrapping_gives_the_network_itself(theirs: nn.Module, tmp_path: Pa
     assert (found.source, found.seen) == ("unknown", None)
 
 
-def test_own_encoders_take_them_too_and_say_how_images_are_normalized(theirs: nn.Module, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def theirs_18() -> nn.Module:
+    """torchvision's ResNet-18, whose names ours and timm's have too."""
+    torch.manual_seed(0)
+    network: nn.Module = torchvision.models.resnet18(weights=None)
+    return network.eval()
+
+
+def test_own_encoders_take_them_too_and_say_how_images_are_normalized(theirs_18: nn.Module, tmp_path: Path) -> None:
+    theirs = theirs_18
     save_file(prefixed(theirs.state_dict(), "module.encoder_q.", "module.queue"), tmp_path / "w.safetensors")
     with pytest.warns(ForeignWeights, match=r"'module.encoder_q.' .*1 other .*normalized \(x - 0.5\) / 0.25"):
         found = load_pretrained(str(tmp_path / "w.safetensors"), config=configured(tmp_path, "resnet18"))
@@ -126,8 +148,10 @@ def test_own_encoders_take_them_too_and_say_how_images_are_normalized(theirs: nn
         torch.testing.assert_close(theirs.fc(found.encoder(IMAGES)), theirs((IMAGES - 0.5) / 0.25))  # type: ignore[operator]
 
 
-def test_timm_takes_them_too(theirs: nn.Module, tmp_path: Path) -> None:
+@pytest.mark.slow  # by the same steps as torchvision's
+def test_timm_takes_them_too(theirs_18: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("timm")
+    theirs = theirs_18
     torch.save({"model": prefixed(theirs.state_dict(), "visual.")}, tmp_path / "w.pt")
     with pytest.warns(ForeignWeights, match=r"under 'model.visual.'"):
         found = load_pretrained(str(tmp_path / "w.pt"), config=configured(tmp_path, "timm:resnet18"))
@@ -148,19 +172,19 @@ def test_what_fits_as_it_is_says_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "said"),
+    ("name", "size", "more", "said"),
     [
-        ("resnet18", 32, r"1 have other shapes \(conv1.weight is \(64, 3, 7, 7\), not \(64, 3, 3, 3\)\)"),
-        ("torchvision:resnet34", 72, r"\d+ of \d+ tensors of torchvision:resnet34 are missing \("),
-        ("conv4", 32, r"it has none of the tensors of conv4 \(it has "),
+        ("resnet18", 32, "", r"1 have other shapes \(conv1.weight is \(64, 3, 7, 7\), not \(64, 3, 3, 3\)\)"),
+        ("resnet34", 72, "width = 8", r"\d+ of \d+ tensors of resnet34 are missing \(.*\) and \d+ have other shapes"),
+        ("conv4", 32, "", r"it has none of the tensors of conv4 \(it has "),
     ],
 )
 def test_what_does_not_fit_is_said_shortly_with_what_would(
-    theirs: nn.Module, tmp_path: Path, name: str, size: int, said: str
+    tmp_path: Path, name: str, size: int, more: str, said: str
 ) -> None:
-    torch.save({"state_dict": prefixed(theirs.state_dict(), "module.encoder_q.")}, tmp_path / "w.pth")
+    torch.save({"state_dict": prefixed(resnet18(), "module.encoder_q.")}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=said) as caught:
-        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, name, size))
+        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, name, size, more=more))
     message = str(caught.value)
     assert "it fits encoder.name = 'torchvision:resnet18' (or 'resnet18' with data.image_size above 64)" in message
     assert len(message) < 500 + 2 * len(str(tmp_path))
@@ -168,11 +192,11 @@ def test_what_does_not_fit_is_said_shortly_with_what_would(
 
 
 def test_a_small_stem_is_recognized(tmp_path: Path) -> None:
-    torch.save(build_encoder("resnet18", channels=1, image_size=32).state_dict(), tmp_path / "w.pth")
+    torch.save(resnet18(channels=1, image_size=32), tmp_path / "w.pth")
     with pytest.raises(
         InputError, match=r"it fits encoder.name = 'resnet18' with data.image_size up to 64 and data.channels = 1"
     ):
-        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, "resnet18", 72))
+        load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, "resnet18", 72, more="width = 8"))
 
 
 class Harmful:
@@ -206,7 +230,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
 def test_files_without_weights(tmp_path: Path, content: Any, said: str) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(InputError, match=said):
-        load_pretrained(str(tmp_path / "w.pt"), config=configured(tmp_path))
+        load_pretrained(str(tmp_path / "w.pt"), config=configured(tmp_path, "conv4", 32))
 
 
 @pytest.mark.parametrize("raw", [b"", b"text", b"PK\x03\x04", b"\x80\x02}."])

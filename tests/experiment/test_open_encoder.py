@@ -139,11 +139,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_torchvision_with_weights_that_are_here(hub: Path) -> None:
-    theirs = torchvision.models.resnet18(weights=None)
+    theirs = torchvision.models.shufflenet_v2_x0_5(weights=None)
     with pytest.raises(InputError, match="its weights are not on this machine"):
-        load_pretrained("torchvision:resnet18")
-    torch.save(theirs.state_dict(), hub / "resnet18-f37072fd.pth")
-    found = load_pretrained("torchvision:resnet18", image_size=64)
+        load_pretrained("torchvision:shufflenet_v2_x0_5")
+    torch.save(theirs.state_dict(), hub / "shufflenetv2_x0.5-f707e7126e.pth")
+    found = load_pretrained("torchvision:shufflenet_v2_x0_5", image_size=64)
     assert (found.channels, found.image_size, found.source) == (3, 64, "imagenet")
     assert found.seen is not None
     assert "goldfish" in found.seen.names
@@ -151,7 +151,7 @@ def test_torchvision_with_weights_that_are_here(hub: Path) -> None:
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     logits = theirs.eval()((images - mean) / std)
     torch.testing.assert_close(theirs.fc(found.encoder(images)), logits)
-    assert load_pretrained("torchvision:resnet18:random", image_size=64).seen is None
+    assert load_pretrained("torchvision:shufflenet_v2_x0_5:random", image_size=64).seen is None
 
 
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("vit_b_16", "convnext_tiny", "alexnet", "swin_t")]
@@ -251,7 +251,7 @@ def test_a_results_folder_belongs_to_one_encoder_and_can_be_compared(run: Path, 
     save_pretrained(run, tmp_path / "mine")
     assert call("transfer", str(run), *to) == 0
     assert call("transfer", str(tmp_path / "mine"), *to, "--out", str(tmp_path / "a")) == 0
-    zoo = ["torchvision:resnet18:random", "--image-size", "32", *to]
+    zoo = ["torchvision:shufflenet_v2_x0_5:random", "--image-size", "32", *to]
     before = (tmp_path / "a" / "transfer.json").read_bytes()
     assert call("transfer", *zoo, "--out", str(tmp_path / "a")) == 2
     assert (tmp_path / "a" / "transfer.json").read_bytes() == before

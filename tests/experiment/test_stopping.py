@@ -22,6 +22,7 @@ from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
+from .conftest import configured
 from .test_cut_at_any_write import Numbers, Walk
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -153,11 +154,16 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
     assert len(json.loads((path / "at-3" / "transfer.json").read_text())) == len(rows)
 
 
+@pytest.fixture(scope="module")
+def expected(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The encoder of a run that was made longer and never cut."""
+    whole = tmp_path_factory.mktemp("longer") / "whole"
+    runs.pretrain(configured(noise), whole)
+    return runs.resume(whole, steps=5).encoder_sha256
+
+
 @pytest.mark.parametrize("cut", [2, 4])
-def test_it_does_not_matter_where_a_longer_run_was_cut(config: Config, tmp_path: Path, cut: int) -> None:
-    whole = tmp_path / "whole"
-    runs.pretrain(config, whole)
-    expected = runs.resume(whole, steps=5).encoder_sha256
+def test_it_does_not_matter_where_a_longer_run_was_cut(config: Config, expected: str, tmp_path: Path, cut: int) -> None:
     path = tmp_path / "run"
     if cut < 3:  # made longer before its old length was reached
         with pytest.raises(runs.TrainingStopped):

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from sklearn.manifold import TSNE
 
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import merge, read_task
@@ -49,4 +50,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def page(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(folders, tmp_path_factory.mktemp("page") / "report.html", assets=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # As few rounds of t-SNE as it allows: where the points of the map lie is tested in test_report_sample.py.
+        given = TSNE.__init__.__kwdefaults__
+        patch.setitem(given, "max_iter" if "max_iter" in given else "n_iter", 250)
+        return write_report(folders, tmp_path_factory.mktemp("page") / "report.html", assets=True)

@@ -13,7 +13,8 @@ from metatc2.errors import InputError
 from metatc2.experiment.config import merge, write_config
 from metatc2.experiment.run_config import read_run_config
 from metatc2.report.fusion_file import read_fusion
-from metatc2.report.html.report import build_sections, write_report
+from metatc2.report.html import sections
+from metatc2.report.html.report import write_report
 from metatc2.report.methods import read_methods
 from metatc2.transfer.fusion.measure import AS_GIVEN, FusionDifference, FusionRow
 
@@ -59,11 +60,12 @@ def fused(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_said_where_nothing_was_asked_for(folders: list[Path]) -> None:
-    assert not {"monitor", "fusion"} & {section.id for section in build_sections(read_methods(folders[:1]))}
+    assert list(sections.monitored(read_methods(folders[:1]))) == []
+    assert list(sections.fusion(None)) == []
 
 
 def test_every_stage_is_drawn_over_the_steps(monitored: Path) -> None:
-    (section,) = (s for s in build_sections(read_methods([monitored])) if s.id == "monitor")
+    (section,) = sections.monitored(read_methods([monitored]))
     (drawn,) = section.figures
     assert [row[1:] for row in drawn.rows] == [
         *(("early", step, 1.0 + step, 0.1 * step) for step in range(3)),
@@ -81,7 +83,7 @@ def test_the_page_says_the_steps_that_were_made(monitored: Path) -> None:
     write_config(config, monitored / "config.toml")
 
     def said() -> str:
-        paragraphs = build_sections(read_methods([monitored]))[0].paragraphs
+        paragraphs = sections.configuration(read_methods([monitored])).paragraphs
         return " ".join(map(str, paragraphs))
 
     assert ": 2 of 4 steps, ended by the monitor, of " in said()
@@ -89,8 +91,10 @@ def test_the_page_says_the_steps_that_were_made(monitored: Path) -> None:
     assert ": 4 steps of " in said()
 
 
-def test_weights_stand_by_class_and_accuracies_by_labels(folders: list[Path], fused: Path, tmp_path: Path) -> None:
-    (section,) = (s for s in build_sections(read_methods(folders[:1]), read_fusion(fused)) if s.id == "fusion")
+def test_weights_stand_by_class_and_accuracies_by_labels(
+    monitored: Path, fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (section,) = sections.fusion(read_fusion(fused))
     (drawn,) = section.figures
     assert drawn.rows[:2] == [
         ("digits: sample, 5 labels a class", "zero", "a", 0.25),
@@ -100,7 +104,9 @@ def test_weights_stand_by_class_and_accuracies_by_labels(folders: list[Path], fu
     assert section.tables[0].rows[0] == ["attention: sample", AS_GIVEN, "50.0 ± 2.0", "75.0 ± 2.0"]
     assert section.tables[1].rows == [["sample", "sur", "–", "+3.0 ± 1.0*"]]
     assert section.paragraphs[-1] == "One is left out."
-    page = write_report(folders[:1], tmp_path / "page.html", assets=True, fusion=fused)
+    monkeypatch.setattr(sections, "images", lambda methods: [])  # which take the longest to draw
+    page = write_report([monitored], tmp_path / "page.html", assets=True, fusion=fused)
+    assert all(f'id="{part}"' in page.read_text() for part in ("monitor", "fusion"))
     assert "Are several encoders better than one?" in page.read_text()
     assert (tmp_path / "page_assets" / "encoder-weights.csv").exists()
 

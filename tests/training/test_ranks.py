@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,18 @@ def state_of(made: Trainer) -> dict[str, torch.Tensor]:
     return {key: t.detach().clone() for key, t in made.learner.state_dict().items() if isinstance(t, torch.Tensor)}
 
 
-def all_trained(rank: int, *more: str) -> dict[str, Any]:
+# Of each kind of exchange between processes one; the others do what these do.
+QUICK = ("simclr", "moco", "byol", "barlow", "tc2", "shared tc2", "conditioned", "maml")
+OTHERS = tuple(name for name in LEARNERS if name not in QUICK)
+
+
+def all_trained(rank: int, *more: str, names: Collection[str] = LEARNERS) -> dict[str, Any]:
     """Of every learner, on a process."""
-    return {name: trained(name, *more) for name in LEARNERS}
+    return {name: trained(name, *more) for name in names}
+
+
+def others_trained(rank: int) -> dict[str, Any]:
+    return all_trained(rank, names=OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +135,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def on_two(rank: int, folder: Path) -> dict[str, Any]:
-    answer: dict[str, Any] = dict(all_trained(rank))
+    answer: dict[str, Any] = dict(all_trained(rank, names=QUICK))
     # Cut in the middle, with a checkpoint that one process alone goes on from, and so do two.
     cut = trainer("tc2", "trainer.checkpoint_every=2", run=folder / "cut")
     cut.fit(2)
@@ -264,9 +273,22 @@ def assert_same(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
         torch.testing.assert_close(state[key], t, rtol=1e-5, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", QUICK)
 def test_two_processes_take_the_steps_of_one(name: str, two: list[dict[str, Any]]) -> None:
     check_like_one(name, two)
+
+
+@pytest.fixture(scope="module")
+def two_of_others() -> list[dict[str, Any]]:
+    return together(2, others_trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_two_processes_take_the_steps_of_one_with_other_learners(
+    name: str, two_of_others: list[dict[str, Any]]
+) -> None:
+    check_like_one(name, two_of_others)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from metatc2.episodes import Episode, SplitBatch
 from metatc2.errors import InputError
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import TC2, Learner, Outcome, SelfSupervised, SharedTC2
-from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, MoCo, Objective, SimCLR
 from metatc2.objectives.regularizers import Isotropy, SIGReg
@@ -38,13 +37,18 @@ def sampler(seed: int = 0) -> SplitBatch:
     return SplitBatch(store, Views.glyphs(), tasks=2, batch=16, seed=seed)
 
 
+def small_encoder() -> nn.Module:
+    convolution = nn.Conv2d(1, 8, 3, stride=4)
+    return nn.Sequential(convolution, nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 8))
+
+
 def learner(
     objective: Objective, seed: int = 0, calibrated: Literal["no", "task", "shared"] = "shared", **options: Any
 ) -> SelfSupervised:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         common: dict[str, Any] = {
-            "encoder": Conv4(channels=1, width=8),
+            "encoder": small_encoder(),
             "objective": objective,
             "projector": Projector(8, 16, 12),
             "predictor": Predictor(12, 16) if objective.predictor else None,

@@ -13,6 +13,8 @@ from metatc2.models.registry import build_encoder
 from metatc2.transfer.protocols import fine_tune as module
 from metatc2.transfer.protocols.fine_tune import CROP_AND_FLIP, FineTuned, fine_tune
 
+from ..covering import covered
+
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -101,14 +103,7 @@ class Blocks(nn.Module):
         return x.mean((-2, -1))
 
 
-@pytest.mark.parametrize("how", ["argument", "modes"])
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "standard",
-        "conv4",
-    ],
-)
+@pytest.mark.parametrize(("kind", "how"), covered(("standard", "conv4"), ("argument", "modes"), strength=1))
 def test_frozen_batch_normalization_keeps_its_statistics(kind: str, how: str) -> None:
     """Both ways to freeze it equal a network whose normalizations are fixed affine maps."""
     torch.manual_seed(0)
@@ -127,10 +122,11 @@ def test_frozen_batch_normalization_keeps_its_statistics(kind: str, how: str) ->
         for part in encoder.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.eval()
-    options = {"refit": False, "rates": (0.05, 0.2), "batch_norm": "frozen" if how == "argument" else "kept"}
-    found, wanted = run(encoder, big, **options), run(plain, big, refit=False, rates=(0.05, 0.2), batch_norm="frozen")  # type: ignore[arg-type]
+    options = {"refit": False, "rates": (0.05, 0.2), "weight_decays": (0.01,), "steps": 6}
+    found = run(encoder, big, batch_norm="frozen" if how == "argument" else "kept", **options)  # type: ignore[arg-type]
+    wanted = run(plain, big, batch_norm="frozen", **options)  # type: ignore[arg-type]
     torch.testing.assert_close(found.validation_loss, wanted.validation_loss, rtol=1e-4, atol=1e-5)
-    free = run(encoder.train(), big, refit=False, rates=(0.05, 0.2), batch_norm="train")  # type: ignore[arg-type]
+    free = run(encoder.train(), big, batch_norm="train", **options)  # type: ignore[arg-type]
     assert not torch.allclose(found.validation_loss, free.validation_loss, rtol=1e-3)
 
 
@@ -161,7 +157,7 @@ def test_learns_and_leaves_the_encoder_alone() -> None:
     encoder[1].eval()
     before = copy.deepcopy(encoder.state_dict())
     state = torch.get_rng_state()
-    found = run(encoder, data(), steps=60)
+    found = run(encoder, data(), steps=60, rates=(0.1,), weight_decays=(0.0,))
     assert found.accuracy > 0.8
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert [p.requires_grad for p in encoder.parameters()] == [False, False, True, True]
@@ -178,16 +174,17 @@ def test_a_frozen_encoder_is_trained_too() -> None:
 
 def test_repeats_whatever_the_global_seed_and_differs_with_its_own() -> None:
     encoder = network(nn.Dropout(0.5))
+    options = {"rates": (0.1,), "weight_decays": (0.0, 0.01), "steps": 6}
     torch.manual_seed(0)
-    first = run(encoder, data(), views=CROP_AND_FLIP)
+    first = run(encoder, data(), views=CROP_AND_FLIP, **options)
     torch.manual_seed(9)
-    second = run(encoder, data(), views=CROP_AND_FLIP)
+    second = run(encoder, data(), views=CROP_AND_FLIP, **options)
     assert torch.equal(first.predicted, second.predicted)
-    assert torch.equal(first.validation, second.validation)
-    other = run(encoder, data(), views=CROP_AND_FLIP, generator=torch.Generator().manual_seed(2))
-    plain = run(encoder, data())
-    assert not torch.equal(first.validation, other.validation)
-    assert not torch.equal(first.validation, plain.validation)
+    assert torch.equal(first.validation_loss, second.validation_loss)
+    other = run(encoder, data(), views=CROP_AND_FLIP, generator=torch.Generator().manual_seed(2), **options)
+    plain = run(encoder, data(), **options)
+    assert not torch.equal(first.validation_loss, other.validation_loss)
+    assert not torch.equal(first.validation_loss, plain.validation_loss)
 
 
 def test_choice_does_not_look_at_the_test_images() -> None:

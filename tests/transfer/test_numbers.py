@@ -39,6 +39,8 @@ from metatc2.transfer.protocols.linear_sgd import linear_sgd
 from metatc2.transfer.protocols.retrieval import retrieval
 from metatc2.transfer.protocols.semi_supervised import label_fraction, semi_supervised_linear
 
+pytestmark = pytest.mark.usefixtures("small_grids")
+
 Y = torch.arange(24) % 2
 X = torch.randn(24, 3, generator=torch.Generator().manual_seed(0)) + 3 * Y[:, None]
 IMAGES = (X[:, :1, None, None] * 20 + 60).clamp(0, 255).byte().expand(24, 1, 4, 4)

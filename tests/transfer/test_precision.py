@@ -92,8 +92,18 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("kind", KINDS)
+# Which fit something: the short suite has them on the hardest kind.
+FITTED = ("linear", "linear-sgd", "semi-supervised", "logistic", "domains, few-shot")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=[pytest.mark.slow] * (name in FITTED and kind != "huge rows"))
+        for name in FUNCTIONS
+        for kind in KINDS
+    ],
+)
 def test_every_precision_gives_what_double_gives(kind: str, name: str) -> None:
     x = features(kind)
     exact = FUNCTIONS[name](x.double())

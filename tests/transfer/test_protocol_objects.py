@@ -41,6 +41,8 @@ from metatc2.transfer import (
 
 from ..command_line import call
 
+pytestmark = pytest.mark.usefixtures("small_grids")
+
 PLUG_IN = '''
 from dataclasses import dataclass
 import torch
@@ -155,7 +157,7 @@ def test_fewer_classes_are_taken_where_no_number_of_them_was_asked_for() -> None
     ],
 )
 def test_what_no_chosen_protocol_takes_is_refused(given: dict[str, Any], told: str, tmp_path: Path) -> None:
-    encoder = load_pretrained("torchvision:resnet18:random", image_size=32)
+    encoder = load_pretrained("torchvision:shufflenet_v2_x0_5:random", image_size=32)
     with pytest.raises(InputError, match=re.escape(told)):
         transfer(encoder, **{"targets": ["digits"], "protocols": ["few-shot", "knn"], "out": tmp_path / "out", **given})
     assert not (tmp_path / "out").exists()
@@ -217,7 +219,16 @@ def test_an_installed_package_adds_a_protocol_to_the_command_line(
     monkeypatch.chdir(tmp_path)
     toy = target().store
     np.savez("toy.npz", images=toy.images.repeat(1, 3, 8, 8).numpy(), labels=toy.labels.numpy())
-    words = ("transfer", "torchvision:resnet18:random", "--image-size", "32", "--to", "npz:toy.npz", "--out", "out")
+    words = (
+        "transfer",
+        "torchvision:shufflenet_v2_x0_5:random",
+        "--image-size",
+        "32",
+        "--to",
+        "npz:toy.npz",
+        "--out",
+        "out",
+    )
     assert call(*words, "--protocol", "nearest-mean") == 0
     assert "nearest-mean" in capsys.readouterr().out
     rows, accuracies = read_results(Path("out/transfer.json"))
@@ -234,7 +245,7 @@ def test_an_installed_package_adds_a_protocol_to_the_command_line(
     assert "did you mean 'nearest-mean'" in capsys.readouterr().err
     # From Python the same function takes the object.
     made = PROTOCOLS["nearest-mean"](shape="square")  # type: ignore[call-arg]
-    encoder = load_pretrained("torchvision:resnet18:random", image_size=32)
+    encoder = load_pretrained("torchvision:shufflenet_v2_x0_5:random", image_size=32)
     again = transfer(encoder, targets=["npz:toy.npz"], protocols=[made], out="square")
     assert {row.value("shape") for row in again} == {"square"}
     assert [row.mean for row in again][-1] == raw.mean

@@ -27,9 +27,12 @@ from metatc2.transfer.protocols.retrieval import retrieval
 OPTIONS: dict[str, Any] = {"probe": "ridge", "episodes": 10, "shots": (1,), "fractions": (0.2,), "steps": 3}
 
 
+pytestmark = pytest.mark.usefixtures("small_grids")
+
+
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On separable classes each of the weakest values of the grid goes on to the last round, and there are 45."""
+    """On separable classes each of the weakest values of the grid goes on to the last round, however few they are."""
     monkeypatch.setattr("metatc2.transfer.protocols.semi_supervised._ROUNDS", 10)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -68,14 +70,16 @@ def test_linear_equals_scikit_learn_on_the_fraction() -> None:
 
 def test_only_the_fraction_and_validation_decide() -> None:
     train, y, *others = parts = data()
-    first = semi_supervised_linear(*parts, fraction=0.05)
+    few = {"fraction": 0.05, "l2": (1e-2, 1.0, 100.0)}
+    first = semi_supervised_linear(*parts, **few)  # type: ignore[arg-type]
     unseen = torch.ones(600, dtype=torch.bool).index_fill(0, first.rows, False)
-    second = semi_supervised_linear(torch.where(unseen[:, None], 99.0, train), y, *others, fraction=0.05)
+    second = semi_supervised_linear(torch.where(unseen[:, None], 99.0, train), y, *others, **few)  # type: ignore[arg-type]
     assert torch.equal(first.predicted, second.predicted)
-    third = semi_supervised_linear(*parts[:4], parts[4], parts[5] + 1, fraction=0.05)
+    third = semi_supervised_linear(*parts[:4], parts[4], parts[5] + 1, **few)  # type: ignore[arg-type]
     assert first.validation == third.validation
     assert third.accuracy == 0
-    assert len(first.validation) == len(L2_GRID) == 45
+    assert inspect.signature(semi_supervised_linear).parameters["l2"].default is L2_GRID
+    assert len(L2_GRID) == 45
     assert (L2_GRID[0], L2_GRID[-1], FRACTIONS) == (pytest.approx(1e-6), pytest.approx(1e5), (0.01, 0.1))
 
 

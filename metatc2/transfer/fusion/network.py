@@ -77,6 +77,7 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
 
     All folds of all candidates are trained as one. Where a class has one label there is
     nothing to validate on, and the strongest candidates are taken: the fit stays close to the plain mean of the encoders.
+    Of one candidate each there is nothing to choose, and nothing is validated.
 
     Args:
         network: see `Network`.
@@ -90,7 +91,7 @@ def fit(network: Network, labeled: LabeledSet, options: FitOptions, generator: t
     chosen = len(grid) - 1  # the strongest of both
     # Once: what is chosen is chosen for the start and the constants that are fitted with.
     begin = network.initial(generator), network.constants(generator)
-    if labeled.folds is not None:
+    if labeled.folds is not None and len(grid) > 1:
         count = int(labeled.folds.max()) + 1
         held = one_hot(labeled.folds, count).T.bool()  # (folds, n)
         each = [pair for pair in grid for _ in range(count)]

@@ -20,10 +20,10 @@ def log_me_restated(f: np.ndarray, labels: np.ndarray) -> float:
     total = []
     for c in np.unique(labels):
         y, alpha, beta = (labels == c).astype(float), 1.0, 1.0
+        s = np.linalg.eigvalsh(f.T @ f)
         for _ in range(300):
             a = alpha * np.eye(d) + beta * f.T @ f
             m = beta * np.linalg.solve(a, f.T @ y)
-            s = np.linalg.eigvalsh(f.T @ f)
             gamma = (beta * s / (alpha + beta * s)).sum()
             alpha, beta = gamma / (m @ m), (n - gamma) / ((f @ m - y) ** 2).sum()
         a = alpha * np.eye(d) + beta * f.T @ f

@@ -40,11 +40,18 @@ def target(seed: int = 0, shift: float = 0.0) -> FusionTarget:
     )
 
 
-BRIEF = FitOptions(steps=12, rate=0.05)
+@pytest.fixture(autouse=True)
+def few_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a fit of every encoder on every fold of every draw."""
+    monkeypatch.setattr("metatc2.transfer.fusion.labeled.C_GRID", (1.0, 100.0))
+
+
+BRIEF = FitOptions(steps=12, rate=0.05, decays=(0.01,))
 SOME = {"options": BRIEF, "attentions": ("static",), "baselines": ("mean-of-logits", "stacking"), "draws": 3}
 
 
-def test_rows_are_paired_by_draw_and_the_same_again() -> None:
+def test_rows_are_paired_by_draw_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metatc2.transfer.fusion.labeled.C_GRID", (10.0,))
     rows = measure_fusion(target(), labels_per_class=(1, 4), **SOME)
     assert [(row.labels_per_class, row.method, row.setting) for row in rows[:10]] == [
         (1, "static", AS_GIVEN),

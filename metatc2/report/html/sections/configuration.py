@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metatc2.experiment.config import Config, all_keys, flatten
+from metatc2.experiment.config import Config, Key, all_keys, flatten
 from metatc2.io.options import show
 from metatc2.report.html.page import PageSection, TextTable
 from metatc2.report.methods import Method
@@ -37,7 +37,8 @@ def configuration(methods: Sequence[Method]) -> PageSection:
         key: [_value(method.config, settings, key) for method, settings in zip(methods, flat, strict=True)]
         for key in keys
     }
-    docs = {key: _meaning(methods, key) for key in keys}
+    known = all_keys()
+    docs = {key: _meaning(methods, key, known.get(key, ())) for key in keys}
     differing = [key for key in keys if len({*values[key]} - {_NONE}) > 1]
     columns = ("setting", *(method.name for method in methods), "meaning")
     tables = []
@@ -61,7 +62,7 @@ def _value(config: Config, settings: Mapping[str, Any], key: str) -> str:
     return "unset" if known is not None and field in type(known).model_fields else _NONE
 
 
-def _meaning(methods: Sequence[Method], key: str) -> str:
+def _meaning(methods: Sequence[Method], key: str, known: Sequence[Key]) -> str:
     """What a key says, in the words of the parts that the methods have: a grid of cells is none of tiles."""
     section, _, field = key.partition(".")
     own = [
@@ -70,7 +71,6 @@ def _meaning(methods: Sequence[Method], key: str) -> str:
         if (part := method.config.sections.get(section)) is not None and field in type(part).model_fields
     ]
     said = list(dict.fromkeys(text for text in own if text))
-    known = all_keys().get(key)
     return "; ".join(said) or (known[0].doc if known else "")
 
 
