@@ -129,7 +129,9 @@ def test_self_supervised_learners(objective: str) -> None:
     assert grown(ssl(SelfSupervised, objective), pairs()) == 0
 
 
-@pytest.mark.parametrize("name", AGGREGATORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "nash-mtl")) for name in AGGREGATORS]
+)
 def test_gradient_surgery(name: str) -> None:
     pytest.importorskip("torchjd")
     torch.manual_seed(0)
