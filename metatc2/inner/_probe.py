@@ -59,10 +59,13 @@ def probe(optimizer: torchopt.base.GradientTransformation) -> Traits:
 
 def _derivative_is_right(optimizer: torchopt.base.GradientTransformation, scale: float) -> bool:
     gradients = _GRADIENTS * scale
-    exact, measured = _derivative(optimizer, gradients), _central_differences(optimizer, gradients, _STEP * scale)
+    exact = _derivative(optimizer, gradients)
     if exact is None:
         return False
-    return bool(((exact - measured).abs() <= _TOLERANCE * measured.abs().max()).all())
+    measured = _central_differences(optimizer, gradients, _STEP * scale)
+    along = (_DIRECTIONS * exact).sum((1, 2))
+    size = (_DIRECTIONS * exact).abs().sum((1, 2)).maximum(measured.abs())
+    return bool(((along - measured).abs() <= _TOLERANCE * size).all())
 
 
 def _node_names(node: Any) -> set[str]:
@@ -93,11 +96,16 @@ def _derivative(optimizer: torchopt.base.GradientTransformation, gradients: Tens
     return torch.autograd.grad(out, leaf)[0] if out.requires_grad else None
 
 
+# Through every entry: a loop is made often, and entry by entry takes three times as many runs.
+_DIRECTIONS = torch.tensor(
+    [[[0.61, -0.83, 0.97], [-0.89, 0.72, 0.53]], [[-0.47, 0.68, 0.91], [0.95, 0.77, -0.58]]], dtype=torch.float64
+)
+
+
 def _central_differences(optimizer: torchopt.base.GradientTransformation, gradients: Tensor, step: float) -> Tensor:
-    result = torch.zeros_like(gradients)
-    for i, j in ((i, j) for i in range(gradients.shape[0]) for j in range(gradients.shape[1])):
-        shift = torch.zeros_like(gradients)
-        shift[i, j] = step
-        up, down = _run(optimizer, gradients + shift), _run(optimizer, gradients - shift)
-        result[i, j] = ((up - down) @ _WEIGHTS) / (2 * step)
-    return result
+    """Along each of the directions."""
+    found = []
+    for direction in _DIRECTIONS:
+        up, down = (_run(optimizer, gradients + shift * direction) for shift in (step, -step))
+        found.append((up - down) @ _WEIGHTS / (2 * step))
+    return torch.stack(found)

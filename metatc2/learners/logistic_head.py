@@ -71,7 +71,8 @@ class LogisticHead(LabeledLearner):
             raise InputError("LogisticHead: implicit differentiation does not work under vmap; set vmap_chunk to 1")
         super().__init__(encoder, **arguments)
         self.inner = dataclasses.replace(inner or head_loop(l2), adjoint=Implicit())
-        self.test_steps, self.l2 = test_steps, l2
+        self.test_inner = self.inner if test_steps is None else dataclasses.replace(self.inner, steps=test_steps)
+        self.l2 = l2
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     @classmethod
@@ -91,13 +92,13 @@ class LogisticHead(LabeledLearner):
     def fit(self, theta: Params, x: Tensor, y: Tensor, way: int) -> Predictor:
         """See `LabeledLearner.fit`."""
         features = self.vectors(theta, x)
-        steps = self.inner.steps if self.training or self.test_steps is None else self.test_steps
+        inner = self.inner if self.training else self.test_inner
 
         def loss(head: Params, features: Tensor) -> Tensor:
             return logistic_loss(head, features, y, self.l2)
 
         # Features of an encoder that is frozen as a whole leave the adjoint nothing to differentiate.
         with torch.set_grad_enabled(torch.is_grad_enabled() and features.requires_grad), full_precision(features):
-            head = dataclasses.replace(self.inner, steps=steps)(loss, zero_head(features, way), features)
+            head = inner(loss, zero_head(features, way), features)
         scale = theta.get("scale", self.scale)
         return lambda query: scale * head_scores(head, self.vectors(theta, query, x))

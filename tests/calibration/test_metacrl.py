@@ -41,7 +41,7 @@ def test_the_losses_restate_their_formulas() -> None:
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    v, w = draw(4, 8).requires_grad_(), draw(3, 5, 2, 4, seed=1).requires_grad_()
+    v, w = draw(4, 8).requires_grad_(), draw(2, 2, 2, 3, seed=1).requires_grad_()
     kinks = (v @ v.T).triu(1).abs()
     assert kinks[kinks > 0].min() > 1e-3
     assert w.flatten(1, 2).mean(1).abs().min() > 1e-3
@@ -114,8 +114,8 @@ def test_training_with_it_brings_all_factors_into_use(seed_offset: int) -> None:
         g = torch.Generator().manual_seed(seed_offset)
         directions = torch.linalg.qr(torch.randn(12, 2, generator=g)).Q.T
         made = named_calibrator(12, 6, variant=variant, sparsity=0.2, generator=g)
-        optimizer = torch.optim.Adam(made.parameters(), lr=5e-3)
-        for _ in range(150):
+        optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
+        for _ in range(80):
             z = (2 + 0.3 * torch.randn(2, 16, 1, generator=g)) * directions[:, None]
             result = made(z[:, :, None])
             optimizer.zero_grad()

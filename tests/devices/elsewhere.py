@@ -7,14 +7,13 @@ The device bears the name of one that no package here has: autograd runs its bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("lazy", 0)
 aten = torch.ops.aten
@@ -64,7 +63,7 @@ class There(TorchDispatchMode):
 
 def computed(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What an operation gives, on the device that it is given on."""
-    leaves = tree_leaves((args, kwargs))
+    leaves = list(leaves_of((args, kwargs)))
     there = any(isinstance(t, Elsewhere) for t in leaves)
     asked = kwargs.get("device")
     made_there = there if asked is None else torch.device(asked).type == DEVICE.type
@@ -89,14 +88,33 @@ def computed(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
     if operation in AXES and isinstance(args[0], Elsewhere):
         raise NotImplementedError(f"{operation} on {DEVICE}")
-    args, kwargs = tree_map(inside, (args, kwargs))
+    args, kwargs = mapped(inside, (args, kwargs))
 
     def outside(t: Any) -> Any:
         if not isinstance(t, Tensor) or id(t) in own:  # one that was changed in place is the same as before
             return own.get(id(t), t)
         return Elsewhere(t) if made_there else t
 
-    return tree_map(outside, operation(*args, **kwargs))
+    return mapped(outside, operation(*args, **kwargs))
+
+
+# An operation is given no containers but these three; torch's functions for any kind take most of the time.
+def leaves_of(tree: Any) -> Iterator[Any]:
+    """What is in the containers."""
+    if isinstance(tree, tuple | list | dict):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves_of(part)
+    else:
+        yield tree
+
+
+def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
+    """The same containers with what `f` makes of what is in them."""
+    if isinstance(tree, dict):
+        return {key: mapped(f, part) for key, part in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)([mapped(f, part) for part in tree])
+    return f(tree)
 
 
 def check(operation: Any, args: tuple[Any, ...], leaves: list[Any]) -> None:

@@ -18,6 +18,16 @@ def repeated(value: float, null: Sequence[float]) -> AgainstNull:
 @pytest.fixture(scope="module")
 def few_resplits() -> Iterator[int]:
     """A number of resplits that is taken in this module; each counts ten times, one of them nine."""
+    yield from few()
+
+
+@pytest.fixture
+def few_draws() -> Iterator[int]:
+    """The same for a single test."""
+    yield from few()
+
+
+def few() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("metatc2.diagnostics.resplits.FEWEST", FEW)
         for measure in ("agreement", "conflict"):

@@ -22,6 +22,8 @@ from metatc2.episodes.sampler import GroupOrders, TaskSource, stream
 from metatc2.errors import InputError
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 
+from ..covering import covered
+
 SIZES = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12)  # samples of classes 0 to 9
 
 
@@ -85,12 +87,11 @@ def test_labels_images_and_rows_belong_together(replacement: bool, split: str) -
         assert episode.support.descriptors is None
 
 
-@pytest.mark.parametrize("replacement", [True, False])
-@pytest.mark.parametrize("split", ["all", "both"])
+@pytest.mark.parametrize(("replacement", "split"), covered((True, False), ("all", "both"), strength=1))
 def test_classes_and_samples_are_uniform(replacement: bool, split: str, seed_offset: int) -> None:
     # Classes 2 to 9 qualify: three in "low", five in "high", which a task never mixes.
     source = sampler(way=2, shot=2, query=3, tasks=500, split=split, replacement=replacement, seed=seed_offset + 1)
-    episodes = [source.sample() for _ in range(8)]
+    episodes = [source.sample() for _ in range(4)]
     drawn = torch.cat([classes(e) for e in episodes])
     assert source.classes == 8
     assert source.excluded == 2
@@ -150,14 +151,14 @@ def test_an_epoch_of_a_group_visits_all_members_to_the_end(seed_offset: int) -> 
     # Two members of five classes, in pairs: an epoch is 4 tasks.
     source = sampler(way=2, shot=1, query=2, tasks=4, split="both", replacement=False, seed=seed_offset)
     same = 0
-    for _ in range(600):
+    for _ in range(200):
         drawn = classes(source.sample())
         assert len(drawn.unique()) == 8
         high = (drawn >= 5).all(1)
         assert int(high.sum()) == int((drawn < 5).all(1).sum()) == 2
         same += int(high[0] == high[1])
     # After the first task, three classes are left in its member and five in the other.
-    assert stats.binomtest(same, 600, 3 / 8).pvalue > 1e-6
+    assert stats.binomtest(same, 200, 3 / 8).pvalue > 1e-6
 
 
 def test_without_replacement_samples_come_round_too() -> None:
@@ -172,7 +173,7 @@ def test_variable_way_and_shot_are_shared_by_the_tasks_of_an_episode(seed_offset
     source = sampler(way=(2, 4), shot=(1, 3), query=2, tasks=3, seed=seed_offset)
     assert source.excluded == 2  # those that cannot give the largest shot
     shapes = []
-    for episode in (source.sample() for _ in range(600)):
+    for episode in (source.sample() for _ in range(250)):
         assert episode.support.labels is not None
         way = int(episode.support.labels.max()) + 1
         assert classes(episode).shape == (3, way)
@@ -231,7 +232,7 @@ def loader(source: IterableDataset[Any], seed: int, workers: int = 2) -> DataLoa
     )
 
 
-@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize("replacement", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_workers_of_a_loader_draw_different_tasks(replacement: bool) -> None:
     source = sampler(way=4, tasks=2, replacement=replacement)
 
@@ -252,7 +253,7 @@ def test_workers_of_a_loader_draw_different_tasks(replacement: bool) -> None:
 
 def test_workers_shuffle_decks_of_their_own() -> None:
     firsts = []
-    for seed in range(4):
+    for seed in range(2):
         source = sampler(way=2, tasks=1, replacement=False, seed=seed)
         source.sample()  # a copy of these orders goes to both workers
         firsts.append([classes(episode).tolist() for episode in islice(loader(source, 0), 2)])
@@ -294,7 +295,7 @@ def test_iteration_is_endless_sampling() -> None:
 def test_groups_give_every_item_once_in_uniform_order(seed_offset: int) -> None:
     orders, g = GroupOrders(torch.tensor([4, 3])), stream(seed_offset)
     tops = []
-    for _ in range(2_000):
+    for _ in range(700):
         items = torch.cat([orders.draw(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
         assert items.sort().values.tolist() == [0, 1, 2, 3]
         tops.append(int(items[0]))

@@ -28,7 +28,9 @@ def script() -> Any:
 
 GOLDEN = script()
 # Most of the time of all goes to these, each of which has tests of its own.
-LONG = {"semi-supervised", "corruption", "fine-tune", "linear"}
+LONG = {"semi-supervised", "corruption", "fine-tune", "linear", "linear-sgd"}
+# Their arithmetic is asserted elsewhere; of their paths through a run the others have every part.
+SLOW = {"maml recompute", "maml first-order", "simclr+isotropy"}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,9 @@ def assert_near(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert centered[0] == pytest.approx(centered[1], rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", GOLDEN.RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in GOLDEN.RUNS]
+)
 def test_an_encoder_comes_out_again(name: str, tmp_path: Path) -> None:
     assert_near(GOLDEN.facts(GOLDEN.pretrain(GOLDEN.configuration(name), tmp_path / "run")), EXPECTED[name])
 

@@ -232,11 +232,11 @@ def test_adjoints_agree_where_they_mean_the_same(name: str, optimizer: str) -> N
 # -- Implicit: the function is where the minimum lies, found by Newton's method to rounding -------------------------------
 
 PULL = 0.7
-LONG = 400
+LONG = {"momentum": 160, "adam": 400, "rmsprop": 160}
 SETTLING: dict[str, Callable[[], Any]] = {  # steps that shrink, so that also Adam and RMSProp come to rest
-    "momentum": lambda: torchopt.sgd(0.05, momentum=0.9),
+    "momentum": lambda: torchopt.sgd(0.1, momentum=0.7),
     "adam": lambda: torchopt.adam(lambda count: 0.3 * 0.97**count, betas=(0.9, 0.9), eps_root=1e-8),
-    "rmsprop": lambda: torchopt.rmsprop(lambda count: 0.1 * 0.96**count, alpha=0.9),
+    "rmsprop": lambda: torchopt.rmsprop(lambda count: 0.2 * 0.9**count, alpha=0.8),
 }
 SOLVERS = {
     "cg": Implicit("cg", proximal=PULL, tolerance=1e-12),
@@ -245,7 +245,7 @@ SOLVERS = {
 }
 
 
-def minimum(p: Problem, tree: Tree, near: dict[str, Tensor]) -> dict[str, Tensor]:
+def minimum(p: Problem, tree: Tree, near: dict[str, Tensor], iterations: int = 4) -> dict[str, Tensor]:
     """The parameters at which loss + PULL / 2 · |p − start|² is least, by Newton's method from `near`."""
     start, given, _ = tree
     sizes = [t.numel() for t in start.values()]
@@ -259,7 +259,7 @@ def minimum(p: Problem, tree: Tree, near: dict[str, Tensor]) -> dict[str, Tensor
         return p.inner(q, *given) + sum(PULL / 2 * (q[n] - start[n]).square().sum() for n in q)
 
     flat = torch.cat([near[n].flatten() for n in start])
-    for _ in range(4):
+    for _ in range(iterations):
         flat = flat - torch.linalg.solve(
             torch.func.jacrev(torch.func.grad(objective))(flat), torch.func.grad(objective)(flat)
         )
@@ -271,14 +271,15 @@ def measured_minimum(name: str) -> tuple[dict[str, Tensor], list[Tensor]]:
     p = problem(name)
     tree = (p.params, p.given, None)
     with torch.no_grad():
-        near = InnerLoop(SETTLING["momentum"](), LONG, SOLVERS["cg"])(p.inner, p.params, *p.given)
+        near = InnerLoop(SETTLING["momentum"](), LONG["momentum"], SOLVERS["cg"])(p.inner, p.params, *p.given)
     end = minimum(p, tree, near)
-    return end, central_differences(lambda t: p.outer(minimum(p, t, end), *t[1]), tree)
+    # Of a shift by 1e-6 the first iteration leaves about 1e-12, the second nothing.
+    return end, central_differences(lambda t: p.outer(minimum(p, t, end, 2), *t[1]), tree)
 
 
 @pytest.mark.parametrize(("solver", "name", "optimizer"), covered(SOLVERS, PROBLEMS, SETTLING, strength=1))
 def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str, name: str, optimizer: str) -> None:
-    adapted, got = by_adjoint(SOLVERS[solver], problem(name), SETTLING[optimizer](), steps=LONG)
+    adapted, got = by_adjoint(SOLVERS[solver], problem(name), SETTLING[optimizer](), steps=LONG[optimizer])
     end, expected = measured_minimum(name)
     torch.testing.assert_close(adapted, end, rtol=0, atol=1e-8)
     assert_near(got, expected, 1e-6)
@@ -287,12 +288,20 @@ def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str
 # -- Evolution strategies: right within the spread that the sampling must have ---------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "optimizer"), covered(("linear", "curve", "pair"), OPTIMIZERS, strength=1))
+# One of all: `test_one_pair_is_the_equation_of_the_paper` is exact.
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        pytest.param(name, optimizer, marks=() if (name, optimizer) == ("pair", "momentum") else pytest.mark.slow)
+        for name in ("linear", "curve", "pair")
+        for optimizer in OPTIMIZERS
+    ],
+)
 def test_evolution_strategies_are_right_within_their_standard_error(
     name: str, optimizer: str, seed_offset: int
 ) -> None:
     p = small_problem(name)
-    samples = 400
+    samples = 300
     adjoint = EvolutionStrategies(samples, sigma=0.01, generator=torch.Generator().manual_seed(seed_offset + 2))
     adapted, got = by_adjoint(adjoint, p, OPTIMIZERS[optimizer](), steps=2)
     exact_end, exact = by_adjoint(Unroll(), p, OPTIMIZERS[optimizer](), steps=2)
@@ -302,7 +311,7 @@ def test_evolution_strategies_are_right_within_their_standard_error(
     a, b = (torch.cat([t.flatten() for t in side]) - direct(p, exact_end) for side in (got, exact))
     error = ((b.square().sum() + b.square()) / samples).sqrt()
     assert b.abs().max() > 0.05
-    assert ((a - b).abs() < 5 * error).all()
+    assert ((a - b).abs() < 4.3 * error).all()
 
 
 def small_problem(name: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +29,7 @@ from .episodes import assert_exact_gradient, flat_gradient, images, vectors
 Make = Callable[..., LabeledLearner]
 HEADS: dict[str, Make] = {
     "r2d2": partial(R2D2, strength=0.5, scale=4.0),
-    "logistic": partial(LogisticHead, l2=0.05, scale=2.0),
+    "logistic": partial(LogisticHead, inner=dataclasses.replace(head_loop(0.05), steps=30), l2=0.05, scale=2.0),
 }
 
 
@@ -155,7 +156,7 @@ def test_default_loop_suits_other_regularization(l2: float) -> None:
 
 
 def test_logistic_scores_and_loss_restated() -> None:
-    learner, episode = HEADS["logistic"](encoder()).double(), vectors(tasks=2, shot=4)
+    learner, episode = LogisticHead(encoder(), l2=0.05, scale=2.0).double(), vectors(tasks=2, shot=4)
     losses = []
     for x, y, query_x, query_y in tasks_of(episode):
         support, queries = (with_one(normalize(learner.network(t), dim=-1)).detach().numpy() for t in (x, query_x))
@@ -170,16 +171,16 @@ def test_logistic_scores_and_loss_restated() -> None:
 def test_logistic_gradient_is_that_of_the_minimum() -> None:
     """By default settings: finite differences of the loss, and ordinary autograd through many steps on the plain mean."""
     torch.manual_seed(0)
-    learner, episode = LogisticHead(nn.Sequential(nn.Linear(5, 3), nn.Tanh())).double(), vectors(tasks=2)
+    learner, episode = LogisticHead(nn.Sequential(nn.Linear(5, 3), nn.Tanh())).double(), vectors(tasks=1)
     found = flat_gradient(learner, episode)
     assert_exact_gradient(learner, episode, rtol=1e-4, atol=5e-6, step=1e-5)
     losses = []
     for x, y, query_x, query_y in tasks_of(episode):
         support, queries = (with_one(normalize(learner.network(t), dim=-1)) for t in (x, query_x))
         w = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
-        for _ in range(600):
+        for _ in range(320):  # the curvature is below 1.02
             inner = cross_entropy(support @ w.T, y) + 0.01 * w.square().sum()
-            w = w - torch.autograd.grad(inner, w, create_graph=True)[0]
+            w = w - 1.9 * torch.autograd.grad(inner, w, create_graph=True)[0]
         losses.append(cross_entropy(learner.scale * queries @ w.T, query_y))
     expected = torch.autograd.grad(torch.stack(losses).mean(), list(learner.parameters()))
     torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]), rtol=1e-4, atol=2e-6)
@@ -189,7 +190,7 @@ def test_logistic_gradient_is_that_of_the_minimum() -> None:
     "optimizer",
     [
         torchopt.adam(0.05),
-        torchopt.rmsprop(0.002),
+        torchopt.rmsprop(0.004),
         torchopt.adamw(0.05, weight_decay=0.0),
         clip_norm(1.0).chain(torchopt.sgd(1.0)),
     ],
@@ -197,8 +198,8 @@ def test_logistic_gradient_is_that_of_the_minimum() -> None:
 )
 def test_any_optimizer_gives_the_same_meta_gradient(optimizer: Any) -> None:
     """It depends on the minimum alone; what they differ by is how near to it they came."""
-    expected = flat_gradient(LogisticHead(encoder(), l2=0.1).double(), vectors(tasks=1))
-    learner = LogisticHead(encoder(), InnerLoop(optimizer, 800, Unroll()), l2=0.1).double()
+    expected = flat_gradient(LogisticHead(encoder(), l2=0.5).double(), vectors(tasks=1))
+    learner = LogisticHead(encoder(), InnerLoop(optimizer, 150, Unroll()), l2=0.5).double()
     assert isinstance(learner.inner.adjoint, Implicit)
     found = flat_gradient(learner, vectors(tasks=1))
     assert float((found - expected).norm() / expected.norm()) < 2e-2
@@ -207,7 +208,7 @@ def test_any_optimizer_gives_the_same_meta_gradient(optimizer: Any) -> None:
 def test_more_steps_at_test_time() -> None:
     x, y, query_x, _ = tasks_of(vectors(tasks=1))[0]
     far = LogisticHead(encoder()).double().predict(x, y, query_x)
-    learner = LogisticHead(encoder(), InnerLoop(torchopt.sgd(1.0), 2), test_steps=600).double()
+    learner = LogisticHead(encoder(), InnerLoop(torchopt.sgd(1.0), 2), test_steps=300).double()
     assert (learner.train().predict(x, y, query_x) - far).abs().max() > 0.1
     torch.testing.assert_close(learner.eval().predict(x, y, query_x), far, atol=1e-4, rtol=0)
 
@@ -252,7 +253,7 @@ def test_batch_norm_policies_buffers_and_no_grad(name: str) -> None:
         alone = torch.cat([learner.predict(x, y, one[None]) for one in query_x])
         assert torch.allclose(alone, scores[norm], rtol=1e-6, atol=1e-8) == (norm != "batch")
         with torch.no_grad():
-            assert learner(images()).loss.isfinite()
+            assert learner(images(tasks=1)).loss.isfinite()
         assert all(torch.equal(value, before[key]) for key, value in learner.state_dict().items())
     assert not torch.allclose(scores["support"], scores["frozen"], rtol=1e-2)
 

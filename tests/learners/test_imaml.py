@@ -64,16 +64,16 @@ def flat(tensors: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([t.flatten() for t in tensors])
 
 
-@pytest.mark.parametrize("solver", ["cg", "normal-cg", "neumann"])
+@pytest.mark.parametrize("solver", ["normal-cg", "neumann"])
 def test_solvers_agree(solver: str) -> None:
-    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors()
+    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors(tasks=1)
     expected = flat_gradient(iMAML(mlp(), inner, iterations=100), episode)
     got = flat_gradient(iMAML(mlp(), inner, solver=solver, iterations=100), episode)  # type: ignore[arg-type]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_five_iterations_come_near(seed_offset: int) -> None:
-    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors(seed=seed_offset)
+    inner, episode = InnerLoop(MOMENTUM, steps=30), vectors(tasks=1, seed=seed_offset)
     exact = flat_gradient(iMAML(mlp(seed=seed_offset), inner, iterations=100), episode)
     assert (flat_gradient(iMAML(mlp(seed=seed_offset), inner), episode) - exact).norm() < 0.02 * exact.norm()
 
@@ -81,17 +81,17 @@ def test_five_iterations_come_near(seed_offset: int) -> None:
 def test_a_strong_pull_leaves_the_task_where_it_started() -> None:
     """λ → ∞: θ' = θ, and the meta-gradient is that of plain training on the queries."""
     network, episode = mlp(), vectors()
-    learner = iMAML(network, InnerLoop(torchopt.sgd(1e-6), steps=200), strength=1e6)
+    learner = iMAML(network, InnerLoop(torchopt.sgd(1e-6), steps=5), strength=1e6)
     plain = MAML(network, InnerLoop(torchopt.sgd(0.1), steps=0))
     torch.testing.assert_close(flat_gradient(learner, episode), flat_gradient(plain, episode), rtol=1e-3, atol=1e-5)
 
 
 def test_it_learns_and_predicts(seed_offset: int) -> None:
-    network, episode = mlp(seed=seed_offset), vectors(tasks=4, seed=seed_offset)
+    network, episode = mlp(seed=seed_offset), vectors(tasks=2, seed=seed_offset)
     learner = iMAML(network, InnerLoop(MOMENTUM, steps=16))
-    optimizer = torch.optim.Adam(learner.parameters(), 0.05)
+    optimizer = torch.optim.Adam(learner.parameters(), 0.1)
     losses = []
-    for _ in range(20):
+    for _ in range(10):
         optimizer.zero_grad()
         loss = learner(episode).loss
         loss.backward()

@@ -82,16 +82,16 @@ def test_training_learns_all_classes(seed_offset: int) -> None:
     data = store(seed=seed_offset)
     learner = probe(data.labels, seed=seed_offset).train()
     tasks = LabeledTasks(data, way=4, shot=2, query=2, tasks=3, seed=seed_offset)
-    optimizer = torch.optim.Adam(learner.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(learner.parameters(), 3e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         optimizer.zero_grad()
         outcome = learner(tasks.sample())
         outcome.loss.backward()
         optimizer.step()
         losses.append(float(outcome.loss.detach()))
-    assert np.mean(losses[:5]) > 1.3
-    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    assert np.mean(losses[:3]) > 1.3
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
 
 def test_prediction_is_scikit_learns_on_a_frozen_encoder() -> None:
@@ -118,15 +118,15 @@ def test_any_optimizer_for_the_head(optimizer: Any) -> None:
     torch.manual_seed(0)
     encoder = nn.Linear(5, 4)
     x, y, query_x = first(vectors(tasks=1))
-    expected = LinearProbe(encoder, 4, torch.arange(9)).double().predict(x, y, query_x)
-    learner = LinearProbe(encoder, 4, torch.arange(9), InnerLoop(optimizer, 1), test_steps=1500).double()
+    expected = LinearProbe(encoder, 4, torch.arange(9), l2=0.5).double().predict(x, y, query_x)
+    learner = LinearProbe(encoder, 4, torch.arange(9), InnerLoop(optimizer, 1), test_steps=200, l2=0.5).double()
     torch.testing.assert_close(learner.predict(x, y, query_x), expected, atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("norm", ["batch", "support", "frozen"])
 def test_prediction_changes_nothing_and_takes_the_policy(norm: Any) -> None:
     learner = probe(torch.arange(9), norm=norm).double().train()
-    x, y, query_x = first(images(tasks=1))
+    x, y, query_x = first(images(tasks=1, query=1))
     before = {key: value.clone() for key, value in learner.state_dict().items()}
     scores = learner.predict(x, y, query_x)
     alone = torch.cat([learner.predict(x, y, one[None]) for one in query_x])

@@ -50,7 +50,7 @@ def test_settings_take_the_place_of_defaults() -> None:
     assert isinstance(learner.inner.adjoint, Recompute)
     assert learner.adapted == ("network.head.weight", "network.head.bias")
     head: Any = build_labeled(learner_options("logistic")(inner_steps=3, test_steps=5), nn.Flatten(), Tasks(dim=4))
-    assert (head.inner.steps, head.test_steps) == (3, 5)
+    assert (head.inner.steps, head.test_inner.steps) == (3, 5)
     probe: Any = build_labeled(
         learner_options("linear-probe")(test_steps=5), nn.Flatten(), Tasks(dim=4, class_of=torch.arange(2))
     )

@@ -95,7 +95,7 @@ def tc2(
 def test_without_calibration_it_is_the_baseline_bit_for_bit(make: type[Objective]) -> None:
     plain = SelfSupervised(**parts(make()))
     calibrated = tc2(make(), steps=0, blend=0.0, standardize=False)
-    options = TrainerOptions(steps=10, lr=1e-2, log_every=1)
+    options = TrainerOptions(steps=4, lr=1e-2, log_every=1)
     first = Trainer(plain, Episodes(1), options).fit()
     second = Trainer(calibrated, Episodes(1), options).fit()
     assert [r["ssl"] for r in first] == [r["ssl"] for r in second]
@@ -189,17 +189,18 @@ def test_gradient_of_the_encoder_is_exact_through_the_inner_loop(gamma: float, s
     frozen.start = start
     learner.calibrator = frozen
 
-    def outer(shift: float, i: int) -> float:
+    here, g = weight.detach().clone(), torch.Generator().manual_seed(2)
+
+    def outer(shift: Tensor) -> float:
         with torch.no_grad():
-            weight.view(-1)[i] += shift
-        value = float(learner(data).metrics["ssl"]) + 0.7 * 1.3 * isotropy_of(learner.branches(data).online, factors)
-        with torch.no_grad():
-            weight.view(-1)[i] -= shift
-        return value
+            weight.copy_(here + shift)
+        return float(learner(data).metrics["ssl"]) + 0.7 * 1.3 * isotropy_of(learner.branches(data).online, factors)
 
     h = 1e-7  # so near that no ReLU and no maximum of a window changes sides: with 1e-5 some do
-    for i in range(0, weight.numel(), 5):
-        assert gradient[i].item() == pytest.approx((outer(h, i) - outer(-h, i)) / (2 * h), rel=1e-5, abs=1e-6)
+    for _ in range(3):
+        direction = torch.randn(weight.shape, generator=g, dtype=weight.dtype)
+        measured = (outer(h * direction) - outer(-h * direction)) / (2 * h)
+        assert float(gradient @ direction.flatten()) == pytest.approx(measured, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
@@ -266,7 +267,7 @@ def test_isotropy_asks_the_encoder_and_neither_heads_nor_calibrator() -> None:
 @pytest.mark.parametrize("make", [SimCLR, BarlowTwins, BYOL, MoCo])
 def test_statistics_of_the_episode_or_of_each_task(make: type[Objective]) -> None:
     """Without calibration they are the plain objective on the whole batch, and the control "tasks only"."""
-    options, found = TrainerOptions(steps=4, lr=1e-2, log_every=1), []
+    options, found = TrainerOptions(steps=3, lr=1e-2, log_every=1), []
     for statistics in ("episode", "task"):
         plain = SelfSupervised(**parts(make()), per_task=statistics == "task")
         uncalibrated = tc2(make(), steps=0, blend=0.0, standardize=False, statistics=statistics)
@@ -308,7 +309,7 @@ def test_where_the_cut_into_tasks_acts(acts: bool, options: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("make", [SimCLR, BYOL, MoCo])
 def test_a_single_task_is_the_episode(make: type[Objective]) -> None:
-    options = TrainerOptions(steps=4, lr=1e-2, log_every=1)
+    options = TrainerOptions(steps=2, lr=1e-2, log_every=1)
     for tasks in (1, 2):
         one, two = (
             [r["loss"] for r in Trainer(tc2(make(), statistics=s), Episodes(tasks), options).fit()]
@@ -354,6 +355,7 @@ class Brightness(Episodes):
         return Episode(*(Samples(images[:, s], None, None, index[:, s]) for s in (slice(8), slice(8, 16))))
 
 
+@pytest.mark.slow
 def test_training_with_isotropy_lowers_it(seed_offset: int) -> None:
     """Without, the features spread about as unevenly as what the views share; the mean of three runs, far apart."""
     options = TrainerOptions(steps=20, lr=1e-2, log_every=10)
@@ -427,7 +429,7 @@ SWITCHES: list[dict[str, Any]] = [
 
 
 def losses(make: type[Objective], **options: Any) -> list[float]:
-    run = TrainerOptions(steps=4, log_every=1)
+    run = TrainerOptions(steps=2, log_every=1)
     return [float(record["loss"]) for record in Trainer(tc2(make(), **options), Episodes(2), run).fit()]
 
 

@@ -235,7 +235,9 @@ def test_without_gradients_there_is_the_loss_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
-@pytest.mark.parametrize("name", AGGREGATORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "nash-mtl")) for name in AGGREGATORS]
+)
 def test_trains(name: str) -> None:
     class Same:
         def sample(self) -> Episode:

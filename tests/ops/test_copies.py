@@ -69,7 +69,10 @@ WAYS: dict[str, Copy] = {"deepcopy": copy.deepcopy, "pickle": pickled, "save": s
 every_way = pytest.mark.parametrize("again", WAYS.values(), ids=list(WAYS))
 # Files of torch.save hold what pickle makes, and AveragedModel calls deepcopy: of learners the short suite has those two.
 SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in (saved, averaged)]
-every_way_of_learners = pytest.mark.parametrize("again", [copy.deepcopy, pickled, SLOW[0]], ids=list(WAYS))
+every_way_of_adjoints = pytest.mark.parametrize("again", [copy.deepcopy, pickled, SLOW[0]], ids=list(WAYS))
+# What cannot be copied cannot be pickled either, so of the long list of learners it is pickle alone.
+DEEP = pytest.param(copy.deepcopy, marks=pytest.mark.slow)
+every_way_of_learners = pytest.mark.parametrize("again", [DEEP, pickled, *SLOW], ids=[*WAYS, "AveragedModel"])
 every_way_of_modules = pytest.mark.parametrize("again", [copy.deepcopy, pickled, *SLOW], ids=[*WAYS, "AveragedModel"])
 
 
@@ -123,7 +126,7 @@ def assert_independent(learner: Learner, again: Copy, episode: Episode) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Implicit. the inner loop stopped short")  # one step is enough here
-@every_way_of_modules
+@every_way_of_learners
 @pytest.mark.parametrize("name", LEARNERS)
 def test_labeled_learners(name: str, again: Copy) -> None:
     tasks = Tasks(dim=4, way=3, class_of=torch.arange(60) % 6)
@@ -132,7 +135,7 @@ def test_labeled_learners(name: str, again: Copy) -> None:
     assert_independent(build_labeled(learner_options(name)(**options), encoder, tasks), again, labeled_episode())
 
 
-@every_way_of_learners
+@every_way_of_adjoints
 @pytest.mark.parametrize(
     "adjoint",
     [
@@ -155,8 +158,7 @@ def test_adjoints_with_a_calibrated_encoder(adjoint: Adjoint, again: Copy) -> No
 
 
 @every_way
-@pytest.mark.parametrize("clip", [0.0, 0.2])
-@pytest.mark.parametrize("name", INNER_OPTIMIZERS)
+@pytest.mark.parametrize(("clip", "name"), covered((0.0, 0.2), INNER_OPTIMIZERS, strength=1))
 def test_inner_optimizers(name: str, clip: float, again: Copy) -> None:
     loop = InnerLoop(inner_optimizer(name, 0.1, clip), 3)
     made = again(loop)
@@ -205,7 +207,7 @@ def test_chains_of_what_can_be_pickled(again: Copy) -> None:
     assert repr(parts[0]) == "clip_norm(0.2)"
 
 
-@every_way
+@every_way_of_adjoints
 @pytest.mark.parametrize(
     ("kind", "objective"), covered(("plain", "task", "shared", "look-ahead"), TWO_VIEWS, strength=1)
 )

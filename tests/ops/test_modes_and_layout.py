@@ -67,7 +67,7 @@ def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
     else:
         make = {"protonet": ProtoNet, "maml": lambda e: MAML(Classifier(e, 8, 3), InnerLoop(torchopt.sgd(0.01), 1))}
         learner = make[kind](encoder)
-        drawn = labeled_images()
+        drawn = labeled_images(tasks=1)
         episode = Episode(
             *(s.map(lambda t: t.float() if t.is_floating_point() else t) for s in (drawn.support, drawn.query))
         )
