@@ -35,10 +35,10 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         yield _line
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of encoders, as they were typed
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Bar(*columns, console=on) as bar:
         task = bar.add_task("reading images and timing steps", total=None, left="")

@@ -51,10 +51,10 @@ def test_a_step_alone_sends_nothing_and_its_size_is_what_the_axis_says() -> None
     with scaling.Messages() as messages:
         made.train_step(0, data)
     assert not messages.bytes
-    # 16 images in 2 views, 32 features; 4 norms of 32 channels; 2 ranks.
+    # 16 images in 2 views, 32 features; moments of parts of 16 pixels, then 3 norms of 32 channels; 2 ranks.
     trained = sum(p.numel() for p in made.learner.parameters() if p.requires_grad)
-    gathered = 4 * (32 * 32 + 3 * 128 * 2)
-    assert scaling.expected_bytes(size, made, 2) == {"allgather": gathered, "allreduce": gathered + 4 * trained}
+    gathered, summed = 32 * 32 + 2 * (16 * 18 + 3 * 96), 32 * 32 + 2 * 96 + trained
+    assert scaling.expected_bytes(size, made, 2) == {"allgather": 4 * gathered, "allreduce": 4 * summed}
 
 
 def test_committed_slopes_are_linear_or_better() -> None:

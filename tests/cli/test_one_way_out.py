@@ -15,6 +15,7 @@ PACKAGE = Path(metatc2.__file__).parent
 ALLOWED = {
     "io/terminal.py": {"rich"},
     "training/progress.py": {"rich"},
+    "cli/_advise_progress.py": {"rich"},
     "io/writing.py": {"csv.writer", "json.dumps"},
     "io/reading.py": {"json.loads", "tomllib.loads"},
 }
@@ -50,3 +51,10 @@ def test_the_progress_bar_is_given_no_name() -> None:
     columns = [n for n in ast.walk(source) if isinstance(n, ast.Call) and ast.unparse(n.func) == "TextColumn"]
     assert columns
     assert all(isinstance(column.args[0], ast.Constant) for column in columns)
+
+
+def test_the_bar_of_advice_which_is_given_names_reads_no_markup() -> None:
+    source = ast.parse((PACKAGE / "cli" / "_advise_progress.py").read_text(encoding="utf-8"))
+    columns = [n for n in ast.walk(source) if isinstance(n, ast.Call) and ast.unparse(n.func) == "TextColumn"]
+    assert columns
+    assert all("markup=False" in [ast.unparse(keyword) for keyword in column.keywords] for column in columns)
