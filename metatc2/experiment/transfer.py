@@ -60,6 +60,7 @@ def transfer(
     sources: Sources | None = None,
     config: Path | str | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
     assignments: Sequence[str] = (),
     placement: Placement | None = None,
     **changes: Any,
@@ -83,7 +84,7 @@ def transfer(
             for the next call.
         sources: where targets come from, where it is not as in the run's ``[data]``.
         config: see `load_pretrained`.
-        image_size: see `load_pretrained`.
+        image_size, channels: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
         placement: devices that share images and episodes; by default modules run where they lie, on one process.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
@@ -96,7 +97,7 @@ def transfer(
         InputError: if anything is wrong; nothing is written then.
     """
     own = sources or Sources()
-    opened = _opened(encoder, config, image_size, own.download)
+    opened = _opened(encoder, config, image_size, channels, own.download)
     measured = opened.pretrained.with_layer(layer)
     folder = Path(out) if out else opened.folder
     if folder is None:
@@ -137,14 +138,22 @@ class _Opened:
 
 
 def _opened(
-    encoder: str | Path | Run | Pretrained, config: Path | str | None, image_size: int | None, download: bool
+    encoder: str | Path | Run | Pretrained,
+    config: Path | str | None,
+    image_size: int | None,
+    channels: int | None,
+    download: bool,
 ) -> _Opened:
     if isinstance(encoder, Run):
         return _Opened(encoder.pretrained, encoder.path, encoder.config)
     if isinstance(encoder, Pretrained):
         return _Opened(encoder, None, Config())
     pretrained = load_pretrained(
-        str(encoder), config=Path(config) if config else None, image_size=image_size, download=download
+        str(encoder),
+        config=Path(config) if config else None,
+        image_size=image_size,
+        channels=channels,
+        download=download,
     )
     file = Path(encoder) / CONFIG
     if not os.path.exists(file):
