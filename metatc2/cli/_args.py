@@ -9,7 +9,7 @@ import tyro
 
 _LISTS = (
     *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
-    *("--labels-per-class", "--attention", "--baseline"),
+    *("--labels-per-class", "--attention", "--baseline", "--format"),
 )
 
 

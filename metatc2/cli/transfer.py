@@ -60,9 +60,9 @@ def transfer(
         metatc2 transfer mylab.networks:small@mine.pt --image-size 96 --to folder:photos --out runs/small
 
     Args:
-        encoder: Run folder, folder of `metatc2 export` or another of the Hugging Face Hub's form, hub:OWNER/NAME, torchvision:MODEL
-            or timm:MODEL (with :random at the end: untrained), torchhub:CLONE:ENTRY, MODULE:FACTORY (code of yours), any of
-            these networks with weights of yours as NETWORK@FILE, or FILE.safetensors or FILE.pth with --config.
+        encoder: Run folder, folder of `metatc2 export` or another of the Hugging Face Hub's form, hub:OWNER/NAME,
+            torchvision:MODEL or timm:MODEL (with :random at the end: untrained), torchhub:CLONE:ENTRY, MODULE:FACTORY (code of
+            yours), any of these networks with weights of yours as NETWORK@FILE, or FILE.safetensors or FILE.pth with --config.
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
         way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.

@@ -42,8 +42,8 @@ def load_pretrained(
             * ``torchhub:PLACE:ENTRY`` of a clone with a ``hubconf.py``, and ``package.module:factory`` of one's own: their code
               is run,
             * ``NETWORK@FILE``: one of the last three, or an encoder of this library (``resnet18``), with weights from a file
-              (``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.tar``), of which no code is run. Its tensors may lie in
-              tables and under prefixes, as MoCo, DINO, lightly and solo-learn write them; heads are left out, and both is said,
+              (``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.tar``), of which no code is run. Its tensors may lie
+              in tables and under prefixes, as MoCo, DINO, lightly and solo-learn write them; heads are left out. Both is said,
             * ``FILE`` alone, with `config` beside it. There ``[encoder] name`` may also be ``torchvision:MODEL``.
         config: TOML file with ``[encoder]`` and, where the weights do not say it, ``data.channels`` and
             ``data.image_size``; by default the ``config.toml`` beside the weights.
@@ -62,11 +62,11 @@ def load_pretrained(
     kind = network.partition(":")[0]
     if is_network(network) and (weights is not None or kind not in ENCODERS):
         if config is not None:
-            raise InputError(f"{name} needs no configuration; a further one goes with FILE.safetensors alone (or FILE.pth)")
-        if kind in ZOOS:
-            return from_zoo(
-                network, image_size=image_size, channels=channels, download=download, weights=weights
+            raise InputError(
+                f"{name} needs no configuration; a further one goes with FILE.safetensors alone (or FILE.pth)"
             )
+        if kind in ZOOS:
+            return from_zoo(network, image_size=image_size, channels=channels, download=download, weights=weights)
         if kind == TORCH_HUB:
             return from_torch_hub(network, weights=weights, image_size=image_size, channels=channels)
         if weights is not None and kind in ENCODERS:
@@ -109,7 +109,9 @@ def is_network(name: str) -> bool:
     kind, colon, _ = name.partition(":")
     if colon and kind in (*ZOOS, TORCH_HUB):
         return True
-    return (kind in ENCODERS and not colon) or (colon != "" and kind != "hub" and is_factory(name) and not Path(name).exists())
+    return (kind in ENCODERS and not colon) or (
+        colon != "" and kind != "hub" and is_factory(name) and not Path(name).exists()
+    )
 
 
 def _registered(name: str, weights: Path, image_size: int | None, channels: int | None) -> Pretrained:
@@ -160,5 +162,6 @@ def _unnamed(file: Path, where: Path) -> str:
         return f"{file} says no network (there is no {where}), and it fits one: name it as {known.at(file)}"
     return (
         f"{file}: no configuration {where}; name the network with the file, as torchvision:MODEL@{file}, timm:MODEL@{file} or "
-        f"PACKAGE.MODULE:FACTORY@{file}, or a TOML file with --config that has [encoder] name, data.channels and data.image_size"
+        f"PACKAGE.MODULE:FACTORY@{file}; or name one with --config FILE.toml that has [encoder] name, data.channels and "
+        "data.image_size"
     )

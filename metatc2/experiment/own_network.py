@@ -73,7 +73,7 @@ def from_factory(
 def from_torch_hub(
     name: str, *, weights: Path | None = None, image_size: int | None = None, channels: int | None = None
 ) -> Pretrained:
-    """An encoder of a repository with a ``hubconf.py`` that lies on this machine; its code is run, and nothing is fetched by us.
+    """An encoder of a repository with a ``hubconf.py`` that lies on this machine; its code is run.
 
     Args:
         name: ``"torchhub:PLACE:ENTRY"``; PLACE is a clone's folder, or the OWNER/REPOSITORY that `torch.hub` has fetched
@@ -209,7 +209,9 @@ def _hubconf(folder: Path, name: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever its code raises
-        raise InputError(f"{name}: its hubconf.py failed ({_reason(error)}); mend it, or install what it needs") from error
+        raise InputError(
+            f"{name}: its hubconf.py failed ({_reason(error)}); mend it, or install what it needs"
+        ) from error
     return module
 
 

@@ -103,13 +103,25 @@ def _torchvision(name: str, trained: bool, image_size: int | None, channels: int
 
 
 def _without_classifier(network: nn.Module, name: str) -> nn.Module:
-    """The features are what the last linear layer was given."""
-    linear = [path for path, part in network.named_modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise InputError(f"torchvision:{name} does not end in a linear layer that could be taken off; choose another")
-    parent, _, child = linear[-1].rpartition(".")
+    parent, _, child = classifier_path(network, f"torchvision:{name}").rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
     return network
+
+
+def classifier_path(network: nn.Module, name: str) -> str:
+    """Dotted name of the classifier of a network of torchvision: features are what its last linear layer is given.
+
+    Args:
+        network: as torchvision makes it.
+        name: for the error.
+
+    Raises:
+        InputError: if it has no linear layer.
+    """
+    linear: list[str] = [path for path, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if not linear:
+        raise InputError(f"{name} does not end in a linear layer that could be taken off; choose another")
+    return linear[-1]
 
 
 def _timm(name: str, trained: bool, image_size: int | None, channels: int, download: bool) -> _Made:

@@ -323,15 +323,21 @@ class Fitting:
         if self.small:
             return f"encoder.name = '{self.name}' with data.image_size up to {SMALL_IMAGE} and data.channels = {self.channels}"
         if self.channels == 3:
-            return f"encoder.name = 'torchvision:{self.name}' (or '{self.name}' with data.image_size above {SMALL_IMAGE})"
-        return f"encoder.name = '{self.name}' with data.image_size above {SMALL_IMAGE} and data.channels = {self.channels}"
+            return (
+                f"encoder.name = 'torchvision:{self.name}' (or '{self.name}' with data.image_size above {SMALL_IMAGE})"
+            )
+        return (
+            f"encoder.name = '{self.name}' with data.image_size above {SMALL_IMAGE} and data.channels = {self.channels}"
+        )
 
     def at(self, file: Path) -> str:
         """How it is named with the file, and the options that go with that."""
         if not self.small and self.channels == 3:
             return f"torchvision:{self.name}@{file}"
         size = f"up to {SMALL_IMAGE}" if self.small else f"above {SMALL_IMAGE}"
-        return f"{self.name}@{file} with --image-size {size}" + f" and --channels {self.channels}" * (self.channels != 3)
+        return f"{self.name}@{file} with --image-size {size}" + f" and --channels {self.channels}" * (
+            self.channels != 3
+        )
 
 
 def fitting(content: Mapping[str, Any]) -> Fitting | None:

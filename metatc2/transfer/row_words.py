@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metatc2.models.stages import OUTPUT
-from metatc2.transfer.pairing import Difference
+from metatc2.transfer.compare import Difference
 from metatc2.transfer.row import Row
 
 
