@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.config import Config, merge
@@ -15,6 +18,7 @@ from metatc2.experiment.weights import encoder_from
 from metatc2.io.reading import read_json
 from metatc2.io.suggest import command
 from metatc2.models.foreign_encoder import ForeignEncoder
+from metatc2.models.foreign_weights import ForeignWeights
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
@@ -118,11 +122,13 @@ def _transformers(folder: Path, content: Mapping[str, Any], name: str) -> Pretra
             f"{folder} holds a network of transformers ({content['model_type']}); pip install 'metatc2[transformers]'"
         ) from error
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, about_loading = AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
     except Exception as error:  # transformers raises a dozen kinds on what it does not know or cannot read
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: transformers cannot load it ({reason}); see that AutoModel does") from error
-    model = getattr(model, "vision_model", model)
+    model = _whole(getattr(model, "vision_model", model), list(about_loading["missing_keys"]), folder)
     file = folder / _PREPROCESSOR
     about = read_json(file) if file.exists() else {}
     about = about if isinstance(about, dict) else {}
@@ -132,6 +138,26 @@ def _transformers(folder: Path, content: Mapping[str, Any], name: str) -> Pretra
     config = getattr(model, "config", None)
     channels = getattr(config, "num_channels", 3)
     return _opened(ForeignEncoder(model, *scale), name, channels, _side(getattr(config, "image_size", None), about))
+
+
+def _whole(model: nn.Module, missing: list[str], folder: Path) -> nn.Module:
+    """A model without a pooler that has no weights: transformers would make some up.
+
+    Raises:
+        InputError: if other weights are missing.
+    """
+    if others := [key for key in missing if "pooler" not in key]:
+        raise InputError(
+            f"{folder}: {len(others)} of its tensors are missing (such as {others[0]}); download the folder again"
+        )
+    if missing:
+        model.pooler = None
+        warnings.warn(
+            f"{folder}: its pooler has no weights, so the features are the first token of the last layer",
+            ForeignWeights,
+            stacklevel=5,
+        )
+    return model
 
 
 def _opened(encoder: ForeignEncoder, name: str, channels: int, size: int) -> Pretrained:
