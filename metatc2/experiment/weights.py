@@ -64,9 +64,9 @@ def encoder_from(
         seen = SeenClasses.from_facts(facts, config.data.source)
     except ValueError as error:
         raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
-    if channels not in (1, 3) or not image_size:
+    if channels < 1 or not image_size:
         raise InputError(
-            f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
+            f"{where} does not say what images {weights} takes; set data.channels and data.image_size in it"
         )
     if header.fingerprint not in (None, fingerprint(config)):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.data.decoding import ValueRange
+from metatc2.data.from_anywhere import pixels_of
 from metatc2.data.image_io import resize_square
 from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.registry import register_source
@@ -21,22 +24,24 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @register_source("npz:PATH")
-def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
+def load_npz(path: str | Path, image_size: int | None = None, value_range: Sequence[float] | None = None) -> ImageStore:
     """An archive with ``images`` and, where known, ``labels``, ``domains``, ``class_names``, ``domain_names``, ``split``.
 
     Args:
-        path: the file. ``images`` is uint8 ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` with C = 1 or 3; where
-            both could be meant, the latter. ``labels`` and ``domains`` are whole numbers ``(N,)``; without names they are
+        path: the file. ``images`` is ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, of any type of numbers; which axis is
+            that of channels says `metatc2.data.from_anywhere.channels_are_last`, and where both could be meant it is the
+            second. ``labels`` and ``domains`` are whole numbers ``(N,)``; without names they are
             numbered anew and called by their number. ``split`` is a word an image, empty for none; words
             ``meta-train``, ``meta-validation`` and ``meta-test`` replace the library's own.
         image_size: side in pixels; by default the shorter side of the images.
+        value_range: values of black and white, of other than 8 bits; by default as `metatc2.data.from_anywhere` says.
 
     Raises:
         InputError: if the file cannot be read or an array is missing or has another form.
     """
     name = f"npz:{path}"
     arrays = _read(name, Path(path).expanduser())
-    images = _images(name, arrays)
+    images, limits = _images(name, arrays, value_range)
     count = len(images)
     labels, class_names = _numbers(name, arrays, "labels", "class_names", count)
     domains, domain_names = _numbers(name, arrays, "domains", "domain_names", count)
@@ -53,6 +58,7 @@ def load_npz(path: str | Path, image_size: int | None = None) -> ImageStore:
         class_names=class_names,
         domain_names=domain_names,
         splits={**meta, **own},
+        notes={} if limits is None else {"value_range": f"{limits[0]:g} to {limits[1]:g}"},
         originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
     )
 
@@ -69,26 +75,26 @@ def _read(name: str, file: Path) -> Arrays:
         raise InputError(
             f"{name}: not a readable NumPy archive ({error}); write it again with numpy.savez, without Python objects"
         ) from error
+    if "features" in arrays and "images" not in arrays:
+        raise InputError(
+            f"{name}: holds features and no images; they are measured by: metatc2 transfer features:{file}"
+        )
     if not isinstance(arrays.get("images"), np.ndarray):
         held = ", ".join(sorted(arrays)) or "no named arrays"
         raise InputError(f"{name}: no array 'images' (it holds {held}); write it with numpy.savez(PATH, images=...)")
     return arrays
 
 
-def _images(name: str, arrays: Arrays) -> Tensor:
+def _images(name: str, arrays: Arrays, value_range: Sequence[float] | None) -> tuple[Tensor, ValueRange | None]:
     images = arrays["images"]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+    if images.dtype.kind not in "biuf" or images.ndim not in (3, 4) or images.size == 0:
         raise InputError(
-            f"{name}: 'images' must be uint8 of shape (N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, got "
+            f"{name}: 'images' must be numbers of shape (N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, got "
             f"{images.dtype} {images.shape}"
         )
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.shape[1] not in (1, 3):
-        raise InputError(f"{name}: 'images' must have 1 or 3 channels, got shape {arrays['images'].shape}")
-    return torch.from_numpy(np.ascontiguousarray(images))
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        images = images.transpose(0, 2, 3, 1)  # where both could be meant, channels are first here
+    return pixels_of(images, name, value_range)
 
 
 def _numbers(name: str, arrays: Arrays, key: str, names_key: str, count: int) -> tuple[Tensor, tuple[str, ...]]:
