@@ -55,6 +55,7 @@ def transfer(
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
         metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
         metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
+        metatc2 transfer features:embeddings.npz --protocol knn linear few-shot --out runs/embeddings
         metatc2 transfer runs/tc2 --context pairs --to folder:photos
         metatc2 transfer torchvision:resnet50@mine.pth --to folder:photos --out runs/mine
         metatc2 transfer mylab.networks:small@mine.pt --image-size 96 --to folder:photos --out runs/small
@@ -62,7 +63,8 @@ def transfer(
     Args:
         encoder: Run folder, folder of `metatc2 export` or another of the Hugging Face Hub's form, hub:OWNER/NAME,
             torchvision:MODEL or timm:MODEL (with :random at the end: untrained), torchhub:CLONE:ENTRY, MODULE:FACTORY (code of
-            yours), any of these networks with weights of yours as NETWORK@FILE, or FILE.safetensors or FILE.pth with --config.
+            yours), any of these networks with weights of yours as NETWORK@FILE, FILE.safetensors or FILE.pth with --config, or
+            features:FILE.npz, whose features and labels another program made.
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
         way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.

@@ -47,10 +47,11 @@ def require_name(given: object) -> None:
     Raises:
         InputError: that says how to make a store of it.
     """
-    raise InputError(
-        f"load: takes the name of a source, got a {type(given).__name__}; a torch Dataset becomes a store by "
-        "ImageStore.from_dataset(dataset), arrays by ImageStore.from_arrays(images, labels)"
-    )
+    if not isinstance(given, str):
+        raise InputError(
+            f"load: takes the name of a source, got a {type(given).__name__}; a torch Dataset becomes a store by "
+            "ImageStore.from_dataset(dataset), arrays by ImageStore.from_arrays(images, labels)"
+        )
 
 
 def known_sources() -> tuple[str, ...]:
@@ -96,8 +97,7 @@ def load(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"{source}: image_size must be at least 1, got {image_size}")
-    if not isinstance(source, str):
-        require_name(source)
+    require_name(source)
     if channels is not None and channels < 1:
         raise InputError(f"{source}: channels must be at least 1, got {channels}")
     if workers < 0:
@@ -120,6 +120,11 @@ def load(
     taken = inspect.signature(loader).parameters
     store = loader(*([rest] if rest else []), **{key: value for key, value in offered.items() if key in taken})
     images = store.images
+    if channels not in (None, 1, store.channels) and store.channels != 1:
+        raise InputError(
+            f"{source}: its images have {store.channels} channels and {channels} are needed; choose channels in the data, or "
+            f"an encoder of {store.channels}"
+        )
     if isinstance(images, StreamedImages):
         images = images if image_size in (None, store.image_size) else images.resized(image_size)
         images = images if channels in (None, store.channels) else images.with_channels(channels)

@@ -151,7 +151,7 @@ def _whole(model: nn.Module, missing: list[str], folder: Path) -> nn.Module:
             f"{folder}: {len(others)} of its tensors are missing (such as {others[0]}); download the folder again"
         )
     if missing:
-        model.pooler = None
+        setattr(model, "pooler", None)  # noqa: B010  # a module's attribute as a rule, to a type checker
         warnings.warn(
             f"{folder}: its pooler has no weights, so the features are the first token of the last layer",
             ForeignWeights,

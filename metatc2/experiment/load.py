@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from metatc2.data import load
+from metatc2.data.sources.features import KIND as FEATURES
+from metatc2.data.sources.features import SIDE, read_features
 from metatc2.errors import InputError
 from metatc2.experiment.config import read_config
 from metatc2.experiment.filled import OURS, check_takes, fill
@@ -13,6 +16,8 @@ from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.weights import encoder_from
 from metatc2.experiment.zoo import ZOOS, from_zoo
+from metatc2.io.source_names import split_name
+from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
 from metatc2.models.registry import ENCODERS, build_encoder
 from metatc2.models.stages import OUTPUT
@@ -44,6 +49,7 @@ def load_pretrained(
             * ``NETWORK@FILE``: one of the last three, or an encoder of this library (``resnet18``), with weights from a file
               (``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``, ``.bin``, ``.tar``), of which no code is run. Its tensors may lie
               in tables and under prefixes, as MoCo, DINO, lightly and solo-learn write them; heads are left out. Both is said,
+            * ``features:FILE.npz``: features that another program computed, measured on their own labels,
             * ``FILE`` alone, with `config` beside it. There ``[encoder] name`` may also be ``torchvision:MODEL``.
         config: TOML file with ``[encoder]`` and, where the weights do not say it, ``data.channels`` and
             ``data.image_size``; by default the ``config.toml`` beside the weights.
@@ -58,6 +64,8 @@ def load_pretrained(
     >>> load_pretrained("torchvision:resnet18:random", image_size=32).channels
     3
     """
+    if name.startswith(f"{FEATURES}:"):
+        return _features(name)
     network, weights = split_weights(name)
     kind = network.partition(":")[0]
     if is_network(network) and (weights is not None or kind not in ENCODERS):
@@ -112,6 +120,13 @@ def is_network(name: str) -> bool:
     return (kind in ENCODERS and not colon) or (
         colon != "" and kind != "hub" and is_factory(name) and not Path(name).exists()
     )
+
+
+def _features(name: str) -> Pretrained:
+    """Features and labels of an archive, as the encoder of its row numbers."""
+    store = load(name)
+    path = split_name(store.name)[1]
+    return Pretrained(store.name, FeatureRows(read_features(path), store.labels).eval(), 1, SIDE)
 
 
 def _registered(name: str, weights: Path, image_size: int | None, channels: int | None) -> Pretrained:

@@ -36,6 +36,7 @@ from metatc2.experiment.targets import Sources, check_images, find_targets
 from metatc2.io.files import check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.ranks import ALONE, Ranks, others_alive
 from metatc2.training.devices import placed
@@ -110,7 +111,7 @@ def transfer(
     if context is not None:
         measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
     with opened.reading():
-        named = targets or settings.transfer.targets or opened.default_targets
+        named = targets or settings.transfer.targets or opened.default_targets or own_target(measured)
         to = _targets(named, measured, own, settings.transfer.allow_seen)
     if placement is None:
         return _measure(measured, to, asked, folder)
@@ -244,11 +245,17 @@ def _measure(
         cache=features_folder(folder / FEATURES),
         device=device,
         ranks=ranks,
+        pixels=not isinstance(encoder.encoder, FeatureRows),
     )
     if ranks.first:
         add_rows(folder, encoder, sha256, rows, accuracies)
     ranks.wait()
     return rows
+
+
+def own_target(encoder: Pretrained) -> tuple[str, ...]:
+    """What precomputed features are of; nothing of other encoders."""
+    return (encoder.name,) if isinstance(encoder.encoder, FeatureRows) else ()
 
 
 def features_folder(folder: Path) -> Path | None:

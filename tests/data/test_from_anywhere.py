@@ -159,7 +159,7 @@ def test_many_channels_in_any_order(tmp_path: Path, shape: tuple[int, ...]) -> N
     assert store.channels == 7
     np.savez(tmp_path / "x.npz", images=images, labels=LABELS)
     assert load(f"npz:{tmp_path / 'x.npz'}", image_size=8).images.shape == (6, 7, 8, 8)
-    with pytest.raises(InputError, match="images have 7 channels and 3 were asked for"):
+    with pytest.raises(InputError, match="its images have 7 channels and 3 are needed"):
         load(f"npz:{tmp_path / 'x.npz'}", channels=3)
     assert load(f"npz:{tmp_path / 'x.npz'}", channels=1).channels == 1
 

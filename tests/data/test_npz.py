@@ -140,7 +140,7 @@ def test_own_meta_splits_must_share_no_class(tmp_path: Path) -> None:
         ({"images": GRAY, "labels": LABELS[:, None]}, "'labels' must be whole numbers"),
         ({"images": GRAY, "labels": LABELS.astype(float)}, "'labels' must be whole numbers.*float64"),
         ({"images": GRAY, "labels": LABELS > 1}, "'labels' must be whole numbers.*bool"),
-        ({"images": GRAY, "labels": LABELS.astype(str)}, "'labels' must be whole numbers"),
+        ({"images": GRAY, "labels": LABELS.astype(bytes)}, "'labels' must be whole numbers"),
         ({"images": GRAY, "labels": LABELS - 1}, "'labels' must be whole numbers from 0 on.*-1"),
         ({"images": GRAY, "domains": LABELS - 1}, "'domains' must be whole numbers from 0 on.*-1"),
         ({"images": GRAY, "domains": LABELS[:5]}, "'domains' must be whole numbers"),
@@ -197,3 +197,9 @@ def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", GRAY)
     with pytest.raises(InputError, match="images.npy.*savez"):
         load(f"npz:{tmp_path / 'images.npy'}")
+
+
+def test_labels_may_be_words(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=GRAY, labels=np.array(["b", "a"] * 6))
+    store = load(f"npz:{tmp_path / 'x.npz'}")
+    assert (store.class_names, store.labels[:2].tolist()) == (("a", "b"), [1, 0])
