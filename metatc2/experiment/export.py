@@ -62,6 +62,11 @@ def save_pretrained(
             use or cannot be written; it is then as it was.
         MissingPackage: if a format needs a package that is not installed.
     """
+    if isinstance(encoder, nn.Module):
+        raise InputError(
+            "save_pretrained: a module does not say what images it takes; give Pretrained('its name', module, channels, "
+            "image_size)"
+        )
     folder = Path(folder)
     run = encoder if isinstance(encoder, Run) else _run(encoder)
     pretrained = _pretrained(encoder) if run is None else run.pretrained
@@ -103,11 +108,6 @@ def _run(encoder: Path | str | Pretrained) -> Run | None:
 
 
 def _pretrained(encoder: Path | str | Run | Pretrained) -> Pretrained:
-    if isinstance(encoder, nn.Module):
-        raise InputError(
-            "save_pretrained: a module does not say what images it takes; give Pretrained('its name', module, channels, "
-            "image_size)"
-        )
     if isinstance(encoder, Pretrained):
         return encoder
     if isinstance(encoder, Run):

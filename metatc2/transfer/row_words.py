@@ -27,11 +27,10 @@ def head_name(row: Row) -> str:
 def remarks(rows: Sequence[Row]) -> list[str]:
     """Sentences on what differs from what was asked for, each once, with the rows that it is about.
 
-    >>> facts = {"way": 5, "query": 7, "query_asked": 15}
+    >>> about = {"protocol": "few-shot", "source": "a", "target": "b:all", "split": "all", "encoder_sha256": ""}
+    >>> fewer = {"way": 5, "query": 7, "query_asked": 15}
     >>> note = fewer_queries(7, 15)
-    >>> few = [
-    ...     Row("few-shot", "a", "b:all", "all", 0.5, 0.1, 0, "", note=note, facts={**facts, "shot": shot}) for shot in (1, 5)
-    ... ]
+    >>> few = [Row(**about, mean=0.5, ci95=0.1, seed=0, note=note, facts={**fewer, "shot": shot}) for shot in (1, 5)]
     >>> remarks(few)
     ['Fewer queries a class than 15, since the smallest class has no more: 7 (b:all 1-shot, b:all 5-shot).']
     """
