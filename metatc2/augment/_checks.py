@@ -39,17 +39,19 @@ def check_range(name: str, value: object, high: float) -> tuple[float, float]:
 
 
 def check_shape(images: Tensor) -> None:
-    """A batch of images is ``(N, 1 or 3, H, W)``.
+    """A batch of images is ``(N, C, H, W)``.
 
     Raises:
         InputError: with the shape that was given.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
-        raise InputError(f"Views: images must have shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
+    last = images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3)
+    if images.ndim != 4 or 0 in images.shape[1:] or last:
+        hint = "; their channels seem to be the last axis: images.permute(0, 3, 1, 2)" if last else ""
+        raise InputError(f"Views: images must have shape (N, C, H, W), got {tuple(images.shape)}{hint}")
 
 
 def check_images(images: Tensor) -> Tensor:
-    """Images as a new float32 tensor in [0, 1], ``(N, 1 or 3, H, W)``.
+    """Images as a new float32 tensor in [0, 1], ``(N, C, H, W)``.
 
     Raises:
         InputError: if shape, dtype or range do not fit.

@@ -1,6 +1,6 @@
 """Color operations with one factor an image. Plain elementwise arithmetic, so a row never depends on its neighbors.
 
-All functions take and return float images ``(N, C, H, W)`` in [0, 1] with C = 1 or 3, and factors ``(N,)`` on the CPU.
+All functions take and return float images ``(N, C, H, W)`` in [0, 1] with any C, and factors ``(N,)`` on the CPU.
 They may write into the images they are given. Definitions are those of torchvision's functional kernels.
 """
 
@@ -13,10 +13,10 @@ from metatc2.augment._change_rows import change_rows
 
 
 def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Brightness, contrast, saturation and hue, in this order; the last two leave gray images as they are."""
+    """Brightness, contrast, saturation and hue, in this order; the last two change images of three channels alone."""
     images = images.mul_(_column(images, brightness)).clamp_(0, 1)
     images = _blend(images, mean_of(luma(images)), contrast)
-    if images.shape[1] == 1:
+    if images.shape[1] != 3:
         return images
     images = _blend(images, luma(images), saturation)
     # Hue 0 must be the identity to the bit, and the way over hue angles rounds.
@@ -24,9 +24,11 @@ def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Ten
 
 
 def luma(images: Tensor) -> Tensor:
-    """Brightness of every pixel (ITU-R 601), ``(N, 1, H, W)``."""
+    """Brightness of every pixel (ITU-R 601; the mean of channels that are not three), ``(N, 1, H, W)``."""
     if images.shape[1] == 1:
         return images
+    if images.shape[1] != 3:
+        return torch.stack(images.unbind(1)).sum(0)[:, None] / images.shape[1]
     red, green, blue = images.unbind(1)
     total: Tensor = (red * 0.2989).add_(green * 0.587).add_(blue * 0.114)
     return total[:, None]

@@ -24,8 +24,9 @@ _FACTORS = ("brightness", "contrast", "saturation")
 class Views:
     """How views are made: random window, turn, mirror and colors, with parameters of its own for every image.
 
-    Every default switches its operation off. Operations come in the order that `metatc2.augment.descriptor` states; on
-    gray images saturation, hue and grayscale do nothing.
+    Every default switches its operation off. Operations come in the order that `metatc2.augment.descriptor` states. Images may
+    have any number of channels: saturation, hue and grayscale change those of three alone and do nothing on others, whose
+    brightness is the mean of their channels.
 
     Args:
         size: height and width of the views in pixels; None keeps those of the images.
@@ -141,7 +142,7 @@ class Views:
         """Make the views that descriptors describe: a function of its arguments alone, row by row.
 
         Args:
-            images: ``(N, 1 or 3, H, W)``, uint8 or float in [0, 1].
+            images: ``(N, C, H, W)``, uint8 or float in [0, 1].
             descriptors: ``(N, P)`` on any device; `color_diff` is not read.
 
         Returns:
@@ -157,7 +158,7 @@ class Views:
         """Draw and make several views of every image.
 
         Args:
-            images: ``(N, 1 or 3, H, W)``, uint8 or float in [0, 1].
+            images: ``(N, C, H, W)``, uint8 or float in [0, 1].
             generator: may live on another device than the images, usually the CPU.
             views: number of views of an image.
 
@@ -177,12 +178,12 @@ class Views:
         """Make several views of every image from descriptors, and complete these: what a call does after drawing them.
 
         Args:
-            images: ``(N, 1 or 3, H, W)``, uint8 or float in [0, 1].
+            images: ``(N, C, H, W)``, uint8 or float in [0, 1].
             descriptors: float ``(N, views, P)``, on any device, as `sample` draws them.
 
         Returns:
             views, float32 ``(N, views, C, size, size)`` in [0, 1], and descriptors, ``(N, views, P)``, with `color_diff`
-            measured and without what does nothing on gray images, both on the images' device.
+            measured and without what does nothing on images that are not of three channels, both on the images' device.
 
         Raises:
             InputError: if shapes, dtypes or values do not fit.
@@ -195,8 +196,8 @@ class Views:
             )
         shape = descriptors.shape[:2]
         descriptors = descriptors.flatten(0, 1).to("cpu", copy=True)
-        if images.shape[1] == 1:
-            # What does nothing on a gray image is not said to have been applied.
+        if images.shape[1] != 3:
+            # What does nothing on an image without colors is not said to have been applied.
             descriptors[:, DESCRIPTOR["color"]][:, 2:] = 0
             descriptors[:, DESCRIPTOR["grayscale"]] = 0
         made, difference = self._make(images.repeat_interleave(shape[1], 0), descriptors)
@@ -212,9 +213,9 @@ class Views:
         part = {name: parameters[:, columns] for name, columns in DESCRIPTOR.items()}
         x = self._move(x, part)
         factors, jittered = self._factors(part["color"]), (part["color"] != 0).any(1)
-        before = x.mean((2, 3)) if jittered.any() else x.new_zeros(len(x), 1)
+        before = _of_three(x) if jittered.any() else x.new_zeros(len(x), 1)
         x = change_rows(x, jittered, color.jitter, *factors.unbind(1))
-        after = x.mean((2, 3)) if jittered.any() else before
+        after = _of_three(x) if jittered.any() else before
         if x.shape[1] == 3:
             x = change_rows(x, part["grayscale"][:, 0] > 0.5, color.drop_color)
         sigma = part["blur"][:, 0]
@@ -238,3 +239,9 @@ class Views:
         """Factors of brightness, contrast and saturation and the shift of hue, ``(N, 4)``, from the columns `color`."""
         ranges = color.new_tensor([self.brightness, self.contrast, self.saturation, self.hue])
         return (color * ranges + color.new_tensor([1, 1, 1, 0])).clamp(min=color.new_tensor([0, 0, 0, -0.5]))
+
+
+def _of_three(images: Tensor) -> Tensor:
+    """Mean of each of three channels, ``(N, 3)``; of other images over all of them, ``(N, 1)``."""
+    means = images.mean((2, 3))
+    return means if images.shape[1] in (1, 3) else means.mean(1, keepdim=True)

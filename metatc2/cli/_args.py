@@ -9,7 +9,7 @@ import tyro
 
 _LISTS = (
     *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
-    *("--labels-per-class", "--attention", "--baseline", "--method"),
+    *("--labels-per-class", "--attention", "--baseline", "--method", "--format"),
 )
 # Of `advise`, where several encoders may be named; `pretrain` takes one.
 _OF_ADVISE = ("--encoder",)

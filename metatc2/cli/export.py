@@ -1,4 +1,4 @@
-"""`metatc2 export`: a run's encoder as a folder for the Hugging Face Hub."""
+"""`metatc2 export`: an encoder as a folder for the Hugging Face Hub, and in forms that others load."""
 
 from __future__ import annotations
 
@@ -13,21 +13,39 @@ from metatc2.io.terminal import bold, say
 
 
 def export(
-    run: Annotated[str, tyro.conf.Positional, option("DIR")],
+    encoder: Annotated[str, tyro.conf.Positional, option("ENCODER")],
     folder: Annotated[str, tyro.conf.Positional, option("FOLDER")],
     /,
+    *,
+    format: Annotated[tuple[str, ...], option("NAME")] = (),
+    results: Annotated[str | None, option("DIR")] = None,
+    license: Annotated[str | None, option("NAME")] = None,
+    image_size: Annotated[int | None, option("PIXELS")] = None,
+    channels: Annotated[int | None, option("N")] = None,
 ) -> None:
-    """Write a run's encoder as a folder for the Hugging Face Hub: config.json, model.safetensors, model card.
+    """Write an encoder as a folder for the Hugging Face Hub: config.json, model.safetensors, model card.
 
     For example:
-        metatc2 export runs/tc2 my-encoder
+        metatc2 export runs/tc2 my-encoder --license mit
+        metatc2 export runs/tc2 my-encoder --format torch-export onnx
+        metatc2 export torchvision:resnet50@mine.pth my-encoder --format torchvision timm --results runs/mine
         hf upload OWNER/NAME my-encoder
 
     Args:
-        run: Run folder.
+        encoder: Run folder, or any encoder as for `metatc2 transfer`.
         folder: New folder.
+        format: Further files: torch-export (encoder.pt2, which torch alone loads), onnx, and state dicts with the names of
+            torchvision or timm. Each is loaded again and compared with the encoder first.
+        results: Folder of results for the model card; by default the run folder.
+        license: Of the weights, by its name on the Hub, e.g. mit.
+        image_size: Of the images that a network by name gets; by default that of its training.
+        channels: Of those images; by default 3, or those of the first convolution of a network of yours.
     """
     from metatc2.experiment.hub import save_pretrained
+    from metatc2.experiment.load import load_pretrained
 
-    save_pretrained(run, folder)
-    say(bold(folder), f": {command('transfer', Path(folder), '--to', SOURCE, '--out', 'DIR')} measures it")
+    named = encoder if image_size is None and channels is None else None
+    made = named or load_pretrained(encoder, image_size=image_size, channels=channels)
+    save_pretrained(made, folder, formats=format, results=results, license=license)
+    files = ", ".join(sorted(path.name for path in Path(folder).iterdir()))
+    say(bold(folder), f" ({files}): {command('transfer', Path(folder), '--to', SOURCE, '--out', 'DIR')} measures it")

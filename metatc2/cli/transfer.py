@@ -32,6 +32,7 @@ def transfer(
     allow_seen: bool = False,
     config: Annotated[str | None, option("FILE")] = None,
     image_size: Annotated[int | None, option("PIXELS")] = None,
+    channels: Annotated[int | None, option("N")] = None,
     root: Annotated[str | None, option("DIR")] = None,
     download: bool = False,
     stream: bool = False,
@@ -54,12 +55,16 @@ def transfer(
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
         metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
         metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
+        metatc2 transfer features:embeddings.npz --protocol knn linear few-shot --out runs/embeddings
         metatc2 transfer runs/tc2 --context pairs --to folder:photos
-        metatc2 transfer weights.safetensors --config encoder.toml --to digits --out runs/mine
+        metatc2 transfer torchvision:resnet50@mine.pth --to folder:photos --out runs/mine
+        metatc2 transfer mylab.networks:small@mine.pt --image-size 96 --to folder:photos --out runs/small
 
     Args:
-        encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
-            timm:MODEL (with :random at the end: untrained).
+        encoder: Run folder, folder of `metatc2 export` or another of the Hugging Face Hub's form, hub:OWNER/NAME,
+            torchvision:MODEL or timm:MODEL (with :random at the end: untrained), torchhub:CLONE:ENTRY, MODULE:FACTORY (code of
+            yours), any of these networks with weights of yours as NETWORK@FILE, FILE.safetensors or FILE.pth with --config, or
+            features:FILE.npz, whose features and labels another program made.
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
         way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.
@@ -72,7 +77,8 @@ def transfer(
             file with two paths a line. Features calibrated for them are measured too (per-task TC²).
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
         config: Configuration of FILE.safetensors or FILE.pth; by default the config.toml beside it.
-        image_size: Of the images that torchvision's and timm's models get; by default that of their training.
+        image_size: Of the images that networks by name get; by default that of their training.
+        channels: Of those images; by default 3, or those of the first convolution of a network of yours.
         root: Where data sets lie; by default as in the run.
         download: Allow downloads of data sets and weights.
         stream: Read image files from disk as they are needed, for targets larger than memory.
@@ -108,6 +114,7 @@ def transfer(
             sources=Sources(root, download, stream, workers, value_range),
             config=config,
             image_size=image_size,
+            channels=channels,
             assignments=set,
             placement=Placement(accelerator, devices, nodes),
             **{key: value for key, value in changes.items() if value not in ((), None)},

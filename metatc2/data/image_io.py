@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from metatc2.errors import InputError
+
 #: Shares of red, green and blue in gray values: ITU-R BT.601, what Pillow and torchvision use.
 LUMA = (0.299, 0.587, 0.114)
 _LUMA = torch.tensor(LUMA).view(1, 3, 1, 1)
@@ -39,7 +41,20 @@ def resize_square(images: Tensor, size: int) -> Tensor:
             shape = int(size * height / short), int(size * width / short)
             parts = [_resized(part, shape) for part in _chunks(images)]
         images = torch.cat([part.round().clamp(0, 255).byte() for part in parts])
-        height, width = images.shape[-2:]
+    return _center(images, size)
+
+
+def resize_square_values(images: Tensor, size: int) -> Tensor:
+    """As `resize_square`, of values that are no pixels yet: float ``(N, C, H, W)``, which are averaged and not rounded."""
+    height, width = images.shape[-2:]
+    short = min(height, width)
+    if short != size:
+        images = _interpolated(images, (int(size * height / short), int(size * width / short)))
+    return _center(images, size)
+
+
+def _center(images: Tensor, size: int) -> Tensor:
+    height, width = images.shape[-2:]
     top, left = round((height - size) / 2), round((width - size) / 2)
     return images[..., top : top + size, left : left + size].contiguous()
 
@@ -84,20 +99,29 @@ def _weights(source: int, length: int, first: int, count: int) -> tuple[int, Ten
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Color to gray by luma weights, gray to color by repetition.
+    """Color to gray by luma weights, other channels to gray by their mean, gray to any number by repetition.
 
     Args:
-        images: uint8 ``(N, 1 or 3, H, W)``.
-        channels: 1 or 3.
+        images: uint8 ``(N, C, H, W)``.
+        channels: of the result.
+
+    Raises:
+        InputError: if there are several channels and several others are asked for: nothing says which.
 
     >>> to_channels(torch.full((1, 3, 2, 2), 200, dtype=torch.uint8), 1).unique().tolist()
     [200]
     """
     if images.shape[1] == channels:
         return images
-    if channels == 3:
-        return images.expand(-1, 3, -1, -1).contiguous()
-    return torch.cat([(part.float() * _LUMA).sum(1, keepdim=True).round().byte() for part in _chunks(images)])
+    if images.shape[1] == 1:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    if channels != 1:
+        raise InputError(
+            f"images have {images.shape[1]} channels and {channels} were asked for; choose channels in the data, or an encoder "
+            f"of {images.shape[1]} (data.channels, --channels)"
+        )
+    weights = _LUMA if images.shape[1] == 3 else torch.full((1, images.shape[1], 1, 1), 1 / images.shape[1])
+    return torch.cat([(part.float() * weights).sum(1, keepdim=True).round().byte() for part in _chunks(images)])
 
 
 def _chunks(images: Tensor) -> Sequence[Tensor]:

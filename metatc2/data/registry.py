@@ -41,6 +41,19 @@ def register_source(name: str) -> Callable[[Load], Load]:
     return SOURCES.register(name)  # type: ignore[return-value]  # it returns the very thing that it is given
 
 
+def require_name(given: object) -> None:
+    """Refuse what is no name of a source.
+
+    Raises:
+        InputError: that says how to make a store of it.
+    """
+    if not isinstance(given, str):
+        raise InputError(
+            f"load: takes the name of a source, got a {type(given).__name__}; a torch Dataset becomes a store by "
+            "ImageStore.from_dataset(dataset), arrays by ImageStore.from_arrays(images, labels)"
+        )
+
+
 def known_sources() -> tuple[str, ...]:
     """Names that `load` takes; ``:PATH`` at the end stands for a path, ``:URI`` for an address, ``:FACTORS`` for factors."""
     return tuple(SOURCES)
@@ -66,14 +79,15 @@ def load(
             torchvision lacks by where it lies (``mit67:PATH``, ``cropdisease:PATH``, ``isic:PATH``, ``chestx:PATH``), or a
             torchvision data set by name (``cifar10``).
         image_size: side of the square images in pixels; by default the source's own.
-        channels: 1 (gray) or 3 (color); by default the source's own.
+        channels: 1 (gray) or 3 (color), or as many as the images have; by default the source's own.
         root: where downloaded data sets lie.
         download: let torchvision or `datasets` download what is missing.
         stream: leave images where they are and read them when they are asked for (`StreamedImages`); the store is the same,
             and so is its checksum. Sources that are no files of images (glyphs, digits, npz, CIFAR) are read all the same.
         workers: threads that read images; 0 reads in the caller's.
-        value_range: values of black and white in image files of more than 8 bits a pixel, e.g. ``(0, 4095)`` for 12 bits
-            that are kept in 16; by default what the format says. Others are not changed by it.
+        value_range: values of black and white in images of more than 8 bits a pixel, e.g. ``(0, 4095)`` for 12 bits
+            that are kept in 16; by default what the format says, of arrays as `metatc2.data.from_anywhere` has it. Others are
+            not changed by it.
 
     Raises:
         InputError: if there is no such source or it cannot be read.
@@ -83,8 +97,9 @@ def load(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"{source}: image_size must be at least 1, got {image_size}")
-    if channels not in (None, 1, 3):
-        raise InputError(f"{source}: channels must be 1 or 3, got {channels}")
+    require_name(source)
+    if channels is not None and channels < 1:
+        raise InputError(f"{source}: channels must be at least 1, got {channels}")
     if workers < 0:
         raise InputError(f"{source}: workers must be at least 0, got {workers}")
     limits = check_value_range(source, value_range)
@@ -105,6 +120,11 @@ def load(
     taken = inspect.signature(loader).parameters
     store = loader(*([rest] if rest else []), **{key: value for key, value in offered.items() if key in taken})
     images = store.images
+    if channels not in (None, 1, store.channels) and store.channels != 1:
+        raise InputError(
+            f"{source}: its images have {store.channels} channels and {channels} are needed; choose channels in the data, or "
+            f"an encoder of {store.channels}"
+        )
     if isinstance(images, StreamedImages):
         images = images if image_size in (None, store.image_size) else images.resized(image_size)
         images = images if channels in (None, store.channels) else images.with_channels(channels)

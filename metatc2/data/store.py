@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ class ImageStore:
 
     Args:
         name: how the source is called on the command line, e.g. ``"glyphs"`` or ``"folder:/data/birds"``.
-        images: uint8, ``(N, C, H, W)`` with C = 1 or 3; a tensor, or `StreamedImages` that are read row by row.
+        images: uint8, ``(N, C, H, W)``; a tensor, or `StreamedImages` that are read row by row. What has other than 1 or 3
+            channels has no colors: see `metatc2.augment.Views`. Images that are not square have no `image_size`, and what needs
+            one refuses them; samplers, views and protocols on features take them.
         labels: int64, ``(N,)``: class of each image, an index into `class_names`.
         domains: int64, ``(N,)``: style, vendor or font of each image, an index into `domain_names`.
         class_names: one name a class.
@@ -66,13 +69,12 @@ class ImageStore:
 
     def __post_init__(self) -> None:
         n = len(self.images)
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
+        last = self.images.ndim == 4 and self.images.shape[1] not in (1, 3) and self.images.shape[3] in (1, 3)
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:] or last:
             raise InputError(
-                f"{self.name}: images must be uint8 of shape (N, 1 or 3, H, W), "
-                f"got {self.images.dtype} {tuple(self.images.shape)}"
+                f"{self.name}: images must be uint8 of shape (N, C, H, W), none of C, H and W 0, "
+                f"got {self.images.dtype} {tuple(self.images.shape)}; ImageStore.from_arrays takes others"
             )
-        if self.images.shape[2] != self.images.shape[3] or self.images.shape[2] == 0:
-            raise InputError(f"{self.name}: images must be square, got {tuple(self.images.shape)}; resize them first")
         if self.metric not in METRICS:
             raise InputError(f"{self.name}: unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
         if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
@@ -126,18 +128,51 @@ class ImageStore:
                         "meta splits must share no class"
                     )
 
+    @classmethod
+    def from_dataset(cls, dataset: Any, name: str = "dataset", **options: Any) -> ImageStore:
+        """A store of the images and labels of a torch ``Dataset``, see `metatc2.data.from_anywhere.store_of_dataset`.
+
+        >>> images = [(torch.full((3, 8, 8), i / 4), i % 2) for i in range(4)]
+        >>> store = ImageStore.from_dataset(images)
+        >>> store.images[:, 0, 0, 0].tolist(), store.labels.tolist()
+        ([0, 64, 128, 191], [0, 1, 0, 1])
+        """
+        from metatc2.data.from_anywhere import store_of_dataset
+
+        return store_of_dataset(dataset, name, **options)
+
+    @classmethod
+    def from_arrays(cls, images: Any, labels: Any = None, name: str = "arrays", **options: Any) -> ImageStore:
+        """A store of arrays of images and labels, see `metatc2.data.from_anywhere.store_of_arrays`.
+
+        >>> ImageStore.from_arrays(np.zeros((5, 8, 8, 13), np.uint16), np.arange(5)).images.shape
+        torch.Size([5, 13, 8, 8])
+        """
+        from metatc2.data.from_anywhere import store_of_arrays
+
+        return store_of_arrays(images, labels, name, **options)
+
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def channels(self) -> int:
-        """1 (gray) or 3 (color)."""
+        """1 (gray), 3 (color), or as many as the images have."""
         return int(self.images.shape[1])
 
     @property
     def image_size(self) -> int:
-        """Height of the images in pixels (stores hold square images)."""
-        return int(self.images.shape[2])
+        """Side of the square images in pixels.
+
+        Raises:
+            InputError: if they are not square.
+        """
+        height, width = self.images.shape[2:]
+        if height != width:
+            raise InputError(
+                f"{self.name}: images are {height} × {width} and here they must be square; make the store with image_size"
+            )
+        return int(height)
 
     def rows(self, split: str) -> Tensor:
         """Rows of a split or of a group of splits, int64 ``(n,)``.
@@ -182,6 +217,24 @@ class ImageStore:
         if key:
             remember(key, {"checksum": np.array(digest.hexdigest())})
         return digest.hexdigest()
+
+
+def require_store(given: object, where: str) -> None:
+    """Nothing, if a store is given.
+
+    Raises:
+        InputError: that says how to make one of what is given.
+
+    >>> require_store([1, 2], "Target")
+    Traceback (most recent call last):
+    metatc2.errors.InputError: Target: takes an ImageStore, got a list; make one: ImageStore.from_dataset(dataset) of a torch
+    Dataset, ImageStore.from_arrays(images, labels) of arrays, metatc2.data.load(NAME) of a name
+    """
+    if not isinstance(given, ImageStore):
+        raise InputError(
+            f"{where}: takes an ImageStore, got a {type(given).__name__}; make one: ImageStore.from_dataset(dataset) of a "
+            "torch Dataset, ImageStore.from_arrays(images, labels) of arrays, metatc2.data.load(NAME) of a name"
+        )
 
 
 def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metatc2.augment import Views
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import SMALLEST_TASK, Cut, read_ahead
@@ -60,6 +60,7 @@ class DomainTasks(TaskSource):
         rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_store(store, "DomainTasks")
         super().__init__(seed, rank)
         self.generator = seeded_stream(seed, rank)
         self.cut = Cut("DomainTasks", tasks, batch, support)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.augment import Views
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode, Samples
 from metatc2.episodes.sampler import GroupOrders, TaskSource, sample_without_replacement
@@ -73,6 +73,7 @@ class LabeledTasks(TaskSource):
         rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_store(store, "LabeledTasks")
         super().__init__(seed, rank)
         self.way, self.shot = _ends("way", way, 2), _ends("shot", shot, 1)
         self.query, self.tasks = _number("query", query), _number("tasks", tasks)

@@ -11,7 +11,7 @@ from torch import Tensor
 from metatc2.augment import FAMILIES, Views
 from metatc2.augment.families import BASE, recipe
 from metatc2.augment.units import in_units_of
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, require_store
 from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import Cut, EpochSampler, read_ahead
 from metatc2.episodes.sampler import assign_evenly
@@ -71,6 +71,7 @@ class RecipeTasks(EpochSampler):
         rank: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        require_store(store, "RecipeTasks")
         if kinds not in _DRAW:
             raise InputError(f"RecipeTasks: unknown kinds {kinds!r}; {nearest(kinds, _DRAW)}")
         self.cut = Cut("RecipeTasks", tasks, batch, support)

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from metatc2.augment import Views
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, require_store
 from metatc2.episodes.episode import Episode
 from metatc2.episodes.epochs import Cut, EpochSampler, read_ahead
 from metatc2.errors import InputError, nearest
@@ -66,6 +66,7 @@ class SplitBatch(EpochSampler):
         device: torch.device | str = "cpu",
         embed: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        require_store(store, "SplitBatch")
         self.cut = Cut("SplitBatch", tasks, batch, support)
         rows = store.rows(split)
         self.cut.check_enough(f"{store.name}:{split}", len(rows))

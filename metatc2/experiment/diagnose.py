@@ -14,16 +14,14 @@ from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
 from metatc2.experiment.config import CalibratorConfig, CutEpisode
-from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.load import is_network, load_pretrained, split_layer, split_weights
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.targets import Sources
 from metatc2.experiment.trained_learner import trained_learner
-from metatc2.experiment.zoo import ZOOS
 from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.run_files import DIAGNOSIS
 from metatc2.learners import SelfSupervised
-from metatc2.models.stages import OUTPUT
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import parse_target
 
@@ -67,10 +65,8 @@ def run(
         store = Sources.of(data).store(source, trained.pretrained)
     others = {}
     for name in against:
-        path_or_name, at, layer = name.rpartition("@")
-        other = load_pretrained(path_or_name if at else name, image_size=_size(name, trained)).with_layer(
-            layer if at else OUTPUT
-        )
+        encoder, layer = split_layer(name)
+        other = load_pretrained(encoder, image_size=_size(encoder, trained)).with_layer(layer)
         if (other.channels, other.image_size) != (trained.channels, trained.image_size):
             raise InputError(
                 f"diagnose: {name} takes {other.channels} × {other.image_size} × {other.image_size} images and {path} "
@@ -113,7 +109,7 @@ class NotMeasured(UserWarning):
 
 
 def _size(name: str, trained: Run) -> int | None:
-    return trained.image_size if name.partition(":")[0] in ZOOS else None
+    return trained.image_size if is_network(split_weights(name)[0]) else None
 
 
 def _own(trained: Run) -> ImageStore:

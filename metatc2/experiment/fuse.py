@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.config import Config, read_config
-from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.load import is_network, load_pretrained, split_weights
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.targets import Sources, find_targets
 from metatc2.experiment.transfer import features_folder
@@ -107,7 +107,8 @@ def fuse(
     if width is not None:
         whole(width, "fuse: width", 1)
     encoders = _encoders(names)
-    one = None if equal_compute is None else _like(load_pretrained(equal_compute), next(iter(encoders.values())))
+    first = next(iter(encoders.values()))
+    one = None if equal_compute is None else _like(_loaded(equal_compute, first), first)
     reached = _targets(encoders, one, names[0], targets, sources, allow_seen)
     splits, counts = {}, {}
     for target in reached:
@@ -181,9 +182,10 @@ def _encoders(names: Sequence[str]) -> dict[str, Pretrained]:
     encoders: dict[str, Pretrained] = {}
     checksums: dict[str, str] = {}
     for name in names:
-        encoder = load_pretrained(name)
-        if encoders:
-            _like(encoder, next(iter(encoders.values())))
+        first = next(iter(encoders.values()), None)
+        encoder = _loaded(name, first)
+        if first is not None:
+            _like(encoder, first)
         sha256 = encoder.sha256
         if sha256 in checksums:
             raise InputError(
@@ -192,6 +194,13 @@ def _encoders(names: Sequence[str]) -> dict[str, Pretrained]:
             )
         checksums[sha256], encoders[name] = name, encoder
     return encoders
+
+
+def _loaded(name: str, first: Pretrained | None) -> Pretrained:
+    """A network by its name takes the images of the first encoder; others say themselves what they take."""
+    if first is None or not is_network(split_weights(name)[0]):
+        return load_pretrained(name)
+    return load_pretrained(name, image_size=first.image_size)
 
 
 def _like(encoder: Pretrained, first: Pretrained) -> Pretrained:

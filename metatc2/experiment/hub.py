@@ -1,94 +1,195 @@
-"""Encoders as folders of the Hugging Face Hub: `save_pretrained`, `from_pretrained`, local first.
-
-A folder holds ``config.json``, ``model.safetensors``, where there is one ``calibrator.safetensors``, and a model card. Of TC²
-with weights of each task's own the latter has all that `Pretrained.with_context` needs.
-"""
+"""Encoders from folders of the Hugging Face Hub's form: this library's, timm's and transformers', local first."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from metatc2.errors import InputError, MissingPackage
-from metatc2.experiment.config import Config, flatten, merge, method_name
-from metatc2.experiment.config.layers import tree_of
+from metatc2.experiment.config import Config, merge
+from metatc2.experiment.export import CONFIG, FORMAT, NETWORK, TENSORS, save_pretrained
+from metatc2.experiment.filled import IMAGENET, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.experiment.run import load_run
-from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.io.files import fill_folder, read_file, writing
+from metatc2.experiment.weights import encoder_from
 from metatc2.io.reading import read_json
 from metatc2.io.suggest import command
-from metatc2.io.writing import json_text
+from metatc2.models.foreign_encoder import ForeignEncoder
+from metatc2.models.foreign_weights import ForeignWeights
 
-FORMAT = "metatc2"
-_FILES = ("config.json", "model.safetensors", "calibrator.safetensors")
+__all__ = ["from_pretrained", "save_pretrained"]
 
-
-def save_pretrained(run: Path | str, folder: Path | str) -> Path:
-    """Write a finished run as a folder that can be uploaded as it is (``hf upload NAME FOLDER``).
-
-    Args:
-        run: run folder.
-        folder: must be new or empty.
-
-    Returns:
-        `folder`.
-
-    Raises:
-        InputError: if the run is not finished, or the folder is in use or cannot be written; it is then as it was.
-    """
-    run, folder = Path(run), Path(folder)
-    loaded = load_run(run)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
-    facts: dict[str, Any] = read_tensors(run / "encoder.safetensors")[1]
-    # Up to 44 KB that are not read here.
-    trained = {key: value for key, value in facts.items() if not key.startswith("seen_images")}
-    content = {"model_type": FORMAT, "config": tree_of(flatten(loaded.config)), "trained": trained}
-    card = _card(loaded.config, facts)
-    weights = {"model.safetensors": run / "encoder.safetensors"}
-    if loaded.calibrator is not None or loaded.pretrained.adapts is not None:
-        weights["calibrator.safetensors"] = run / "calibrator.safetensors"
-    files = {name: read_file(file) for name, file in weights.items()}
-    # config.json comes last: a folder that was cut while it was written is not taken for a whole one.
-    files |= {"README.md": card.encode(), "config.json": json_text(content).encode()}
-    with writing(folder):
-        fill_folder(folder, files)
-    return folder
+_PREPROCESSOR = "preprocessor_config.json"
+_FILES = (CONFIG, TENSORS, "calibrator.safetensors", _PREPROCESSOR, "pytorch_model.bin", "model.safetensors.index.json")
 
 
 def from_pretrained(name: Path | str, *, download: bool = False) -> Pretrained:
     """An encoder from a folder, or from the Hub by ``"OWNER/NAME"``.
 
     Args:
-        name: a local folder is taken first.
+        name: a local folder is taken first. It may be one that this library wrote, one of timm (its ``config.json`` has an
+            ``architecture``) or one of transformers that its ``AutoModel`` loads; of a model with a vision tower that is taken.
+            No code that lies in it is run.
         download: fetch from the Hub what this machine does not have.
 
     Raises:
-        InputError: if there is no such folder, it is not one of ours, or its files do not belong together.
-        MissingPackage: if the Hub is needed and ``huggingface_hub`` is not installed.
+        InputError: if there is no such folder, it is of none of these, or its files do not belong together.
+        MissingPackage: if ``huggingface_hub``, timm or transformers is needed and not installed.
     """
     if not str(name).strip():
         raise InputError("hub: names no encoder; write hub:OWNER/NAME")
     folder = Path(name) if Path(name).is_dir() else _from_hub(str(name), download)
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.exists():
         raise InputError(f"{folder} has no config.json; save an encoder there with: {command('export', 'RUN', folder)}")
     try:
         content = read_json(file)
     except InputError as error:
         raise InputError(f"{error}; save or download the folder again") from error
-    if not isinstance(content, dict) or content.get("model_type") != FORMAT:
+    if not isinstance(content, dict):
         raise InputError(f"{file} was not written by metatc2; name a folder that save_pretrained wrote")
+    if content.get("model_type") == FORMAT:
+        return _own(folder, content, str(name))
+    if isinstance(content.get("architecture"), str):
+        return _timm(folder, content, str(name))
+    if isinstance(content.get("model_type"), str):
+        return _transformers(folder, content, str(name))
+    raise InputError(
+        f"{file} was not written by metatc2, timm or transformers; name a folder of theirs, or the weights as NETWORK@FILE"
+    )
+
+
+def _own(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
+    if NETWORK in content:
+        return _named(folder, content, name)
     tree = content.get("config")
-    config = merge(Config(), tree if isinstance(tree, dict) else {}, str(file))
+    config = merge(Config(), tree if isinstance(tree, dict) else {}, str(folder / CONFIG))
     return encoder_from(
         config,
-        folder / "model.safetensors",
+        folder / TENSORS,
         calibrator=folder / "calibrator.safetensors",
-        where=file,
-        name=str(name),
+        where=folder / CONFIG,
+        name=name,
     )
+
+
+def _named(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
+    """An encoder that is no run's: a network by its name, with the weights beside it."""
+    from dataclasses import replace
+
+    from metatc2.experiment.load import load_pretrained
+
+    network, size, channels = (content.get(key) for key in (NETWORK, "image_size", "channels"))
+    if not isinstance(network, str) or type(size) is not int or type(channels) is not int:
+        raise InputError(
+            f"{folder / CONFIG} is damaged: network, image_size or channels is none; export the encoder again"
+        )
+    if not network:
+        raise InputError(
+            f"{folder} names no network that its weights belong to; load encoder.pt2 in it by torch.export.load, or name the "
+            f"network: PACKAGE.MODULE:FACTORY@{folder / TENSORS}"
+        )
+    made = load_pretrained(f"{network}@{folder / TENSORS}", image_size=size, channels=channels)
+    source = content.get("source")
+    return replace(made, name=name, source=source if isinstance(source, str) else "unknown")
+
+
+def _timm(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingPackage(f"{folder} holds a network of timm; pip install 'metatc2[timm]'") from error
+    architecture, arguments = content["architecture"], content.get("model_args") or {}
+    about = content.get("pretrained_cfg") or content
+    size = _numbers(about.get("input_size")) or (3, 224, 224)
+    try:
+        body = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=int(size[0]), **arguments)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: timm cannot make {architecture!r} ({str(error)[:200]}); update timm") from error
+    encoder = ForeignEncoder(body, *_scale(about.get("mean"), about.get("std")))
+    fill(encoder, _weights(folder), architecture, "as its config.json says")
+    return _opened(encoder, name, int(size[0]), int(size[-1]))
+
+
+def _transformers(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
+    try:
+        from transformers import AutoModel
+    except ImportError as error:
+        raise MissingPackage(
+            f"{folder} holds a network of transformers ({content['model_type']}); pip install 'metatc2[transformers]'"
+        ) from error
+    try:
+        model, about_loading = AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises a dozen kinds on what it does not know or cannot read
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: transformers cannot load it ({reason}); see that AutoModel does") from error
+    model = _whole(getattr(model, "vision_model", model), list(about_loading["missing_keys"]), folder)
+    file = folder / _PREPROCESSOR
+    about = read_json(file) if file.exists() else {}
+    about = about if isinstance(about, dict) else {}
+    scale = (
+        _scale(about.get("image_mean"), about.get("image_std")) if about.get("do_normalize", True) else ((0.0,), (1.0,))
+    )
+    config = getattr(model, "config", None)
+    channels = getattr(config, "num_channels", 3)
+    return _opened(ForeignEncoder(model, *scale), name, channels, _side(getattr(config, "image_size", None), about))
+
+
+def _whole(model: nn.Module, missing: list[str], folder: Path) -> nn.Module:
+    """A model without a pooler that has no weights: transformers would make some up.
+
+    Raises:
+        InputError: if other weights are missing.
+    """
+    if others := [key for key in missing if "pooler" not in key]:
+        raise InputError(
+            f"{folder}: {len(others)} of its tensors are missing (such as {others[0]}); download the folder again"
+        )
+    if missing:
+        setattr(model, "pooler", None)  # noqa: B010  # a module's attribute as a rule, to a type checker
+        warnings.warn(
+            f"{folder}: its pooler has no weights, so the features are the first token of the last layer",
+            ForeignWeights,
+            stacklevel=5,
+        )
+    return model
+
+
+def _opened(encoder: ForeignEncoder, name: str, channels: int, size: int) -> Pretrained:
+    check_takes(encoder.eval(), name, channels, size)
+    return Pretrained(name, encoder, channels, size)
+
+
+def _side(of_model: Any, about: Mapping[str, Any]) -> int:
+    """Side of the images, as the model or its preprocessor says it in one of the forms of transformers."""
+    for value in (of_model, about.get("crop_size"), about.get("size")):
+        value = next(iter(value.values()), None) if isinstance(value, Mapping) else value
+        value = value[0] if isinstance(value, list | tuple) and value else value
+        if type(value) is int and value > 0:
+            return value
+    return 224
+
+
+def _scale(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    means, stds = _numbers(mean), _numbers(std)
+    return (means, stds) if means and stds and len(means) == len(stds) else IMAGENET
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    whole = isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+    return tuple(value) if whole else ()
+
+
+def _weights(folder: Path) -> Path:
+    for name in (TENSORS, "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"{folder} has no {TENSORS}; download the folder again")
 
 
 def _from_hub(name: str, download: bool) -> Path:
@@ -108,23 +209,3 @@ def _from_hub(name: str, download: bool) -> Path:
         raise InputError(f"{name} is no folder here and is not in the Hub's cache; {hint}, or name a folder") from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: the Hub has no such repository (or it is private); check OWNER/NAME") from error
-
-
-def _card(config: Config, facts: dict[str, Any]) -> str:
-    encoder, data = config.encoder, config.data
-    return f"""---
-library_name: metatc2
-tags: [self-supervised, meta-learning, few-shot]
----
-
-{method_name(config)}, encoder `{encoder.name}`, pre-trained on `{data.source}` ({data.split}) for {facts["steps"]} steps,
-seed {config.trainer.seed}. It takes images {facts["channels"]} × {facts["image_size"]} × {facts["image_size"]} in [0, 1].
-
-```python
-from metatc2.experiment.hub import from_pretrained
-
-encoder = from_pretrained("FOLDER or OWNER/NAME").encoder
-```
-
-The whole configuration is in `config.json`.
-"""

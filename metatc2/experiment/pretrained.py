@@ -40,6 +40,7 @@ class Pretrained:
         layer: which stage of the encoder is measured, see `with_layer`.
         adapts: the learner whose weights adapt to pairs, with this encoder; None of others.
         context: pairs that `calibrated` was adapted to.
+        network: name of the network without its weights, e.g. ``"torchvision:resnet18"``; empty where none is known.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Pretrained:
     layer: str = OUTPUT
     adapts: TC2 | None = None
     context: Pairs | None = None
+    network: str = ""
 
     @property
     def sha256(self) -> str:

@@ -12,6 +12,7 @@ from metatc2.errors import InputError
 from metatc2.experiment.config import DataConfig
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.io.source_names import real_path, split_name
+from metatc2.models.feature_rows import FeatureRows
 from metatc2.transfer import Target, expand_targets, parse_target
 
 
@@ -109,6 +110,8 @@ def check_images(encoder: Pretrained, store: ImageStore) -> None:
     Raises:
         InputError: if their size or number of channels is another.
     """
+    if isinstance(encoder.encoder, FeatureRows):
+        encoder.encoder.check(store.labels, store.name)
     given, wanted = (store.channels, store.image_size), (encoder.channels, encoder.image_size)
     if given != wanted:
         raise InputError(

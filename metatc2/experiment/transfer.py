@@ -36,6 +36,7 @@ from metatc2.experiment.targets import Sources, check_images, find_targets
 from metatc2.io.files import check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.ranks import ALONE, Ranks, others_alive
 from metatc2.training.devices import placed
@@ -60,6 +61,7 @@ def transfer(
     sources: Sources | None = None,
     config: Path | str | None = None,
     image_size: int | None = None,
+    channels: int | None = None,
     assignments: Sequence[str] = (),
     placement: Placement | None = None,
     **changes: Any,
@@ -83,7 +85,7 @@ def transfer(
             for the next call.
         sources: where targets come from, where it is not as in the run's ``[data]``.
         config: see `load_pretrained`.
-        image_size: see `load_pretrained`.
+        image_size, channels: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
         placement: devices that share images and episodes; by default modules run where they lie, on one process.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
@@ -96,7 +98,7 @@ def transfer(
         InputError: if anything is wrong; nothing is written then.
     """
     own = sources or Sources()
-    opened = _opened(encoder, config, image_size, own.download)
+    opened = _opened(encoder, config, image_size, channels, own.download)
     measured = opened.pretrained.with_layer(layer)
     folder = Path(out) if out else opened.folder
     if folder is None:
@@ -109,7 +111,7 @@ def transfer(
     if context is not None:
         measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
     with opened.reading():
-        named = targets or settings.transfer.targets or opened.default_targets
+        named = targets or settings.transfer.targets or opened.default_targets or own_target(measured)
         to = _targets(named, measured, own, settings.transfer.allow_seen)
     if placement is None:
         return _measure(measured, to, asked, folder)
@@ -137,14 +139,22 @@ class _Opened:
 
 
 def _opened(
-    encoder: str | Path | Run | Pretrained, config: Path | str | None, image_size: int | None, download: bool
+    encoder: str | Path | Run | Pretrained,
+    config: Path | str | None,
+    image_size: int | None,
+    channels: int | None,
+    download: bool,
 ) -> _Opened:
     if isinstance(encoder, Run):
         return _Opened(encoder.pretrained, encoder.path, encoder.config)
     if isinstance(encoder, Pretrained):
         return _Opened(encoder, None, Config())
     pretrained = load_pretrained(
-        str(encoder), config=Path(config) if config else None, image_size=image_size, download=download
+        str(encoder),
+        config=Path(config) if config else None,
+        image_size=image_size,
+        channels=channels,
+        download=download,
     )
     file = Path(encoder) / CONFIG
     if not os.path.exists(file):
@@ -235,11 +245,17 @@ def _measure(
         cache=features_folder(folder / FEATURES),
         device=device,
         ranks=ranks,
+        pixels=not isinstance(encoder.encoder, FeatureRows),
     )
     if ranks.first:
         add_rows(folder, encoder, sha256, rows, accuracies)
     ranks.wait()
     return rows
+
+
+def own_target(encoder: Pretrained) -> tuple[str, ...]:
+    """What precomputed features are of; nothing of other encoders."""
+    return (encoder.name,) if isinstance(encoder.encoder, FeatureRows) else ()
 
 
 def features_folder(folder: Path) -> Path | None:

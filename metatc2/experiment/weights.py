@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +15,14 @@ from torch import Tensor, nn
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_fresh_encoder, build_learner
 from metatc2.experiment.config import Config, DataConfig, Uncalibrated, fingerprint
+from metatc2.experiment.filled import NORMALIZED, OURS, warn_of
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.weights_header import Header
 from metatc2.experiment.zoo import from_zoo
 from metatc2.io.files import check_regular
 from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
 from metatc2.learners import TC2, LabeledLearner, SharedTC2
-from metatc2.models.foreign_weights import TORCH_FILES, ForeignWeights, load_foreign, read_torch_file
+from metatc2.models.foreign_weights import TORCH_FILES, load_foreign, read_torch_file
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 
 _LONGEST = 200  # letters of a reason
@@ -65,9 +65,9 @@ def encoder_from(
         seen = SeenClasses.from_facts(facts, config.data.source)
     except ValueError as error:
         raise InputError(f"{weights} has a damaged header ({error}); restore it, or train the run again") from error
-    if channels not in (1, 3) or not image_size:
+    if channels < 1 or not image_size:
         raise InputError(
-            f"{where} does not say what images {weights} takes; set data.channels (1 or 3) and data.image_size in it"
+            f"{where} does not say what images {weights} takes; set data.channels and data.image_size in it"
         )
     if header.fingerprint not in (None, fingerprint(config)):
         raise InputError(f"{weights} was trained with another configuration than {where}; restore the two together")
@@ -75,7 +75,9 @@ def encoder_from(
     if "format" in facts:
         load_state(encoder, dict(tensors), weights, where)
     else:
-        _warn(weights, config, load_foreign(encoder, tensors, weights, where, config.encoder.name))
+        kind = config.encoder.name.partition(":")[0]
+        said = load_foreign(encoder, tensors, weights, config.encoder.name, where)
+        warn_of(weights, said, NORMALIZED if kind == "torchvision" else OURS)
     calibrated, adapts, learners = None, None, {}
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size, encoder)
@@ -106,6 +108,7 @@ def encoder_from(
         source=_source(config, facts),
         seen=seen,
         seed=config.trainer.seed,
+        network=config.encoder.name,
         compute={key: float(value) for key, value in compute.items() if value is not None},
     )
 
@@ -134,17 +137,6 @@ def _architecture(config: Config, channels: int, image_size: int, where: Path) -
     made = from_zoo(f"{name.removesuffix(':random')}:random", image_size=image_size)
     assert made.untrained is not None
     return made.encoder, made.untrained
-
-
-def _warn(weights: Path, config: Config, said: list[str]) -> None:
-    if said:
-        name = config.encoder.name
-        how = "as ImageNet's networks have it" if name.startswith("torchvision:") else "(x - 0.5) / 0.25"
-        warnings.warn(
-            f"{weights}: {'; '.join(said)}; images are normalized {how}, so compare that with how it was trained",
-            ForeignWeights,
-            stacklevel=4,
-        )
 
 
 def _source(config: Config, facts: Mapping[str, str]) -> str:

@@ -10,53 +10,41 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from metatc2.errors import InputError, MissingPackage
+from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.models.encoding import feature_dim
+from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.ops.random_state import seeded
 from metatc2.transfer import SeenClasses
 
 ZOOS = ("torchvision", "timm")
 _RANDOM = "random"
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+_Made = tuple[ForeignEncoder, int, list[str]]
 
 
-class ZooEncoder(nn.Module):
-    """A network without its classifier, on images in [0, 1].
-
-    Args:
-        body: maps normalized images to features ``(N, D)``.
-        mean, std: of each channel, as the network was trained with.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.body = body
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` to ``(N, D)``."""
-        features: Tensor = self.body((images - self.mean) / self.std)
-        return features
-
-
-def from_zoo(name: str, *, image_size: int | None = None, download: bool = False) -> Pretrained:
+def from_zoo(
+    name: str,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    download: bool = False,
+    weights: Path | None = None,
+) -> Pretrained:
     """An encoder of torchvision or timm.
 
     Args:
         name: ``"torchvision:resnet18"`` (the library's default weights) or ``"torchvision:resnet18:random"`` (untrained);
             likewise with ``"timm:..."``.
         image_size: side of the images in pixels; by default that of the training.
+        channels: of the images; other than 3 for timm alone, and with weights of one's own or none.
         download: let the library fetch weights that are not on this machine.
+        weights: file of weights in place of the library's, see `metatc2.models.foreign_weights.load_foreign`.
 
     Raises:
-        InputError: if there is no such model, its weights are not here, or it cannot take such images.
+        InputError: if there is no such model, its weights are not here or do not fit, or it cannot take such images.
         MissingPackage: if timm is asked for and not installed.
 
     >>> from_zoo("torchvision:resnet18:random", image_size=64).encoder(torch.rand(2, 3, 64, 64)).shape
@@ -65,36 +53,41 @@ def from_zoo(name: str, *, image_size: int | None = None, download: bool = False
     if image_size is not None and image_size < 1:
         raise InputError(f"{name}: image_size must be at least 1, got {image_size}")
     zoo, _, rest = name.partition(":")
-    model, _, weights = rest.partition(":")
-    if zoo not in ZOOS or not model or weights not in ("", _RANDOM):
-        raise InputError(f"encoder {name!r} is not ZOO:MODEL or ZOO:MODEL:random; ZOO is torchvision or timm")
+    model, _, which = rest.partition(":")
+    if zoo not in ZOOS or not model or which not in ("", _RANDOM) or (which and weights):
+        raise InputError(
+            f"encoder {name!r} is not ZOO:MODEL, ZOO:MODEL:random or ZOO:MODEL@FILE; ZOO is torchvision or timm"
+        )
+    count = 3 if channels is None else channels
+    trained = not which and weights is None
+    if count != 3 and (zoo == "torchvision" or trained):
+        raise InputError(
+            f"{name} takes images of 3 channels, and {count} were asked for; timm:MODEL@FILE and timm:MODEL:random take others"
+        )
     make = _torchvision if zoo == "torchvision" else _timm
     with seeded(0):
-        untrained, size, classes = make(model, False, image_size, download)
-    if weights == _RANDOM:  # the untrained network is its own control
-        encoder = copy.deepcopy(untrained)
-    else:
+        untrained, size, classes = make(model, False, image_size, count, download)
+    if trained:
         with seeded(0):
-            encoder, size, classes = make(model, True, image_size, download)
-    try:
-        feature_dim(encoder, 3, size)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{name} cannot take 3 × {size} × {size} images ({reason}); name another image_size"
-        ) from error
+            encoder, size, classes = make(model, True, image_size, count, download)
+    else:  # the untrained network is its own control
+        encoder = copy.deepcopy(untrained)
+    if weights is not None:
+        fill(encoder, weights, name, NORMALIZED if zoo == "torchvision" else "as timm's configuration of it says")
+    check_takes(encoder, name, count, size)
     return Pretrained(
-        name=name,
+        name=name if weights is None else f"{name}@{weights}",
         encoder=encoder.eval(),
-        channels=3,
+        channels=count,
         image_size=size,
         untrained=untrained.eval(),
-        source="nothing" if weights == _RANDOM else "imagenet",
+        network=f"{zoo}:{model}",
+        source="nothing" if which else "imagenet" if trained else "unknown",
         seen=SeenClasses("imagenet", frozenset(classes)) if classes else None,
     )
 
 
-def _torchvision(name: str, trained: bool, image_size: int | None, download: bool) -> tuple[ZooEncoder, int, list[str]]:
+def _torchvision(name: str, trained: bool, image_size: int | None, channels: int, download: bool) -> _Made:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -110,20 +103,32 @@ def _torchvision(name: str, trained: bool, image_size: int | None, download: boo
         network = models.get_model(name, weights=None)
     size = int(preset.crop_size[0]) if image_size is None else image_size
     classes = list(weights.meta["categories"]) if trained else []
-    return ZooEncoder(_without_classifier(network, name), preset.mean, preset.std), size, classes
+    return ForeignEncoder(_without_classifier(network, name), preset.mean, preset.std), size, classes
 
 
 def _without_classifier(network: nn.Module, name: str) -> nn.Module:
-    """The features are what the last linear layer was given."""
-    linear = [path for path, part in network.named_modules() if isinstance(part, nn.Linear)]
-    if not linear:
-        raise InputError(f"torchvision:{name} does not end in a linear layer that could be taken off; choose another")
-    parent, _, child = linear[-1].rpartition(".")
+    parent, _, child = classifier_path(network, f"torchvision:{name}").rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
     return network
 
 
-def _timm(name: str, trained: bool, image_size: int | None, download: bool) -> tuple[ZooEncoder, int, list[str]]:
+def classifier_path(network: nn.Module, name: str) -> str:
+    """Dotted name of the classifier of a network of torchvision: features are what its last linear layer is given.
+
+    Args:
+        network: as torchvision makes it.
+        name: for the error.
+
+    Raises:
+        InputError: if it has no linear layer.
+    """
+    linear: list[str] = [path for path, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if not linear:
+        raise InputError(f"{name} does not end in a linear layer that could be taken off; choose another")
+    return linear[-1]
+
+
+def _timm(name: str, trained: bool, image_size: int | None, channels: int, download: bool) -> _Made:
     try:
         import timm
     except ImportError as error:
@@ -131,7 +136,7 @@ def _timm(name: str, trained: bool, image_size: int | None, download: bool) -> t
     if not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}; {_close(name, timm.list_models())}")
     config = timm.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"num_classes": 0}
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
     if trained:
         from huggingface_hub import try_to_load_from_cache
 
@@ -148,9 +153,11 @@ def _timm(name: str, trained: bool, image_size: int | None, download: bool) -> t
     else:
         body = timm.create_model(name, **options)
     size = image_size if image_size is not None else int(config.input_size[-1]) if config is not None else 224
-    mean, std = (config.mean, config.std) if config is not None else _IMAGENET
+    mean, std = (config.mean, config.std) if config is not None else IMAGENET
+    if channels != 3:  # there is no convention; black and white are -2 and 2, as for encoders of this library
+        mean, std = (0.5,), (0.25,)
     imagenet = trained and getattr(config, "num_classes", 0) == 1000
-    return ZooEncoder(body, mean, std), size, _imagenet_classes() if imagenet else []
+    return ForeignEncoder(body, mean, std), size, _imagenet_classes() if imagenet else []
 
 
 def _imagenet_classes() -> list[str]:

@@ -1,5 +1,6 @@
 from .conv4 import Conv4 as Conv4
 from .features import extract as extract
+from .foreign_encoder import ForeignEncoder as ForeignEncoder
 from .heads import Classifier as Classifier
 from .heads import Predictor as Predictor
 from .heads import Projector as Projector

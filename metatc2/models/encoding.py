@@ -15,6 +15,9 @@ from metatc2.ops import channels_last
 from metatc2.ops.module_state import copied, unchanged
 from metatc2.ops.replacing import refuse_uninitialized
 
+# Parts of an output of Hugging Face's networks, which `metatc2.models.ForeignEncoder` takes features from.
+_OF_HUGGING_FACE = {"last_hidden_state", "pooler_output", "image_embeds"}
+
 
 class ForwardFailed(InputError, RuntimeError):
     """The encoder itself raised an error; that one is the cause."""
@@ -121,6 +124,12 @@ def rows_from(out: Any, count: int, name: str) -> Tensor:
     if isinstance(out, Tensor):
         fix = "end it with a pooling or nn.Flatten()" if out.ndim != 2 else "return one row of features an image"
         fix = "return one row of features an image" if out.ndim == 0 or len(out) != count else fix
+    elif any(hasattr(out, name) for name in _OF_HUGGING_FACE) or (
+        isinstance(out, Mapping) and set(out) & _OF_HUGGING_FACE
+    ):
+        fix = (
+            "wrap it: metatc2.models.ForeignEncoder(network, mean, std), with the mean and std that it was trained with"
+        )
     elif isinstance(out, Mapping | tuple | list):
         fix = "wrap it in a module whose forward returns the one tensor that is meant"
     else:

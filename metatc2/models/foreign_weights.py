@@ -6,17 +6,19 @@ import argparse
 import pickle
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, cause_of
 from metatc2.io.files import check_regular
 from metatc2.io.pickled import beginning, is_whole_pickle
+from metatc2.io.safetensors_file import read_safetensors
 from metatc2.models.resnet import RESNETS, SMALL_IMAGE, ResNet
 
 TORCH_FILES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
@@ -27,6 +29,8 @@ _DEEPEST = 4  # tables in tables
 # What evaluation takes of two that fit: DINO's teacher; of all others the network that was trained, not its average.
 _FIRST, _LAST = ("teacher",), ("student", "momentum", "encoder_k", "target", "ema")
 _NAMED = 2
+# What torch.compile, FSDP and activation checkpointing put into names of parameters.
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 class ForeignWeights(UserWarning):
@@ -40,17 +44,37 @@ class _Place:
     Args:
         where: keys of tables and the prefix of names, as they are shown.
         tensors: by the network's names.
-        others: how many more tensors lie beside them.
+        others: names of the tensors that lie beside them.
     """
 
     where: str
     tensors: State
-    others: int
+    others: tuple[str, ...]
 
     @property
     def rank(self) -> int:
         """Smaller ones are taken first."""
         return -any(word in self.where for word in _FIRST) + any(word in self.where for word in _LAST)
+
+
+def read_weights(file: Path) -> Mapping[str, Any]:
+    """Tables of tensors from safetensors, or from a file of ``torch.save`` (`TORCH_FILES`).
+
+    Raises:
+        InputError: if there is no such file, its ending is another, or it is damaged.
+    """
+    if file.suffix in TORCH_FILES:
+        return read_torch_file(file)
+    if file.suffix != ".safetensors":
+        endings = ", ".join((".safetensors", *TORCH_FILES))
+        raise InputError(f"{file}: weights end in {endings}; name such a file, or rename it")
+    check_regular(file)
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; name a file of weights")
+    try:
+        return read_safetensors(file)[0]
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{file} is damaged ({cause_of(error)}); get it again") from error
 
 
 def read_torch_file(file: Path) -> Mapping[str, Any]:
@@ -89,18 +113,21 @@ def _refusal(file: Path, error: Exception) -> str:
     return f"{file} is damaged or was not written by torch.save ({reason}); get it again"
 
 
-def load_foreign(network: nn.Module, content: Mapping[str, Any], file: Path, where: Path, name: str) -> list[str]:
+def load_foreign(
+    network: nn.Module, content: Mapping[str, Any], file: Path, name: str, where: Path | None = None
+) -> list[str]:
     """Load what fits a network from tables of tensors, under whatever prefix it lies; the rest is left out.
 
-    All tensors of the network must be there, in their shapes. Of several places that fit, a teacher is taken first, then
+    All tensors of the network must be there, in their shapes; they are converted to its precision. What wrappers of torch put
+    into names (``_orig_mod.`` and others) is taken out. Of several places that fit, a teacher is taken first, then
     what is not called an average (momentum, target, ema, encoder_k) or a student; of equal ones the first.
 
     Args:
         network: an encoder; where it has a part ``body``, that part is the network of others.
         content: tensors by name, also in tables inside it (``state_dict``, ``model``).
         file: of `content`, for errors.
-        where: file that named the network, for errors.
         name: of the network.
+        where: file that named the network, for errors; None where it was named with the file, as ``NAME@FILE``.
 
     Returns:
         What was done, in sentences' parts; empty if names were the network's own and none was left over.
@@ -108,23 +135,62 @@ def load_foreign(network: nn.Module, content: Mapping[str, Any], file: Path, whe
     Raises:
         InputError: if nothing fits.
     """
+    content, wrappers = _unwrapped(content)
     own = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if own.keys() == network.state_dict().keys() and not _misfits(own, network.state_dict()):
+        notes = [*_of_wrappers(wrappers), *_of_precision(own, network.state_dict())]
         network.load_state_dict(own)
-        return []
+        return notes
     body = getattr(network, "body", network)
     body = body if isinstance(body, nn.Module) else network
     fits = sorted(_places(body, content), key=lambda place: place.rank)
     if not fits:
-        raise InputError(f"{file} does not fit the encoder that {where} names: {_why(body, content, name)}")
+        named = f"{name}" if where is None else f"the encoder that {where} names"
+        raise InputError(f"{file} does not fit {named}: {_why(body, content, name, file, at=where is None)}")
     taken = fits[0]
+    precision = _of_precision(taken.tensors, body.state_dict())
     body.load_state_dict(taken.tensors)
     notes = [f"the weights under {taken.where!r} are taken"] if taken.where else []
     if len(fits) > 1:
         notes[-1:] = [f"the weights {_under(taken.where)} are taken and those {_under(fits[1].where)} fit too"]
     if taken.others:
-        notes.append(f"{taken.others} other tensors are left out, such as heads")
-    return notes
+        notes.append(f"{len(taken.others)} other tensors are left out ({_few(taken.others)})")
+    return [*notes, *_of_wrappers(wrappers), *precision]
+
+
+def _unwrapped(content: Mapping[str, Any], depth: int = 0) -> tuple[Mapping[str, Any], list[str]]:
+    """The same tables without what wrappers of torch put into the names of tensors, and what that was."""
+    seen: dict[str, None] = {}
+    clean: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key)
+        if isinstance(value, Tensor):
+            seen |= dict.fromkeys(word for word in _WRAPPERS if word in name)
+            for word in _WRAPPERS:
+                name = name.replace(word, "")
+        elif isinstance(value, Mapping) and depth < _DEEPEST:
+            value, inside = _unwrapped(value, depth + 1)
+            seen |= dict.fromkeys(inside)
+        clean[name] = value
+    return clean, list(seen)
+
+
+def _of_wrappers(wrappers: list[str]) -> list[str]:
+    return [f"{' and '.join(map(repr, wrappers))} is taken out of the names"] * bool(wrappers)
+
+
+def _of_precision(tensors: State, wanted: State) -> list[str]:
+    """That weights are computed with in another precision than they were kept in."""
+    pairs = {
+        (tensors[name].dtype, value.dtype)
+        for name, value in wanted.items()
+        if name in tensors and value.is_floating_point() and tensors[name].dtype != value.dtype
+    }
+    return [f"weights in {_dtype(a)} become {_dtype(b)}" for a, b in sorted(pairs, key=str)]
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _under(where: str) -> str:
@@ -137,8 +203,9 @@ def _places(body: nn.Module, content: Mapping[str, Any]) -> Iterator[_Place]:
             for prefix in _prefixes(state, names):
                 tensors = _taken(state, prefix, names, body)
                 if tensors is not None and not _misfits(tensors, body.state_dict()):
-                    used = sum(prefix + name in state for name in names)
-                    yield _Place(".".join([*keys, prefix]), tensors, len(state) - used)
+                    used = {prefix + name for name in names}
+                    others = tuple(name for name in state if name not in used)
+                    yield _Place(".".join([*keys, prefix]), tensors, others)
 
 
 def _taken(state: State, prefix: str, names: Mapping[str, str], body: nn.Module) -> State | None:
@@ -192,8 +259,16 @@ def _misfits(tensors: State, wanted: State) -> list[str]:
     return [name for name, value in wanted.items() if name in tensors and tensors[name].shape != value.shape]
 
 
-def _why(body: nn.Module, content: Mapping[str, Any], name: str) -> str:
-    """The nearest place and what is wrong there, naming few tensors; and what the file would fit."""
+def _why(body: nn.Module, content: Mapping[str, Any], name: str, file: Path, *, at: bool) -> str:
+    """The nearest place and what is wrong there, naming few tensors; and what the file would fit.
+
+    Args:
+        body: what it does not fit.
+        content: of the file.
+        name: of the network.
+        file: that was read.
+        at: whether networks are named as ``NAME@FILE``.
+    """
     wanted, best, most = body.state_dict(), "", 0
     tables = list(_tables(content))
     if not tables:
@@ -216,28 +291,65 @@ def _why(body: nn.Module, content: Mapping[str, Any], name: str) -> str:
                 best = f"{_under('.'.join([*keys, prefix]))}, {' and '.join(problems)}"
     examples = _few(list(tables[0][1]))
     best = best or f"it has none of the tensors of {name} (it has {examples})"
-    fitting = _fitting(content)
-    hint = f"; it fits {fitting}" if fitting else "; name the encoder that it was saved from in [encoder] name"
+    known = fitting(content)
+    if at:
+        hint = f"; it fits {known.at(file)}" if known else "; name the network that it was saved from, as NAME@FILE"
+    else:
+        hint = f"; it fits {known.config}" if known else "; name the encoder that it was saved from in [encoder] name"
     return best + hint
 
 
-def _few(words: list[str]) -> str:
+def _few(words: Sequence[str]) -> str:
     return ", ".join(words[:_NAMED]) + (f", ... {len(words) - _NAMED} more" if len(words) > _NAMED else "")
 
 
-def _fitting(content: Mapping[str, Any]) -> str:
-    """A ResNet that the file fits, as the configuration that names it."""
+@dataclass(frozen=True)
+class Fitting:
+    """A ResNet that a file fits.
+
+    Args:
+        name: ``"resnet18"``.
+        channels: of its images.
+        small: whether its first layers are those for small images.
+    """
+
+    name: str
+    channels: int
+    small: bool
+
+    @property
+    def config(self) -> str:
+        """The keys of a configuration that name it."""
+        if self.small:
+            return f"encoder.name = '{self.name}' with data.image_size up to {SMALL_IMAGE} and data.channels = {self.channels}"
+        if self.channels == 3:
+            return (
+                f"encoder.name = 'torchvision:{self.name}' (or '{self.name}' with data.image_size above {SMALL_IMAGE})"
+            )
+        return (
+            f"encoder.name = '{self.name}' with data.image_size above {SMALL_IMAGE} and data.channels = {self.channels}"
+        )
+
+    def at(self, file: Path) -> str:
+        """How it is named with the file, and the options that go with that."""
+        if not self.small and self.channels == 3:
+            return f"torchvision:{self.name}@{file}"
+        size = f"up to {SMALL_IMAGE}" if self.small else f"above {SMALL_IMAGE}"
+        return f"{self.name}@{file} with --image-size {size}" + f" and --channels {self.channels}" * (
+            self.channels != 3
+        )
+
+
+def fitting(content: Mapping[str, Any]) -> Fitting | None:
+    """A ResNet that tables of tensors fit, under whatever prefix; None where none is known."""
+    content = _unwrapped(content)[0]
+    if next(_tables(content), None) is None:
+        return None
     for name in RESNETS:
         for size in (SMALL_IMAGE, 2 * SMALL_IMAGE):
             for channels in (3, 1):
                 with torch.device("meta"):
                     network = ResNet(name, channels, 64, size)
                 if next(_places(network, content), None) is not None:
-                    if size <= SMALL_IMAGE:
-                        return (
-                            f"encoder.name = '{name}' with data.image_size up to {size} and data.channels = {channels}"
-                        )
-                    if channels == 3:
-                        return f"encoder.name = 'torchvision:{name}' (or '{name}' with data.image_size above {SMALL_IMAGE})"
-                    return f"encoder.name = '{name}' with data.image_size above {SMALL_IMAGE} and data.channels = 1"
-    return ""
+                    return Fitting(name, channels, size <= SMALL_IMAGE)
+    return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from metatc2.io.terminal import Group, PlainTable
-from metatc2.models.stages import OUTPUT
 from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
 from metatc2.transfer.estimates import Estimate
+from metatc2.transfer.row_words import head_name, protocol_name, remarks
 
 
 def transfer_table(rows: Sequence[Row]) -> PlainTable:
@@ -31,17 +31,7 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
         )
     for (target, protocol, head), by_kind in lines.items():
         table.add_row(target, protocol, head, *[by_kind.get(kind, "") for kind in kinds])
-    notes: dict[str, list[str]] = {}
-    for row in rows:
-        sentences = [row.note] if row.note else []
-        selection = row.value("selection")
-        sentences += [f"hyper-parameters chosen by {selection}"] if selection else []
-        sentences += ["some of its classes were among the pre-training images"] if row.classes_seen else []
-        for sentence in sentences:
-            known = notes.setdefault(sentence, [])
-            where = f"{row.target} {row.shot}-shot" if row.shot else row.target
-            known += [where] if where not in known else []
-    table.say_below([f"{', '.join(where)}: {sentence}." for sentence, where in notes.items()])
+    table.say_below(remarks(rows))
     return table
 
 
@@ -125,17 +115,3 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable
     )
     table.say_below([below])
     return table
-
-
-def protocol_name(row: Row | Difference) -> str:
-    """As it stands in tables: way and shot of episodes, what else tells the row apart, and a metric that is not accuracy."""
-    name = {"few-shot": f"{row.way}-way {row.shot}-shot", "knn": "k-NN"}.get(row.protocol, row.protocol)
-    details = [row.setting] * bool(row.setting) + [row.metric] * (row.metric != "accuracy")
-    details += [f"layer {row.layer}"] * (row.layer != OUTPUT)
-    return ", ".join([name, *details])
-
-
-def head_name(row: Row) -> str:
-    """The classifier; k of k-NN; and whether it saw the queries together."""
-    name = f"k={row.k}" if row.k else row.head
-    return name if row.inductive or row.head == "adapted" else f"{name} (transductive)"

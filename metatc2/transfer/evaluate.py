@@ -46,6 +46,7 @@ def evaluate(
     layer: str = OUTPUT,
     contexts: Mapping[str, Pairs] | None = None,
     ranks: Ranks = ALONE,
+    pixels: bool = True,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -71,6 +72,7 @@ def evaluate(
         layer: which stage of the encoder the features come from; recorded.
         contexts: by what stands in `Row.features`: pairs that those features were adapted to; recorded.
         ranks: processes that share images and episodes; each calls this with the same arguments and gets the same rows.
+        pixels: whether raw pixels are measured; not where there are none, of precomputed features.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -104,7 +106,7 @@ def evaluate(
     rows: list[Row] = []
     accuracies: dict[str, Tensor] = {}
     for target in targets:
-        everything = {**usable, RAW_PIXELS: None}
+        everything = {**usable, RAW_PIXELS: None} if pixels else usable
         table = FeatureTable(target.store, everything, batch=batch, device=device, cache=cache, ranks=ranks)
         subject = Subject(target, table, learners or {}, device, ranks)
         sha256: dict[bytes, str] = {}

@@ -85,7 +85,7 @@ def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dic
         by way and shot a note, empty where nothing was changed; no entry at all if two classes are too much for every shot.
 
     >>> fit_shapes(torch.arange(3).repeat(4), (5,), (1, 5))
-    {(3, 1): '3-way instead of 5-way, since no more classes have 2 images; 5-shot left out, since no two classes have 6 images'}
+    {(3, 1): '3-way instead of 5-way, since there are no more classes; 5-shot left out, since no two classes have 6 images'}
     """
     counts = torch.unique(labels, return_counts=True)[1]
     notes: dict[tuple[int, int], str] = {}
@@ -94,13 +94,17 @@ def fit_shapes(labels: Tensor, ways: Sequence[int], shots: Sequence[int]) -> dic
             large = int((counts > shot).sum())
             if min(way, large) < 2:
                 continue
-            note = (
-                f"{large}-way instead of {way}-way, since no more classes have {shot + 1} images" if large < way else ""
-            )
+            none = "there are no more classes" if large == len(counts) else f"no more classes have {shot + 1} images"
+            note = f"{large}-way instead of {way}-way, since {none}" if large < way else ""
             notes.setdefault((min(way, large), shot), note)
     lost = [shot for shot in dict.fromkeys(shots) if all(shape[1] != shot for shape in notes)]
     left_out = [f"{shot}-shot left out, since no two classes have {shot + 1} images" for shot in lost]
     return {shape: "; ".join([note] * (note != "") + left_out) for shape, note in notes.items()}
+
+
+def fewer_queries(given: int, asked: int) -> str:
+    """What a row says where the smallest class has fewer queries than were asked for; else nothing."""
+    return f"{given} queries a class instead of {asked}, the smallest class has no more" if given < asked else ""
 
 
 def sample_episodes(

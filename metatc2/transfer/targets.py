@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
 from metatc2.io.source_names import path_kinds
@@ -36,6 +36,14 @@ class Target:
     split: str
     name: str
     classes_seen: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the store.
+
+        Raises:
+            InputError: if it is none.
+        """
+        require_store(self.store, "Target")
 
 
 def parse_target(text: str) -> tuple[str, str | None]:
@@ -95,6 +103,7 @@ def expand_targets(
     >>> [(t.name, t.classes_seen) for t in expand_targets(toy, "all", seen=seen, allow_seen=True)]
     [('toy:all', True)]
     """
+    require_store(store, "expand_targets")
     same = seen is not None and seen.same_source(store)
     if split is None:
         names = {*store.splits, *store.groups}

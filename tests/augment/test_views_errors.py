@@ -59,8 +59,8 @@ def test_lists_and_whole_numbers_from_a_task_file_are_taken() -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (torch.zeros(3, 8, 8), r"shape \(N, 1 or 3, H, W\), got \(3, 8, 8\)"),
-        (torch.zeros(2, 2, 8, 8), r"got \(2, 2, 8, 8\)"),
+        (torch.zeros(3, 8, 8), r"shape \(N, C, H, W\), got \(3, 8, 8\)"),
+        (torch.zeros(2, 8, 8, 3), r"got \(2, 8, 8, 3\); their channels seem to be the last axis"),
         (torch.zeros(2, 3, 0, 8), r"got \(2, 3, 0, 8\)"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), "torch.int64"),
         (torch.full((2, 3, 8, 8), 200.0), "divide by 255"),

@@ -124,9 +124,7 @@ def test_the_offer() -> None:
     assert offer_transfer(settings(), toy(40, 20)) == Offer()
     fitted = offer_transfer(settings(), toy(12, 30))
     assert fitted.words == ()
-    assert fitted.problem == "toy:meta-test will be 3-way instead of 5-way, since no more classes have 2 images; " + (
-        "toy:meta-test will be 3-way instead of 5-way, since no more classes have 6 images"
-    )
+    assert fitted.problem == "toy:meta-test will be 3-way instead of 5-way, since there are no more classes"
     asked = offer_transfer(settings("transfer.few-shot.ways=[4]"), toy(12, 30))
     assert asked.words == ("--to", "toy:all", "--allow-seen")
     assert "4-way 1-shot needs 4 classes of at least 2 images" in asked.problem

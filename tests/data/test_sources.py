@@ -46,10 +46,17 @@ def test_image_size_is_checked(size: int) -> None:
         load("digits", image_size=size)
 
 
-@pytest.mark.parametrize("channels", [0, 2, 4])
-def test_channels_are_checked(channels: int) -> None:
-    with pytest.raises(InputError, match="channels must be 1 or 3"):
+@pytest.mark.parametrize(
+    ("channels", "said"), [(0, "channels must be at least 1"), (-1, "channels must be at least 1")]
+)
+def test_channels_are_checked(channels: int, said: str) -> None:
+    with pytest.raises(InputError, match=said):
         load("digits", channels=channels)
+
+
+def test_what_is_no_name_is_told_how_it_becomes_a_store() -> None:
+    with pytest.raises(InputError, match=r"got a list; a torch Dataset becomes a store by ImageStore.from_dataset"):
+        load([1, 2])  # type: ignore[arg-type]
 
 
 def test_size_and_channels_for_glyphs(glyph_cache: Path) -> None:

@@ -55,9 +55,9 @@ def test_unknown_split_names_the_nearest() -> None:
     [
         ({"images": pixels(6).float()}, "images must be uint8"),
         ({"images": pixels(6)[0]}, "images must be uint8"),
-        ({"images": pixels(6, channels=2)}, "images must be uint8"),
-        ({"images": pixels(6, width=5)}, "must be square"),
-        ({"images": pixels(6, height=0, width=0)}, "must be square"),
+        ({"images": pixels(6, channels=0)}, "images must be uint8"),
+        ({"images": pixels(6, channels=8, width=3, height=8)}, "images must be uint8"),  # channels are last
+        ({"images": pixels(6, height=0, width=0)}, "none of C, H and W 0"),
         ({"labels": torch.zeros(5, dtype=torch.int64)}, r"labels must be int64 of shape \(6,\)"),
         ({"labels": torch.zeros(6)}, r"labels must be int64 of shape \(6,\)"),
         ({"labels": torch.tensor([0, 0, 1, 1, 2, -1])}, "labels must lie in"),

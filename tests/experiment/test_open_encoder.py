@@ -106,7 +106,10 @@ def test_features_are_kept_and_used_again(run: Path, tmp_path: Path) -> None:
 def test_weights_with_a_configuration(tmp_path: Path) -> None:
     encoder = build_encoder("conv4", channels=3, image_size=32, width=8).eval()
     save_file(encoder.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"no configuration .*config.toml; name one with --config"):
+    with pytest.raises(
+        InputError,
+        match=r"no configuration .*config.toml; name .*torchvision:MODEL@.*name one with --config",
+    ):
         load_pretrained(str(tmp_path / "w.safetensors"))
     (tmp_path / "config.toml").write_text(ENCODER_TOML)
     found = load_pretrained(str(tmp_path / "w.safetensors"))
@@ -185,7 +188,7 @@ def test_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("torchvision:resnet19", "did you mean resnet1"),
         ("timm:resnt18", "did you mean resnet18"),
-        ("torchvision:resnet18:best", "is not ZOO:MODEL or ZOO:MODEL:random"),
+        ("torchvision:resnet18:best", "is not ZOO:MODEL, ZOO:MODEL:random or ZOO:MODEL@FILE"),
         ("torchvision:squeezenet1_0:random", "does not end in a linear layer"),
         ("nowhere", "is not a run folder"),
         ("hub:nobody/nothing", "is not in the Hub's cache; allow the download"),
@@ -199,8 +202,8 @@ def test_names_that_are_none(name: str, message: str) -> None:
 
 def test_damaged_folders(run: Path, tmp_path: Path) -> None:
     folder = save_pretrained(run, tmp_path / "mine")
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="was not written by metatc2"):
+    (folder / "config.json").write_text('{"layers": 3}')
+    with pytest.raises(InputError, match="was not written by metatc2, timm or transformers"):
         from_pretrained(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="is not valid JSON"):
@@ -264,7 +267,7 @@ def test_a_results_folder_belongs_to_one_encoder_and_can_be_compared(run: Path, 
 
 
 def test_flags_that_do_not_apply_are_refused(run: Path) -> None:
-    with pytest.raises(InputError, match="image_size is for torchvision and timm"):
+    with pytest.raises(InputError, match="image_size and channels are for networks by name"):
         load_pretrained(str(run), image_size=64)
     with pytest.raises(InputError, match=r"goes with FILE.safetensors alone"):
         load_pretrained(str(run), config=Path("x.toml"))

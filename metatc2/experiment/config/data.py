@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pydantic import Field
 
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
-
-from metatc2.io.options import Options, shown
+from metatc2.io.options import Options
 
 
 class DataConfig(Options):
@@ -23,7 +20,7 @@ class DataConfig(Options):
     image_size: int | None = Field(
         None, ge=8, le=4096, description="side of the square images in pixels; unset: the source's own"
     )
-    channels: Literal[1, 3] | None = Field(None, description="1 gray, 3 color; unset: the source's own")
+    channels: int | None = Field(None, ge=1, le=512, description="1 gray, 3 color, or others; unset: the source's own")
     value_range: tuple[float, float] | None = Field(
         None, description="values of black and white in images of more than 8 bits, e.g. [0, 4095]; unset: the format's"
     )
@@ -33,11 +30,3 @@ class DataConfig(Options):
         False, description="whether images stay on disk or in their store and are read when an episode needs them"
     )
     workers: int = Field(0, ge=0, le=1024, description="threads that read images; 0 reads in the main one")
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _whole(cls, value: Any) -> Any:
-        # To Python true is 1 and so is 1.0.
-        if value is not None and type(value) is not int:
-            raise PydanticCustomError("said", "{text}", {"text": f"must be one of 1, 3, found {shown(value)}"})
-        return value

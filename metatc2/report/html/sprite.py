@@ -18,7 +18,8 @@ def sprite_sheet(images: Tensor) -> tuple[str, int, int]:
     """Put images into one PNG, row by row.
 
     Args:
-        images: uint8 ``(n, C, H, H)``, C = 1 or 3; made smaller where H is above 48.
+        images: uint8 ``(n, C, H, H)``; made smaller where H is above 48. Of more than 3 channels the first three are shown as
+            red, green and blue, of 2 the first.
 
     Returns:
         A data URI, the side of a tile in pixels, and the number of tiles in a row.
@@ -27,6 +28,7 @@ def sprite_sheet(images: Tensor) -> tuple[str, int, int]:
     >>> uri[:22], tile, across
     ('data:image/png;base64,', 8, 3)
     """
+    images = images if images.shape[1] in (1, 3) else images[:, : 3 if images.shape[1] > 3 else 1]
     n, channels, side = images.shape[:3]
     if side > _LARGEST:
         smaller = interpolate(images.float(), size=_LARGEST, mode="bilinear", antialias=True)

@@ -98,6 +98,7 @@ class Augmentation(Protocol):
         InputError: if a number is out of range or a name unknown.
     """
 
+    needs_images = True
     facts = ("query", "head", "selection", "chosen", "setting")
 
     recipe: Annotated[str, Names(RECIPES)] = "every-operation"

@@ -122,6 +122,8 @@ class Protocol(ABC):
     name: ClassVar[str] = ""
     #: Names of the facts that its rows may have beside what every row has; see `metatc2.transfer.Row`.
     facts: ClassVar[tuple[str, ...]] = ()
+    #: Whether it changes images or trains encoders on them, for which features alone do not do.
+    needs_images: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check the options by what they are annotated with; lists become tuples.
@@ -153,6 +155,11 @@ class Protocol(ABC):
             raise InputError(
                 f"transfer: {target.store.name} holds clips, whose frames would stand on both sides of {self.name}; use "
                 "--protocol clips"
+            )
+        if self.needs_images and target.store.name.startswith("features:"):
+            raise InputError(
+                f"transfer: {target.store.name} holds features, and {self.name} needs images; choose a protocol on features, "
+                "such as few-shot, knn or linear"
             )
         return ()
 

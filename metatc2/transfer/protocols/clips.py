@@ -127,6 +127,7 @@ class NearestClip(Protocol):
     One row for each encoder; the target's source is ``clips:PATH``, whose domains are the clips. See `nearest_clip`.
     """
 
+    needs_images = True
     facts = ("way", "query", "head", "bank")
 
     def check(self, target: Target) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from metatc2.transfer.heads.nearest_prototype import prototype_classifier
 from metatc2.transfer.protocols._classifier import ClassifierProtocol, classified, target_splits
 from metatc2.transfer.protocols.base import Measured, Subject
 from metatc2.transfer.protocols.registry import register_protocol
+from metatc2.transfer.targets import Target
 
 CLEAN = "clean"
 
@@ -193,7 +194,17 @@ class Corruption(ClassifierProtocol):
     what it loses is the features' loss. Every encoder meets the same corrupted images; see `corruption_robustness`.
     """
 
+    needs_images = True
     facts = ("way", "query", "head", "setting")
+
+    def check(self, target: Target) -> tuple[str, ...]:
+        """See `Protocol.check`."""
+        if target.store.channels not in (1, 3):
+            raise InputError(
+                f"transfer: corruptions are of images with 1 or 3 channels, and {target.store.name} has {target.store.channels}"
+                "; choose another protocol"
+            )
+        return super().check(target)
 
     def run(self, subject: Subject) -> Iterator[Measured]:
         """See `Protocol.run`."""

@@ -18,7 +18,7 @@ from metatc2.transfer.adapted_episodes import adapted_few_shot, policy_note, tra
 from metatc2.transfer.heads.prototype import HEADS, few_shot
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
 from metatc2.transfer.protocols.registry import register_protocol
-from metatc2.transfer.sampling import fit_query, fit_shapes, sample_episodes
+from metatc2.transfer.sampling import fewer_queries, fit_query, fit_shapes, sample_episodes
 from metatc2.transfer.targets import Target
 
 ADAPTED = "adapted"
@@ -105,9 +105,7 @@ class FewShot(Protocol):
         )
         given = drawn.query.shape[2]
         notes = [changed] * (changed != "")
-        notes += [f"{given} queries a class instead of {self.query}, the smallest class has no more"] * (
-            given < self.query
-        )
+        notes += [fewer_queries(given, self.query)] * (given < self.query)
         notes += [f"classes with fewer than {shot + 1} images left out: {drawn.excluded}"] * (drawn.excluded > 0)
         facts = {
             "way": way,

@@ -225,6 +225,7 @@ class FineTune(ClassifierProtocol):
         InputError: if `steps` is below 1.
     """
 
+    needs_images = True
     facts = (*ClassifierProtocol.facts, "setting")
 
     steps: Annotated[int, Field(ge=1)] = STEPS

@@ -123,6 +123,7 @@ class SemiSupervisedFineTune(ClassifierProtocol):
         InputError: if a fraction or `steps` is out of range.
     """
 
+    needs_images = True
     facts = (*ClassifierProtocol.facts, "setting")
 
     fractions: Sequence[Annotated[float, Field(gt=0, le=1)]] = FRACTIONS

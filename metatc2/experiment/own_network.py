@@ -1,0 +1,236 @@
+"""Encoders that are made by code which the user names: ``package.module:factory``, and entries of clones for ``torch.hub``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from metatc2.errors import InputError, nearest
+from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
+from metatc2.experiment.pretrained import Pretrained
+from metatc2.models.encoding import check_encoder
+from metatc2.models.foreign_encoder import ForeignEncoder
+from metatc2.models.foreign_weights import ForeignWeights
+from metatc2.ops.random_state import seeded
+
+TORCH_HUB = "torchhub"
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SIZE = 224
+_HEADS = ("fc", "classifier", "head", "heads")
+
+
+def is_factory(name: str) -> bool:
+    """Whether a text has the form ``package.module:factory``.
+
+    >>> is_factory("mylab.networks:small"), is_factory("runs/tc2"), is_factory("C:/runs")
+    (True, False, False)
+    """
+    return _FACTORY.fullmatch(name) is not None
+
+
+def from_factory(
+    name: str, *, weights: Path | None = None, image_size: int | None = None, channels: int | None = None
+) -> Pretrained:
+    """An encoder that a function or class of the user's makes; its code is imported and run.
+
+    Args:
+        name: ``"package.module:factory"``, found as Python finds modules and in the working directory. The factory is called
+            with those of ``channels`` and ``image_size`` that are given and that it takes; what stands there may also be the
+            module itself. It maps images ``(N, C, H, W)`` in [0, 1] to what `feature_rows` takes.
+        weights: file that its weights come from, see `metatc2.models.foreign_weights.load_foreign`.
+        image_size: side of the images in pixels; by default the module's attribute ``image_size``, else 224.
+        channels: of the images; by default those of its first convolution, else 3.
+
+    Raises:
+        InputError: if there is no such module or factory, it fails, or what it makes takes no such images.
+    """
+    module, _, attribute = name.partition(":")
+    with _working_directory_first():
+        thing = _attribute(_imported(module, name), attribute, name)
+        offered = {"image_size": image_size, "channels": channels}
+        with seeded(0):
+            made = _made(thing, name, offered)
+        other: nn.Module | None = None
+        if weights is not None and not isinstance(thing, nn.Module):
+            with seeded(0):
+                other = ForeignEncoder(_made(thing, name, offered))
+    encoder = ForeignEncoder(made)
+    return _finished(name, encoder, other, weights, image_size, channels, "not: it gets them in [0, 1]")
+
+
+def from_torch_hub(
+    name: str, *, weights: Path | None = None, image_size: int | None = None, channels: int | None = None
+) -> Pretrained:
+    """An encoder of a repository with a ``hubconf.py`` that lies on this machine; its code is run.
+
+    Args:
+        name: ``"torchhub:PLACE:ENTRY"``; PLACE is a clone's folder, or the OWNER/REPOSITORY that `torch.hub` has fetched
+            earlier. Where ENTRY takes ``pretrained`` it is called with false if weights are given. A last part called fc,
+            classifier, head or heads is taken off.
+        weights: file that its weights come from.
+        image_size: side of the images in pixels; by default 224.
+        channels: of the images; by default those of its first convolution.
+
+    Raises:
+        InputError: if there is no such place or entry, it fails, or what it makes takes no such images.
+    """
+    place, _, entry = name.removeprefix(f"{TORCH_HUB}:").rpartition(":")
+    if not place or not entry:
+        raise InputError(f"encoder {name!r} is not {TORCH_HUB}:PLACE:ENTRY, PLACE a clone's folder or OWNER/REPOSITORY")
+    folder = _clone(place, name)
+    with _first(folder):
+        thing = _attribute(_hubconf(folder, name), entry, name)
+        untrained = {"pretrained": False} if weights is not None and "pretrained" in _parameters(thing) else {}
+        with seeded(0):
+            made = _made(thing, name, {}, **untrained)
+        other = None
+        if weights is not None:
+            with seeded(0):
+                other = _headless(_made(thing, name, {}, **untrained), name, say=False)
+    encoder = _headless(made, name)
+    return _finished(name, encoder, other, weights, image_size, channels, NORMALIZED)
+
+
+def _finished(
+    name: str,
+    encoder: ForeignEncoder,
+    other: nn.Module | None,
+    weights: Path | None,
+    image_size: int | None,
+    channels: int | None,
+    normalized: str,
+) -> Pretrained:
+    check_encoder(encoder, name)
+    if weights is not None:
+        fill(encoder, weights, name, normalized)
+    declared = getattr(encoder.body, "image_size", None)
+    size = image_size or (declared if isinstance(declared, int) else _SIZE)
+    count = channels or _channels(encoder)
+    check_takes(encoder.eval(), name, count, size)
+    return Pretrained(
+        name=name if weights is None else f"{name}@{weights}",
+        encoder=encoder,
+        channels=count,
+        image_size=size,
+        untrained=None if other is None else other.eval(),
+        network=name,
+    )
+
+
+def _channels(encoder: nn.Module) -> int:
+    first = next((part for part in encoder.modules() if isinstance(part, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+def _imported(module: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module == missing or module.startswith(f"{missing}."):
+            raise InputError(
+                f"{name}: Python finds no module {missing!r}, nor is it in the working directory; start there, or install it"
+            ) from error
+        raise InputError(f"{name}: its code needs {missing!r}, which is not installed; install it") from error
+    except Exception as error:  # whatever a user's code raises
+        raise InputError(f"{name}: importing {module} failed ({_reason(error)}); mend it") from error
+
+
+def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
+    if not hasattr(module, attribute):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise InputError(f"{name}: {module.__name__} has no {attribute!r}; {nearest(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def _made(thing: Any, name: str, offered: dict[str, int | None], **more: Any) -> nn.Module:
+    if not isinstance(thing, nn.Module):
+        if not callable(thing):
+            raise InputError(f"{name} is a {type(thing).__name__}; name a function or class that makes an nn.Module")
+        taken = _parameters(thing)
+        given = {key: value for key, value in offered.items() if value is not None and key in taken}
+        try:
+            thing = thing(**given, **more)
+        except Exception as error:  # whatever a user's code raises
+            raise InputError(
+                f"{name} cannot be made ({_reason(error)}); name a function that needs no more arguments than image_size and "
+                "channels"
+            ) from error
+    if not isinstance(thing, nn.Module):
+        raise InputError(f"{name} made a {type(thing).__name__}; it must make an nn.Module")
+    return thing
+
+
+def _parameters(thing: Callable[..., Any]) -> set[str]:
+    try:
+        return set(inspect.signature(thing).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _headless(network: nn.Module, name: str, *, say: bool = True) -> ForeignEncoder:
+    """Without a classifier, which of networks in general is known by its name alone."""
+    last = next(reversed(list(network.named_children())), ("", nn.Identity()))
+    if last[0] in _HEADS and any(isinstance(part, nn.Linear) for part in last[1].modules()):
+        setattr(network, last[0], nn.Identity())
+        if say:
+            warnings.warn(f"{name}: its last part {last[0]!r} is taken off, as a head", ForeignWeights, stacklevel=4)
+    return ForeignEncoder(network, *IMAGENET)
+
+
+def _clone(place: str, name: str) -> Path:
+    folder = Path(place).expanduser()
+    owner, _, repository = place.partition("/")
+    fetched = sorted(Path(torch.hub.get_dir()).glob(f"{owner}_{repository}_*")) if owner and repository else []
+    for each in (folder, *fetched):
+        if (each / "hubconf.py").is_file():
+            return each
+    reason = "has no hubconf.py" if folder.is_dir() else f"is no folder, and {torch.hub.get_dir()} holds no copy of it"
+    raise InputError(f"{name}: {place} {reason}; clone the repository, and name the clone's folder")
+
+
+def _hubconf(folder: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hubconf", folder / "hubconf.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever its code raises
+        raise InputError(
+            f"{name}: its hubconf.py failed ({_reason(error)}); mend it, or install what it needs"
+        ) from error
+    return module
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _working_directory_first() -> Any:
+    return _first(Path.cwd())
+
+
+@contextmanager
+def _first(folder: Path) -> Iterator[None]:
+    """Look for modules in a folder first, and no longer once the network is made."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
