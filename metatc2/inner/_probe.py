@@ -104,8 +104,8 @@ _DIRECTIONS = torch.tensor(
 
 def _central_differences(optimizer: torchopt.base.GradientTransformation, gradients: Tensor, step: float) -> Tensor:
     """Along each of the directions."""
-    found = []
+    slopes = []
     for direction in _DIRECTIONS:
         up, down = (_run(optimizer, gradients + shift * direction) for shift in (step, -step))
-        found.append((up - down) @ _WEIGHTS / (2 * step))
-    return torch.stack(found)
+        slopes.append((up - down) @ _WEIGHTS / (2 * step))
+    return torch.stack(slopes)
