@@ -169,6 +169,7 @@ def test_factors_that_do_not_vary_and_stores_too_small_are_left_out() -> None:
     assert diagnose(nn.Flatten(), replace(store, factors=None), views=Views.none()).known_factors is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_shapes")
 def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "conflict.md"
