@@ -153,7 +153,9 @@ def sides_of(x: Tensor, y: Tensor, qx: Tensor, qy: Tensor) -> tuple[Samples, Sam
     given = {"x": x, "y": y, "qx": qx, "qy": qy}
     for name, tensor in given.items():
         if not isinstance(tensor, Tensor):
-            raise InputError(f"Episode.of: {name} must be a tensor, got {type(tensor).__name__}; torch.as_tensor makes one")
+            raise InputError(
+                f"Episode.of: {name} must be a tensor, got {type(tensor).__name__}; torch.as_tensor makes one"
+            )
     for name in ("x", "qx"):
         if not given[name].is_floating_point():
             raise InputError(
@@ -163,7 +165,9 @@ def sides_of(x: Tensor, y: Tensor, qx: Tensor, qy: Tensor) -> tuple[Samples, Sam
     if y.is_floating_point() != qy.is_floating_point():
         raise InputError(f"Episode.of: y and qy must be of one kind, classes or targets, got {y.dtype} and {qy.dtype}")
     if y.dtype == torch.bool or y.is_complex() or qy.dtype == torch.bool or qy.is_complex():
-        raise InputError(f"Episode.of: y must be classes (int64) or targets (floating point), got {y.dtype} and {qy.dtype}")
+        raise InputError(
+            f"Episode.of: y must be classes (int64) or targets (floating point), got {y.dtype} and {qy.dtype}"
+        )
     one = y.ndim == 1
     x, y, qx, qy = (tensor.unsqueeze(0) if one else tensor for tensor in given.values())
     kind = "targets" if y.is_floating_point() else "classes"

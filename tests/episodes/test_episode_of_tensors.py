@@ -30,7 +30,9 @@ def network(out: int) -> nn.Module:
 
 def test_it_is_the_episode_that_a_sampler_makes() -> None:
     g = torch.Generator().manual_seed(1)
-    store = ImageStore("toy", torch.randint(0, 256, (30, 1, 8, 8), generator=g).to(torch.uint8), torch.arange(3).repeat(10))
+    store = ImageStore(
+        "toy", torch.randint(0, 256, (30, 1, 8, 8), generator=g).to(torch.uint8), torch.arange(3).repeat(10)
+    )
     drawn = LabeledTasks(store, way=3, shot=2, query=3, tasks=2, split="all").sample()
     (x, y), (qx, qy) = drawn.support.labeled(), drawn.query.labeled()
     made = Episode.of(x, y, qx, qy)
