@@ -113,8 +113,12 @@ class Episode:
 
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device."""
-        identity = None if self.identity is None else self.identity.map(lambda t: t.to(device))
-        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)), identity)
+        return self.map(lambda t: t.to(device))
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Episode:
+        """The same episode with `f` applied to every tensor."""
+        identity = None if self.identity is None else self.identity.map(f)
+        return Episode(self.support.map(f), self.query.map(f), identity)
 
     def part(self, tasks: slice) -> Episode:
         """Some of the tasks."""

@@ -89,7 +89,9 @@ class Online(Callback):
         self._views, self._drawn = None, None
         if "lidar" in self.measures:
             if not isinstance(views, Views):
-                raise InputError("Online: LiDAR needs views, and the trainer's sampler has no recipe; pass views=Views(...)")
+                raise InputError(
+                    "Online: LiDAR needs views, and the trainer's sampler has no recipe; pass views=Views(...)"
+                )
             self._views, self._drawn = views, [views.sample(len(self._rows), g) for _ in range(VIEWS)]
 
     def on_step(self, trainer: Trainer, outcome: Outcome) -> None:

@@ -25,7 +25,7 @@ class LARS(optim.Optimizer):
     >>> weight = nn.Parameter(torch.ones(1, 4))
     >>> weight.grad = torch.full((1, 4), 2.0)
     >>> LARS([weight], lr=1.0, weight_decay=1e-6, trust=0.1).step()
-    >>> round(float(weight[0, 0]), 4)  # 1 − 0.1 · 2/4 · 2
+    >>> round(weight[0, 0].item(), 4)  # 1 − 0.1 · 2/4 · 2
     0.9
     """
 

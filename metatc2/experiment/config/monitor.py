@@ -46,7 +46,9 @@ class OnlineMonitor(Options):
         ("knn", "linear", "rankme", "lidar"), min_length=1, description="what is measured"
     )
     source: str | None = Field(None, description="whose images; unset: what is learned from")
-    split: str | None = Field(None, description="of that source; unset: one for validation where there is one, else all")
+    split: str | None = Field(
+        None, description="of that source; unset: one for validation where there is one, else all"
+    )
     every: Count | None = Field(None, ge=1, description="steps between measurements; unset: an epoch")
     images: int = Field(512, ge=8, le=2**16, description="images measured, at most")
     neighbors: int = Field(5, ge=1, le=1000, description="k of the k-NN probe")
