@@ -26,6 +26,7 @@ ALLOWED = {
     ("learners/aggregators/_torchjd.py", "import_module"): "torchjd",
     ("inner/loop.py", "import_module"): "torchopt",
     ("contrib/learn2learn/package.py", "import_module"): "learn2learn",
+    ("models/python.py", "import_module"): "the module of an encoder that the user named to a trainer or a command",
 }
 
 
