@@ -15,6 +15,7 @@ from .episodes import RecipeTasks as RecipeTasks
 from .episodes import Samples as Samples
 from .episodes import SplitBatch as SplitBatch
 from .errors import InputError as InputError
+from .experiment import TransferEncoder as TransferEncoder
 from .experiment import load_pretrained as load_pretrained
 from .experiment import override as override
 from .experiment import pretrain as pretrain
@@ -47,6 +48,7 @@ from .objectives import SimSiam as SimSiam
 from .objectives import VICReg as VICReg
 from .objectives import VISReg as VISReg
 from .objectives import register_objective as register_objective
+from .training import Callback as Callback
 from .training import Trainer as Trainer
 from .training import TrainerOptions as TrainerOptions
 from .transfer import Target as Target

@@ -27,6 +27,7 @@ ALLOWED = {
     ("inner/loop.py", "import_module"): "torchopt",
     ("experiment/own_network.py", "import_module"): "the module that the user typed as MODULE:FACTORY, to have it run",
     ("contrib/learn2learn/package.py", "import_module"): "learn2learn",
+    ("models/python.py", "import_module"): "the module of an encoder that the user named to a trainer or a command",
 }
 
 

@@ -21,7 +21,8 @@ from metatc2.data.gather import gather
 from metatc2.data.readers import ImageFiles
 from metatc2.errors import InputError
 from metatc2.experiment.weights import read_tensors
-from metatc2.experiment.weights_header import Header, encode_module
+from metatc2.experiment.weights_header import Header
+from metatc2.io.weights_file import encode_module
 from metatc2.models.foreign_weights import read_torch_file
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "ICO", "TGA", "SGI", "PCX", "DDS", "JPEG2000")

@@ -18,7 +18,7 @@ from metatc2.cli._args import merge_repeated
 from metatc2.errors import InputError
 from metatc2.experiment.config.former import former_value
 from metatc2.io.plain_text import brief
-from metatc2.io.registries import ADJOINTS, CONDITIONS, ENCODERS, OBJECTIVES, REGULARIZERS
+from metatc2.io.registries import ADJOINTS, CONDITIONS, ENCODERS, MEASURES, OBJECTIVES, REGULARIZERS
 from metatc2.io.source_names import path_kinds
 from metatc2.io.suggest import command as suggested
 
@@ -145,6 +145,7 @@ _NAMED: dict[str, Callable[[], Iterable[str]]] = {
     "conditions": lambda: CONDITIONS,
     "adjoints": lambda: ADJOINTS,
     "encoders": lambda: ENCODERS,
+    "measures": lambda: MEASURES,
     "path kinds": path_kinds,
 }
 

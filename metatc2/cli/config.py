@@ -47,7 +47,8 @@ def config(
         steps: Training steps.
         seed: Seed of everything random.
         encoder: {encoders}.
-        monitor: What is measured of the encoder during training: none, coding-rate.
+        monitor: What is measured of the encoder during training: none, coding-rate, online, or some of {measures},
+            joined by "+".
         set: Keys to change.
     """
     from metatc2.experiment.command_config import MethodFlags, configured

@@ -76,7 +76,8 @@ def pretrain(
         run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
         encoder: {encoders}; by default the task's.
         monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
-            by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage.
+            by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage. Or
+            numbers of the encoder in every epoch's record: online, or some of {measures}, joined by "+".
         devices: Devices on each node; a process each, which share the tasks of every episode. By default one, or as many as
             torchrun, accelerate launch or srun have started.
         nodes: Machines that train together; the command is started on each. By default one, or what the launcher has started.

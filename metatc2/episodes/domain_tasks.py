@@ -73,6 +73,7 @@ class DomainTasks(TaskSource):
                 "(RecipeTasks; episode.tasks_differ_by = views)"
             )
         self.store, self.views, self.names = store, views, tuple(store.domain_names[d] for d in present.tolist())
+        self.split = split
         self._check_enough(where, counts)
         self.device = torch.device(device)
         self._rows = rows[store.domains[rows].argsort(stable=True)]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 
+_AXES = {"classes": "(tasks, samples)", "targets": "(tasks, samples) or (tasks, samples, D)"}
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -88,10 +90,35 @@ class Episode:
     query: Samples
     identity: TaskIdentity | None = None
 
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, qx: Tensor, qy: Tensor) -> Episode:
+        """Labeled tasks from tensors that lie side by side, as few-shot libraries and loops of one's own have them.
+
+        Args:
+            x: what tasks learn from: ``(tasks, samples, ...)``, floating point, images in [0, 1] as ``(..., C, H, W)``.
+            y: of `x`, ``(tasks, samples)``: classes of the task, int64 from 0; or targets of a regression, floating point
+                ``(tasks, samples)`` or ``(tasks, samples, D)``. Of a single task it may be ``(samples,)``: all four then lack
+                the first axis.
+            qx: what tasks are evaluated on, ``(tasks, queries, ...)``.
+            qy: of `qx`, as `y`.
+
+        Raises:
+            InputError: if shapes or types do not fit, or values are not finite.
+
+        >>> x, y = torch.rand(10, 1, 28, 28), torch.arange(5).repeat(2)  # one task, 5-way 2-shot
+        >>> Episode.of(x, y, torch.rand(20, 1, 28, 28), torch.arange(5).repeat(4)).images.shape
+        torch.Size([1, 30, 1, 1, 28, 28])
+        """
+        return cls(*sides_of(x, y, qx, qy))
+
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device."""
-        identity = None if self.identity is None else self.identity.map(lambda t: t.to(device))
-        return Episode(self.support.map(lambda t: t.to(device)), self.query.map(lambda t: t.to(device)), identity)
+        return self.map(lambda t: t.to(device))
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Episode:
+        """The same episode with `f` applied to every tensor."""
+        identity = None if self.identity is None else self.identity.map(f)
+        return Episode(self.support.map(f), self.query.map(f), identity)
 
     def part(self, tasks: slice) -> Episode:
         """Some of the tasks."""
@@ -119,6 +146,80 @@ class Episode:
         """What an objective took from the images of both sides, ``(tasks, samples, views, A)``; None where it took nothing."""
         support, query = self.support.answers, self.query.answers
         return None if support is None or query is None else torch.cat([support, query], dim=1)
+
+
+def sides_of(x: Tensor, y: Tensor, qx: Tensor, qy: Tensor) -> tuple[Samples, Samples]:
+    """Support and query of `Episode.of`.
+
+    Raises:
+        InputError: see there.
+    """
+    given = {"x": x, "y": y, "qx": qx, "qy": qy}
+    for name, tensor in given.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(
+                f"Episode.of: {name} must be a tensor, got {type(tensor).__name__}; torch.as_tensor makes one"
+            )
+    for name in ("x", "qx"):
+        if not given[name].is_floating_point():
+            raise InputError(
+                f"Episode.of: {name} must be floating point, images in [0, 1], got {given[name].dtype}; for bytes give "
+                f"{name}.float() / 255"
+            )
+    if y.is_floating_point() != qy.is_floating_point():
+        raise InputError(f"Episode.of: y and qy must be of one kind, classes or targets, got {y.dtype} and {qy.dtype}")
+    if y.dtype == torch.bool or y.is_complex() or qy.dtype == torch.bool or qy.is_complex():
+        raise InputError(
+            f"Episode.of: y must be classes (int64) or targets (floating point), got {y.dtype} and {qy.dtype}"
+        )
+    one = y.ndim == 1
+    x, y, qx, qy = (tensor.unsqueeze(0) if one else tensor for tensor in given.values())
+    kind = "targets" if y.is_floating_point() else "classes"
+    for name, inputs, labels in (("", x, y), ("q", qx, qy)):
+        _check_side(name, inputs, labels, kind, one)
+    if len(x) != len(qx) or x.shape[2:] != qx.shape[2:] or y.shape[2:] != qy.shape[2:]:
+        raise InputError(
+            "Episode.of: both sides must be of the same tasks and of samples of one shape, got x "
+            f"{tuple(given['x'].shape)} with y {tuple(given['y'].shape)}, and qx {tuple(given['qx'].shape)} with qy "
+            f"{tuple(given['qy'].shape)}"
+        )
+    if kind == "classes":
+        _check_classes(y, qy)
+    return _side(x, y), _side(qx, qy)
+
+
+def _check_side(side: str, x: Tensor, y: Tensor, kind: str, one: bool) -> None:
+    fits = x.ndim >= 3 and y.ndim in ((2,) if kind == "classes" else (2, 3)) and x.shape[:2] == y.shape[:2]
+    if not fits or 0 in x.shape:
+        axes = "" if not one else " (of one task: without the first axis)"
+        shapes = (tuple(x.shape[1:]), tuple(y.shape[1:])) if one else (tuple(x.shape), tuple(y.shape))
+        raise InputError(
+            f"Episode.of: {side}x must be (tasks, samples, ...) and {side}y, its {kind}, {_AXES[kind]}{axes}, none empty, got "
+            f"{shapes[0]} and {shapes[1]}"
+        )
+    for name, tensor in ((f"{side}x", x), (f"{side}y", y)):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise InputError(f"Episode.of: {name} has values that are not finite; leave those samples out")
+
+
+def _check_classes(y: Tensor, qy: Tensor) -> None:
+    for task, (known, asked) in enumerate(zip(y, qy, strict=True)):
+        classes = known.unique()
+        if int(classes[0]) != 0 or int(classes[-1]) != len(classes) - 1:
+            raise InputError(
+                f"Episode.of: y of task {task} must count its classes from 0 to way - 1, got {classes[:10].tolist()}; "
+                "torch.unique(y, return_inverse=True) numbers them"
+            )
+        if not bool(torch.isin(asked, classes).all()):
+            raise InputError(
+                f"Episode.of: qy of task {task} has classes that its y has not, got {asked.unique()[:10].tolist()} beside "
+                f"{classes[:10].tolist()}; leave those queries out"
+            )
+
+
+def _side(x: Tensor, y: Tensor) -> Samples:
+    labels = y if y.is_floating_point() else y.long()
+    return Samples(x.unsqueeze(2), labels, None, torch.full(x.shape[:2], -1, device=x.device))
 
 
 class Sampler(Protocol):

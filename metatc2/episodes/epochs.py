@@ -69,6 +69,11 @@ class EpochSampler(TaskSource):
         self.generator = seeded_stream(seed, rank)
         self.epochs = EpochOrder(rows, batch)
 
+    @property
+    def epoch_steps(self) -> int:
+        """Episodes of a pass over the images."""
+        return len(self.epochs.rows) // self.epochs.batch
+
     def begin(self) -> None:
         """A new epoch."""
         self.epochs = EpochOrder(self.epochs.rows, self.epochs.batch)

@@ -78,6 +78,7 @@ class LabeledTasks(TaskSource):
         self.way, self.shot = _ends("way", way, 2), _ends("shot", shot, 1)
         self.query, self.tasks = _number("query", query), _number("tasks", tasks)
         self.store, self.views, self.replacement = store, views, replacement
+        self.split = split
         self.device = torch.device(device)
         self._find_classes(store.expand(split))
         self.begin()

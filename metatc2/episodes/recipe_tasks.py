@@ -78,6 +78,7 @@ class RecipeTasks(EpochSampler):
         rows = store.rows(split)
         self.cut.check_enough(f"{store.name}:{split}", len(rows))
         self.store, self.base, self.kinds, self.names = store, base, kinds, _NAMES[kinds]
+        self.split = split
         #: The recipe that descriptors are in the units of.
         self.views = recipe([1.0] * len(FAMILIES), base)
         self.device = torch.device(device)

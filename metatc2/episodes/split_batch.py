@@ -82,6 +82,7 @@ class SplitBatch(EpochSampler):
                 f"{share_descriptors}; use a divisor"
             )
         self.store, self.views, self.assign, self.share_descriptors = store, views, assign, share_descriptors
+        self.split = split
         self.device, self.embed = torch.device(device), embed or _average_pixels
         super().__init__(rows, batch, seed, rank)
 

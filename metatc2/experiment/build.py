@@ -26,6 +26,7 @@ from metatc2.experiment.config import (
     EncoderTC2Config,
     FactorEpisode,
     LabeledEpisode,
+    PythonConfig,
     SelfSupervisedConfig,
     SplitEpisode,
     Standardized,
@@ -173,6 +174,11 @@ def build_learner(
     Raises:
         InputError: if a name is unknown, a task is too small for its objective, K ≥ d, or settings do not go together.
     """
+    if isinstance(config.learner, PythonConfig):
+        raise InputError(
+            f"learner {config.learner.name!r} ({config.learner.method}) is one that a program of yours trained; make it there, "
+            "with Trainer(..., run=DIR)"
+        )
     encoder = encoder or build_fresh_encoder(config, channels, image_size)
     dim = feature_dim(encoder, channels, image_size)
     if isinstance(config.learner, SelfSupervisedConfig):

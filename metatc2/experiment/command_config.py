@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metatc2.experiment.config import Config, LabeledEpisode, override_together, read_task
-from metatc2.io.registries import OBJECTIVES
+from metatc2.io.options import show
+from metatc2.io.registries import MEASURES, OBJECTIVES
 
 #: Of what a command chooses where nothing is said.
 USUAL = "metatc2 pretrain"
@@ -37,6 +38,8 @@ class MethodFlags:
 
         >>> MethodFlags(adjoint="recompute", seed=3).assignments(labeled=False)
         ['calibration.adjoint=recompute', 'trainer.seed=3']
+        >>> MethodFlags(monitor="knn+rankme").assignments(labeled=False)
+        ['monitor.name=online', 'monitor.measures=["knn", "rankme"]']
         """
         given = {
             "objective.name": self.objective,
@@ -54,6 +57,8 @@ class MethodFlags:
             "trainer.precision": self.precision,
             "trainer.accumulate": self.accumulate,
         }
+        if self.monitor and all(name in MEASURES for name in self.monitor.split("+")):
+            given |= {"monitor.name": "online", "monitor.measures": show(self.monitor.split("+"))}
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 

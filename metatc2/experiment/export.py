@@ -21,10 +21,10 @@ from metatc2.experiment.model_card import model_card
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.weights import read_tensors
-from metatc2.experiment.weights_header import encode_module
 from metatc2.io.files import fill_folder, read_file, writing
 from metatc2.io.run_files import CONFIG as RUN_CONFIG
 from metatc2.io.run_files import RESULTS
+from metatc2.io.weights_file import encode_module
 from metatc2.io.writing import json_text
 from metatc2.models.encoding import own_copy
 from metatc2.models.foreign_encoder import ForeignEncoder

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.experiment.weights_header import own_tensors
 from metatc2.experiment.zoo import classifier_path
+from metatc2.io.weights_file import own_tensors
 from metatc2.models.encoding import precision_of, rows_from
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.resnet import RESNETS, SMALL_IMAGE, ResNet

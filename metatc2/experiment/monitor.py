@@ -20,6 +20,7 @@ from metatc2.augment import Views
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment.config import CodingRateMonitor, Config
+from metatc2.experiment.online import probe_rows
 from metatc2.io.files import read_file, reading, write_atomically, writing
 from metatc2.io.plain_text import visible
 from metatc2.io.run_files import MONITOR
@@ -29,7 +30,7 @@ from metatc2.models.encoding import encode
 from metatc2.models.stages import OUTPUT, consecutive_stages, pooled
 from metatc2.ops.module_state import evaluation_mode
 from metatc2.training.metrics_file import append_metrics
-from metatc2.transfer.protocols.knn import knn, knn_split
+from metatc2.transfer.protocols.knn import knn
 
 # Images through the encoder at once.
 _BATCH = 256
@@ -134,7 +135,7 @@ class Monitor:
         self.rows, self.store = rows, store
         self.views, self.descriptors = views, [views.sample(len(rows), g) for _ in range(2)]
         self.bank: Tensor | None
-        self.bank, self.queries = _probe_rows(store, self.split, images // 2, g)
+        self.bank, self.queries = probe_rows(store, self.split, images // 2, g)
         batch = getattr(config.episode, "batch", None)
         self.steps_an_epoch = max(1, len(store.rows(config.data.split)) // batch) if batch else 0
         self.every = self.options.every or self.steps_an_epoch or config.trainer.log_every
@@ -211,20 +212,6 @@ def stage_features(encoder: nn.Module, images: Iterable[Tensor]) -> dict[str, Te
             x = encode(encoder, x, "the encoder") if name == OUTPUT else stage(x)
             parts[name].append(pooled(x, name).float().cpu())
     return {name: torch.cat(rows) for name, rows in parts.items()}
-
-
-def _probe_rows(
-    store: ImageStore, split: str, most: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor] | tuple[None, Tensor]:
-    """Rows of the bank and the queries of the probe; None where no class has two images."""
-    try:
-        bank, queries, _ = knn_split(store, split)
-    except InputError:
-        return None, torch.zeros(0, dtype=torch.int64)
-    if len(store.labels[bank].unique()) < 2:
-        return None, queries
-    some, others = (rows[torch.randperm(len(rows), generator=generator)[:most]] for rows in (bank, queries))
-    return some, others
 
 
 def agreement(measured: Sequence[Measurement]) -> dict[str, float]:

@@ -27,6 +27,8 @@ from metatc2.experiment.config import (
     CodingRateMonitor,
     Config,
     LabeledEpisode,
+    OnlineMonitor,
+    PythonConfig,
     UMMConfig,
     fingerprint,
     override,
@@ -47,12 +49,14 @@ from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
 from metatc2.ops.ranks import Ranks, is_first, others_alive, split_ranks
 from metatc2.ops.threads import torch_threads
-from metatc2.training import Trainer
+from metatc2.training import Callback, Trainer
 from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import process_count
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED
+
+_OF_A_PROGRAM = "learner.name = 'python' is of a run that a program of yours trained with Trainer(..., run=...)"
 
 __all__ = [
     "Run",
@@ -150,6 +154,8 @@ def pretrain(
             f"umm.name = {config.umm.name!r} is of a stage on a finished run; leave it out, and call `metatc2 umm DIR` on this "
             "run when it is finished"
         )
+    if isinstance(config.learner, PythonConfig):
+        raise InputError(f"{_OF_A_PROGRAM}; leave learner.name out, or name one of `metatc2 learners`")
     folder = RunFolder(path)
     if is_first():
         require_startable(folder, config)
@@ -205,6 +211,10 @@ def resume(
             f"{path} is a stage of UMM on {config.umm.start}, which is not resumed; make it anew with: "
             f"{command('umm', config.umm.start or 'DIR', '--split', config.umm.split)}"
         )
+    if isinstance(config.learner, PythonConfig):
+        if state is State.FINISHED and steps in (None, config.trainer.steps):
+            return load_run(path)
+        raise InputError(f"{path}: {_OF_A_PROGRAM}; continue it there, with Trainer(..., run=...).resume()")
     longer = lengthened(config, steps, folder)
     if state is State.FINISHED and longer == config:
         return load_run(path)
@@ -236,7 +246,9 @@ def load_run(path: Path) -> Run:
     folder.require_finished()
     config = read_run_config(path)
     facts = read_tensors(folder.encoder)[1]
-    if missing := [key for key in ("channels", "image_size", "steps", "seconds", "fingerprint") if key not in facts]:
+    own = isinstance(config.learner, PythonConfig)
+    needed = ("channels", "image_size", "steps", "seconds", *(() if own else ("fingerprint",)))
+    if missing := [key for key in needed if key not in facts]:
         raise InputError(f"{folder.encoder} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
     pretrained = encoder_from(
         config,
@@ -273,10 +285,49 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
     check_domains(config, store)
     learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
     sampler = build_sampler(config, store)
-    trainer = Trainer(learner, sampler, options, run=folder, about=_about(config, store), show=show)
+    loggers = config.trainer.loggers or ()
+    trainer = Trainer(
+        learner,
+        sampler,
+        options,
+        run=folder,
+        about=_about(config, store),
+        show=show,
+        loggers=loggers,
+        callbacks=_callbacks(config, store),
+    )
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store
+
+
+def _callbacks(config: Config, store: ImageStore) -> list[Callback]:
+    """What is measured along the way, where that was asked for."""
+    asked = config.monitor
+    if not isinstance(asked, OnlineMonitor):
+        return []
+    from metatc2.experiment.online import Online
+
+    images = store
+    if asked.source is not None:
+        data = config.data.replace(source=asked.source, image_size=store.image_size, channels=store.channels)
+        images = build_data(replace(config, data=data))
+    return [
+        Online(
+            images,
+            measures=asked.measures,
+            split=asked.split or (_validation(store, config.data.split) if asked.source is None else None),
+            views=build_views(config, store.image_size),
+            every=asked.every,
+            images=asked.images,
+            neighbors=asked.neighbors,
+        )
+    ]
+
+
+def _validation(store: ImageStore, split: str) -> str:
+    """Images for validation, where there are some, else those of pre-training."""
+    return next((name for name in (split.replace("train", "validation"), "val") if name in store.splits), split)
 
 
 def _tasks(config: Config) -> int:
@@ -329,11 +380,13 @@ def _fit(
     from metatc2.experiment.monitor import Monitor
 
     monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
-    encoder, first = trainer.learner.exports()["encoder"], trainer.ranks.first
+    first = trainer.ranks.first
     if first:
         monitor.begin()
 
     def ended() -> bool:
+        encoder = trainer.encoder
+        assert encoder is not None  # every learner that is built here exports one
         return first and monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
 
     trainer.fit(stop=stop, ended=ended)
@@ -341,4 +394,6 @@ def _fit(
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:
-    return trained_files(trainer.learner, config, store, steps=trainer.step, seconds=trainer.seconds)
+    return trained_files(
+        trainer.learner, config, store, encoder=trainer.encoder, steps=trainer.step, seconds=trainer.seconds
+    )

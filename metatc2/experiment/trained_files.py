@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from metatc2.data import ImageStore
 from metatc2.experiment.config import Config, fingerprint
-from metatc2.experiment.weights_header import encode_module, encode_tensors, module_tensors, own_tensors
 from metatc2.io.run_files import ENCODER, HEADS
 from metatc2.io.safetensors_file import tensors_sha256
+from metatc2.io.weights_file import encode_module, encode_tensors, module_tensors, own_tensors
 from metatc2.learners import Learner
 from metatc2.transfer import SeenClasses
 
 
 def trained_files(
-    learner: Learner, config: Config, store: ImageStore, *, steps: int, seconds: float
+    learner: Learner,
+    config: Config,
+    store: ImageStore,
+    *,
+    steps: int,
+    seconds: float,
+    encoder: nn.Module | None = None,
 ) -> dict[str, bytes]:
     """Files by name; the encoder comes last, since a folder that has it is a finished run.
 
@@ -21,12 +29,14 @@ def trained_files(
         config: that it was trained with.
         store: that it was trained on.
         steps, seconds: what training cost.
+        encoder: in place of the learner's own: its average over training.
 
     Raises:
         InputError: if a part cannot be written.
     """
     exports = learner.exports()
-    encoder, heads = exports.pop("encoder"), learner.heads()
+    own, heads = exports.pop("encoder"), learner.heads()
+    encoder = own if encoder is None else encoder
     facts = {
         "format": "metatc2",
         "channels": store.channels,

@@ -46,7 +46,7 @@ def with_heads(run: Run) -> SelfSupervised:
     folder = RunFolder(run.path)
     if run.config.learner.name != "ssl":
         raise InputError(
-            f"{run.path} has no trained heads, since the learner {run.config.learner.name!r} has no self-supervised objective; "
+            f"{run.path} has no trained heads, since the learner {run.config.learner.name!r} is not made from an objective; "
             "name a run of an objective"
         )
     if not folder.heads.exists():

@@ -36,10 +36,12 @@ from metatc2.experiment.targets import Sources, check_images, find_targets
 from metatc2.io.files import check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.io.suggest import SOURCE, command
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.ranks import ALONE, Ranks, others_alive
 from metatc2.training.devices import placed
+from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.training.placement import Placement
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import RANDOM_ENCODER, FeaturesNotKept, Protocol, Row, Target, evaluate
@@ -131,7 +133,13 @@ class _Opened:
     @property
     def default_targets(self) -> tuple[str, ...]:
         """What the run learned from."""
-        return () if self.folder is None else (self.config.data.source,)
+        source = self.config.data.source
+        if self.folder is not None and source == UNKNOWN_SOURCE:
+            raise InputError(
+                f"{self.folder} does not say what images it was trained on, which its sampler did not tell; name data to "
+                f"measure it on: {command('transfer', self.folder, '--to', SOURCE)}"
+            )
+        return () if self.folder is None else (source,)
 
     def reading(self) -> AbstractContextManager[None]:
         """While sources are read; see `sources_from`."""

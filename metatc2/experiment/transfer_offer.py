@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metatc2.data import ImageStore
+from metatc2.data.seen import class_names
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, merge, settled
 from metatc2.experiment.protocols import protocols_of
@@ -13,7 +14,6 @@ from metatc2.io.source_names import place, real_path, split_name
 from metatc2.io.suggest import SOURCE, command
 from metatc2.transfer import SeenClasses, expand_targets, parse_target
 from metatc2.transfer.evaluate import check_target
-from metatc2.transfer.seen import class_names
 
 
 @dataclass(frozen=True)

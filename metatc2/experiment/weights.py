@@ -91,7 +91,7 @@ def encoder_from(
                 standardized=built.standardize,
                 blend=built.final_blend,
             ).eval()
-    if learner is not None and config.learner.name != "ssl":
+    if learner is not None and config.learner.name not in ("ssl", "python"):
         adapted = fresh_learner(config, channels, image_size, header.classes or 0)
         load_state(adapted, read_beside(learner, header), learner, where)
         plain = replace(config, calibration=Uncalibrated())

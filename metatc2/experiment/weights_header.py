@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from metatc2.errors import InputError
-from metatc2.io.files import printable
 from metatc2.io.plain_text import visible
-from metatc2.io.safetensors_file import tensors_sha256
+from metatc2.io.weights_file import checksum
 
 _LARGEST = 2**31  # of steps, images and classes: what is larger was not written by us
 
@@ -59,7 +54,7 @@ class Header:
             InputError: if the checksum does not hold, or a fact is not of its kind.
         """
         fix = "restore it, or train the run again"
-        if "sha256" in facts and facts["sha256"] != _checksum(facts, tensors):
+        if "sha256" in facts and facts["sha256"] != checksum(facts, tensors):
             raise InputError(f"{file} is damaged: its weights or its header are not what was written; {fix}")
         try:
             return cls(
@@ -75,65 +70,6 @@ class Header:
             )
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{file} has a damaged header ({visible(str(error))[:300]}); {fix}") from error
-
-
-def encode_module(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
-    """A module's tensors and facts as a file of weights.
-
-    Args:
-        module: its tensors may share memory; each is written whole.
-        facts: numbers, texts, and lists and tables of them, which become JSON.
-
-    Raises:
-        InputError: if the module's state holds something else than tensors, or a kind of tensor that safetensors has not.
-    """
-    state = module.state_dict()
-    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise InputError(
-            f"{type(module).__name__}: its state {odd[0]!r} is a {type(state[odd[0]]).__name__} and no tensor; files of "
-            "weights hold tensors alone"
-        )
-    return encode_tensors(state, facts, type(module).__name__)
-
-
-def encode_tensors(state: Mapping[str, Tensor], facts: Mapping[str, Any], what: str) -> bytes:
-    """Tensors and facts as a file of weights.
-
-    Args:
-        state: by name; each tensor is written whole.
-        facts: see `encode_module`.
-        what: they are of, for the error.
-
-    Raises:
-        InputError: if safetensors has not their kind.
-    """
-    tensors = own_tensors(state)
-    header = {key: _text(value) for key, value in facts.items()}
-    header["sha256"] = _checksum(header, tensors)
-    try:
-        return save_tensors(tensors, header)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{what} cannot be written as safetensors ({visible(str(error))[:300]})") from error
-
-
-def module_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module's state, each with memory of its own."""
-    return own_tensors(module.state_dict())
-
-
-def own_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, each with memory of its own."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-
-
-def _checksum(facts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    covered = {key: value for key, value in facts.items() if key != "sha256"}
-    words = f"{json.dumps(covered, sort_keys=True)} {tensors_sha256(dict(tensors))}"
-    return hashlib.sha256(words.encode()).hexdigest()
-
-
-def _text(value: Any) -> str:
-    return printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _whole(facts: Mapping[str, str], key: str, limit: int = _LARGEST) -> int | None:

@@ -21,3 +21,5 @@ AUXILIARY: Registry[Any] = Registry("auxiliary loss", "metatc2.objectives.auxili
 PROTOCOLS: Registry[Any] = Registry("protocol", "metatc2.transfer.protocols", "register_protocol")
 ATTENTIONS: Registry[Any] = Registry("attention", "metatc2.transfer.fusion.attention", "register_attention")
 FUSION_BASELINES: Registry[Any] = Registry("baseline", "metatc2.transfer.fusion.baselines", "register_baseline")
+LOGGERS: Registry[Any] = Registry("logger", "metatc2.training.loggers", "register_logger")
+MEASURES: Registry[Any] = Registry("measure", "metatc2.experiment.measures", "register_measure")

@@ -97,6 +97,20 @@ class Registry(Mapping[str, T], Generic[T]):
             raise InputError(f"unknown {self.kind} {name!r}; {nearest(name, tuple(self))}")
         return self._there[name]
 
+    def module_of(self, name: str) -> str:
+        """The module in which a name is registered; nothing is imported for it. Empty where there is no such name.
+
+        >>> from metatc2.io.registries import ENCODERS
+        >>> ENCODERS.module_of("conv4")
+        'metatc2.models.conv4'
+        """
+        if name in self._there:
+            return str(getattr(self._there[name], "__module__", ""))
+        own = self._own.get(name)
+        if own is None and name in self._elsewhere:
+            return self._elsewhere[name].value.partition(":")[0]
+        return own or ""
+
     def resolve(self, text: str) -> tuple[str, str]:
         """The registered name that a user's text means, and what stands in the place that the name ends in.
 

@@ -17,13 +17,14 @@ RESULTS, ACCURACIES = "transfer.json", "transfer.safetensors"
 DIAGNOSIS = "diagnose.json"
 IDENTITY = "encoder.json"
 FEATURES = "features"
+LOGS = "logs"
 LOCK, RESULTS_LOCK = ".lock", ".results.lock"
 DEMO = ".demo"
 EXPORTED = ("config.json", "model.safetensors", "calibrator.safetensors", "README.md")
 # What belongs to one trained encoder; the rest to the training.
 TRAINED = (ENCODER, CALIBRATOR, LEARNER, HEADS, RESULTS, ACCURACIES, DIAGNOSIS)
 OF_A_RUN = frozenset(
-    {CONFIG, ORIGIN, METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOCK, RESULTS_LOCK, DEMO, *TRAINED}
+    {CONFIG, ORIGIN, METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOGS, LOCK, RESULTS_LOCK, DEMO, *TRAINED}
 )
 
 # By folders that hold one of the first names: what in them nothing else may write.

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode
@@ -75,6 +76,17 @@ class Learner(nn.Module, ABC):
     def forward(self, episode: Episode) -> Outcome:
         """Loss and metrics of an episode."""
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward` with the hooks of a module; in `torch.inference_mode`, where other loops validate, too.
+
+        Inner loops take gradients whatever the mode; those tensors are copied whose own mode forbids it.
+        """
+        if not torch.is_inference_mode_enabled():
+            return super().__call__(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():
+            given = [each.map(_usable) if isinstance(each, Episode) else each for each in args]
+            return super().__call__(*given, **kwargs)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy that shares nothing, also where a part keeps a tensor that has a graph."""
         made = type(self).__new__(type(self))
@@ -108,6 +120,10 @@ class Learner(nn.Module, ABC):
         By default nothing, since `exports` says all there is to keep.
         """
         return {}
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

@@ -28,6 +28,7 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, name: str, channels: int, image_size: int) -> None:
         super().__init__()
+        self.name = name
         try:
             import timm
         except ImportError as error:

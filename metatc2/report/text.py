@@ -13,6 +13,7 @@ from metatc2.experiment.config import (
     FactorEpisode,
     LabeledEpisode,
     NoRegularizer,
+    PythonConfig,
     SharedTC2Config,
     Standardized,
     TasksOnly,
@@ -23,6 +24,9 @@ from metatc2.experiment.config import (
 )
 from metatc2.objectives import title_of
 from metatc2.objectives.auxiliary import AuxiliaryOptions
+from metatc2.training.own_run import UNKNOWN_SOURCE
+
+_OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD", "lars": "LARS"}
 
 
 def in_words(config: Config, made: Sequence[int] = ()) -> list[str]:
@@ -41,14 +45,30 @@ def in_words(config: Config, made: Sequence[int] = ()) -> list[str]:
     network that each task adapts by 3 inner steps of sgd, differentiated by unroll.
     """
     trainer, encoder = config.trainer, config.encoder
+    if isinstance(config.learner, PythonConfig):
+        return [_of_a_program(config, config.learner)]
     width = f" of width {encoder.width}" if encoder.width else ""
     size = f" at {config.data.image_size} × {config.data.image_size} pixels" if config.data.image_size else ""
-    optimizer = {"adamw": "AdamW", "sgd": "SGD"}[trainer.optimizer]
+    optimizer = _OPTIMIZERS[trainer.optimizer]
     return [
         f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
         f"with {_method(config, _steps(config, made))}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
         " ".join([_calibration(config), *_regularizer(config), *_condition(config), *_umm(config)]),
     ]
+
+
+def _of_a_program(config: Config, learner: PythonConfig) -> str:
+    trainer = config.trainer
+    optimizer = learner.optimizer or f"{_OPTIMIZERS[trainer.optimizer]} at a peak learning rate of {trainer.lr:g}"
+    on = (
+        f"on {config.data.source}, split {config.data.split},"
+        if config.data.source != UNKNOWN_SOURCE
+        else "on episodes"
+    )
+    return (
+        f"The encoder {config.encoder.name} was trained {on} by a program with Trainer: {learner.method}, {trainer.steps} "
+        f"steps with {optimizer}."
+    )
 
 
 def listed(items: Sequence[object]) -> str:

@@ -1,6 +1,8 @@
 """The outer loop for any learner and sampler, its checkpoints and its folder."""
 
+from metatc2.training.callbacks import Callback
 from metatc2.training.failure import Failure, load_failure
+from metatc2.training.lars import LARS
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
 from metatc2.training.replay import Replayed, replay
@@ -8,6 +10,8 @@ from metatc2.training.run_folder import RunFolder, State
 from metatc2.training.trainer import HealthWarning, Record, Trainer, TrainingDiverged
 
 __all__ = [
+    "LARS",
+    "Callback",
     "Failure",
     "HealthWarning",
     "Record",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -9,20 +10,25 @@ from rich.progress import Progress as Bar
 
 from metatc2.io.terminal import PlainConsole, console, say
 
+#: Seconds after which a log file gets a line, however long a tenth of the run takes.
+MINUTE = 60.0
+
 
 class Progress:
-    """A live bar on a terminal; a line every tenth of the run where there is none.
+    """A live bar on a terminal or in a notebook; elsewhere, as in a log file, a line every tenth of the run and every minute.
 
     Args:
         steps: of the whole run.
         done: steps done already.
-        show: False measures and shows nothing.
+        show: False measures and shows nothing; None shows a live bar alone.
     """
 
-    def __init__(self, steps: int, done: int, *, show: bool) -> None:
-        self.steps, self.show = steps, show
+    def __init__(self, steps: int, done: int, *, show: bool | None) -> None:
         self.console = console(stderr=True)
-        self.live = show and self.console.is_terminal
+        drawn = self.console.is_terminal or self.console.is_jupyter
+        self.steps, self.show = steps, drawn if show is None else show
+        self.live = self.show and drawn
+        self.said = time.perf_counter()
         self.images = self.time = self.waited = 0.0
         self.bar = Bar(
             TextColumn("pre-train"),
@@ -50,7 +56,9 @@ class Progress:
         rate = self.images / max(self.time, 1e-9)
         share = self.waited / max(self.time, 1e-9)
         self.bar.update(self.task, completed=step, loss=loss, rate=rate, wait=share)
-        if self.show and not self.live and step % max(1, self.steps // 10) == 0:
+        due = step % max(1, self.steps // 10) == 0 or time.perf_counter() - self.said > MINUTE
+        if self.show and not self.live and due:
+            self.said = time.perf_counter()
             left = (self.steps - step) * images / max(rate, 1e-9)
             say(f"step {step}/{self.steps}  loss {loss:.3f}  {rate:.0f} images/s  data {share:.0%}  {left:.0f} s left")
 

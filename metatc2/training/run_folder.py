@@ -31,6 +31,7 @@ from metatc2.io.run_files import (
     HEADS,
     LEARNER,
     LOCK,
+    LOGS,
     METRICS,
     MONITOR,
     OF_A_RUN,
@@ -117,6 +118,11 @@ class RunFolder:
     def learner(self) -> Path:
         """The whole learner, of those on labeled tasks."""
         return self.path / LEARNER
+
+    @property
+    def logs(self) -> Path:
+        """Folder of what loggers write."""
+        return self.path / LOGS
 
     @property
     def heads(self) -> Path:
@@ -296,7 +302,7 @@ class RunFolder:
         for name in (*TRAINED, METRICS, MONITOR, ORIGIN, CONFIG):
             with writing(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
-        for name in (CHECKPOINT, FAILURE, FEATURES):
+        for name in (CHECKPOINT, FAILURE, FEATURES, LOGS):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def _busy(self, holder: str) -> str:

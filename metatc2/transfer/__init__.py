@@ -1,5 +1,6 @@
 """Transfer: measure a frozen encoder on classes it never saw, and compare two methods on the same episodes."""
 
+from metatc2.data.seen import SeenClasses
 from metatc2.metrics.intervals import mean_interval, paired_difference
 from metatc2.models.features import evaluation_mode, extract, raw_pixels
 from metatc2.transfer.adapted_episodes import Adapts, adapted_few_shot
@@ -44,7 +45,6 @@ from metatc2.transfer.protocols.knn import knn, knn_split
 from metatc2.transfer.results import read_results, write_results
 from metatc2.transfer.row import Row
 from metatc2.transfer.sampling import Episodes, fit_query, sample_episodes
-from metatc2.transfer.seen import SeenClasses
 from metatc2.transfer.targets import Target, expand_targets, fingerprint, parse_target
 
 __all__ = [

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from metatc2.data.seen import SeenClasses
 from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import in_chunks
 from metatc2.errors import InputError
 from metatc2.io.source_names import path_kinds
-from metatc2.transfer.seen import SeenClasses
 
 # Words that end the name of a source of files as a split.
 PATH_SPLITS = ("all", "train", "validation", "val", "test", "meta-train", "meta-validation", "meta-test")

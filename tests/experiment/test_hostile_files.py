@@ -20,7 +20,8 @@ from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config
 from metatc2.experiment.results_folder import read_identity
-from metatc2.experiment.weights_header import Header, encode_module
+from metatc2.experiment.weights_header import Header
+from metatc2.io.weights_file import encode_module
 from metatc2.report.conflict_file import read_conflict
 from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.checkpoint import load_checkpoint, save_checkpoint

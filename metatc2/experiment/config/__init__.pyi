@@ -26,9 +26,11 @@ from .identity import method_key as method_key
 from .identity import method_name as method_name
 from .keys import Key as Key
 from .keys import all_keys as all_keys
+from .learner import PythonConfig as PythonConfig
 from .learner import SelfSupervisedConfig as SelfSupervisedConfig
 from .monitor import CodingRateMonitor as CodingRateMonitor
 from .monitor import NoMonitor as NoMonitor
+from .monitor import OnlineMonitor as OnlineMonitor
 from .networks import EncoderConfig as EncoderConfig
 from .networks import HeadConfig as HeadConfig
 from .overrides import merge as merge

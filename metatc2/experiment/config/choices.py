@@ -15,6 +15,8 @@ from metatc2.io.registry import Registry
 
 LEARNER = "learner.name"
 SSL = "ssl"
+# Of a run that a program of the user's own has trained: sections that say how it was trained do not act.
+PYTHON = "python"
 LABELED = "one on labeled tasks"
 # The value of a key that has been given; None of one that has not.
 Given = Callable[[str], object]
@@ -211,11 +213,13 @@ class Listed(Choice):
 
 
 def learner_kind(given: Given) -> str:
-    """Whether the learner is that of an objective or one on labeled tasks.
+    """Whether the learner is that of an objective, one on labeled tasks, or of a program of the user's own.
 
-    >>> learner_kind({"learner.name": "maml"}.get), learner_kind({}.get)
-    ('one on labeled tasks', 'ssl')
+    >>> learner_kind({"learner.name": "maml"}.get), learner_kind({}.get), learner_kind({"learner.name": "python"}.get)
+    ('one on labeled tasks', 'ssl', 'python')
     """
+    if given(LEARNER) == PYTHON:
+        return PYTHON
     return SSL if given(LEARNER) in (None, SSL) else LABELED
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from metatc2.experiment.config.calibration import CalibrationConfig
 from metatc2.experiment.config.data import DataConfig
 from metatc2.experiment.config.episode import EpisodeConfig
-from metatc2.experiment.config.learner import SelfSupervisedConfig
-from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor
+from metatc2.experiment.config.learner import PythonConfig, SelfSupervisedConfig
+from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor, OnlineMonitor
 from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
 from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.sections import CHOICES, split_key
@@ -58,10 +58,10 @@ class Config:
     auxiliary: NoAuxiliary | AuxiliaryOptions = _usual("auxiliary")
     calibration: CalibrationConfig = _usual("calibration")
     regularizer: NoRegularizer | RegularizerOptions = _usual("regularizer")
-    learner: SelfSupervisedConfig | LearnerOptions = _usual("learner")
+    learner: SelfSupervisedConfig | PythonConfig | LearnerOptions = _usual("learner")
     umm: NoUMM | UMMConfig = _usual("umm")
     trainer: TrainerConfig = _usual("trainer")
-    monitor: NoMonitor | CodingRateMonitor = _usual("monitor")
+    monitor: NoMonitor | CodingRateMonitor | OnlineMonitor = _usual("monitor")
     transfer: TransferConfig = _usual("transfer")
     #: Options of the protocols that are to be run, by name; those that are not given stand at their defaults.
     protocols: Mapping[str, ProtocolOptions] = field(default_factory=dict, hash=False)

@@ -10,13 +10,15 @@ from typing import Any
 from metatc2.experiment.config.calibration import CalibratorConfig
 from metatc2.experiment.config.choices import Member
 from metatc2.experiment.config.config import Config
+from metatc2.experiment.config.learner import PythonConfig
 from metatc2.experiment.config.sections import split_key
 from metatc2.io.options import Options, show
 from metatc2.io.source_names import tidy
 
 # What may differ between a checkpoint and the run that resumes it; so may [transfer] and the description.
 FREE_KEYS = frozenset(
-    f"trainer.{field}" for field in ("checkpoint_every", "log_every", "accelerator", "devices", "nodes", "threads")
+    f"trainer.{field}"
+    for field in ("checkpoint_every", "log_every", "loggers", "accelerator", "devices", "nodes", "threads")
 ) | {
     "data.root",
     "data.download",
@@ -82,7 +84,7 @@ def fingerprint(config: Config) -> str:
     """SHA-256 (hexadecimal) of what must agree for a checkpoint to be resumed.
 
     Left out: the description, [transfer], where data lie, where a stage of UMM began, a [monitor] that ends no training, and
-    the trainer's checkpoint_every, log_every, accelerator, devices, nodes, threads.
+    the trainer's checkpoint_every, log_every, loggers, accelerator, devices, nodes, threads.
 
     >>> from metatc2.experiment.config.overrides import override
     >>> fingerprint(Config()) == fingerprint(override(Config(), ["trainer.log_every=1"]))
@@ -111,6 +113,8 @@ def method_name(config: Config) -> str:
     >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))
     ('simclr', 'simclr+tc2')
     """
+    if isinstance(config.learner, PythonConfig):
+        return config.learner.method
     calibration = config.calibration
     base = config.objective.name if config.learner.name == "ssl" else config.learner.name
     parts = [base]

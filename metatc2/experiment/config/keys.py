@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from metatc2.errors import InputError
-from metatc2.experiment.config.choices import LABELED, SSL, Choice, Member, Now
+from metatc2.experiment.config.choices import LABELED, PYTHON, SSL, Choice, Member, Now
 from metatc2.experiment.config.former import former_key
 from metatc2.experiment.config.sections import CHOICES, split_key
 from metatc2.io.options import Bounds, Options, describe, show
@@ -232,5 +232,5 @@ def why_idle(name: str, keys: Sequence[Key], now: Now) -> str:
 def _is(tag: str, value: str, now: Now) -> bool:
     there = now.get(tag)
     if value == LABELED:
-        return bool(there != SSL)
+        return there not in (SSL, PYTHON)
     return value in there if isinstance(there, tuple) else bool(there == value)

@@ -10,6 +10,19 @@ from metatc2.io.options import Names, Options
 from metatc2.io.registries import AGGREGATORS
 
 
+class PythonConfig(Options):
+    """A learner, and all that it was trained on, that a program of the user's own made: see `metatc2.training.Trainer`."""
+
+    section = "learner"
+
+    name: Literal["python"] = Field(
+        "python", description="ssl (an objective, calibrated or not), or a learner on labeled tasks"
+    )
+    method: str = Field("unnamed", description="what a program that trained with Trainer calls its method")
+    optimizer: str | None = Field(None, description="function that made the optimizer, if trainer.optimizer did not")
+    schedule: str | None = Field(None, description="function that made the schedule, if trainer.schedule did not")
+
+
 class SelfSupervisedConfig(Options):
     """A self-supervised objective, calibrated or not."""
 

@@ -22,8 +22,8 @@ from metatc2.experiment.config.episode import (
     SplitEpisode,
     ViewsEpisode,
 )
-from metatc2.experiment.config.learner import SelfSupervisedConfig
-from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor
+from metatc2.experiment.config.learner import PythonConfig, SelfSupervisedConfig
+from metatc2.experiment.config.monitor import CodingRateMonitor, NoMonitor, OnlineMonitor
 from metatc2.experiment.config.networks import EncoderConfig, HeadConfig
 from metatc2.experiment.config.regularizer import NoRegularizer
 from metatc2.experiment.config.training import TrainerConfig
@@ -120,6 +120,8 @@ def split_key(key: str) -> tuple[str, str, str]:
     return section, field, part
 
 
+_MONITORS = (NoMonitor, CodingRateMonitor, OnlineMonitor)
+
 #: In the order in which sections are written.
 CHOICES: Mapping[str, Choice] = Sections(
     {
@@ -136,10 +138,10 @@ CHOICES: Mapping[str, Choice] = Sections(
             (Uncalibrated, EncoderTC2Config),
         ),
         "regularizer": Registered("regularizer.name", REGULARIZERS, _regularizer, "none", (NoRegularizer,)),
-        "learner": Registered(LEARNER, LEARNERS, _learner, SSL, (SelfSupervisedConfig,), always=True),
+        "learner": Registered(LEARNER, LEARNERS, _learner, SSL, (SelfSupervisedConfig, PythonConfig), always=True),
         "umm": Closed((NoUMM, UMMConfig), silent=True),
         "trainer": _always(TrainerConfig),
-        "monitor": Closed((NoMonitor, CodingRateMonitor), (NoMonitor, CodingRateMonitor), silent=True),
+        "monitor": Closed(_MONITORS, _MONITORS, silent=True),
         "transfer": _always(TransferConfig),
     }
 )

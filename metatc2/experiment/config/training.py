@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metatc2.io.options import Count, Factor, Options, Share
+from metatc2.io.options import Count, Factor, Names, Options, Share
+from metatc2.io.registries import LOGGERS
 
 
 class TrainerConfig(Options):
@@ -15,7 +16,10 @@ class TrainerConfig(Options):
     section = "trainer"
 
     steps: Count = Field(600, ge=1, description="optimizer steps")
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimizer of the encoder")
+    optimizer: Literal["adamw", "sgd", "lars"] = Field("adamw", description="optimizer of the encoder")
+    schedule: Literal["cosine", "constant"] | None = Field(
+        None, description="of the learning rate after its rise; unset: a cosine to 0"
+    )
     lr: Factor = Field(2e-3, gt=0, description="peak learning rate")
     weight_decay: Factor = Field(1e-4, ge=0, description="weight decay")
     warmup: Share = Field(0.05, description="share of the steps in which the learning rate rises")
@@ -36,6 +40,16 @@ class TrainerConfig(Options):
         ge=2,
         le=2**20,
         description="parts of a batch, one at a time with its activations in memory; unset: all at once",
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of a moving average of the encoder, which then is kept; unset: none"
+    )
+    swa_from: Share | None = Field(
+        None,
+        description="share of the steps from which on the encoder is averaged equally, which then is kept; unset: none",
+    )
+    loggers: tuple[Annotated[str, Names(LOGGERS)], ...] | None = Field(
+        None, description="what records go to besides metrics.jsonl, in DIR/logs; unset: nothing"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random number in the run")
     checkpoint_every: Count = Field(200, ge=1, description="steps between checkpoints")

@@ -7,7 +7,7 @@ class and one more entry of `HEADS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from metatc2.models.inputs import feature_sides
 from metatc2.ops.rows import unit_rows
 from metatc2.transfer.heads.convex import Logistic, Ridge
 from metatc2.transfer.heads.transductive import BDCSPN, SoftKMeans
+from metatc2.transfer.predicted import Predicted
 from metatc2.transfer.sampling import Episodes
 
 # Feature rows gathered at once: few enough to stay in a core's cache, enough to amortize the calls.
@@ -82,7 +83,27 @@ HEADS: Mapping[str, type[Head]] = {
 }
 
 
-def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, center: Tensor | None = None) -> Tensor:
+@overload
+def few_shot(
+    features: Tensor,
+    episodes: Episodes,
+    head: str = ...,
+    *,
+    center: Tensor | None = ...,
+    detailed: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def few_shot(
+    features: Tensor, episodes: Episodes, head: str = ..., *, center: Tensor | None = ..., detailed: Literal[True]
+) -> Predicted: ...
+def few_shot(
+    features: Tensor,
+    episodes: Episodes,
+    head: str = "cosine",
+    *,
+    center: Tensor | None = None,
+    detailed: bool = False,
+) -> Tensor | Predicted:
     """Accuracy of each episode under a head of `HEADS`.
 
     Each query is classified by itself (inductive), but for heads with ``transductive = True``, which see all of an episode.
@@ -94,9 +115,10 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
             ``"ridge"``, or one of the transductive ``"bd-cspn"`` and ``"soft-k-means"``.
         center: ``(D,)`` subtracted from all features first, e.g. the mean of the pre-training features. It must not
             come from the target if the result is to be inductive.
+        detailed: return prediction and scores of every query.
 
     Returns:
-        float64 ``(E,)`` in [0, 1], on the CPU.
+        float64 ``(E,)`` in [0, 1], on the CPU; or all of it, queries class by class as in `Episodes.query`.
 
     Raises:
         InputError: if the head is unknown, shapes do not fit or features are not finite.
@@ -129,14 +151,22 @@ def few_shot(features: Tensor, episodes: Episodes, head: str = "cosine", *, cent
     truth = torch.arange(ways, device=features.device).repeat_interleave(queries)
     rows = ways * (queries + episodes.support.shape[2])
     chunk = max(1, _CHUNK_BYTES // (rows * features.shape[1] * features.element_size()))
-    parts = []
+    parts: list[Tensor] = []
+    scored: list[Tensor] = []
     with torch.no_grad():
         for support, query in zip(
             torch.split(episodes.support, chunk), torch.split(episodes.query, chunk), strict=True
         ):
             scores = classifier.scores(support.to(features.device), query.flatten(1).to(features.device))
-            parts.append((scores.argmax(2) == truth).double().mean(1).cpu())
-    return torch.cat(parts)
+            if detailed:
+                scored.append(scores.cpu().clone())  # a head may write over its memory
+            else:
+                parts.append((scores.argmax(2) == truth).double().mean(1).cpu())
+    if not detailed:
+        return torch.cat(parts)
+    every = torch.cat(scored)
+    predictions = every.argmax(2)
+    return Predicted(predictions, every, (predictions == truth.cpu()).double(), episodes.classes.cpu())
 
 
 class _Gather:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, overload
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from metatc2.errors import InputError
 from metatc2.models.inputs import feature_sides, labels_of
 from metatc2.ops.numbers import real, whole
 from metatc2.ops.rows import unit_rows
+from metatc2.transfer.predicted import Predicted
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import register_protocol
 from metatc2.transfer.sampling import shuffled_within_classes
@@ -26,9 +27,38 @@ _CHUNK_BYTES = 2**26
 _SPLIT_SEED = 0
 
 
+@overload
 def knn(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *, k: int = 200, temperature: float = 0.1
-) -> Tensor:
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = ...,
+    temperature: float = ...,
+    detailed: Literal[False] = ...,
+) -> Tensor: ...
+@overload
+def knn(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = ...,
+    temperature: float = ...,
+    detailed: Literal[True],
+) -> Predicted: ...
+def knn(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = 200,
+    temperature: float = 0.1,
+    detailed: bool = False,
+) -> Tensor | Predicted:
     """Whether each query gets its class: cosine similarity s, a vote of ``exp(s / T)`` from each of the k nearest.
 
     Args:
@@ -38,9 +68,10 @@ def knn(
         query_labels: int64 ``(Q,)``.
         k: neighbors; clamped to B.
         temperature: T, above 0.
+        detailed: return all that was voted.
 
     Returns:
-        float64 ``(Q,)``: 1 where the vote is right, else 0, on the CPU.
+        float64 ``(Q,)``: 1 where the vote is right, else 0, on the CPU; or all of it, with votes as shares.
 
     Raises:
         InputError: if shapes do not fit, `k` or `temperature` is not positive, or features are not finite.
@@ -48,6 +79,8 @@ def knn(
     >>> bank = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     >>> knn(bank, torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3]), k=1).tolist()
     [1.0]
+    >>> knn(bank, torch.tensor([3, 7]), torch.tensor([[2.0, 0.1]]), torch.tensor([3]), k=1, detailed=True).predictions
+    tensor([3])
     """
     bank, queries = feature_sides({"k-NN bank": bank, "k-NN queries": queries})
     if bank.shape[1] != queries.shape[1]:
@@ -60,14 +93,19 @@ def knn(
     names, classes = torch.unique(bank_labels, return_inverse=True)
     unit, directions = unit_rows(bank), unit_rows(queries)
     chunk = max(1, _CHUNK_BYTES // (unit.element_size() * (len(bank) + 4 * k)))
-    parts = []
+    parts, shares = [], []
     for some in torch.split(directions, chunk):
         similarity, neighbors = (some @ unit.T).topk(k, dim=1)
         # Relative to the nearest: the same vote, and no overflow at a small temperature.
         weight = ((similarity - similarity[:, :1]).double() / temperature).exp()
         votes = weight.new_zeros(len(some), len(names))
-        parts.append(names[votes.scatter_add(1, classes[neighbors], weight).argmax(1)])
-    return (torch.cat(parts) == query_labels).double().cpu()
+        votes = votes.scatter_add(1, classes[neighbors], weight)
+        parts.append(names[votes.argmax(1)])
+        if detailed:
+            shares.append((votes / votes.sum(1, keepdim=True)).cpu())
+    predictions = torch.cat(parts)
+    correct = (predictions == query_labels).double().cpu()
+    return Predicted(predictions.cpu(), torch.cat(shares), correct, names.cpu()) if detailed else correct
 
 
 def knn_split(store: ImageStore, split: str) -> tuple[Tensor, Tensor, str]:

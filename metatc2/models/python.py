@@ -1,0 +1,124 @@
+"""Encoders that code of one's own makes, by the name of a function or class: ``python:PACKAGE.MODULE:NAME``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module, invalidate_caches
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from metatc2.errors import InputError, nearest
+from metatc2.models.registry import register_encoder
+
+KIND = "python"
+#: Stands in a run whose encoder is not known by name.
+UNKNOWN = f"{KIND}:unknown"
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_factory(name: str) -> bool:
+    """Whether a text has the form ``package.module:name``.
+
+    >>> is_factory("mylab.networks:small"), is_factory("resnet18")
+    (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+@register_encoder("python:FACTORY")
+def build(name: str, *, channels: int, image_size: int, width: int | None = None) -> nn.Module:
+    """An encoder that a function or class makes; its module is imported, and found in the working directory too.
+
+    Args:
+        name: ``"package.module:name"``. What stands there must be written in that package; it is called with those of
+            ``channels``, ``image_size`` and ``width`` that it takes.
+        channels, image_size, width: see `build_encoder`.
+
+    Raises:
+        InputError: if there is no such module or name, or it makes no module.
+
+    >>> build("mynets:small", channels=1, image_size=28)
+    Traceback (most recent call last):
+    metatc2.errors.InputError: encoder 'python:mynets:small': Python finds no module 'mynets', nor is it in the working
+    directory; start there, or install it
+    """
+    where = f"encoder {f'{KIND}:{name}'!r}"
+    if f"{KIND}:{name}" == UNKNOWN:
+        raise InputError(
+            'the run does not say how its encoder is made; write encoder.name = "python:MODULE:FACTORY" into its config.toml, '
+            'FACTORY a function or class that makes it, as Trainer(..., encoder="MODULE:FACTORY") does'
+        )
+    if not is_factory(name):
+        raise InputError(f"{where} is not python:MODULE:NAME; write it as python:package.module:function")
+    module, _, attribute = name.partition(":")
+    with _working_directory():
+        thing = _thing(module, attribute, where)
+        offered = {"channels": channels, "image_size": image_size, "width": width}
+        taken = _parameters(thing)
+        given = {key: value for key, value in offered.items() if value is not None and key in taken}
+        try:
+            made = thing(**given)
+        except Exception as error:  # whatever a user's code raises
+            raise InputError(
+                f"{where} cannot be made ({_reason(error)}); name a function that needs no more than channels, image_size and "
+                "width"
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{where} made a {type(made).__name__}; it must make an nn.Module")
+    return made
+
+
+def _thing(module: str, attribute: str, where: str) -> Any:
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module == missing or module.startswith(f"{missing}."):
+            raise InputError(
+                f"{where}: Python finds no module {missing!r}, nor is it in the working directory; start there, or install it"
+            ) from error
+        raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
+    except Exception as error:  # whatever a user's code raises
+        raise InputError(f"{where}: importing {module} failed ({_reason(error)}); mend it") from error
+    if not hasattr(found, attribute):
+        public = [each for each in vars(found) if not each.startswith("_")]
+        raise InputError(f"{where}: {module} has no {attribute!r}; {nearest(attribute, public)}")
+    thing = getattr(found, attribute)
+    # A name that was read from a run folder leads to networks alone, and not to whatever their module has imported.
+    own = str(getattr(thing, "__module__", "")).partition(".")[0] == module.partition(".")[0]
+    if not callable(thing) or not own or (isinstance(thing, type) and not issubclass(thing, nn.Module)):
+        raise InputError(f"{where} is no function or class of {module} that makes an nn.Module; write one there")
+    return thing
+
+
+def _parameters(thing: Any) -> set[str]:
+    try:
+        return set(inspect.signature(thing).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """Look for modules in the working directory too, after all others."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

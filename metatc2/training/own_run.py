@@ -1,0 +1,174 @@
+"""What a trainer's own run folder gets at the end of training, so that every command can read it.
+
+``config.toml`` with what is known of a training from Python: its data, its encoder by name, its settings; and
+``encoder.safetensors``, the last to be written, since a folder that has it is a finished run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from torch import nn
+
+from metatc2.data import ImageStore
+from metatc2.data.seen import SeenClasses
+from metatc2.episodes import Episode
+from metatc2.errors import InputError
+from metatc2.io.files import printable, read_file
+from metatc2.io.run_files import CONFIG, ENCODER
+from metatc2.io.weights_file import encode_module
+from metatc2.learners import Learner
+from metatc2.models.naming import encoder_name
+from metatc2.training.options import TrainerOptions
+
+#: Name of the learner in the configuration of such a run.
+LEARNER = "python"
+#: Stands for the data of episodes that do not say where they come from.
+UNKNOWN_SOURCE = "unknown"
+
+
+@dataclass(frozen=True)
+class OwnRun:
+    """What is known of a training before it is made.
+
+    Args:
+        channels: of the images.
+        image_size: side of the images in pixels.
+        encoder: name by which it is built again.
+        width: likewise, where the name leaves it open.
+        store: what the sampler draws from, where it says it.
+        split: of it.
+    """
+
+    channels: int
+    image_size: int
+    encoder: str
+    width: int | None
+    store: ImageStore | None
+    split: str
+
+    @classmethod
+    def of(cls, encoder: nn.Module | None, sampler: Any, episode: Episode, given: str | None) -> OwnRun | None:
+        """What is known; None where the run is none that commands could measure, and the trainer alone goes on with.
+
+        Args:
+            encoder: of the learner.
+            sampler: that made the episode.
+            episode: the first one.
+            given: how the encoder is made, if the user says it.
+
+        Raises:
+            InputError: if what the user says makes another encoder.
+        """
+        images = episode.support.images
+        if (
+            encoder is None
+            or images.ndim != 6
+            or images.shape[-1] != images.shape[-2]
+            or images.shape[-3] not in (1, 3)
+        ):
+            return None
+        try:
+            encode_module(encoder, {})
+        except InputError:
+            return None
+        channels, size = images.shape[-3:-1]
+        name, width = encoder_name(encoder, channels=channels, image_size=size, given=given)
+        source = getattr(sampler, "dataset", sampler)  # of a DataLoader
+        store, split = getattr(source, "store", None), getattr(source, "split", "all")
+        return cls(channels, size, name, width, store if isinstance(store, ImageStore) else None, str(split))
+
+    def files(
+        self,
+        learner: Learner,
+        encoder: nn.Module,
+        options: TrainerOptions,
+        about: Mapping[str, Any],
+        steps: int,
+        seconds: float,
+    ) -> dict[str, bytes]:
+        """Files by name, the encoder last.
+
+        Args:
+            learner: that was trained.
+            encoder: trained; an average, where one was asked for.
+            options: that it was trained with.
+            about: the trainer's: a ``"seed"`` and a ``"method"`` in it are the run's.
+            steps, seconds: what training cost.
+        """
+        seed = about.get("seed", 0)
+        tree = {
+            "data": {
+                "source": UNKNOWN_SOURCE if self.store is None else printable(self.store.name),
+                "split": self.split,
+                "image_size": self.image_size,
+                "channels": self.channels,
+            },
+            "encoder": {"name": self.encoder, **({} if self.width is None else {"width": self.width})},
+            "learner": {"name": LEARNER, "method": str(about.get("method", _method(learner))), **_own(options)},
+            "trainer": {
+                "steps": steps,
+                "seed": seed if type(seed) is int and 0 <= seed < 2**63 else 0,
+                "lr": float(options.lr),
+                "weight_decay": float(options.weight_decay),
+                "warmup": float(options.warmup),
+                "clip": float(options.clip),
+                "checkpoint_every": max(1, options.checkpoint_every),
+                "log_every": options.log_every,
+                **{
+                    key: value
+                    for key in ("optimizer", "schedule", "ema", "swa_from")
+                    if isinstance(value := getattr(options, key), str | float) and value != getattr(TrainerOptions, key)
+                },
+            },
+        }
+        facts = {
+            "format": "metatc2",
+            "channels": self.channels,
+            "image_size": self.image_size,
+            "steps": steps,
+            "seconds": round(seconds, 2),
+            **self._seen(),
+        }
+        return {CONFIG: tomli_w.dumps(tree).encode(), ENCODER: encode_module(encoder, facts)}
+
+    def _seen(self) -> dict[str, str]:
+        """What the encoder saw; reads the images once."""
+        if self.store is None:
+            return {}
+        try:
+            return SeenClasses.of(self.store, self.split).to_facts()
+        except InputError:  # a sampler of the user's own may call something else its split
+            return {}
+
+
+def is_own(config: Path) -> bool:
+    """Whether a configuration was written here, and not by ``metatc2 pretrain``; also where there is none."""
+    if not config.exists():
+        return True
+    try:
+        tree = tomllib.loads(read_file(config).decode())
+        return bool(tree["learner"]["name"] == LEARNER)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _method(learner: Learner) -> str:
+    objective = getattr(learner, "objective", None)
+    name = type(learner).__name__
+    return f"{name}({type(objective).__name__})" if isinstance(objective, nn.Module) else name
+
+
+def _own(options: TrainerOptions) -> dict[str, str]:
+    """Names of the functions that stand for a name."""
+    given = {key: getattr(options, key) for key in ("optimizer", "schedule")}
+    return {
+        key: f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        for key, value in given.items()
+        if callable(value)
+    }

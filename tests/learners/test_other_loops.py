@@ -1,0 +1,150 @@
+"""Learners in the loops of others: validation in inference mode, as Lightning has it, Lightning itself, and Accelerate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from metatc2.calibration import TaskCalibrator, named_calibrator
+from metatc2.data import ImageStore
+from metatc2.episodes import Episode, LabeledTasks, Samples
+from metatc2.inner import InnerLoop, inner_optimizer
+from metatc2.learners import MAML, TC2, Learner, SelfSupervised, SharedTC2, Tasks, build_labeled
+from metatc2.learners.registry import LEARNERS, learner_options
+from metatc2.models.heads import Classifier, Projector
+from metatc2.objectives import SimCLR
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Implicit. the inner loop stopped short"),
+    pytest.mark.filterwarnings("ignore:calibrated. no averages yet"),
+]
+
+
+def encoder() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+
+
+def tasks() -> LabeledTasks:
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (30, 1, 8, 8), generator=g).to(torch.uint8)
+    store = ImageStore("toy", images, torch.arange(3).repeat(10))
+    return LabeledTasks(store, way=3, shot=2, query=3, tasks=2, split="all")
+
+
+def pairs() -> Episode:
+    def side() -> Samples:
+        images = torch.rand(2, 8, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        return Samples(images, None, None, torch.full((2, 8), -1))
+
+    return Episode(side(), side())
+
+
+def self_supervised(name: str) -> Learner:
+    parts: dict[str, Any] = {"projector": Projector(4, 6, 4)}
+    if name == "plain":
+        return SelfSupervised(encoder(), SimCLR(), **parts)
+    if name == "tc2":
+        own = TaskCalibrator(4, 2, weights="sample")
+        return TC2(encoder(), SimCLR(), calibrator=own, inner=InnerLoop(inner_optimizer("sgd", 1.0), 1), **parts)
+    inner = InnerLoop(inner_optimizer("sgd", 0.1), 1)
+    return SharedTC2(encoder(), SimCLR(), calibrator=named_calibrator(4, 2), inner=inner, gamma=1.0, **parts)
+
+
+@pytest.mark.parametrize("name", [*LEARNERS, "plain", "tc2", "shared"])
+def test_inference_mode_gives_what_evaluation_without_gradients_gives(name: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name in LEARNERS:
+            episode = tasks().sample()
+            learner: Learner = build_labeled(
+                learner_options(name)(), encoder(), Tasks(4, 3, torch.arange(3).repeat(10))
+            )
+        else:
+            episode, learner = pairs(), self_supervised(name)
+    learner.eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = learner(episode).loss
+    with torch.inference_mode(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        inside = episode.map(torch.clone)  # tensors that no gradient may pass
+        assert inside.images.is_inference()
+        loss = learner(inside).loss
+    assert torch.equal(loss, expected)
+
+
+def maml() -> MAML:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU()), 8, 3)
+    return MAML(network, InnerLoop(inner_optimizer("sgd", 0.1), 2))
+
+
+def reference(steps: int) -> MAML:
+    learner, source = maml(), tasks()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        learner(source.sample()).loss.backward()
+        optimizer.step()
+    return learner
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's, of loaders and checkpoints
+def test_lightning_with_its_sanity_check() -> None:
+    import pytorch_lightning as pl
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.learner = maml()
+
+        def training_step(self, episode: Episode, index: int) -> Any:
+            return self.learner(episode).loss
+
+        def validation_step(self, episode: Episode, index: int) -> None:
+            validated.append(float(self.learner(episode).loss))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    validated: list[float] = []
+    module = Module()
+    quiet: Any = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        devices=1,
+        num_sanity_val_steps=1,
+        val_check_interval=2,
+        limit_val_batches=1,
+        **quiet,
+    )
+    trainer.fit(module, DataLoader(tasks(), batch_size=None), DataLoader(tasks(), batch_size=None))
+    assert len(validated) == 2  # the sanity check, and after training
+    for name, tensor in reference(2).state_dict().items():
+        torch.testing.assert_close(module.learner.state_dict()[name], tensor)
+
+
+def test_accelerate() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    accelerator, learner = accelerate.Accelerator(cpu=True), maml()
+    made, optimizer = accelerator.prepare(learner, torch.optim.SGD(learner.parameters(), lr=0.1))
+    source = tasks()
+    for _ in range(2):
+        optimizer.zero_grad()
+        accelerator.backward(made(source.sample()).loss)
+        optimizer.step()
+    for name, tensor in reference(2).state_dict().items():
+        torch.testing.assert_close(accelerator.unwrap_model(made).state_dict()[name], tensor)

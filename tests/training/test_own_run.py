@@ -1,0 +1,181 @@
+"""Runs of a program of one's own: every command takes them, or says in a sentence what it lacks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from metatc2.augment import Views
+from metatc2.data import ImageStore, load
+from metatc2.episodes import LabeledTasks, SplitBatch
+from metatc2.errors import InputError
+from metatc2.experiment.hub import from_pretrained
+from metatc2.experiment.run import load_run
+from metatc2.learners import ProtoNet, SelfSupervised
+from metatc2.models import Conv4, build_encoder
+from metatc2.models.heads import Projector
+from metatc2.models.naming import encoder_name
+from metatc2.objectives import SimCLR
+from metatc2.training import Trainer, TrainerOptions
+from metatc2.training.run_folder import RunFolder, State
+
+from ..command_line import call
+
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+
+NETS = """
+from torch import nn
+import os
+
+class Net(nn.Module):
+    def __init__(self, features=6):
+        super().__init__()
+        self.layer = nn.Linear(784, features)
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+def wide(channels):
+    return Net(9 * channels)
+
+def other():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 9))
+"""
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of the user's in the working directory."""
+    (tmp_path / "my_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
+    yield tmp_path  # type: ignore[misc]
+    sys.modules.pop("my_nets", None)
+
+
+def trainer(encoder: nn.Module, dim: int, run: Path, seed: int = 0, made_by: str | None = None) -> Trainer:
+    learner = SelfSupervised(encoder, SimCLR(), projector=Projector(dim, 8, 4))
+    tasks = SplitBatch(load("digits"), Views.glyphs(), tasks=2, batch=16, split="meta-train", seed=seed)
+    options = TrainerOptions(steps=2, log_every=1)
+    return Trainer(learner, tasks, options, run=run, about={"seed": seed}, encoder=made_by)
+
+
+FEW = ("--to", "digits:meta-test", "--way", "2", "--shot", "1", "--query", "2", "--episodes", "5")
+
+
+def test_it_is_a_run_that_transfers_and_is_not_resumed_by_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = trainer(Conv4(channels=1, width=8), 8, tmp_path / "a")
+    made.fit()
+    assert RunFolder(tmp_path / "a").state is State.FINISHED
+    images = torch.rand(3, 1, 28, 28)
+    there = load_run(tmp_path / "a").encoder
+    assert torch.equal(there(images), made.learner.eval().encoder(images))  # type: ignore[operator, union-attr]
+    assert call("transfer", str(tmp_path / "a"), *FEW) == 0
+    rows = json.loads((tmp_path / "a" / "transfer.json").read_text())
+    assert {row["features"] for row in rows} == {"encoder", "random encoder", "raw pixels"}
+    assert rows[0]["source"] == "digits:meta-train"
+    capsys.readouterr()
+    # Classes that were trained on are known.
+    assert call("transfer", str(tmp_path / "a"), "--to", "digits:meta-train") == 2
+    assert "meta-train" in capsys.readouterr().err
+    assert call("pretrain", "--resume", str(tmp_path / "a")) == 0
+    assert call("pretrain", "--resume", str(tmp_path / "a"), "--steps", "5") == 2
+    assert "continue it there, with Trainer(..., run=...).resume()" in " ".join(capsys.readouterr().err.split())
+    assert call("export", str(tmp_path / "a"), str(tmp_path / "exported")) == 0
+    assert torch.equal(from_pretrained(tmp_path / "exported").encoder(images), there(images))
+
+
+@pytest.mark.slow
+def test_compare_and_report_name_it_as_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = (str(tmp_path / name) for name in "ab")
+    trainer(Conv4(channels=1, width=8), 8, tmp_path / "a").fit()
+    other = trainer(Conv4(channels=1, width=8), 8, tmp_path / "b")
+    other.about["method"] = "mine"
+    other.fit()
+    for run in (a, b):
+        assert call("transfer", run, *FEW) == 0
+    assert call("compare", a, b) == 0
+    assert "SelfSupervised(SimCLR)" in (said := capsys.readouterr().out)
+    assert "mine" in said
+    assert call("report", a, b, "--out", str(tmp_path / "report.html")) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "was trained on digits, split meta-train, by a program with Trainer" in page
+    assert "simclr" not in page  # nothing that is a default here was used there
+
+
+def test_an_encoder_of_ones_own_is_built_by_its_module(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sys.path.insert(0, str(nets))
+    try:
+        import my_nets  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(nets))
+    trainer(my_nets.Net(), 6, nets / "found").fit()
+    assert 'name = "python:my_nets:Net"' in (nets / "found" / "config.toml").read_text()
+    trainer(my_nets.Net(9), 9, nets / "given", made_by="my_nets:wide").fit()
+    assert 'name = "python:my_nets:wide"' in (nets / "given" / "config.toml").read_text()
+    assert call("transfer", "given", *FEW) == 0
+    with pytest.raises(InputError, match="encoder='my_nets:other' makes another module"):
+        trainer(my_nets.Net(9), 9, nets / "wrong", made_by="my_nets:other").fit()
+    trainer(my_nets.Net(9), 9, nets / "unsaid").fit()
+    capsys.readouterr()
+    assert call("transfer", "unsaid", *FEW) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the run does not say how its encoder is made; write encoder.name = 'python:MODULE:FACTORY'" in said
+    (nets / "my_nets.py").rename(nets / "gone.py")
+    del sys.modules["my_nets"]
+    assert call("transfer", "given", *FEW) == 2
+    assert "Python finds no module 'my_nets'" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_nets:wid", "did you mean 'wide'"),
+        ("my_nets:os", "is no function or class of my_nets"),
+        ("os:getcwd", "is no function or class of os"),
+        ("shutil:rmtree", "cannot be made"),
+        ("my_nets", "is not python:MODULE:NAME"),
+    ],
+)
+@pytest.mark.usefixtures("nets")
+def test_names_that_lead_to_no_network(name: str, said: str) -> None:
+    before = list(sys.path)
+    with pytest.raises(InputError, match=said):
+        build_encoder(f"python:{name}", channels=1, image_size=28)
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(("name", "width"), [("conv4", 8), ("resnet18", 4), ("timm:test_resnet.r160_in1k", None)])
+def test_our_encoders_are_known_again(name: str, width: int | None) -> None:
+    made = build_encoder(name, channels=3, image_size=32, width=width)
+    assert encoder_name(made, channels=3, image_size=32) == (name, width)
+
+
+def test_a_changed_encoder_of_ours_is_not_taken_for_it() -> None:
+    made = Conv4(channels=1, width=8)
+    made.blocks[3][3] = nn.Identity()  # the same tensors, other features
+    assert encoder_name(made, channels=1, image_size=28) == ("python:unknown", None)
+
+
+def test_labeled_learners_and_episodes_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    g = torch.Generator().manual_seed(0)
+    store = ImageStore(
+        "x", torch.randint(0, 256, (30, 1, 16, 16), generator=g).to(torch.uint8), torch.arange(3).repeat(10)
+    )
+    tasks = LabeledTasks(store, way=2, shot=1, query=2, tasks=2, split="all")
+
+    def episodes():  # type: ignore[no-untyped-def]
+        while True:
+            yield tasks.sample()
+
+    Trainer(ProtoNet(Conv4(channels=1, width=8)), episodes(), TrainerOptions(steps=1), run=tmp_path / "run").fit()
+    assert call("transfer", str(tmp_path / "run")) == 2
+    assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
+    assert call("transfer", str(tmp_path / "run"), *FEW) == 0
+    assert "the classes it was trained on are not known" in " ".join(capsys.readouterr().err.split())
