@@ -25,9 +25,12 @@ INDEX = (DOCS / "methods" / "index.md").read_text()
 PRETEXTS = ("rotation", "jigsaw", "relative-position", "colorization")
 LABELED, PLAIN = list(LEARNERS), [name for name in OBJECTIVES if name not in PRETEXTS]
 NAMES = [*LABELED, *PLAIN]
-TINY = "trainer.steps=1 trainer.accelerator=cpu trainer.threads=1 encoder.width=4 data.source=digits data.image_size=16".split()
-UNLABELED = "episode.batch=8 episode.tasks=1 head.projector_hidden=8 head.projector_out=8".split()
-LABELS = "episode.meta_batch=1 episode.query=1 episode.way=2".split()
+TINY = [
+    *("trainer.steps=1", "trainer.accelerator=cpu", "trainer.threads=1"),
+    *("encoder.width=4", "data.source=digits", "data.image_size=16"),
+]
+UNLABELED = ["episode.batch=8", "episode.tasks=1", "head.projector_hidden=8", "head.projector_out=8"]
+LABELS = ["episode.meta_batch=1", "episode.query=1", "episode.way=2"]
 
 
 def text(name: str) -> str:
