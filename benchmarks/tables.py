@@ -35,6 +35,7 @@ import method_tables
 import overtrained
 import photographs_rows
 import photographs_tables
+import provenance
 import readme_table
 import recovery_tables
 import robustness
@@ -149,6 +150,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
         {"readme_measured": robustness_tables.readme},
     ),
     (partial(benchmark, "transfer_speed"), {"transfer_speed": transfer_speed.table}),
+    (provenance.rows, {"provenance": provenance.table}),
 )
 TABLES = {name: (rows, table) for rows, tables in RESULTS for name, table in tables.items()}
 PAGES = (
@@ -162,6 +164,7 @@ PAGES = (
     ROOT / "docs" / "systems.md",
     ROOT / "docs" / "scaling.md",
     ROOT / "docs" / "failures.md",
+    ROOT / "docs" / "provenance.md",
     *sorted((ROOT / "docs" / "methods").glob("*.md")),
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
