@@ -31,9 +31,11 @@ import evidence_tables
 import glyphs_fewshot
 import gradient_parity
 import mechanism_tables
+import method_tables
 import overtrained
 import photographs_rows
 import photographs_tables
+import provenance
 import readme_table
 import recovery_tables
 import robustness
@@ -74,6 +76,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
             "conflict_together": conflict_tables.together_table,
             "conflict_capacity": conflict_tables.capacity_table,
             "readme_evidence": readme_table.evidence_table,
+            **method_tables.CONFLICT_TABLES,
         },
     ),
     (
@@ -84,10 +87,14 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     (conflict_measures.RESULTS.read, {"conflict_measures": conflict_measures.table}),
     (default_regularizer.RESULTS.read, {"default_regularizer": default_regularizer.table}),
     (demo.RESULTS.read, {"demo": demo.table}),
-    (evidence_rows.RESULTS.read, {"evidence": evidence_tables.table}),
+    (evidence_rows.RESULTS.read, {"evidence": evidence_tables.table, **method_tables.OBJECTIVE_TABLES}),
     (
         glyphs_fewshot.RESULTS.read,
-        {"glyphs_fewshot": glyphs_fewshot.table, "glyphs_orders": glyphs_fewshot.orders_table},
+        {
+            "glyphs_fewshot": glyphs_fewshot.table,
+            "glyphs_orders": glyphs_fewshot.orders_table,
+            **method_tables.LEARNER_TABLES,
+        },
     ),
     (
         mechanism_tables.RESULTS.read,
@@ -143,6 +150,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
         {"readme_measured": robustness_tables.readme},
     ),
     (partial(benchmark, "transfer_speed"), {"transfer_speed": transfer_speed.table}),
+    (provenance.rows, {"provenance": provenance.table}),
 )
 TABLES = {name: (rows, table) for rows, tables in RESULTS for name, table in tables.items()}
 PAGES = (
@@ -156,6 +164,8 @@ PAGES = (
     ROOT / "docs" / "systems.md",
     ROOT / "docs" / "scaling.md",
     ROOT / "docs" / "failures.md",
+    ROOT / "docs" / "provenance.md",
+    *sorted((ROOT / "docs" / "methods").glob("*.md")),
 )
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -8,16 +8,23 @@ path, text as a page, anything else as it is, and links are rewritten to go ther
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 from typing import Any
 
 from mkdocs.structure.files import File, Files, InclusionLevel
 
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Pages that stand outside of docs/.
 OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 LINK = re.compile(r"\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+#: The name of a notebook, which lies on the site alone.
+NOTEBOOK = re.compile(r"`(\w+\.ipynb)`")
 CODE = {".py": "python", ".toml": "toml", ".cff": "yaml"}
 
 
@@ -29,12 +36,16 @@ def on_files(files: Files, config: Any) -> Files:
     for name in sorted(taken):
         if site_path(name) not in files.src_uris:
             files.append(_file(name, config))
+    for script in notebooks.scripts():
+        files.append(File.generated(config, f"notebooks/{script.stem}.ipynb", content=notebooks.notebook(script)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links lead to where those files stand on the site."""
     here = page.file.src_uri
+    if here == "examples.md":
+        markdown = NOTEBOOK.sub(r"[\1](notebooks/\1)", markdown)
 
     def rewritten(link: re.Match[str]) -> str:
         name = target(here, link[1])
