@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 _LISTS = (
-    *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
+    *("--set", "--to", "--way", "--shot", "--protocol", "--target", "--head", "--against", "--seeds"),
     *("--labels-per-class", "--attention", "--baseline"),
 )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._many_processes import parting
+from metatc2.errors import InputError
 from metatc2.io.registries import PROTOCOLS
-from metatc2.io.terminal import show
+from metatc2.io.terminal import bold, say, show
+
+if TYPE_CHECKING:
+    from metatc2.transfer import Row
 
 _PROTOCOLS = f"Which protocols; by default those of the run's task, else few-shot. Known: {', '.join(PROTOCOLS)}."
 
@@ -20,6 +24,7 @@ def transfer(
     encoder: Annotated[str, tyro.conf.Positional, option("ENCODER")],
     /,
     *,
+    seeds: Annotated[tuple[int, ...], option("S")] = (),
     to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
     protocol: Annotated[tuple[str, ...], option("NAME", help=_PROTOCOLS)] = (),
     way: Annotated[tuple[int, ...], option("N")] = (),
@@ -51,6 +56,7 @@ def transfer(
 
     For example:
         metatc2 transfer runs/tc2
+        metatc2 transfer runs/tc2 --seeds 0 1 2
         metatc2 transfer runs/tc2 --to glyphs:greek digits --way 5 --shot 1 5 --episodes 2000
         metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
         metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
@@ -59,7 +65,9 @@ def transfer(
 
     Args:
         encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
-            timm:MODEL (with :random at the end: untrained).
+            timm:MODEL (with :random at the end: untrained). A name that is no folder stands for the runs of its seeds:
+            runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on.
+        seeds: Measure these of a name that stands for several runs; by default all that are there.
         to: Targets; by default those of the run's task.
         protocol: Which protocols.
         way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.
@@ -89,30 +97,41 @@ def transfer(
     """
     target = json_target(json)
 
+    from metatc2.experiment.seed_folders import named_runs
     from metatc2.experiment.targets import Sources
     from metatc2.experiment.transfer import transfer as measure
     from metatc2.ops.ranks import is_first
     from metatc2.report import transfer_table
     from metatc2.training.placement import Placement
 
-    changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
-    with parting():
-        rows = measure(
-            encoder,
-            targets=to,
-            protocols=protocol,
-            allow_seen=allow_seen,
-            layer=layer,
-            context=context,
-            out=out,
-            sources=Sources(root, download, stream, workers, value_range),
-            config=config,
-            image_size=image_size,
-            assignments=set,
-            placement=Placement(accelerator, devices, nodes),
-            **{key: value for key, value in changes.items() if value not in ((), None)},
+    encoders = named_runs(encoder, seeds)
+    if len(encoders) > 1 and out is not None:
+        raise InputError(
+            f"transfer: {encoder} stands for {len(encoders)} runs, and --out {out} can hold the results of one; leave --out out"
         )
-    if not is_first():
-        return
-    show(transfer_table(rows))
-    write_json(target, [asdict(row) for row in rows])
+    changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
+    measured: list[Row] = []
+    with parting():
+        for one in encoders:
+            rows = measure(
+                one,
+                targets=to,
+                protocols=protocol,
+                allow_seen=allow_seen,
+                layer=layer,
+                context=context,
+                out=out,
+                sources=Sources(root, download, stream, workers, value_range),
+                config=config,
+                image_size=image_size,
+                assignments=set,
+                placement=Placement(accelerator, devices, nodes),
+                **{key: value for key, value in changes.items() if value not in ((), None)},
+            )
+            measured += rows
+            if is_first():
+                if len(encoders) > 1:
+                    say(bold(one), stderr=False)
+                show(transfer_table(rows))
+    if is_first():
+        write_json(target, [asdict(row) for row in measured])

@@ -1,5 +1,6 @@
 """The figures of the report, one a file: plain data in, a `Drawn` out."""
 
+from metatc2.report.figures.accuracy import Point, accuracy
 from metatc2.report.figures.base import Drawn, to_png, to_svg
 from metatc2.report.figures.conflict import ConflictMeasure, conflict
 from metatc2.report.figures.embedding_map import View, embedding_map
@@ -17,7 +18,9 @@ __all__ = [
     "Grid",
     "Neighborhood",
     "Picture",
+    "Point",
     "View",
+    "accuracy",
     "conflict",
     "embedding_map",
     "failures",
