@@ -221,9 +221,12 @@ _ARGUMENTS: dict[str, Callable[[], Iterable[str]]] = {
 def filled(text: str) -> str:
     """A docstring with the names that are registered now, those of installed packages included, where it asks for them.
 
-    >>> filled("Args: regularizer: {regularizers}.")
-    'Args: regularizer: isotropy, sigreg or visreg.'
+    Lines of one argument are joined, since a terminal breaks them elsewhere.
+
+    >>> filled("Args:\\n    regularizer: one of\\n        {regularizers}.")
+    'Args:\\n    regularizer: one of isotropy, sigreg or visreg.'
     """
+    text = re.sub(r"\n {8}(?! )", " ", inspect.cleandoc(text))
 
     def names(place: re.Match[str]) -> str:
         *others, last = _NAMED[place[1]]()

@@ -16,10 +16,10 @@ def compare(
     /,
     *,
     features: str = "encoder",
-    protocol: Annotated[tuple[str, ...], option("NAME")] = (),
-    target: Annotated[tuple[str, ...], option("TARGET")] = (),
-    head: Annotated[tuple[str, ...], option("NAME")] = (),
-    seeds: Annotated[tuple[int, ...], option("S")] = (),
+    protocol: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    target: Annotated[tuple[str, ...], option("TARGET", default="all")] = (),
+    head: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    seeds: Annotated[tuple[int, ...], option("S", default="all")] = (),
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Paired differences of the first run against each other run, target by target.
@@ -35,11 +35,11 @@ def compare(
         runs: Run folders with a transfer.json (see `metatc2 transfer`), the method in question first. A name that is no
             folder stands for those of its seeds: runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on.
         features: What to compare: encoder, calibrated, or adapted (learners on labeled tasks, adapted to each episode).
-        protocol: Show these alone, e.g. few-shot, "5-way 1-shot", knn; by default all.
-        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits; by default all. p is corrected over all
+        protocol: Show these alone, e.g. few-shot, "5-way 1-shot", knn.
+        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits. p is corrected over all
             targets that were measured, whichever are shown.
-        head: Show these classifiers alone, e.g. cosine, k=20; by default all.
-        seeds: Take these of names that stand for several runs; by default all that are there.
+        head: Show these classifiers alone, e.g. cosine, k=20.
+        seeds: Take these of names that stand for several runs.
         json: Write the differences to a file too.
     """
     file = json_target(json)

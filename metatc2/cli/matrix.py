@@ -15,10 +15,10 @@ def matrix(
     /,
     *,
     features: str = "encoder",
-    protocol: Annotated[tuple[str, ...], option("NAME")] = (),
-    target: Annotated[tuple[str, ...], option("TARGET")] = (),
-    head: Annotated[tuple[str, ...], option("NAME")] = (),
-    seeds: Annotated[tuple[int, ...], option("S")] = (),
+    protocol: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    target: Annotated[tuple[str, ...], option("TARGET", default="all")] = (),
+    head: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    seeds: Annotated[tuple[int, ...], option("S", default="all")] = (),
 ) -> None:
     """The transfer matrix: every source on every target, with the rows "random encoder" and "raw pixels".
 
@@ -32,10 +32,10 @@ def matrix(
         runs: Run folders with a transfer.json; those that differ in their seed alone are one source. A name that is no folder
             stands for those of its seeds: runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on.
         features: Which rows: encoder, calibrated or adapted.
-        protocol: Show these alone, e.g. few-shot, "5-way 1-shot", knn; by default all.
-        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits; by default all.
-        head: Show these classifiers alone, e.g. cosine, k=20; by default all.
-        seeds: Take these of names that stand for several runs; by default all that are there.
+        protocol: Show these alone, e.g. few-shot, "5-way 1-shot", knn.
+        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits.
+        head: Show these classifiers alone, e.g. cosine, k=20.
+        seeds: Take these of names that stand for several runs.
     """
     from metatc2.experiment import compare as result_folders
     from metatc2.experiment.seed_folders import run_folders

@@ -28,22 +28,24 @@ def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, option("TASK")] = None,
     /,
     *,
-    objective: Annotated[str | None, option("NAME")] = None,
-    calibration: Annotated[str | None, option("NAME")] = None,
-    regularize: Annotated[str | None, option("NAME")] = None,
-    condition: Annotated[str | None, option("NAME")] = None,
-    learner: Annotated[str | None, option("NAME")] = None,
-    adjoint: Annotated[str | None, option("NAME")] = None,
-    steps: Annotated[int | None, option("N")] = None,
-    seed: Annotated[int | None, option("S")] = None,
+    objective: Annotated[str | None, option("NAME", default="simclr")] = None,
+    calibration: Annotated[str | None, option("NAME", default="none")] = None,
+    regularize: Annotated[str | None, option("NAME", default="isotropy, none where --calibration is given")] = None,
+    condition: Annotated[str | None, option("NAME", default="none")] = None,
+    learner: Annotated[str | None, option("NAME", default="ssl")] = None,
+    adjoint: Annotated[str | None, option("NAME", default="the learner's")] = None,
+    steps: Annotated[int | None, option("N", default="the task's")] = None,
+    seed: Annotated[int | None, option("S", default="0")] = None,
     seeds: Annotated[tuple[int, ...], option("S")] = (),
-    run: Annotated[str | None, option("DIR")] = None,
-    encoder: Annotated[str | None, option("NAME")] = None,
-    monitor: Annotated[str | None, option("NAME")] = None,
-    devices: Annotated[int | None, option("N")] = None,
-    nodes: Annotated[int | None, option("N")] = None,
-    precision: Annotated[str | None, option("NAME")] = None,
-    accumulate: Annotated[int | None, option("N")] = None,
+    run: Annotated[str | None, option("DIR", default="runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED")] = None,
+    encoder: Annotated[str | None, option("NAME", default="the task's")] = None,
+    monitor: Annotated[str | None, option("NAME", default="none")] = None,
+    devices: Annotated[
+        int | None, option("N", default="1, or as many as torchrun, accelerate launch or srun have started")
+    ] = None,
+    nodes: Annotated[int | None, option("N", default="1, or as many as a launcher has started")] = None,
+    precision: Annotated[str | None, option("NAME", default="32-true")] = None,
+    accumulate: Annotated[int | None, option("N", default="1")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     resume: Annotated[str | None, option("DIR")] = None,
     auto_resume: bool = False,
@@ -65,28 +67,27 @@ def pretrain(
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, or images by KIND:PATH, with KIND {path kinds}.
-        objective: {objectives}; by default simclr.
+        objective: {objectives}.
         calibration: none (plain objective), standardize and tasks (controls), or tc2: weights that each task adapts, or with
             --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
             --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
             Learners on labeled tasks take tc2 or none.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, {regularizers}.
         condition: Whether the heads are told how each view was made, and how: none, {conditions}.
-        learner: ssl, the default, or a learner on labeled tasks (see `metatc2 learners`).
-        adjoint: How the inner loop is differentiated: {adjoints}; by default the learner's choice.
-        steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
+        learner: ssl, or a learner on labeled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated: {adjoints}.
+        steps: Training steps. With --resume, the new length of the run: steps below the old length stay
             those of the old length, later ones follow the learning rates of a run of the new length.
-        seed: Seed of everything random; by default 0.
+        seed: Seed of everything random.
         seeds: Pre-train once with each of these seeds, into DIR-s0, DIR-s1 and so on, where --run names DIR; other commands
             take DIR for all of them. Given again, the command goes on where it was stopped.
-        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
-        encoder: {encoders}; by default the task's.
-        monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
-            by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage.
-        devices: Devices on each node; a process each, which share the tasks of every episode. By default one, or as many as
-            torchrun, accelerate launch or srun have started.
-        nodes: Machines that train together; the command is started on each. By default one, or what the launcher has started.
-        precision: Number format of the forward pass: 32-true, the default, or bf16-mixed.
+        run: Folder to write to.
+        encoder: {encoders}.
+        monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch.
+            --set monitor.stop_after=K ends training after K measurements without a rise of the last stage.
+        devices: Devices on each node; a process each, which share the tasks of every episode.
+        nodes: Machines that train together; the command is started on each.
+        precision: Number format of the forward pass: 32-true or bf16-mixed.
         accumulate: Cut a batch into so many parts, one at a time with its activations in memory; the encoder then runs twice.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; of the other options --steps, --devices and --nodes alone are taken
@@ -148,6 +149,11 @@ def pretrain(
         if seeds:
             by_seed = [configured(task, replace(flags, seed=one), set) for one in seeds]
             base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])
+            if base.exists():
+                raise InputError(
+                    f"pretrain: {base} is there already, so its name cannot stand for {seed_folder(base, seeds[0])} and the "
+                    "others; name another with --run"
+                )
             begin = partial(_every_seed, by_seed, base)
         else:
             path = Path(run) if run else runs.default_folder(task, config)

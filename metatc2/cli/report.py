@@ -18,10 +18,10 @@ def report(
     out: Annotated[str, option("FILE.html")] = "report.html",
     assets: bool = False,
     fusion: Annotated[str | None, option("FILE.json")] = None,
-    protocol: Annotated[tuple[str, ...], option("NAME")] = (),
-    target: Annotated[tuple[str, ...], option("TARGET")] = (),
-    head: Annotated[tuple[str, ...], option("NAME")] = (),
-    seeds: Annotated[tuple[int, ...], option("S")] = (),
+    protocol: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    target: Annotated[tuple[str, ...], option("TARGET", default="all")] = (),
+    head: Annotated[tuple[str, ...], option("NAME", default="all")] = (),
+    seeds: Annotated[tuple[int, ...], option("S", default="all")] = (),
 ) -> None:
     """Write one self-contained page about runs: settings, curves, transfer, comparison, conflict, embeddings, failures.
 
@@ -38,10 +38,10 @@ def report(
         out: The page.
         assets: Write every figure as PNG and CSV beside it too.
         fusion: Result of `metatc2 fuse --json` to show too.
-        protocol: Show these results alone, e.g. few-shot, "5-way 1-shot", knn; by default all.
-        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits; by default all.
-        head: Show these classifiers alone, e.g. cosine, k=20; by default all.
-        seeds: Take these of names that stand for several runs; by default all that are there.
+        protocol: Show these results alone, e.g. few-shot, "5-way 1-shot", knn.
+        target: Show these alone, e.g. glyphs:greek, or glyphs for all of its splits.
+        head: Show these classifiers alone, e.g. cosine, k=20.
+        seeds: Take these of names that stand for several runs.
     """
     from metatc2.experiment.seed_folders import run_folders
     from metatc2.report.html.report import write_report

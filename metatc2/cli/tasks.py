@@ -13,7 +13,9 @@ from metatc2.io.terminal import PlainTable, bold, say
 from metatc2.io.terminal import show as show_table
 
 
-def tasks(name: Annotated[str | None, tyro.conf.Positional, option("NAME")] = None, /, *, show: bool = False) -> None:
+def tasks(
+    name: Annotated[str | None, tyro.conf.Positional, option("NAME", default="all")] = None, /, *, show: bool = False
+) -> None:
     """List the task files that ship with the library, one line each; with NAME, that one as it is.
 
     For example:
@@ -22,7 +24,7 @@ def tasks(name: Annotated[str | None, tyro.conf.Positional, option("NAME")] = No
         metatc2 tasks glyphs --show > my.toml
 
     Args:
-        name: A shipped task; all by default.
+        name: A shipped task.
         show: Print its file, to be read or to be changed and given to `metatc2 pretrain`. `metatc2 config NAME` shows every
             value that would act, with its origin and meaning.
     """

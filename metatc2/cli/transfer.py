@@ -17,35 +17,39 @@ from metatc2.io.terminal import bold, say, show
 if TYPE_CHECKING:
     from metatc2.transfer import Row
 
-_PROTOCOLS = f"Which protocols; by default those of the run's task, else few-shot. Known: {', '.join(PROTOCOLS)}."
+_PROTOCOLS = f"Which protocols. Known: {', '.join(PROTOCOLS)}."
 
 
 def transfer(
     encoder: Annotated[str, tyro.conf.Positional, option("ENCODER")],
     /,
     *,
-    seeds: Annotated[tuple[int, ...], option("S")] = (),
-    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
-    protocol: Annotated[tuple[str, ...], option("NAME", help=_PROTOCOLS)] = (),
-    way: Annotated[tuple[int, ...], option("N")] = (),
-    shot: Annotated[tuple[int, ...], option("K")] = (),
-    query: Annotated[int | None, option("N")] = None,
-    episodes: Annotated[int | None, option("N")] = None,
-    head: Annotated[tuple[str, ...], option("NAME")] = (),
+    seeds: Annotated[tuple[int, ...], option("S", default="all")] = (),
+    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]", default="those of the run's task")] = (),
+    protocol: Annotated[
+        tuple[str, ...], option("NAME", help=_PROTOCOLS, default="those of the run's task, else few-shot")
+    ] = (),
+    way: Annotated[tuple[int, ...], option("N", default="the task's, else 5")] = (),
+    shot: Annotated[tuple[int, ...], option("K", default="the task's, else 1 5")] = (),
+    query: Annotated[int | None, option("N", default="the task's, else 15")] = None,
+    episodes: Annotated[int | None, option("N", default="the task's, else 600")] = None,
+    head: Annotated[tuple[str, ...], option("NAME", default="the task's, else cosine euclidean")] = (),
     layer: str = "output",
     context: Annotated[str | None, option("PAIRS")] = None,
     allow_seen: bool = False,
-    config: Annotated[str | None, option("FILE")] = None,
-    image_size: Annotated[int | None, option("PIXELS")] = None,
-    root: Annotated[str | None, option("DIR")] = None,
+    config: Annotated[str | None, option("FILE", default="the config.toml beside it")] = None,
+    image_size: Annotated[int | None, option("PIXELS", default="that of the model's training")] = None,
+    root: Annotated[str | None, option("DIR", default="as in the run")] = None,
     download: bool = False,
     stream: bool = False,
     workers: int = 0,
-    value_range: Annotated[tuple[float, float] | None, option("BLACK WHITE")] = None,
+    value_range: Annotated[tuple[float, float] | None, option("BLACK WHITE", default="as in the run")] = None,
     accelerator: str = "auto",
-    devices: Annotated[int, option("N")] = 1,
+    devices: Annotated[
+        int, option("N", default="1, or as many as torchrun, accelerate launch or srun have started")
+    ] = 1,
     nodes: Annotated[int, option("N")] = 1,
-    out: Annotated[str | None, option("DIR")] = None,
+    out: Annotated[str | None, option("DIR", default="the run folder")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
@@ -67,31 +71,29 @@ def transfer(
         encoder: Run folder, folder of `metatc2 export`, hub:OWNER/NAME, FILE.safetensors or FILE.pth, torchvision:MODEL or
             timm:MODEL (with :random at the end: untrained). A name that is no folder stands for the runs of its seeds:
             runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on.
-        seeds: Measure these of a name that stands for several runs; by default all that are there.
-        to: Targets; by default those of the run's task.
+        seeds: Measure these of a name that stands for several runs.
+        to: Targets.
         protocol: Which protocols.
         way: Classes an episode; one row each. This and the next four are options of every chosen protocol that has them.
         shot: Labeled images a class; one row each.
         query: Test images a class.
         episodes: Episodes a row.
         head: Few-shot classifiers: cosine, euclidean, logistic, ridge; transductive: bd-cspn, soft-k-means.
-        layer: Stage of the encoder whose features are measured, e.g. blocks.2; by default its output.
+        layer: Stage of the encoder whose features are measured, e.g. blocks.2.
         context: Pairs of images that count as the same here: a folder whose sub-folders hold two images each, or a text
             file with two paths a line. Features calibrated for them are measured too (per-task TC²).
         allow_seen: Allow targets with classes of the pre-training images; every row then says so.
-        config: Configuration of FILE.safetensors or FILE.pth; by default the config.toml beside it.
-        image_size: Of the images that torchvision's and timm's models get; by default that of their training.
-        root: Where data sets lie; by default as in the run.
+        config: Configuration of FILE.safetensors or FILE.pth.
+        image_size: Of the images that torchvision's and timm's models get.
+        root: Where data sets lie.
         download: Allow downloads of data sets and weights.
         stream: Read image files from disk as they are needed, for targets larger than memory.
         workers: Threads that read them.
-        value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095; by default as in
-            the run.
+        value_range: Values of black and white in image files of more than 8 bits a pixel, e.g. 0 4095.
         accelerator: Where the encoder runs: auto, cpu, gpu or any that Lightning Fabric knows.
-        devices: Devices on each node; a process each, which share images and episodes. By default one, or as many as
-            torchrun, accelerate launch or srun have started.
+        devices: Devices on each node; a process each, which share images and episodes.
         nodes: Machines; the command is started on each.
-        out: Folder of the results; by default the run folder.
+        out: Folder of the results.
         set: Keys of [transfer] and of a protocol's section to change, e.g. transfer.knn.ks=20,200
         json: Write the rows of this call to a file too.
     """

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 
 from metatc2.errors import InputError
 from metatc2.experiment.compare import compare
+from metatc2.experiment.pretrained import ENCODER
 from metatc2.report.figures import Point, accuracy
 from metatc2.report.figures.axis import measure_words, signed, with_head
 from metatc2.report.html.page import PageSection
 from metatc2.report.html.sections.transfer import column_name, not_measured
 from metatc2.report.methods import Method
+from metatc2.report.text import listed
 from metatc2.transfer import MEAN_TARGET, RANDOM_ENCODER, RAW_PIXELS, Difference, Row, mean_interval
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 _TARGETS = 8
 _CONTROLS = (RANDOM_ENCODER, RAW_PIXELS)
+_AS_SUBJECT = {RANDOM_ENCODER: "a random encoder reaches", RAW_PIXELS: "raw pixels reach"}
 
 BySeed = Mapping[int, Row]
 
@@ -120,12 +123,14 @@ def _sentence(
     where = f"the mean over {targets} targets" if target == MEAN_TARGET else target
     trained, controls = [p for p in there if not p.control], [p for p in there if p.control]
     lead = (trained or there)[0]
-    sentence = f"{lead.name} reaches {100 * lead.mean:.1f} ± {100 * lead.ci95:.1f} % on {where} ({measured})"
+    name = lead.name.removesuffix(f": {ENCODER}")
+    sentence = f"{name} reaches {100 * lead.mean:.1f} ± {100 * lead.ci95:.1f} % on {where} ({measured})"
     against = [_against(d) for d in _differences(methods, chosen) if with_head(d) == measured and d.target == target]
-    parts = against or [f"{p.name} {100 * p.mean:.1f} ± {100 * p.ci95:.1f} %" for p in trained if p is not lead]
-    if controls:
-        parts.append(" and ".join(f"{p.name} {100 * p.mean:.1f} %" for p in controls if p is not lead))
-    return f"{sentence}{': ' if parts else ''}{'; '.join(parts)}."
+    others = [p for p in trained if p is not lead]
+    parts = against or [f"{p.name} {100 * p.mean:.1f} ± {100 * p.ci95:.1f} %" for p in others]
+    told = f"{sentence}{''.join(f', {part}' for part in parts)}"
+    alone = [f"{_AS_SUBJECT.get(p.name, p.name)} {100 * p.mean:.1f} %" for p in controls if p is not lead]
+    return f"{told}{'; ' if alone else ''}{listed(alone) if alone else ''}."
 
 
 def _differences(methods: Sequence[Method], chosen: RowFilter) -> list[Difference]:
