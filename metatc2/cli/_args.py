@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 _LISTS = (
-    *("--set", "--to", "--way", "--shot", "--protocol", "--head", "--against"),
+    *("--set", "--to", "--way", "--shot", "--protocol", "--target", "--head", "--against", "--seeds"),
     *("--labels-per-class", "--attention", "--baseline", "--method", "--format"),
 )
 # Of `advise`, where several encoders may be named; `pretrain` takes one.
@@ -35,15 +35,17 @@ def merge_repeated(arguments: Sequence[str]) -> list[str]:
     return rest + [word for name, values in lists.items() for word in (name, *values)]
 
 
-def option(metavar: str, help: str | None = None) -> Any:
-    """How ``--help`` shows an argument of a command: without a default that is None or nothing, of which its line says more.
+def option(metavar: str, help: str | None = None, default: str = "") -> Any:
+    """How ``--help`` shows an argument of a command.
 
     Args:
         metavar: what stands for the value.
         help: the line; by default that of the docstring.
+        default: what its default comes to, where the signature has none or an empty tuple; else the signature's is shown.
     """
-    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=_default)
 
+    def shown(label: str) -> str:
+        said = default or ("" if label in ("", "None") else label)
+        return f"(default: {said})" if said else ""
 
-def _default(label: str) -> str:
-    return f"(default: {label})" if label not in ("", "None") else ""
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=shown)

@@ -15,10 +15,23 @@ from typing import Any
 import tyro
 
 from metatc2.cli._args import merge_repeated
+from metatc2.cli._completion_scripts import SCRIPTS, Completions
 from metatc2.errors import InputError
 from metatc2.experiment.config.former import former_value
+from metatc2.experiment.config.task_files import task_folder
 from metatc2.io.plain_text import brief
-from metatc2.io.registries import ADJOINTS, CONDITIONS, ENCODERS, MEASURES, OBJECTIVES, REGULARIZERS
+from metatc2.io.registries import (
+    ADJOINTS,
+    ATTENTIONS,
+    CONDITIONS,
+    ENCODERS,
+    FUSION_BASELINES,
+    LEARNERS,
+    MEASURES,
+    OBJECTIVES,
+    PROTOCOLS,
+    REGULARIZERS,
+)
 from metatc2.io.source_names import path_kinds
 from metatc2.io.suggest import command as suggested
 
@@ -75,13 +88,24 @@ class Parser:
             raise InputError(self._sentence(said.getvalue(), words)) from None
         return command
 
+    def completions(self) -> dict[str, Completions]:
+        """What may follow each command, for the scripts of shells."""
+        return {
+            name: Completions(
+                [*options, "--help"],
+                {option: [*names()] for option in options if (names := _TAKES.get(option)) is not None},
+                [*_ARGUMENTS[name]()] if name in _ARGUMENTS else (),
+            )
+            for name, options in self.options.items()
+        }
+
     def _sentence(self, box: str, words: Sequence[str]) -> str:
         lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()]
         # The first line is the title of the box, and says less than what follows.
         told = " ".join(line for line in lines[1:] if line)
         for end in _ENDS:
             told = told.partition(end)[0]
-        told = re.sub(r"\s+", " ", told).strip(" .:")
+        told = _as_typed(re.sub(r"\s+", " ", told).strip(), words)
         told = told.replace(" Available subcommands:", "; there are")
         told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
         command = next((word for word in words[:1] if word in self.names), None)
@@ -100,6 +124,23 @@ class Parser:
         named = [word.partition("=")[0] for word in words if word.startswith("--")]
         plain = (name.replace("_", "-").replace("--no-", "--", 1) for name in named)
         return next((name for name, option in zip(named, plain, strict=True) if not {name, option} & known), "")
+
+
+def _as_typed(told: str, words: Sequence[str]) -> str:
+    """What was read out of a box, without the mark at its end, and with the user's own words as they were typed.
+
+    >>> _as_typed("Unrecognized options: :smile: a b.", [":smile:", "a  b"])
+    'Unrecognized options: :smile: a  b'
+    >>> _as_typed("Unrecognized options: :smile:", [":smile:"])
+    'Unrecognized options: :smile:'
+    """
+    if not told.endswith(tuple(word for word in words if word)):
+        told = told.rstrip(" .:")
+    for word in words:
+        boxed = re.sub(r"\s+", " ", _BOX.sub(" ", word)).strip()
+        if boxed != word and boxed:
+            told = told.replace(boxed, word)
+    return told
 
 
 def _options(command: Callable[..., None]) -> list[str]:
@@ -149,13 +190,45 @@ _NAMED: dict[str, Callable[[], Iterable[str]]] = {
     "path kinds": path_kinds,
 }
 
+# Names that an option takes, whichever command has it.
+_TAKES: dict[str, Callable[[], Iterable[str]]] = {
+    "--objective": lambda: OBJECTIVES,
+    "--calibration": lambda: ("none", "standardize", "tasks", "tc2"),
+    "--regularize": lambda: ("none", *REGULARIZERS),
+    "--condition": lambda: ("none", *CONDITIONS),
+    "--learner": lambda: ("ssl", *LEARNERS),
+    "--adjoint": lambda: ADJOINTS,
+    "--encoder": lambda: [name for name in ENCODERS if ":" not in name],
+    "--precision": lambda: ("32-true", "bf16-mixed"),
+    "--protocol": lambda: PROTOCOLS,
+    "--features": lambda: ("encoder", "calibrated", "adapted"),
+    "--attention": lambda: ATTENTIONS,
+    "--baseline": lambda: FUSION_BASELINES,
+}
+
+
+def _tasks() -> list[str]:
+    return [path.stem for path in sorted(task_folder().glob("*.toml"))]
+
+
+# Names that stand as a command's own argument.
+_ARGUMENTS: dict[str, Callable[[], Iterable[str]]] = {
+    "pretrain": _tasks,
+    "config": _tasks,
+    "tasks": _tasks,
+    "completion": lambda: SCRIPTS,
+}
+
 
 def filled(text: str) -> str:
     """A docstring with the names that are registered now, those of installed packages included, where it asks for them.
 
-    >>> filled("Args: regularizer: {regularizers}.")
-    'Args: regularizer: isotropy, sigreg or visreg.'
+    Lines of one argument are joined, since a terminal breaks them elsewhere.
+
+    >>> filled("Args:\\n    regularizer: one of\\n        {regularizers}.")
+    'Args:\\n    regularizer: one of isotropy, sigreg or visreg.'
     """
+    text = re.sub(r"\n {8}(?! )", " ", inspect.cleandoc(text))
 
     def names(place: re.Match[str]) -> str:
         *others, last = _NAMED[place[1]]()

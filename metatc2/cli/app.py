@@ -13,9 +13,11 @@ from metatc2.cli._boundary import ending_of
 from metatc2.cli._parsing import Parser
 from metatc2.cli.advise import advise
 from metatc2.cli.compare import compare
+from metatc2.cli.completion import completion
 from metatc2.cli.config import config
 from metatc2.cli.demo import demo
 from metatc2.cli.diagnose import diagnose
+from metatc2.cli.doctor import doctor
 from metatc2.cli.estimate import estimate
 from metatc2.cli.export import export
 from metatc2.cli.fuse import fuse
@@ -48,6 +50,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     report,
     export,
     demo,
+    doctor,
+    completion,
 )
 PARSER = Parser(COMMANDS)
 # What is there after Ctrl-C, and how it goes on.

@@ -14,16 +14,16 @@ def config(
     task: Annotated[str, tyro.conf.Positional, option("TASK")],
     /,
     *,
-    objective: Annotated[str | None, option("NAME")] = None,
-    calibration: Annotated[str | None, option("NAME")] = None,
-    regularize: Annotated[str | None, option("NAME")] = None,
-    condition: Annotated[str | None, option("NAME")] = None,
-    learner: Annotated[str | None, option("NAME")] = None,
-    adjoint: Annotated[str | None, option("NAME")] = None,
-    steps: Annotated[int | None, option("N")] = None,
-    seed: Annotated[int | None, option("S")] = None,
-    encoder: Annotated[str | None, option("NAME")] = None,
-    monitor: Annotated[str | None, option("NAME")] = None,
+    objective: Annotated[str | None, option("NAME", default="simclr")] = None,
+    calibration: Annotated[str | None, option("NAME", default="none")] = None,
+    regularize: Annotated[str | None, option("NAME", default="isotropy, none where --calibration is given")] = None,
+    condition: Annotated[str | None, option("NAME", default="none")] = None,
+    learner: Annotated[str | None, option("NAME", default="ssl")] = None,
+    adjoint: Annotated[str | None, option("NAME", default="the learner's")] = None,
+    steps: Annotated[int | None, option("N", default="the task's")] = None,
+    seed: Annotated[int | None, option("S", default="0")] = None,
+    encoder: Annotated[str | None, option("NAME", default="the task's")] = None,
+    monitor: Annotated[str | None, option("NAME", default="none")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
 ) -> None:
     """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.
@@ -38,7 +38,7 @@ def config(
 
     Args:
         task: As for `metatc2 pretrain`: a shipped task, the path of a task file, or images by KIND:PATH.
-        objective: {objectives}; by default simclr.
+        objective: {objectives}.
         calibration: none, standardize, tasks or tc2.
         regularize: none, {regularizers}.
         condition: Whether the heads are told how each view was made, and how: none, {conditions}.

@@ -17,7 +17,7 @@ def diagnose(
     run: Annotated[str, tyro.conf.Positional, option("DIR")],
     /,
     *,
-    on: Annotated[str | None, option("SOURCE[:SPLIT]")] = None,
+    on: Annotated[str | None, option("SOURCE[:SPLIT]", default="those the run was trained on")] = None,
     against: Annotated[tuple[str, ...], option("ENCODER")] = (),
     episodes: int = 2,
     resplits: int = 39,
@@ -36,7 +36,7 @@ def diagnose(
 
     Args:
         run: Run folder.
-        on: Whose images are looked at; by default those the run was trained on.
+        on: Whose images are looked at.
         against: Further encoders whose features are compared with this one's (CKA); ENCODER@LAYER for an inner stage.
         episodes: Episodes that task conflict and gradient agreement are measured on; more make both sharper.
         resplits: Random re-splits of each episode for the noise null; at least 39, for a 95 % interval.

@@ -15,7 +15,7 @@ def estimate(
     encoders: Annotated[tuple[str, ...], tyro.conf.Positional, option("ENCODER...")],
     /,
     *,
-    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
+    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]", default="those of the first run's task")] = (),
     allow_seen: bool = False,
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
@@ -26,7 +26,7 @@ def estimate(
 
     Args:
         encoders: As for `metatc2 transfer`.
-        to: Targets; by default those of the first run's task.
+        to: Targets.
         allow_seen: Allow targets with classes of the pre-training images.
         json: Write the estimates to a file too.
     """

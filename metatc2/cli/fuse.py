@@ -11,27 +11,24 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.registries import ATTENTIONS, FUSION_BASELINES
 from metatc2.io.terminal import show
 
-_ATTENTIONS = (
-    f"Attention over encoders; the first is compared with everything else; by default sample static random. Known: "
-    f"{', '.join(ATTENTIONS)}."
-)
-_BASELINES = f"What it is compared with; by default all. Known: {', '.join(FUSION_BASELINES)}."
+_ATTENTIONS = f"Attention over encoders; the first is compared with everything else. Known: {', '.join(ATTENTIONS)}."
+_BASELINES = f"What it is compared with. Known: {', '.join(FUSION_BASELINES)}."
 
 
 def fuse(
     encoders: Annotated[tuple[str, ...], tyro.conf.Positional, option("ENCODER ENCODER...")],
     /,
     *,
-    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]")] = (),
-    labels_per_class: Annotated[tuple[int, ...], option("N")] = (),
+    to: Annotated[tuple[str, ...], option("SOURCE[:SPLIT]", default="those of the first run's task")] = (),
+    labels_per_class: Annotated[tuple[int, ...], option("N", default="1 2 5 10 50")] = (),
     draws: int = 20,
-    attention: Annotated[tuple[str, ...], option("NAME", help=_ATTENTIONS)] = (),
-    baseline: Annotated[tuple[str, ...], option("NAME", help=_BASELINES)] = (),
+    attention: Annotated[tuple[str, ...], option("NAME", help=_ATTENTIONS, default="sample static random")] = (),
+    baseline: Annotated[tuple[str, ...], option("NAME", help=_BASELINES, default="all")] = (),
     equal_compute: Annotated[str | None, option("ENCODER")] = None,
     probes: bool = True,
-    width: Annotated[int | None, option("N")] = None,
+    width: Annotated[int | None, option("N", default="that of the widest encoder, at most 256")] = None,
     allow_seen: bool = False,
-    root: Annotated[str | None, option("DIR")] = None,
+    root: Annotated[str | None, option("DIR", default="as in the first run")] = None,
     download: bool = False,
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
@@ -46,16 +43,16 @@ def fuse(
 
     Args:
         encoders: Two or more, each as for `metatc2 transfer`, of images of one size and number of channels.
-        to: Targets; by default those of the first run's task.
-        labels_per_class: Labels of each class; a column each. By default 1 2 5 10 50.
+        to: Targets.
+        labels_per_class: Labels of each class; a column each.
         draws: Sets of labels; differences are paired over them.
         attention: Attention over encoders.
         baseline: What it is compared with.
         equal_compute: One encoder that was trained for as long as all others together, measured alone.
         probes: Measure what an untrained encoder, and the first encoder given twice, do to the result.
-        width: Of aligned features; by default that of the widest encoder, at most 256.
+        width: Of aligned features.
         allow_seen: Allow targets with classes of the pre-training images.
-        root: Where data sets lie; by default as in the first run.
+        root: Where data sets lie.
         download: Allow downloads of data sets.
         json: Write rows, differences and the weights of encoders by class to a file too.
     """

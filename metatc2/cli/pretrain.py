@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from metatc2.cli._args import option
 from metatc2.cli._many_processes import parting
 from metatc2.cli._stop_on_signal import ENDED_OR_PREEMPTED, ended_by_signal
 from metatc2.errors import InputError
+from metatc2.experiment.seed_folders import seed_folder
 from metatc2.experiment.threads import check_threads
 from metatc2.io.terminal import bold, say
 
@@ -26,21 +28,24 @@ def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, option("TASK")] = None,
     /,
     *,
-    objective: Annotated[str | None, option("NAME")] = None,
-    calibration: Annotated[str | None, option("NAME")] = None,
-    regularize: Annotated[str | None, option("NAME")] = None,
-    condition: Annotated[str | None, option("NAME")] = None,
-    learner: Annotated[str | None, option("NAME")] = None,
-    adjoint: Annotated[str | None, option("NAME")] = None,
-    steps: Annotated[int | None, option("N")] = None,
-    seed: Annotated[int | None, option("S")] = None,
-    run: Annotated[str | None, option("DIR")] = None,
-    encoder: Annotated[str | None, option("NAME")] = None,
-    monitor: Annotated[str | None, option("NAME")] = None,
-    devices: Annotated[int | None, option("N")] = None,
-    nodes: Annotated[int | None, option("N")] = None,
-    precision: Annotated[str | None, option("NAME")] = None,
-    accumulate: Annotated[int | None, option("N")] = None,
+    objective: Annotated[str | None, option("NAME", default="simclr")] = None,
+    calibration: Annotated[str | None, option("NAME", default="none")] = None,
+    regularize: Annotated[str | None, option("NAME", default="isotropy, none where --calibration is given")] = None,
+    condition: Annotated[str | None, option("NAME", default="none")] = None,
+    learner: Annotated[str | None, option("NAME", default="ssl")] = None,
+    adjoint: Annotated[str | None, option("NAME", default="the learner's")] = None,
+    steps: Annotated[int | None, option("N", default="the task's")] = None,
+    seed: Annotated[int | None, option("S", default="0")] = None,
+    seeds: Annotated[tuple[int, ...], option("S")] = (),
+    run: Annotated[str | None, option("DIR", default="runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED")] = None,
+    encoder: Annotated[str | None, option("NAME", default="the task's")] = None,
+    monitor: Annotated[str | None, option("NAME", default="none")] = None,
+    devices: Annotated[
+        int | None, option("N", default="1, or as many as torchrun, accelerate launch or srun have started")
+    ] = None,
+    nodes: Annotated[int | None, option("N", default="1, or as many as a launcher has started")] = None,
+    precision: Annotated[str | None, option("NAME", default="32-true")] = None,
+    accumulate: Annotated[int | None, option("N", default="1")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     resume: Annotated[str | None, option("DIR")] = None,
     auto_resume: bool = False,
@@ -55,33 +60,35 @@ def pretrain(
         metatc2 pretrain --resume runs/tc2 --steps 600
         metatc2 pretrain folder:photos --encoder resnet50 --devices 8 --precision bf16-mixed --accumulate 4
         metatc2 pretrain glyphs --run runs/tc2 --auto-resume
+        metatc2 pretrain glyphs --calibration tc2 --seeds 0 1 2 --run runs/tc2
 
     Ctrl-C, SIGTERM and SIGUSR1 finish the step, write a checkpoint and end (exit status 130, 143 and 0); a second Ctrl-C ends
     at once. A job of SLURM that gets SIGUSR1 is queued again, and goes on by itself when it runs.
 
     Args:
         task: A shipped task (see `metatc2 tasks`), the path of a task file, or images by KIND:PATH, with KIND {path kinds}.
-        objective: {objectives}; by default simclr.
+        objective: {objectives}.
         calibration: none (plain objective), standardize and tasks (controls), or tc2: weights that each task adapts, or with
             --set calibration.adapt=shared one calibrator for all tasks. The control of equal compute is none with more
             --steps. Where neither this nor --regularize is given, the objective is trained with the regularizer isotropy.
             Learners on labeled tasks take tc2 or none.
         regularize: What is asked of the representation beside the objective, whatever calibrates it: none, {regularizers}.
         condition: Whether the heads are told how each view was made, and how: none, {conditions}.
-        learner: ssl, the default, or a learner on labeled tasks (see `metatc2 learners`).
-        adjoint: How the inner loop is differentiated: {adjoints}; by default the learner's choice.
-        steps: Training steps; by default the task's. With --resume, the new length of the run: steps below the old length stay
+        learner: ssl, or a learner on labeled tasks (see `metatc2 learners`).
+        adjoint: How the inner loop is differentiated: {adjoints}.
+        steps: Training steps. With --resume, the new length of the run: steps below the old length stay
             those of the old length, later ones follow the learning rates of a run of the new length.
-        seed: Seed of everything random; by default 0.
-        run: Folder to write to; by default runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED.
-        encoder: {encoders}; by default the task's.
-        monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch; none
-            by default. --set monitor.stop_after=K ends training after K measurements without a rise of the last stage. Or
+        seed: Seed of everything random.
+        seeds: Pre-train once with each of these seeds, into DIR-s0, DIR-s1 and so on, where --run names DIR; other commands
+            take DIR for all of them. Given again, the command goes on where it was stopped.
+        run: Folder to write to.
+        encoder: {encoders}.
+        monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch.
+            --set monitor.stop_after=K ends training after K measurements without a rise of the last stage. Or
             numbers of the encoder in every epoch's record: online, or some of {measures}, joined by "+".
-        devices: Devices on each node; a process each, which share the tasks of every episode. By default one, or as many as
-            torchrun, accelerate launch or srun have started.
-        nodes: Machines that train together; the command is started on each. By default one, or what the launcher has started.
-        precision: Number format of the forward pass: 32-true, the default, or bf16-mixed.
+        devices: Devices on each node; a process each, which share the tasks of every episode.
+        nodes: Machines that train together; the command is started on each.
+        precision: Number format of the forward pass: 32-true or bf16-mixed.
         accumulate: Cut a batch into so many parts, one at a time with its activations in memory; the encoder then runs twice.
         set: Keys of the task file to change, e.g. episode.tasks=8 calibration.inner_steps=1.
         resume: Continue this run from its last checkpoint; of the other options --steps, --devices and --nodes alone are taken
@@ -109,6 +116,7 @@ def pretrain(
             monitor,
             precision,
             accumulate,
+            *seeds,
             *set,
         )
         if auto_resume or any(value is not None for value in others):
@@ -120,6 +128,7 @@ def pretrain(
     else:
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
+        _check_seeds(seed, seeds)
         flags = MethodFlags(
             objective,
             calibration,
@@ -138,13 +147,57 @@ def pretrain(
         )
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
-        path = Path(run) if run else runs.default_folder(task, config)
-        begin = partial(_resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain, config, path)
+        if seeds:
+            by_seed = [configured(task, replace(flags, seed=one), set) for one in seeds]
+            base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])
+            if base.exists():
+                raise InputError(
+                    f"pretrain: {base} is there already, so its name cannot stand for {seed_folder(base, seeds[0])} and the "
+                    "others; name another with --run"
+                )
+            begin = partial(_every_seed, by_seed, base)
+        else:
+            path = Path(run) if run else runs.default_folder(task, config)
+            begin = partial(_resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain, config, path)
     with parting(), ended_by_signal(ENDED_OR_PREEMPTED) as stop:
         done = begin(stop)
     if not is_first():
         return
+    if seeds:
+        several = f" and {len(seeds) - 1} more" if len(seeds) > 1 else ""
+        say(bold(str(seed_folder(base, seeds[0]))), f"{several} hold the encoders; {done.offer.next_step(base)}")
+        return
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
+
+
+def _check_seeds(seed: int | None, seeds: Sequence[int]) -> None:
+    if seeds and seed is not None:
+        raise InputError("pretrain: give --seed S or --seeds S S S, not both; --seeds trains a run for each")
+    if twice := [one for one in seeds if seeds.count(one) > 1]:
+        raise InputError(f"pretrain: --seeds names the seed {twice[0]} twice; name each once")
+
+
+def _without_seed(folder: Path, seed: int) -> Path:
+    return folder.with_name(folder.name.removesuffix(f"-s{seed}"))
+
+
+def _every_seed(by_seed: Sequence[Config], base: Path, stop: Callable[[], bool]) -> runs.Run:
+    """A run for each seed, one after the other; those that are finished are left as they are."""
+    from metatc2.experiment.auto_resume import is_resumable
+    from metatc2.experiment.run import TrainingStopped
+
+    folders = [seed_folder(base, config.trainer.seed) for config in by_seed]
+    for config, path in zip(by_seed, folders, strict=True):
+        is_resumable(
+            path, config
+        )  # what is there may be of other settings: said before the first run, not before the last
+    for config, path in zip(by_seed, folders, strict=True):
+        try:
+            done = _resume_or_pretrain(config, path, stop)
+        except TrainingStopped as stopped:
+            again = "the same command goes on there, and with the seeds that are left"
+            raise TrainingStopped(f"{stopped}; {again}") from stopped
+    return done
 
 
 def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:

@@ -17,10 +17,10 @@ def umm(
     /,
     *,
     split: Annotated[str, option("STAGE")],
-    mode: Annotated[str | None, option("NAME")] = None,
-    steps: Annotated[int | None, option("N")] = None,
+    mode: Annotated[str | None, option("NAME", default="exact")] = None,
+    steps: Annotated[int | None, option("N", default="200")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
-    out: Annotated[str | None, option("FOLDER")] = None,
+    out: Annotated[str | None, option("FOLDER", default="DIR-umm")] = None,
 ) -> None:
     """Tune the late stages of a finished run, the early ones frozen (UMM, arXiv 2410.00772); writes a new run folder.
 
@@ -32,10 +32,10 @@ def umm(
         run: Run folder of an objective, with its heads.safetensors.
         split: Last stage that stays as it is: blocks.0 to blocks.2 of conv4, layer1 to layer3 of a ResNet.
         mode: How the outer gradient is taken: exact, finite-difference, first-order (the inner step a constant), or alternate
-            (steps on the inner and the outer loss in turn); by default exact.
-        steps: Outer steps, of two batches each; by default 200.
+            (steps on the inner and the outer loss in turn).
+        steps: Outer steps, of two batches each.
         set: Keys of [umm] to change, e.g. umm.beta=0.5 umm.gamma=2.
-        out: New folder; by default DIR-umm.
+        out: New folder.
     """
     from metatc2.experiment import umm as stage
 

@@ -11,33 +11,53 @@ from metatc2.experiment.config import method_key, method_name
 from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
 from metatc2.io.run_files import IDENTITY, RESULTS
-from metatc2.transfer import Difference, Matrix, RunResults, read_results, transfer_matrices
+from metatc2.transfer import MEAN_TARGET, Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
+from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
-def compare(paths: Sequence[Path], *, features: str = "encoder") -> list[Difference]:
+def compare(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilter = EVERY_ROW) -> list[Difference]:
     """Paired differences of the first run's method against every other method among the runs.
 
     Args:
         paths: run folders with a ``transfer.json``; those that differ in their seed alone are one method.
         features: which rows, see `Row.features`.
+        chosen: which of them are told. Holm's correction is over all targets that were measured, so that what is looked at
+            does not decide what is found; a mean over targets is over those that are chosen.
 
     Raises:
         InputError: if fewer than two methods are given or their rows do not belong together.
     """
     groups = _measured(paths)
+    chosen.require((row for group in groups.values() for run in group for row in run.rows), "compare")
     if len(groups) < 2:
         raise InputError(
             "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
         )
     first, *others = _named_apart(list(groups.values()))
-    return [difference for other in others for difference in compare_runs(first, other, features=features)]
+    return [difference for other in others for difference in _chosen(first, other, features, chosen)]
 
 
-def matrices(paths: Sequence[Path], *, features: str = "encoder") -> list[Matrix]:
-    """The transfer matrices of some runs, one a protocol; see `transfer_matrices`."""
+def matrices(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilter = EVERY_ROW) -> list[Matrix]:
+    """The transfer matrices of some runs, one a protocol, of the rows that are chosen; see `transfer_matrices`."""
     named = _named_apart(list(_measured(paths).values()))
-    return transfer_matrices([run for group in named for run in group], features=features)
+    runs = [run for group in named for run in group]
+    chosen.require((row for run in runs for row in run.rows), "matrix")
+    return transfer_matrices(_of_rows(runs, chosen), features=features)
+
+
+def _chosen(a: list[RunResults], b: list[RunResults], features: str, chosen: RowFilter) -> list[Difference]:
+    everywhere = chosen.of_all_targets()
+    differences = compare_runs(_of_rows(a, everywhere), _of_rows(b, everywhere), features=features)
+    if not chosen.targets:
+        return differences
+    part = compare_runs(_of_rows(a, chosen), _of_rows(b, chosen), features=features)
+    targets = {d.target for d in part} - {MEAN_TARGET}
+    return [d for d in differences if d.target in targets] + [d for d in part if d.target == MEAN_TARGET]
+
+
+def _of_rows(runs: list[RunResults], chosen: RowFilter) -> list[RunResults]:
+    return [replace(run, rows=[row for row in run.rows if chosen.keeps(row)]) for run in runs]
 
 
 def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:

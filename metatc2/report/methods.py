@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from metatc2.report.figures.conflict import ConflictMeasure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import Row, read_results
+from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,27 @@ class Method:
         return self.folders[0].config
 
 
-def read_methods(paths: Sequence[Path]) -> list[Method]:
+def read_methods(paths: Sequence[Path], chosen: RowFilter = EVERY_ROW) -> list[Method]:
     """Read run folders; methods in the order in which they are first named.
 
+    Args:
+        paths: run folders.
+        chosen: which of their results are shown.
+
     Raises:
-        InputError: if there is none, one is not a run folder, a file in it is damaged, or a method has a seed twice.
+        InputError: if there is none, one is not a run folder, a file in it is damaged, a method has a seed twice, or no result
+            is chosen.
     """
     if not paths:
         raise InputError(
             "report: no run folder is named; write e.g. metatc2 report runs/tc2-s0 runs/plain-s0 --out report.html"
         )
     groups: dict[str, list[Folder]] = {}
-    for path in dict.fromkeys(paths):
-        folder = read_folder(path)
+    folders = {path: read_folder(path) for path in paths}
+    chosen.require((row for folder in folders.values() for row in folder.rows or ()), "report")
+    for path, folder in folders.items():
+        if folder.rows is not None:
+            folder = replace(folder, rows=[row for row in folder.rows if chosen.keeps(row)])
         same = groups.setdefault(method_key(folder.config), [])
         for other in same:
             if other.seed == folder.seed:

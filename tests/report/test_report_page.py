@@ -140,7 +140,7 @@ def test_ids_are_unique_and_what_is_referred_to_exists(tree: Node) -> None:
     ids = [node.attributes["id"] for node in tree.all() if "id" in node.attributes]
     assert len(ids) == len(set(ids))
     for node in tree.all():
-        for name in ("href", "xlink:href", "aria-labeledby", "aria-describedby", "for"):
+        for name in ("href", "xlink:href", "aria-labelledby", "aria-describedby", "for"):
             value = node.attributes.get(name)
             if value and not value.startswith("data:"):
                 assert value.removeprefix("#") in ids, (node.tag, name, value)

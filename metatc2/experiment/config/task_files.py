@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metatc2.errors import InputError
-from metatc2.io.reading import read_toml
+from metatc2.io.reading import read_bytes, read_toml, text_of
 
 
 def task_folder() -> Path:
@@ -29,3 +29,16 @@ def list_tasks() -> list[tuple[str, str]]:
     """
     # Not as configurations: to look up what their objective takes would import torch.
     return [(path.stem, str(read_toml(path).get("description", ""))) for path in sorted(task_folder().glob("*.toml"))]
+
+
+def read_shipped(name: str) -> str:
+    """The text of a shipped task file.
+
+    Raises:
+        InputError: if it cannot be read.
+
+    >>> "[data]" in read_shipped("glyphs")
+    True
+    """
+    path = task_folder() / f"{name}.toml"
+    return text_of(read_bytes(path), str(path))

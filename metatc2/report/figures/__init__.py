@@ -1,5 +1,6 @@
 """The figures of the report, one a file: plain data in, a `Drawn` out."""
 
+from metatc2.report.figures.accuracy import Point, accuracy
 from metatc2.report.figures.advice import few_labels
 from metatc2.report.figures.base import Drawn, to_png, to_svg
 from metatc2.report.figures.conflict import ConflictMeasure, conflict
@@ -18,7 +19,9 @@ __all__ = [
     "Grid",
     "Neighborhood",
     "Picture",
+    "Point",
     "View",
+    "accuracy",
     "conflict",
     "embedding_map",
     "failures",

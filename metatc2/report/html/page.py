@@ -68,6 +68,7 @@ class PageSection:
         tables: below the figures.
         missing: why there is less than there could be, and the command that changes it; one sentence each.
         interactive: takes the place of the figure "embedding-map".
+        opening: whether it is open at the start of the page; the others are folded until asked for.
     """
 
     id: str
@@ -77,6 +78,7 @@ class PageSection:
     tables: Sequence[TextTable] = ()
     missing: Sequence[str] = ()
     interactive: MapData | None = field(default=None, repr=False)
+    opening: bool = False
 
 
 def render(title: str, sections: Sequence[PageSection], *, version: str) -> str:

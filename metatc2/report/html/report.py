@@ -14,9 +14,17 @@ from metatc2.report.fusion_file import Fusion, read_fusion
 from metatc2.report.html import sections
 from metatc2.report.html.page import PageSection, render
 from metatc2.report.methods import Method, read_methods
+from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
-def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False, fusion: Path | None = None) -> Path:
+def write_report(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    assets: bool = False,
+    fusion: Path | None = None,
+    chosen: RowFilter = EVERY_ROW,
+) -> Path:
     """Write the report of run folders: configuration, training, transfer, comparison, conflict, and images.
 
     Runs that differ in their seed alone are one method. What a folder lacks is named in the page with the command that makes
@@ -27,6 +35,7 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False, fusi
         out: the page, e.g. ``report.html``; replaced if it exists.
         assets: also write every figure as PNG and CSV, and the transfer rows as CSV, to ``report_assets/`` beside the page.
         fusion: file of ``metatc2 fuse --json``, which becomes a part of the page.
+        chosen: which of the results are shown; p stays corrected over all targets that were measured.
 
     Returns:
         `out`.
@@ -38,8 +47,8 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False, fusi
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it, e.g. {out / 'report.html'}")
     check_replaceable(out, "--out", (".html", ".htm"))
-    methods = read_methods(paths)
-    made = build_sections(methods, None if fusion is None else read_fusion(fusion))
+    methods = read_methods(paths, chosen)
+    made = build_sections(methods, None if fusion is None else read_fusion(fusion), chosen)
     files = _assets(made) if assets else {}
     page = render(title(methods), made, version=version("metatc2"))
     folder = out.with_name(f"{out.stem}_assets")
@@ -50,14 +59,17 @@ def write_report(paths: Sequence[Path], out: Path, *, assets: bool = False, fusi
     return out
 
 
-def build_sections(methods: Sequence[Method], fused: Fusion | None = None) -> list[PageSection]:
+def build_sections(
+    methods: Sequence[Method], fused: Fusion | None = None, chosen: RowFilter = EVERY_ROW
+) -> list[PageSection]:
     """All parts of the page in their order."""
     return [
+        sections.summary(methods, chosen),
         sections.configuration(methods),
         sections.curves(methods),
         *sections.monitored(methods),
         sections.transfer_results(methods),
-        sections.comparison(methods),
+        sections.comparison(methods, chosen),
         sections.transfer_matrix(methods),
         *sections.fusion(fused),
         sections.task_conflict(methods),

@@ -9,6 +9,7 @@ from metatc2.report.html.sections.images import images
 from metatc2.report.html.sections.known_factors import known_factors
 from metatc2.report.html.sections.matrix import transfer_matrix
 from metatc2.report.html.sections.monitor import monitored
+from metatc2.report.html.sections.summary import summary
 from metatc2.report.html.sections.transfer import transfer_results
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "images",
     "known_factors",
     "monitored",
+    "summary",
     "task_conflict",
     "transfer_matrix",
     "transfer_results",

@@ -12,10 +12,11 @@ from metatc2.report.html.page import PageSection
 from metatc2.report.html.sections.transfer import not_measured
 from metatc2.report.methods import Method
 from metatc2.transfer import MEAN_TARGET, Difference
+from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
-def comparison(methods: Sequence[Method]) -> PageSection:
-    """Paired differences of the first method against each other one."""
+def comparison(methods: Sequence[Method], chosen: RowFilter = EVERY_ROW) -> PageSection:
+    """Paired differences of the first method against each other one, of the results that are chosen."""
     title = "Is one better than the other?"
     measured = [folder.path for method in methods for folder in method.folders if folder.rows]
     compared = sum(any(folder.rows for folder in method.folders) for method in methods)
@@ -23,7 +24,7 @@ def comparison(methods: Sequence[Method]) -> PageSection:
         needed = "A comparison needs the measured runs of two methods: name more run folders."
         return PageSection("comparison", title, missing=[needed, *not_measured(methods)])
     try:
-        differences = compare(measured)
+        differences = compare(measured, chosen=chosen)
     except InputError as error:
         return PageSection("comparison", title, missing=[f"{error}."])
     means = [d for d in differences if d.target == MEAN_TARGET] or differences
