@@ -68,6 +68,7 @@ class Online(Callback):
         self.source, self.split, self.views, self.every = source, split, views, every
         self.images, self.neighbors, self.prefix = images, neighbors, prefix
         self.store: ImageStore | None = None
+        self._bank: Tensor | None = None
         #: Steps with what was measured.
         self.history: list[dict[str, float]] = []
 
@@ -76,8 +77,11 @@ class Online(Callback):
         if not trainer.ranks.first:
             return
         own = getattr(trainer.sampler, "store", None)
-        alike = {"image_size": own.image_size, "channels": own.channels} if isinstance(own, ImageStore) else {}
-        self.store = load(self.source, **alike) if isinstance(self.source, str) else self.source
+        size, channels = (own.image_size, own.channels) if isinstance(own, ImageStore) else (None, None)
+        if isinstance(self.source, ImageStore):
+            self.store = self.source
+        else:
+            self.store = load(self.source, image_size=size, channels=channels)
         split = self.split or _validation_split(self.store)
         g = torch.Generator().manual_seed(0)
         rows = self.store.rows(split)
@@ -110,16 +114,17 @@ class Online(Callback):
         assert self.store is not None
         with evaluation_mode(encoder), torch.no_grad(), seeded(0):
             labels, images = self.store.labels, self.store.images
-            seen = Seen(
-                self._features(encoder, (images[some].float() / 255 for some in self._rows.split(_BATCH))),
-                *self._probed(encoder, labels),
-                views=self._of_views(encoder),
-                neighbors=self.neighbors,
-            )
+            rows = self._rows.split(_BATCH)
+            features = self._features(encoder, (images[some].float() / 255 for some in rows))
+            bank, bank_labels, queries, query_labels = self._probed(encoder, labels)
+            views = self._of_views(encoder)
+        seen = Seen(features, bank, bank_labels, queries, query_labels, views, self.neighbors)
         values = {name: f(seen) for name, f in zip(self.measures, self._functions, strict=True)}
         return {name: float(value) for name, value in values.items() if value is not None}
 
-    def _probed(self, encoder: nn.Module, labels: Tensor) -> tuple[Tensor | None, ...]:
+    def _probed(
+        self, encoder: nn.Module, labels: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         if self._bank is None or self.store is None:
             return None, None, None, None
         images = self.store.images

@@ -76,7 +76,7 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
 
 def _thing(module: str, attribute: str, where: str) -> Any:
     try:
-        found = import_module(module)
+        code = import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module == missing or module.startswith(f"{missing}."):
@@ -86,10 +86,10 @@ def _thing(module: str, attribute: str, where: str) -> Any:
         raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
     except Exception as error:  # whatever a user's code raises
         raise InputError(f"{where}: importing {module} failed ({_reason(error)}); mend it") from error
-    if not hasattr(found, attribute):
-        public = [each for each in vars(found) if not each.startswith("_")]
+    if not hasattr(code, attribute):
+        public = [each for each in vars(code) if not each.startswith("_")]
         raise InputError(f"{where}: {module} has no {attribute!r}; {nearest(attribute, public)}")
-    thing = getattr(found, attribute)
+    thing = getattr(code, attribute)
     # A name that was read from a run folder leads to networks alone, and not to whatever their module has imported.
     own = str(getattr(thing, "__module__", "")).partition(".")[0] == module.partition(".")[0]
     if not callable(thing) or not own or (isinstance(thing, type) and not issubclass(thing, nn.Module)):

@@ -126,7 +126,7 @@ def test_an_encoder_of_ones_own_is_built_by_its_module(nets: Path, capsys: pytes
     capsys.readouterr()
     assert call("transfer", "unsaid", *FEW) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "the run does not say how its encoder is made; write encoder.name = 'python:MODULE:FACTORY'" in said
+    assert 'the run does not say how its encoder is made; write encoder.name = "python:MODULE:FACTORY"' in said
     (nets / "my_nets.py").rename(nets / "gone.py")
     del sys.modules["my_nets"]
     assert call("transfer", "given", *FEW) == 2
@@ -163,6 +163,7 @@ def test_a_changed_encoder_of_ours_is_not_taken_for_it() -> None:
     assert encoder_name(made, channels=1, image_size=28) == ("python:unknown", None)
 
 
+@pytest.mark.filterwarnings("always::metatc2.experiment.transfer.UncheckedClasses")
 def test_labeled_learners_and_episodes_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     g = torch.Generator().manual_seed(0)
     store = ImageStore(
