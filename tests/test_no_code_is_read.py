@@ -25,7 +25,6 @@ ALLOWED = {
     ("report/projections.py", "import_module"): "umap",
     ("learners/aggregators/_torchjd.py", "import_module"): "torchjd",
     ("inner/loop.py", "import_module"): "torchopt",
-    ("experiment/own_network.py", "import_module"): "the module that the user typed as MODULE:FACTORY, to have it run",
     ("contrib/learn2learn/package.py", "import_module"): "learn2learn",
     ("models/python.py", "import_module"): "the module of an encoder that the user named to a trainer or a command",
 }

@@ -11,7 +11,7 @@ from metatc2.data.sources.features import SIDE, read_features
 from metatc2.errors import InputError
 from metatc2.experiment.config import read_config
 from metatc2.experiment.filled import OURS, check_takes, fill
-from metatc2.experiment.own_network import TORCH_HUB, from_factory, from_torch_hub, is_factory
+from metatc2.experiment.own_network import TORCH_HUB, from_factory, from_torch_hub
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.weights import encoder_from
@@ -19,6 +19,7 @@ from metatc2.experiment.zoo import ZOOS, from_zoo
 from metatc2.io.source_names import split_name
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
+from metatc2.models.python import is_factory
 from metatc2.models.registry import ENCODERS, build_encoder
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.random_state import seeded

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -17,27 +15,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError
 from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.models.encoding import check_encoder
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
+from metatc2.models.python import attribute, called, member, parameters, raised, working_directory
 from metatc2.ops.random_state import seeded
 
 TORCH_HUB = "torchhub"
-_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SIZE = 224
 _HEADS = ("fc", "classifier", "head", "heads")
-
-
-def is_factory(name: str) -> bool:
-    """Whether a text has the form ``package.module:factory``.
-
-    >>> is_factory("mylab.networks:small"), is_factory("runs/tc2"), is_factory("C:/runs")
-    (True, False, False)
-    """
-    return _FACTORY.fullmatch(name) is not None
 
 
 def from_factory(
@@ -56,16 +45,13 @@ def from_factory(
     Raises:
         InputError: if there is no such module or factory, it fails, or what it makes takes no such images.
     """
-    module, _, attribute = name.partition(":")
-    with _working_directory_first():
-        thing = _attribute(_imported(module, name), attribute, name)
-        offered = {"image_size": image_size, "channels": channels}
-        with seeded(0):
-            made = _made(thing, name, offered)
+    offered = {"image_size": image_size, "channels": channels}
+    with working_directory():
+        thing = attribute(name, name)
+        made = _made(thing, name, offered)
         other: nn.Module | None = None
         if weights is not None and not isinstance(thing, nn.Module):
-            with seeded(0):
-                other = ForeignEncoder(_made(thing, name, offered))
+            other = ForeignEncoder(_made(thing, name, offered))
     encoder = ForeignEncoder(made)
     return _finished(name, encoder, other, weights, image_size, channels, "not: it gets them in [0, 1]")
 
@@ -91,14 +77,10 @@ def from_torch_hub(
         raise InputError(f"encoder {name!r} is not {TORCH_HUB}:PLACE:ENTRY, PLACE a clone's folder or OWNER/REPOSITORY")
     folder = _clone(place, name)
     with _first(folder):
-        thing = _attribute(_hubconf(folder, name), entry, name)
-        untrained = {"pretrained": False} if weights is not None and "pretrained" in _parameters(thing) else {}
-        with seeded(0):
-            made = _made(thing, name, {}, **untrained)
-        other = None
-        if weights is not None:
-            with seeded(0):
-                other = _headless(_made(thing, name, {}, **untrained), name, say=False)
+        thing = member(_hubconf(folder, name), entry, name)
+        untrained = {"pretrained": False} if weights is not None and "pretrained" in parameters(thing) else {}
+        made = _made(thing, name, {}, **untrained)
+        other = None if weights is None else _headless(_made(thing, name, {}, **untrained), name, say=False)
     encoder = _headless(made, name)
     return _finished(name, encoder, other, weights, image_size, channels, NORMALIZED)
 
@@ -134,50 +116,11 @@ def _channels(encoder: nn.Module) -> int:
     return 3 if first is None else first.in_channels
 
 
-def _imported(module: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if module == missing or module.startswith(f"{missing}."):
-            raise InputError(
-                f"{name}: Python finds no module {missing!r}, nor is it in the working directory; start there, or install it"
-            ) from error
-        raise InputError(f"{name}: its code needs {missing!r}, which is not installed; install it") from error
-    except Exception as error:  # whatever a user's code raises
-        raise InputError(f"{name}: importing {module} failed ({_reason(error)}); mend it") from error
-
-
-def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
-    if not hasattr(module, attribute):
-        public = [each for each in vars(module) if not each.startswith("_")]
-        raise InputError(f"{name}: {module.__name__} has no {attribute!r}; {nearest(attribute, public)}")
-    return getattr(module, attribute)
-
-
-def _made(thing: Any, name: str, offered: dict[str, int | None], **more: Any) -> nn.Module:
-    if not isinstance(thing, nn.Module):
-        if not callable(thing):
-            raise InputError(f"{name} is a {type(thing).__name__}; name a function or class that makes an nn.Module")
-        taken = _parameters(thing)
-        given = {key: value for key, value in offered.items() if value is not None and key in taken}
-        try:
-            thing = thing(**given, **more)
-        except Exception as error:  # whatever a user's code raises
-            raise InputError(
-                f"{name} cannot be made ({_reason(error)}); name a function that needs no more arguments than image_size and "
-                "channels"
-            ) from error
-    if not isinstance(thing, nn.Module):
-        raise InputError(f"{name} made a {type(thing).__name__}; it must make an nn.Module")
-    return thing
-
-
-def _parameters(thing: Callable[..., Any]) -> set[str]:
-    try:
-        return set(inspect.signature(thing).parameters)
-    except (TypeError, ValueError):
-        return set()
+def _made(thing: Any, name: str, offered: Mapping[str, int | None], **more: Any) -> nn.Module:
+    if isinstance(thing, nn.Module):
+        return thing
+    with seeded(0):
+        return called(thing, name, offered, **more)
 
 
 def _headless(network: nn.Module, name: str, *, say: bool = True) -> ForeignEncoder:
@@ -210,18 +153,9 @@ def _hubconf(folder: Path, name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever its code raises
         raise InputError(
-            f"{name}: its hubconf.py failed ({_reason(error)}); mend it, or install what it needs"
+            f"{name}: its hubconf.py failed ({raised(error)}); mend it, or install what it needs"
         ) from error
     return module
-
-
-def _reason(error: Exception) -> str:
-    words = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {words}" if words else type(error).__name__
-
-
-def _working_directory_first() -> Any:
-    return _first(Path.cwd())
 
 
 @contextmanager

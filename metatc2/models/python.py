@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -56,27 +57,30 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
         )
     if not is_factory(name):
         raise InputError(f"{where} is not python:MODULE:NAME; write it as python:package.module:function")
-    module, _, attribute = name.partition(":")
-    with _working_directory():
-        thing = _thing(module, attribute, where)
-        offered = {"channels": channels, "image_size": image_size, "width": width}
-        taken = _parameters(thing)
-        given = {key: value for key, value in offered.items() if value is not None and key in taken}
-        try:
-            made = thing(**given)
-        except Exception as error:  # whatever a user's code raises
-            raise InputError(
-                f"{where} cannot be made ({_reason(error)}); name a function that needs no more than channels, image_size and "
-                "width"
-            ) from error
-    if not isinstance(made, nn.Module):
-        raise InputError(f"{where} made a {type(made).__name__}; it must make an nn.Module")
-    return made
+    module = name.partition(":")[0]
+    offered = {"channels": channels, "image_size": image_size, "width": width}
+    with working_directory():
+        thing = attribute(name, where)
+        # A name that was read from a run folder leads to networks alone, and not to whatever their module has imported.
+        own = str(getattr(thing, "__module__", "")).partition(".")[0] == module.partition(".")[0]
+        if not callable(thing) or not own or (isinstance(thing, type) and not issubclass(thing, nn.Module)):
+            raise InputError(f"{where} is no function or class of {module} that makes an nn.Module; write one there")
+        return called(thing, where, offered)
 
 
-def _thing(module: str, attribute: str, where: str) -> Any:
+def attribute(name: str, where: str) -> Any:
+    """What ``package.module:name`` stands for; its module is imported.
+
+    Args:
+        name: see `is_factory`.
+        where: for the error.
+
+    Raises:
+        InputError: if there is no such module or name, or importing fails.
+    """
+    module, _, wanted = name.partition(":")
     try:
-        code = import_module(module)
+        imported = import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module == missing or module.startswith(f"{missing}."):
@@ -85,19 +89,50 @@ def _thing(module: str, attribute: str, where: str) -> Any:
             ) from error
         raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
     except Exception as error:  # whatever a user's code raises
-        raise InputError(f"{where}: importing {module} failed ({_reason(error)}); mend it") from error
-    if not hasattr(code, attribute):
-        public = [each for each in vars(code) if not each.startswith("_")]
-        raise InputError(f"{where}: {module} has no {attribute!r}; {nearest(attribute, public)}")
-    thing = getattr(code, attribute)
-    # A name that was read from a run folder leads to networks alone, and not to whatever their module has imported.
-    own = str(getattr(thing, "__module__", "")).partition(".")[0] == module.partition(".")[0]
-    if not callable(thing) or not own or (isinstance(thing, type) and not issubclass(thing, nn.Module)):
-        raise InputError(f"{where} is no function or class of {module} that makes an nn.Module; write one there")
-    return thing
+        raise InputError(f"{where}: importing {module} failed ({raised(error)}); mend it") from error
+    return member(imported, wanted, where)
 
 
-def _parameters(thing: Any) -> set[str]:
+def member(module: ModuleType, name: str, where: str) -> Any:
+    """An attribute of a module.
+
+    Raises:
+        InputError: if it has none of this name.
+    """
+    if not hasattr(module, name):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        raise InputError(f"{where}: {module.__name__} has no {name!r}; {nearest(name, public)}")
+    return getattr(module, name)
+
+
+def called(thing: Any, where: str, offered: Mapping[str, int | None], **more: Any) -> nn.Module:
+    """The module that a function or class makes.
+
+    Args:
+        thing: the function or class.
+        where: for the error.
+        offered: arguments by name; it is called with those that are given and that it takes.
+        more: further arguments.
+
+    Raises:
+        InputError: if it fails, or makes something else.
+    """
+    if not callable(thing):
+        raise InputError(f"{where} is a {type(thing).__name__}; name a function or class that makes an nn.Module")
+    taken = parameters(thing)
+    given = {key: value for key, value in offered.items() if value is not None and key in taken}
+    try:
+        made = thing(**given, **more)
+    except Exception as error:  # whatever a user's code raises
+        needs = f"no more than {' and '.join(offered)}" if offered else "nothing"
+        raise InputError(f"{where} cannot be made ({raised(error)}); name a function that needs {needs}") from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{where} made a {type(made).__name__}; it must make an nn.Module")
+    return made
+
+
+def parameters(thing: Any) -> set[str]:
+    """Names of what a function or class takes."""
     try:
         return set(inspect.signature(thing).parameters)
     except (TypeError, ValueError):
@@ -105,7 +140,7 @@ def _parameters(thing: Any) -> set[str]:
 
 
 @contextmanager
-def _working_directory() -> Iterator[None]:
+def working_directory() -> Iterator[None]:
     """Look for modules in the working directory too, after all others."""
     here = str(Path.cwd())
     if here in sys.path or "" in sys.path:
@@ -119,6 +154,7 @@ def _working_directory() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _reason(error: Exception) -> str:
+def raised(error: Exception) -> str:
+    """What code of a user's raised, in a few words."""
     words = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -191,7 +191,7 @@ def test_ones_own_network_is_measured_from_the_command_line(own: Path) -> None:
     [
         ("no_module_of_that_name:x", "finds no module 'no_module_of_that_name'"),
         ("my_networks:token", "has no 'token'; did you mean 'Tokens'"),
-        ("my_networks:needs", "cannot be made .*width.*needs no more arguments"),
+        ("my_networks:needs", "cannot be made .*width.*needs no more than"),
         ("my_networks:fails", "cannot be made .KeyError: 'weights'"),
         ("my_networks:number", "is a int; name a function or class"),
         ("my_networks:tuples", "gave tuple for N = 2"),

@@ -138,7 +138,7 @@ def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp
         def learning_rate(self, step: int) -> float:
             return rates[step]
 
-    by_hand.options = Told(**asdict(by_hand.options))
+    by_hand = Trainer(by_hand.learner, by_hand.sampler, Told(**asdict(by_hand.options)))
     for step in range(6):
         by_hand.train_step(step, by_hand.sampler.sample())
     for name, tensor in by_hand.learner.encoder.state_dict().items():  # type: ignore[union-attr]

@@ -146,7 +146,7 @@ def test_runs_without_heads_are_refused(noise: Path, start: Path, finished: Path
     labeled = merge(Config(data=configured(noise).data), {"learner": {"name": "protonet"}}, "test")
     small = {"encoder": {"width": 8}, "trainer": {"steps": 1}, "episode": {"way": 2, "query": 1}}
     pretrain(merge(labeled, small, "test"), tmp_path / "labeled")
-    with pytest.raises(InputError, match="'protonet' has no self-supervised objective"):
+    with pytest.raises(InputError, match="the learner 'protonet' is not made from an objective"):
         umm.run(tmp_path / "labeled", split="blocks.1")
     shutil.rmtree(tmp_path / "labeled")
     old = Path(shutil.copytree(start, tmp_path / "old"))
