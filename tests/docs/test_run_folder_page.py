@@ -12,6 +12,8 @@ from metatc2.io.run_files import IDENTITY, OF_A_RUN
 from metatc2.training.checkpoint import save_checkpoint
 from metatc2.training.run_folder import RunFolder, State
 
+from ..command_line import call
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "run-folder.md").read_text()
 KILLED = dict(re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\w+)` \|", PAGE, re.MULTILINE))
 
@@ -90,6 +92,23 @@ def test_a_folder_that_was_cut_is_what_the_page_says(moment: str, tmp_path: Path
         assert folder.latest.name == "step-00000004"
     with folder.owned():
         assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.slow  # trains and measures; a diagnosis takes minutes, and its own tests make one
+@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+def test_the_commands_of_the_page_write_files_that_it_names(tmp_path: Path) -> None:
+    lines = re.findall(r"^metatc2 (.*)$", PAGE, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["pretrain", "transfer", "diagnose"]
+    small = {
+        "pretrain": "--set trainer.steps=2 encoder.width=8 episode.batch=16 data.image_size=16 trainer.accelerator=cpu",
+        "transfer": "--way 2 --query 2 --episodes 5",
+    }
+    for line in lines[:2]:
+        words = line.replace("runs/a", str(tmp_path / "a")).split()
+        assert call(*words, *small[words[0]].split()) == 0
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"monitor.jsonl", "transfer.safetensors", "features", "calibrator.safetensors"} <= written
+    assert not [name for name in written if f"`{name}" not in PAGE]
 
 
 def test_every_state_is_on_the_page() -> None:
