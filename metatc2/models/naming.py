@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from metatc2.errors import InputError
-from metatc2.models.python import KIND, UNKNOWN, is_factory
+from metatc2.models.python import KIND, UNKNOWN, attribute, is_factory, working_directory
 from metatc2.models.registry import ENCODERS, build_encoder
 from metatc2.models.timm import TimmEncoder
 from metatc2.ops.module_state import evaluation_mode
@@ -35,7 +35,11 @@ def encoder_name(
     ('conv4', 8)
     """
     if given is not None:
-        name = f"{KIND}:{given}" if given.partition(":")[0] not in _kinds() and is_factory(given) else given
+        name = given
+        if given.partition(":")[0] not in _kinds() and is_factory(given):
+            name = f"{KIND}:{given}"
+            with working_directory():
+                attribute(given, f"encoder={given!r}")  # imported because the program names it
         for width in _widths(encoder):
             if problem := _differs(encoder, name, width, channels, image_size):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from metatc2.models.registry import register_encoder
 KIND = "python"
 #: Stands in a run whose encoder is not known by name.
 UNKNOWN = f"{KIND}:unknown"
+#: Environment variable with modules, or the packages that they are in, whose code run folders may name; between commas.
+TRUST = "METATC2_TRUST"
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -36,18 +39,21 @@ def is_factory(name: str) -> bool:
 def build(name: str, *, channels: int, image_size: int, width: int | None = None) -> nn.Module:
     """An encoder that a function or class makes; its module is imported, and found in the working directory too.
 
+    Names come from run folders, which may be a stranger's. So code runs only of modules that the environment variable
+    METATC2_TRUST names, or that the program has imported already.
+
     Args:
         name: ``"package.module:name"``. What stands there must be written in that package; it is called with those of
             ``channels``, ``image_size`` and ``width`` that it takes.
         channels, image_size, width: see `build_encoder`.
 
     Raises:
-        InputError: if there is no such module or name, or it makes no module.
+        InputError: if the module is not trusted, there is no such module or name, or it makes no module.
 
     >>> build("mynets:small", channels=1, image_size=28)
     Traceback (most recent call last):
-    metatc2.errors.InputError: encoder 'python:mynets:small': Python finds no module 'mynets', nor is it in the working
-    directory; start there, or install it
+    metatc2.errors.InputError: encoder 'python:mynets:small' is made by code of the module mynets, and a run folder alone makes
+    no code run; if you trust it, set the environment variable METATC2_TRUST=mynets
     """
     where = f"encoder {f'{KIND}:{name}'!r}"
     if f"{KIND}:{name}" == UNKNOWN:
@@ -58,6 +64,11 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
     if not is_factory(name):
         raise InputError(f"{where} is not python:MODULE:NAME; write it as python:package.module:function")
     module = name.partition(":")[0]
+    if not _is_trusted(module):
+        raise InputError(
+            f"{where} is made by code of the module {module}, and a run folder alone makes no code run; if you trust it, set the "
+            f"environment variable {TRUST}={module}"
+        )
     offered = {"channels": channels, "image_size": image_size, "width": width}
     with working_directory():
         thing = attribute(name, where)
@@ -66,6 +77,13 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
         if not callable(thing) or not own or (isinstance(thing, type) and not issubclass(thing, nn.Module)):
             raise InputError(f"{where} is no function or class of {module} that makes an nn.Module; write one there")
         return called(thing, where, offered)
+
+
+def _is_trusted(module: str) -> bool:
+    """Whether the user has named a module, or a program of the user's has imported it."""
+    package = module.partition(".")[0]
+    named = {each.strip() for each in os.environ.get(TRUST, "").split(",")}
+    return bool({module, package} & named) or (module in sys.modules and package not in sys.stdlib_module_names)
 
 
 def attribute(name: str, where: str) -> Any:

@@ -109,7 +109,9 @@ def test_compare_and_report_name_it_as_it_does(tmp_path: Path, capsys: pytest.Ca
     assert "simclr" not in page  # nothing that is a default here was used there
 
 
-def test_an_encoder_of_ones_own_is_built_by_its_module(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_encoder_of_ones_own_is_built_by_its_module(
+    nets: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sys.path.insert(0, str(nets))
     try:
         import my_nets  # type: ignore[import-not-found]
@@ -128,7 +130,11 @@ def test_an_encoder_of_ones_own_is_built_by_its_module(nets: Path, capsys: pytes
     said = " ".join(capsys.readouterr().err.split())
     assert 'the run does not say how its encoder is made; write encoder.name = "python:MODULE:FACTORY"' in said
     (nets / "my_nets.py").rename(nets / "gone.py")
+    # A command of its own has not imported it, and must be told.
     del sys.modules["my_nets"]
+    assert call("transfer", "given", *FEW) == 2
+    assert "set the environment variable METATC2_TRUST=my_nets" in " ".join(capsys.readouterr().err.split())
+    monkeypatch.setenv("METATC2_TRUST", "other, my_nets")
     assert call("transfer", "given", *FEW) == 2
     assert "Python finds no module 'my_nets'" in " ".join(capsys.readouterr().err.split())
 
@@ -138,13 +144,14 @@ def test_an_encoder_of_ones_own_is_built_by_its_module(nets: Path, capsys: pytes
     [
         ("my_nets:wid", "did you mean 'wide'"),
         ("my_nets:os", "is no function or class of my_nets"),
-        ("os:getcwd", "is no function or class of os"),
-        ("shutil:rmtree", "cannot be made"),
+        ("os:getcwd", "METATC2_TRUST=os"),  # nothing of Python's own is called, imported as it is
+        ("shutil:rmtree", "METATC2_TRUST=shutil"),
         ("my_nets", "is not python:MODULE:NAME"),
     ],
 )
 @pytest.mark.usefixtures("nets")
-def test_names_that_lead_to_no_network(name: str, said: str) -> None:
+def test_names_that_lead_to_no_network(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METATC2_TRUST", "my_nets")
     before = list(sys.path)
     with pytest.raises(InputError, match=said):
         build_encoder(f"python:{name}", channels=1, image_size=28)
