@@ -66,8 +66,8 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
     module = name.partition(":")[0]
     if not _is_trusted(module):
         raise InputError(
-            f"{where} is made by code of the module {module}, and a run folder alone makes no code run; if you trust it, set the "
-            f"environment variable {TRUST}={module}"
+            f"{where} is made by code of the module {module}, and a run folder alone makes no code run; if you trust it, set "
+            f"the environment variable {TRUST}={module}"
         )
     offered = {"channels": channels, "image_size": image_size, "width": width}
     with working_directory():
