@@ -81,7 +81,7 @@ def test_the_page_says_the_steps_that_were_made(monitored: Path) -> None:
     write_config(config, monitored / "config.toml")
 
     def said() -> str:
-        paragraphs = build_sections(read_methods([monitored]))[0].paragraphs
+        paragraphs = build_sections(read_methods([monitored]))[1].paragraphs
         return " ".join(map(str, paragraphs))
 
     assert ": 2 of 4 steps, ended by the monitor, of " in said()
