@@ -70,9 +70,7 @@ def test_the_table_the_file_and_the_exit_status(
     assert [one["name"] for one in written["packages"] if one["problem"]] == ["timm", "s3fs"]
 
     without = {name: version for name, version in GOOD.items() if name != "torch"}
-    monkeypatch.setattr(
-        doctor.__module__ + ".packages", lambda: packages(NEEDED, installed(without), lambda name: None)
-    )
+    monkeypatch.setattr(doctor, "packages", lambda: packages(NEEDED, installed(without), lambda name: None))
     assert call("doctor", "--json", str(out)) == 2
     assert capsys.readouterr().err == (
         "metatc2: error: metatc2 cannot work here: torch is not installed: pip install 'torch>=2.6'\n"
