@@ -73,7 +73,7 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_are_ones_that_there_are(line: str) -> None:
-    assert callable(PARSER.parse(shlex.split(line, comments=True)))
+    assert callable(PARSER.parse(shlex.split(line.partition(" > ")[0], comments=True)))  # a shell's part is cut off
 
 
 def test_links_lead_somewhere() -> None:

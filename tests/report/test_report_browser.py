@@ -41,6 +41,8 @@ def view(request: pytest.FixtureRequest, browser: Any, page: Path) -> Iterator[A
     tab.on("console", lambda message: said.append(message.text))
     tab.on("request", lambda request: asked.append(request.url))
     tab.goto(page.as_uri())
+    for part in tab.query_selector_all("details.part > summary"):
+        part.click()
     yield tab
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
@@ -53,7 +55,7 @@ def test_every_figure_is_seen_and_the_page_never_scrolls_sideways(view: Any) -> 
         box = drawing.bounding_box()
         assert box["width"] > 150
         assert box["height"] > 80
-    for summary in view.query_selector_all("summary"):
+    for summary in view.query_selector_all("summary:not(details.part > summary)"):
         summary.click()
     width, across = view.evaluate("[innerWidth, document.documentElement.scrollWidth]")
     assert across <= width
@@ -134,3 +136,18 @@ def test_another_encoder_moves_the_points(view: Any) -> None:
     wanted = next(v for v in data["views"] if (v["encoder"], v["projection"]) == ("simclr, seed 0", "t-SNE"))
     marks = view.evaluate("[...document.querySelectorAll('#map use')].map((mark) => mark.getAttribute('transform'))")
     assert marks[5] == f"translate({wanted['xy'][5][0]:g},{wanted['xy'][5][1]:g})"
+
+
+def test_a_link_to_a_folded_part_opens_it_and_paper_folds_nothing(browser: Any, page: Path) -> None:
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    assert tab.is_visible("#accuracy")
+    assert not tab.is_visible("#paired-differences")
+    tab.click("nav a[href='#comparison']")
+    tab.wait_for_selector("#paired-differences", state="visible")
+    assert not tab.is_visible("#learning-curves")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.is_visible("#learning-curves")
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not tab.is_visible("#learning-curves")
+    tab.close()

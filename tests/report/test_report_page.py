@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import stats
 
 SECTIONS = [
+    "summary",
     "configuration",
     "training",
     "transfer",
@@ -27,6 +28,7 @@ SECTIONS = [
     "failures",
 ]
 FIGURES = {
+    "accuracy",
     "learning-curves",
     "paired-differences",
     "transfer-matrix",
@@ -110,6 +112,36 @@ def test_every_section_and_figure_is_there(tree: Node) -> None:
     assert linked == [f"#{name}" for name in SECTIONS]
     assert len(tree.all("h1")) == 1
     assert len(tree.all("h2")) == len(SECTIONS)
+
+
+def test_the_page_opens_with_one_sentence_and_one_chart_and_the_rest_is_folded(tree: Node, folders: list[Path]) -> None:
+    first, *others = tree.all("section")
+    assert [len(first.all(tag)) for tag in ("h2", "p", "figure")] == [1, 1, 1]
+    assert all(node.text().startswith("The numbers") for node in first.all("details"))
+    for section in others:
+        (fold,) = [node for node in section.all("details") if node.attributes.get("class") == "part"]
+        assert "open" not in fold.attributes
+        assert [child for child in section.children if isinstance(child, Node)] == [fold]
+        assert fold.all("summary")[0].all("h2")
+    # By the files: 2-way 1-shot with cosine on the mean over two targets, three seeds.
+    rows = {f: json.loads((f / "transfer.json").read_text()) for f in folders}
+
+    def means(paths: list[Path], features: str) -> list[float]:
+        return [100 * statistics.fmean(r["mean"] for r in rows[f] if r["features"] == features) for f in paths]
+
+    ours, theirs = means(folders[:3], "encoder"), means(folders[3:], "encoder")
+    half = float(stats.t.ppf(0.975, 2)) * statistics.stdev(ours) / 3**0.5
+    sentence = first.all("p")[0].text()
+    assert sentence.startswith(
+        f"simclr+tc2(shared) reaches {statistics.fmean(ours):.1f} ± {half:.1f} % on the mean over 2 targets "
+        "(2-way 1-shot, cosine), "
+    )
+    difference = statistics.fmean(a - b for a, b in zip(ours, theirs, strict=True))
+    assert f"{difference:+.1f}".replace("-", "−") + " ± " in sentence
+    assert " points against simclr (" in sentence
+    assert f"a random encoder reaches {statistics.fmean(means(folders[:3], 'random encoder')):.1f} %" in sentence
+    assert f"raw pixels reach {means(folders[:1], 'raw pixels')[0]:.1f} %." in sentence
+    assert "chance" in first.all("svg")[0].text()
 
 
 def test_nothing_is_loaded_from_anywhere(tree: Node, page: Path) -> None:

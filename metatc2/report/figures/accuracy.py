@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, in_legend, plain, shorten
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def accuracy(points: Sequence[Point], measured: str, chance: float | None = None
             markersize=5.5,
             capsize=2.5,
             linewidth=1.3,
-            label=plain(shorten(name, 60)),
+            label=in_legend(shorten(name, 60)),
         )
     for i in range(1, len(targets)):
         axis.axhline(0.5 - i, color="#d6d6d6", linewidth=0.6)

@@ -51,6 +51,16 @@ def plain(text: str) -> str:
     return visible(text, keep_lines=True).replace("$", r"\$")
 
 
+def in_legend(name: str) -> str:
+    """As `plain`, for a legend: matplotlib leaves out of it what begins with an underscore.
+
+    >>> in_legend("_a"), in_legend("a_")
+    ('\\u200b_a', 'a_')
+    """
+    label = plain(name)
+    return f"\u200b{label}" if label.startswith("_") else label  # a space of no width is not seen
+
+
 def shorten(text: str, length: int) -> str:
     """Text of at most `length` characters, the middle left out.
 

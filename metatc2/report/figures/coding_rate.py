@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, in_legend, plain, shorten
 
 _LINES = ("-", "--", ":", "-.")
 
@@ -60,7 +60,9 @@ def coding_rate(runs: Sequence[Monitored]) -> Drawn:
             axis.grid(alpha=0.3, linewidth=0.4)
         axes[0, column].set_title(plain(shorten(run.run, 40)), fontsize=FONT)
         axes[-1, column].set_xlabel("step", fontsize=FONT)
-    handles = [Line2D([], [], marker=".", label=plain(shorten(stage, 24)), **style) for stage, style in styles.items()]
+    handles = [
+        Line2D([], [], marker=".", label=in_legend(shorten(stage, 24)), **style) for stage, style in styles.items()
+    ]
     figure.legend(handles=handles, loc="outside right upper", fontsize=FONT - 1, frameon=False)
     last = [(run, list(run.rates)[-1]) for run in runs]
     described = "; ".join(

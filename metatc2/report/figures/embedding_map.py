@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from metatc2.report.figures.base import FONT, PALETTE, Drawn, plain, shorten
+from metatc2.report.figures.base import FONT, PALETTE, Drawn, in_legend, plain, shorten
 
 # A class is told by shape as well as by color; 5 and 8 have no common factor, so 40 classes stay apart.
 SHAPES = ("o", "s", "^", "D", "v")
@@ -54,7 +54,7 @@ def embedding_map(views: Sequence[View], classes: Sequence[int], class_names: Se
                 color=PALETTE[c % len(PALETTE)],
                 marker=SHAPES[c % len(SHAPES)],
                 linewidth=0,
-                label=_in_legend(plain(shorten(name, 20))),
+                label=in_legend(shorten(name, 20)),
             )
         axis.set_title(plain(f"{shorten(view.encoder, 30)}, {view.projection}"), fontsize=FONT)
         axis.set_xticks([])
@@ -74,8 +74,3 @@ def embedding_map(views: Sequence[View], classes: Sequence[int], class_names: Se
             for i, (x, y) in enumerate(view.xy)
         ],
     )
-
-
-def _in_legend(label: str) -> str:
-    # matplotlib leaves out of a legend what begins with an underscore; a space of no width before it is not seen.
-    return f"\u200b{label}" if label.startswith("_") else label
