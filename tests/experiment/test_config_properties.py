@@ -35,9 +35,10 @@ from metatc2.io.options import Bounds, Names
 from metatc2.io.options.words import is_optional
 
 FREE = {f"trainer.{name}" for name in ("checkpoint_every", "log_every", "accelerator", "devices", "nodes", "threads")}
+FREE |= {"trainer.loggers"}
 FREE |= {"data.root", "data.download", "data.stream", "data.workers", "umm.start"}
 # A monitor that ends no training.
-FREE |= {f"monitor.{name}" for name in ("every", "images", "split", "eps2", "neighbors")}
+FREE |= {f"monitor.{name}" for name in ("every", "images", "split", "eps2", "neighbors", "measures", "source")}
 TEXT = string.ascii_letters + string.digits + " /:\\\"'#=[]{},.\täα²\x7f"
 
 
