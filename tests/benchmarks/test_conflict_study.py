@@ -92,6 +92,7 @@ def test_rows_are_of_the_settings_they_were_measured_with(study: Any, tmp_path: 
     assert list(missing([one, other])) == [row_file(other)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
 def test_committed_rows_are_gone_on_from(every: int, study: Any, tmp_path: Path) -> None:
     """A fresh clone gathers cells and controls as they were committed, and writes the same bits."""

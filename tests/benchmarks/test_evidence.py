@@ -173,6 +173,7 @@ def evaluated_cell(folder: Path, **changes: Any) -> Cell:
     return Cell(folder / "study-s3", "digits", (*small, *settings), (Evaluation(("digits:meta-test",), (3,)),))
 
 
+@pytest.mark.slow
 def test_a_cell_evaluated_in_another_way_is_evaluated_again_and_shows_that_alone(tmp_path: Path) -> None:
     first = evaluated_cell(tmp_path, episodes=20)
     _make(first, first.path)

@@ -60,6 +60,7 @@ def test_the_meta_gradient_is_that_of_the_peer(parity: Any, peer: str, net: str,
         assert row.get("first_order_difference", 1.0) > 0.1, row
 
 
+@pytest.mark.slow
 def test_what_the_peers_offer(parity: Any) -> None:
     """A case that turns into "not offered" would otherwise be skipped in silence."""
     offered = {

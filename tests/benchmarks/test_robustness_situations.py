@@ -56,6 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 LONG = ("one module under two names", "activation checkpointing", "frozen BatchNorm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])
 def test_ours_passes(run: Run, name: str) -> None:
     found = run(name)

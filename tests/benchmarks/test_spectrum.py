@@ -42,6 +42,7 @@ def test_canonical_directions_against_scikit_learn() -> None:
     assert correlations.tolist() == pytest.approx(truth.tolist(), abs=0.04)
 
 
+@pytest.mark.slow
 def test_from_a_run_folder_to_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectrum, "FITTED_ON", 200)
     monkeypatch.setattr(spectrum, "EPISODES", 1000)

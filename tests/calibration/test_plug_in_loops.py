@@ -193,6 +193,7 @@ def test_a_training_loop_that_validates_first() -> None:
 # Compiled, traced, exported
 
 
+@pytest.mark.slow
 def test_evaluation_is_exported_with_any_number_of_images() -> None:
     made, x = trained().eval(), torch.randn(9, 5)
     program = torch.export.export(made, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=2, max=1024)},))
@@ -201,6 +202,7 @@ def test_evaluation_is_exported_with_any_number_of_images() -> None:
         torch.testing.assert_close(program.module()(images), made(images))
 
 
+@pytest.mark.slow
 def test_evaluation_is_compiled_as_one_graph() -> None:
     made, x = trained().eval(), torch.randn(9, 5)
     torch.compiler.reset()

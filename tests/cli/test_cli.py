@@ -167,6 +167,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *words: str) -> Config:
     return found[0]
 
 
+@pytest.mark.slow
 def test_flags_win_over_set_and_set_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["digits", "--steps", "1", "--run"]

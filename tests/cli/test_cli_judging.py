@@ -83,6 +83,7 @@ def test_diagnose_weights_of_each_tasks_own(
     assert "T, transferability" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_diagnose_then_report(
     drawn: bool, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -59,6 +59,7 @@ def test_every_learner_trains_and_adapts_to_episodes(
     assert {row["features"] for row in rows} >= {"encoder", "random encoder", "raw pixels"}
 
 
+@pytest.mark.slow
 def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [*SMALL, "learner.name=maml++", "trainer.steps=4", "episode.replacement=false"]
     config = override(read_task("digits"), settings)
@@ -81,6 +82,7 @@ def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pyte
 
 
 # A name leads to its adjoint in tests/inner too: here one of whole networks and one of heads alone are trained by it.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adjoint",
     ["recompute", "implicit", *(pytest.param(name, marks=SLOW) for name in ("unroll", "truncated", "first-order"))],
@@ -115,6 +117,7 @@ def test_settings_reach_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert call("transfer", "run", *TO, "--way", "4", "--to", "digits:all", "--allow-seen") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tc2", pytest.param("metacrl", marks=SLOW)])
 def test_calibrated_inside_a_labeled_learner(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -125,6 +128,7 @@ def test_calibrated_inside_a_labeled_learner(variant: str, tmp_path: Path, monke
     assert {row["features"] for row in rows if row["facts"]["head"] == "adapted"} == {"adapted", "adapted from random"}
 
 
+@pytest.mark.slow
 def test_two_learners_are_compared_as_adapted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +173,7 @@ def test_what_users_get_wrong(
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always::metatc2.transfer.LeftOut")
 def test_more_classes_than_the_head_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

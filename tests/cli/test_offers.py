@@ -43,6 +43,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
     return said, shlex.split(found[1]) if found else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "images", "more", "ways", "seen"),
     [

@@ -121,6 +121,7 @@ def test_learn2learns_lightning_maml_adapts_on_our_support(digits: ImageStore) -
     assert spy.layers[1].weight.grad is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["even", None])
 def test_learn2learns_maml_learns_our_tasks(digits: ImageStore, layout: str | None, seed_offset: int) -> None:
     """The loop of its scripts, on `AsTaskset` and on `tasks_of` (five queries a shot)."""

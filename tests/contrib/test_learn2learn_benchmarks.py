@@ -41,6 +41,7 @@ def test_these_are_all_that_learn2learn_has() -> None:
     assert sorted(require_learn2learn().vision.benchmarks.list_tasksets()) == sorted(BENCHMARKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_split_draws_its_own_classes(tmp_path: Path, name: str) -> None:
     MAKERS[name](tmp_path)
@@ -95,6 +96,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     assert len({fixed.sample().images.numpy().tobytes() for _ in range(20)}) == 2
 
 
+@pytest.mark.slow
 def test_cifarfs_from_the_archives_own_folders(tmp_path: Path) -> None:
     files.cifarfs(tmp_path, archive=True)
     samplers = benchmark_tasksets("cifarfs", way=3, shot=1, query=1, root=tmp_path)

@@ -99,6 +99,7 @@ def test_values_stay_as_they_are_in_the_default_dtype() -> None:
         assert found.images.flatten().tolist() == [0, 7, 200, 255]
 
 
+@pytest.mark.slow
 def test_every_class_and_sample_is_drawn_about_equally_often(seed_offset: int) -> None:
     sampler = TasksetSampler(taskset(way=4, samples=3), shot=1, query=2, tasks=50, seed=seed_offset)
     classes, samples = told(torch.stack([e.squeeze(3) for e in episodes(sampler, 12)]))

@@ -154,6 +154,7 @@ def test_a_checkpoint_of_another_learner_is_refused() -> None:
         strip_module(meta_sgd.state_dict())
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_of_our_protocol(digits: ImageStore) -> None:
     """On rows of a store `adapted_few_shot` measures the same; and an oracle by hand, learn2learn's own loop."""
     maml = trained(digits, False)

@@ -214,6 +214,7 @@ def test_classes_are_parts_of_ranges() -> None:
     assert store.domain_names[2] == "background 3/8"
 
 
+@pytest.mark.slow
 def test_the_default_has_enough_classes_for_20_way() -> None:
     store = load_shapes(image_size=8)
     assert len(store) == 20_000

@@ -336,6 +336,7 @@ class Plain:
         return ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory cannot be read here")
 def test_memory_is_bounded() -> None:
     """197 MB of images pass through in less than half of that; in memory they are all there."""

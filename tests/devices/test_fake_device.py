@@ -177,6 +177,7 @@ def test_adjoints(adjoint: str) -> None:
     compare(*FEW_SHOT, "learner.name=maml", "learner.inner_steps=2", chosen, "calibration.name=none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["protonet", pytest.param("maml", marks=pytest.mark.slow)])
 def test_calibrated_encoder(name: str) -> None:
     compare(

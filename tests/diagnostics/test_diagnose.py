@@ -101,6 +101,7 @@ def test_views_are_those_of_the_recipe() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_the_batch_does_not(found: Diagnosis) -> None:
     assert whole(noise()) == found
     by_seven = whole(noise(), batch=7, learner=None, sampler=None)
@@ -142,6 +143,7 @@ def test_it_is_json_without_nan(found: Diagnosis) -> None:
     assert "one point" in str(collapsed.features["encoder"].collapse.sentence)
 
 
+@pytest.mark.slow
 def test_nothing_changes() -> None:
     learner = fresh().train()
     before = copy.deepcopy(learner.state_dict())

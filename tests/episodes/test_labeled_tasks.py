@@ -232,6 +232,7 @@ def loader(source: IterableDataset[Any], seed: int, workers: int = 2) -> DataLoa
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replacement", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_workers_of_a_loader_draw_different_tasks(replacement: bool) -> None:
     source = sampler(way=4, tasks=2, replacement=replacement)

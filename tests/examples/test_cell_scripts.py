@@ -20,6 +20,7 @@ def lines(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[st
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_few_shot_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines("few_shot_of_a_module", capsys, "--steps", "2", "--episodes", "4")
     found = [re.fullmatch(r"([a-z ]+): Greek 5-way ([15])-shot ([\d.]+) ± [\d.]+ %", line) for line in printed]
@@ -28,6 +29,7 @@ def test_few_shot_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert names == [(name, shot) for shot in "15" for name in ("encoder", "random encoder", "raw pixels")]
 
 
+@pytest.mark.slow
 def test_compare_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines("compare_objectives", capsys, "--steps", "2", "--episodes", "4")
     found = [re.fullmatch(r"([\w ]+): [\d.]+ %, over raw pixels ([+-][\d.]+) ± [\d.]+", line) for line in printed]
@@ -43,6 +45,7 @@ def test_compare_objectives(capsys: pytest.CaptureFixture[str]) -> None:
     assert last[2] == "+0.0"
 
 
+@pytest.mark.slow
 def test_fused_encoders(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines("fused_encoders", capsys, "--steps", "2", "--draws", "2", "--labels", "1")
     methods = [

@@ -22,6 +22,7 @@ def script() -> dict[str, Any]:
     return runpy.run_path(str(SCRIPT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [10, pytest.param(400, marks=pytest.mark.slow)])
 def test_it_draws_and_prints_the_errors_of_both(
     steps: int,

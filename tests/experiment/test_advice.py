@@ -130,6 +130,7 @@ def test_finished_advice_is_read_and_not_made_again(done: Path, photos: str) -> 
     assert "draws 1 and now 2" in refused(lambda: advise(photos, done, **{**QUICK, "draws": 2}))
 
 
+@pytest.mark.slow
 def test_a_stop_leaves_what_the_next_call_goes_on_with(photos: str, done: Path, tmp_path: Path) -> None:
     asked = 0
 
@@ -148,6 +149,7 @@ def test_a_stop_leaves_what_the_next_call_goes_on_with(photos: str, done: Path, 
     assert [row.by_seed for row in whole.rows] == [tuple(row["by_seed"]) for row in told]
 
 
+@pytest.mark.slow
 def test_encoders_that_are_named_stand_beside_and_those_that_saw_the_images_are_not_chosen(
     photos: str, done: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_every_shipped_task_says_what_it_is_and_names_no_method(name: str) -> No
     assert 20 < len(dict(list_tasks())[name]) < 100
 
 
+@pytest.mark.slow
 def test_every_key_in_a_task_file_says_what_it_means_to() -> None:
     """Nothing in a file may be lost on the way into the dataclasses: compare with tomllib's own reading."""
     for path in task_folder().glob("*.toml"):

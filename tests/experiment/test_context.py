@@ -215,6 +215,7 @@ def test_features_go_through_protocols(tmp_path: Path) -> None:
 # Saved and loaded.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "options"),
     [
@@ -248,6 +249,7 @@ def test_a_loaded_run_adapts_as_the_learner_that_was_trained(
     assert all(p.requires_grad for p in found.encoder.parameters())
 
 
+@pytest.mark.slow
 def test_a_file_of_the_first_versions_still_gives_its_encoder(run: Path, folder: Path, tmp_path: Path) -> None:
     path = pretrained(tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
@@ -275,6 +277,7 @@ def test_a_run_is_diagnosed_and_reported(folder: Path, tmp_path: Path) -> None:
 # Rows.
 
 
+@pytest.mark.slow
 def test_rows_of_two_contexts_are_both_kept(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +312,7 @@ def test_rows_of_two_contexts_are_both_kept(
     assert len(after) == len(rows)
 
 
+@pytest.mark.slow
 def test_contexts_are_not_mixed_in_comparisons(run: Path, folder: Path, tmp_path: Path) -> None:
     other = write_folder(tmp_path / "other", digit_pairs(seed=1))
     paths = [run, pretrained(tmp_path / "b", "encoder.width=5")]

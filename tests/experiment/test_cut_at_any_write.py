@@ -97,6 +97,7 @@ def trainer(path: Path) -> Trainer:
     return Trainer(Walk(), Numbers(), options, run=path)
 
 
+@pytest.mark.slow
 def test_a_trainer_cut_anywhere_goes_on_to_the_same_bits(tmp_path: Path, life: Life) -> None:
     whole = trainer(tmp_path / "whole")
     whole.fit()

@@ -26,6 +26,7 @@ def monitored(config: Config) -> Config:
     return merge(config, MONITOR, "test")
 
 
+@pytest.mark.slow
 def test_a_monitored_run_ends_in_the_same_bits(config: Config, monitored: Config, tmp_path: Path) -> None:
     assert fingerprint(monitored) == fingerprint(config)
     assert not any(key.startswith("monitor.") for key in flatten(config))
@@ -39,6 +40,7 @@ def test_a_monitored_run_ends_in_the_same_bits(config: Config, monitored: Config
     assert all(0 <= value <= 1 for line in lines for value in line.knn.values())
 
 
+@pytest.mark.slow
 def test_a_cut_run_has_the_lines_of_one_never_cut(monitored: Config, tmp_path: Path) -> None:
     whole = pretrain(monitored, tmp_path / "whole")
     asked = iter([False, False, True])
@@ -78,6 +80,7 @@ def test_early_stop_finishes_the_run(monitored: Config, falling: Config, tmp_pat
     assert call("pretrain", "--resume", str(tmp_path / "run")) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [2, 3, "written"])
 def test_a_run_that_was_cut_is_ended_as_one_never_cut(
     falling: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int | str

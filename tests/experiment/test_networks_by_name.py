@@ -98,6 +98,7 @@ def test_a_checkpoint_of_torchvision_needs_no_configuration(tmp_path: Path) -> N
     assert (found.name, found.network, found.source, found.seen) == (name, "torchvision:resnet18", "unknown", None)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_timm_with_other_channels(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     theirs = timm.create_model("resnet10t", in_chans=4, num_classes=7).eval()
@@ -128,6 +129,7 @@ def test_an_encoder_of_this_library_with_weights_from_a_file(tmp_path: Path) -> 
         load_pretrained(f"conv4@{tmp_path / 'w.pt'}")
 
 
+@pytest.mark.slow
 def test_a_file_alone_is_told_what_network_it_fits(tmp_path: Path) -> None:
     theirs = torchvision.models.resnet18(weights=None)
     torch.save({f"module.{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "w.pth")
@@ -207,6 +209,7 @@ def test_networks_that_cannot_be_made(own: Path, name: str, said: str) -> None:
         load_pretrained(name)
 
 
+@pytest.mark.slow
 def test_a_clone_of_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import torchvision\n\ndef net(pretrained=True):\n"

@@ -79,6 +79,7 @@ def test_classes_of_an_exported_encoder_are_still_known(run: Path, tmp_path: Pat
     assert (tmp_path / "out" / "transfer.json").exists()
 
 
+@pytest.mark.slow
 def test_features_are_kept_and_used_again(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["transfer", str(run), "--out", str(out), "--episodes", "5", "--way", "2", "--to", "digits:meta-test"]
@@ -103,6 +104,7 @@ def test_features_are_kept_and_used_again(run: Path, tmp_path: Path) -> None:
     assert (out / "transfer.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_weights_with_a_configuration(tmp_path: Path) -> None:
     encoder = build_encoder("conv4", channels=3, image_size=32, width=8).eval()
     save_file(encoder.state_dict(), tmp_path / "w.safetensors")
@@ -249,6 +251,7 @@ def test_layers_have_features_and_rows_of_their_own(run: Path, tmp_path: Path) -
     assert means["blocks.0"] != means["blocks.1"]
 
 
+@pytest.mark.slow
 def test_a_results_folder_belongs_to_one_encoder_and_can_be_compared(run: Path, tmp_path: Path) -> None:
     to = ["--to", "digits:meta-test", "--episodes", "10", "--way", "3", "--shot", "1"]
     save_pretrained(run, tmp_path / "mine")

@@ -31,6 +31,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.npz"
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_the_features(file: Path) -> None:
     name = f"features:{file}"
     found = load_pretrained(name)

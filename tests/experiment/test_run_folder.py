@@ -307,6 +307,7 @@ def test_a_checkpoint_that_says_less_of_its_data_is_resumed(run: Path) -> None:
     assert runs.resume(run).steps == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_another_working_directory(
     config: Config, noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

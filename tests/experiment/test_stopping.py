@@ -120,6 +120,7 @@ def test_a_second_signal_and_one_before_training_end_at_once() -> None:
         assert left.value.code == 143
 
 
+@pytest.mark.slow
 def test_a_longer_run_follows_the_schedule_of_its_new_length(config: Config, tmp_path: Path) -> None:
     """Against a loop that is told the learning rate of every step."""
     path = tmp_path / "run"
@@ -162,6 +163,7 @@ def expected(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return runs.resume(whole, steps=5).encoder_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [2, 4])
 def test_it_does_not_matter_where_a_longer_run_was_cut(config: Config, expected: str, tmp_path: Path, cut: int) -> None:
     path = tmp_path / "run"
@@ -232,6 +234,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "refuses", "status", "asked", "says"),
     [
@@ -288,6 +291,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on_by_the_same_command(
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_a_command_that_resumes_by_itself_also_starts(noise: Path, tmp_path: Path) -> None:
     words = [f"npz:{noise}", "--set", "data.split=all", "data.image_size=16", "encoder.width=8", "episode.batch=8"]
     options = ["--steps", "1", "--run", str(tmp_path / "run"), "--auto-resume"]

@@ -54,6 +54,7 @@ def test_a_run_keeps_its_heads_and_exports_none(start: Path, tmp_path: Path) -> 
     assert {p.name for p in (tmp_path / "exported").iterdir()} == {"config.json", "model.safetensors", "README.md"}
 
 
+@pytest.mark.slow
 def test_runs_in_mixed_precision_are_tuned_too(noise: Path, tmp_path: Path) -> None:
     pretrain(merge(plain(noise), {"trainer": {"precision": "bf16-mixed"}}, "test"), tmp_path / "run")
     made = umm.run(tmp_path / "run", split="blocks.1", mode="exact", steps=1, out=tmp_path / "stage")
@@ -82,6 +83,7 @@ def test_the_stage_is_a_run_and_the_early_part_keeps_its_bits(start: Path, tmp_p
     assert made.config.trainer == load_run(start).config.trainer
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bits_and_another_seed_the_same_method(
     noise: Path, start: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def test_the_same_call_gives_the_same_bits_and_another_seed_the_same_method(
     assert fingerprint(three.config) != fingerprint(one.config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["byol", "moco", "vicreg"])
 def test_other_objectives_and_a_second_stage(noise: Path, tmp_path: Path, objective: str) -> None:
     run = pretrain(plain(noise, objective=objective), tmp_path / "run")

@@ -289,6 +289,7 @@ def test_implicit_gradient_equals_central_differences_of_the_minimum(solver: str
 
 
 # One of all: `test_one_pair_is_the_equation_of_the_paper` is exact.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [

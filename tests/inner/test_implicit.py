@@ -180,6 +180,7 @@ def test_an_indefinite_system_needs_the_normal_equations() -> None:
         gradient("neumann", [1.0, -0.5])
 
 
+@pytest.mark.slow
 def test_neumann_says_when_its_scale_is_too_large() -> None:
     start = torch.ones(2, dtype=DOUBLE, requires_grad=True)
 

@@ -101,6 +101,7 @@ def peak_bytes(adjoint: Adjoint, steps: int) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_steps() -> None:
     assert peak_bytes(Recompute(), 24) < 1.5 * peak_bytes(Recompute(), 6)
     assert peak_bytes(Unroll(), 24) > 3 * peak_bytes(Unroll(), 6)

@@ -371,6 +371,7 @@ def test_boil_under_a_shared_row() -> None:
         BOIL(Classifier(nn.Linear(5, 4), 4, 3, shared=True), SGD)
 
 
+@pytest.mark.slow
 def test_compiled_network() -> None:
     with pytest.raises(InputError, match=r"torch\.compile cannot be used inside an inner loop"):
         MAML(torch.compile(nn.Linear(2, 2)), SGD)  # type: ignore[arg-type]

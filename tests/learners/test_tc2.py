@@ -217,6 +217,7 @@ def explained(encoder: nn.Module, seed: int = 9) -> Tensor:
     return (1 - (fitted - y).square().mean(0) / y.var(0)).view(4, 3).mean(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_only_some_tasks_share_is_kept_where_tasks_adapt(seed: int) -> None:
     kept = {}

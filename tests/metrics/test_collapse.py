@@ -93,6 +93,7 @@ def test_nan_is_said() -> None:
     assert collapsed(torch.full((20, 8), float("nan"))) == "embeddings are not finite"
 
 
+@pytest.mark.slow
 def test_a_real_collapse_is_seen_and_a_contrastive_run_is_not(seed_offset: int) -> None:
     """Pulling views together and nothing else collapses; with negatives it does not. Same data, net and steps."""
     found = {}

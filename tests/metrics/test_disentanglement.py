@@ -268,6 +268,7 @@ def test_a_basis_that_made_the_features_is_matched() -> None:
 # Together, beside the placebo
 
 
+@pytest.mark.slow
 def test_recovery_beside_its_null(seed_offset: int) -> None:
     factors = known(400, "size", "x", "texture")
     codes = factors.values - factors.values.mean(0)

@@ -52,6 +52,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metatc2.metrics.regression._HIDDEN", 64)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_network_tells_what_ridge_cannot() -> None:
     (x, y), (v, vy), (t, ty) = data(500, 0, 0.1), data(200, 1, 0.1), data(400, 2, 0.1)

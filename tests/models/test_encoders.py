@@ -137,6 +137,7 @@ def test_first_block_is_not_fused_where_that_would_show(monkeypatch: pytest.Monk
     assert not calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_resnet_of_large_images_is_torchvisions(name: str) -> None:
     ours = resnet(name, channels=3, width=64, image_size=96).eval()

@@ -91,6 +91,7 @@ def test_the_page_says_the_steps_that_were_made(monitored: Path) -> None:
     assert ": 4 steps of " in said()
 
 
+@pytest.mark.slow
 def test_weights_stand_by_class_and_accuracies_by_labels(
     monitored: Path, fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

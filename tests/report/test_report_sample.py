@@ -59,6 +59,7 @@ def test_a_sample_needs_two_classes() -> None:
         draw_sample(store([5, 1]), "all")
 
 
+@pytest.mark.slow
 def test_projections_are_plain_and_repeatable() -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(40, 60)), rng.normal(size=(40, 60)) + 5]).astype(np.float32)

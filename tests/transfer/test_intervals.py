@@ -22,6 +22,7 @@ def test_equals_scipy() -> None:
         assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.slow
 def test_three_seeds_cover_as_often_as_promised(seed_offset: int) -> None:
     """With a normal quantile (1.96) it would be 80 %."""
     draws = torch.randn(4000, 3, generator=torch.Generator().manual_seed(seed_offset + 1), dtype=torch.float64)

@@ -99,6 +99,7 @@ def test_groups_and_their_order_do_not_matter(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(linear(*sides, grid=grid, tolerance=1e-12).validation, whole.validation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_default_in_single_precision_is_close_to_the_minimum(every: int) -> None:
     x, y, xv, yv, xt, yt = data()

@@ -234,6 +234,7 @@ def test_images_of_one_color_tell_nothing() -> None:
     assert image_digests(images, torch.arange(4)).tolist() == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
@@ -342,6 +343,7 @@ def test_images_of_sixteen_bits_are_recognized_whatever_white_is(
     assert len(seen.overlap(store, "all")) == 4
 
 
+@pytest.mark.slow
 def test_arrays_are_recognized_by_what_they_were_before_resizing(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), dtype=np.uint8)
     for name in ("a", "b"):

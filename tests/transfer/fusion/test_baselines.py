@@ -34,6 +34,7 @@ def log_me_restated(f: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(total))
 
 
+@pytest.mark.slow
 def test_the_best_by_log_me_has_the_highest_published_evidence() -> None:
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)

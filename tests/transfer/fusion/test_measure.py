@@ -50,6 +50,7 @@ BRIEF = FitOptions(steps=12, rate=0.05, decays=(0.01,))
 SOME = {"options": BRIEF, "attentions": ("static",), "baselines": ("mean-of-logits", "stacking"), "draws": 3}
 
 
+@pytest.mark.slow
 def test_rows_are_paired_by_draw_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metatc2.transfer.fusion.labeled.C_GRID", (10.0,))
     rows = measure_fusion(target(), labels_per_class=(1, 4), **SOME)
@@ -85,6 +86,7 @@ def test_rows_are_paired_by_draw_and_the_same_again(monkeypatch: pytest.MonkeyPa
     assert by_name["alone: good"] > by_name["alone: poor"] + 0.1
 
 
+@pytest.mark.slow
 def test_weights_by_class_are_means_of_those_of_images() -> None:
     rows = measure_fusion(
         target(), labels_per_class=(5,), attentions=("sample",), baselines=("sur",), draws=2, options=BRIEF
