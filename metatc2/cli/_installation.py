@@ -15,6 +15,9 @@ PURPOSES = {
     "hub": "encoders hub:OWNER/NAME",
     "hf": "data sets hf:PATH",
     "litdata": "data sets litdata:PATH",
+    "transformers": "encoders of transformers' folders",
+    "onnx": "metatc2 export --format onnx",
+    "loggers": "loggers tensorboard and wandb",
     "surgery": "learner.aggregate; solvers under the GPL",
     "learn2learn": "the bridge to learn2learn",
 }

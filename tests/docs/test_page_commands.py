@@ -33,7 +33,8 @@ LINES = sorted({(page.relative_to(ROOT / "docs").as_posix(), line) for page in P
 
 @pytest.mark.parametrize(("page", "line"), LINES, ids=lambda word: word[:50])
 def test_commands_are_ones_that_there_are(page: str, line: str) -> None:
-    assert callable(PARSER.parse(shlex.split(line, comments=True))), page
+    words = shlex.split(line.partition(" > ")[0], comments=True)  # what a shell does with the output is not ours
+    assert callable(PARSER.parse(words)), page
 
 
 def test_commands_were_found() -> None:
