@@ -223,8 +223,11 @@ def filled(text: str) -> str:
 
     Lines of one argument are joined, since a terminal breaks them elsewhere.
 
-    >>> filled("Args:\\n    regularizer: one of\\n        {regularizers}.")
-    'Args:\\n    regularizer: one of isotropy, sigreg or visreg.'
+    >>> print(filled("Train.\\n\\n    Args:\\n        regularizer: one of\\n            {regularizers}."))
+    Train.
+    <BLANKLINE>
+    Args:
+        regularizer: one of isotropy, sigreg or visreg.
     """
     text = re.sub(r"\n {8}(?! )", " ", inspect.cleandoc(text))
 
