@@ -5,7 +5,8 @@
 Both train the same encoder from the same weights on the same images (uint8 noise in memory; lightly's as the PIL images that
 its transforms take), with random crops, mirrors, colors, gray and blur of the same strengths, the same batch, head sizes,
 temperature, optimizer and precision. lightly's side has as many workers as there are cores, which stay alive and draw ahead,
-as in its examples; its first batches of every round, while the queue fills, are not counted. Rounds take the sides in random
+as in its examples; its first batches of every round, while the queue fills, are not counted, and workers go on until the last
+batch that is. Rounds take the sides in random
 order, and a ratio is the median over rounds of (ours / lightly's) within one. The peer is measured in the layout of its
 examples and in channels-last too, which `Trainer` uses. Beside them stands the encoder's own forward and backward pass on views
 that are there already, which no training can be faster than: what it leaves of a step is views, head, loss and optimizer.
@@ -144,11 +145,12 @@ class Lightly:
         self.optimizer = torch.optim.AdamW([*self.encoder.parameters(), *self.head.parameters()], lr=LR)
         self.ahead = 2 * max(1, place.workers)
         dataset = Pictures(pictures, transform(case.image_size))
-        counted = (self.steps + self.ahead) * case.batch
+        # As much is asked for beyond what is timed: otherwise workers would rest while the last batches are trained on.
+        asked = (self.steps + 2 * self.ahead) * case.batch
         self.loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_size=case.batch,
-            sampler=RandomSampler(dataset, replacement=True, num_samples=counted),
+            sampler=RandomSampler(dataset, replacement=True, num_samples=asked),
             num_workers=place.workers,
             persistent_workers=place.workers > 0,
             pin_memory=place.device == "cuda",
@@ -156,14 +158,17 @@ class Lightly:
         )
 
     def seconds(self) -> float:
-        """Of `steps` steps, when the workers have filled their queue."""
+        """Of `steps` steps, when the workers have filled their queue, and while they go on."""
         batches: Iterator[Any] = iter(self.loader)
         for _ in range(self.ahead):
             self._step(*next(batches))
         start = now(self.place)
-        for views in batches:
-            self._step(*views)
-        return now(self.place) - start
+        for _ in range(self.steps):
+            self._step(*next(batches))
+        seconds = now(self.place) - start
+        for _ in batches:  # workers stay alive for the next round, which begins with an empty queue
+            pass
+        return seconds
 
     def _step(self, first: Tensor, second: Tensor) -> None:
         half = torch.autocast(self.place.device, torch.bfloat16, enabled=self.place.precision == "bf16-mixed")

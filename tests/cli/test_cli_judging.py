@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metatc2.transfer.row_filter import EVERY_ROW
+
 from ..command_line import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
@@ -106,9 +108,13 @@ def test_diagnose_then_report(
     else:  # `tests/report` draws such a page
         with mock.patch("metatc2.report.html.report.write_report") as write:
             assert call(*asked) == 0
-        (runs, page), options = write.call_args
-        assert (runs, page) == ([Path("tc2"), Path("shared"), Path("none")], tmp_path / "page.html")
-        assert options["assets"]
+        write.assert_called_once_with(
+            [Path("tc2"), Path("shared"), Path("none")],
+            tmp_path / "page.html",
+            assets=True,
+            fusion=None,
+            chosen=EVERY_ROW,
+        )
     assert call("report", "nowhere", "--out", str(tmp_path / "no.html")) == 2
     assert not (tmp_path / "no.html").exists()
 
