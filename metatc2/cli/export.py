@@ -41,11 +41,16 @@ def export(
         image_size: Of the images that a network by name gets; by default that of its training.
         channels: Of those images; by default 3, or those of the first convolution of a network of yours.
     """
+    from metatc2.experiment.export import CONFIG, NETWORK
     from metatc2.experiment.hub import save_pretrained
     from metatc2.experiment.load import load_pretrained
+    from metatc2.io.reading import read_json
 
     named = encoder if image_size is None and channels is None else None
     made = named or load_pretrained(encoder, image_size=image_size, channels=channels)
     save_pretrained(made, folder, formats=format, results=results, license=license)
     files = ", ".join(sorted(path.name for path in Path(folder).iterdir()))
-    say(bold(folder), f" ({files}): {command('transfer', Path(folder), '--to', SOURCE, '--out', 'DIR')} measures it")
+    measures = command("transfer", Path(folder), "--to", SOURCE, "--out", "DIR")
+    # Weights whose network has no name are loaded by those who have its code.
+    named_there = read_json(Path(folder) / CONFIG).get(NETWORK) != ""
+    say(bold(folder), f" ({files})", f": {measures} measures it" if named_there else "")

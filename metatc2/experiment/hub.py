@@ -13,12 +13,16 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.config import Config, merge
 from metatc2.experiment.export import CONFIG, FORMAT, NETWORK, TENSORS, save_pretrained
 from metatc2.experiment.filled import IMAGENET, check_takes, fill
+from metatc2.experiment.own_network import TORCH_HUB
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.weights import encoder_from
+from metatc2.experiment.zoo import ZOOS
 from metatc2.io.reading import read_json
 from metatc2.io.suggest import command
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
+from metatc2.models.python import is_factory, require_trust
+from metatc2.models.registry import ENCODERS
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
@@ -80,7 +84,7 @@ def _named(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
     """An encoder that is no run's: a network by its name, with the weights beside it."""
     from dataclasses import replace
 
-    from metatc2.experiment.load import load_pretrained
+    from metatc2.experiment.load import is_network, load_pretrained
 
     network, size, channels = (content.get(key) for key in (NETWORK, "image_size", "channels"))
     if not isinstance(network, str) or type(size) is not int or type(channels) is not int:
@@ -92,9 +96,28 @@ def _named(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
             f"{folder} names no network that its weights belong to; load encoder.pt2 in it by torch.export.load, or name the "
             f"network: PACKAGE.MODULE:FACTORY@{folder / TENSORS}"
         )
+    _require_no_code(network, folder)
+    if not is_network(network):
+        raise InputError(f"{folder / CONFIG} is damaged: its network {network!r} is none; export the encoder again")
     made = load_pretrained(f"{network}@{folder / TENSORS}", image_size=size, channels=channels)
     source = content.get("source")
     return replace(made, name=name, source=source if isinstance(source, str) else "unknown")
+
+
+def _require_no_code(network: str, folder: Path) -> None:
+    """A folder may be a stranger's: it names networks of libraries, and code only of modules that the user trusts."""
+    if network.startswith(f"{TORCH_HUB}:"):
+        raise InputError(
+            f"{folder} says that its network is made by code ({network}), and a folder alone makes no code run; if you trust "
+            f"it, name the code yourself: {network}@{folder / TENSORS}"
+        )
+    kind = network.partition(":")[0]
+    if kind not in ZOOS and kind not in ENCODERS and is_factory(network):
+        require_trust(kind, f"{folder}: its network {network}")
+
+
+#: What timm would fetch weights, or read files, by.
+_TIMM_READS = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable"}
 
 
 def _timm(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
@@ -103,6 +126,11 @@ def _timm(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
     except ImportError as error:
         raise MissingPackage(f"{folder} holds a network of timm; pip install 'metatc2[timm]'") from error
     architecture, arguments = content["architecture"], content.get("model_args") or {}
+    if architecture not in timm.list_models() or not isinstance(arguments, dict) or _TIMM_READS & arguments.keys():
+        raise InputError(
+            f"{folder / CONFIG}: timm makes no {architecture!r} with such arguments from a folder; update timm, or name the "
+            f"network: timm:MODEL@{folder / 'model.safetensors'}"
+        )
     about = content.get("pretrained_cfg") or content
     size = _numbers(about.get("input_size")) or (3, 224, 224)
     try:

@@ -81,11 +81,6 @@ def _run(encoder: nn.Module, images: Tensor, ranks: Ranks) -> Tensor:
     return features
 
 
-def _contexts(module: nn.Module) -> tuple[AbstractContextManager[None], _FrozenBuffers]:
-    """Of the forward pass, and of computing it again."""
-    return nullcontext(), _FrozenBuffers(module)
-
-
 class _FrozenBuffers(AbstractContextManager[None]):
     """Context in which copies of a module's buffers stand in their place, with the values that they have now.
 

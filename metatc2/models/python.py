@@ -52,8 +52,8 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
 
     >>> build("mynets:small", channels=1, image_size=28)
     Traceback (most recent call last):
-    metatc2.errors.InputError: encoder 'python:mynets:small' is made by code of the module mynets, and a run folder alone makes
-    no code run; if you trust it, set the environment variable METATC2_TRUST=mynets
+    metatc2.errors.InputError: encoder 'python:mynets:small' is made by code of the module mynets, and a folder alone makes no
+    code run; if you trust it, set the environment variable METATC2_TRUST=mynets
     """
     where = f"encoder {f'{KIND}:{name}'!r}"
     if f"{KIND}:{name}" == UNKNOWN:
@@ -64,11 +64,7 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
     if not is_factory(name):
         raise InputError(f"{where} is not python:MODULE:NAME; write it as python:package.module:function")
     module = name.partition(":")[0]
-    if not _is_trusted(module):
-        raise InputError(
-            f"{where} is made by code of the module {module}, and a run folder alone makes no code run; if you trust it, set "
-            f"the environment variable {TRUST}={module}"
-        )
+    require_trust(module, where)
     offered = {"channels": channels, "image_size": image_size, "width": width}
     with working_directory():
         thing = attribute(name, where)
@@ -79,11 +75,24 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
         return called(thing, where, offered)
 
 
-def _is_trusted(module: str) -> bool:
-    """Whether the user has named a module, or a program of the user's has imported it."""
+def require_trust(module: str, where: str) -> None:
+    """Whether code may run of a module that was read, not typed: the user has named it, or a program has imported it.
+
+    Args:
+        module: dotted name.
+        where: what names it, for the error.
+
+    Raises:
+        InputError: if neither is so.
+    """
     package = module.partition(".")[0]
     named = {each.strip() for each in os.environ.get(TRUST, "").split(",")}
-    return bool({module, package} & named) or (module in sys.modules and package not in sys.stdlib_module_names)
+    if {module, package} & named or (module in sys.modules and package not in sys.stdlib_module_names):
+        return
+    raise InputError(
+        f"{where} is made by code of the module {module}, and a folder alone makes no code run; if you trust it, set the "
+        f"environment variable {TRUST}={module}"
+    )
 
 
 def attribute(name: str, where: str) -> Any:
