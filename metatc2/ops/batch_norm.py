@@ -102,9 +102,9 @@ class _Gradient(torch.autograd.Function):
         u, v = -gamma_s * gh / n, a_weight - gamma_s * ah / n
         slope = -s * s * (u * ah + v * gh + meets_s) / n
         to_x = _affine(x, slope, -s * (u * a_sum + v * g_sum) / n - slope * mean)
-        to_x = to_x.addcmul_(_per_channel(s * v, x), grad)
+        to_x = to_x.addcmul_(per_channel(s * v, x), grad)
         if a is not None:
-            to_x = to_x.addcmul_(_per_channel(s * u, x), a)
+            to_x = to_x.addcmul_(per_channel(s * u, x), a)
         return to_grad, to_x, None if weight is None else to_weight, None, None, None
 
 
@@ -120,7 +120,7 @@ def _higher(ctx: Any, cotangents: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
     h, n = (x - mean) * inverse, x.numel() / x.shape[1]
     g_sum, gh = grad.sum(axes, keepdim=True), (grad * h).sum(axes, keepdim=True)
     dx = inverse * (grad - g_sum / n - h * gh / n)
-    dx = dx if weight is None else dx * _per_channel(weight, x)
+    dx = dx if weight is None else dx * per_channel(weight, x)
     pairs = [
         (out, cotangent)
         for out, cotangent in zip((dx, gh.flatten(), g_sum.flatten()), cotangents, strict=True)
@@ -143,8 +143,9 @@ def _kernel(
 
 
 def _affine(x: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
-    return torch.addcmul(_per_channel(offset, x), _per_channel(slope, x), x)
+    return torch.addcmul(per_channel(offset, x), per_channel(slope, x), x)
 
 
-def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """``(C,)`` as it meets ``(N, C, ...)``."""
     return values.view(1, -1, *(1 for _ in like.shape[2:]))

@@ -76,13 +76,17 @@ class Ranks:
         """As `gather`, of a tensor on the CPU and without gradient, whatever the processes talk by."""
         return x if self.alone else self.gather(x.detach().to(_device())).cpu()
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The mean over ranks, without gradient."""
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over ranks, without gradient."""
         if self.alone:
             return x
         total = x.detach().clone().contiguous()
         dist.all_reduce(total)
-        return total / self.size
+        return total
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over ranks, without gradient."""
+        return x if self.alone else self.sum(x) / self.size
 
     def mean_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace the gradients of parameters by their mean over ranks, by one message a number format.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError
+from metatc2.ops.batch_norm import per_channel
 from metatc2.ops.conv_norm_pool import Moments, conv_norm_pool
 from metatc2.ops.ranks import Ranks
 
@@ -135,13 +136,12 @@ class _Normalize(torch.autograd.Function):
         dx, gh, g = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
-        gh_all, g_all = _summed(torch.stack([gh, g]), ctx.ranks) / ctx.count
+        gh_all, g_all = ctx.ranks.sum(torch.stack([gh, g])) / ctx.count
         inverse = (variance + ctx.eps).rsqrt()
         scale = inverse if weight is None else weight * inverse
         slope = -scale * inverse * gh_all
         offset = -scale * g_all - slope * mean
-        shape = (1, -1, *(1 for _ in x.shape[2:]))
-        dx = dx.add_(offset.view(shape)).addcmul_(slope.view(shape), x)
+        dx = dx.add_(per_channel(offset, x)).addcmul_(per_channel(slope, x), x)
         return dx, None if weight is None else gh, None if bias is None else g, *[None] * 5
 
 
@@ -152,19 +152,13 @@ def _differentiable(ctx: Any, grad: Tensor) -> list[Tensor | None]:
     own: Any = [None if t is None else t.view_as(t) for t in ctx.saved_tensors[:3]]
     x, weight, bias = own
     mean, variance, _ = _statistics(x, ctx.ranks)
-    shape = (1, -1, *(1 for _ in x.shape[2:]))
     scale = (variance + ctx.eps).rsqrt()
     scale = scale if weight is None else scale * weight
-    normal = (x - mean.view(shape)) * scale.view(shape)
-    out = (normal if bias is None else normal + bias.view(shape)).to(x.dtype)
+    normal = (x - per_channel(mean, x)) * per_channel(scale, x)
+    out = (normal if bias is None else normal + per_channel(bias, x)).to(x.dtype)
     inputs = [t for t in own if t is not None and t.requires_grad]
     gradients = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
     return [next(gradients) if t is not None and t.requires_grad else None for t in own]
-
-
-def _summed(x: Tensor, ranks: Ranks) -> Tensor:
-    """Over ranks, without gradient."""
-    return ranks.mean(x) * ranks.size
 
 
 def _but_channels(x: Tensor) -> list[int]:
