@@ -74,8 +74,8 @@ def ending_of(error: Exception) -> Ending | None:
 
 def _diverged(error: Exception) -> bool:
     # Imported by whoever can raise it; the import takes a second that `metatc2 tasks` can do without.
-    trainer = sys.modules.get("metatc2.training.trainer")
-    return trainer is not None and isinstance(error, trainer.TrainingDiverged)
+    step = sys.modules.get("metatc2.training.outer_step")
+    return step is not None and isinstance(error, step.TrainingDiverged)
 
 
 def _memory(error: Exception) -> str:

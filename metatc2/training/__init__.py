@@ -5,9 +5,11 @@ from metatc2.training.failure import Failure, load_failure
 from metatc2.training.lars import LARS
 from metatc2.training.options import TrainerOptions
 from metatc2.training.outer_optimizer import outer_optimizer, without_decay
+from metatc2.training.outer_step import TrainingDiverged
+from metatc2.training.records import HealthWarning, Record
 from metatc2.training.replay import Replayed, replay
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.training.trainer import HealthWarning, Record, Trainer, TrainingDiverged
+from metatc2.training.trainer import Trainer
 
 __all__ = [
     "LARS",

@@ -19,12 +19,13 @@ from metatc2.data import ImageStore
 from metatc2.data.seen import SeenClasses
 from metatc2.episodes import Episode
 from metatc2.errors import InputError
-from metatc2.io.files import printable, read_file
+from metatc2.io.files import printable, read_file, write_atomically, writing
 from metatc2.io.run_files import CONFIG, ENCODER
 from metatc2.io.weights_file import encode_module
 from metatc2.learners import Learner
 from metatc2.models.naming import encoder_name
 from metatc2.training.options import TrainerOptions
+from metatc2.training.run_folder import RunFolder
 
 #: Name of the learner in the configuration of such a run.
 LEARNER = "python"
@@ -145,6 +146,52 @@ class OwnRun:
             return SeenClasses.of(self.store, self.split).to_facts()
         except InputError:  # a sampler of the user's own may call something else its split
             return {}
+
+
+class OwnFiles:
+    """What makes the folder of a program's training one that commands read.
+
+    Args:
+        folder: of the training; None where there is none, and on all processes but the first.
+        sampler: as the program gave it.
+        made_by: how the encoder is made, if the program says it.
+    """
+
+    def __init__(self, folder: RunFolder | None, sampler: Any, made_by: str | None) -> None:
+        self.folder, self.sampler, self.made_by = folder, sampler, made_by
+        self._looked = False
+        self._run: OwnRun | None = None
+
+    def look_at(self, learner: Learner, episode: Episode) -> None:
+        """Before the first step: what the folder will say of this training, where no command wrote it.
+
+        Raises:
+            InputError: see `OwnRun.of`.
+        """
+        if self.folder is None or self._looked:
+            return
+        self._looked = True
+        if is_own(self.folder.config):
+            self._run = OwnRun.of(learner.exports().get("encoder"), self.sampler, episode, self.made_by)
+
+    def write(
+        self,
+        learner: Learner,
+        encoder: nn.Module | None,
+        options: TrainerOptions,
+        about: Mapping[str, Any],
+        *,
+        steps: int,
+        seconds: float,
+    ) -> None:
+        """After the last step; arguments as of `OwnRun.files`."""
+        if self._run is None or self.folder is None or encoder is None:
+            return
+        self.folder.require_there()
+        made = self._run.files(learner, encoder, options, about, steps=steps, seconds=seconds)
+        for name, content in made.items():
+            with writing(self.folder.path / name):
+                write_atomically(self.folder.path / name, content)
 
 
 def is_own(config: Path) -> bool:

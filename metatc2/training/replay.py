@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from metatc2.ops.transforms import in_transform
 from metatc2.training.failure import Failure
-from metatc2.training.trainer import Trainer, TrainingDiverged
+from metatc2.training.outer_step import TrainingDiverged
+from metatc2.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Divided, Episode, FromIterable, Sampler
 from metatc2.errors import InputError
-from metatc2.inner import InnerLoopDiverged
-from metatc2.io.files import write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.learners import Learner, Outcome
-from metatc2.objectives import collapsed
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
 from metatc2.ops.ranks import others_alive
@@ -30,30 +24,18 @@ from metatc2.training.averaging import Average
 from metatc2.training.callbacks import Callbacks
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
-from metatc2.training.division import Division
 from metatc2.training.failure import Before, keep_failure, of_all_ranks
-from metatc2.training.finite_data import not_finite_in
 from metatc2.training.loggers.registry import build_loggers
-from metatc2.training.metrics_file import append_metrics, cut_metrics
+from metatc2.training.metrics_file import cut_metrics
 from metatc2.training.options import TrainerOptions, plain_options
-from metatc2.training.outer_optimizer import LearningRates, outer_optimizer, without_decay
-from metatc2.training.own_run import OwnRun, is_own
+from metatc2.training.outer_step import OuterStep, TrainingDiverged
+from metatc2.training.own_run import OwnFiles
 from metatc2.training.progress import Progress
-from metatc2.training.random_states import random_states, set_random_states
 from metatc2.training.record_logging import Logging
+from metatc2.training.records import Record, Records
 from metatc2.training.run_folder import RunFolder
+from metatc2.training.saved_state import SavedState
 from metatc2.training.validation import Validation
-
-Record = dict[str, float]
-
-
-class TrainingDiverged(RuntimeError):
-    """The data, the loss or a gradient is not finite. The message names step, last metrics and last good checkpoint, and where
-    what is needed to make the step again was kept."""
-
-
-class HealthWarning(UserWarning):
-    """A run goes on but something is wrong: embeddings collapse, or a learner raises an alarm."""
 
 
 class Trainer:
@@ -102,7 +84,6 @@ class Trainer:
     ) -> None:
         self.options = options or TrainerOptions()
         self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
-        self._given = sampler
         self.about = plain(about or {})
         self.folder = run if run is None or isinstance(run, RunFolder) else RunFolder(Path(run))
         self.run = None if self.folder is None else self.folder.path
@@ -110,10 +91,12 @@ class Trainer:
         self.fabric, self.ranks = placed(self.options.placement)
         self.show = show if self.ranks.first else False
         self.callbacks = Callbacks(callbacks)
+        written = self.folder if self.ranks.first else None
         self._logging = Logging(
             build_loggers(loggers, None if self.folder is None else self.folder.logs) if self.ranks.first else ()
         )
-        self._division = Division(learner, self.ranks, self.options.accumulate)
+        self._records = Records(learner, written, self._logging, speaks=self.ranks.first)
+        self._own = OwnFiles(written, sampler, encoder)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
         if not self.ranks.alone:
             own_random_numbers(self.ranks)
@@ -121,22 +104,27 @@ class Trainer:
                 require_alike(self.ranks, {**versions(), **self.about})
                 self.ranks.share_state(self._tensors())
         self._episodes = Divided(self.sampler, self.ranks)
-        self.groups = learner.groups()
-        spared = without_decay(self.learner)
-        self.optimizers = [outer_optimizer(group, self.options, spared) for group in self.groups]
-        self._rates = [
-            LearningRates(optimizer, group, self.options)
-            for optimizer, group in zip(self.optimizers, self.groups, strict=True)
-        ]
+        self._outer = OuterStep(self.learner, self.options, self.fabric, self.ranks, self._last_good)
+        self.groups, self.optimizers = self._outer.groups, self._outer.optimizers
         self._average = Average(learner.exports().get("encoder"), self.options)
         self._validation = None if validation is None else Validation(validation, self.ranks)
-        self._encoder_made_by = encoder
-        self._own: OwnRun | None = None
-        self._looked = False
+        self._saved = SavedState(
+            self.learner,
+            self.optimizers,
+            self._outer.rates,
+            self._average,
+            self.callbacks,
+            self.sampler,
+            self.ranks,
+            self.fabric.device,
+        )
         self.step, self.seconds = 0, 0.0
-        self.history: list[Record] = []
-        self._told: Record = {}
         self._at_end = False
+
+    @property
+    def history(self) -> list[Record]:
+        """All records, one every `log_every` steps."""
+        return self._records.all
 
     @property
     def encoder(self) -> nn.Module | None:
@@ -154,7 +142,7 @@ class Trainer:
         Args:
             values: by names of theirs, such as ``"online/knn"``.
         """
-        self._told |= {name: float(value) for name, value in values.items()}
+        self._records.told |= {name: float(value) for name, value in values.items()}
 
     def end(self) -> None:
         """End training after this step, as if it was the last one: for callbacks."""
@@ -214,7 +202,7 @@ class Trainer:
         steps = self.options.steps
         until = steps if until is None else min(until, steps)
         started, earlier = time.perf_counter(), self.seconds
-        warned: set[str] = set()
+        self._records.begin()
         with Progress(steps, self.step, show=show) as progress:
             # Asked after a step and not before the next, so that the end is known while there is something to record of it.
             at_end = self._any(ended)
@@ -226,7 +214,7 @@ class Trainer:
                 before = time.perf_counter()
                 episode = self._episodes.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
-                self._look_at(episode)
+                self._own.look_at(self.learner, episode)
                 outcome = self._step(episode)
                 self.step += 1
                 self._average.update(self.step)
@@ -238,15 +226,29 @@ class Trainer:
                 at_end = self._any(ended) or self._any_of(self._at_end)
                 last = self.step == until or at_end
                 validated = self._validated(last)
-                if self.step % self.options.log_every == 0 or last or validated or self._any_of(bool(self._told)):
-                    self._record(self._division.over_all(outcome, episode), progress, warned, validated)
+                if (
+                    self.step % self.options.log_every == 0
+                    or last
+                    or validated
+                    or self._any_of(bool(self._records.told))
+                ):
+                    more = {
+                        "lr": self._learning_rate(),
+                        "seconds": round(self.seconds, 3),
+                        **progress.rates(),
+                        **validated,
+                    }
+                    record = self._records.add(self.step, self._outer.division.over_all(outcome, episode), more)
+                    self.callbacks.call("on_record", self, record)
                 if self.step % self.options.check_every == 0:
                     self.ranks.check_same(self._tensors(), f"step {self.step}")
                 every = self.options.checkpoint_every
                 if self.run and ((every and self.step % every == 0) or self.step == steps or at_end):
                     self.save()
                 if self.step == steps or at_end:
-                    self._keep()
+                    self._own.write(
+                        self.learner, self.encoder, self.options, self.about, steps=self.step, seconds=self.seconds
+                    )
 
     def _call_after_step(self, outcome: Outcome) -> None:
         if not self.callbacks:
@@ -262,27 +264,9 @@ class Trainer:
     def _validated(self, last: bool) -> Record:
         if self._validation is None or not (last or self.step % self.options.validate_every == 0):
             return {}
-        return self._validation(self.learner, self.encoder, self._division, self.fabric.device, self.fabric.autocast())
-
-    def _look_at(self, episode: Episode) -> None:
-        """Before the first step: what the run folder will say of this training, where no command wrote it."""
-        if self.folder is None or self._own is not None or not self.ranks.first or self._looked:
-            return
-        self._looked = True
-        if is_own(self.folder.config):
-            encoder = self.learner.exports().get("encoder")
-            self._own = OwnRun.of(encoder, self._given, episode, self._encoder_made_by)
-
-    def _keep(self) -> None:
-        """After the last step: make the run folder one that commands read."""
-        encoder = self.encoder
-        if self._own is None or self.folder is None or encoder is None:
-            return
-        self.folder.require_there()
-        made = self._own.files(self.learner, encoder, self.options, self.about, steps=self.step, seconds=self.seconds)
-        for name, content in made.items():
-            with writing(self.folder.path / name):
-                write_atomically(self.folder.path / name, content)
+        return self._validation(
+            self.learner, self.encoder, self._outer.division, self.fabric.device, self.fabric.autocast()
+        )
 
     def _any(self, asked: Callable[[], bool]) -> bool:
         """Whether one of the processes says yes."""
@@ -304,7 +288,7 @@ class Trainer:
             save_checkpoint(folder.checkpoints, self.step, state, self.about)
 
         with others_alive(self.ranks):
-            state = self._state()  # to which every rank adds
+            state = self._saved.now(self.seconds)  # to which every rank adds
             with self._owned():
                 self.ranks.first_does(write)
         path = checkpoint_path(folder.checkpoints, self.step)
@@ -334,71 +318,18 @@ class Trainer:
             step, state, about = load_checkpoint(checkpoint)
             if not any(agrees(about, own) for own in (self.about, *map(plain, accept))):
                 raise InputError(another_run(checkpoint, about, self.about))
-            if state.get("sampler") is None or not hasattr(self.sampler, "load_state_dict"):
-                raise InputError(
-                    f"{type(self.sampler).__name__} cannot be resumed: it would start its episodes anew; give it state_dict "
-                    "and load_state_dict, or train without interruption"
-                )
-            before = copy.deepcopy(self._state())
-            try:
-                self._load(state)
-            except (InputError, *_UNFIT) as error:
-                self._load(before)
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(
-                    f"checkpoint {checkpoint} does not fit this learner, its optimizers or its sampler: {_one_line(error)}; "
-                    "resume with those it was written with"
-                ) from error
+            self.seconds = self._saved.resume(state, checkpoint, self.seconds)
             self.step = step
             if self.ranks.first:
-                self.history = [
+                self.history[:] = [
                     {name: value for name, value in record.items() if name != "alarms"}
                     for record in cut_metrics(self.folder.metrics, step)
                 ]
         return step
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "learner": self.learner.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "sampler": self.sampler.state_dict() if hasattr(self.sampler, "state_dict") else None,
-            "seconds": self.seconds,
-            **self._added_state(),
-            **random_states(self.ranks, self.fabric.device),
-        }
-
-    def _added_state(self) -> dict[str, Any]:
-        """Of schedulers, the average and callbacks, where there are any."""
-        average = self._average.model
-        added = {
-            "schedulers": [rates.state_dict() for rates in self._rates] if callable(self.options.schedule) else [],
-            "average": {} if average is None else average.state_dict(),
-            "callbacks": self.callbacks.state_dict(),
-        }
-        return {name: state for name, state in added.items() if state}
-
     def _tensors(self) -> dict[str, Tensor]:
         """What is the same on all ranks."""
         return {name: t for name, t in self.learner.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
-
-    def _load(self, state: dict[str, Any]) -> None:
-        seconds = float(state["seconds"])
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"seconds = {seconds}")
-        self.learner.load_state_dict(state["learner"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        if callable(self.options.schedule):
-            for rates, saved in zip(self._rates, state["schedulers"], strict=True):
-                rates.load_state_dict(saved)
-        if self._average.model is not None:
-            self._average.model.load_state_dict(state["average"])
-        self.callbacks.load_state_dict(state.get("callbacks", {}))
-        if state["sampler"] is not None and hasattr(self.sampler, "load_state_dict"):
-            self.sampler.load_state_dict(state["sampler"])
-        set_random_states(state, self.ranks, self.fabric.device)
-        self.seconds = seconds
 
     def _step(self, episode: Episode) -> Outcome:
         """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
@@ -407,13 +338,13 @@ class Trainer:
         """
         if self.folder is None:
             return self.train_step(self.step, episode)
-        before = Before.of(self.learner)
+        before = Before.of(self.learner) if self.ranks.first else None
         try:
             return self.train_step(self.step, episode)
         except TrainingDiverged as error:
             whole = of_all_ranks(episode, self.ranks)
             # The others wait: a launcher ends all processes when one has ended.
-            said = self.ranks.all(self._keep_failure(before, whole, str(error)) if self.ranks.first else "")[0]
+            said = self.ranks.all("" if before is None else self._keep_failure(before, whole, str(error)))[0]
             raise TrainingDiverged(f"{error}; {said}") from error
 
     def _keep_failure(self, before: Before, episode: Episode, said: str) -> str:
@@ -434,104 +365,16 @@ class Trainer:
         Raises:
             TrainingDiverged: if the data, the loss or a gradient is not finite. No parameter has moved then.
         """
-        where = not_finite_in(episode)
-        if self.ranks.any(where is not None):  # what one alone knows all must know before they wait for each other
-            what = "those of another rank" if where is None else where
-            raise TrainingDiverged(f"step {step + 1}: the data are not finite: {what}; {self._last_good()}")
-        self.learner.begin_step(step, self.options.length_at(step))
-        for rates in self._rates:
-            rates.before(step)
-        with self._division.within():
-            outcome = self._forward_and_step(step, episode)
-            self.learner.end_step()
-        return outcome
-
-    def _forward_and_step(self, step: int, episode: Episode) -> Outcome:
-        outcome: Outcome | None = None
-        failed: Exception | None = None
-        # What one process alone meets before features are brought together ends it, and the others notice.
-        raised = _DIVERGES if self.learner.gathers else (*_DIVERGES, InputError)
-        try:
-            with self.fabric.autocast():
-                outcome = self.learner(episode)
-        except raised as error:
-            failed = error
-        finite = outcome is not None and bool(torch.isfinite(outcome.loss))
-        if self.ranks.any(not finite):
-            if isinstance(failed, InputError):
-                raise failed
-            if failed is not None:
-                raise TrainingDiverged(f"step {step + 1}: {failed}; {self._last_good()}") from failed
-            if outcome is None or finite:
-                raise TrainingDiverged(f"step {step + 1}: the loss of another rank is not finite; {self._last_good()}")
-            raise self._diverged("the loss", outcome)
-        assert outcome is not None  # it is finite
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        weight = self._division.weight(episode)
-        try:
-            self.fabric.backward(outcome.loss if weight is None else outcome.loss * weight)
-        except _DIVERGES as error:
-            failed = error
-        if self.ranks.any(failed is not None):
-            said = failed or "the gradient of another rank is not finite"
-            raise TrainingDiverged(f"step {step + 1}: {said}; {self._last_good()}") from failed
-        self.ranks.mean_gradients(p for group in self.groups for p in group.parameters)
-        limit = self.options.clip or math.inf
-        norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
-        # All of them before any optimizer moves: what is kept of a step that failed is the state before it.
-        for group, norm in zip(self.groups, norms, strict=True):
-            if not bool(torch.isfinite(norm)):
-                raise self._diverged(f"the gradient of {group.name!r}", outcome)
-        self._rate = self._rates[0].now if self._rates else 0.0
-        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
-            optimizer.step()
-            rates.after()
-        return outcome
-
-    def _diverged(self, what: str, outcome: Outcome) -> TrainingDiverged:
-        values = {"loss": outcome.loss.detach(), **outcome.metrics}
-        metrics = ", ".join(f"{name} {float(value):.4g}" for name, value in values.items())
-        return TrainingDiverged(
-            f"step {self.step + 1}: {what} is not finite (last metrics: {metrics}); {self._last_good()}; a smaller learning "
-            "rate, or for TC² calibration.gamma = 0, is the usual cure"
-        )
+        return self._outer(step, episode)
 
     def _last_good(self) -> str:
         saved = self.folder.latest if self.folder else None
         return f"last good checkpoint: {saved or 'none was written'}"
 
-    def _record(self, outcome: Outcome, progress: Progress, warned: set[str], validated: Record) -> None:
-        record: Record = {"step": self.step, "loss": float(outcome.loss.detach())}
-        record |= {name: float(value) for name, value in outcome.metrics.items()}
-        record |= {
-            "lr": self._learning_rate(),
-            "seconds": round(self.seconds, 3),
-            **progress.rates(),
-            **validated,
-            **self._told,
-        }
-        self._told = {}
-        alarms = self.learner.alarms(record)
-        if outcome.embeddings is not None and (sentence := collapsed(outcome.embeddings)):
-            alarms = {**alarms, "collapse": sentence}
-        self.history.append(record)
-        if not self.ranks.first:
-            self.callbacks.call("on_record", self, record)
-            return
-        if self.folder:
-            self.folder.require_there()
-            append_metrics(self.folder.metrics, {**record, **({"alarms": alarms} if alarms else {})})
-        self._logging.log(record)
-        for name in alarms.keys() - warned:
-            warned.add(name)
-            warnings.warn(f"step {self.step}: {alarms[name]}", HealthWarning, stacklevel=3)
-        self.callbacks.call("on_record", self, record)
-
     def _learning_rate(self) -> float:
         """Of the step that was made: by the schedule that is named, or of the first optimizer that a function made."""
         own = callable(self.options.schedule) or callable(self.options.optimizer)
-        return self._rate if own else self.options.learning_rate(self.step - 1)
+        return self._outer.learning_rate if own else self.options.learning_rate(self.step - 1)
 
 
 def _never() -> bool:
@@ -540,15 +383,3 @@ def _never() -> bool:
 
 def _images(episode: Episode) -> int:
     return sum(int(math.prod(side.images.shape[:3])) for side in (episode.support, episode.query))
-
-
-# What is raised where numbers are no longer finite; torch does not export the second.
-_DIVERGES = (InnerLoopDiverged, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
-
-# What learners, optimizers and samplers raise on a state that is not theirs.
-_UNFIT = (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, AssertionError)
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) < 400 else words[:400] + "..."

@@ -21,7 +21,7 @@ from metatc2.experiment.run import load_run
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = [
     "data.image_size=16",

@@ -14,7 +14,7 @@ from metatc2.transfer.row_filter import EVERY_ROW
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = ["data.image_size=16", "encoder.width=8", "episode.batch=16", "episode.tasks=2", "trainer.log_every=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "10", "--way", "2", "--shot", "1"]

@@ -24,7 +24,7 @@ TO = ["--episodes", "2", "--shot", "2"]
 SLOW = pytest.mark.slow
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning"),
+    pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning"),
     pytest.mark.filterwarnings("ignore:Implicit:RuntimeWarning"),
 ]
 

@@ -11,7 +11,7 @@ from metatc2.transfer.fusion import FitOptions
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = ["encoder.width=8", "episode.batch=16", "episode.tasks=2", "trainer.log_every=2"]
 FEW = ["--labels-per-class", "1", "2", "--draws", "2"]

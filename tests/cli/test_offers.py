@@ -20,7 +20,7 @@ from metatc2.transfer.sampling import fit_shapes
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = ["encoder.width=8", "episode.batch=8", "episode.tasks=2", "data.image_size=16"]
 

@@ -14,7 +14,7 @@ from metatc2.transfer import Row
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = ["data.image_size=16", "encoder.width=4", "episode.batch=8", "episode.tasks=2"]
 TO = ["--to", "digits:meta-test", "--way", "2", "--shot", "1", "--episodes", "4", "--head", "cosine"]

@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "context.md"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")  # six steps are no training
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")  # six steps are no training
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     exec(compile(block, str(PAGE), "exec"), {})

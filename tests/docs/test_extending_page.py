@@ -85,7 +85,7 @@ def test_every_kind_of_thing_stands_on_the_page() -> None:
 
 
 @pytest.mark.usefixtures("plugin")
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[:60])
 def test_commands_of_the_page_run(command: str, tmp_path: Path) -> None:
     words = shlex.split(command)
@@ -117,7 +117,7 @@ def test_names_are_listed_and_suggested(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("plugin")
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 def test_a_run_transfers_to_a_source_of_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path / "run")
     assert (

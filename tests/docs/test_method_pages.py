@@ -87,7 +87,7 @@ def test_defaults_of_an_objective_are_those_of_the_code(name: str) -> None:
     assert defaults(text(name)) == fields(objective_options(name), "objective", name=name)
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")  # two steps are no training
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")  # two steps are no training
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_runs(
     name: str, digits: ImageStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -102,7 +102,7 @@ def test_the_example_runs(
 
 
 @pytest.mark.slow  # half a second each; tests of learners and objectives cover what trains
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning", "ignore:Implicit")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning", "ignore:Implicit")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_runs(name: str, tmp_path: Path) -> None:
     (line,) = re.findall(r"^metatc2 (pretrain .*)$", text(name), re.MULTILINE)

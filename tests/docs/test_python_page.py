@@ -22,7 +22,7 @@ def run(program: str) -> None:
         exec(compile(program, "example", "exec"), {"__name__": "example"})
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 @pytest.mark.slow
 def test_the_run_and_its_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -39,7 +39,7 @@ def test_the_run_and_its_commands(
     assert "simclr, averaged" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 @pytest.mark.parametrize("program", PROGRAMS[1:], ids=["episodes", "results"])
 def test_the_other_programs(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(program)

@@ -39,7 +39,7 @@ def test_the_readme_is_short() -> None:
     assert len(example.strip().splitlines()) <= 15
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 @pytest.mark.usefixtures("few_shapes")
 @pytest.mark.parametrize(
     "block",

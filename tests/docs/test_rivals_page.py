@@ -14,7 +14,7 @@ from metatc2.learners.aggregators.registry import AGGREGATORS
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "rivals.md").read_text()
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torchjd")
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -95,7 +95,7 @@ def test_a_folder_that_was_cut_is_what_the_page_says(moment: str, tmp_path: Path
 
 
 @pytest.mark.slow  # trains and measures; a diagnosis takes minutes, and its own tests make one
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 def test_the_commands_of_the_page_write_files_that_it_names(tmp_path: Path) -> None:
     lines = re.findall(r"^metatc2 (.*)$", PAGE, re.MULTILINE)
     assert [line.split()[0] for line in lines] == ["pretrain", "transfer", "diagnose"]

@@ -10,7 +10,7 @@ import pytest
 from ..command_line import run_script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")  # two steps are no training
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")  # two steps are no training
 
 
 def lines(name: str, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:

@@ -11,7 +11,7 @@ from ..command_line import run_script
 from ..covering import covered
 
 # A few steps: factors explain nothing yet.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("tc2_in_*.py"))

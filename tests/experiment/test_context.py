@@ -46,7 +46,7 @@ from metatc2.transfer import (
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = ["encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2"]
 TO = ["--to", "digits:meta-test", "--episodes", "5", "--way", "2", "--shot", "1", "--head", "cosine"]

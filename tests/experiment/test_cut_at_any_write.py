@@ -21,7 +21,7 @@ from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 class Killed(BaseException):

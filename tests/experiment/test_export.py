@@ -27,7 +27,7 @@ from metatc2.transfer import FewShot
 from ..command_line import PATIENCE, call
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::metatc2.training.trainer.HealthWarning",
+    "ignore::metatc2.training.HealthWarning",
     "ignore::metatc2.experiment.transfer.UncheckedClasses",
     "ignore::metatc2.models.foreign_weights.ForeignWeights",
 )

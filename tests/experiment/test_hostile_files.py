@@ -32,7 +32,7 @@ from metatc2.transfer import read_results, write_results
 from ..transfer.test_results import row
 from .test_cut_at_any_write import Numbers, Walk
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 ODD: list[Any] = [
     None,

@@ -23,7 +23,7 @@ from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 SMALL = ("trainer.steps=3", "episode.batch=8", "encoder.width=8", "trainer.checkpoint_every=100")
 
 

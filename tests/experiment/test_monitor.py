@@ -17,7 +17,7 @@ from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 MONITOR = {"monitor": {"name": "coding-rate", "every": 1, "images": 16, "neighbors": 1}}
 
 

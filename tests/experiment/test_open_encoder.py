@@ -25,7 +25,7 @@ from metatc2.transfer import expand_targets
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 SMALL = [
     "encoder.width=8",

@@ -17,7 +17,7 @@ from ..command_line import call
 
 ESTIMATE = Estimate("a", "b", {"LogME": 1.0}, None)
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 OWN = (
     "config.toml",

@@ -36,7 +36,7 @@ from metatc2.transfer import FeaturesNotKept
 from ..command_line import call
 from .test_cut_at_any_write import Numbers, Walk
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 def refused(act: Any, *arguments: Any, **options: Any) -> str:
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
 ) -> None:
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("metatc2.training.trainer.append_metrics", lambda file, record: write_atomically(file, b""))
+        patch.setattr("metatc2.training.records.append_metrics", lambda file, record: write_atomically(file, b""))
         patch.setattr(os, "replace", full)
         said = refused(runs.pretrain, config, path)
     assert "config.toml cannot be written (No space left on device); free some space" in said

@@ -25,7 +25,7 @@ from ..command_line import call
 from .conftest import configured
 from .test_cut_at_any_write import Numbers, Walk
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from metatc2.experiment.config import Config, merge, read_task
 from .conftest import SETTINGS
 from .test_stopping import after
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 CLASSES, EACH, STEPS, CUT = 3, 8, 5, 4  # an epoch has three steps, so that the cut is after the first of the second
 

@@ -21,7 +21,7 @@ from metatc2.experiment.trained_learner import trained_learner, with_heads
 from ..command_line import call
 from .conftest import configured
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 def plain(noise: Path, *, objective: str = "simclr", seed: int = 0) -> Config:

@@ -26,7 +26,7 @@ from metatc2.training import Trainer, TrainerOptions
 from ..covering import covered
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 def episode(tasks: int = 2, samples: int = 8, seed: int = 0) -> Episode:

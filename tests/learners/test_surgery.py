@@ -234,7 +234,7 @@ def test_without_gradients_there_is_the_loss_alone() -> None:
     torch.testing.assert_close(outcome.loss, plain(episode([0, 1, 2])).loss.detach())
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "nash-mtl")) for name in AGGREGATORS]
 )

@@ -49,7 +49,7 @@ def networks() -> dict[str, nn.Module]:
 
 
 @pytest.mark.filterwarnings(
-    "ignore::metatc2.training.trainer.HealthWarning"
+    "ignore::metatc2.training.HealthWarning"
 )  # three steps from frozen statistics say nothing
 @pytest.mark.parametrize(("name", "kind"), covered(NAMES, ("ssl", "maml", "protonet"), strength=1))
 def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
@@ -121,7 +121,7 @@ def test_a_learner_keeps_a_frozen_norm_in_later_predictions() -> None:
     assert not torch.allclose(first.predict(x, y, x), second.predict(x, y, x), atol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 def test_volumes_are_trained() -> None:
     encoder = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
     before = encoder[0].weight.detach().clone()

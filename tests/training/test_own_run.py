@@ -26,7 +26,7 @@ from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 NETS = """
 from torch import nn

@@ -25,7 +25,7 @@ from metatc2.transfer import SeenClasses, expand_targets
 from ..command_line import call
 from ..covering import covered
 
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.trainer.HealthWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
 def photos(root: Path, classes: int = 12, images: int = 7, seed: int = 0) -> Path:

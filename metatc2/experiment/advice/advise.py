@@ -31,8 +31,9 @@ from metatc2.experiment.targets import Sources
 from metatc2.io.files import check_writable, write_atomically, writing
 from metatc2.io.reading import read_json
 from metatc2.io.writing import json_text
+from metatc2.training.outer_step import TrainingDiverged
+from metatc2.training.records import HealthWarning
 from metatc2.training.run_folder import RunFolder
-from metatc2.training.trainer import HealthWarning, TrainingDiverged
 from metatc2.transfer import FeatureTable, parse_target
 
 ADVICE = "advice.json"

@@ -18,7 +18,7 @@ from metatc2.experiment.advice.measure import RATES, from_scratch
 from metatc2.experiment.advice.parts import Parts
 from metatc2.experiment.advice.settings import Asked, run_config
 from metatc2.experiment.config import Config
-from metatc2.training.trainer import HealthWarning
+from metatc2.training.records import HealthWarning
 
 #: Of the minutes given; the rest is for measuring, which is not known before.
 TRAINING_SHARE = 0.8
