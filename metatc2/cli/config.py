@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from metatc2.cli import _flags
 from metatc2.cli._args import option
 from metatc2.io.terminal import say
 
@@ -14,16 +15,16 @@ def config(
     task: Annotated[str, tyro.conf.Positional, option("TASK")],
     /,
     *,
-    objective: Annotated[str | None, option("NAME", default="simclr")] = None,
-    calibration: Annotated[str | None, option("NAME", default="none")] = None,
-    regularize: Annotated[str | None, option("NAME", default="isotropy, none where --calibration is given")] = None,
-    condition: Annotated[str | None, option("NAME", default="none")] = None,
-    learner: Annotated[str | None, option("NAME", default="ssl")] = None,
-    adjoint: Annotated[str | None, option("NAME", default="the learner's")] = None,
-    steps: Annotated[int | None, option("N", default="the task's")] = None,
-    seed: Annotated[int | None, option("S", default="0")] = None,
-    encoder: Annotated[str | None, option("NAME", default="the task's")] = None,
-    monitor: Annotated[str | None, option("NAME", default="none")] = None,
+    objective: _flags.Objective = None,
+    calibration: _flags.Calibration = None,
+    regularize: _flags.Regularize = None,
+    condition: _flags.Condition = None,
+    learner: _flags.Learner = None,
+    adjoint: _flags.Adjoint = None,
+    steps: _flags.Steps = None,
+    seed: _flags.Seed = None,
+    encoder: _flags.Encoder = None,
+    monitor: _flags.Monitor = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
 ) -> None:
     """Print the configuration that `metatc2 pretrain` would train with: every key that acts, its value, origin and meaning.

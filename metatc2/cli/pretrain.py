@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from metatc2.cli import _slurm
+from metatc2.cli import _flags, _slurm
 from metatc2.cli._args import option
 from metatc2.cli._many_processes import parting
 from metatc2.cli._stop_on_signal import ENDED_OR_PREEMPTED, ended_by_signal
@@ -28,18 +28,18 @@ def pretrain(
     task: Annotated[str | None, tyro.conf.Positional, option("TASK")] = None,
     /,
     *,
-    objective: Annotated[str | None, option("NAME", default="simclr")] = None,
-    calibration: Annotated[str | None, option("NAME", default="none")] = None,
-    regularize: Annotated[str | None, option("NAME", default="isotropy, none where --calibration is given")] = None,
-    condition: Annotated[str | None, option("NAME", default="none")] = None,
-    learner: Annotated[str | None, option("NAME", default="ssl")] = None,
-    adjoint: Annotated[str | None, option("NAME", default="the learner's")] = None,
-    steps: Annotated[int | None, option("N", default="the task's")] = None,
-    seed: Annotated[int | None, option("S", default="0")] = None,
+    objective: _flags.Objective = None,
+    calibration: _flags.Calibration = None,
+    regularize: _flags.Regularize = None,
+    condition: _flags.Condition = None,
+    learner: _flags.Learner = None,
+    adjoint: _flags.Adjoint = None,
+    steps: _flags.Steps = None,
+    seed: _flags.Seed = None,
     seeds: Annotated[tuple[int, ...], option("S")] = (),
     run: Annotated[str | None, option("DIR", default="runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED")] = None,
-    encoder: Annotated[str | None, option("NAME", default="the task's")] = None,
-    monitor: Annotated[str | None, option("NAME", default="none")] = None,
+    encoder: _flags.Encoder = None,
+    monitor: _flags.Monitor = None,
     devices: Annotated[
         int | None, option("N", default="1, or as many as torchrun, accelerate launch or srun have started")
     ] = None,

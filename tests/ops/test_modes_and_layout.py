@@ -48,9 +48,7 @@ def networks() -> dict[str, nn.Module]:
     return {"conv4": Conv4(1, 8), "plain": plain, "resnet": timm.create_model("resnet10t", in_chans=1, num_classes=8)}
 
 
-@pytest.mark.filterwarnings(
-    "ignore::metatc2.training.HealthWarning"
-)  # three steps from frozen statistics say nothing
+@pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")  # three steps from frozen statistics say nothing
 @pytest.mark.parametrize(("name", "kind"), covered(NAMES, ("ssl", "maml", "protonet"), strength=1))
 def test_what_is_frozen_stays_frozen(name: str, kind: str) -> None:
     torch.manual_seed(0)
