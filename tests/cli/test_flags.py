@@ -27,8 +27,8 @@ DEFAULTS = {
 def test_defaults_in_help_are_those_of_the_configuration(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(command, "--help") == 0
     # An option begins a line of its box; what follows it until the next one is about it.
-    blocks = re.split(r"\n│ (?=-)", capsys.readouterr().out)
-    said = {block.split()[0].removeprefix("--"): " ".join(block.replace("│", " ").split()) for block in blocks[1:]}
+    blocks = re.split(r"\n[^\w\n-]*(?=--?[a-z])", capsys.readouterr().out)
+    said = {block.split()[0].removeprefix("--"): " ".join(re.sub(r"[|│]", " ", block).split()) for block in blocks[1:]}
     asked = DEFAULTS.keys() & said.keys()
     assert len(asked) >= 6
     for name in asked:
