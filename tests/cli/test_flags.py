@@ -19,7 +19,6 @@ DEFAULTS = {
     "seed": str(CONFIG.trainer.seed),
     "monitor": CONFIG.monitor.name,
     "precision": CONFIG.trainer.precision,
-    "accumulate": str(CONFIG.trainer.accumulate),
 }
 
 
