@@ -202,12 +202,13 @@ def _flip(content: bytes, at: float) -> bytes:
     return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
-def test_damaged_cache_is_rebuilt(tmp_path: Path, small: list[int]) -> None:
+@pytest.mark.parametrize("flips", [16, pytest.param(40, marks=pytest.mark.slow)])
+def test_damaged_cache_is_rebuilt(flips: int, tmp_path: Path, small: list[int]) -> None:
     good = load_glyphs(tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     damages = [b"", b"not an archive", whole[: len(whole) // 2], whole[:-10]]
-    damages += [_flip(whole, at / 16) for at in range(16)]
+    damages += [_flip(whole, at / flips) for at in range(flips)]
     for damage in damages:
         file.write_bytes(damage)
         assert load_glyphs(tmp_path).checksum() == good.checksum()

@@ -99,14 +99,15 @@ def test_each_draw_of_the_null_is_the_figure_of_a_deal() -> None:
     assert ratio.null_mean == pytest.approx(1 - np.mean(draws) / found.within["all"].value, abs=1e-6)
 
 
-def test_estimates_are_unbiased_where_one_batch_is_not() -> None:
+@pytest.mark.parametrize("episodes", [200, pytest.param(400, marks=pytest.mark.slow)])
+def test_estimates_are_unbiased_where_one_batch_is_not(episodes: int) -> None:
     """Over many draws of noisy tasks the products average to those of the centers; plain cosines stay far below."""
     centers = torch.tensor([[0.5, 0.0, 0.5, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    sides = [gaussian(centers.tolist(), seed, samples=8).split(4, 1) for seed in range(200)]
-    kinds = Kinds(("a", "b"), (torch.arange(2),) * 200, known=True)
+    sides = [gaussian(centers.tolist(), seed, samples=8).split(4, 1) for seed in range(episodes)]
+    kinds = Kinds(("a", "b"), (torch.arange(2),) * episodes, known=True)
     found = _measure(squared, start(), sides, {}, kinds)["all"]  # type: ignore[arg-type]
     gram = (centers @ centers.T).double()
-    torch.testing.assert_close(found.gram, gram, atol=0.1, rtol=0)  # three standard errors or more
+    torch.testing.assert_close(found.gram, gram, atol=0.1, rtol=0)  # three standard errors of 400 or more
     assert found.gram[0, 1] / (found.gram[0, 0] * found.gram[1, 1]).sqrt() == pytest.approx(0.5, abs=0.15)
     assert found.figures()["signal"] == pytest.approx(0.5 / (0.5 + 4 / 4), abs=0.06)  # |center|² of |center|² + d/n
     plain = [cosines(grams(task_gradients(squared, start(), first), {})["all"]).item() for first, _ in sides]

@@ -147,18 +147,19 @@ def test_without_replacement_no_class_comes_twice_in_an_epoch(seed_offset: int) 
     assert any(len(set(classes(other.sample()).flatten().tolist())) < 9 for _ in range(5))
 
 
-def test_an_epoch_of_a_group_visits_all_members_to_the_end(seed_offset: int) -> None:
+@pytest.mark.parametrize("draws", [200, pytest.param(600, marks=pytest.mark.slow)])
+def test_an_epoch_of_a_group_visits_all_members_to_the_end(seed_offset: int, draws: int) -> None:
     # Two members of five classes, in pairs: an epoch is 4 tasks.
     source = sampler(way=2, shot=1, query=2, tasks=4, split="both", replacement=False, seed=seed_offset)
     same = 0
-    for _ in range(200):
+    for _ in range(draws):
         drawn = classes(source.sample())
         assert len(drawn.unique()) == 8
         high = (drawn >= 5).all(1)
         assert int(high.sum()) == int((drawn < 5).all(1).sum()) == 2
         same += int(high[0] == high[1])
     # After the first task, three classes are left in its member and five in the other.
-    assert stats.binomtest(same, 200, 3 / 8).pvalue > 1e-6
+    assert stats.binomtest(same, draws, 3 / 8).pvalue > 1e-6
 
 
 def test_without_replacement_samples_come_round_too() -> None:
@@ -169,11 +170,12 @@ def test_without_replacement_samples_come_round_too() -> None:
         assert two.flatten().sort().values.tolist() == list(range(18))
 
 
-def test_variable_way_and_shot_are_shared_by_the_tasks_of_an_episode(seed_offset: int) -> None:
+@pytest.mark.parametrize("draws", [250, pytest.param(600, marks=pytest.mark.slow)])
+def test_variable_way_and_shot_are_shared_by_the_tasks_of_an_episode(seed_offset: int, draws: int) -> None:
     source = sampler(way=(2, 4), shot=(1, 3), query=2, tasks=3, seed=seed_offset)
     assert source.excluded == 2  # those that cannot give the largest shot
     shapes = []
-    for episode in (source.sample() for _ in range(250)):
+    for episode in (source.sample() for _ in range(draws)):
         assert episode.support.labels is not None
         way = int(episode.support.labels.max()) + 1
         assert classes(episode).shape == (3, way)
@@ -233,7 +235,7 @@ def loader(source: IterableDataset[Any], seed: int, workers: int = 2) -> DataLoa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("replacement", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("replacement", [True, False])
 def test_workers_of_a_loader_draw_different_tasks(replacement: bool) -> None:
     source = sampler(way=4, tasks=2, replacement=replacement)
 
@@ -293,10 +295,11 @@ def test_iteration_is_endless_sampling() -> None:
     assert all(equal(a, other.sample()) for a in islice(source, 3))
 
 
-def test_groups_give_every_item_once_in_uniform_order(seed_offset: int) -> None:
+@pytest.mark.parametrize("draws", [700, pytest.param(2000, marks=pytest.mark.slow)])
+def test_groups_give_every_item_once_in_uniform_order(seed_offset: int, draws: int) -> None:
     orders, g = GroupOrders(torch.tensor([4, 3])), stream(seed_offset)
     tops = []
-    for _ in range(700):
+    for _ in range(draws):
         items = torch.cat([orders.draw(torch.tensor([0]), 2, g) for _ in range(2)], 1)[0]
         assert items.sort().values.tolist() == [0, 1, 2, 3]
         tops.append(int(items[0]))

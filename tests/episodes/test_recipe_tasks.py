@@ -92,11 +92,12 @@ def test_all_families_but_one() -> None:
         assert bool((how[..., DESCRIPTOR["blur"]] == 0).all()) == (left_out == "blur_light")
 
 
-def test_drawn_families_are_on_by_a_fair_coin_unless_all_are_off() -> None:
+@pytest.mark.parametrize("draws", [12, pytest.param(30, marks=pytest.mark.slow)])
+def test_drawn_families_are_on_by_a_fair_coin_unless_all_are_off(draws: int) -> None:
     sampler = RecipeTasks(noise(128, size=2), tasks=64, batch=128)
-    episodes = [sampler.sample() for _ in range(12)]
+    episodes = [sampler.sample() for _ in range(draws)]
     drawn = torch.cat([e.identity.conditions for e in episodes if e.identity is not None])
-    assert len(drawn) == 12 * 64
+    assert len(drawn) == draws * 64
     on = drawn > 0
     assert bool(on.any(1).all())
     subsets = (on * 2 ** torch.arange(4)).sum(1).bincount(minlength=16)[1:]
@@ -106,13 +107,14 @@ def test_drawn_families_are_on_by_a_fair_coin_unless_all_are_off() -> None:
     assert sampler.names == ("drawn",)
 
 
+@pytest.mark.parametrize("draws", [60, pytest.param(160, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kinds", "tasks"), covered(("one", "all-but-one"), (1, 4, 6), strength=1))
-def test_kinds_are_even(kinds: Recipes, tasks: int) -> None:
+def test_kinds_are_even(kinds: Recipes, tasks: int, draws: int) -> None:
     sampler = RecipeTasks(noise(12, size=2), kinds=kinds, tasks=tasks, batch=2 * tasks)
-    dealt = torch.stack([e.identity.kinds for e in (sampler.sample() for _ in range(60)) if e.identity is not None])
-    within = torch.stack([row.bincount(minlength=4) for row in dealt])
+    drawn = torch.stack([e.identity.kinds for e in (sampler.sample() for _ in range(draws)) if e.identity is not None])
+    within = torch.stack([row.bincount(minlength=4) for row in drawn])
     assert int((within.amax(1) - within.amin(1)).max()) == (tasks % 4 > 0)
-    assert all(stats.chisquare(place.bincount(minlength=4).numpy()).pvalue > 0.01 for place in dealt.T)
+    assert all(stats.chisquare(place.bincount(minlength=4).numpy()).pvalue > 0.01 for place in drawn.T)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
