@@ -53,7 +53,7 @@ def from_factory(
         if weights is not None and not isinstance(thing, nn.Module):
             other = ForeignEncoder(_made(thing, name, offered))
     encoder = ForeignEncoder(made)
-    return _finished(name, encoder, other, weights, image_size, channels, "not: it gets them in [0, 1]")
+    return _finished(name, encoder, other, weights, image_size, channels, "by its own code, which gets them in [0, 1]")
 
 
 def from_torch_hub(

@@ -19,21 +19,19 @@ from metatc2.experiment.build import (
     build_learner,
     build_sampler,
     build_trainer_options,
-    build_views,
     check_domains,
 )
 from metatc2.experiment.compare import compare, matrices
 from metatc2.experiment.config import (
-    CodingRateMonitor,
     Config,
     LabeledEpisode,
-    OnlineMonitor,
     PythonConfig,
-    UMMConfig,
     fingerprint,
     override,
     write_config,
 )
+from metatc2.experiment.monitored import callbacks, fit
+from metatc2.experiment.other_runs import require_begun_by_pretrain, require_continued_by_pretrain
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import located, note_origin, read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
@@ -49,14 +47,12 @@ from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
 from metatc2.ops.ranks import Ranks, is_first, others_alive, split_ranks
 from metatc2.ops.threads import torch_threads
-from metatc2.training import Callback, Trainer
+from metatc2.training import Trainer
 from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import process_count
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import ADAPTED
-
-_OF_A_PROGRAM = "learner.name = 'python' is of a run that a program of yours trained with Trainer(..., run=...)"
 
 __all__ = [
     "Run",
@@ -149,13 +145,7 @@ def pretrain(
         TrainingDiverged: if the loss is no longer finite.
         TrainingStopped: if `stop` said so.
     """
-    if config.umm.name != "none":
-        raise InputError(
-            f"umm.name = {config.umm.name!r} is of a stage on a finished run; leave it out, and call `metatc2 umm DIR` on this "
-            "run when it is finished"
-        )
-    if isinstance(config.learner, PythonConfig):
-        raise InputError(f"{_OF_A_PROGRAM}; leave learner.name out, or name one of `metatc2 learners`")
+    require_begun_by_pretrain(config)
     folder = RunFolder(path)
     if is_first():
         require_startable(folder, config)
@@ -206,15 +196,10 @@ def resume(
     folder = RunFolder(path)
     state = folder.require_resumable()
     config = _placed(read_run_config(path), devices, nodes)
-    if isinstance(config.umm, UMMConfig):
-        raise InputError(
-            f"{path} is a stage of UMM on {config.umm.start}, which is not resumed; make it anew with: "
-            f"{command('umm', config.umm.start or 'DIR', '--split', config.umm.split)}"
-        )
+    further = state is not State.FINISHED or steps not in (None, config.trainer.steps)
+    require_continued_by_pretrain(config, path, further=further)
     if isinstance(config.learner, PythonConfig):
-        if state is State.FINISHED and steps in (None, config.trainer.steps):
-            return load_run(path)
-        raise InputError(f"{path}: {_OF_A_PROGRAM}; continue it there, with Trainer(..., run=...).resume()")
+        return load_run(path)
     longer = lengthened(config, steps, folder)
     if state is State.FINISHED and longer == config:
         return load_run(path)
@@ -294,40 +279,11 @@ def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: 
         about=_about(config, store),
         show=show,
         loggers=loggers,
-        callbacks=_callbacks(config, store),
+        callbacks=callbacks(config, store),
     )
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store
-
-
-def _callbacks(config: Config, store: ImageStore) -> list[Callback]:
-    """What is measured along the way, where that was asked for."""
-    asked = config.monitor
-    if not isinstance(asked, OnlineMonitor):
-        return []
-    from metatc2.experiment.online import Online
-
-    images = store
-    if asked.source is not None:
-        data = config.data.replace(source=asked.source, image_size=store.image_size, channels=store.channels)
-        images = build_data(replace(config, data=data))
-    return [
-        Online(
-            images,
-            measures=asked.measures,
-            split=asked.split or (_validation(store, config.data.split) if asked.source is None else None),
-            views=build_views(config, store.image_size),
-            every=asked.every,
-            images=asked.images,
-            neighbors=asked.neighbors,
-        )
-    ]
-
-
-def _validation(store: ImageStore, split: str) -> str:
-    """Images for validation, where there are some, else those of pre-training."""
-    return next((name for name in (split.replace("train", "validation"), "val") if name in store.splits), split)
 
 
 def _tasks(config: Config) -> int:
@@ -345,7 +301,7 @@ def _about(config: Config, store: ImageStore) -> dict[str, str]:
 def _finish(
     trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
 ) -> None:
-    ended = _fit(trainer, config, folder, store, stop)
+    ended = fit(trainer, config, folder, store, stop)
     if trainer.step < config.trainer.steps and not ended:
         assert folder.latest is not None  # fit has written one
         raise TrainingStopped(
@@ -368,29 +324,6 @@ def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:
     for name, content in content_of.items():
         with writing(folder.path / name, f"make room, then: {command('pretrain', '--resume', folder.path)}"):
             write_atomically(folder.path / name, content)
-
-
-def _fit(
-    trainer: Trainer, config: Config, folder: RunFolder, store: ImageStore, stop: Callable[[], bool] | None
-) -> bool:
-    """Train, monitored where that was asked for; whether the monitor ended it."""
-    if not isinstance(config.monitor, CodingRateMonitor):
-        trainer.fit() if stop is None else trainer.fit(stop=stop)
-        return False
-    from metatc2.experiment.monitor import Monitor
-
-    monitor = Monitor(config, store, build_views(config, store.image_size), folder.path, trainer.step)
-    first = trainer.ranks.first
-    if first:
-        monitor.begin()
-
-    def ended() -> bool:
-        encoder = trainer.encoder
-        assert encoder is not None  # every learner that is built here exports one
-        return first and monitor(trainer.step, encoder, last=trainer.step == config.trainer.steps)
-
-    trainer.fit(stop=stop, ended=ended)
-    return trainer.ranks.any(first and monitor.has_stopped_rising())
 
 
 def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:

@@ -7,5 +7,9 @@ budget     steps of every arm from the time given
 plan       what was derived, kept in the folder so that a later call does the same
 measure    a linear classifier on frozen features, and training from scratch
 rule       from accuracies to one sentence a number of labels
-advise     all of it in order
+given      further encoders that the user names
+progress   how far it has come
+work       every job of it, in order
+notes      what to know besides
+advise     all of it
 """

@@ -1,0 +1,54 @@
+"""Further encoders that the user names, and the images as each takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metatc2.data import ImageStore
+from metatc2.errors import InputError
+from metatc2.experiment.advice.arms import Arm, Kind
+from metatc2.experiment.advice.settings import Asked
+from metatc2.experiment.config import Config
+from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.pretrained import Pretrained
+from metatc2.experiment.targets import Sources
+from metatc2.transfer import parse_target
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A further encoder.
+
+    Args:
+        arm: see `Arm`.
+        pretrained: the encoder.
+        store: the images, at its size.
+        note: see `metatc2.experiment.advice.rule.AdviceRow`.
+    """
+
+    arm: Arm
+    pretrained: Pretrained
+    store: ImageStore
+    note: str
+
+
+def load_given(name: str, number: int, config: Config, asked: Asked, store: ImageStore) -> Given:
+    """Load one.
+
+    Args:
+        name: see `load_pretrained`.
+        number: of it among those given.
+        config: names the images.
+        asked: see `Asked`.
+        store: the images, as the arms that are pre-trained here take them.
+
+    Raises:
+        InputError: if there is no such encoder, or some images cannot be read at its size.
+    """
+    pretrained = load_pretrained(name)
+    own = Sources.of(config.data).store(parse_target(asked.source)[0], pretrained)
+    if len(own) != len(store) or not bool((own.labels == store.labels).all()):
+        raise InputError(f"advise: {asked.source} holds other images at the size of {name}; see which cannot be read")
+    seen = pretrained.seen is not None and pretrained.seen.same_source(own)
+    note = "learned from this source, so it may have seen the test images" if seen else ""
+    return Given(Arm(f"given-{number}", name, Kind.GIVEN), pretrained, own, note)
