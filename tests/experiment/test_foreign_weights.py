@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.experiment.load import load_pretrained
-from metatc2.models.foreign_weights import ForeignWeights
+from metatc2.models.foreign_weights import ForeignWeights, load_foreign
 from metatc2.models.registry import build_encoder
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -254,3 +254,24 @@ def test_torchvision_names_take_color_alone(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "w.pth")
     with pytest.raises(InputError, match="takes data.channels = 3 and no encoder.width"):
         load_pretrained(str(tmp_path / "w.pth"), config=configured(tmp_path, channels=1))
+
+
+class WithToken(nn.Module):
+    """A parameter that lies on the network itself, as a transformer's class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(4))
+        self.body_of_it = nn.Linear(4, 4)
+
+
+def test_a_file_without_the_parameter_of_the_network_itself_is_refused(tmp_path: Path) -> None:
+    content = nn.Sequential(*WithToken().children()).state_dict()
+    with pytest.raises(InputError, match="does not fit"):
+        load_foreign(WithToken(), content, tmp_path / "w.pth", "mine")
+
+
+def test_a_place_that_fits_by_two_namings_is_named_once(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 4))  # its names are numbers
+    content = {**network.state_dict(), "head.weight": torch.zeros(2)}
+    assert load_foreign(network, content, tmp_path / "w.pth", "mine") == ["1 other tensor is left out (head.weight)"]

@@ -61,7 +61,8 @@ def load_foreign(
     if other := next((place for place in fits if place.where != taken.where), None):
         notes[-1:] = [f"the weights {under(taken.where)} are taken and those {under(other.where)} fit too"]
     if taken.others:
-        notes.append(f"{len(taken.others)} other tensors are left out ({few(taken.others)})")
+        count = len(taken.others)
+        notes.append(f"{count} other {'tensor is' if count == 1 else 'tensors are'} left out ({few(taken.others)})")
     return [*notes, *_of_wrappers(wrappers), *precision]
 
 

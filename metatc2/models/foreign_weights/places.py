@@ -77,7 +77,7 @@ def candidates(body: nn.Module, content: Mapping[str, Any]) -> Iterator[Candidat
 def _whole(candidate: Candidate, body: nn.Module) -> State | None:
     """The network's tensors, or None if one is missing."""
     usual, tensors = body.state_dict(), candidate.tensors
-    for ours in candidate.names.values():
+    for ours in usual:
         if ours in tensors:
             continue
         if not ours.endswith("num_batches_tracked"):  # a counter that older files lack and no evaluation reads
