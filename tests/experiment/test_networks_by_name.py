@@ -173,7 +173,7 @@ def test_networks_of_ones_own(own: Path, name: str, channels: int, size: int, di
 def test_ones_own_network_with_weights_from_a_file(own: Path) -> None:
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     save_file({f"backbone.{key}": value for key, value in body.state_dict().items()}, own / "w.safetensors")
-    with pytest.warns(ForeignWeights, match=r"under 'backbone.' .*not: it gets them in \[0, 1\]"):
+    with pytest.warns(ForeignWeights, match=r"under 'backbone.' .*by its own code, which gets them in \[0, 1\]"):
         found = load_pretrained("my_networks:maps@w.safetensors", image_size=40)
     with torch.no_grad():
         torch.testing.assert_close(found.encoder(IMAGES), body(IMAGES).mean((2, 3)))
