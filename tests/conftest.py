@@ -6,9 +6,14 @@ not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suit
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib.metadata
 import os
 import signal
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,11 +34,25 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(config.getoption("--torch-threads"))
-    if not torch.cuda.is_available():  # else every seed is queued for a GPU, with the text of the stack it came from
-        torch.cuda.manual_seed_all = lambda seed: None
+    for devices in (torch.cuda, torch.xpu, torch.mtia):
+        if not devices.is_available():  # else every seed is queued for it, with the text of the stack it came from
+            devices.manual_seed_all = lambda seed: None
+    # Tests of writing put a disk of their own in its place; for all others the machine outlives the suite.
+    os.fsync = lambda opened: None
+    importlib.metadata.entry_points = _read_once(importlib.metadata.entry_points)
     # A shell starts what it runs in the background with Ctrl-C ignored, which commands respect; tests of it send one.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _read_once(entry_points: Callable[..., Any]) -> Callable[..., Any]:
+    """What installed packages offer, read from their files once for every path of modules: Fabric asks whenever it is made."""
+
+    @functools.cache
+    def offered(path: tuple[str, ...], group: str | None) -> Any:
+        return entry_points() if group is None else entry_points(group=group)
+
+    return lambda *, group=None: offered((*sys.path,), group)
 
 
 def pytest_collection_finish() -> None:

@@ -11,6 +11,7 @@ from metatc2.experiment.config import method_key, method_name
 from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
 from metatc2.io.run_files import IDENTITY, RESULTS
+from metatc2.io.suggest import command
 from metatc2.transfer import MEAN_TARGET, Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
@@ -28,7 +29,7 @@ def compare(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilt
     Raises:
         InputError: if fewer than two methods are given or their rows do not belong together.
     """
-    groups = _measured(paths)
+    groups = _measured(_named(paths, "compare"))
     chosen.require((row for group in groups.values() for run in group for row in run.rows), "compare")
     if len(groups) < 2:
         raise InputError(
@@ -40,7 +41,7 @@ def compare(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilt
 
 def matrices(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilter = EVERY_ROW) -> list[Matrix]:
     """The transfer matrices of some runs, one a protocol, of the rows that are chosen; see `transfer_matrices`."""
-    named = _named_apart(list(_measured(paths).values()))
+    named = _named_apart(list(_measured(_named(paths, "matrix")).values()))
     runs = [run for group in named for run in group]
     chosen.require((row for run in runs for row in run.rows), "matrix")
     return transfer_matrices(_of_rows(runs, chosen), features=features)
@@ -58,6 +59,12 @@ def _chosen(a: list[RunResults], b: list[RunResults], features: str, chosen: Row
 
 def _of_rows(runs: list[RunResults], chosen: RowFilter) -> list[RunResults]:
     return [replace(run, rows=[row for row in run.rows if chosen.keeps(row)]) for run in runs]
+
+
+def _named(paths: Sequence[Path], asking: str) -> Sequence[Path]:
+    if not paths:
+        raise InputError(f"{asking}: no run folder is named; write e.g. {command(asking, 'runs/tc2', 'runs/plain')}")
+    return paths
 
 
 def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from metatc2.errors import InputError
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.targets import Sources, find_targets
 from metatc2.io.run_files import RESULTS
+from metatc2.io.suggest import command
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 from metatc2.transfer.estimates import Estimate
@@ -33,8 +35,11 @@ def run(
         The estimates, and rank correlations where three encoders or more have results.
 
     Raises:
-        InputError: if an encoder or a target cannot be had.
+        InputError: if no encoder is named, or one or a target cannot be had.
     """
+    if not names:
+        example = command("estimate", "runs/tc2", "runs/plain", "--to", "shapes:meta-test")
+        raise InputError(f"estimate: no encoder is named; write e.g. {example}")
     own = (Path(names[0]) / "config.toml").exists()
     config = read_config(Path(names[0]) / "config.toml") if own else Config()
     wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())

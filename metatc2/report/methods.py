@@ -88,9 +88,8 @@ def read_methods(paths: Sequence[Path], chosen: RowFilter = EVERY_ROW) -> list[M
             is chosen.
     """
     if not paths:
-        raise InputError(
-            "report: no run folder is named; write e.g. metatc2 report runs/tc2-s0 runs/plain-s0 --out report.html"
-        )
+        example = command("report", "runs/tc2", "runs/plain", "--out", "report.html")
+        raise InputError(f"report: no run folder is named; write e.g. {example}")
     groups: dict[str, list[Folder]] = {}
     folders = {path: read_folder(path) for path in paths}
     chosen.require((row for folder in folders.values() for row in folder.rows or ()), "report")

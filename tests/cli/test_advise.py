@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from pathlib import Path
@@ -38,7 +37,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(os, "fsync", lambda opened: None)
     words = ["--labels-per-class", "2", "1", "--steps", "1", "--seeds", "2", "--draws", "1", "--method", "simclr"]
     small = ["--set", "encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2"]
     assert call("advise", "folder:my/photos", *words, *small, "--json", "advice.json") == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 
-from metatc2.cli.app import PARSER
+from metatc2.cli.app import PARSER, main
 from metatc2.errors import InputError
 
 WRONG = {
@@ -16,9 +18,9 @@ WRONG = {
     "transfer --shots=3": "unknown option --shots; did you mean --shot?",
     "pretrain glyphs --steps x": "Error parsing --steps: expected INT, found ['x']; see ",
     "bogus": "Unrecognized options: bogus; there are tasks, ",
-    "export a": "Missing from metatc2 export: FOLDER New folder",
-    "transfer": "Missing from metatc2 transfer: ENCODER Run folder",
-    "transfer --allow_seen --no-download": "Missing from metatc2 transfer: ENCODER Run folder",
+    "export a": "export: no FOLDER; see metatc2 export --help",
+    "umm": "umm: no DIR and no --split STAGE; see metatc2 umm --help",
+    "transfer --allow_seen --no-download": "transfer: no ENCODER; see metatc2 transfer --help",
 }
 
 
@@ -40,6 +42,30 @@ def test_a_sentence_has_no_boxes_and_names_what_is_wrong(
     assert not set(sentence) & set("─│╭╰+")
     assert "---" not in sentence
     assert " | " not in sentence
+
+
+@pytest.mark.parametrize(
+    "command", [name for name in PARSER.names if name not in ("tasks", "learners", "doctor", "demo")]
+)
+def test_a_command_alone_says_what_it_lacks(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([command])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert re.fullmatch(rf"metatc2: error: {command}: [^\n]+\n", err), err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_no_word_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert not ended.value.code
+    out = capsys.readouterr().out
+    assert all(name in out for name in PARSER.names)
 
 
 @pytest.mark.parametrize("words", [["--calibration", "None"], ["--calibration=None"], ["--adjoint", "None"]])

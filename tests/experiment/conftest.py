@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -49,9 +48,8 @@ def config(noise: Path) -> Config:
 @pytest.fixture(scope="session")
 def finished(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        patch.setattr(os, "fsync", lambda opened: None)
         transfer(runs.pretrain(configured(noise), path))
     return path
 

@@ -395,7 +395,6 @@ def test_encoders_whose_tensors_share_memory_are_saved(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("metatc2.experiment.build.build_encoder", lambda *words, **options: Tied())
-    monkeypatch.setattr(os, "fsync", lambda opened: None)
     done = runs.pretrain(config, tmp_path / "run")
     assert torch.equal(done.encoder.a.weight, done.encoder.b.weight)
     assert done.encoder.a.weight is done.encoder.b.weight

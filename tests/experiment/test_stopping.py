@@ -28,11 +28,6 @@ from .test_cut_at_any_write import Numbers, Walk
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda opened: None)
-
-
 def after(calls: int) -> Callable[[], bool]:
     """Says stop when it is asked for the (calls + 1)-th time."""
     asked: list[int] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from pathlib import Path
 
@@ -58,18 +57,13 @@ def configured(source: str, stream: bool) -> Config:
 
 @pytest.fixture(scope="module")
 def from_memory(sources: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda opened: None)
-        return runs.pretrain(
-            configured(sources["folder"], False), tmp_path_factory.mktemp("run") / "run"
-        ).encoder_sha256
+    return runs.pretrain(configured(sources["folder"], False), tmp_path_factory.mktemp("run") / "run").encoder_sha256
 
 
 @pytest.mark.parametrize("kind", ["folder", "hf", "wds"])
 def test_a_run_that_is_cut_within_an_epoch_ends_in_the_same_bits(
     sources: dict[str, str], from_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda opened: None)
     monkeypatch.setenv("METATC2_CACHE", str(tmp_path / "cache"))
     with pytest.raises(runs.TrainingStopped, match=f"step {CUT} of {STEPS}"):
         runs.pretrain(configured(sources[kind], True), tmp_path / "run", stop=after(CUT))
