@@ -141,8 +141,8 @@ def _missing(box: str) -> list[str]:
     >>> _missing("| Missing from metatc2 umm: |\\n|     DIR        |\\n|         A run. |\\n|     --split AT |")
     ['DIR', '--split AT']
     """
-    _, found, below = box.partition("Missing from")
-    lines = [line for line in (_BOX.sub(" ", line) for line in below.splitlines()[1:]) if line.strip()] if found else []
+    _, title, below = box.partition("Missing from")
+    lines = [line for line in (_BOX.sub(" ", line) for line in below.splitlines()[1:]) if line.strip()] if title else []
     lines = [*itertools.takewhile(lambda line: "For full helptext" not in line, lines)]
     indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
     return [line.strip() for line in lines if not line[indent].isspace()]
