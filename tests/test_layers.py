@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
+from .source_files import nodes, sources
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -27,13 +29,13 @@ def test_task_folder_holds_task_files_only() -> None:
 
 def test_what_begins_with_an_underscore_is_imported_inside_its_package_only() -> None:
     strangers = []
-    for path in sorted((ROOT / "metatc2").rglob("*.py")):
-        own = path.relative_to(ROOT / "metatc2").parts[0]
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module, source in sources().items():
+        own = module.partition("/")[0]
+        for node in nodes(source):
             if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("metatc2."):
                 continue
             package, *inner = str(node.module).split(".")[1:]
             private = [name for name in (*inner, *(alias.name for alias in node.names)) if name.startswith("_")]
             if private and package != own:
-                strangers.append(f"{path.relative_to(ROOT)}: {private[0]} of {package}")
+                strangers.append(f"metatc2/{module}: {private[0]} of {package}")
     assert not strangers

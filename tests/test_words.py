@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "metatc2"
+from .source_files import nodes, sources
+
 #: In identifiers, comments, docstrings and messages.
 WORDS = {
     "dealt": "assigned, split",
@@ -34,14 +34,14 @@ def words(text: str) -> set[str]:
 
 
 def variables(text: str) -> set[str]:
-    nodes = list(ast.walk(ast.parse(text)))
-    return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.arg for n in nodes if isinstance(n, ast.arg)}
+    return {n.id for n in nodes(text) if isinstance(n, ast.Name)} | {
+        n.arg for n in nodes(text) if isinstance(n, ast.arg)
+    }
 
 
 def test_words_of_the_field() -> None:
     others, seen = [], set()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        name, text = file.relative_to(PACKAGE).as_posix(), file.read_text(encoding="utf-8")
+    for name, text in sources().items():
         for word in words(text) & WORDS.keys() | variables(text) & VARIABLES.keys():
             seen.add((name, word))
             if (name, word) not in ALLOWED:
