@@ -113,5 +113,8 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable
         if over.keys() - {"seeds"}
         else " d_z: mean over standard deviation of the seeds' differences; p: paired t-test, Holm's correction over targets."
     )
-    table.say_below([below])
+    shapes = dict.fromkeys(d.image_shapes for d in differences if d.image_shapes is not None)
+    table.say_below(
+        [below, *(f"A got images of {shape_a}, B the same images at {shape_b}." for shape_a, shape_b in shapes)]
+    )
     return table

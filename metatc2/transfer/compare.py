@@ -50,6 +50,7 @@ class Difference:
             interval without zero), else ``"not distinguishable"``; ``"one seed: no verdict"``.
         metric, setting, layer: as in `Row`.
         context: pairs that the features were adapted to, in words.
+        image_shapes: of A's and of B's images where they differ: the same images at two sizes.
     """
 
     a: str
@@ -78,6 +79,7 @@ class Difference:
     setting: str = ""
     layer: str = OUTPUT
     context: str = ""
+    image_shapes: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds; an infinite effect is null."""
@@ -174,4 +176,5 @@ def _difference(group: Sequence[Mapping[int, Pair]]) -> Difference:
         setting=row.setting,
         layer=row.layer,
         context=row.context_words,
+        image_shapes=(row.image_shape, first.b.image_shape) if row.image_shape != first.b.image_shape else None,
     )

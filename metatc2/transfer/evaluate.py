@@ -22,7 +22,7 @@ from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import protocol_of
 from metatc2.transfer.row import Row
-from metatc2.transfer.targets import Target, fingerprint
+from metatc2.transfer.targets import Target, fingerprint, originals_fingerprint
 
 RANDOM_ENCODER = "random encoder"
 RAW_PIXELS = "raw pixels"
@@ -195,6 +195,8 @@ def _row(
         inductive=measured.inductive,
         note=measured.note,
         target_sha256=sha256[used],
+        originals_sha256=originals_fingerprint(target.store, measured.used),
+        image_shape=" × ".join(map(str, target.store.images.shape[1:])),
         **({"encoder_sha256": ""} if measured.features in CONTROLS else trained),
         **common,
         facts=dict(measured.facts),

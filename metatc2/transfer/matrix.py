@@ -85,21 +85,21 @@ def _by_context(group: Sequence[tuple[str, int, Row]], features: str) -> Iterato
 
 
 def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
-    images: dict[str, str] = {}
+    images: dict[str, Row] = {}
     values: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    group = _controls_told_apart(group)
+    group = _pixels_told_apart(_controls_told_apart(group))
     for source, seed, row in group:
-        if images.setdefault(row.target, row.target_sha256) != row.target_sha256:
+        if not images.setdefault(row.target, row).same_images(row):
             raise InputError(
-                f"matrix: {row.target} stands for different images in different runs; measure all of them with images of one "
-                "size and on one version of the data"
+                f"matrix: {row.target} stands for different images in different runs; measure all of them on one version of "
+                "the data"
             )
         values[source, row.target][seed] = row.mean
     kinds = {source: row.features for source, _, row in group}
     own = [source for source, kind in kinds.items() if kind not in (RANDOM_ENCODER, RAW_PIXELS)]
     controls = [source for control in (RANDOM_ENCODER, RAW_PIXELS) for source, kind in kinds.items() if kind == control]
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
-    cells = {key: _cell(by_seed, key[0] == RAW_PIXELS) for key, by_seed in values.items()}
+    cells = {key: _cell(by_seed, kinds[key[0]] == RAW_PIXELS) for key, by_seed in values.items()}
     # Of a control only where it stands alone: what the features were adapted to is said of the others.
     representative = next((row for _, _, row in group if row.context_sha256), group[0][2])
     return Matrix(representative, (*own, *controls), targets, cells)
@@ -114,6 +114,17 @@ def _controls_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[st
     if all(len(distinct) == 1 for distinct in values.values()):
         return [(RANDOM_ENCODER if row.features == RANDOM_ENCODER else s, seed, row) for s, seed, row in group]
     return list(group)
+
+
+def _pixels_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str, int, Row]]:
+    """Raw pixels of the same images at two sizes are two controls."""
+    shapes = {row.image_shape for _, _, row in group if row.features == RAW_PIXELS}
+    if len(shapes) < 2:
+        return list(group)
+    return [
+        (f"{RAW_PIXELS} of {row.image_shape}" if row.features == RAW_PIXELS else source, seed, row)
+        for source, seed, row in group
+    ]
 
 
 def _cell(by_seed: Mapping[int, float], constant: bool) -> Cell:

@@ -18,7 +18,7 @@ _MEASURED = (
     "context_sha256",
 )
 _DRAWN = ("episodes", "query_asked")
-_SAME = ("target_sha256", "episodes_seed", *_DRAWN, "query", "bank", "k", "temperature", "inductive")
+_SAME = ("episodes_seed", *_DRAWN, "query", "bank", "k", "temperature", "inductive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,8 @@ def _require_same(first_run: RunResults, first: Row, run: RunResults, row: Row) 
     """All seeds of both sides must have met the same images and episodes."""
     # What a protocol of another package says of a row is part of how it was measured.
     others = [name for name in dict.fromkeys((*first.facts, *row.facts)) if name not in FACTS]
-    differing = [name for name in (*_SAME, *others) if row.value(name) != first.value(name)]
+    differing = ["target_sha256"] * (not row.same_images(first))
+    differing += [name for name in (*_SAME, *others) if row.value(name) != first.value(name)]
     if differing:
         described = ", ".join(f"{name} ({first.value(name)!r} and {row.value(name)!r})" for name in differing)
         raise InputError(

@@ -52,6 +52,9 @@ class Row:
         metric: ``"accuracy"``, or e.g. ``"mean per class"``, ``"mean average precision"``, ``"recall@1"``, ``"R²"``.
         inductive: whether each query was classified by itself.
         target_sha256: over the images and labels that were used.
+        originals_sha256: over the same images as they were before they were resized, and their labels; empty where that is
+            not known. Rows of equal ones are of the same images at two sizes.
+        image_shape: of the images that the encoder got, ``"C × H × W"``.
         classes_seen: whether classes of the target were among the pre-training images.
         compute: what the encoder cost, e.g. ``{"steps": 400, "seconds": 61.5}``.
         layer: stage of the encoder that the features come from.
@@ -95,6 +98,8 @@ class Row:
     metric: str = "accuracy"
     inductive: bool = True
     target_sha256: str = ""
+    originals_sha256: str = ""
+    image_shape: str = ""
     classes_seen: bool = False
     compute: Mapping[str, float] = field(default_factory=dict)
     layer: str = OUTPUT
@@ -121,6 +126,11 @@ class Row:
     def value(self, name: str) -> Any:
         """A field or fact by name; None where this row has no such fact."""
         return getattr(self, name) if name in _FIELDS else self.facts.get(name)
+
+    def same_images(self, other: Row) -> bool:
+        """Whether both rows are of the same images and labels, whatever the size that the images were given at."""
+        known = bool(self.originals_sha256) and self.originals_sha256 == other.originals_sha256
+        return known or self.target_sha256 == other.target_sha256
 
     @property
     def way(self) -> int | None:

@@ -141,6 +141,21 @@ def fingerprint(store: ImageStore, rows: Tensor) -> str:
     return digest.hexdigest()
 
 
+def originals_fingerprint(store: ImageStore, rows: Tensor) -> str:
+    """SHA-256 over images as they were before they were resized, and their labels; empty where one of them is not known.
+
+    >>> store = ImageStore("toy", torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2), torch.tensor([0, 1]))
+    >>> originals_fingerprint(store, torch.tensor([0, 1]))
+    ''
+    """
+    if len(store.originals) != len(store):
+        return ""
+    digests = store.originals[rows.numpy()]
+    if not digests.all():
+        return ""
+    return hashlib.sha256(digests.tobytes() + store.labels[rows].contiguous().numpy().tobytes()).hexdigest()
+
+
 def image_fingerprint(store: ImageStore, rows: Tensor) -> str:
     """SHA-256 over the images of some rows, whatever their labels.
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from scipy import stats
 
 from metatc2.errors import InputError
+from metatc2.report import comparison_table
 from metatc2.transfer import MEAN_TARGET, Difference, RunResults, by_method, compare, holm
 
 from ..result_rows import row_of
@@ -44,6 +46,13 @@ def both(*parts: RunResults) -> RunResults:
     """One run that has the rows of several."""
     rows = [row for part in parts for row in part.rows]
     return dataclasses.replace(parts[0], rows=rows, accuracies={k: v for p in parts for k, v in p.accuracies.items()})
+
+
+def shown(table: Any) -> str:
+    console = Console(width=200)
+    with console.capture() as held:
+        console.print(table)
+    return held.get()
 
 
 def only(differences: list[Difference], target: str) -> Difference:
@@ -163,6 +172,27 @@ def test_other_images_or_episodes_are_not_compared(change: dict[str, Any]) -> No
         odd = [side[0], run(side[1].method, 1, {"greek": 0.5}, **change)]
         with pytest.raises(InputError, match=f"differ on greek in {name}"):
             compare(*((odd, b) if side is a else (a, odd)))
+
+
+def test_the_same_images_at_two_sizes_are_paired_and_it_is_said() -> None:
+    small = runs("tc2", {0: {"greek": 0.6}}, target_sha256="s", originals_sha256="o", image_shape="1 × 28 × 28")
+    large = runs("resnet", {0: {"greek": 0.5}}, target_sha256="l", originals_sha256="o", image_shape="3 × 64 × 64")
+    (found,) = compare(small, large)
+    assert found.difference == pytest.approx(0.1)
+    assert found.image_shapes == ("1 × 28 × 28", "3 × 64 × 64")
+    said = shown(comparison_table([found]))
+    assert "A got images of 1 × 28 × 28, B the same images at 3 × 64 × 64." in said
+    (alike,) = compare(small, runs("plain", {0: {"greek": 0.5}}, target_sha256="s", image_shape="1 × 28 × 28"))
+    assert alike.image_shapes is None
+    assert "the same images at" not in shown(comparison_table([alike]))
+    others = runs("resnet", {0: {"greek": 0.5}}, target_sha256="l", originals_sha256="other")
+    with pytest.raises(InputError, match="differ on greek in target_sha256"):
+        compare(small, others)
+    unknown = runs("resnet", {0: {"greek": 0.5}}, target_sha256="l")
+    with pytest.raises(InputError, match="differ on greek in target_sha256"):
+        compare(
+            [dataclasses.replace(small[0], rows=[dataclasses.replace(small[0].rows[0], originals_sha256="")])], unknown
+        )
 
 
 def test_rows_of_other_options_of_an_unknown_protocol_are_not_compared() -> None:

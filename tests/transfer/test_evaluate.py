@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from metatc2.data import load
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
 from metatc2.transfer import (
@@ -189,3 +192,24 @@ def test_bad_input() -> None:
         run({}, target, protocols=(5,))
     with pytest.raises(InputError, match="my encoder: 96 of 96"):
         run({"my encoder": lambda images: images.flatten(1) * torch.nan}, target, batch=96)
+
+
+def test_rows_know_the_same_files_at_two_sizes(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label in ("ant", "bee"):
+        (tmp_path / label).mkdir()
+        for i in range(4):
+            Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
+    rows = [
+        evaluate({}, [Target(load(f"folder:{tmp_path}", image_size=size), "all", "photos:all")], protocols=[KNN()])[0][
+            0
+        ]
+        for size in (8, 16)
+    ]
+    assert [r.image_shape for r in rows] == ["3 × 8 × 8", "3 × 16 × 16"]
+    assert rows[0].target_sha256 != rows[1].target_sha256
+    assert rows[0].originals_sha256
+    assert rows[0].same_images(rows[1])
+    (tmp_path / "bee" / "0.png").rename(tmp_path / "ant" / "4.png")
+    other = Target(load(f"folder:{tmp_path}", image_size=8), "all", "photos:all")
+    assert not rows[0].same_images(evaluate({}, [other], protocols=[KNN()])[0][0])

@@ -68,3 +68,15 @@ def test_random_encoders_of_two_architectures_are_two_controls() -> None:
     ]
     (found,) = transfer_matrices(runs)
     assert found.sources[2:] == ("random encoder of conv4", "random encoder of resnet")
+
+
+def test_raw_pixels_of_two_sizes_are_two_controls() -> None:
+    runs = [
+        RunResults(name, name, 0, [
+            row("x", 0.5, features=features, target_sha256=name, originals_sha256="o", image_shape=shape)
+            for features in ("encoder", "raw pixels")
+        ])
+        for name, shape in (("conv4", "1 × 28 × 28"), ("resnet", "3 × 64 × 64"))
+    ]  # fmt: skip
+    (found,) = transfer_matrices(runs)
+    assert found.sources[2:] == ("raw pixels of 1 × 28 × 28", "raw pixels of 3 × 64 × 64")
