@@ -8,7 +8,9 @@ import numpy as np
 
 from metatc2.report.figures import learning_curves, thinned
 from metatc2.report.figures.demo import MethodCurve
+from metatc2.report.figures.online_measures import online_measures
 from metatc2.report.html.page import PageSection
+from metatc2.report.html.sections.online import online_curves
 from metatc2.report.methods import Method, lacking
 from metatc2.training.run_folder import RunFolder, State
 
@@ -16,7 +18,7 @@ _POINTS = 200
 
 
 def curves(methods: Sequence[Method]) -> PageSection:
-    """Loss of every method over the steps that all its seeds have logged."""
+    """Loss of every method over the steps that all its seeds have logged, and what was measured along the way."""
     silent = [folder for method in methods for folder in method.folders if not folder.metrics]
     finished = [folder for folder in silent if RunFolder(folder.path).state is State.FINISHED]
     missing = lacking([f for f in silent if f not in finished], "No records of the training", "pretrain", "--resume")
@@ -41,10 +43,11 @@ def curves(methods: Sequence[Method]) -> PageSection:
             paragraphs += [(f"Alarm in {folder.path}:", f"{text}.") for text in alarms.values()]
     if any(len(curve.steps) == _POINTS for curve in drawn):
         paragraphs.append(f"Long runs are drawn in {_POINTS} points, each the mean of the steps around it.")
+    measured = online_curves(methods)
     return PageSection(
         "training",
         "How training went",
         paragraphs,
-        figures=[learning_curves(drawn)] if drawn else [],
+        figures=[*([learning_curves(drawn)] if drawn else []), *([online_measures(measured)] if measured else [])],
         missing=missing,
     )
