@@ -9,6 +9,16 @@ from typing import Any
 import pytest
 
 
+def some(values: Collection[Any], kept: Collection[Any]) -> list[Any]:
+    """Values of a parameter, those that are not kept marked as slow: where the others have little of their own that is tested.
+
+    >>> [value.values for value in some("abc", "ac") if not value.marks]
+    [('a',), ('c',)]
+    """
+    assert set(kept) <= set(values)
+    return [pytest.param(value, marks=() if value in kept else pytest.mark.slow) for value in values]
+
+
 def covered(*axes: Collection[Any], strength: int = 2) -> list[Any]:
     """Parameters of a test: every cell of a product, the cells outside of a covering array marked as slow.
 

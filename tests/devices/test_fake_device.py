@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -33,7 +32,7 @@ from metatc2.learners import Learner
 from metatc2.metrics.coding_rate import coding_rate, rate_reduction
 from metatc2.models.registry import build_encoder
 
-from ..covering import covered
+from ..covering import covered, some
 from .elsewhere import DEVICE, DevicesMixed, Elsewhere, elsewhere, here, moved, there
 
 ENCODER_NAMES = ["timm:vit_tiny_patch16_224" if ":" in name else name for name in ENCODERS]
@@ -65,11 +64,6 @@ FEW_SHOT = (
 
 WITH_STEPS = ("maml", "anil", "boil", "fomaml", "reptile", "meta-sgd", "maml++", "imaml")
 OWN = {"imaml": ("learner.strength=50.0", "learner.inner_lr=0.01")}
-
-
-def some(names: Iterable[str], quick: Collection[str]) -> list[Any]:
-    """All of them, those that take long and share their code with quick ones marked as slow."""
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 @cache

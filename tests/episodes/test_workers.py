@@ -16,6 +16,8 @@ from metatc2.data import ImageStore
 from metatc2.episodes import DomainTasks, Episode, FactorTasks, LabeledTasks, RecipeTasks, SinusoidTasks, SplitBatch
 from metatc2.ops.ranks import Ranks
 
+from ..covering import some
+
 
 def store() -> ImageStore:
     images = torch.randint(0, 255, (48, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
@@ -43,7 +45,7 @@ def images(episode: Episode) -> Tensor:
     return episode.images.flatten()
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", some(SAMPLERS, ("split", "domains", "recipes", "labeled")))
 def test_workers_and_ranks_draw_episodes_of_their_own(name: str) -> None:
     loader = iter(DataLoader(SAMPLERS[name](), batch_size=None, num_workers=2, multiprocessing_context="fork"))
     drawn = [images(next(loader)) for _ in range(4)] + [images(SAMPLERS[name](rank=rank).sample()) for rank in range(3)]

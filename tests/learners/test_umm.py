@@ -22,6 +22,8 @@ from metatc2.ops.coding_rate import pair_rates, rate_reduction
 from metatc2.ops.functional import Functional
 from metatc2.ops.precision import unit
 
+from ..covering import covered
+
 MODES: dict[str, Adjoint | None] = {
     "exact": Unroll(),
     "finite-difference": FiniteDifference(),
@@ -117,8 +119,7 @@ def bilevel_slopes(start: type[SelfSupervised]) -> list[float]:
     return central(loss, reference.late)
 
 
-@pytest.mark.parametrize("start", [SelfSupervised, TC2])
-@pytest.mark.parametrize("mode", ["exact", "finite-difference"])
+@pytest.mark.parametrize(("start", "mode"), covered((SelfSupervised, TC2), ("exact", "finite-difference"), strength=1))
 def test_bilevel_gradient_is_that_of_central_differences(mode: str, start: type[SelfSupervised]) -> None:
     umm = learner(mode, start=start)
     umm(episode()).loss.backward()

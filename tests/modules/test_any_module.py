@@ -118,9 +118,17 @@ NOT_UNDER_VMAP = {"recurrent"}
 TRAINS = {"functional", "functional, frozen", "call", *(name for name in CALLS if "loss" in name), "calibrator adapts"}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_call_leaves_a_module_as_it_was(name: str) -> None:
-    for what, run in CALLS.items():
+@pytest.mark.parametrize(
+    ("name", "third"),
+    [
+        pytest.param(name, third, marks=[pytest.mark.slow] * ((i + third) % 3 != 0))
+        for i, name in enumerate(MODULES)
+        for third in range(3)
+    ],
+)
+def test_a_call_leaves_a_module_as_it_was(name: str, third: int) -> None:
+    """Of three neighbors each meets another third of the calls in the short suite."""
+    for what, run in [*CALLS.items()][third::3]:
         if name == MOVES_WEIGHTS and what in TRAINS - {"functional", "functional, frozen", "call"}:
             continue
         net = build(name)

@@ -80,7 +80,14 @@ CUTS: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "cut_with"), covered((SimCLR, BYOL, MoCo), CUTS, strength=1), ids=str)
+@pytest.mark.parametrize(
+    ("make", "cut_with"),
+    [
+        *covered((SimCLR, BYOL, MoCo), CUTS[::2], strength=1),
+        *(pytest.param(make, cut, marks=pytest.mark.slow) for make in (SimCLR, BYOL, MoCo) for cut in CUTS[1::2]),
+    ],
+    ids=str,
+)
 def test_cut_and_resumed_ends_in_the_same_bits(
     tmp_path: Path, make: type[Objective], cut_with: tuple[int, dict[str, Any]]
 ) -> None:

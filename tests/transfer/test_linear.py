@@ -17,6 +17,8 @@ from metatc2.errors import InputError
 from metatc2.transfer._lbfgs import softmax_regression
 from metatc2.transfer.protocols.linear import L2_GRID, _Axes, _scores, linear
 
+from ..covering import covered
+
 GRID = (1e-3, 1e-1, 1.0, 10.0, 1e3)
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -53,8 +55,8 @@ def loss(model: LogisticRegression, x: Tensor, y: Tensor, per_class: bool = Fals
     return float(np.mean([each[columns == c].mean() for c in np.unique(columns)]))
 
 
-@pytest.mark.parametrize("width", [10, 150])  # with 150, more dimensions than rows
-@pytest.mark.parametrize("per_class", [False, True])
+# With 150 there are more dimensions than rows.
+@pytest.mark.parametrize(("width", "per_class"), covered((10, 150), (True, False), strength=1))
 def test_every_choice_equals_scikit_learn(width: int, per_class: bool) -> None:
     sides = data(width)
     score = balanced_accuracy_score if per_class else lambda truth, found: np.mean(truth == found)
