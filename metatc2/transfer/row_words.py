@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer.compare import Difference
@@ -24,8 +25,12 @@ def head_name(row: Row) -> str:
     return name if row.inductive or row.head == "adapted" else f"{name} (transductive)"
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
+def remarks(rows: Sequence[Row], *, selection: bool = True) -> list[str]:
     """Sentences on what differs from what was asked for, each once, with the rows that it is about.
+
+    Args:
+        rows: of any protocols.
+        selection: whether to say on what hyper-parameters were chosen.
 
     >>> about = {"protocol": "few-shot", "source": "a", "target": "b:all", "split": "all", "encoder_sha256": ""}
     >>> fewer = {"way": 5, "query": 7, "query_asked": 15}
@@ -39,7 +44,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         where = f"{row.target} {row.shot}-shot" if row.shot else row.target
         fewer = _fewer_queries(row)
-        for sentence in sentences_of(row):
+        for sentence in sentences_of(row if selection else replace(row, facts={**row.facts, "selection": None})):
             if sentence == fewer:
                 _once(queries.setdefault(row.value("query_asked"), {}).setdefault(row.query or 0, []), where)
             else:

@@ -9,6 +9,7 @@ from metatc2.report.html.page import Cell, PageSection, TextTable
 from metatc2.report.methods import Method, lacking
 from metatc2.report.text import listed
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, Row, mean_interval
+from metatc2.transfer.row_words import remarks
 
 _COLUMNS = (
     "run",
@@ -122,12 +123,6 @@ def _cell(by_seed: dict[int, Row]) -> str:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    places: dict[str, dict[str, None]] = {}
-    for row in rows:
-        sentences = [row.note] if row.note else []
-        sentences += ["some of its classes were among the pre-training images"] if row.classes_seen else []
-        sentences += [] if row.inductive else ["transductive: queries see each other"]
-        where = f"{row.target} {with_head(row) if row.head == row.features else measure_words(row)}"
-        for sentence in sentences:
-            places.setdefault(sentence, {})[where] = None
-    return [f"{listed(list(where))}: {sentence}." for sentence, where in places.items()]
+    together = dict.fromkeys(f"{row.target} {measure_words(row)}" for row in rows if not row.inductive)
+    transductive = [f"{listed([*together])}: transductive: queries see each other."] if together else []
+    return [*remarks(rows, selection=False), *transductive]
