@@ -44,7 +44,8 @@ def systems_table(rows: Sequence[Mapping[str, Any]]) -> str:
             signed(paired_by_seed(_values(rows, d, arm, ts, when), _values(rows, d, other, ts, then)))
             for d, _, ts in groups
         ]
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        if set(cells) != {"–"}:  # an arm for fusion alone
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

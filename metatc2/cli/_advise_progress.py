@@ -26,21 +26,14 @@ def time_left(seconds: float | None) -> str:
 @contextmanager
 def shown_progress() -> Iterator[Callable[[Progress], None]]:
     """What shows every `Progress` that it is given, on standard error."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
+    from metatc2.training.progress import jobs_bar
 
     on = console(stderr=True)
     if not on.is_terminal:
         say("advise: reading images and timing steps")
         yield _line
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),  # names of encoders, as they were typed
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
-    )
-    with Bar(*columns, console=on) as bar:
+    with jobs_bar(on, told_left=True) as bar:
         task = bar.add_task("reading images and timing steps", total=None, left="")
 
         def tell(progress: Progress) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +18,7 @@ from metatc2.experiment.pretrained import Pretrained
 from metatc2.models.encoding import check_encoder
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
-from metatc2.models.python import attribute, called, member, parameters, raised, working_directory
+from metatc2.models.python import attribute, called, member, modules_in, parameters, raised
 from metatc2.ops.random_state import seeded
 
 TORCH_HUB = "torchhub"
@@ -46,7 +43,7 @@ def from_factory(
         InputError: if there is no such module or factory, it fails, or what it makes takes no such images.
     """
     offered = {"image_size": image_size, "channels": channels}
-    with working_directory():
+    with modules_in(Path.cwd()):
         thing = attribute(name, name)
         made = _made(thing, name, offered)
         other: nn.Module | None = None
@@ -76,7 +73,7 @@ def from_torch_hub(
     if not place or not entry:
         raise InputError(f"encoder {name!r} is not {TORCH_HUB}:PLACE:ENTRY, PLACE a clone's folder or OWNER/REPOSITORY")
     folder = _clone(place, name)
-    with _first(folder):
+    with modules_in(folder, first=True):
         thing = member(_hubconf(folder, name), entry, name)
         untrained = {"pretrained": False} if weights is not None and "pretrained" in parameters(thing) else {}
         made = _made(thing, name, {}, **untrained)
@@ -156,15 +153,3 @@ def _hubconf(folder: Path, name: str) -> ModuleType:
             f"{name}: its hubconf.py failed ({raised(error)}); mend it, or install what it needs"
         ) from error
     return module
-
-
-@contextmanager
-def _first(folder: Path) -> Iterator[None]:
-    """Look for modules in a folder first, and no longer once the network is made."""
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = before

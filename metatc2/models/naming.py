@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from metatc2.errors import InputError
-from metatc2.models.python import KIND, UNKNOWN, attribute, is_factory, working_directory
+from metatc2.models.python import KIND, UNKNOWN, attribute, is_factory, modules_in
 from metatc2.models.registry import ENCODERS, build_encoder
 from metatc2.models.timm import TimmEncoder
 from metatc2.ops.module_state import evaluation_mode
@@ -38,7 +39,7 @@ def encoder_name(
         name = given
         if given.partition(":")[0] not in _kinds() and is_factory(given):
             name = f"{KIND}:{given}"
-            with working_directory():
+            with modules_in(Path.cwd()):
                 attribute(given, f"encoder={given!r}")  # imported because the program names it
         for width in _widths(encoder):
             if problem := _differs(encoder, name, width, channels, image_size):

@@ -66,7 +66,7 @@ def build(name: str, *, channels: int, image_size: int, width: int | None = None
     module = name.partition(":")[0]
     require_trust(module, where)
     offered = {"channels": channels, "image_size": image_size, "width": width}
-    with working_directory():
+    with modules_in(Path.cwd()):
         thing = attribute(name, where)
         # A name that was read from a run folder leads to networks alone, and not to whatever their module has imported.
         own = str(getattr(thing, "__module__", "")).partition(".")[0] == module.partition(".")[0]
@@ -167,18 +167,27 @@ def parameters(thing: Any) -> set[str]:
 
 
 @contextmanager
-def working_directory() -> Iterator[None]:
-    """Look for modules in the working directory too, after all others."""
-    here = str(Path.cwd())
-    if here in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.append(here)
+def modules_in(folder: Path, *, first: bool = False) -> Iterator[None]:
+    """Look for modules in a folder too, within the block.
+
+    What imported code adds to ``sys.path`` itself stays there, for it may import more when it is called.
+
+    Args:
+        folder: whose modules, and packages, are found.
+        first: before all others, or after them.
+    """
+    place = str(folder)
+    before = sys.path.count(place)
+    if first:
+        sys.path.insert(0, place)
+    elif not before:
+        sys.path.append(place)
     invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(here)
+        while sys.path.count(place) > before:
+            sys.path.remove(place)
 
 
 def raised(error: Exception) -> str:

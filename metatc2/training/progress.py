@@ -70,10 +70,15 @@ class Progress:
         }
 
 
-def jobs_bar(on: PlainConsole) -> Bar:
-    """A live bar over a number of jobs; nothing where there is no terminal.
+def jobs_bar(on: PlainConsole, *, told_left: bool = False) -> Bar:
+    """A live bar over a number of jobs, whose names stand in it as they were typed; nothing where there is no terminal.
 
     Args:
         on: where it is drawn.
+        told_left: whether the time left is a text that is told, in the field ``left`` of a task; else it is estimated, beside
+            the time that went by.
     """
-    return Bar(*Bar.get_default_columns(), TimeElapsedColumn(), console=on, disable=not on.is_terminal)
+    own = TextColumn("{task.fields[left]}", markup=False)
+    times = (own,) if told_left else (TimeRemainingColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), MofNCompleteColumn(), *times)
+    return Bar(*columns, console=on, disable=not on.is_terminal)

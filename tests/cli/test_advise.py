@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
-    words = ["--labels-per-class", "2", "1", "--steps", "1", "--seeds", "2", "--draws", "1", "--method", "simclr"]
+    words = ["--labels-per-class", "5", "1", "--steps", "1", "--seeds", "2", "--draws", "1", "--method", "simclr"]
     small = ["--set", "encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2"]
     assert call("advise", "folder:my/photos", *words, *small, "--json", "advice.json") == 0
     told = capsys.readouterr()
@@ -56,6 +56,17 @@ def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         call("transfer", str(made / "simclr-s0"), "--to", "folder:my/photos:all", "--allow-seen", "--protocol", "knn")
         == 0
     )
+    # The program of the page, on what is finished: its half an hour alone is left out.
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    options = {"steps": 1, "seeds": 2, "draws": 1, "methods": ["simclr"], "assignments": small[1:]}
+    shortened = program.replace("minutes=30", "**options").replace("runs/advice", str(made))
+    assert shortened.count("**options") == 1
+    capsys.readouterr()
+    exec(compile(shortened, str(PAGE), "exec"), {"options": options})
+    sentence, *rows = capsys.readouterr().out.splitlines()
+    assert sentence == found["sentence"]
+    assert len(rows) == len(found["rows"])
+    assert all(re.fullmatch(r".+ [15] [01]\.\d{3} ± \d\.\d{3}", row) for row in rows)
 
 
 @pytest.mark.parametrize(

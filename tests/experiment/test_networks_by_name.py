@@ -231,6 +231,24 @@ def test_a_clone_of_torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         load_pretrained("torchhub:them/nets:net")
 
 
+def test_a_clone_is_looked_in_first_and_no_longer_than_its_network_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, size in ((tmp_path / "clone", 2), (tmp_path / "others", 3)):
+        folder.mkdir()
+        code = f"from torch import nn\n\ndef net():\n    return nn.Sequential(nn.AdaptiveAvgPool2d({size}), nn.Flatten())\n"
+        (folder / "parts_beside.py").write_text(code)
+    more = "import sys; sys.path += ['more', sys.path[0]]\nfrom parts_beside import net\n"
+    (tmp_path / "clone" / "hubconf.py").write_text(more)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "others"), *sys.path])
+    before = list(sys.path)
+    found = load_pretrained(f"torchhub:{tmp_path / 'clone'}:net", image_size=8)
+    sys.modules.pop("parts_beside")
+    assert found.encoder(torch.zeros(1, 3, 8, 8)).shape == (1, 12)
+    # What code of the user's adds it may need when it is called; the clone itself is gone.
+    assert sys.path == [*before, "more"]
+
+
 def test_paths_and_names_with_an_at_sign(tmp_path: Path) -> None:
     assert split_weights(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), None)
     with pytest.raises(InputError, match="is not a run folder"):

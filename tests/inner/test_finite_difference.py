@@ -33,6 +33,20 @@ def test_agrees_with_the_exact_gradient(optimizer: str) -> None:
         assert torch.allclose(exact, ours, rtol=1e-6, atol=1e-8)
 
 
+def test_random_numbers_of_the_loss_are_drawn_once() -> None:
+    gradients = []
+    for adjoint in (Unroll(), FiniteDifference()):
+        params, x = inputs()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            adapted = InnerLoop(inner_optimizer("sgd", 0.1), 2, adjoint)(
+                lambda p, x: loss(p, torch.nn.functional.dropout(x, 0.5)), params, x
+            )
+            torch.manual_seed(1)  # wherever the backward pass finds the generator
+            gradients.append(torch.autograd.grad(adapted["w"].sin().sum(), [params["w"], x]))
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-8)
+
+
 def test_without_a_graph_it_is_the_plain_loop() -> None:
     params, x = inputs()
     with torch.no_grad():

@@ -180,6 +180,16 @@ def test_an_indefinite_system_needs_the_normal_equations() -> None:
         gradient("neumann", [1.0, -0.5])
 
 
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_neumann_adds_as_many_terms_as_it_says(iterations: int) -> None:
+    start = torch.ones(2, dtype=DOUBLE, requires_grad=True)
+    adjoint = Implicit("neumann", proximal=2.0, scale=0.1, iterations=iterations)
+    adapted = loop(adjoint, steps=40)(lambda p: p["w"].square().sum(), {"w": start})["w"]  # A = 4
+    solution = 0.1 * sum((1 - 0.1 * 4) ** k for k in range(iterations + 1))
+    expected = torch.full((2,), 2 * solution, dtype=DOUBLE)
+    torch.testing.assert_close(torch.autograd.grad(adapted.sum(), start)[0], expected)
+
+
 @pytest.mark.slow
 def test_neumann_says_when_its_scale_is_too_large() -> None:
     start = torch.ones(2, dtype=DOUBLE, requires_grad=True)

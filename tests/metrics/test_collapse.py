@@ -32,6 +32,21 @@ def test_effective_rank_counts_equal_directions_whatever_their_scale() -> None:
         assert rankme(1e-3 * basis) == pytest.approx(rank, abs=1e-2)
 
 
+def test_singular_values_that_are_rounding_alone_are_none() -> None:
+    # 200 of them, each a hundred-millionth of the others, would add up.
+    directions = torch.linalg.qr(random(200, 3).double())[0]
+    assert rankme(torch.linalg.qr(random(300, 3, seed=1).double())[0] @ directions.T) == pytest.approx(3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("share", "alike"), [(0.015, True), (0.03, False)])
+def test_rows_are_one_point_below_two_hundredths_of_a_healthy_spread(share: float, alike: bool) -> None:
+    far = torch.ones(64, dtype=torch.float64)
+    z = far + share * random(500, 64).double()
+    assert rank_summary(z)["unit_std"] * 8 == pytest.approx(share, rel=0.05)
+    said = collapsed(z)
+    assert (said is not None and "to one point" in said) if alike else said is None
+
+
 def test_spread_of_unit_rows(seed_offset: int) -> None:
     z = random(4000, 16, seed=seed_offset)
     unit = (z / z.norm(dim=-1, keepdim=True)).double()

@@ -64,6 +64,34 @@ def test_isotropy_is_that_of_what_it_is_given_which_learners_standardize() -> No
     assert Isotropy()(many, 0) < Isotropy()(many[..., :1].expand(-1, -1, -1, 4), 0) - 1
 
 
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_isotropy_is_its_equation(views: int) -> None:
+    """Restated by the covariance of every two views, about one mean; a tenth of the variance counts as shared in any case."""
+    z = draw(views=views) + 0.4 * torch.arange(views, dtype=torch.float64)[:, None]
+    factors = torch.linalg.qr(draw(1, 4, 1, 3)[0, :, 0]).Q.T.clone().requires_grad_()
+    for v in (None, factors):
+        codes = z if v is None else z @ v.detach().T
+        rows = (codes - codes.mean((0, 1, 2))).flatten(0, 1)
+        between = {(a, b): rows[:, a].T @ rows[:, b] / len(rows) for a in range(views) for b in range(views)}
+        covariance = torch.stack([between[a, a] for a in range(views)]).mean(0)
+        other = [c.trace() for (a, b), c in between.items() if a != b] or [covariance.trace()]
+        shared = (torch.stack(other).mean() + 0.1 * covariance.trace()) / 1.1
+        expected = (len(covariance) * covariance.square().sum() / shared**2).log()
+        torch.testing.assert_close(isotropy(z, v).detach(), expected)
+    (slope,) = torch.autograd.grad(isotropy(z.requires_grad_(), factors), factors, allow_unused=True)
+    assert slope is None
+
+
+def test_isotropy_of_views_that_oppose_is_finite() -> None:
+    one = draw(views=1)
+    one = one - one.mean((0, 1))
+    z = torch.cat([one, -one], 2)
+    rows = one.flatten(0, 2)
+    covariance = rows.T @ rows / len(rows)
+    shared = 0.01 * covariance.trace() / 1.1
+    torch.testing.assert_close(isotropy(z), (4 * covariance.square().sum() / shared**2).log())
+
+
 def test_sigreg_is_the_statistic_of_each_view_over_n() -> None:
     z = draw()
     rows = standard(z)

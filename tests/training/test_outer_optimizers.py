@@ -98,14 +98,19 @@ def test_a_constant_rate_is_constant_after_its_rise() -> None:
 
 
 def test_rates_of_an_own_optimizer_are_scaled_and_of_an_own_schedule_its_own() -> None:
+    made: list[torch.optim.Optimizer] = []
+
     def sgd(sets: list[dict[str, Any]]) -> torch.optim.Optimizer:
         assert [len(each["params"]) for each in sets] == [1, 3]  # a matrix; its bias, and the norm
         assert [each["weight_decay"] for each in sets] == [1e-4, 0.0]
-        return torch.optim.SGD([{**sets[0], "lr": 0.2}, {**sets[1], "lr": 0.4}], lr=0.2)
+        made.append(torch.optim.SGD([{**sets[0], "lr": 0.2}, {**sets[1], "lr": 0.4}], lr=0.2))
+        return made[-1]
 
     options = TrainerOptions(steps=6, lr=5.0, warmup=0.0, optimizer=sgd, log_every=1)
     named = TrainerOptions(steps=6, lr=1.0, warmup=0.0, log_every=1)
     assert rates(options) == pytest.approx([0.2 * named.learning_rate(step) for step in range(6)])
+    last = named.learning_rate(5)  # each set has its own peak
+    assert [each["lr"] for each in made[0].param_groups] == pytest.approx([0.2 * last, 0.4 * last])
     cycle = TrainerOptions(
         steps=6, optimizer=sgd, schedule=lambda o: OneCycleLR(o, max_lr=0.3, total_steps=7), log_every=1
     )

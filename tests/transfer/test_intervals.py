@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from metatc2.errors import InputError
+from metatc2.metrics.intervals import stratified_half_width
 from metatc2.transfer import mean_interval, paired_difference
 
 
@@ -20,6 +21,17 @@ def test_equals_scipy() -> None:
         mean, half = paired_difference(a, b)
         expected = stats.ttest_rel(a.numpy(), b.numpy()).confidence_interval(0.95)
         assert (mean - half, mean + half) == pytest.approx((expected.low, expected.high))
+
+
+def test_interval_of_strata_is_its_equation() -> None:
+    """``t · √(Σ_c n_c s_c²) / n`` with a degree of freedom lost for each stratum; one of a single item adds no variance."""
+    g = torch.Generator().manual_seed(0)
+    strata = torch.tensor([4, 1, 1, 4, 2, 1, 4, 1])
+    values = torch.rand(8, generator=g, dtype=torch.float64) + 5 * strata
+    square = 4 * values[strata == 1].var() + 3 * values[strata == 4].var()
+    for confidence in (0.95, 0.8):
+        expected = stats.t.ppf((1 + confidence) / 2, 8 - 3) * float(square) ** 0.5 / 8
+        assert stratified_half_width(values, strata, confidence=confidence) == pytest.approx(expected)
 
 
 @pytest.mark.slow
