@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metatc2.data.decoding import BINS, Depth, ValueRange
 from metatc2.data.readers import Reader, where
 from metatc2.errors import InputError
+from metatc2.ops.numbers import real
 
 _UNUSED = 4  # the range this many times as wide as what a source uses of it: two bits or more are lost
 _FEW = 0.005  # share of the pixels, at either end, that use no range
@@ -33,12 +34,16 @@ def check_value_range(name: str, value_range: Sequence[float] | None) -> ValueRa
     """
     if value_range is None:
         return None
-    if len(value_range) != 2 or not all(map(math.isfinite, value_range)) or not value_range[0] < value_range[1]:
+    try:
+        black, white = (real(each, "value_range") for each in value_range)
+    except (InputError, TypeError, ValueError):
+        black = white = math.nan
+    if not black < white:
+        got = list(value_range) if isinstance(value_range, Sequence) else value_range
         raise InputError(
-            f"{name}: value_range must be two numbers, black and then a larger white, got {list(value_range)}; 12 bits are "
-            "(0, 4095)"
+            f"{name}: value_range must be two numbers, black and then a larger white, got {got}; 12 bits are (0, 4095)"
         )
-    return float(value_range[0]), float(value_range[1])
+    return black, white
 
 
 def warn_of_depths(name: str, reader: Reader, depths: NDArray[np.float64]) -> None:

@@ -29,6 +29,7 @@ from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.sources._rows import UNLABELED, numbered
 from metatc2.data.store import ImageStore, meta_splits
 from metatc2.errors import InputError
+from metatc2.ops.numbers import whole as whole_number
 
 _IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
 _LABELS = ("label", "labels", "target", "cls", "fine_label")
@@ -66,6 +67,7 @@ def store_of_arrays(
     >>> store.images.shape, int(store.images.max()), store.notes["value_range"]
     (torch.Size([4, 5, 10, 12]), 255, '0 to 4095')
     """
+    _check_options(name, image_size, splits)
     pixels, limits = pixels_of(images, name, value_range)
     return _store(pixels, _listed(labels, len(pixels), name), name, image_size, class_names, limits, splits)
 
@@ -116,6 +118,7 @@ def store_of_dataset(
     >>> store_of_dataset([(Image.new("RGB", (8, 8)), "cat"), (Image.new("RGB", (9, 8)), "dog")], image_size=8).class_names
     ('cat', 'dog')
     """
+    _check_options(name, image_size, splits)
     images: list[Tensor] = []
     labels: list[Any] = []
     for row, item in enumerate(_items(dataset, name)):
@@ -308,6 +311,16 @@ def _store(
         notes={} if limits is None else {"value_range": f"{limits[0]:g} to {limits[1]:g}"},
         originals=no_digests() if small.shape == pixels.shape else gray_digests(pixels),
     )
+
+
+def _check_options(name: str, image_size: object, splits: object) -> None:
+    if image_size is not None:
+        whole_number(image_size, f"{name}: image_size", 1)
+    if splits is not None and not isinstance(splits, Mapping):
+        raise InputError(
+            f"{name}: splits must be rows by the name of their split, got {type(splits).__name__}; write "
+            "splits={'test': rows}"
+        )
 
 
 def _label(label: Any, where: str) -> int | str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def read_pairs(
         InputError: if there is nothing of this form, an image cannot be read, a pair is one image twice, or there are more
             than `MOST_PAIRS`.
     """
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not root.exists():
         raise InputError(
             f"context {path}: no such file or folder; give a folder in which each sub-folder holds two images that count as "
@@ -170,11 +171,11 @@ def _in_list(file: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
                 f"{where}: must be two paths, separated by a comma or a tab, got {brief(line.strip())!r}; put a path with a "
                 "comma in double quotes"
             )
-        yield where, (file.parent / Path(first).expanduser(), file.parent / Path(second[0]).expanduser())
+        yield where, (file.parent / Path(os.path.expanduser(first)), file.parent / Path(os.path.expanduser(second[0])))
 
 
 def _images_there(file: Path, cells: Sequence[str]) -> bool:
-    return any((file.parent / Path(cell).expanduser()).exists() for cell in cells if cell and "\0" not in cell)
+    return any((file.parent / Path(os.path.expanduser(cell))).exists() for cell in cells if cell and "\0" not in cell)
 
 
 def _check_number(where: str, pairs: int) -> None:

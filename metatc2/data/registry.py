@@ -19,6 +19,7 @@ from metatc2.errors import InputError
 from metatc2.io import registries
 from metatc2.io.registry import Registry
 from metatc2.io.source_names import check_path, split_name, tidy
+from metatc2.ops.numbers import whole
 
 SOURCES: Registry[Callable[..., ImageStore]] = registries.SOURCES
 Load = TypeVar("Load", bound=Callable[..., ImageStore])
@@ -95,13 +96,12 @@ def load(
     >>> load("digits", image_size=16, channels=3).images.shape
     torch.Size([1797, 3, 16, 16])
     """
-    if image_size is not None and image_size < 1:
-        raise InputError(f"{source}: image_size must be at least 1, got {image_size}")
+    if image_size is not None:
+        whole(image_size, f"{source}: image_size", 1)
     require_name(source)
-    if channels is not None and channels < 1:
-        raise InputError(f"{source}: channels must be at least 1, got {channels}")
-    if workers < 0:
-        raise InputError(f"{source}: workers must be at least 0, got {workers}")
+    if channels is not None:
+        whole(channels, f"{source}: channels", 1)
+    whole(workers, f"{source}: workers", 0)
     limits = check_value_range(source, value_range)
     registered, rest = SOURCES.resolve(source)
     if registered.endswith((":PATH", ":URI")):

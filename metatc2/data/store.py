@@ -108,7 +108,7 @@ class ImageStore:
 
     def _check_splits(self) -> None:
         for name, rows in self.splits.items():
-            inside = rows.ndim == 1 and rows.dtype == torch.int64
+            inside = isinstance(rows, Tensor) and rows.ndim == 1 and rows.dtype == torch.int64
             if not inside or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self)):
                 raise InputError(f"{self.name}: split {name!r} must be an int64 vector of rows in 0..{len(self) - 1}")
         for name, parts in self.groups.items():

@@ -15,6 +15,7 @@ from metatc2.calibration import calibrated
 from metatc2.conditioning import SeparateEncoders
 from metatc2.conditioning.views import ConditionOptions
 from metatc2.data import ImageStore, load
+from metatc2.data.sources.features import KIND as FEATURES
 from metatc2.data.sources.shapes.dataset import is_rendered
 from metatc2.episodes import DomainTasks, FactorTasks, LabeledTasks, RecipeTasks, SplitBatch
 from metatc2.errors import InputError
@@ -35,6 +36,8 @@ from metatc2.experiment.config import (
     Uncalibrated,
     ViewsEpisode,
 )
+from metatc2.io.source_names import split_name
+from metatc2.io.suggest import command
 from metatc2.learners import LabeledLearner, Learner, LearnerOptions, SelfSupervised, Tasks, build_labeled
 from metatc2.learners.branches import Branch
 from metatc2.models.encoding import feature_dim
@@ -60,8 +63,16 @@ def build_data(config: Config) -> ImageStore:
 
     A ``data.split`` such as ``all:training`` is the training part of ``all`` (see `metatc2.data.splits.transfer_splits`): the
     validation and test images that a classifier would be chosen and tested on are left out.
+
+    Raises:
+        InputError: if the source cannot be had, or holds no images.
     """
     data = config.data
+    if split_name(data.source)[0] == FEATURES:
+        raise InputError(
+            f"{data.source} holds features and no images to pre-train on; name the images, or measure the features with "
+            f"{command('transfer', data.source, '--out', 'DIR')}"
+        )
     store = load(
         data.source,
         image_size=data.image_size,

@@ -17,7 +17,7 @@ from metatc2.errors import InputError, nearest
 from metatc2.experiment.config import flatten
 from metatc2.experiment.config.layers import tree_of
 from metatc2.experiment.export_formats import FORMATS
-from metatc2.experiment.model_card import model_card
+from metatc2.experiment.model_card import check_license, model_card
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.weights import read_tensors
@@ -58,8 +58,8 @@ def save_pretrained(
         `folder`.
 
     Raises:
-        InputError: if the run is not finished, a format is unknown or the encoder cannot be had in it, or the folder is in
-            use or cannot be written; it is then as it was.
+        InputError: if the run is not finished, a format is unknown or the encoder cannot be had in it, the license is no
+            identifier, or the folder is in use or cannot be written; it is then as it was.
         MissingPackage: if a format needs a package that is not installed.
     """
     if isinstance(encoder, nn.Module):
@@ -67,6 +67,7 @@ def save_pretrained(
             "save_pretrained: a module does not say what images it takes; give Pretrained('its name', module, channels, "
             "image_size)"
         )
+    check_license(license)
     folder = Path(folder)
     run = encoder if isinstance(encoder, Run) else _run(encoder)
     pretrained = _pretrained(encoder) if run is None else run.pretrained

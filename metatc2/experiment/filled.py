@@ -11,6 +11,7 @@ from torch import nn
 from metatc2.errors import InputError
 from metatc2.models.encoding import feature_dim
 from metatc2.models.foreign_weights import ForeignWeights, load_foreign, read_weights
+from metatc2.models.python import raised
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NORMALIZED = "as ImageNet's networks have it"
@@ -58,8 +59,11 @@ def check_takes(encoder: nn.Module, name: str, channels: int, size: int) -> None
         feature_dim(encoder, channels, size)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    except (
+        Exception
+    ) as error:  # whatever others' networks raise on images, or on arguments, that they were not written for
+        reason = (str(error).splitlines() or [""])[0] if isinstance(error, RuntimeError) else raised(error)
+        reason = reason[:200] or type(error).__name__
         raise InputError(
             f"{name} cannot take {channels} × {size} × {size} images ({reason}); name others with --image-size and --channels "
             "(image_size, channels)"

@@ -12,7 +12,8 @@ from torch import nn
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.config import Config, merge
 from metatc2.experiment.export import CONFIG, FORMAT, NETWORK, TENSORS, save_pretrained
-from metatc2.experiment.filled import IMAGENET, check_takes, fill
+from metatc2.experiment.filled import check_takes, fill
+from metatc2.experiment.hub_config import TIMM_READS, require_whole, scale_of, side_of, size_of
 from metatc2.experiment.own_network import TORCH_HUB
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.weights import encoder_from
@@ -21,7 +22,7 @@ from metatc2.io.reading import read_json
 from metatc2.io.suggest import command
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
-from metatc2.models.python import is_factory, require_trust
+from metatc2.models.python import is_factory, raised, require_trust
 from metatc2.models.registry import ENCODERS
 
 __all__ = ["from_pretrained", "save_pretrained"]
@@ -116,33 +117,31 @@ def _require_no_code(network: str, folder: Path) -> None:
         require_trust(kind, f"{folder}: its network {network}")
 
 
-#: What timm would fetch weights, or read files, by.
-_TIMM_READS = {"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "scriptable"}
-
-
 def _timm(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
     try:
         import timm
     except ImportError as error:
         raise MissingPackage(f"{folder} holds a network of timm; pip install 'metatc2[timm]'") from error
     architecture, arguments = content["architecture"], content.get("model_args") or {}
-    if architecture not in timm.list_models() or not isinstance(arguments, dict) or _TIMM_READS & arguments.keys():
+    if architecture not in timm.list_models() or not isinstance(arguments, dict) or TIMM_READS & arguments.keys():
         raise InputError(
             f"{folder / CONFIG}: timm makes no {architecture!r} with such arguments from a folder; update timm, or name the "
             f"network: timm:MODEL@{folder / 'model.safetensors'}"
         )
-    about = content.get("pretrained_cfg") or content
-    size = _numbers(about.get("input_size")) or (3, 224, 224)
+    about = content.get("pretrained_cfg")
+    about = about if isinstance(about, dict) and about else content
+    channels, size = size_of(about.get("input_size"))
     try:
-        body = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=int(size[0]), **arguments)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: timm cannot make {architecture!r} ({str(error)[:200]}); update timm") from error
-    encoder = ForeignEncoder(body, *_scale(about.get("mean"), about.get("std")))
+        body = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=channels, **arguments)
+    except Exception as error:  # timm's networks raise a dozen kinds on arguments that they cannot be made with
+        raise InputError(f"{folder}: timm cannot make {architecture!r} ({raised(error)}); update timm") from error
+    encoder = ForeignEncoder(body, *scale_of(about.get("mean"), about.get("std")))
     fill(encoder, _weights(folder), architecture, "as its config.json says")
-    return _opened(encoder, name, int(size[0]), int(size[-1]))
+    return _opened(encoder, name, channels, size)
 
 
 def _transformers(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
+    require_whole(content, folder / CONFIG)
     try:
         from transformers import AutoModel
     except ImportError as error:
@@ -154,18 +153,20 @@ def _transformers(folder: Path, content: Mapping[str, Any], name: str) -> Pretra
             folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # transformers raises a dozen kinds on what it does not know or cannot read
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: transformers cannot load it ({reason}); see that AutoModel does") from error
+        raise InputError(f"{folder}: transformers cannot load it ({raised(error)}); see that AutoModel does") from error
     model = _whole(getattr(model, "vision_model", model), list(about_loading["missing_keys"]), folder)
     file = folder / _PREPROCESSOR
     about = read_json(file) if file.exists() else {}
     about = about if isinstance(about, dict) else {}
     scale = (
-        _scale(about.get("image_mean"), about.get("image_std")) if about.get("do_normalize", True) else ((0.0,), (1.0,))
+        scale_of(about.get("image_mean"), about.get("image_std"))
+        if about.get("do_normalize", True)
+        else ((0.0,), (1.0,))
     )
     config = getattr(model, "config", None)
     channels = getattr(config, "num_channels", 3)
-    return _opened(ForeignEncoder(model, *scale), name, channels, _side(getattr(config, "image_size", None), about))
+    channels = channels if type(channels) is int and channels > 0 else 3
+    return _opened(ForeignEncoder(model, *scale), name, channels, side_of(getattr(config, "image_size", None), about))
 
 
 def _whole(model: nn.Module, missing: list[str], folder: Path) -> nn.Module:
@@ -191,26 +192,6 @@ def _whole(model: nn.Module, missing: list[str], folder: Path) -> nn.Module:
 def _opened(encoder: ForeignEncoder, name: str, channels: int, size: int) -> Pretrained:
     check_takes(encoder.eval(), name, channels, size)
     return Pretrained(name, encoder, channels, size)
-
-
-def _side(of_model: Any, about: Mapping[str, Any]) -> int:
-    """Side of the images, as the model or its preprocessor says it in one of the forms of transformers."""
-    for value in (of_model, about.get("crop_size"), about.get("size")):
-        value = next(iter(value.values()), None) if isinstance(value, Mapping) else value
-        value = value[0] if isinstance(value, list | tuple) and value else value
-        if type(value) is int and value > 0:
-            return value
-    return 224
-
-
-def _scale(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    means, stds = _numbers(mean), _numbers(std)
-    return (means, stds) if means and stds and len(means) == len(stds) else IMAGENET
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    whole = isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
-    return tuple(value) if whole else ()
 
 
 def _weights(folder: Path) -> Path:

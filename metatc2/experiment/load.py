@@ -22,6 +22,7 @@ from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
 from metatc2.models.python import is_factory
 from metatc2.models.registry import ENCODERS, build_encoder
 from metatc2.models.stages import OUTPUT
+from metatc2.ops.numbers import whole
 from metatc2.ops.random_state import seeded
 
 WEIGHTS = (".safetensors", *TORCH_FILES)
@@ -67,6 +68,9 @@ def load_pretrained(
     """
     if name.startswith(f"{FEATURES}:"):
         return _features(name)
+    for key, number in (("image_size", image_size), ("channels", channels)):
+        if number is not None:
+            whole(number, f"{name}: {key}", 1)
     network, weights = split_weights(name)
     kind = network.partition(":")[0]
     if is_network(network) and (weights is not None or kind not in ENCODERS):
@@ -96,7 +100,7 @@ def split_weights(name: str) -> tuple[str, Path | None]:
     (('timm:resnet18.a1_in1k', PosixPath('w.pth')), ('runs/a@b', None), ('digits.net:small', None))
     """
     network, at, file = name.partition(_AT)
-    return (network, Path(file).expanduser()) if at and file and is_network(network) else (name, None)
+    return (network, Path(os.path.expanduser(file))) if at and file and is_network(network) else (name, None)
 
 
 def split_layer(name: str) -> tuple[str, str]:

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from metatc2.errors import InputError
 from metatc2.experiment.config import Config, method_name
 from metatc2.experiment.pretrained import Pretrained
+from metatc2.io.plain_text import brief, visible
 from metatc2.transfer import Row
 from metatc2.transfer.row_words import head_name, protocol_name, remarks
 
 if TYPE_CHECKING:
     from metatc2.experiment.export_formats import Exported
 
+_LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*\+*")
+# What Markdown reads as more than a character, inside a line.
+_ACTS = re.compile(r"[\\`*_<>\[\]|!&]")
 _IMPORTS = {
     "encoder.pt2": "import torch",
     "encoder.onnx": "import onnxruntime",
     "torchvision.pth": "import torch\nimport torchvision",
     "timm.safetensors": "import timm\nimport torch",
 }
+
+
+def check_license(license: str | None) -> None:
+    """Asked before the work.
+
+    Raises:
+        InputError: if it is no identifier of the Hub.
+
+    >>> check_license("MIT")
+    Traceback (most recent call last):
+    metatc2.errors.InputError: export: license 'MIT' is no identifier of the Hub, which has small letters, digits, points and
+    hyphens alone; write it as mit, apache-2.0 or other
+    """
+    if license is not None and _LICENSE.fullmatch(license) is None:
+        raise InputError(
+            f"export: license {brief(license)!r} is no identifier of the Hub, which has small letters, digits, points and "
+            "hyphens alone; write it as mit, apache-2.0 or other"
+        )
 
 
 def model_card(
@@ -50,7 +74,7 @@ def model_card(
     for each in exported:
         parts.append(f"`{each.name}` (checked: its features differ by at most {each.difference:.1e} of the largest):")
         parts.append(_block(f"{_IMPORTS[each.name]}\n\n{each.how}"))
-    parts += ["## Transfer", _table(rows)]
+    parts += ["## Transfer", *_table(rows)]
     stated = f"{license}." if license else "None was stated; ask whoever trained it, and whose data it learned from."
     parts += ["## License", stated]
     parts += ["The whole configuration is in `config.json`."] * (config is not None)
@@ -60,18 +84,18 @@ def model_card(
 def _about(encoder: Pretrained, config: Config | None) -> str:
     network = encoder.network or type(encoder.encoder).__name__
     if config is None:
-        return f"Encoder `{network}`, trained on `{encoder.source}`."
+        return f"Encoder {_code(network)}, trained on {_code(encoder.source)}."
     data = config.data
     return (
-        f"{method_name(config)}, encoder `{network}`, pre-trained on `{data.source}` ({data.split}) for "
-        f"{encoder.compute.get('steps', config.trainer.steps):g} steps, seed {config.trainer.seed}."
+        f"{_text(method_name(config))}, encoder {_code(network)}, pre-trained on {_code(data.source)} "
+        f"({_text(data.split)}) for {encoder.compute.get('steps', config.trainer.steps):g} steps, seed {config.trainer.seed}."
     )
 
 
 def _end(encoder: Pretrained) -> str:
     code = encoder.network.partition(":")
     if code[1] and code[0] not in ("torchvision", "timm"):
-        return f"; `{encoder.network}` is code that must be installed to load it by its name."
+        return f"; {_code(encoder.network)} is code that must be installed to load it by its name."
     return "."
 
 
@@ -79,22 +103,39 @@ def _block(code: str) -> str:
     return f"```python\n{code}\n```"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row]) -> list[str]:
     """One line a target, protocol and head, one column for each kind of features."""
     if not rows:
-        return "Not measured."
+        return ["Not measured."]
     kinds = list(dict.fromkeys(row.features_words for row in rows))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in rows:
         cell = f"{100 * row.mean:.1f} ± {100 * row.ci95:.1f}"
         lines.setdefault((row.target, protocol_name(row), head_name(row)), {})[row.features_words] = cell
-    heading = ["target", "protocol", "head", *kinds]
+    heading = ["target", "protocol", "head", *map(_text, kinds)]
     table = [heading, ["---"] * 3 + ["---:"] * len(kinds)]
-    table += [[*map(_cell, about), *(cells.get(kind, "") for kind in kinds)] for about, cells in lines.items()]
+    table += [[*map(_text, about), *(cells.get(kind, "") for kind in kinds)] for about, cells in lines.items()]
     said = ["Accuracy, or what the protocol names, in %, ± 95 % interval over episodes, else over images."]
     said += ["\n".join("| " + " | ".join(line) + " |" for line in table)]
-    return "\n\n".join([*said, *remarks(rows)])
+    return [*said, *map(_text, remarks(rows))]
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def _text(text: str) -> str:
+    r"""Text from outside, as Markdown shows it: no link, image, tag or column of it.
+
+    >>> print(_text("folder:a|b <img src=x> [c](d)"))
+    folder:a\|b \<img src=x\> \[c\](d)
+    """
+    return _ACTS.sub(lambda match: f"\\{match[0]}", visible(text))
+
+
+def _code(text: str) -> str:
+    """Likewise as code, between more backticks than it has in a row.
+
+    >>> print(_code("folder:a"), _code("a`b"))
+    `folder:a` `` a`b ``
+    """
+    shown = visible(text)
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    space = " " * bool(longest)
+    return f"{'`' * (longest + 1)}{space}{shown}{space}{'`' * (longest + 1)}"

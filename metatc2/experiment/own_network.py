@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +132,7 @@ def _headless(network: nn.Module, name: str, *, say: bool = True) -> ForeignEnco
 
 
 def _clone(place: str, name: str) -> Path:
-    folder = Path(place).expanduser()
+    folder = Path(os.path.expanduser(place))
     owner, _, repository = place.partition("/")
     fetched = sorted(Path(torch.hub.get_dir()).glob(f"{owner}_{repository}_*")) if owner and repository else []
     for each in (folder, *fetched):

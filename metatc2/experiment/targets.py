@@ -53,9 +53,9 @@ class Sources:
         """A source with images as the encoder takes them.
 
         Raises:
-            InputError: if it cannot be had.
+            InputError: if it cannot be had, or precomputed features are asked for other rows than their own.
         """
-        return load(
+        store = load(
             source,
             image_size=encoder.image_size,
             channels=encoder.channels,
@@ -65,6 +65,9 @@ class Sources:
             workers=self.workers,
             value_range=self.value_range,
         )
+        if isinstance(encoder.encoder, FeatureRows):
+            encoder.encoder.check(store.images, store.labels, store.name)
+        return store
 
     def pairs(self, path: str | Path, encoder: Pretrained) -> Pairs:
         """Pairs of images as the encoder takes them, see `read_pairs`.
@@ -111,7 +114,7 @@ def check_images(encoder: Pretrained, store: ImageStore) -> None:
         InputError: if their size or number of channels is another.
     """
     if isinstance(encoder.encoder, FeatureRows):
-        encoder.encoder.check(store.labels, store.name)
+        encoder.encoder.check(store.images, store.labels, store.name)
     given, wanted = (store.channels, store.image_size), (encoder.channels, encoder.image_size)
     if given != wanted:
         raise InputError(

@@ -17,6 +17,7 @@ from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import Run
 from metatc2.models.encoding import encode, place_of
 from metatc2.ops.module_state import evaluation_mode
+from metatc2.ops.numbers import whole
 
 
 class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # no types there
@@ -56,9 +57,19 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             y: not looked at.
 
         Raises:
-            InputError: if the encoder cannot take them.
+            InputError: if the encoder cannot take them, or the device or the batch is none.
         """
         X = self._validated(X, reset=True)
+        whole(self.batch, "TransferEncoder: batch", 1)
+        try:
+            torch.empty(0, device=self.device)
+        except (
+            RuntimeError,
+            AssertionError,
+        ) as error:  # as torch says of a name that is none, and of a device that is not here
+            raise InputError(
+                f"TransferEncoder: device {self.device!r} cannot be used here; leave it out, or write cpu or cuda"
+            ) from error
         self.encoder_, self.shape_ = self._opened()
         self._n_features_out = self._features(X[:1]).shape[1]
         return self
@@ -87,6 +98,11 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.encoder_ is None:
             return X.reshape(len(X), -1)
         images = torch.from_numpy(self._images(X))
+        if images.dtype != torch.uint8 and (white := float(images.max())) > 1:
+            raise InputError(
+                f"TransferEncoder: images are bytes (uint8) or lie in [0, 1], got {images.dtype} up to {white:g}; "
+                "write X.astype(np.uint8), or divide them by the value of white"
+            )
         where = place_of(self.encoder_, self.device, images.device)
         parts = []
         with evaluation_mode(self.encoder_), torch.no_grad():

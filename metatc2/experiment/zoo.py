@@ -16,6 +16,7 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.models.foreign_encoder import ForeignEncoder
+from metatc2.ops.numbers import whole
 from metatc2.ops.random_state import seeded
 from metatc2.transfer import SeenClasses
 
@@ -50,15 +51,15 @@ def from_zoo(
     >>> from_zoo("torchvision:resnet18:random", image_size=64).encoder(torch.rand(2, 3, 64, 64)).shape
     torch.Size([2, 512])
     """
-    if image_size is not None and image_size < 1:
-        raise InputError(f"{name}: image_size must be at least 1, got {image_size}")
+    if image_size is not None:
+        whole(image_size, f"{name}: image_size", 1)
     zoo, _, rest = name.partition(":")
     model, _, which = rest.partition(":")
     if zoo not in ZOOS or not model or which not in ("", _RANDOM) or (which and weights):
         raise InputError(
             f"encoder {name!r} is not ZOO:MODEL, ZOO:MODEL:random or ZOO:MODEL@FILE; ZOO is torchvision or timm"
         )
-    count = 3 if channels is None else channels
+    count = 3 if channels is None else whole(channels, f"{name}: channels", 1)
     trained = not which and weights is None
     if count != 3 and (zoo == "torchvision" or trained):
         raise InputError(

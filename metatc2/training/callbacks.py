@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,10 @@ class Callbacks:
     """
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
+        if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
+            raise InputError(
+                f"callbacks must be a list of objects, got {type(callbacks).__name__}; write callbacks=[...]"
+            )
         for each in callbacks:
             name = each.__name__ if isinstance(each, type) else type(each).__name__
             if isinstance(each, type):

@@ -12,6 +12,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from metatc2.errors import InputError, RankLost
 from metatc2.io.launched import process_number
+from metatc2.ops.numbers import whole
 from metatc2.ops.ranks import Ranks, is_first, others_alive
 from metatc2.training.placement import Placement
 
@@ -31,6 +32,8 @@ def placed(options: Placement) -> tuple[Fabric, Ranks]:
     Raises:
         InputError: if there are not so many devices, or as many processes were started by another launcher.
     """
+    whole(options.devices, "devices", 1)
+    whole(options.nodes, "nodes", 1)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return _joined(options)
     devices, nodes = _asked(options)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from metatc2.errors import InputError, nearest
+from metatc2.ops.numbers import real, whole
 from metatc2.training.placement import Placement, Precision
 
 OptimizerName = Literal["adamw", "sgd", "lars"]
@@ -18,6 +19,9 @@ Schedule = Literal["cosine", "constant"]
 #: From sets of parameters, ``{"params": ..., "weight_decay": ...}``, to an optimizer of them.
 OptimizerFactory: TypeAlias = Callable[[list[dict[str, Any]]], Optimizer]
 SchedulerFactory: TypeAlias = Callable[[Optimizer], LRScheduler]
+
+
+_COUNTED = ("steps", "devices", "nodes", "accumulate", "check_every", "log_every", "validate_every")
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,18 @@ class TrainerOptions:
                 raise InputError(
                     f"TrainerOptions: unknown {name} {given!r}; {nearest(str(given), known)}, or give a function"
                 )
-        if self.validate_every < 1 or self.epoch_steps < 0:
+        if self.precision not in get_args(Precision):
             raise InputError(
-                f"TrainerOptions: validate_every must be at least 1 and epoch_steps at least 0, got {self.validate_every} and "
-                f"{self.epoch_steps}"
+                f"TrainerOptions: unknown precision {self.precision!r}; {nearest(str(self.precision), get_args(Precision))}"
             )
+        for name in _COUNTED:
+            whole(getattr(self, name), f"TrainerOptions: {name}", 1)
+        for name in ("checkpoint_every", "epoch_steps"):
+            whole(getattr(self, name), f"TrainerOptions: {name}", 0)
+        real(self.lr, "TrainerOptions: lr", above=0)
+        real(self.warmup, "TrainerOptions: warmup", least=0, most=1)
+        for name in ("weight_decay", "clip"):
+            real(getattr(self, name), f"TrainerOptions: {name}", least=0)
         if not 0 <= self.ema < 1 or not 0 <= self.swa_from <= 1:
             raise InputError(
                 f"TrainerOptions: ema must be from 0 to below 1 and swa_from from 0 to 1, got {self.ema} and {self.swa_from}"

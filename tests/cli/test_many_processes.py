@@ -13,6 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from metatc2.cli import main
+from metatc2.errors import InputError
+from metatc2.training.devices import placed
+from metatc2.training.placement import Placement
 from metatc2.transfer import read_results
 
 SMALL = ["trainer.accelerator=cpu", "trainer.threads=1", "encoder.width=8", "data.image_size=16", "episode.batch=32"]
@@ -85,3 +88,10 @@ def test_another_number_than_the_launcher_started_is_refused(
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "the launcher started 2 processes on each of 2 nodes, and trainer.devices = 3 and trainer.nodes = 1" in said
+
+
+@pytest.mark.parametrize("placement", [Placement(devices=0), Placement(devices=-1), Placement(nodes=0)])
+def test_no_devices_are_named_as_such(placement: Placement) -> None:
+    """Lightning would say that the accelerator is wrong."""
+    with pytest.raises(InputError, match="(devices|nodes) must be at least 1"):
+        placed(placement)

@@ -218,3 +218,37 @@ def test_a_dataset_where_a_store_is_expected_is_told_how_it_becomes_one(use: Any
         InputError, match=r"takes an ImageStore, got a TensorDataset; make one: ImageStore.from_dataset"
     ):
         use(TensorDataset(PIXELS, torch.tensor(LABELS)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image_size": 0}, "image_size must be at least 1"),
+        ({"image_size": "8"}, "image_size must be a whole number"),
+        ({"splits": "test"}, "splits must be rows by the name"),
+        ({"splits": {"test": [0, 1]}}, "split 'test' must be an int64 vector"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any], said: str) -> None:
+    images = np.zeros((4, 8, 8), dtype=np.uint8)
+    with pytest.raises(InputError, match=f"mine: {said}"):
+        ImageStore.from_arrays(images, [0, 1, 0, 1], "mine", **options)
+    with pytest.raises(InputError, match=f"mine: {said}"):
+        ImageStore.from_dataset(list(zip(images, [0, 1, 0, 1], strict=True)), "mine", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image_size": "8"}, "image_size must be a whole number"),
+        ({"image_size": True}, "image_size must be a whole number"),
+        ({"channels": 1.5}, "channels must be a whole number"),
+        ({"workers": "x"}, "workers must be a whole number"),
+        ({"value_range": "12"}, "value_range must be two numbers"),
+        ({"value_range": (0, None)}, "value_range must be two numbers"),
+        ({"value_range": 255}, "value_range must be two numbers"),
+    ],
+)
+def test_what_is_no_number_of_a_source(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"digits: {said}"):
+        load("digits", **options)

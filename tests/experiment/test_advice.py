@@ -92,6 +92,17 @@ def test_folders_that_cannot_answer_are_refused(tmp_path: Path, photos: str) -> 
     Image.new("RGB", (16, 16)).save(one / "class1" / "0.png")
     assert "has 1 images and needs 3" in refused(lambda: advise(f"folder:{one}", tmp_path / "a"))
     assert "holds one, which is not of advice" in refused(lambda: advise(photos, tmp_path))
+    np.savez(tmp_path / "f.npz", features=np.ones((90, 4), dtype=np.float32), labels=np.arange(90) % 3)
+    given = [f"features:{tmp_path / 'f.npz'}"]
+    said = refused(lambda: advise(photos, tmp_path / "new" / "a", steps=1, encoders=given))
+    assert "precomputed features are measured on the rows of their own archive" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_advice_that_was_not_begun_leaves_no_folder(photos: str, tmp_path: Path) -> None:
+    said = refused(lambda: advise(photos, tmp_path / "new" / "a", minutes=1e-6, methods=["simclr"]))
+    assert "fewer than 20 say nothing" in said
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_is_found(done: Path, photos: str) -> None:

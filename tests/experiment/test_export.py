@@ -19,10 +19,11 @@ from metatc2.experiment import export_formats
 from metatc2.experiment.export_formats import FORMATS
 from metatc2.experiment.hub import from_pretrained, save_pretrained
 from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.model_card import model_card
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.transfer import transfer
 from metatc2.models.registry import build_encoder
-from metatc2.transfer import FewShot
+from metatc2.transfer import FewShot, Row
 
 from ..command_line import PATIENCE, call
 
@@ -226,3 +227,24 @@ def test_a_classifier_is_written_as_python_has_it() -> None:
         f"network.{export_formats._written('classifier.1')} = Identity()", {"network": network, "Identity": nn.Identity}
     )
     assert isinstance(network.classifier[1], nn.Identity)
+
+
+def test_nothing_in_a_card_is_more_than_text(tmp_path: Path) -> None:
+    """Where it was trained is what a folder says, which may be a stranger's."""
+    hostile = "folder:x` <img src=//y>\n---\nlicense: mit | [a](b)\udcff"
+    save_pretrained(replace(small(), source=hostile, network=""), tmp_path / "mine")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert r"trained on `` folder:x` <img src=//y>\n---\nlicense: mit | [a](b)\udcff ``." in card
+    assert card.count("\n---\n") == 1
+    about: dict[str, Any] = {"protocol": "knn", "source": "a", "split": "all", "seed": 0, "encoder_sha256": ""}
+    rows = [Row(**about, target="b<i>|[c](d)\n\nx", mean=0.5, ci95=0.1, note="<script>")]
+    shown = model_card(small(), None, rows, [], None)
+    assert r"| b\<i\>\|\[c\](d)\\n\\nx |" in shown
+    assert "<script>" not in shown
+
+
+@pytest.mark.parametrize("license", ["mit\ntags: [a]", "MIT", "", "a b", "mit: x", "-"])
+def test_a_license_that_is_none_is_refused_before_the_work(tmp_path: Path, license: str) -> None:
+    with pytest.raises(InputError, match="is no identifier of the Hub"):
+        save_pretrained(small(), tmp_path / "mine", license=license)
+    assert not (tmp_path / "mine").exists()

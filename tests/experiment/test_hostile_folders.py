@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.hub import from_pretrained
 from metatc2.experiment.load import load_pretrained
 
@@ -98,3 +98,61 @@ def test_timm_reads_nothing_else_for_a_folder(folder: Path, architecture: str, a
     says(folder, architecture=architecture, model_args=arguments)
     with pytest.raises(InputError, match="timm makes no"):
         from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model_type": "timm_backbone", "backbone": "hf-hub:owner/name"},
+        {"model_type": "detr", "backbone": "resnet50", "use_timm_backbone": True},
+        {"model_type": "detr", "backbone_kwargs": {"checkpoint_path": "w.pth"}},
+        {
+            "model_type": "paligemma",
+            "vision_config": {"model_type": "timm_wrapper", "architecture": "hf-hub:owner/name"},
+        },
+        {"model_type": "vit", "parts": [{"model_args": {"checkpoint_path": "w.pth"}}]},
+        {"model_type": "vit", "attn_implementation": "owner/kernel"},
+        {"model_type": "clip", "vision_config": {"_attn_implementation": {"": "owner/kernel"}}},
+        {"model_type": "vit", "quantization_config": {"quant_method": "any"}},
+    ],
+)
+def test_transformers_is_not_asked_for_a_model_that_is_made_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]
+) -> None:
+    """timm would read any file and fetch for it, and code of kernels would be fetched and run."""
+    monkeypatch.setitem(sys.modules, "transformers", None)  # so it cannot have been asked
+    says(folder, **content)
+    with pytest.raises(InputError, match="makes its model of another one"):
+        from_pretrained(folder)
+    says(folder, model_type="vit", backbone=None, use_timm_backbone=False, attn_implementation="sdpa")
+    with pytest.raises(MissingPackage):
+        from_pretrained(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"makes its model of another one \(adapter_config\.json\)"):
+        from_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore::metatc2.models.foreign_weights.ForeignWeights")
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ({"model_args": {"output_stride": 7}}, "AssertionError"),
+        ({"model_args": {"cardinality": 0}}, "AssertionError"),
+        ({"model_args": {"block": "x"}}, "AttributeError"),
+        ({"model_args": {"act_layer": "nosuch"}}, "KeyError"),
+        ({"pretrained_cfg": "x"}, ""),
+        ({"mean": [10**400] * 3, "std": [1] * 3}, ""),
+        ({"mean": [0, 0, 0], "std": [0, 0, 0]}, ""),
+        ({"input_size": [3, 1.5, 1.5]}, ""),
+    ],
+)
+def test_whatever_a_folder_of_timm_says_is_read_or_refused(folder: Path, said: dict[str, Any], refused: str) -> None:
+    timm = pytest.importorskip("timm")
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), folder / "model.safetensors")
+    says(folder, **{"architecture": "resnet10t", "input_size": [3, 32, 32], **said})
+    if refused:
+        with pytest.raises(InputError, match=f"timm cannot make 'resnet10t' .{refused}"):
+            from_pretrained(folder)
+        return
+    found = from_pretrained(folder)
+    assert torch.isfinite(found.encoder(torch.rand(2, 3, 32, 32))).all()

@@ -337,3 +337,17 @@ def test_a_folder_of_transformers(
         out = model((images - 0.5) / 0.25)
         right = out.last_hidden_state[:, 0] if missing else out.pooler_output
         torch.testing.assert_close(found.encoder(images), right)
+
+
+@pytest.mark.parametrize("network", ["torchvision:resnet18:random", "timm:resnet10t:random", "torch.nn:Flatten"])
+@pytest.mark.parametrize("key", ["image_size", "channels"])
+@pytest.mark.parametrize("value", [True, 32.5, "32", 0, -1])
+def test_sizes_that_are_no_counts_are_refused(network: str, key: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{network}: {key} must be "):
+        load_pretrained(network, **{key: value})
+
+
+@pytest.mark.parametrize("name", ["torchhub:~no-such-user/clone:net", "torchvision:resnet18@~no-such-user/w.pth"])
+def test_a_home_that_there_is_not_is_a_place_that_is_not_there(name: str) -> None:
+    with pytest.raises(InputError, match="~no-such-user"):
+        load_pretrained(name)

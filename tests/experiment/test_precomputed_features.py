@@ -13,6 +13,7 @@ import torch
 from metatc2.data import load
 from metatc2.errors import InputError
 from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.targets import Sources
 from metatc2.experiment.transfer import transfer
 from metatc2.transfer import FewShot, Linear, few_shot, sample_episodes
 from metatc2.transfer.protocols.few_shot import episodes_seed
@@ -90,3 +91,29 @@ def test_what_needs_images_and_other_labels_are_refused(file: Path) -> None:
     with pytest.raises(InputError, match="labels are not those of the features"):
         transfer(found, targets=[f"features:{file.parent / 'b.npz'}"], out=out)
     assert not out.exists()
+
+
+def test_pixels_are_never_taken_for_numbers_of_rows(tmp_path: Path) -> None:
+    """Images of two pixels a side with the same labels as the features are as large as what stands for a row."""
+    np.savez(tmp_path / "a.npz", features=FEATURES, labels=LABELS)
+    np.savez(tmp_path / "images.npz", images=np.zeros((600, 2, 2), dtype=np.uint8), labels=LABELS)
+    found = load_pretrained(f"features:{tmp_path / 'a.npz'}")
+    for stream in (False, True):
+        with pytest.raises(InputError, match="holds images, and precomputed features are measured on the rows"):
+            transfer(
+                found,
+                targets=[f"npz:{tmp_path / 'images.npz'}"],
+                protocols=["knn"],
+                out=tmp_path / "out",
+                sources=Sources(stream=stream),
+            )
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_are_nothing_to_pre_train_on(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("pretrain", f"features:{file}"), ("advise", f"features:{file}"), ("pretrain", "digits", "--set")):
+        where = ["--folder" if words[0] == "advise" else "--run", str(tmp_path / "run")]
+        source = [f"data.source=features:{file}"] if words[-1] == "--set" else []
+        assert call(*words, *source, *where) == 2
+        assert "holds features and no images to pre-train on" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()

@@ -61,3 +61,18 @@ def test_what_does_not_fit_is_said(network: nn.Module) -> None:
         TransferEncoder(network).fit(np.ones((3, 60)))
     with pytest.raises(InputError, match="the encoder cannot take images"):
         TransferEncoder(network).fit(np.ones((3, 3, 8, 8), dtype=np.float32))
+
+
+@pytest.mark.parametrize("images", [np.full((4, 1, 8, 8), 255.0), np.full((4, 64), 16), np.full((4, 1, 8, 8), 1.5)])
+def test_pixels_above_one_are_no_images_in_silence(images: Any) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    with pytest.raises(InputError, match=r"images are bytes \(uint8\) or lie in \[0, 1\], got"):
+        TransferEncoder(network, shape=(1, 8, 8)).fit(images)
+    TransferEncoder(network, shape=(1, 8, 8)).fit(images.astype(np.uint8))
+    TransferEncoder().fit(images)  # the pixels themselves
+
+
+@pytest.mark.parametrize(("options", "said"), [({"device": "zz"}, "device 'zz'"), ({"batch": 0}, "batch must be")])
+def test_a_place_or_a_batch_that_is_none(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"TransferEncoder: {said}"):
+        TransferEncoder(nn.Flatten(), **options).fit(np.zeros((2, 1, 8, 8), dtype=np.uint8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from metatc2.errors import InputError, MissingPackage
 from metatc2.learners import Outcome
@@ -229,3 +231,45 @@ def test_progress_is_live_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys:
     bar = progress.Progress(6, 0, show=None)
     assert bar.live
     assert not progress.Progress(6, 0, show=False).live
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        *[
+            ({name: 0}, f"{name} must be at least 1")
+            for name in ("steps", "devices", "nodes", "accumulate", "log_every")
+        ],
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"checkpoint_every": -1}, "checkpoint_every must be at least 0"),
+        ({"lr": math.nan}, "lr must be a finite number"),
+        ({"lr": -1.0}, "lr must be a finite number above 0"),
+        ({"warmup": -5.0}, "warmup must be"),
+        ({"clip": -1.0}, "clip must be"),
+        ({"weight_decay": math.inf}, "weight_decay must be"),
+        ({"precision": "16"}, "unknown precision '16'"),
+    ],
+)
+def test_options_out_of_their_range(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"TrainerOptions: {said}"):
+        TrainerOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((nn.Linear(2, 2), [], None), r"learner must be a metatc2\.learners\.Learner, got Linear"),
+        (("x", [], None), "learner must be"),
+        ((Small(), None, None), "sampler must have sample"),
+        ((Small(), [], {"steps": 1}), "options must be TrainerOptions, got dict"),
+    ],
+)
+def test_a_trainer_of_other_parts(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"Trainer: {said}"):
+        Trainer(*given)
+
+
+@pytest.mark.parametrize("callbacks", [5, "on_step"])
+def test_callbacks_are_a_list(callbacks: Any) -> None:
+    with pytest.raises(InputError, match="callbacks must be a list of objects"):
+        Trainer(Small(), [], callbacks=callbacks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -95,7 +96,7 @@ def benchmark_tasksets(
             "mini-imagenet: data_augmentation='lee2019' is wrong in learn2learn, where bright pixels wrap around to dark "
             "ones; use 'normalize'"
         )
-    folder = Path(root).expanduser()
+    folder = Path(os.path.expanduser(root))
     if not download and (lacking := missing_files(name, folder)):
         raise InputError(
             f"{name}: {folder} lacks {', '.join(lacking)}; set download=True to let learn2learn fetch them, or root to "

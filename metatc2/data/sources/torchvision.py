@@ -84,7 +84,7 @@ class TorchvisionSource:
         """
         if self.needs and find_spec(self.needs) is None:
             raise MissingPackage(f"{name} is read with {self.needs}; install it with: pip install {self.needs}")
-        folder = Path(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data").expanduser()
+        folder = Path(os.path.expanduser(root or os.environ.get("METATC2_DATA") or "~/.cache/metatc2/data"))
         images: list[Images] = []
         originals: list[Digests] = []
         labels: list[Tensor] = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.advice.budget import derive
 from metatc2.experiment.advice.given import load_given
@@ -119,7 +120,7 @@ def advise(
     config = override(config, [f"data.image_size={store.image_size}", f"data.channels={store.channels}"])
     given = [load_given(name, i, config, asked, store) for i, name in enumerate(asked.encoders)]
     stopped = stop or (lambda: False)
-    with RunFolder(path).owned(), _resumable(path):
+    with _no_trace(path), RunFolder(path).owned(), _resumable(path):
         checksums = {each.arm.label: each.pretrained.sha256 for each in given}
         if plan is None:
             budget = derive(asked, config, parts, path / TIMED, stopped, clock)
@@ -145,6 +146,19 @@ def _resumable(path: Path) -> Iterator[None]:
         yield
     except runs.TrainingStopped as error:
         raise runs.TrainingStopped(f"what was done is in {path}; the same command goes on") from error
+
+
+@contextmanager
+def _no_trace(path: Path) -> Iterator[None]:
+    """Where nothing was begun, the folder and those above it that were made for it are taken away again."""
+    made = [each for each in (path, *path.parents) if not each.exists()]
+    try:
+        yield
+    except InputError:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()  # unless something is in it
+        raise
 
 
 def _about(parts: Parts) -> dict[str, Any]:

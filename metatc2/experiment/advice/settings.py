@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from metatc2.data.sources.features import KIND as FEATURES
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.advice.arms import METHODS, Arm
 from metatc2.experiment.build import TRAINING
 from metatc2.experiment.config import Config, LabeledEpisode, merge, override, override_together, read_task
 from metatc2.experiment.config.task_files import task_folder
 from metatc2.io.source_names import path_kinds, split_name
+from metatc2.io.suggest import command
 from metatc2.ops.numbers import real, whole, wholes
 from metatc2.transfer import parse_target
 
@@ -93,7 +95,7 @@ class Asked:
                     f"advise: --set {word}: {key} is what the arms differ by, or what advice decides itself; set keys of "
                     "[data], [episode], [views], [encoder], [head] or [trainer] that all arms share"
                 )
-        given = wholes(labels_per_class, "advise: labels per class", 1) if labels_per_class else None
+        given = wholes(labels_per_class, "the labels per class of advise", 1) if labels_per_class else None
         minutes = MINUTES if minutes is None and steps is None else minutes
         return cls(
             source,
@@ -138,6 +140,11 @@ def base_config(asked: Asked) -> Config:
         )
     source, _ = parse_target(asked.source)
     kind = split_name(source)[0]
+    if kind == FEATURES:
+        raise InputError(
+            f"advise: {asked.source} holds features and no images to pre-train on; name the images, or measure the features "
+            f"with {command('transfer', source, '--out', 'DIR')}"
+        )
     shipped = (task_folder() / f"{kind}.toml").exists() and kind not in path_kinds()
     if shipped:
         task = read_task(kind)
