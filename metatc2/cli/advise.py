@@ -30,6 +30,7 @@ def advise(
     draws: int = 2,
     folder: Annotated[str | None, option("DIR")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
+    download: bool = False,
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Is pre-training worth it on your images, and which? One table, one chart, and one sentence a number of labels.
@@ -55,6 +56,7 @@ def advise(
         draws: Draws of labels to test with, for each seed and number of labels.
         folder: Where runs, table, chart and page go; by default runs/SOURCE-advice.
         set: Keys that all runs have otherwise, e.g. data.image_size=64 encoder.name=resnet18.
+        download: Allow downloads of weights.
         json: Write what was found to a file too.
     """
     target = json_target(json)
@@ -76,6 +78,7 @@ def advise(
             seeds=seeds,
             draws=draws,
             assignments=set,
+            download=download,
             tell=tell,
             stop=stop,
         )

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from metatc2.cli._advise_progress import _line
 from metatc2.cli.advise import METHODS as OFFERED
 from metatc2.cli.app import PARSER
+from metatc2.errors import InputError
 from metatc2.experiment.advice.arms import METHODS
 from metatc2.experiment.advice.progress import Jobs, Progress
 
@@ -121,3 +123,18 @@ def test_time_left_follows_what_jobs_took(capsys: pytest.CaptureFixture[str]) ->
     assert told[-1].left == 4.0
     _line(told[-1])
     assert "3/4  b: done; 4 s left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_weights_of_an_encoder_are_fetched_if_that_is_allowed(
+    download: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str, **options: Any) -> Any:
+        raise InputError(f"{name} with {options}")
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("metatc2.experiment.advice.given.load_pretrained", load)
+    words = ["--steps", "1", "--labels-per-class", "1", "--folder", "elsewhere", "--encoder", "timm:resnet18"]
+    assert call("advise", "folder:my/photos", *words, *["--download"] * download) == 2
+    assert f"timm:resnet18 with {{'download': {download}}}" in capsys.readouterr().err
+    assert not (folder / "elsewhere").exists()

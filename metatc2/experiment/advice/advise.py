@@ -79,6 +79,7 @@ def advise(
     seeds: int = SEEDS,
     draws: int = DRAWS,
     assignments: Sequence[str] = (),
+    download: bool = False,
     tell: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -100,6 +101,7 @@ def advise(
         seeds: of pre-training, each with draws of labels of its own; the same for all arms.
         draws: of labels for each seed and number of labels.
         assignments: keys of the configuration that all runs have otherwise, as with ``--set``.
+        download: allow fetching weights of encoders that are not on this machine.
         tell: gets a `Progress` whenever something has changed.
         stop: asked several times a second.
         clock: seconds.
@@ -118,7 +120,7 @@ def advise(
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)
     config = override(config, [f"data.image_size={store.image_size}", f"data.channels={store.channels}"])
-    given = [load_given(name, i, config, asked, store) for i, name in enumerate(asked.encoders)]
+    given = [load_given(name, i, config, asked, store, download=download) for i, name in enumerate(asked.encoders)]
     stopped = stop or (lambda: False)
     with _no_trace(path), RunFolder(path).owned(), _resumable(path):
         checksums = {each.arm.label: each.pretrained.sha256 for each in given}

@@ -32,7 +32,9 @@ class Given:
     note: str
 
 
-def load_given(name: str, number: int, config: Config, asked: Asked, store: ImageStore) -> Given:
+def load_given(
+    name: str, number: int, config: Config, asked: Asked, store: ImageStore, *, download: bool = False
+) -> Given:
     """Load one.
 
     Args:
@@ -41,11 +43,12 @@ def load_given(name: str, number: int, config: Config, asked: Asked, store: Imag
         config: names the images.
         asked: see `Asked`.
         store: the images, as the arms that are pre-trained here take them.
+        download: allow fetching weights that are not on this machine.
 
     Raises:
         InputError: if there is no such encoder, or some images cannot be read at its size.
     """
-    pretrained = load_pretrained(name)
+    pretrained = load_pretrained(name, download=download)
     own = Sources.of(config.data).store(parse_target(asked.source)[0], pretrained)
     if len(own) != len(store) or not bool((own.labels == store.labels).all()):
         raise InputError(f"advise: {asked.source} holds other images at the size of {name}; see which cannot be read")
