@@ -117,6 +117,7 @@ class Parser:
         told = _as_typed(re.sub(r"\s+", " ", told).strip(), words)
         told = told.replace(" Available subcommands:", "; there are")
         told = re.sub(r"no type matching \{None\} ?\| ?(\w+) could be instantiated from", r"expected \1, found", told)
+        told = re.sub(r"Could not find valid parse for arguments: (\[.*?\])", r"expected numbers, found \1", told)
         command = next((word for word in words[:1] if word in self.names), None)
         if command is not None and (unknown := self._unknown(command, words[1:])):
             # Said first: tyro may complain of a missing word instead, which an option took for its value.

@@ -15,7 +15,7 @@ from metatc2.experiment.own_network import TORCH_HUB, from_factory, from_torch_h
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.weights import encoder_from
-from metatc2.experiment.zoo import ZOOS, from_zoo
+from metatc2.experiment.zoo import ZOOS, from_zoo, torchvision_networks
 from metatc2.io.source_names import split_name
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
@@ -172,6 +172,12 @@ def _from_place(name: str, config: Path | None, download: bool) -> Pretrained:
         from metatc2.experiment.hub import from_pretrained
 
         return from_pretrained(path)
+    if not os.path.exists(path) and name in torchvision_networks():
+        raise InputError(
+            f"{name} is not a run folder (it does not exist), and torchvision has a network of that name: write "
+            f"torchvision:{name}@FILE.pth for it with weights of yours, torchvision:{name} with torchvision's weights, or "
+            f"torchvision:{name}:random untrained"
+        )
     return load_run(path).pretrained
 
 

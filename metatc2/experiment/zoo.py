@@ -88,10 +88,17 @@ def from_zoo(
     )
 
 
+def torchvision_networks() -> list[str]:
+    """Names of torchvision's networks for images."""
+    from torchvision import models
+
+    return list(models.list_models(module=models))
+
+
 def _torchvision(name: str, trained: bool, image_size: int | None, channels: int, download: bool) -> _Made:
     from torchvision import models
 
-    known = models.list_models(module=models)
+    known = torchvision_networks()
     if name not in known:
         raise InputError(f"torchvision has no model {name!r}; {_close(name, known)}")
     weights = models.get_model_weights(name).DEFAULT

@@ -55,7 +55,11 @@ class RowFilter:
             known = {name: of(row)[0] for row in rows for name in of(row)}
             for name in names:
                 if name not in known:
-                    offered = nearest(name, dict.fromkeys(known.values())) if known else "nothing was measured"
+                    offered = (
+                        nearest(name, dict.fromkeys(known.values()))
+                        if known
+                        else "nothing was measured, so run `metatc2 transfer` first"
+                    )
                     raise InputError(f"{where}: {flag} {name}: no such result; {offered}")
         if rows and not any(map(self.keeps, rows)):
             raise InputError(f"{where}: no result is of {self.words}; leave one of them out")

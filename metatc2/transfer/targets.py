@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,7 +55,7 @@ def parse_target(text: str) -> tuple[str, str | None]:
     ``shapes:`` come factors as labels, unless it is a split.
 
     Raises:
-        InputError: if the source, the path or the split is empty.
+        InputError: if the source, the path or the split is empty, or a path that is there has something else behind it.
 
     >>> parse_target("glyphs:greek"), parse_target("digits")
     (('glyphs', 'greek'), ('digits', None))
@@ -67,6 +68,10 @@ def parse_target(text: str) -> tuple[str, str | None]:
     lacking = not source or (bool(colon) and not split)
     if source in path_kinds() and not lacking:
         path, _, last = split.rpartition(":")
+        if path and last not in PATH_SPLITS and os.path.exists(path) and not os.path.exists(split):
+            raise InputError(
+                f"target {text!r}: {last!r} is no split of {source}:{path}; write one of {', '.join(PATH_SPLITS)} after it"
+            )
         path, split = (path, last) if path and last in PATH_SPLITS else (split, "")
         source = f"{source}:{path}"
     elif source == "shapes" and split and split not in SHAPES_SPLITS:

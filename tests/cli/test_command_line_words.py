@@ -17,6 +17,7 @@ WRONG = {
     "transfer runs/a --shots 3": "unknown option --shots; did you mean --shot?",
     "transfer --shots=3": "unknown option --shots; did you mean --shot?",
     "pretrain glyphs --steps x": "Error parsing --steps: expected INT, found ['x']; see ",
+    "advise digits --labels-per-class x": "Error parsing --labels-per-class: expected numbers, found ['x']; see ",
     "bogus": "Unrecognized options: bogus; there are tasks, ",
     "export a": "export: no FOLDER; see metatc2 export --help",
     "umm": "umm: no DIR and no --split STAGE; see metatc2 umm --help",

@@ -351,3 +351,13 @@ def test_sizes_that_are_no_counts_are_refused(network: str, key: str, value: Any
 def test_a_home_that_there_is_not_is_a_place_that_is_not_there(name: str) -> None:
     with pytest.raises(InputError, match="~no-such-user"):
         load_pretrained(name)
+
+
+def test_the_name_of_a_network_alone_is_answered_with_how_to_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"torchvision has a network of that name: write torchvision:resnet18@FILE\.pth"
+    ):
+        load_pretrained("resnet18")

@@ -70,6 +70,8 @@ def test_a_choice_of_nothing_is_refused(chosen: RowFilter, said: str) -> None:
 
 
 def test_what_was_not_measured_is_not_offered() -> None:
-    with pytest.raises(InputError, match="--head cosine: no such result; nothing was measured"):
+    with pytest.raises(
+        InputError, match="--head cosine: no such result; nothing was measured, so run `metatc2 transfer` first"
+    ):
         RowFilter(heads=("cosine",)).require([], "report")
     EVERY_ROW.require([], "report")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -132,3 +134,11 @@ def test_fingerprint_sees_pixels_labels_order_and_shape() -> None:
     }
     assert len(found) == 5
     assert fingerprint(scripts("other name"), rows) in found
+
+
+def test_what_stands_behind_a_path_that_is_there_must_be_a_split(tmp_path: Path) -> None:
+    (tmp_path / "im").mkdir()
+    with pytest.raises(InputError, match=r"'nosplit' is no split of folder:.*im; write one of all, train"):
+        parse_target(f"folder:{tmp_path}/im:nosplit")
+    (tmp_path / "im:nosplit").mkdir()
+    assert parse_target(f"folder:{tmp_path}/im:nosplit") == (f"folder:{tmp_path}/im:nosplit", None)
