@@ -167,6 +167,25 @@ def test_others_are_judged_on_their_queries() -> None:
     torch.testing.assert_close(found.loss - alone.loss, torch.stack(far).mean())
 
 
+def test_the_query_side_alone_is_the_outer_loss_where_that_is_asked_for() -> None:
+    model, given = learner(outer_on="query"), episode()
+    found = model(given)
+    with torch.no_grad():
+        z = model.encoder(given.images)
+        adapted = model.adapt(z[:, :SUPPORT])
+        own = [one_task(model, z[i, SUPPORT:], adapted["gates"][i], None) for i in range(TASKS)]
+    torch.testing.assert_close(found.metrics["ssl"], torch.stack(own).mean())
+
+
+def test_evaluation_settles_no_unit_of_the_inner_loss() -> None:
+    model = learner().eval()
+    with torch.no_grad():
+        model.adapt(model.encoder(episode().support.images))
+    assert float(model.sensitivity) == 0.0
+    model.train()(episode())
+    assert float(model.sensitivity) > 0.0
+
+
 @pytest.mark.parametrize("objective", ["byol", "moco", "simsiam", "vicreg"])
 def test_every_kind_of_objective_steps(objective: str) -> None:
     model = learner(objective)
