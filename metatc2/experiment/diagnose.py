@@ -13,7 +13,7 @@ from metatc2.diagnostics import Diagnosis, diagnose
 from metatc2.diagnostics.diagnose import check_numbers
 from metatc2.errors import InputError
 from metatc2.experiment.build import AnySampler, build_sampler, build_views
-from metatc2.experiment.config import CalibratorConfig, CutEpisode
+from metatc2.experiment.config import CalibratorConfig, CutEpisode, PythonConfig
 from metatc2.experiment.load import is_network, load_pretrained, split_layer, split_weights
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
@@ -74,6 +74,13 @@ def run(
             )
         others[name] = other.encoder
     learner = trained_learner(trained)
+    if isinstance(trained.config.learner, PythonConfig):
+        warnings.warn(
+            f"{path}: a program trained it, with views that cannot be made again from here; alignment and ΔR are of views of "
+            f"the recipe {trained.config.views.recipe!r}",
+            ViewsNotKnown,
+            stacklevel=2,
+        )
     if isinstance(trained.config.condition, ConditionOptions):
         warnings.warn(
             f"{path}: its heads are told how views were made (condition.name = {trained.config.condition.name!r}), which "
@@ -102,6 +109,10 @@ def run(
     with writing(path / DIAGNOSIS, _CURE):
         write_atomically(path / DIAGNOSIS, printable(diagnosis.to_json()).encode())
     return diagnosis
+
+
+class ViewsNotKnown(UserWarning):
+    """What is measured of views is of others than those of training."""
 
 
 class NotMeasured(UserWarning):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config, method_name
+from metatc2.experiment.config import Config, PythonConfig, method_name
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.io.plain_text import brief, visible
 from metatc2.transfer import Row
@@ -77,7 +77,10 @@ def model_card(
     parts += ["## Transfer", *_table(rows)]
     stated = f"{license}." if license else "None was stated; ask whoever trained it, and whose data it learned from."
     parts += ["## License", stated]
-    parts += ["The whole configuration is in `config.json`."] * (config is not None)
+    if config is not None:
+        own = isinstance(config.learner, PythonConfig)
+        what = "What is known of a training by a program of its author's" if own else "The whole configuration"
+        parts.append(f"{what} is in `config.json`.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -50,7 +50,7 @@ class MAML(LabeledLearner):
         network: inputs → scores ``(N, way)``.
         inner: how a task is learned.
         adapt: which parameters adapt: a shell pattern on the network's parameter names, several, or a predicate.
-        test_steps: inner steps outside training; by default those of `inner`.
+        test_steps: inner steps of `predict` and of a loss in eval mode; by default those of `inner`.
         arguments: of `LabeledLearner`.
 
     Raises:

@@ -224,6 +224,8 @@ class LabeledLearner(Learner):
     def predict(self, x: Tensor, y: Tensor, query_x: Tensor, way: int | None = None) -> Tensor:
         """Scores ``(Q, way)`` of queries after learning from one task's support; nothing of the learner changes.
 
+        With the inner steps of test time, in whatever mode the learner is; the modes of its parts are as they stand.
+
         Args:
             x: support samples ``(n, ...)``.
             y: task-local labels ``(n,)``.
@@ -240,6 +242,7 @@ class LabeledLearner(Learner):
             check_support(y, way, "predict")
         with torch.no_grad(), unchanged(self):
             self._look(x)
+            self.training = False  # of the learner alone: it takes the steps of test time, its parts keep their modes
             return self.fit(self._prepared(self.theta(), x), x, y, way)(query_x)
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 import tomli_w
 from torch import nn
+from torch.utils.data import DataLoader
 
 from metatc2.data import ImageStore
 from metatc2.data.seen import SeenClasses
@@ -24,6 +25,7 @@ from metatc2.io.run_files import CONFIG, ENCODER
 from metatc2.io.weights_file import encode_module
 from metatc2.learners import Learner
 from metatc2.models.naming import encoder_name
+from metatc2.training.described import described
 from metatc2.training.options import TrainerOptions
 from metatc2.training.run_folder import RunFolder
 
@@ -44,6 +46,8 @@ class OwnRun:
         width: likewise, where the name leaves it open.
         store: what the sampler draws from, where it says it.
         split: of it.
+        settings: of the learner, see `described`.
+        episodes: likewise, of what makes them.
     """
 
     channels: int
@@ -52,9 +56,20 @@ class OwnRun:
     width: int | None
     store: ImageStore | None
     split: str
+    settings: str
+    episodes: str
 
     @classmethod
-    def of(cls, encoder: nn.Module | None, sampler: Any, episode: Episode, given: str | None) -> OwnRun | None:
+    def of(
+        cls,
+        encoder: nn.Module | None,
+        sampler: Any,
+        episode: Episode,
+        given: str | None,
+        *,
+        settings: str = "",
+        episodes: str = "",
+    ) -> OwnRun | None:
         """What is known; None where the run is none that commands could measure, and the trainer alone goes on with.
 
         Args:
@@ -62,6 +77,7 @@ class OwnRun:
             sampler: that made the episode.
             episode: the first one.
             given: how the encoder is made, if the user says it.
+            settings, episodes: see `OwnRun`.
 
         Raises:
             InputError: if what the user says makes another encoder.
@@ -82,7 +98,16 @@ class OwnRun:
         name, width = encoder_name(encoder, channels=channels, image_size=size, given=given)
         source = getattr(sampler, "dataset", sampler)  # of a DataLoader
         store, split = getattr(source, "store", None), getattr(source, "split", "all")
-        return cls(channels, size, name, width, store if isinstance(store, ImageStore) else None, str(split))
+        return cls(
+            channels,
+            size,
+            name,
+            width,
+            store if isinstance(store, ImageStore) else None,
+            str(split),
+            settings,
+            episodes,
+        )
 
     def files(
         self,
@@ -111,13 +136,17 @@ class OwnRun:
                 "channels": self.channels,
             },
             "encoder": {"name": self.encoder, **({} if self.width is None else {"width": self.width})},
-            "learner": {"name": LEARNER, "method": str(about.get("method", _method(learner))), **_own(options)},
+            "learner": {
+                "name": LEARNER,
+                "method": str(about.get("method", _method(learner))),
+                "settings": self.settings,
+                "episodes": self.episodes,
+                **_own(options),
+            },
             "trainer": {
                 "steps": steps,
                 "seed": seed if type(seed) is int and 0 <= seed < 2**63 else 0,
-                "lr": float(options.lr),
-                "weight_decay": float(options.weight_decay),
-                "warmup": float(options.warmup),
+                **_of_the_optimizer(options),
                 "clip": float(options.clip),
                 "checkpoint_every": max(1, options.checkpoint_every),
                 "log_every": options.log_every,
@@ -155,10 +184,13 @@ class OwnFiles:
         folder: of the training; None where there is none, and on all processes but the first.
         sampler: as the program gave it.
         made_by: how the encoder is made, if the program says it.
+        learner: as it is before training.
     """
 
-    def __init__(self, folder: RunFolder | None, sampler: Any, made_by: str | None) -> None:
+    def __init__(self, folder: RunFolder | None, sampler: Any, made_by: str | None, learner: Learner) -> None:
         self.folder, self.sampler, self.made_by = folder, sampler, made_by
+        own = folder is not None and is_own(folder.config)
+        self._described = (described(learner), _episodes(sampler)) if own else ("", "")
         self._looked = False
         self._run: OwnRun | None = None
 
@@ -172,7 +204,14 @@ class OwnFiles:
             return
         self._looked = True
         if is_own(self.folder.config):
-            self._run = OwnRun.of(learner.exports().get("encoder"), self.sampler, episode, self.made_by)
+            self._run = OwnRun.of(
+                learner.exports().get("encoder"),
+                self.sampler,
+                episode,
+                self.made_by,
+                settings=self._described[0],
+                episodes=self._described[1],
+            )
 
     def write(
         self,
@@ -209,6 +248,19 @@ def _method(learner: Learner) -> str:
     objective = getattr(learner, "objective", None)
     name = type(learner).__name__
     return f"{name}({type(objective).__name__})" if isinstance(objective, nn.Module) else name
+
+
+def _episodes(sampler: Any) -> str:
+    if not isinstance(sampler, DataLoader):
+        return described(sampler)
+    return f"{described(sampler.dataset)} in batches of {sampler.batch_size}"
+
+
+def _of_the_optimizer(options: TrainerOptions) -> dict[str, float]:
+    """What functions of the program do not stand in the place of."""
+    names: list[str] = [] if callable(options.optimizer) else ["lr", "weight_decay"]
+    names += [] if callable(options.schedule) else ["warmup"]
+    return {name: float(getattr(options, name)) for name in names}
 
 
 def _own(options: TrainerOptions) -> dict[str, str]:

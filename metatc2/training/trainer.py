@@ -119,7 +119,7 @@ class Trainer:
             build_loggers(loggers, None if self.folder is None else self.folder.logs) if self.ranks.first else ()
         )
         self._records = Records(learner, written, self._logging, speaks=self.ranks.first)
-        self._own = OwnFiles(written, sampler, encoder)
+        self._own = OwnFiles(written, sampler, encoder, learner)
         self.learner = channels_last_parameters(learner.to(self.fabric.device))
         if not self.ranks.alone:
             own_random_numbers(self.ranks)

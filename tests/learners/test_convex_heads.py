@@ -208,9 +208,11 @@ def test_any_optimizer_gives_the_same_meta_gradient(optimizer: Any) -> None:
 def test_more_steps_at_test_time() -> None:
     x, y, query_x, _ = tasks_of(vectors(tasks=1))[0]
     far = LogisticHead(encoder()).double().predict(x, y, query_x)
-    learner = LogisticHead(encoder(), InnerLoop(torchopt.sgd(1.0), 2), test_steps=300).double()
-    assert (learner.train().predict(x, y, query_x) - far).abs().max() > 0.1
-    torch.testing.assert_close(learner.eval().predict(x, y, query_x), far, atol=1e-4, rtol=0)
+    short = InnerLoop(torchopt.sgd(1.0), 2)
+    assert (LogisticHead(encoder(), short).double().predict(x, y, query_x) - far).abs().max() > 0.1
+    learner = LogisticHead(encoder(), short, test_steps=300).double()
+    for mode in (True, False):
+        torch.testing.assert_close(learner.train(mode).predict(x, y, query_x), far, atol=1e-4, rtol=0)
 
 
 def test_a_loop_that_stops_short_says_so() -> None:

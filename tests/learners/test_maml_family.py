@@ -262,8 +262,9 @@ def test_regression_with_float_targets() -> None:
 def test_more_steps_at_test_time(seed_offset: int) -> None:
     episode = vectors(tasks=1, seed=seed_offset)
     x, y = (t[0] for t in episode.support.labeled())
-    learner = MAML(mlp(seed=seed_offset), SGD, test_steps=20)
-    few, many = (cross_entropy(learner.train(mode).predict(x, y, x), y) for mode in (True, False))
+    few, many = (
+        cross_entropy(MAML(mlp(seed=seed_offset), SGD, test_steps=steps).predict(x, y, x), y) for steps in (None, 20)
+    )
     assert many < few
 
 
@@ -386,3 +387,16 @@ def test_a_learner_of_ones_own_in_four_lines() -> None:
     torch.manual_seed(0)
     learner, episode = NearestMean(nn.Linear(5, 2).double()), vectors()
     torch.testing.assert_close(flat_gradient(learner, episode), differences(learner, episode), rtol=1e-5, atol=1e-9)
+
+
+def test_a_prediction_takes_the_steps_of_test_time_in_whatever_mode() -> None:
+    drawn = vectors()
+    (x, y), (query_x, _) = drawn.support.labeled(), drawn.query.labeled()
+    task = x[0], y[0], query_x[0]
+    few, many = (MAML(mlp(), dataclasses.replace(SGD, steps=steps)).predict(*task) for steps in (2, 9))
+    learner = MAML(mlp(), dataclasses.replace(SGD, steps=2), test_steps=9)
+    for mode in (True, False):
+        learner.train(mode)
+        assert torch.equal(learner.predict(*task), many)
+        assert all(part.training is mode for part in learner.modules())
+    assert not torch.allclose(few, many)

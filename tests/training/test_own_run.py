@@ -14,8 +14,11 @@ from metatc2.augment import Views
 from metatc2.data import ImageStore, load
 from metatc2.episodes import LabeledTasks, SplitBatch
 from metatc2.errors import InputError
+from metatc2.experiment.config.identity import flatten, method_key
+from metatc2.experiment.diagnose import ViewsNotKnown
 from metatc2.experiment.hub import from_pretrained
 from metatc2.experiment.run import load_run
+from metatc2.experiment.run_config import read_run_config
 from metatc2.learners import ProtoNet, SelfSupervised
 from metatc2.models import Conv4, build_encoder
 from metatc2.models.heads import Projector
@@ -187,3 +190,30 @@ def test_labeled_learners_and_episodes_without_a_store(tmp_path: Path, capsys: p
     assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
     assert call("transfer", str(tmp_path / "run"), *FEW) == 0
     assert "the classes it was trained on are not known" in " ".join(capsys.readouterr().err.split())
+
+
+def test_two_trainings_of_one_name_are_no_seeds_of_one_method(
+    tmp_path: Path,
+) -> None:
+    store = load("digits")
+
+    def train(run: str, seed: int, temperature: float = 0.5, batch: int = 16) -> None:
+        learner = SelfSupervised(Conv4(1, width=8), SimCLR(temperature), projector=Projector(8, 8, 4))
+        tasks = SplitBatch(store, Views.natural(), tasks=2, batch=batch, split="meta-train", seed=seed)
+        options = TrainerOptions(steps=2, log_every=1, optimizer=lambda sets: torch.optim.RMSprop(sets, lr=1e-3))
+        Trainer(learner, tasks, options, run=tmp_path / run, about={"seed": seed}).fit()
+
+    train("a", 0)
+    train("again", 1)
+    train("warm", 1, temperature=0.9)
+    train("large", 1, batch=24)
+    keys = {run: method_key(read_run_config(tmp_path / run)) for run in ("a", "again", "warm", "large")}
+    assert keys["a"] == keys["again"]
+    assert len(set(keys.values())) == 3
+    # What is not known is not there: no view and no rate of a task that nothing was asked of.
+    known = flatten(read_run_config(tmp_path / "a"))
+    assert {key.partition(".")[0] for key in known} == {"data", "encoder", "learner", "trainer"}
+    assert not {"trainer.lr", "trainer.weight_decay", "trainer.optimizer"} & known.keys()
+    assert "recipe" not in (tmp_path / "a" / "config.toml").read_text()
+    with pytest.warns(ViewsNotKnown, match="with views that cannot be made again from here"):
+        assert call("diagnose", str(tmp_path / "a"), "--max-images", "40") == 0

@@ -31,10 +31,14 @@ FREE_KEYS = frozenset(
 def flatten(config: Config) -> dict[str, Any]:
     """Every value that acts, by dotted key; what may be unset and is so is left out.
 
+    Of a run that a program of the user's trained, those that it gave: no default of a task acted there.
+
     >>> flat = flatten(Config())
     >>> flat["episode.tasks"], flat["objective.temperature"], "encoder.width" in flat
     (4, 0.5, False)
     """
+    if isinstance(config.learner, PythonConfig):
+        return {key: value for key, value in chosen_values(config).items() if value is not None}
     flat: dict[str, Any] = {"description": config.description} if config.description else {}
     for name, section in config.sections.items():
         flat.update(_values(name, section, type(section).model_fields))
@@ -102,7 +106,8 @@ def method_key(config: Config) -> str:
     """
     binding = _binding(config)
     # What is spelled otherwise and is the same: seeds of one method must not be taken for two methods.
-    binding["data.source"] = tidy(str(binding["data.source"]))
+    if "data.source" in binding:
+        binding["data.source"] = tidy(str(binding["data.source"]))
     return _digest({name: value for name, value in binding.items() if name != "trainer.seed"})
 
 

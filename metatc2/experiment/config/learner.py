@@ -19,6 +19,8 @@ class PythonConfig(Options):
         "python", description="ssl (an objective, calibrated or not), or a learner on labeled tasks"
     )
     method: str = Field("unnamed", description="what a program that trained with Trainer calls its method")
+    settings: str | None = Field(None, description="of that learner, as its program made it")
+    episodes: str | None = Field(None, description="the sampler that its program made, and its settings")
     optimizer: str | None = Field(None, description="function that made the optimizer, if trainer.optimizer did not")
     schedule: str | None = Field(None, description="function that made the schedule, if trainer.schedule did not")
 
