@@ -111,6 +111,25 @@ class Episode:
         """
         return cls(*sides_of(x, y, qx, qy))
 
+    @classmethod
+    def of_views(cls, first: Tensor, second: Tensor, *, tasks: int = 4) -> Episode:
+        """A batch of two views of each image, as lightly's loaders give it, cut into tasks in the order of the batch.
+
+        Args:
+            first: one view of each image, ``(images, ...)``, floating point, images in [0, 1] as ``(..., C, H, W)``.
+            second: the other, in the same order.
+            tasks: that share the images evenly; the first half of each, rounded down, is its support side.
+
+        Raises:
+            InputError: if the two do not fit, or do not make as many tasks of two images or more.
+
+        >>> Episode.of_views(torch.rand(16, 3, 32, 32), torch.rand(16, 3, 32, 32), tasks=2).support.images.shape
+        torch.Size([2, 4, 2, 3, 32, 32])
+        """
+        both = _two_views(first, second, tasks)
+        half = both.shape[1] // 2
+        return cls(_unlabeled(both[:, :half]), _unlabeled(both[:, half:]))
+
     def to(self, device: torch.device | str) -> Episode:
         """The same episode on a device."""
         return self.map(lambda t: t.to(device))
@@ -146,6 +165,30 @@ class Episode:
         """What an objective took from the images of both sides, ``(tasks, samples, views, A)``; None where it took nothing."""
         support, query = self.support.answers, self.query.answers
         return None if support is None or query is None else torch.cat([support, query], dim=1)
+
+
+def _two_views(first: Tensor, second: Tensor, tasks: int) -> Tensor:
+    for name, view in (("first", first), ("second", second)):
+        if not isinstance(view, Tensor) or not view.is_floating_point():
+            got = view.dtype if isinstance(view, Tensor) else type(view).__name__
+            raise InputError(f"Episode.of_views: {name} must be a floating-point tensor, images in [0, 1], got {got}")
+        if not bool(view.isfinite().all()):
+            raise InputError(f"Episode.of_views: {name} has values that are not finite; leave those images out")
+    if first.shape != second.shape or first.ndim < 2:
+        raise InputError(
+            f"Episode.of_views: first and second must both be (images, ...), got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    if type(tasks) is not int or tasks < 1 or len(first) % tasks or len(first) // tasks < 2:
+        raise InputError(
+            f"Episode.of_views: {len(first)} images do not make {tasks} tasks of two or more each; tasks must divide their "
+            "number (drop_last=True in a DataLoader keeps it the same)"
+        )
+    both: Tensor = torch.stack([first, second], 1).unflatten(0, (tasks, -1))
+    return both
+
+
+def _unlabeled(images: Tensor) -> Samples:
+    return Samples(images, None, None, torch.full(images.shape[:2], -1, device=images.device))
 
 
 def sides_of(x: Tensor, y: Tensor, qx: Tensor, qy: Tensor) -> tuple[Samples, Samples]:

@@ -83,3 +83,34 @@ def test_what_does_not_fit_is_said_in_one_sentence(changed: dict[str, Any], said
     with pytest.raises(InputError, match=said) as error:
         Episode.of(**given)
     assert len(str(error.value)) < 300
+
+
+def test_a_batch_of_two_views_is_cut_in_its_order() -> None:
+    first, second = torch.rand(2, 15, 1, 4, 4).unbind(0)
+    made = Episode.of_views(first, second, tasks=3)
+    assert made.support.images.shape == (3, 2, 2, 1, 4, 4)
+    assert made.query.images.shape == (3, 3, 2, 1, 4, 4)
+    assert made.support.labels is None
+    assert torch.equal(made.images.flatten(0, 1)[:, 0], first)
+    assert torch.equal(made.images.flatten(0, 1)[:, 1], second)
+
+
+@pytest.mark.parametrize(
+    ("first", "tasks", "said"),
+    [
+        (
+            torch.zeros(8, 1, 4, 4, dtype=torch.uint8),
+            2,
+            "first must be a floating-point tensor, images in .0, 1., got torch.uint8",
+        ),
+        (None, 2, "got NoneType"),
+        (torch.rand(6, 1, 4, 4), 2, r"got \(6, 1, 4, 4\) and \(8, 1, 4, 4\)"),
+        (torch.rand(8, 1, 4, 4), 3, "8 images do not make 3 tasks"),
+        (torch.rand(8, 1, 4, 4), 8, "8 images do not make 8 tasks of two or more"),
+        (torch.rand(8, 1, 4, 4), True, "do not make True tasks"),
+        (torch.full((8, 1, 4, 4), float("nan")), 2, "first has values that are not finite"),
+    ],
+)
+def test_two_views_that_do_not_fit(first: Any, tasks: int, said: str) -> None:
+    with pytest.raises(InputError, match=rf"Episode\.of_views: .*{said}"):
+        Episode.of_views(first, torch.rand(8, 1, 4, 4), tasks=tasks)
