@@ -21,7 +21,7 @@ from metatc2.transfer.adapted_episodes import Adapts
 from metatc2.transfer.feature_table import FeatureFunction, FeatureTable
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject
 from metatc2.transfer.protocols.registry import protocol_of
-from metatc2.transfer.row import Row
+from metatc2.transfer.row import FIELDS, Row
 from metatc2.transfer.targets import Target, fingerprint, originals_fingerprint
 
 RANDOM_ENCODER = "random encoder"
@@ -93,6 +93,11 @@ def evaluate(
     chosen: list[Protocol] = []
     for given in protocols:
         protocol = protocol_of(given)
+        if taken := sorted(FIELDS & set(protocol.facts)):
+            raise InputError(
+                f"transfer: {type(protocol).__name__} declares the facts {', '.join(taken)}, which every row has as fields "
+                f"({', '.join(sorted(FIELDS))}); give them other names"
+            )
         chosen += [] if protocol in chosen else [protocol]
     seed, batch = whole(seed, "transfer: seed"), whole(batch, "transfer: batch", 1)
     usable = {name: _usable(encoder, name) for name, encoder in encoders.items()}

@@ -118,14 +118,14 @@ class Row:
                 f"result row {self.target}: mean must lie in 0..1 and ci95 be a finite fraction, "
                 f"got {self.mean} and {self.ci95}"
             )
-        if taken := sorted(_FIELDS & set(self.facts)):
+        if taken := sorted(FIELDS & set(self.facts)):
             raise InputError(
                 f"result row {self.target}: facts must not have names of fields, got {', '.join(taken)}; choose another name"
             )
 
     def value(self, name: str) -> Any:
         """A field or fact by name; None where this row has no such fact."""
-        return getattr(self, name) if name in _FIELDS else self.facts.get(name)
+        return getattr(self, name) if name in FIELDS else self.facts.get(name)
 
     def same_images(self, other: Row) -> bool:
         """Whether both rows are of the same images and labels, whatever the size that the images were given at."""
@@ -197,4 +197,5 @@ class Row:
         return f"{self.features} ({self.context_words})" if self.context_words else self.features
 
 
-_FIELDS = {each.name for each in dataclasses.fields(Row)}
+#: Names that no fact may have.
+FIELDS = frozenset(each.name for each in dataclasses.fields(Row))

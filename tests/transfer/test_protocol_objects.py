@@ -196,6 +196,20 @@ def test_a_fact_that_was_not_declared_is_refused() -> None:
         evaluate({}, [target()], protocols=[Talkative()])
 
 
+def test_a_fact_with_the_name_of_a_field_is_refused_before_anything_is_computed() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Forward(Protocol):
+        facts = ("pairs", "seed")
+
+        def run(self, subject: Subject) -> Iterator[Measured]:
+            pytest.fail("was run")
+
+    with pytest.raises(
+        InputError, match=r"Forward declares the facts seed, which every row has as fields \(ci95, .*give"
+    ):
+        evaluate({}, [target()], protocols=[Forward()])
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package that adds a protocol, as pip would leave it."""
