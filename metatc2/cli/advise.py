@@ -85,5 +85,7 @@ def advise(
     page = write_advice(advice)
     show(advice_table(advice))
     say(advice.sentence, stderr=False)
+    if advice.next_step:
+        say(advice.next_step, stderr=False)
     say(f"Page: {page}   chart: {path / 'advice.png'}   numbers: {path / 'advice.json'}", stderr=False)
     write_json(target, advice.to_json())

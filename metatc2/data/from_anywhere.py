@@ -27,7 +27,7 @@ from metatc2.data.depths import check_value_range
 from metatc2.data.image_io import join, resize_square, resize_square_values
 from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.sources._rows import UNLABELED, numbered
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.ops.numbers import whole as whole_number
 
@@ -307,7 +307,7 @@ def _store(
         small,
         whole,
         class_names=tuple(names),
-        splits={**(meta_splits(dense, len(present)) if splits is None else splits), **own},
+        splits=beside_parts(meta_splits(dense, len(present)) if splits is None else splits, own),
         notes={} if limits is None else {"value_range": f"{limits[0]:g} to {limits[1]:g}"},
         originals=no_digests() if small.shape == pixels.shape else gray_digests(pixels),
     )

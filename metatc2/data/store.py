@@ -237,6 +237,23 @@ def require_store(given: object, where: str) -> None:
         )
 
 
+def beside_parts(meta: Mapping[str, Tensor], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Meta splits and published parts together; meta-train without what was published for validation or test.
+
+    Whoever pre-trains on meta-train can then still measure on the published test images, though their classes are known.
+
+    >>> meta, rows = {"meta-train": torch.arange(6)}, torch.arange(8)
+    >>> beside_parts(meta, {"train": rows[::2], "test": rows[1::2]})["meta-train"]
+    tensor([0, 2, 4])
+    """
+    both = {**meta, **parts}
+    if "train" in parts and "meta-train" in meta and "meta-train" not in parts:
+        learned = meta["meta-train"][torch.isin(meta["meta-train"], parts["train"])]
+        # None of its classes may have a training image: then the published parts are classes of their own.
+        both["meta-train"] = learned if len(learned) else meta["meta-train"]
+    return both
+
+
 def meta_splits(labels: Tensor, classes: int, *, shares: tuple[float, float] = (0.6, 0.2)) -> dict[str, Tensor]:
     """Class-disjoint rows for meta-train, meta-validation and meta-test.
 

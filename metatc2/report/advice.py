@@ -29,7 +29,7 @@ def advice_table(advice: Advice) -> PlainTable:
     for arm, own in _by_arm(advice).items():
         cells = [cell for row in own for cell in (_accuracy(row).replace(" ± ", "±"), _over(row).replace(" ± ", "±"))]
         table.add_row(arm, *cells)
-    table.say_below([f"{note[:1].upper()}{note[1:]}." for note in advice.notes])
+    table.say_below(_notes(advice))
     return table
 
 
@@ -44,7 +44,8 @@ def write_advice(advice: Advice) -> Path:
     """
     drawn = few_labels(advice.rows, chance=1 / advice.parts["classes"])
     sentences: list[str | tuple[str, str]] = [advice.sentence]
-    sentences += [f"{note[:1].upper()}{note[1:]}." for note in advice.notes]
+    sentences += [advice.next_step] if advice.next_step else []
+    sentences += _notes(advice)
     parts = advice.parts
     how = [
         f"{parts['training']} images of {parts['classes']} classes to pre-train on without labels and to draw labels from, "
@@ -77,7 +78,7 @@ def write_advice(advice: Advice) -> Path:
         folded=True,
     )
     sections = [
-        PageSection("advice", "Advice", sentences, [drawn], [accuracies, chosen]),
+        PageSection("advice", "Advice", sentences, [drawn], [accuracies, chosen], opening=True),
         PageSection("how", "How it was measured", how),
     ]
     page = render(f"Is pre-training worth it on {advice.source}?", sections, version=version("metatc2"))
@@ -85,6 +86,11 @@ def write_advice(advice: Advice) -> Path:
         write_atomically(advice.folder / CHART, to_png(drawn))
         write_atomically(advice.folder / PAGE, printable(page).encode())
     return advice.folder / PAGE
+
+
+def _notes(advice: Advice) -> list[str]:
+    """As sentences; a name or a path that a note begins with stays as it is."""
+    return [f"{note[:1].upper() if note.partition(' ')[0].isalpha() else note[:1]}{note[1:]}." for note in advice.notes]
 
 
 def _by_arm(advice: Advice) -> dict[str, list[AdviceRow]]:

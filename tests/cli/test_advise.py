@@ -52,6 +52,12 @@ def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "Is pre-training worth it on folder:my/photos?" in page
     assert found["sentence"].split(";")[0] in page
     assert "<svg" in page
+    assert '<section id="advice" aria-labelledby="advice-title" class="opening">' in page
+    # What is proposed next is typed as it stands, for a step more.
+    longer = found["next_step"].partition("Trained longer: metatc2 ")[2]
+    assert longer in " ".join(told.out.split())
+    assert longer.endswith(" --steps 4")
+    assert call(*shlex.split(longer)[:-1], "2") == 0
     with Image.open(made / "advice.png") as chart:
         assert chart.size[0] > 800
     assert (

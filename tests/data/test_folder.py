@@ -255,3 +255,22 @@ def test_all_corrupt(tmp_path: Path) -> None:
         file.write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match="4 of 4 images cannot be read.*fewer than two classes"):
         load(f"folder:{tmp_path}")
+
+
+def test_images_published_for_validation_and_test_are_in_no_meta_train(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for part, count in (("train", 3), ("val", 2), ("test", 1)):
+        for label in "abcdef":
+            (tmp_path / part / label).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(
+                    tmp_path / part / label / f"{i}.png"
+                )
+    for stream in (False, True):
+        store = load(f"folder:{tmp_path}", image_size=8, stream=stream)
+        learned = set(store.rows("meta-train").tolist())
+        assert learned
+        assert learned <= set(store.rows("train").tolist())
+        # Classes that are held out are so with all their images.
+        held = torch.cat([store.rows("meta-validation"), store.rows("meta-test")])
+        assert len(held) == int(torch.isin(store.labels, store.labels[held].unique()).sum())

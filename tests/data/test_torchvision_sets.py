@@ -30,12 +30,16 @@ def md5(file: Path) -> str:
 
 
 def check_meta(store: ImageStore, classes: int) -> None:
-    """Every labeled row is in one meta split, and the splits part the classes."""
+    """Every labeled row is in one meta split, those of published tests in no meta-train; and the splits part the classes."""
     rows = [store.rows(f"meta-{part}") for part in ("train", "validation", "test")]
     held = [set(store.labels[part].tolist()) for part in rows]
     assert all(held)
     assert sum(map(len, held)) == classes == len(set.union(*held))
-    assert sum(map(len, rows)) == int((store.labels < classes).sum())
+    parts = [store.splits[name] for name in ("validation", "val", "test") if name in store.splits]
+    published = torch.cat(parts) if parts and "train" in store.splits else torch.empty(0, dtype=torch.int64)
+    left_out = published[torch.isin(store.labels[published], store.labels[rows[0]])]
+    assert not torch.isin(rows[0], published).any()
+    assert sum(map(len, rows)) + len(left_out) == int((store.labels < classes).sum())
 
 
 def python2_pickle(content: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from metatc2.data.decoding import Decoded
 from metatc2.data.gather import gather
 from metatc2.data.readers import Reader, where
 from metatc2.data.sources.folder import UnreadableImages, first_ones, left_out
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 
 SIZE = 32  # pixels, unless the caller asks for another
@@ -90,7 +90,7 @@ def store_of_rows(
         gathered.images,
         labels,
         class_names=tuple(names),
-        splits={**meta_splits(dense, len(present)), **own},
+        splits=beside_parts(meta_splits(dense, len(present)), own),
         notes=notes,
         originals=gathered.originals,
     )

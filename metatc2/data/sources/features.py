@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metatc2.data.registry import register_source
 from metatc2.data.sources.npz import named_rows, numbers, read_arrays
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.suggest import command
 
@@ -56,7 +56,7 @@ def load_features(path: str | Path, image_size: int | None = None, name: str | N
         domains,
         class_names=class_names,
         domain_names=domain_names,
-        splits={**meta, **own},
+        splits=beside_parts(meta, own),
     )
 
 

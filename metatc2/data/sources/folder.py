@@ -16,7 +16,7 @@ from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, files_in, sub_folders
 from metatc2.data.readers import ImageFiles
 from metatc2.data.registry import register_source
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 
 SIZE = 32  # pixels, unless the caller asks for another
@@ -108,7 +108,7 @@ def load_folder(
         gathered.images,
         labels,
         class_names=tuple(classes),
-        splits={**meta_splits(labels, len(classes)), **splits},
+        splits=beside_parts(meta_splits(labels, len(classes)), splits),
         notes={
             "unreadable": len(bad),
             "unreadable_files": first_ones(bad, _NAMED_IN_NOTES),

@@ -13,7 +13,7 @@ from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import Unreadable, gather
 from metatc2.data.readers import ImageFiles
 from metatc2.data.sources._torchvision_files import check_disjoint
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
 from metatc2.io.plain_text import brief
@@ -77,12 +77,10 @@ def listed_store(
         gathered.images,
         gathered.labels,
         class_names=tuple(classes),
-        splits={
-            **meta_splits(dense, len(present)),
-            **{
-                part: torch.tensor([place[file] for file in files], dtype=torch.int64) for part, files in splits.items()
-            },
-        },
+        splits=beside_parts(
+            meta_splits(dense, len(present)),
+            {part: torch.tensor([place[file] for file in files], dtype=torch.int64) for part, files in splits.items()},
+        ),
         notes=notes or {},
         metric=metric,
         originals=gathered.originals,

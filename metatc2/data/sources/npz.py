@@ -16,7 +16,7 @@ from metatc2.data.from_anywhere import pixels_of
 from metatc2.data.image_io import resize_square
 from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.registry import register_source
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
 
@@ -57,7 +57,7 @@ def load_npz(path: str | Path, image_size: int | None = None, value_range: Seque
         domains,
         class_names=class_names,
         domain_names=domain_names,
-        splits={**meta, **own},
+        splits=beside_parts(meta, own),
         notes={} if limits is None else {"value_range": f"{limits[0]:g} to {limits[1]:g}"},
         originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
     )

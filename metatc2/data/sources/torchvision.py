@@ -21,7 +21,7 @@ from metatc2.data.image_io import join, resize_square
 from metatc2.data.originals import Digests, gray_digests, no_digests
 from metatc2.data.registry import register_source
 from metatc2.data.sources._torchvision_files import TorchvisionImages, check_disjoint, image_files, sun397_partition
-from metatc2.data.store import ImageStore, meta_splits
+from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError, MissingPackage
 
@@ -127,7 +127,7 @@ class TorchvisionSource:
             _together(images),
             label,
             class_names=tuple(names),
-            splits={**meta, **parts},
+            splits=beside_parts(meta, parts),
             notes={"missing_splits": ", ".join(missing)} if missing else {},
             metric=self.metric,
             originals=np.concatenate(originals),

@@ -11,6 +11,7 @@ from typing import Any
 
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
+from metatc2.experiment.advice.arms import METHODS
 from metatc2.experiment.advice.budget import derive
 from metatc2.experiment.advice.given import load_given
 from metatc2.experiment.advice.notes import notes_on
@@ -23,10 +24,13 @@ from metatc2.experiment.advice.work import Work, expected_seconds
 from metatc2.experiment.build import build_data
 from metatc2.experiment.config import override
 from metatc2.io.files import check_writable, write_atomically, writing
+from metatc2.io.suggest import command
 from metatc2.io.writing import json_text
 from metatc2.training.run_folder import RunFolder
 
 ADVICE = "advice.json"
+#: Times the steps of advice, in what is proposed to go on with.
+_LONGER = 4
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,27 @@ class Advice:
         text = "; ".join(verdict.sentence for verdict in self.verdicts)
         return f"{text[:1].upper()}{text[1:]}."
 
+    @property
+    def next_step(self) -> str:
+        """Where the pre-trained encoder is that validation images prefer with the most labels, and how it is trained longer.
+
+        Empty where that is one that was given.
+        """
+        best = max(self.verdicts, key=lambda verdict: verdict.labels_per_class).arm
+        arm = next((arm for arm in METHODS.values() if arm.label == best), None)
+        steps = next((row.steps for row in self.rows if row.arm == best), None)
+        if arm is None or steps is None:
+            return ""
+        run = self.folder / f"{arm.key}-s0"
+        longer = command("pretrain", "--resume", run, "--steps", str(_LONGER * steps))
+        return f"{best} is in {run}, the other seeds beside it. Trained longer: {longer}"
+
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds."""
         return {
             "source": self.source,
             "sentence": self.sentence,
+            "next_step": self.next_step,
             "verdicts": [to_json(verdict) for verdict in self.verdicts],
             "rows": [to_json(row) for row in self.rows],
             "parts": self.parts,
