@@ -21,7 +21,7 @@ from metatc2.errors import InputError, nearest
 METRICS = ("accuracy", "mean per class")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageStore:
     """Images, in memory or on disk, with labels, domains and named splits.
 
@@ -154,6 +154,18 @@ class ImageStore:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        """What it holds, in one line.
+
+        >>> ImageStore("toy", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4) % 2)
+        ImageStore('toy', 4 images 1 × 8 × 8, 2 classes, splits: all)
+        """
+        shape = " × ".join(map(str, self.images.shape[1:]))
+        splits = ", ".join((*self.groups, *self.splits))
+        return (
+            f"ImageStore({self.name!r}, {len(self)} images {shape}, {len(self.class_names)} classes, splits: {splits})"
+        )
 
     @property
     def channels(self) -> int:

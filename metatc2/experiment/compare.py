@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from metatc2.io.run_files import IDENTITY, RESULTS
 from metatc2.io.suggest import command
 from metatc2.transfer import MEAN_TARGET, Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
+from metatc2.transfer.evaluate import CONTROLS
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
@@ -36,6 +38,8 @@ def compare(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilt
             "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
         )
     first, *others = _named_apart(list(groups.values()))
+    for other in others:
+        _say_what_is_left_out(first, other)
     return [difference for other in others for difference in _chosen(first, other, features, chosen)]
 
 
@@ -74,15 +78,31 @@ def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:
         if (path / IDENTITY).exists() and not (path / "config.toml").exists():
             held = read_identity(path)
             rows, accuracies = read_results(path / RESULTS)
-            groups.setdefault(held["name"], []).append(
-                RunResults(str(path), held["name"], held["seed"], rows, accuracies)
-            )
+            shapes = sorted({row.image_shape for row in rows if row.features not in CONTROLS})
+            measured = RunResults(str(path), held["name"], held["seed"], rows, accuracies)
+            groups.setdefault(f"{held['name']} {shapes}", []).append(measured)
             continue
         config = read_run_config(path)
         rows, accuracies = read_results(path / RESULTS)
         measured = RunResults(str(path), method_name(config), config.trainer.seed, rows, accuracies)
         groups.setdefault(method_key(config), []).append(measured)
     return groups
+
+
+class SeedsLeftOut(UserWarning):
+    """Seeds of a method that the other method has not are not compared."""
+
+
+def _say_what_is_left_out(first: Sequence[RunResults], other: Sequence[RunResults]) -> None:
+    for runs, against in ((first, other), (other, first)):
+        own, theirs = {run.seed for run in runs}, {run.seed for run in against}
+        if (alone := sorted(own - theirs)) and own & theirs:
+            warnings.warn(
+                f"compare: seeds {', '.join(map(str, alone))} of {runs[0].method!r} are left out, since {against[0].method!r} "
+                "has none of that number; its difference is over the others alone",
+                SeedsLeftOut,
+                stacklevel=3,
+            )
 
 
 def _named_apart(groups: list[list[RunResults]]) -> list[list[RunResults]]:

@@ -6,9 +6,11 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.seen import SeenClasses
 from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import in_chunks
@@ -149,13 +151,18 @@ def fingerprint(store: ImageStore, rows: Tensor) -> str:
 def originals_fingerprint(store: ImageStore, rows: Tensor) -> str:
     """SHA-256 over images as they were before they were resized, and their labels; empty where one of them is not known.
 
+    A store without digests holds the originals themselves, as far as is known; an image of one gray level may be anything.
+
     >>> store = ImageStore("toy", torch.arange(8, dtype=torch.uint8).view(2, 1, 2, 2), torch.tensor([0, 1]))
-    >>> originals_fingerprint(store, torch.tensor([0, 1]))
-    ''
+    >>> len(originals_fingerprint(store, torch.tensor([0, 1])))
+    64
     """
-    if len(store.originals) != len(store):
+    if len(store.originals) == len(store):
+        digests = store.originals[rows.numpy()]
+    elif store.channels in (1, 3):
+        digests = np.concatenate([no_digests(), *map(gray_digests, in_chunks(store.images, rows))])
+    else:
         return ""
-    digests = store.originals[rows.numpy()]
     if not digests.all():
         return ""
     return hashlib.sha256(digests.tobytes() + store.labels[rows].contiguous().numpy().tobytes()).hexdigest()

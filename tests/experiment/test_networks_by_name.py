@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -186,6 +187,18 @@ def test_ones_own_network_is_measured_from_the_command_line(own: Path) -> None:
     assert call("transfer", "my_networks:Tokens", *words) == 0
     rows = json.loads((own / "out" / "transfer.json").read_text())
     assert {row["features"] for row in rows} == {"encoder", "raw pixels"}
+
+
+@pytest.mark.filterwarnings("ignore::metatc2.experiment.transfer.UncheckedClasses")
+def test_one_network_at_two_sizes_is_compared_with_itself(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = torch.randint(0, 256, (40, 3, 24, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    np.savez(own / "mine.npz", images=images.numpy(), labels=np.arange(40) % 4)
+    for size in ("16", "24"):
+        words = ["--to", f"npz:{own}/mine.npz:all", "--protocol", "knn", "--image-size", size, "--out", str(own / size)]
+        assert call("transfer", "my_networks:maps", *words) == 0
+    capsys.readouterr()
+    assert call("compare", str(own / "16"), str(own / "24")) == 0
+    assert "A got images of 3 × 16 × 16, B the same images at 3 × 24 × 24." in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from metatc2.experiment.compare import SeedsLeftOut, compare
+
 from ..command_line import call
 
 
@@ -17,6 +19,14 @@ def compared(tmp_path: Path, folders: list[Path], *words: str) -> list[dict[str,
     assert call("compare", *names, *words, "--json", str(out)) == 0
     found: list[dict[str, Any]] = json.loads(out.read_text())
     return found
+
+
+def test_seeds_that_one_side_has_alone_are_said_to_be_left_out(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.warns(
+        SeedsLeftOut, match=r"seeds 1, 2 of '.*tc2.*' are left out, since 'simclr.*' has none of that number"
+    ):
+        (first, *_) = compare([folders[0], folders[1], folders[2], folders[3]])
+    assert first.seeds == (0,)
 
 
 def test_compare_takes_names_without_seeds_and_a_choice_changes_no_verdict(folders: list[Path], tmp_path: Path) -> None:
