@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,10 @@ class OwnRun:
             return {}
 
 
+class NotForCommands(UserWarning):
+    """A run folder keeps records and checkpoints, and nothing that commands could measure."""
+
+
 class OwnFiles:
     """What makes the folder of a program's training one that commands read.
 
@@ -203,14 +208,18 @@ class OwnFiles:
         if self.folder is None or self._looked:
             return
         self._looked = True
-        if is_own(self.folder.config):
-            self._run = OwnRun.of(
-                learner.exports().get("encoder"),
-                self.sampler,
-                episode,
-                self.made_by,
-                settings=self._described[0],
-                episodes=self._described[1],
+        if not is_own(self.folder.config):
+            return
+        encoder, images = learner.exports().get("encoder"), episode.support.images
+        settings, episodes = self._described
+        self._run = OwnRun.of(encoder, self.sampler, episode, self.made_by, settings=settings, episodes=episodes)
+        if self._run is None and encoder is not None and images.ndim == 6:
+            warnings.warn(
+                f"{self.folder.path}: commands will not measure what is trained here: they take encoders of square images of "
+                f"1 or 3 channels that safetensors can hold, and this one gets {' × '.join(map(str, images.shape[3:]))}; "
+                "measure it from Python with metatc2.transfer.evaluate",
+                NotForCommands,
+                stacklevel=4,
             )
 
     def write(

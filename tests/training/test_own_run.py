@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from metatc2.augment import Views
 from metatc2.data import ImageStore, load
-from metatc2.episodes import LabeledTasks, SplitBatch
+from metatc2.episodes import Episode, LabeledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.experiment.config.identity import flatten, method_key
 from metatc2.experiment.hub import from_pretrained
@@ -24,6 +25,7 @@ from metatc2.models.heads import Projector
 from metatc2.models.naming import encoder_name
 from metatc2.objectives import SimCLR
 from metatc2.training import Trainer, TrainerOptions
+from metatc2.training.own_run import NotForCommands
 from metatc2.training.run_folder import RunFolder, State
 
 from ..command_line import call
@@ -217,3 +219,16 @@ def test_two_trainings_of_one_name_are_no_seeds_of_one_method(
     assert "recipe" not in (tmp_path / "a" / "config.toml").read_text()
     assert call("diagnose", str(tmp_path / "a"), "--max-images", "40") == 0
     assert "with views that cannot be made again from here" in capsys.readouterr().err
+
+
+def test_images_that_commands_do_not_take_are_said_before_training(tmp_path: Path) -> None:
+    def episodes() -> Iterator[Episode]:
+        while True:
+            images = torch.rand(2, 8, 1, 6, 10)
+            yield Episode.of_views(images[0], images[1], tasks=2)
+
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(60, 4))
+    learner = SelfSupervised(encoder, SimCLR(), projector=Projector(4, 8, 4))
+    with pytest.warns(NotForCommands, match="commands will not measure .* gets 1 × 6 × 10; measure it from Python"):
+        Trainer(learner, episodes(), TrainerOptions(steps=1), run=tmp_path / "a").fit()
+    assert RunFolder(tmp_path / "a").state is State.TRAINER
