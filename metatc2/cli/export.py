@@ -44,7 +44,9 @@ def export(
     from metatc2.experiment.export import CONFIG, NETWORK
     from metatc2.experiment.hub import save_pretrained
     from metatc2.experiment.load import load_pretrained
+    from metatc2.experiment.zoo import code_of
     from metatc2.io.reading import read_json
+    from metatc2.models.python import TRUST
 
     named = encoder if image_size is None and channels is None else None
     made = named or load_pretrained(encoder, image_size=image_size, channels=channels)
@@ -53,4 +55,6 @@ def export(
     measures = command("transfer", Path(folder), "--to", SOURCE, "--out", "DIR")
     # Weights whose network has no name are loaded by those who have its code.
     named_there = read_json(Path(folder) / CONFIG).get(NETWORK) != ""
+    if module := code_of(str(read_json(Path(folder) / CONFIG).get(NETWORK, ""))):
+        measures = f"{TRUST}={module} {measures}"
     say(bold(folder), f" ({files})", f": {measures} measures it" if named_there else "")

@@ -17,13 +17,12 @@ from metatc2.experiment.hub_config import TIMM_READS, require_whole, scale_of, s
 from metatc2.experiment.own_network import TORCH_HUB
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.weights import encoder_from
-from metatc2.experiment.zoo import ZOOS
+from metatc2.experiment.zoo import code_of
 from metatc2.io.reading import read_json
 from metatc2.io.suggest import command
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
-from metatc2.models.python import is_factory, raised, require_trust
-from metatc2.models.registry import ENCODERS
+from metatc2.models.python import raised, require_trust
 
 __all__ = ["from_pretrained", "save_pretrained"]
 
@@ -112,9 +111,8 @@ def _require_no_code(network: str, folder: Path) -> None:
             f"{folder} says that its network is made by code ({network}), and a folder alone makes no code run; if you trust "
             f"it, name the code yourself: {network}@{folder / TENSORS}"
         )
-    kind = network.partition(":")[0]
-    if kind not in ZOOS and kind not in ENCODERS and is_factory(network):
-        require_trust(kind, f"{folder}: its network {network}")
+    if module := code_of(network):
+        require_trust(module, f"{folder}: its network {network}")
 
 
 def _timm(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:

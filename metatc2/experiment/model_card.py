@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, PythonConfig, method_name
 from metatc2.experiment.pretrained import Pretrained
+from metatc2.experiment.zoo import code_of
 from metatc2.io.plain_text import brief, visible
+from metatc2.models.python import TRUST
 from metatc2.transfer import Row
 from metatc2.transfer.row_words import head_name, protocol_name, remarks
 
@@ -66,10 +68,7 @@ def model_card(
         _about(encoder, config),
         f"It takes images {channels} × {size} × {size} in [0, 1]" + _end(encoder),
         "## Load it",
-        _block(
-            "from metatc2.experiment.hub import from_pretrained\n\n"
-            'encoder = from_pretrained("FOLDER or OWNER/NAME").encoder'
-        ),
+        *_loading(encoder, named=config is not None or bool(encoder.network)),
     ]
     for each in exported:
         parts.append(f"`{each.name}` (checked: its features differ by at most {each.difference:.1e} of the largest):")
@@ -82,6 +81,24 @@ def model_card(
         what = "What is known of a training by a program of its author's" if own else "The whole configuration"
         parts.append(f"{what} is in `config.json`.")
     return "\n\n".join(parts) + "\n"
+
+
+def _loading(encoder: Pretrained, *, named: bool) -> list[str]:
+    if not named:
+        return [
+            "Its network has no name that commands or `from_pretrained` make it by; whoever has its code loads the weights:",
+            _block(
+                "from safetensors.torch import load_file\n\n"
+                'network.load_state_dict(load_file("FOLDER/model.safetensors"))'
+            ),
+        ]
+    block = _block(
+        "from metatc2.experiment.hub import from_pretrained\n\n"
+        'encoder = from_pretrained("FOLDER or OWNER/NAME").encoder'
+    )
+    module = code_of(encoder.network)
+    said = f"Its network is made by code of the module `{module}`, which is imported only where the environment says "
+    return [block, *([f"{said}`{TRUST}={module}`."] if module else [])]
 
 
 def _about(encoder: Pretrained, config: Config | None) -> str:

@@ -16,6 +16,8 @@ from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.models.foreign_encoder import ForeignEncoder
+from metatc2.models.python import is_factory
+from metatc2.models.registry import ENCODERS
 from metatc2.ops.numbers import whole
 from metatc2.ops.random_state import seeded
 from metatc2.transfer import SeenClasses
@@ -24,6 +26,16 @@ ZOOS = ("torchvision", "timm")
 _RANDOM = "random"
 
 _Made = tuple[ForeignEncoder, int, list[str]]
+
+
+def code_of(network: str) -> str:
+    """The module of the user's that makes a network, ``"mynets"`` of ``"mynets:small"``; empty of names of libraries.
+
+    >>> code_of("mynets:small"), code_of("torchvision:resnet18"), code_of("conv4")
+    ('mynets', '', '')
+    """
+    module = network.partition(":")[0]
+    return module if module not in ZOOS and module not in ENCODERS and is_factory(network) else ""
 
 
 def from_zoo(

@@ -248,3 +248,30 @@ def test_a_license_that_is_none_is_refused_before_the_work(tmp_path: Path, licen
     with pytest.raises(InputError, match="is no identifier of the Hub"):
         save_pretrained(small(), tmp_path / "mine", license=license)
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_card_says_how_a_network_without_a_name_and_one_of_own_code_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = small()
+    save_pretrained(given, tmp_path / "mine")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "from_pretrained(" not in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    network = small().encoder
+    exec(code.replace("FOLDER", str(tmp_path / "mine")), {"network": network})
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(network.eval()(images), given.encoder.eval()(images))
+    (tmp_path / "card_nets.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert call("export", "card_nets:net", "own", "--image-size", "16") == 0
+    assert "METATC2_TRUST=card_nets metatc2 transfer own" in " ".join(capsys.readouterr().err.split())
+    assert (
+        "imported only where the environment says `METATC2_TRUST=card_nets`"
+        in (tmp_path / "own" / "README.md").read_text()
+    )
+    monkeypatch.delitem(sys.modules, "card_nets")
+    with pytest.raises(InputError, match="METATC2_TRUST=card_nets"):
+        from_pretrained(tmp_path / "own")
+    monkeypatch.setenv("METATC2_TRUST", "card_nets")
+    assert from_pretrained(tmp_path / "own").channels == 3
