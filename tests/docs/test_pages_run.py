@@ -147,7 +147,8 @@ def test_commands_of_a_page_run(page: Path, reader: Path, capsys: pytest.Capture
     for line in lines(page):
         words = shortened(line)
         # Of what a page offers one after the other a reader takes one.
-        for run in [*values(words, "--run"), *(["runs/folder-my-photos-advice"] if words[0] == "advise" else [])]:
+        taken = [] if "--seeds" in words else values(words, "--run")
+        for run in [*taken, *(["runs/folder-my-photos-advice"] if words[0] == "advise" else [])]:
             shutil.rmtree(reader / run, ignore_errors=True)
         status = call(*words)
         assert status == 0, f"metatc2 {shlex.join(words)}: {capsys.readouterr().err}"
