@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.episode import Samples
 from metatc2.episodes.sampler import TaskSource, seeded_stream
+from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError
 
 SMALLEST_TASK = 4  # images of the smallest task that is worth suggesting: two on each side

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from metatc2.data.sources.shapes.dataset import in_part
 from metatc2.data.sources.shapes.render import FACTORS, LISTS, draw_factors, render
-from metatc2.episodes.episode import Episode, Samples, TaskIdentity
+from metatc2.episodes.episode import Episode, TaskIdentity
 from metatc2.episodes.epochs import Cut
 from metatc2.episodes.sampler import TaskSource, assign_evenly, seeded_stream
+from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError, nearest
 
 _SHAPE, _TEXTURE = FACTORS.index("shape"), FACTORS.index("texture")

@@ -11,8 +11,9 @@ from torch import Tensor
 from metatc2.augment import Views
 from metatc2.data.store import ImageStore, require_store
 from metatc2.data.streaming import StreamedImages
-from metatc2.episodes.episode import Episode, Samples
+from metatc2.episodes.episode import Episode
 from metatc2.episodes.sampler import GroupOrders, TaskSource, sample_without_replacement
+from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError
 
 Range = int | tuple[int, int]

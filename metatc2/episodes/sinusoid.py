@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from metatc2.episodes.episode import Episode, Samples
+from metatc2.episodes.episode import Episode
 from metatc2.episodes.sampler import TaskSource
+from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError
 
 

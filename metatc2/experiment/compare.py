@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +37,6 @@ def compare(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFilt
             "compare: all runs given have the same configuration up to their seed; name at least one run of another method"
         )
     first, *others = _named_apart(list(groups.values()))
-    for other in others:
-        _say_what_is_left_out(first, other)
     return [difference for other in others for difference in _chosen(first, other, features, chosen)]
 
 
@@ -87,22 +84,6 @@ def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:
         measured = RunResults(str(path), method_name(config), config.trainer.seed, rows, accuracies)
         groups.setdefault(method_key(config), []).append(measured)
     return groups
-
-
-class SeedsLeftOut(UserWarning):
-    """Seeds of a method that the other method has not are not compared."""
-
-
-def _say_what_is_left_out(first: Sequence[RunResults], other: Sequence[RunResults]) -> None:
-    for runs, against in ((first, other), (other, first)):
-        own, theirs = {run.seed for run in runs}, {run.seed for run in against}
-        if (alone := sorted(own - theirs)) and own & theirs:
-            warnings.warn(
-                f"compare: seeds {', '.join(map(str, alone))} of {runs[0].method!r} are left out, since {against[0].method!r} "
-                "has none of that number; its difference is over the others alone",
-                SeedsLeftOut,
-                stacklevel=3,
-            )
 
 
 def _named_apart(groups: list[list[RunResults]]) -> list[list[RunResults]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from metatc2.io.terminal import Group, PlainTable
 from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
 from metatc2.transfer.estimates import Estimate
-from metatc2.transfer.row_words import head_name, protocol_name, remarks
+from metatc2.transfer.row_words import head_name, pair_remarks, protocol_name, remarks
 
 
 def transfer_table(rows: Sequence[Row]) -> PlainTable:
@@ -113,8 +113,5 @@ def _pair_table(a: str, b: str, differences: Sequence[Difference]) -> PlainTable
         if over.keys() - {"seeds"}
         else " d_z: mean over standard deviation of the seeds' differences; p: paired t-test, Holm's correction over targets."
     )
-    shapes = dict.fromkeys(d.image_shapes for d in differences if d.image_shapes is not None)
-    table.say_below(
-        [below, *(f"A got images of {shape_a}, B the same images at {shape_b}." for shape_a, shape_b in shapes)]
-    )
+    table.say_below([below, *pair_remarks(differences)])
     return table

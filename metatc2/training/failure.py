@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.episodes import Episode
-from metatc2.episodes.episode import Samples, TaskIdentity
+from metatc2.episodes.episode import TaskIdentity
+from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError
 from metatc2.ops.ranks import Ranks
 from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint

@@ -51,6 +51,7 @@ class Difference:
         metric, setting, layer: as in `Row`.
         context: pairs that the features were adapted to, in words.
         image_shapes: of A's and of B's images where they differ: the same images at two sizes.
+        seeds_alone: that A, and that B, has and the other lacks; they are not compared.
     """
 
     a: str
@@ -80,6 +81,7 @@ class Difference:
     layer: str = OUTPUT
     context: str = ""
     image_shapes: tuple[str, str] | None = None
+    seeds_alone: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds; an infinite effect is null."""
@@ -116,7 +118,9 @@ def compare(
     differences += [
         _difference(group) for group in groups.values() if len(group) > 1 and set.intersection(*map(set, group))
     ]
-    return differences
+    seeds = [{run.seed for run in runs} for runs in (a_runs, b_runs)]
+    alone = (tuple(sorted(seeds[0] - seeds[1])), tuple(sorted(seeds[1] - seeds[0])))
+    return [dataclasses.replace(difference, seeds_alone=alone) for difference in differences]
 
 
 def _corrected(targets: list[Difference]) -> list[Difference]:

@@ -114,11 +114,11 @@ def evaluate(
         everything = {**usable, RAW_PIXELS: None} if pixels else usable
         table = FeatureTable(target.store, everything, batch=batch, device=device, cache=cache, ranks=ranks)
         subject = Subject(target, table, learners or {}, device, ranks)
-        sha256: dict[bytes, str] = {}
+        about: dict[bytes, dict[str, Any]] = {}
         for protocol in chosen:
             for measured in protocol.run(subject):
                 common = {"source": source, "seed": seed, "layer": layer, **of_context.get(measured.features, {})}
-                row = _row(protocol, measured, target, sha256, trained, common)
+                row = _row(protocol, measured, target, about, trained, common)
                 if row.key in accuracies:
                     raise InputError(
                         f"transfer: two rows have the key {row.key!r}; name each protocol and target once, or tell the rows "
@@ -172,7 +172,7 @@ def _row(
     protocol: Protocol,
     measured: Measured,
     target: Target,
-    sha256: dict[bytes, str],
+    about: dict[bytes, dict[str, Any]],
     trained: Mapping[str, Any],
     common: Mapping[str, Any],
 ) -> Row:
@@ -183,8 +183,12 @@ def _row(
         )
     # Protocols and encoders share their images; those are hashed once.
     used = measured.used.numpy().tobytes()
-    if used not in sha256:
-        sha256[used] = fingerprint(target.store, measured.used)
+    if used not in about:
+        about[used] = {
+            "target_sha256": fingerprint(target.store, measured.used),
+            "originals_sha256": originals_fingerprint(target.store, measured.used),
+            "image_shape": " × ".join(map(str, target.store.images.shape[1:])),
+        }
     mean, ci95 = mean_interval(measured.values)
     if measured.strata is not None:
         ci95 = stratified_half_width(measured.values, measured.strata)
@@ -199,9 +203,7 @@ def _row(
         ci95=ci95,
         inductive=measured.inductive,
         note=measured.note,
-        target_sha256=sha256[used],
-        originals_sha256=originals_fingerprint(target.store, measured.used),
-        image_shape=" × ".join(map(str, target.store.images.shape[1:])),
+        **about[used],
         **({"encoder_sha256": ""} if measured.features in CONTROLS else trained),
         **common,
         facts=dict(measured.facts),

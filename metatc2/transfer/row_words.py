@@ -56,6 +56,19 @@ def remarks(rows: Sequence[Row], *, selection: bool = True) -> list[str]:
     return said
 
 
+def pair_remarks(differences: Sequence[Difference]) -> list[str]:
+    """Sentences on what was and was not compared, each once: images at two sizes, seeds that one side has alone."""
+    said = []
+    for d in differences:
+        if d.image_shapes is not None:
+            said.append(f"{d.a} got images of {d.image_shapes[0]}, {d.b} the same images at {d.image_shapes[1]}.")
+        for own, other, alone in ((d.a, d.b, d.seeds_alone[0]), (d.b, d.a, d.seeds_alone[1])):
+            if alone:
+                seeds = f"Seed{'s' * (len(alone) > 1)} {', '.join(map(str, alone))}"
+                said.append(f"{seeds} of {own} {'are' if len(alone) > 1 else 'is'} left out: {other} has no such run.")
+    return list(dict.fromkeys(said))
+
+
 def sentences_of(row: Row) -> list[str]:
     """What must be said of one row."""
     sentences = row.note.split("; ") if row.note else []

@@ -101,7 +101,7 @@ def test_a_batch_of_two_views_is_cut_in_its_order() -> None:
         (
             torch.zeros(8, 1, 4, 4, dtype=torch.uint8),
             2,
-            "first must be a floating-point tensor, images in .0, 1., got torch.uint8",
+            "first must be floating point, images in .0, 1., got torch.uint8",
         ),
         (None, 2, "got NoneType"),
         (torch.rand(6, 1, 4, 4), 2, r"got \(6, 1, 4, 4\) and \(8, 1, 4, 4\)"),

@@ -198,7 +198,9 @@ def test_one_network_at_two_sizes_is_compared_with_itself(own: Path, capsys: pyt
         assert call("transfer", "my_networks:maps", *words) == 0
     capsys.readouterr()
     assert call("compare", str(own / "16"), str(own / "24")) == 0
-    assert "A got images of 3 × 16 × 16, B the same images at 3 × 24 × 24." in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "got images of 3 × 16 × 16, my_networks:maps" in said
+    assert "the same images at 3 × 24 × 24." in said
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from metatc2.experiment.compare import SeedsLeftOut, compare
-
 from ..command_line import call
 
 
@@ -21,12 +19,14 @@ def compared(tmp_path: Path, folders: list[Path], *words: str) -> list[dict[str,
     return found
 
 
-def test_seeds_that_one_side_has_alone_are_said_to_be_left_out(folders: list[Path], tmp_path: Path) -> None:
-    with pytest.warns(
-        SeedsLeftOut, match=r"seeds 1, 2 of '.*tc2.*' are left out, since 'simclr.*' has none of that number"
-    ):
-        (first, *_) = compare([folders[0], folders[1], folders[2], folders[3]])
-    assert first.seeds == (0,)
+def test_the_page_says_what_is_left_out(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("report", *map(str, folders[:4]), "--out", str(tmp_path / "r.html")) == 0
+    assert "warning" not in capsys.readouterr().err
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("Seeds 1, 2 of ") == 1
+    assert "are left out: " in page
 
 
 def test_compare_takes_names_without_seeds_and_a_choice_changes_no_verdict(folders: list[Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 from metatc2.errors import InputError
 from metatc2.report import comparison_table
 from metatc2.transfer import MEAN_TARGET, Difference, RunResults, by_method, compare, holm
+from metatc2.transfer.row_words import pair_remarks
 
 from ..result_rows import row_of
 
@@ -181,7 +182,7 @@ def test_the_same_images_at_two_sizes_are_paired_and_it_is_said() -> None:
     assert found.difference == pytest.approx(0.1)
     assert found.image_shapes == ("1 × 28 × 28", "3 × 64 × 64")
     said = shown(comparison_table([found]))
-    assert "A got images of 1 × 28 × 28, B the same images at 3 × 64 × 64." in said
+    assert "tc2 got images of 1 × 28 × 28, resnet the same images at 3 × 64 × 64." in said
     (alike,) = compare(small, runs("plain", {0: {"greek": 0.5}}, target_sha256="s", image_shape="1 × 28 × 28"))
     assert alike.image_shapes is None
     assert "the same images at" not in shown(comparison_table([alike]))
@@ -193,6 +194,20 @@ def test_the_same_images_at_two_sizes_are_paired_and_it_is_said() -> None:
         compare(
             [dataclasses.replace(small[0], rows=[dataclasses.replace(small[0].rows[0], originals_sha256="")])], unknown
         )
+
+
+def test_seeds_that_one_side_has_alone_are_said_to_be_left_out() -> None:
+    three = runs("tc2", {seed: {"greek": 0.6, "thai": 0.7} for seed in range(3)})
+    one = runs("plain", {0: {"greek": 0.5, "thai": 0.6}, 7: {"greek": 0.5, "thai": 0.6}})
+    found = compare(three, one)
+    assert {d.seeds for d in found} == {(0,)}
+    assert {d.seeds_alone for d in found} == {((1, 2), (7,))}
+    assert pair_remarks(found) == [
+        "Seeds 1, 2 of tc2 are left out: plain has no such run.",
+        "Seed 7 of plain is left out: tc2 has no such run.",
+    ]
+    assert "Seed 7 of plain is left out" in shown(comparison_table(found))
+    assert pair_remarks(compare(three, runs("plain", {seed: {"greek": 0.5} for seed in range(3)}))) == []
 
 
 def test_rows_of_other_options_of_an_unknown_protocol_are_not_compared() -> None:

@@ -13,6 +13,7 @@ from metatc2.report.html.sections.transfer import not_measured
 from metatc2.report.methods import Method
 from metatc2.transfer import MEAN_TARGET, Difference
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
+from metatc2.transfer.row_words import pair_remarks
 
 
 def comparison(methods: Sequence[Method], chosen: RowFilter = EVERY_ROW) -> PageSection:
@@ -31,7 +32,7 @@ def comparison(methods: Sequence[Method], chosen: RowFilter = EVERY_ROW) -> Page
     return PageSection(
         "comparison",
         title,
-        [_sentence(d) for d in means],
+        [*(_sentence(d) for d in means), *pair_remarks(differences)],
         figures=[forest(differences)],
         missing=not_measured(methods),
     )

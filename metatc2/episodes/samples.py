@@ -1,0 +1,54 @@
+"""The samples of one side of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metatc2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One side of an episode, all tasks stacked.
+
+    Args:
+        images: ``(tasks, samples, views, C, H, W)``, float in [0, 1]; in tasks that are not about images, inputs
+            ``(tasks, samples, views, ...)``.
+        labels: ``(tasks, samples)``, int64 and task-local (0 to way − 1); float targets in regression tasks; None in
+            self-supervised tasks.
+        descriptors: ``(tasks, samples, views, P)``: how each view was made; None where views are not drawn.
+        index: ``(tasks, samples)``: row in the store; −1 where there is no store.
+        answers: ``(tasks, samples, views, A)``: what an objective took from the images to ask for; None before it did, and of
+            objectives that do not.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    descriptors: Tensor | None
+    index: Tensor
+    answers: Tensor | None = None
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> Samples:
+        """The same samples with `f` applied to every tensor."""
+        return Samples(
+            f(self.images),
+            None if self.labels is None else f(self.labels),
+            None if self.descriptors is None else f(self.descriptors),
+            f(self.index),
+            None if self.answers is None else f(self.answers),
+        )
+
+    def labeled(self) -> tuple[Tensor, Tensor]:
+        """Inputs ``(tasks, samples · views, ...)`` and labels ``(tasks, samples · views)``: every view is a sample.
+
+        Raises:
+            InputError: if there are no labels.
+        """
+        if self.labels is None:
+            raise InputError(
+                "this learner needs labeled episodes and got self-supervised ones; sample them with LabeledTasks"
+            )
+        return self.images.flatten(1, 2), self.labels.repeat_interleave(self.images.shape[2], dim=1)
