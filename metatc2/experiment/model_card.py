@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, PythonConfig, method_name
+from metatc2.experiment.own_network import TORCH_HUB
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.zoo import code_of
 from metatc2.io.plain_text import brief, visible
@@ -66,7 +67,7 @@ def model_card(
     parts = [
         "---\n" + "\n".join(front) + "\n---",
         _about(encoder, config),
-        f"It takes images {channels} × {size} × {size} in [0, 1]" + _end(encoder),
+        f"It takes images {channels} × {size} × {size} in [0, 1].",
         "## Load it",
         *_loading(encoder, named=config is not None or bool(encoder.network)),
     ]
@@ -92,13 +93,26 @@ def _loading(encoder: Pretrained, *, named: bool) -> list[str]:
                 'network.load_state_dict(load_file("FOLDER/model.safetensors"))'
             ),
         ]
+    if encoder.network.startswith(f"{TORCH_HUB}:"):
+        name = f"{encoder.network}@FOLDER/model.safetensors"
+        return [
+            "Its network is code of a clone, which whoever loads it names:",
+            _block(
+                f"from metatc2.experiment.load import load_pretrained\n\nencoder = load_pretrained({name!r}).encoder"
+            ),
+        ]
     block = _block(
         "from metatc2.experiment.hub import from_pretrained\n\n"
         'encoder = from_pretrained("FOLDER or OWNER/NAME").encoder'
     )
     module = code_of(encoder.network)
-    said = f"Its network is made by code of the module `{module}`, which is imported only where the environment says "
-    return [block, *([f"{said}`{TRUST}={module}`."] if module else [])]
+    if not module:
+        return [block]
+    return [
+        block,
+        f"Its network, {_code(encoder.network)}, is code that must be installed; it is imported only where the environment "
+        f"says `{TRUST}={module}`.",
+    ]
 
 
 def _about(encoder: Pretrained, config: Config | None) -> str:
@@ -110,13 +124,6 @@ def _about(encoder: Pretrained, config: Config | None) -> str:
         f"{_text(method_name(config))}, encoder {_code(network)}, pre-trained on {_code(data.source)} "
         f"({_text(data.split)}) for {encoder.compute.get('steps', config.trainer.steps):g} steps, seed {config.trainer.seed}."
     )
-
-
-def _end(encoder: Pretrained) -> str:
-    code = encoder.network.partition(":")
-    if code[1] and code[0] not in ("torchvision", "timm"):
-        return f"; {_code(encoder.network)} is code that must be installed to load it by its name."
-    return "."
 
 
 def _block(code: str) -> str:

@@ -63,10 +63,7 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         whole(self.batch, "TransferEncoder: batch", 1)
         try:
             torch.empty(0, device=self.device)
-        except (
-            RuntimeError,
-            AssertionError,
-        ) as error:  # as torch says of a name that is none, and of a device that is not here
+        except (RuntimeError, AssertionError) as error:  # of a name that is none, and of a device that is not here
             raise InputError(
                 f"TransferEncoder: device {self.device!r} cannot be used here; leave it out, or write cpu or cuda"
             ) from error

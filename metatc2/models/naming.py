@@ -81,6 +81,10 @@ def _differs(encoder: nn.Module, name: str, width: int | None, channels: int, im
     try:
         with seeded(0):
             made = build_encoder(name, channels=channels, image_size=image_size, width=width)
+        # A part without weights, such as a ReLU, may have no effect on the few images below.
+        kinds, own = ([(place, type(part)) for place, part in each.named_modules()] for each in (made, encoder))
+        if kinds != own:
+            return "it has other parts"
         made.load_state_dict(encoder.state_dict())
         like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.empty(0))
         made.to(like.device, like.dtype)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from metatc2.data import ImageStore
@@ -62,53 +62,26 @@ class OwnRun:
 
     @classmethod
     def of(
-        cls,
-        encoder: nn.Module | None,
-        sampler: Any,
-        episode: Episode,
-        given: str | None,
-        *,
-        settings: str = "",
-        episodes: str = "",
-    ) -> OwnRun | None:
-        """What is known; None where the run is none that commands could measure, and the trainer alone goes on with.
+        cls, encoder: nn.Module, sampler: Any, images: Tensor, given: str | None, *, settings: str, episodes: str
+    ) -> OwnRun:
+        """What is known of a run that commands can measure.
 
         Args:
             encoder: of the learner.
-            sampler: that made the episode.
-            episode: the first one.
+            sampler: that made the episodes.
+            images: of the first one, see `Samples`.
             given: how the encoder is made, if the user says it.
             settings, episodes: see `OwnRun`.
 
         Raises:
             InputError: if what the user says makes another encoder.
         """
-        images = episode.support.images
-        if (
-            encoder is None
-            or images.ndim != 6
-            or images.shape[-1] != images.shape[-2]
-            or images.shape[-3] not in (1, 3)
-        ):
-            return None
-        try:
-            encode_module(encoder, {})
-        except InputError:
-            return None
         channels, size = images.shape[-3:-1]
         name, width = encoder_name(encoder, channels=channels, image_size=size, given=given)
         source = getattr(sampler, "dataset", sampler)  # of a DataLoader
         store, split = getattr(source, "store", None), getattr(source, "split", "all")
-        return cls(
-            channels,
-            size,
-            name,
-            width,
-            store if isinstance(store, ImageStore) else None,
-            str(split),
-            settings,
-            episodes,
-        )
+        known = store if isinstance(store, ImageStore) else None
+        return cls(channels, size, name, width, known, str(split), settings, episodes)
 
     def files(
         self,
@@ -211,16 +184,18 @@ class OwnFiles:
         if not is_own(self.folder.config):
             return
         encoder, images = learner.exports().get("encoder"), episode.support.images
-        settings, episodes = self._described
-        self._run = OwnRun.of(encoder, self.sampler, episode, self.made_by, settings=settings, episodes=episodes)
-        if self._run is None and encoder is not None and images.ndim == 6:
+        if encoder is None or images.ndim != 6:  # nothing that is about images
+            return
+        if problem := _unfit(encoder, images):
             warnings.warn(
-                f"{self.folder.path}: commands will not measure what is trained here: they take encoders of square images of "
-                f"1 or 3 channels that safetensors can hold, and this one gets {' × '.join(map(str, images.shape[3:]))}; "
-                "measure it from Python with metatc2.transfer.evaluate",
+                f"{self.folder.path}: commands will not measure what is trained here: {problem}; measure it from Python with "
+                "metatc2.transfer.evaluate",
                 NotForCommands,
                 stacklevel=4,
             )
+            return
+        settings, episodes = self._described
+        self._run = OwnRun.of(encoder, self.sampler, images, self.made_by, settings=settings, episodes=episodes)
 
     def write(
         self,
@@ -240,6 +215,18 @@ class OwnFiles:
         for name, content in made.items():
             with writing(self.folder.path / name):
                 write_atomically(self.folder.path / name, content)
+
+
+def _unfit(encoder: nn.Module, images: Tensor) -> str:
+    """Why commands could not measure such an encoder; empty where they can."""
+    channels, height, width = images.shape[3:]
+    if height != width or channels not in (1, 3):
+        return f"images are {channels} × {height} × {width}, and commands take square ones of 1 or 3 channels"
+    try:
+        encode_module(encoder, {})
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def is_own(config: Path) -> bool:

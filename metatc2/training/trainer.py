@@ -25,6 +25,7 @@ from metatc2.training.callbacks import Callbacks
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
 from metatc2.training.failure import Before, keep_failure, of_all_ranks
+from metatc2.training.given_parts import require_parts
 from metatc2.training.loggers.registry import build_loggers
 from metatc2.training.metrics_file import cut_metrics
 from metatc2.training.options import TrainerOptions, plain_options
@@ -36,28 +37,6 @@ from metatc2.training.records import Record, Records
 from metatc2.training.run_folder import RunFolder
 from metatc2.training.saved_state import SavedState
 from metatc2.training.validation import Validation
-
-
-def _require_parts(learner: Any, sampler: Any, options: Any) -> None:
-    """Whether what a trainer is given is what it takes.
-
-    Raises:
-        InputError: if something is of another type.
-    """
-    if not isinstance(learner, Learner):
-        raise InputError(
-            f"Trainer: learner must be a metatc2.learners.Learner, got {type(learner).__name__}; write a subclass with "
-            "forward(episode), or pass one of metatc2.learners"
-        )
-    if not hasattr(sampler, "sample") and not isinstance(sampler, Iterable):
-        raise InputError(
-            f"Trainer: sampler must have sample() or be an iterable of episodes, got {type(sampler).__name__}; pass one of "
-            "metatc2.episodes"
-        )
-    if not isinstance(options, TrainerOptions | None):
-        raise InputError(
-            f"Trainer: options must be TrainerOptions, got {type(options).__name__}; write TrainerOptions(steps=...)"
-        )
 
 
 class Trainer:
@@ -104,7 +83,7 @@ class Trainer:
         validation: Any = None,
         encoder: str | None = None,
     ) -> None:
-        _require_parts(learner, sampler, options)
+        require_parts(learner, sampler, options)
         self.options = options or TrainerOptions()
         self.sampler = sampler if hasattr(sampler, "sample") else FromIterable(sampler)
         self.about = plain(about or {})

@@ -275,3 +275,18 @@ def test_the_card_says_how_a_network_without_a_name_and_one_of_own_code_are_load
         from_pretrained(tmp_path / "own")
     monkeypatch.setenv("METATC2_TRUST", "card_nets")
     assert from_pretrained(tmp_path / "own").channels == 3
+
+
+def test_the_card_of_a_clone_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hubconf.py").write_text(
+        "from torch import nn\n\n\ndef net(**options):\n    return nn.Conv2d(3, 4, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.nn.Conv2d(3, 4, 3).state_dict(), "w.pt")
+    given = load_pretrained("torchhub:.:net@w.pt", image_size=8)
+    save_pretrained(given, tmp_path / "own")
+    code = (tmp_path / "own" / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    made: dict[str, Any] = {}
+    exec(code.replace("FOLDER", str(tmp_path / "own")), made)
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(made["encoder"](images), given.encoder(images))
