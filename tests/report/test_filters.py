@@ -20,8 +20,11 @@ def compared(tmp_path: Path, folders: list[Path], *words: str) -> list[dict[str,
 
 
 def test_the_page_says_what_is_left_out(
-    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Its figures, of which this is not said, take seconds to draw.
+    monkeypatch.setattr("metatc2.report.html.sections.images", lambda methods: [])
+    monkeypatch.setattr("metatc2.report.html.page.to_svg", lambda drawn: "")
     assert call("report", *map(str, folders[:4]), "--out", str(tmp_path / "r.html")) == 0
     assert "warning" not in capsys.readouterr().err
     page = (tmp_path / "r.html").read_text()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from metatc2.io.plain_text import visible
@@ -77,7 +79,9 @@ def to_png(drawn: Drawn) -> bytes:
     """The figure as PNG, 150 dots an inch."""
     content = io.BytesIO()
     with _quiet():
-        drawn.figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+        _arrange(drawn.figure)
+        drawn.figure.set_dpi(150)
+        FigureCanvasAgg(drawn.figure).print_png(content, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return content.getvalue()
 
 
@@ -95,7 +99,10 @@ def to_svg(drawn: Drawn) -> str:
     content = io.StringIO()
     nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
     with _quiet(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": drawn.name}):
-        drawn.figure.savefig(content, format="svg", dpi=144, metadata=nothing, facecolor="none")
+        _arrange(drawn.figure)
+        with _without_background(drawn.figure):
+            drawn.figure.set_dpi(144)
+            FigureCanvasSVG(drawn.figure).print_svg(content, metadata=nothing)  # type: ignore[no-untyped-call]
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
     # A style inside one SVG would hold for the whole page; the page's own says the same.
@@ -120,6 +127,21 @@ def _renamed(tag: str, figure: str) -> str:
     tag = re.sub(r'\bid="([^"]+)"', rf'id="{figure}-\1"', tag)
     tag = re.sub(r'href="#([^"]+)"', rf'href="#{figure}-\1"', tag)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#{figure}-\1)", tag)
+
+
+def _arrange(figure: Figure) -> None:
+    """Where the parts of a figure lie, once for all files: `savefig` finds it again for each, by one more drawing."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+@contextmanager
+def _without_background(figure: Figure) -> Iterator[None]:
+    color = figure.get_facecolor()
+    figure.set_facecolor("none")
+    yield
+    figure.set_facecolor(color)
 
 
 @contextmanager
