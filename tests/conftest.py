@@ -6,13 +6,16 @@ not hang on its seed: ``pytest --seed-offset 3 --torch-threads 2`` runs the suit
 
 from __future__ import annotations
 
+import bdb
 import functools
 import gc
 import importlib.metadata
 import os
 import signal
 import sys
+import unittest.mock
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,12 +40,26 @@ def pytest_configure(config: pytest.Config) -> None:
     for devices in (torch.cuda, torch.xpu, torch.mtia):
         if not devices.is_available():  # else every seed is queued for it, with the text of the stack it came from
             devices.manual_seed_all = lambda seed: None
+    # Without a driver, CUDA's library is looked for on disk whenever a random state is kept.
+    torch.cuda._raw_device_count_nvml = functools.cache(torch.cuda._raw_device_count_nvml)
+    # Before each docstring the debugger that stands ready for it asks for the dates of all files read so far.
+    bdb.Bdb.reset = _reset_once(bdb.Bdb.reset)
     # Tests of writing put a disk of their own in its place; for all others the machine outlives the suite.
     os.fsync = lambda opened: None
     importlib.metadata.entry_points = _read_once(importlib.metadata.entry_points)
     # A shell starts what it runs in the background with Ctrl-C ignored, which commands respect; tests of it send one.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _reset_once(reset: Callable[[bdb.Bdb], None]) -> Callable[[bdb.Bdb], None]:
+    """What the debugger of doctests begins with, without a look at files that do not change while tests run."""
+
+    def quickly(self: bdb.Bdb) -> None:
+        with unittest.mock.patch("linecache.checkcache"):
+            reset(self)
+
+    return quickly
 
 
 def _read_once(entry_points: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +76,16 @@ def pytest_collection_finish() -> None:
     """Modules and items live as long as the session: the garbage collector need not look at them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def suite_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the library keeps of data goes to a folder of this run, shared by its workers, and not to the user's."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    os.environ["METATC2_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,10 @@
-"""Glyphs drawn once a session, into a cache that nothing else uses; small images in class folders."""
+"""A cache that nothing else uses; small images in class folders."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-
-@pytest.fixture(scope="session")
-def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("glyphs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METATC2_CACHE", str(folder))
-        yield folder
 
 
 @pytest.fixture

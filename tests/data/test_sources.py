@@ -59,7 +59,7 @@ def test_what_is_no_name_is_told_how_it_becomes_a_store() -> None:
         load([1, 2])  # type: ignore[arg-type]
 
 
-def test_size_and_channels_for_glyphs(glyph_cache: Path) -> None:
+def test_size_and_channels_for_glyphs() -> None:
     store = load("glyphs", image_size=14, channels=3)
     assert store.images.shape[1:] == (3, 14, 14)
     assert store.images[:, 0].equal(store.images[:, 2])

@@ -21,6 +21,7 @@ from metatc2.data.readers import ImageFiles
 from metatc2.errors import InputError
 
 from ..command_line import PATIENCE
+from ..covering import covered
 
 
 @pytest.fixture(autouse=True)
@@ -46,9 +47,7 @@ def both(source: str, workers: int, **options: object) -> tuple[object, object]:
     return load(source, **options), load(source, stream=True, workers=workers, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-@pytest.mark.parametrize("channels", [None, 1, 3])
-@pytest.mark.parametrize("color", [True, False])
+@pytest.mark.parametrize(("workers", "channels", "color"), covered((0, 3), (None, 1, 3), (True, False)))
 def test_the_store_is_the_one_in_memory(tmp_path: Path, workers: int, channels: int | None, color: bool) -> None:
     source = f"folder:{photos(tmp_path, color=color)}"
     held, streamed = both(source, workers, image_size=12, channels=channels)
@@ -78,8 +77,7 @@ INDEX = [
 ]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("index", INDEX, ids=[str(type(i).__name__) + str(n) for n, i in enumerate(INDEX)])
+@pytest.mark.parametrize(("index", "workers"), covered(INDEX, (0, 2), strength=1))
 def test_rows_are_indexed_as_a_tensor_is(tmp_path: Path, workers: int, index: object) -> None:
     held, streamed = both(f"folder:{photos(tmp_path)}", workers)
     assert streamed.images[index].equal(held.images[index])
