@@ -11,17 +11,14 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 demo: $(INSTALLED)
 	$(BIN)/metatc2 demo
 
-# mypy, which needs a quarter of a minute where it has no cache yet, runs beside the tests and is told after them. Byte code is kept:
-# otherwise each worker would compile all tests and the library anew, whatever PYTHONDONTWRITEBYTECODE says.
+# Byte code is kept: otherwise each worker would compile all tests and the library anew, whatever PYTHONDONTWRITEBYTECODE says.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 10
-BESIDE_MYPY = types=$$(mktemp); trap 'rm -f "$$types"' EXIT; $(BIN)/mypy > "$$types" 2>&1 & mypy=$$!; \
-	$(1); tests=$$?; wait $$mypy; lint=$$?; echo "mypy: $$(cat "$$types")"; test $$tests -eq 0 && test $$lint -eq 0
 
 test: $(INSTALLED_DEV) style
-	@$(call BESIDE_MYPY,$(PYTEST) -m "not slow")
+	@$(PYTEST) -m "not slow"
 
 test-all: $(INSTALLED_DEV) style
-	@$(call BESIDE_MYPY,$(PYTEST))
+	@$(PYTEST)
 
 lint: $(INSTALLED_DEV) style
 	$(BIN)/mypy
