@@ -28,6 +28,8 @@ from recipes import GRID, best
 from metatc2.errors import InputError
 from metatc2.experiment.config import flatten, override
 
+from ..covering import covered
+
 
 def one(arm: str, *settings: str) -> Cell:
     made = cell(Path("runs"), "glyphs", "simclr", arm, 0, ())
@@ -50,8 +52,7 @@ def test_a_plain_cell_does_not_depend_on_settings_of_calibration() -> None:
     assert identity(one("plain").config) == identity(one("plain", "transfer.few-shot.episodes=7").config)
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("source", "objective"), covered(SOURCES, OBJECTIVES, strength=1))
 def test_every_cell_has_a_valid_configuration_of_its_own(source: str, objective: str) -> None:
     made = [cell(Path("runs"), source, objective, arm, 3, best()[objective]) for arm in ARMS]
     configs = [c.config for c in made]

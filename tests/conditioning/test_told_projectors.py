@@ -31,6 +31,8 @@ from metatc2.models.heads import Projector, TaskNorm
 from metatc2.training import without_decay
 from tests.conditioning.told_episodes import DIM, NAMES, OUT, WIDTH, body, episode, heads, identity, z
 
+from ..covering import covered
+
 KINDS = [2, 0, 0, 1, 2]
 
 
@@ -252,8 +254,7 @@ def test_tasks_and_kinds_in_another_order(name: str) -> None:
         assert not torch.allclose(projector(x, who), projector(x, identity([0, 1, 1, 2, 0])))
 
 
-@pytest.mark.parametrize("name", TOLD)
-@pytest.mark.parametrize("objective", ["simclr", "byol", "moco"])
+@pytest.mark.parametrize(("name", "objective"), covered(TOLD, ("simclr", "byol", "moco"), strength=1))
 def test_learner_tells_projectors(name: str, objective: str) -> None:
     """The loss, the momentum branch too, is that of a learner without identities whose projector knows them."""
 

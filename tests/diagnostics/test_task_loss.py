@@ -19,6 +19,8 @@ from metatc2.models.conv4 import Conv4
 from metatc2.models.heads import Predictor, Projector
 from metatc2.objectives import BYOL, Embeddings, MoCo, Objective, SimCLR, nt_xent
 
+from ..covering import covered
+
 
 def episode(tasks: int = 2, samples: int = 8, seed: int = 0) -> Episode:
     images = torch.rand(tasks, samples, 2, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
@@ -114,8 +116,9 @@ def test_running_statistics_make_it_a_function_of_each_image() -> None:
     assert (by_batch(params, task) - loss(params, task)).abs() > 1e-5
 
 
-@pytest.mark.parametrize("kind", [SelfSupervised, TC2, SharedTC2])
-@pytest.mark.parametrize("objective", [SimCLR, BYOL, MoCo])
+@pytest.mark.parametrize(
+    ("kind", "objective"), covered((SelfSupervised, TC2, SharedTC2), (SimCLR, BYOL, MoCo), strength=1)
+)
 def test_nothing_in_the_learner_changes(objective: type[Objective], kind: type[SelfSupervised]) -> None:
     made = trained(objective(), kind)
     made(episode(seed=9))  # embeddings of an unfinished step are kept for `end_step`

@@ -71,9 +71,10 @@ def test_examples_run(block: str, capsys: pytest.CaptureFixture[str], seed_offse
         assert sorted(rows) == sorted(2 * ["encoder", "random encoder", "raw pixels"])
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_commands_are_ones_that_there_are(line: str) -> None:
-    assert callable(PARSER.parse(shlex.split(line.partition(" > ")[0], comments=True)))  # a shell's part is cut off
+def test_commands_are_ones_that_there_are() -> None:
+    for line in COMMANDS:
+        words = shlex.split(line.partition(" > ")[0], comments=True)  # a shell's part is cut off
+        assert callable(PARSER.parse(words)), line
 
 
 def test_links_lead_somewhere() -> None:

@@ -6,7 +6,7 @@ import json
 import random
 import string
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -56,6 +56,27 @@ KEYS = list({(key.name, str(key.hint), str(key.default)): key for key in ALL if 
 
 def about(key: Key) -> str:
     return " ".join([key.name, *key.when.values()])
+
+
+def of_each(keys: Iterable[Key]) -> Callable[[Callable[[Key, Path], None]], Callable[[str, Path], None]]:
+    """A check of a key as a test of each section: hundreds of tests of a few milliseconds take as long again to report."""
+    sections: dict[str, list[Key]] = {}
+    for key in keys:
+        sections.setdefault(split_key(key.name)[0], []).append(key)
+
+    def decorate(check: Callable[[Key, Path], None]) -> Callable[[str, Path], None]:
+        @pytest.mark.parametrize("section", sections)
+        def test(section: str, tmp_path: Path) -> None:
+            for key in sections[section]:
+                try:
+                    check(key, tmp_path)
+                except BaseException as error:
+                    error.add_note(f"of the key {about(key)}")
+                    raise
+
+        return test
+
+    return decorate
 
 
 def acting(key: Key) -> Config:
@@ -129,18 +150,16 @@ def get(config: Config, key: Key) -> Any:
     return flatten(config).get(key.name)
 
 
-@pytest.mark.parametrize("key", KEYS, ids=about)
+@of_each(KEYS)
 def test_any_override_of_a_valid_key_survives_writing_and_reading(key: Key, tmp_path: Path) -> None:
-    rng = random.Random(key.name)
-    for _ in range(2):
-        value = draw(key.hint, rng)
-        config = override(acting(key), [f"{name}={toml(given)}" for name, given in together(key, value).items()])
-        assert get(config, key) == value
-        assert type(get(config, key)) is type(value)
-        write_config(config, tmp_path / "config.toml")
-        again = read_config(tmp_path / "config.toml")
-        assert again == config
-        assert flatten(again) == flatten(config)
+    value = draw(key.hint, random.Random(key.name))
+    config = override(acting(key), [f"{name}={toml(given)}" for name, given in together(key, value).items()])
+    assert get(config, key) == value
+    assert type(get(config, key)) is type(value)
+    write_config(config, tmp_path / "config.toml")
+    again = read_config(tmp_path / "config.toml")
+    assert again == config
+    assert flatten(again) == flatten(config)
 
 
 def legal(values: dict[str, Any]) -> Config:
@@ -176,8 +195,8 @@ def test_random_configurations_survive_writing_and_reading(tmp_path: Path) -> No
         assert fingerprint(again) == fingerprint(config)
 
 
-@pytest.mark.parametrize("key", KEYS, ids=about)
-def test_a_value_of_another_type_is_refused_by_name(key: Key) -> None:
+@of_each(KEYS)
+def test_a_value_of_another_type_is_refused_by_name(key: Key, tmp_path: Path) -> None:
     candidates: list[Any] = [True, 7, 0.37, "no such word", ["x"], {"x": "y"}]
     accepted = {bool: [True], int: [7], float: [7, 0.37], str: ["no such word"]}
     hint = key.hint
@@ -207,8 +226,8 @@ def ranges(key: Key) -> tuple[Bounds, Any]:
     return bounds, hint
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if str(ranges(key)[0])], ids=about)
-def test_ends_of_every_range(key: Key) -> None:
+@of_each(key for key in KEYS if str(ranges(key)[0]))
+def test_ends_of_every_range(key: Key, tmp_path: Path) -> None:
     whole = "whole" in key.expected
     step = 1 if whole else 1e-9
     kind = int if whole else float
@@ -239,8 +258,8 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         merge(Config(), {"trainer": {"weight_decay": value}}, "test")
 
 
-@pytest.mark.parametrize("key", KEYS, ids=about)
-def test_fingerprint_differences_and_method_key_agree_on_what_matters(key: Key) -> None:
+@of_each(KEYS)
+def test_fingerprint_differences_and_method_key_agree_on_what_matters(key: Key, tmp_path: Path) -> None:
     rng = random.Random(key.name)
     base = acting(key) if not key.name.startswith("episode.") else override(acting(key), many_tasks(key))
     value = next(v for v in iter(lambda: draw(key.hint, rng), object()) if v != get(base, key))
@@ -268,9 +287,9 @@ def test_a_default_that_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "calibration.gamma: 1.0 in the checkpoint, 0.5 now" in differences(config, moved)
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_slip_of_the_pen_is_understood(name: str) -> None:
-    section, field, part = split_key(name)
+@of_each(ALL[::3])
+def test_a_slip_of_the_pen_is_understood(key: Key, tmp_path: Path) -> None:
+    name, (section, field, part) = key.name, split_key(key.name)
     if part:
         return
     swapped = section[:1] + section[2] + section[1] + section[3:]

@@ -81,8 +81,9 @@ def test_every_key_is_tried() -> None:
     assert sorted(f"calibration.{name}" for name in OTHER) == sorted(KEYS)
 
 
-@pytest.mark.parametrize("adapt", ["task", "shared"])
-@pytest.mark.parametrize("key", [key for key in OTHER if key not in ("adapt", "name")])
+@pytest.mark.parametrize(
+    ("key", "adapt"), covered([key for key in OTHER if key not in ("adapt", "name")], ("task", "shared"), strength=1)
+)
 def test_a_setting_of_calibration_acts_or_is_refused(key: str, adapt: str) -> None:
     value, *besides = OTHER[key]
     if (key, adapt) == ("ema", "shared"):

@@ -194,26 +194,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize(("adjoint", "frozen"), CASES, ids=str)
-def test_gradient_equals_central_differences(adjoint: Adjoint, frozen: int, name: str, optimizer: str) -> None:
+@pytest.mark.parametrize(("case", "name", "optimizer"), covered(CASES, PROBLEMS, OPTIMIZERS), ids=str)
+def test_gradient_equals_central_differences(case: tuple[Adjoint, int], name: str, optimizer: str) -> None:
+    adjoint, frozen = case
     _, got = by_adjoint(adjoint, problem(name), OPTIMIZERS[optimizer]())
     assert_near(got, measured(name, optimizer, frozen), 3e-7)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize(("adjoint", "frozen"), CASES, ids=str)
-def test_gradient_with_learned_rates_equals_central_differences(adjoint: Adjoint, frozen: int, optimizer: str) -> None:
+@pytest.mark.parametrize(("case", "optimizer"), covered(CASES, OPTIMIZERS, strength=1), ids=str)
+def test_gradient_with_learned_rates_equals_central_differences(case: tuple[Adjoint, int], optimizer: str) -> None:
     """The factors of frozen updates still get their gradient: only the updates themselves are constants."""
+    adjoint, frozen = case
     _, got = by_adjoint(adjoint, problem("logistic"), OPTIMIZERS[optimizer](), rates=True)
     expected = measured("logistic", optimizer, frozen, rates=True)
     assert len(got) == 4 + 2 * STEPS
     assert_near(got, expected, 3e-7)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(("name", "optimizer"), covered(PROBLEMS, OPTIMIZERS, strength=1))
 def test_adjoints_agree_where_they_mean_the_same(name: str, optimizer: str) -> None:
     def run(adjoint: Adjoint) -> tuple[dict[str, Tensor], list[Tensor]]:
         return by_adjoint(adjoint, problem(name), OPTIMIZERS[optimizer](), rates=True)

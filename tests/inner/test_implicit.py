@@ -15,6 +15,8 @@ from metatc2.inner import InnerLoop, InnerLoopDiverged, Unroll
 from metatc2.inner.adjoints.implicit import Implicit
 from metatc2.inner.adjoints.vjp import Free
 
+from ..covering import covered
+
 DOUBLE = torch.float64
 
 
@@ -54,8 +56,7 @@ def test_ridge_regression_against_its_closed_form(solver: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(found @ v, [x, y, l2]), expected, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("strength", [0.5, 3.0])
+@pytest.mark.parametrize(("solver", "strength"), covered(SOLVERS, (0.5, 3.0), strength=1))
 def test_meta_gradient_is_equation_6_of_imaml(solver: str, strength: float) -> None:
     """dφ/dθ = (1 + H / λ)⁻¹ with the Hessian H of the task's own loss at φ."""
     x, y = draw(7, 4), draw(7, seed=1)

@@ -15,6 +15,8 @@ from metatc2.inner import FirstOrder, InnerLoop, Unroll, clip_norm, inner_optimi
 from metatc2.inner._probe import probe
 from metatc2.inner.loop import compiled_operator_loads
 
+from ..covering import covered
+
 OPTIMIZERS = {
     "sgd": lambda: torchopt.sgd(0.1),
     "momentum": lambda: torchopt.sgd(0.1, momentum=0.9),
@@ -54,8 +56,7 @@ def problem(name: str) -> tuple[dict[str, Tensor], Tensor, Callable[..., Tensor]
     )
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ["ridge", "mlp", "logsumexp"])
+@pytest.mark.parametrize(("name", "optimizer"), covered(("ridge", "mlp", "logsumexp"), OPTIMIZERS, strength=1))
 def test_unrolled_hypergradient_equals_central_differences(name: str, optimizer: str) -> None:
     params, features, inner, outer = problem(name)
     loop = InnerLoop(OPTIMIZERS[optimizer](), steps=3)

@@ -86,6 +86,7 @@ def test_a_strong_pull_leaves_the_task_where_it_started() -> None:
     torch.testing.assert_close(flat_gradient(learner, episode), flat_gradient(plain, episode), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow  # that it is trained, and predicts, `test_registry` asserts of every learner
 def test_it_learns_and_predicts(seed_offset: int) -> None:
     network, episode = mlp(seed=seed_offset), vectors(tasks=2, seed=seed_offset)
     learner = iMAML(network, InnerLoop(MOMENTUM, steps=16))

@@ -32,8 +32,7 @@ EXACT = {"maml": MAML, "anil": ANIL, "boil": BOIL, "meta-sgd": MetaSGD, "maml++"
 FAMILY = {**EXACT, "reptile": Reptile}
 
 
-@pytest.mark.parametrize("inner", INNERS)
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("name", "inner"), covered(EXACT, INNERS, strength=1))
 def test_meta_gradient_by_finite_differences(name: str, inner: str) -> None:
     assert_exact_gradient(EXACT[name](mlp(), INNERS[inner]), vectors())
 

@@ -18,6 +18,7 @@ from metatc2.learners import LabeledLearner, MatchingNet, ProtoNet
 from metatc2.learners._heads import class_means, members
 from metatc2.models.conv4 import Conv4
 
+from ..covering import covered
 from .episodes import flat_gradient, images, vectors
 
 Make = Callable[..., LabeledLearner]
@@ -97,8 +98,7 @@ def test_gradient_is_that_of_the_plain_mean_over_tasks(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("norm", ["batch", "support", "frozen"])
-@pytest.mark.parametrize("name", METRIC)
+@pytest.mark.parametrize(("name", "norm"), covered(METRIC, ("batch", "support", "frozen"), strength=1))
 def test_three_tasks_at_once(name: str, norm: Any) -> None:
     found = []
     for vmap_chunk in (1, 3):

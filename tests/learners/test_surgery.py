@@ -22,6 +22,7 @@ from metatc2.objectives.regularizers import Isotropy
 from metatc2.training import Trainer, TrainerOptions
 from tests.conditioning.told_episodes import DIM, OUT, WIDTH, body, episode, heads
 
+from ..covering import covered
 from ..two_views import TWO_VIEWS
 
 torchjd = pytest.importorskip("torchjd")
@@ -66,8 +67,7 @@ def direction(learner: Learner, e: Episode) -> np.ndarray[Any, Any]:
     return torch.cat([_of(p) for p in learner.parameters() if p.requires_grad]).numpy()
 
 
-@pytest.mark.parametrize("kind", ["plain", "heads", "mask-sigmoid"])
-@pytest.mark.parametrize("objective", TWO_VIEWS)
+@pytest.mark.parametrize(("objective", "kind"), covered(TWO_VIEWS, ("plain", "heads", "mask-sigmoid"), strength=1))
 def test_mean_is_plain_training(objective: str, kind: str) -> None:
     options = {"regularizer": Isotropy(), "weight": 0.1, "standardize": True} if objective == "simclr" else {}
     own = surgery("mean", objective, kind, **options)
@@ -196,8 +196,7 @@ def test_tasks_without_a_gradient(name: str) -> None:
     assert torch.equal(found[[0, 1, 3]], torch.zeros(3))
 
 
-@pytest.mark.parametrize("name", AGGREGATORS)
-@pytest.mark.parametrize("objective", ["byol", "moco"])
+@pytest.mark.parametrize(("name", "objective"), covered(AGGREGATORS, ("byol", "moco"), strength=1))
 def test_runs_are_finite_and_alike(name: str, objective: str) -> None:
     """Also after a copy in the middle, plain or pickled: no aggregator remembers anything."""
     learner = surgery(name, objective)

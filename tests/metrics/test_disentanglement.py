@@ -291,13 +291,13 @@ def test_recovery_beside_its_null(seed_offset: int) -> None:
 
 
 def test_noise_is_inside_its_null(seed_offset: int) -> None:
-    factors, codes = known(300), random(300, 4, seed=seed_offset)
+    factors, codes = known(150), random(150, 4, seed=seed_offset)
     found = factor_recovery(
         codes,
         factors,
         generator=generator(seed_offset),
         basis=random(4, 6, seed=seed_offset + 1),
-        features=random(300, 6, seed=seed_offset + 2),
+        features=random(150, 6, seed=seed_offset + 2),
         trees=3,
     )
     assert found.cosine is not None

@@ -156,34 +156,37 @@ def differentiable(name: str) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != MOVES_WEIGHTS])
-def test_gradients_are_those_of_central_differences(name: str) -> None:
-    learners: dict[str, Callable[[nn.Module], LabeledLearner]] = {
-        "maml": maml,
-        "recomputed": lambda net: maml(net, Recompute()),
-        "protonet": ProtoNet,
-    }
-    for what, make in learners.items():
-        learner, drawn = make(differentiable(name)), episode()
-        params = [p for p in learner.parameters() if p.requires_grad]
-        g = torch.Generator().manual_seed(1)
-        direction = [torch.randn(p.shape, generator=g, dtype=p.dtype) for p in params]
+DIFFERENTIATED: dict[str, Callable[[nn.Module], LabeledLearner]] = {
+    "maml": maml,
+    "recomputed": lambda net: maml(net, Recompute()),
+    "protonet": ProtoNet,
+}
 
-        def loss(learner: LabeledLearner = learner, drawn: Any = drawn) -> Tensor:
-            torch.manual_seed(2)
-            return learner(drawn).loss
 
-        found = torch.autograd.grad(loss(), params, allow_unused=True)
-        slope = sum(float((f * d).sum()) for f, d in zip(found, direction, strict=True) if f is not None)
-        ends = []
-        for step in (1e-6, -1e-6):
-            with torch.no_grad():
-                for p, d in zip(params, direction, strict=True):
-                    p.add_(d, alpha=step)
-                ends.append(float(loss()))
-                for p, d in zip(params, direction, strict=True):
-                    p.sub_(d, alpha=step)
-        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-9), what
+@pytest.mark.parametrize(
+    ("name", "make"), covered([name for name in MODULES if name != MOVES_WEIGHTS], DIFFERENTIATED, strength=1)
+)
+def test_gradients_are_those_of_central_differences(name: str, make: str) -> None:
+    learner, drawn = DIFFERENTIATED[make](differentiable(name)), episode()
+    params = [p for p in learner.parameters() if p.requires_grad]
+    g = torch.Generator().manual_seed(1)
+    direction = [torch.randn(p.shape, generator=g, dtype=p.dtype) for p in params]
+
+    def loss() -> Tensor:
+        torch.manual_seed(2)
+        return learner(drawn).loss
+
+    found = torch.autograd.grad(loss(), params, allow_unused=True)
+    slope = sum(float((f * d).sum()) for f, d in zip(found, direction, strict=True) if f is not None)
+    ends = []
+    for step in (1e-6, -1e-6):
+        with torch.no_grad():
+            for p, d in zip(params, direction, strict=True):
+                p.add_(d, alpha=step)
+            ends.append(float(loss()))
+            for p, d in zip(params, direction, strict=True):
+                p.sub_(d, alpha=step)
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ def averaged(module: nn.Module) -> Any:
 
 WAYS: dict[str, Copy] = {"deepcopy": copy.deepcopy, "pickle": pickled, "save": saved}
 every_way = pytest.mark.parametrize("again", WAYS.values(), ids=list(WAYS))
-# Files of torch.save hold what pickle makes, and AveragedModel calls deepcopy: of learners the short suite has those two.
+# Files of torch.save hold what pickle makes, and AveragedModel calls deepcopy: the short suite has those two.
 SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in (saved, averaged)]
-every_way_of_adjoints = pytest.mark.parametrize("again", [copy.deepcopy, pickled, SLOW[0]], ids=list(WAYS))
-# What cannot be copied cannot be pickled either, so of the long list of learners it is pickle alone.
+# What cannot be copied cannot be pickled either, so of the long lists of adjoints and learners it is pickle alone.
 DEEP = pytest.param(copy.deepcopy, marks=pytest.mark.slow)
+every_way_of_adjoints = pytest.mark.parametrize("again", [DEEP, pickled, SLOW[0]], ids=list(WAYS))
 every_way_of_learners = pytest.mark.parametrize("again", [DEEP, pickled, *SLOW], ids=[*WAYS, "AveragedModel"])
 every_way_of_modules = pytest.mark.parametrize("again", [copy.deepcopy, pickled, *SLOW], ids=[*WAYS, "AveragedModel"])
 

@@ -166,16 +166,16 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "half"),
+    ("name", "third"),
     [
-        pytest.param(name, half, marks=[pytest.mark.slow] * ((i + half) % 2))
+        pytest.param(name, third, marks=[pytest.mark.slow] * ((i + third) % 3 != 0))
         for i, name in enumerate(NAMES)
-        for half in range(2)
+        for third in range(3)
     ],
 )
-def test_names(name: str, half: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of two neighbors the short suite has one at every second place, the other at those between."""
-    for words in list(PLACES.values())[half::2]:
+def test_names(name: str, third: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three neighbors the short suite has each at another third of the places."""
+    for words in list(PLACES.values())[third::3]:
         refused(capsys, folder, *(word.format(NAMES[name]) for word in words))
 
 

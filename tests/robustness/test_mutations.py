@@ -12,6 +12,8 @@ from metatc2.errors import InputError
 from metatc2.experiment.config import Config, all_keys, override, read_config, write_config
 from metatc2.io.reading import parse_json
 
+from ..covering import some
+
 PIECES = [
     b"[",
     b"]",
@@ -77,7 +79,7 @@ def test_configurations(seed: int, tmp_path: Path) -> None:
     assert read < 40
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", some(range(4), (0, 1)))
 def test_assignments(seed: int) -> None:
     rng, keys = random.Random(seed), [key for known in all_keys().values() for key in known]
     for _ in range(100):

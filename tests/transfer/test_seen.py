@@ -28,7 +28,7 @@ from ..covering import covered
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
 
 
-def photos(root: Path, classes: int = 12, images: int = 7, seed: int = 0) -> Path:
+def photos(root: Path, classes: int = 12, images: int = 3, seed: int = 0) -> Path:
     generator = np.random.default_rng(seed)
     for kind in range(classes):
         (root / str(kind)).mkdir(parents=True)
