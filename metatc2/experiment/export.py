@@ -34,6 +34,7 @@ FORMAT = "metatc2"
 CONFIG = "config.json"
 TENSORS = "model.safetensors"
 NETWORK = "network"
+_OF_FILES = (".onnx", ".pt2", ".pt", ".pth", ".bin", ".safetensors")
 
 
 def save_pretrained(
@@ -73,6 +74,11 @@ def save_pretrained(
     pretrained = _pretrained(encoder) if run is None else run.pretrained
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
+    if folder.suffix in _OF_FILES:
+        raise InputError(
+            f"{folder}: an export is a folder, which has all files of an encoder; name it {folder.with_suffix('')}, and say "
+            f"which files are wanted besides model.safetensors by --format (formats of save_pretrained): {', '.join(FORMATS)}"
+        )
     kept = Path(results) if results is not None else None if run is None else run.path
     rows = _rows(kept, pretrained, required=results is not None)
     if unknown := [name for name in formats if name not in FORMATS]:

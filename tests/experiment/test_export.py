@@ -243,6 +243,12 @@ def test_nothing_in_a_card_is_more_than_text(tmp_path: Path) -> None:
     assert "<script>" not in shown
 
 
+def test_a_folder_named_as_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mine\.onnx: an export is a folder.*name it \S*mine, and say .* by --format"):
+        save_pretrained(small(), tmp_path / "mine.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("license", ["mit\ntags: [a]", "MIT", "", "a b", "mit: x", "-"])
 def test_a_license_that_is_none_is_refused_before_the_work(tmp_path: Path, license: str) -> None:
     with pytest.raises(InputError, match="is no identifier of the Hub"):
