@@ -154,8 +154,12 @@ def in_parallel(work: Callable[[Cell, Path], str], wanted: Mapping[Path, Cell], 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = {pool.submit(work, cell, path): path for path, cell in wanted.items()}
-        for i, job in enumerate(as_completed(jobs), 1):
-            print(f"{i}/{len(wanted)} {jobs[job]}: {job.result()}", flush=True)
+        try:
+            for i, job in enumerate(as_completed(jobs), 1):
+                print(f"{i}/{len(wanted)} {jobs[job]}: {job.result()}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else an error is told after hours, when all else is made
+            raise
 
 
 def prepare_worker() -> None:
