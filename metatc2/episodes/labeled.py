@@ -215,6 +215,25 @@ class LabeledTasks(TaskSource):
         return Samples(made.unflatten(0, index.shape), labels.to(self.device), descriptors, index.to(self.device))
 
 
+def classes_for(store: ImageStore, split: str, images: int) -> int:
+    """Classes of a split that have as many images; of a group, those of the member that has the fewest.
+
+    Args:
+        store: where the images are.
+        split: of the store, or a group of splits.
+        images: that a class needs, of support and query together.
+
+    Raises:
+        InputError: if there is no such split.
+
+    >>> store = ImageStore("noise", torch.zeros(7, 1, 8, 8).byte(), torch.tensor([0, 0, 0, 1, 1, 2, 2]))
+    >>> classes_for(store, "all", 2), classes_for(store, "all", 3)
+    (3, 1)
+    """
+    rows = [store.splits[member] for member in store.expand(split)]
+    return min(int((torch.unique(store.labels[own], return_counts=True)[1] >= images).sum()) for own in rows)
+
+
 def _ends(name: str, value: Range | Sequence[int], least: int) -> tuple[int, int]:
     """Both ends of a range; of a number, the number twice."""
     ends = tuple(value) if isinstance(value, Sequence) else (value, value)

@@ -30,6 +30,7 @@ from metatc2.experiment.config import (
     override,
     write_config,
 )
+from metatc2.experiment.fitted_way import fit_way
 from metatc2.experiment.monitored import callbacks, fit
 from metatc2.experiment.other_runs import require_begun_by_pretrain, require_continued_by_pretrain
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
@@ -133,7 +134,7 @@ def pretrain(
     """Pre-train as configured and write the run folder. Nothing is written before every part could be built.
 
     Args:
-        config: see `Config`.
+        config: see `Config`. An ``episode.way`` that was not given is fitted to the images, see `fit_way`, and recorded.
         path: run folder; must be new or empty, or hold a run of the same configuration that was cut before its first
             checkpoint, which is started again.
         store: the data, where the caller has loaded it already.
@@ -147,8 +148,12 @@ def pretrain(
     """
     require_begun_by_pretrain(config)
     folder = RunFolder(path)
+    fitted = fit_way(config, store)
+    config, store = fitted.config, fitted.store
     if is_first():
         require_startable(folder, config)
+        if show and fitted.note:
+            fail(fitted.note, "note")
     with process_state(config):
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
