@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -56,6 +57,7 @@ def transfer(
 ) -> None:
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
+    Of a name that stands for runs of several seeds the mean over seeds and its interval are shown too.
     A learner on labeled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
     Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
 
@@ -105,11 +107,12 @@ def transfer(
     """
     target = json_target(json)
 
+    from metatc2.experiment.compare import are_seeds_of_one_method
     from metatc2.experiment.seed_folders import named_runs
     from metatc2.experiment.targets import Sources
     from metatc2.experiment.transfer import transfer as measure
     from metatc2.ops.ranks import is_first
-    from metatc2.report import transfer_table
+    from metatc2.report import seeds_table, transfer_table
     from metatc2.training.placement import Placement
 
     encoders = named_runs(encoder, seeds)
@@ -142,5 +145,10 @@ def transfer(
                 if len(encoders) > 1:
                     say(bold(one), stderr=False)
                 show(transfer_table(rows))
+    if is_first() and len(encoders) > 1:
+        if are_seeds_of_one_method([Path(one) for one in encoders]):
+            show(seeds_table(measured))
+        else:
+            say(f"no mean over seeds: the runs of {encoder} differ in more than their seed", stderr=False)
     if is_first():
         write_json(target, [asdict(row) for row in measured])
