@@ -44,10 +44,12 @@ def export(
     from metatc2.experiment.export import CONFIG, NETWORK
     from metatc2.experiment.hub import save_pretrained
     from metatc2.experiment.load import load_pretrained
+    from metatc2.experiment.seed_folders import require_one
     from metatc2.experiment.zoo import code_of
     from metatc2.io.reading import read_json
     from metatc2.models.python import TRUST
 
+    require_one(encoder, ["export"], [folder])
     named = encoder if image_size is None and channels is None else None
     made = named or load_pretrained(encoder, image_size=image_size, channels=channels)
     save_pretrained(made, folder, formats=format, results=results, license=license)

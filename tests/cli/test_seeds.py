@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,8 @@ def test_the_mean_over_seeds_stands_below_the_rows_of_each(
 
     monkeypatch.setattr("metatc2.experiment.transfer.transfer", measure)
     assert call("transfer", "a") == 0
-    *_, below = " ".join(capsys.readouterr().out.split()).partition("Mean over the seeds 0, 1, in % (± 95 % interval over seeds)")
+    out = " ".join(capsys.readouterr().out.split())
+    below = out.partition("Mean over the seeds 0, 1, in % (± 95 % interval over seeds)")[2]
     # Of 0.4 and 0.6: s / √2 = 0.1, times the 97.5 % quantile of Student's distribution with one degree of freedom.
     assert re.search(r"t k-NN k=5 50\.0±127\.1 40\.0 ", below)
     write_config(override(Config(), ["trainer.seed=1", "episode.tasks=2"]), tmp_path / "a-s1" / "config.toml")
@@ -142,6 +144,28 @@ def test_the_mean_over_seeds_stands_below_the_rows_of_each(
     assert "no mean over seeds: the runs of a differ in more than their seed" in out
     assert call("transfer", "a", "--seeds", "1") == 0
     assert "over seeds" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(["export"], ["a folder"]), (["diagnose"], []), (["umm"], ["--split", "blocks.1"]), (["replay"], [])],
+)
+def test_a_command_on_one_run_says_how_one_of_the_seeds_is_named(
+    before: list[str],
+    after: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders(tmp_path, "b c-s1", "b c-s0")
+    assert call(*before, "b c", *after) == 2
+    typed = shlex.join(["metatc2", *before, "b c-s0", *after])
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"b c is no folder and stands for the runs of seeds (b c-s0, b c-s1), and {before[0]} takes one run: {typed}"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
