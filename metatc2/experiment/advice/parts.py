@@ -44,6 +44,12 @@ class Parts:
         """int64, of rows of the store."""
         return self.store.labels[rows]
 
+    def rows_of(self, seed: int, draws: int) -> Tensor:
+        """All rows, each once, whose features a seed needs: those with labels in some draw, of validation and of test."""
+        given = [self.validation_draw(count, seed) for count in self.labels_per_class]
+        given += [rows for count in self.labels_per_class for rows in self.test_draws(count, seed, draws)]
+        return torch.as_tensor(torch.unique(torch.cat([*given, self.validation, self.test])))
+
     def validation_draw(self, per_class: int, seed: int) -> Tensor:
         """Rows that have labels where arms are chosen; no test draw of any seed has its number."""
         return self.training[label_draw(self.labels(self.training), per_class, f"{_DRAWS} validation", seed)]
