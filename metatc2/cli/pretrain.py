@@ -100,7 +100,9 @@ def pretrain(
     from metatc2.experiment.command_config import MethodFlags, configured
     from metatc2.experiment.config import override
     from metatc2.experiment.fitted_way import fit_way
+    from metatc2.io.files import check_writable
     from metatc2.ops.ranks import is_first
+    from metatc2.training.run_folder import FOLDER_OF_RUN
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -149,6 +151,8 @@ def pretrain(
         )
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
+        if is_first():
+            check_writable(Path(run) if run else runs.default_folder(task, config), FOLDER_OF_RUN)
         # Before it is asked what is in the folder: that is compared with what will be trained.
         fitted = fit_way(config)
         config = fitted.config

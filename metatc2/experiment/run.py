@@ -41,7 +41,7 @@ from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.io.files import printable, write_atomically, writing
+from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
@@ -52,7 +52,7 @@ from metatc2.training import Trainer
 from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import process_count
-from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.run_folder import FOLDER_OF_RUN, RunFolder, State
 from metatc2.transfer import ADAPTED
 
 __all__ = [
@@ -148,6 +148,8 @@ def pretrain(
     """
     require_begun_by_pretrain(config)
     folder = RunFolder(path)
+    if is_first():
+        check_writable(path, FOLDER_OF_RUN)
     fitted = fit_way(config, store)
     config, store = fitted.config, fitted.store
     if is_first():
