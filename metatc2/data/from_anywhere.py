@@ -29,6 +29,7 @@ from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.sources._rows import UNLABELED, numbered
 from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
+from metatc2.io.suggest import of_data
 from metatc2.ops.numbers import whole as whole_number
 
 _IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
@@ -251,7 +252,7 @@ def _limits(images: Sequence[Tensor], asked: Sequence[float] | None, name: str) 
         why = "; where a transform normalizes them, leave that out" if darkest < 0 else ""
         raise InputError(
             f"{name}: images hold values from {darkest:g} to {brightest:g}, of which nothing says what black and white are; "
-            f"give value_range=(black, white){why}"
+            f"say it with {of_data('value_range', 'BLACK', 'WHITE')}{why}"
         )
     return 0.0, white
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.augment import Views
-from metatc2.data.store import ImageStore, require_store
+from metatc2.data.store import ImageStore, how_to_label, require_store
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode
 from metatc2.episodes.sampler import GroupOrders, TaskSource, sample_without_replacement
@@ -94,7 +94,8 @@ class LabeledTasks(TaskSource):
             counts = torch.unique(labels, return_counts=True)[1]
             large = counts >= self.shot[1] + self.query
             if int(large.sum()) < self.way[1]:
-                raise InputError(self._too_few(f"{self.store.name}:{member}", counts, int(large.sum())))
+                few = self._too_few(f"{self.store.name}:{member}", counts, int(large.sum()))
+                raise InputError(f"{few}{how_to_label(self.store)}")
             rows.append(own[labels.argsort(stable=True)])
             starts.append((before + counts.cumsum(0) - counts)[large])
             sizes.append(counts[large])

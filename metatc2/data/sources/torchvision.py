@@ -24,6 +24,7 @@ from metatc2.data.sources._torchvision_files import TorchvisionImages, check_dis
 from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError, MissingPackage
+from metatc2.io.suggest import of_data
 
 UNLABELED = "unlabeled"
 PER_CLASS = "mean per class"  # of Kornblith et al. 2019 (arXiv 1805.08974), table 1
@@ -171,13 +172,13 @@ def _open(
                 "its files there yourself as torchvision lays them"
             ) from error
         get = (
-            f"download it with load({name!r}, download=True) or --set data.download=true"
+            f"download it with {of_data('download')}"
             if can
             else "torchvision cannot download it, so put its files there as torchvision's page on it says"
         )
         raise InputError(
             f"{name} is not in {folder} or is damaged ({reason}); {get}; if it lies elsewhere, name that folder with "
-            "root=PATH or --set data.root=PATH"
+            f"{of_data('root', 'PATH')}"
         ) from error
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data import ImageStore
+from metatc2.data.store import how_to_label
 from metatc2.errors import InputError
 from metatc2.experiment.advice.settings import LABELS_PER_CLASS, Asked
 from metatc2.transfer import Target, target_splits
@@ -75,7 +76,9 @@ def cut(store: ImageStore, asked: Asked) -> Parts:
     classes, counts = torch.unique(store.labels[splits.train], return_counts=True)
     if len(classes) < 2:
         name = store.class_names[int(classes[0])]
-        raise InputError(f"advise: all images of {asked.source} are of one class, {name!r}; give two classes or more")
+        raise InputError(
+            f"advise: all images of {asked.source} are of one class, {name!r}; give two classes or more{how_to_label(store)}"
+        )
     least, label = int(counts.min()), int(classes[counts.argmin()])
     wanted: Sequence[int] = asked.labels_per_class or LABELS_PER_CLASS
     kept = tuple(count for count in wanted if count <= least)
