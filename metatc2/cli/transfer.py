@@ -13,7 +13,7 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._many_processes import parting
 from metatc2.errors import InputError
 from metatc2.io.registries import PROTOCOLS
-from metatc2.io.terminal import bold, say, show
+from metatc2.io.terminal import bold, fail, say, show
 
 if TYPE_CHECKING:
     from metatc2.transfer import Row
@@ -122,6 +122,13 @@ def transfer(
         )
     changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
     measured: list[Row] = []
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        if sentence not in told:
+            told.append(sentence)
+            fail(sentence, "note")
+
     with parting():
         for one in encoders:
             rows = measure(
@@ -138,6 +145,7 @@ def transfer(
                 channels=channels,
                 assignments=set,
                 placement=Placement(accelerator, devices, nodes),
+                tell=tell,
                 **{key: value for key, value in changes.items() if value not in ((), None)},
             )
             measured += rows

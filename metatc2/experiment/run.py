@@ -13,6 +13,7 @@ from torch import nn
 
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
+from metatc2.data.crops import crops_of
 from metatc2.errors import InputError
 from metatc2.experiment.build import (
     build_data,
@@ -160,6 +161,8 @@ def pretrain(
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store)
+        for sentence in crops_of([store]) if trainer.show else ():
+            fail(sentence, "note")
         if trainer.show and offer.problem:
             fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
         with others_alive(trainer.ranks):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from metatc2.data.crops import crops_of
 from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.config import Config, merge, override_together, read_config, settled
@@ -66,6 +67,7 @@ def transfer(
     channels: int | None = None,
     assignments: Sequence[str] = (),
     placement: Placement | None = None,
+    tell: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
@@ -90,6 +92,7 @@ def transfer(
         image_size, channels: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
         placement: devices that share images and episodes; by default modules run where they lie, on one process.
+        tell: gets what is to be known of the images before they are measured, a sentence each.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
             name that has it.
 
@@ -116,6 +119,9 @@ def transfer(
     with opened.reading():
         named = targets or settings.transfer.targets or opened.default_targets or own_target(measured)
         to = _targets(named, measured, own, settings.transfer.allow_seen)
+    if tell is not None and is_first():
+        for sentence in crops_of([target.store for target in to]):
+            tell(sentence)
     if placement is None:
         return _measure(measured, to, asked, folder)
     fabric, ranks = placed(placement)

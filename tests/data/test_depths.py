@@ -95,9 +95,7 @@ def test_a_source_is_not_scaled_in_two_ways_without_a_word(tmp_path: Path) -> No
     """Each image of 32 bits is scaled by the smallest white that holds it: a dark one by another than a bright one."""
     dark, bright = np.full((8, 8), 200, dtype=np.int32), np.full((8, 8), 40_000, dtype=np.int32)
     root = scans(tmp_path, lambda file, i: Image.fromarray((dark, bright)[i]).save(file), "tif")
-    with pytest.warns(
-        DepthLost, match=r"white is 255 in .*a/0\.tif and 65535 in others.*data\.value_range=0,65535"
-    ):
+    with pytest.warns(DepthLost, match=r"white is 255 in .*a/0\.tif and 65535 in others.*data\.value_range=0,65535"):
         load(f"folder:{root}")
     store = load(f"folder:{root}", value_range=(0, 65535))
     assert store.images[:][:2, 0, 0, 0].tolist() == [1, 156]
