@@ -34,12 +34,17 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         yield _line
         return
     with jobs_bar(on, told_left=True) as bar:
-        task = bar.add_task("reading images and timing steps", total=None, left="")
 
         def tell(progress: Progress) -> None:
+            if not bar.tasks:  # before it is known how many jobs there are, nothing is shown of them
+                bar.add_task(progress.what, total=progress.jobs, left="")
             done = progress.done + progress.share
             bar.update(
-                task, description=progress.what, completed=done, total=progress.jobs, left=time_left(progress.left)
+                bar.tasks[0].id,
+                description=progress.what,
+                completed=done,
+                total=progress.jobs,
+                left=time_left(progress.left),
             )
 
         yield tell

@@ -43,6 +43,7 @@ def advise(
     For example:
         metatc2 advise folder:my/photos
         metatc2 advise folder:my/photos --labels-per-class 1 5 20 --minutes 30 --encoder timm:resnet18
+        metatc2 advise folder:my/photos --encoder torchvision:resnet50@mine.pth
         metatc2 advise digits --minutes 5 --json advice.json
 
     Args:
@@ -50,7 +51,8 @@ def advise(
         labels_per_class: Labels of each class to learn from; by default 1 5 20, as far as every class has them.
         minutes: For all training together, by default 30; steps follow from how long one takes here.
         steps: Instead of minutes: steps of every training.
-        encoder: Encoders to compare besides, each as for `metatc2 transfer`.
+        encoder: Encoders to compare besides, each as for `metatc2 transfer`. Those that are new to finished advice are
+            measured alone, and stand beside what is there.
         method: What to pre-train with.
         seeds: Of pre-training and draws of labels; intervals are over them.
         draws: Draws of labels to test with, for each seed and number of labels.
@@ -66,7 +68,8 @@ def advise(
     from metatc2.report.advice import advice_table, write_advice
 
     path = Path(folder) if folder else folder_of_advice(source)
-    with shown_progress() as tell, ended_by_signal() as stop:
+    # The bar ends before it is said why, which would stand behind it otherwise.
+    with ended_by_signal() as stop, shown_progress() as tell:
         advice = experiment.advise(
             source,
             path,
@@ -87,5 +90,7 @@ def advise(
     say(advice.sentence, stderr=False)
     if advice.next_step:
         say(advice.next_step, stderr=False)
+    if advice.pretrain:
+        say(f"Pre-trained anew, on the same images: {advice.pretrain}", stderr=False)
     say(f"Page: {page}   chart: {path / 'advice.png'}   numbers: {path / 'advice.json'}", stderr=False)
     write_json(target, advice.to_json())

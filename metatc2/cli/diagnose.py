@@ -47,8 +47,10 @@ def diagnose(
     target = json_target(json, own=Path(run) / DIAGNOSIS)
 
     from metatc2.experiment import diagnose as diagnose_command
+    from metatc2.experiment.seed_folders import require_one
     from metatc2.report.diagnosis_table import diagnosis_table
 
+    require_one(run, ["diagnose"])
     diagnosis = diagnose_command.run(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )

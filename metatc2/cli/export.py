@@ -41,13 +41,16 @@ def export(
         image_size: Of the images that a network by name gets; by default that of its training.
         channels: Of those images; by default 3, or those of the first convolution of a network of yours.
     """
-    from metatc2.experiment.export import CONFIG, NETWORK
+    from metatc2.experiment.export import CONFIG, NETWORK, check_new
     from metatc2.experiment.hub import save_pretrained
     from metatc2.experiment.load import load_pretrained
+    from metatc2.experiment.seed_folders import require_one
     from metatc2.experiment.zoo import code_of
     from metatc2.io.reading import read_json
     from metatc2.models.python import TRUST
 
+    check_new(Path(folder))
+    require_one(encoder, ["export"], [folder])
     named = encoder if image_size is None and channels is None else None
     made = named or load_pretrained(encoder, image_size=image_size, channels=channels)
     save_pretrained(made, folder, formats=format, results=results, license=license)

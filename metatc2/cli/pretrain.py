@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +16,10 @@ from metatc2.cli._stop_on_signal import ENDED_OR_PREEMPTED, ended_by_signal
 from metatc2.errors import InputError
 from metatc2.experiment.seed_folders import seed_folder
 from metatc2.experiment.threads import check_threads
-from metatc2.io.terminal import bold, say
+from metatc2.io.terminal import bold, fail, say
 
 if TYPE_CHECKING:
+    from metatc2.data import ImageStore
     from metatc2.experiment import run as runs
     from metatc2.experiment.config import Config
 
@@ -98,7 +98,11 @@ def pretrain(
     """
     from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
+    from metatc2.experiment.config import override
+    from metatc2.experiment.fitted_way import fit_way
+    from metatc2.io.files import check_writable
     from metatc2.ops.ranks import is_first
+    from metatc2.training.run_folder import FOLDER_OF_RUN
 
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
@@ -147,18 +151,26 @@ def pretrain(
         )
         config = configured(task, flags, set)
         check_threads(config.trainer.threads)
+        if is_first():
+            check_writable(Path(run) if run else runs.default_folder(task, config), FOLDER_OF_RUN)
+        # Before it is asked what is in the folder: that is compared with what will be trained.
+        fitted = fit_way(config)
+        config = fitted.config
+        if fitted.note and is_first():
+            fail(fitted.note, "note")
         if seeds:
-            by_seed = [configured(task, replace(flags, seed=one), set) for one in seeds]
+            by_seed = [override(config, [f"trainer.seed={one}"], "--seeds") for one in seeds]
             base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])
             if base.exists():
                 raise InputError(
                     f"pretrain: {base} is there already, so its name cannot stand for {seed_folder(base, seeds[0])} and the "
                     "others; name another with --run"
                 )
-            begin = partial(_every_seed, by_seed, base)
+            begin = partial(_every_seed, by_seed, base, store=fitted.store)
         else:
             path = Path(run) if run else runs.default_folder(task, config)
-            begin = partial(_resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain, config, path)
+            either = _resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain
+            begin = partial(either, config, path, store=fitted.store)
     with parting(), ended_by_signal(ENDED_OR_PREEMPTED) as stop:
         done = begin(stop)
     if not is_first():
@@ -181,7 +193,9 @@ def _without_seed(folder: Path, seed: int) -> Path:
     return folder.with_name(folder.name.removesuffix(f"-s{seed}"))
 
 
-def _every_seed(by_seed: Sequence[Config], base: Path, stop: Callable[[], bool]) -> runs.Run:
+def _every_seed(
+    by_seed: Sequence[Config], base: Path, stop: Callable[[], bool], store: ImageStore | None = None
+) -> runs.Run:
     """A run for each seed, one after the other; those that are finished are left as they are."""
     from metatc2.experiment.auto_resume import is_resumable
     from metatc2.experiment.run import TrainingStopped
@@ -193,24 +207,26 @@ def _every_seed(by_seed: Sequence[Config], base: Path, stop: Callable[[], bool])
         )  # what is there may be of other settings: said before the first run, not before the last
     for config, path in zip(by_seed, folders, strict=True):
         try:
-            done = _resume_or_pretrain(config, path, stop)
+            done = _resume_or_pretrain(config, path, stop, store)
         except TrainingStopped as stopped:
             again = "the same command goes on there, and with the seeds that are left"
             raise TrainingStopped(f"{stopped}; {again}") from stopped
     return done
 
 
-def _pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
+def _pretrain(config: Config, path: Path, stop: Callable[[], bool], store: ImageStore | None = None) -> runs.Run:
     from metatc2.experiment import run as runs
 
-    return _told_of_end(runs.pretrain(config, path, show=True, stop=stop))
+    return _told_of_end(runs.pretrain(config, path, store=store, show=True, stop=stop))
 
 
-def _resume_or_pretrain(config: Config, path: Path, stop: Callable[[], bool]) -> runs.Run:
+def _resume_or_pretrain(
+    config: Config, path: Path, stop: Callable[[], bool], store: ImageStore | None = None
+) -> runs.Run:
     from metatc2.experiment.auto_resume import is_resumable
 
     if not is_resumable(path, config):
-        return _pretrain(config, path, stop)
+        return _pretrain(config, path, stop, store)
     return _resume(path, None, config.trainer.devices, config.trainer.nodes, stop)
 
 

@@ -29,7 +29,9 @@ def replay(run: Annotated[str, tyro.conf.Positional, option("DIR")], /, *, anoma
         anomaly: Have autograd look at every gradient, which is slower and names the operation.
     """
     from metatc2.experiment.replay import run as again
+    from metatc2.experiment.seed_folders import require_one
 
+    require_one(run, ["replay"])
     made = again(Path(run), anomaly=anomaly)
     failure, replayed = made.failure, made.replayed
     say("kept: ", failure.said)

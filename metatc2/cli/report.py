@@ -30,11 +30,13 @@ def report(
     For example:
         metatc2 report runs/tc2-s0 runs/tc2-s1 runs/plain-s0 runs/plain-s1 --out report.html --assets
         metatc2 report runs/tc2 runs/plain --protocol few-shot --head cosine
+        metatc2 report runs/tc2 runs/resnet18
         metatc2 report runs/simclr runs/rotation --fusion fusion.json
 
     Args:
         runs: Run folders; those that differ in their seed alone are one method. A name that is no folder stands for those of
-            its seeds: runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on.
+            its seeds: runs/tc2 for runs/tc2-s0, runs/tc2-s1 and so on. Folders of results of other encoders too
+            (`metatc2 transfer ENCODER --out DIR`).
         out: The page.
         assets: Write every figure as PNG and CSV beside it too.
         fusion: Result of `metatc2 fuse --json` to show too.

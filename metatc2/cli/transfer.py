@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -12,7 +13,7 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._many_processes import parting
 from metatc2.errors import InputError
 from metatc2.io.registries import PROTOCOLS
-from metatc2.io.terminal import bold, say, show
+from metatc2.io.terminal import bold, fail, say, show
 
 if TYPE_CHECKING:
     from metatc2.transfer import Row
@@ -56,6 +57,7 @@ def transfer(
 ) -> None:
     """Measure how well a frozen encoder transfers, beside a random encoder and raw pixels.
 
+    Of a name that stands for runs of several seeds the mean over seeds and its interval are shown too.
     A learner on labeled tasks is measured too as it is meant to be used: adapted to each few-shot episode.
     Rows are added to transfer.json in the run folder (or --out); a row measured again in the same way is replaced.
 
@@ -105,11 +107,12 @@ def transfer(
     """
     target = json_target(json)
 
+    from metatc2.experiment.compare import are_seeds_of_one_method
     from metatc2.experiment.seed_folders import named_runs
     from metatc2.experiment.targets import Sources
     from metatc2.experiment.transfer import transfer as measure
     from metatc2.ops.ranks import is_first
-    from metatc2.report import transfer_table
+    from metatc2.report import seeds_table, transfer_table
     from metatc2.training.placement import Placement
 
     encoders = named_runs(encoder, seeds)
@@ -119,6 +122,13 @@ def transfer(
         )
     changes: dict[str, Any] = {"ways": way, "shots": shot, "query": query, "episodes": episodes, "heads": head}
     measured: list[Row] = []
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        if sentence not in told:
+            told.append(sentence)
+            fail(sentence, "note")
+
     with parting():
         for one in encoders:
             rows = measure(
@@ -135,6 +145,7 @@ def transfer(
                 channels=channels,
                 assignments=set,
                 placement=Placement(accelerator, devices, nodes),
+                tell=tell,
                 **{key: value for key, value in changes.items() if value not in ((), None)},
             )
             measured += rows
@@ -142,5 +153,10 @@ def transfer(
                 if len(encoders) > 1:
                     say(bold(one), stderr=False)
                 show(transfer_table(rows))
+    if is_first() and len(encoders) > 1:
+        if are_seeds_of_one_method([Path(one) for one in encoders]):
+            show(seeds_table(measured))
+        else:
+            say(f"no mean over seeds: the runs of {encoder} differ in more than their seed", stderr=False)
     if is_first():
         write_json(target, [asdict(row) for row in measured])

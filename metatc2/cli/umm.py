@@ -38,7 +38,9 @@ def umm(
         out: New folder.
     """
     from metatc2.experiment import umm as stage
+    from metatc2.experiment.seed_folders import require_one
 
+    require_one(run, ["umm"], ["--split", split])
     done = stage.run(
         Path(run), split=split, mode=mode, steps=steps, assignments=set, out=Path(out) if out else None, show=True
     )

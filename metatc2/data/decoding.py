@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from metatc2.data.image_io import resize_square
+from metatc2.data.image_io import resize_square, share_cut
 from metatc2.data.originals import gray_digests, thinned, value_digest
 from metatc2.io.files import check_regular
 
@@ -58,11 +58,13 @@ class Decoded(NamedTuple):
         pixels: uint8 ``(1 or 3, size, size)``.
         depth: see `Depth`; None for 8 bits a pixel.
         original: digest of the image before it was resized, see `metatc2.data.originals`.
+        cut: share of it that the square does not hold.
     """
 
     pixels: Tensor
     depth: Depth | None
     original: int
+    cut: float = 0.0
 
 
 def read_image(file: str | Path | BytesIO, size: int, value_range: ValueRange | None = None) -> Decoded:
@@ -101,7 +103,8 @@ def decoded(
     original = _value_digest(image) if depth is not None else int(gray_digests(pixels[None])[0])
     if depth is None and declared is not None:
         depth = _color_depth(pixels)
-    return Decoded(resize_square(pixels[None], size)[0], depth, original)
+    cut = share_cut(*pixels.shape[-2:])
+    return Decoded(resize_square(pixels[None], size)[0], depth, original, cut)
 
 
 def from_pillow(image: Image.Image, value_range: ValueRange | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metatc2.data.decoding import BINS, Depth, ValueRange
 from metatc2.data.readers import Reader, where
 from metatc2.errors import InputError
+from metatc2.io.suggest import of_data
 from metatc2.ops.numbers import real
 
 _UNUSED = 4  # the range this many times as wide as what a source uses of it: two bits or more are lost
@@ -93,8 +94,7 @@ def warn_of_depths(name: str, reader: Reader, depths: NDArray[np.float64]) -> No
         cure = used.cure(narrow)
         cures.insert(
             0,
-            f"say what black and white are with --set 'data.value_range={list(cure)}' or load(..., value_range={cure}), or "
-            "store the images with 8 bits",
+            f"say what black and white are with {of_data('value_range', *map(str, cure))}, or store the images with 8 bits",
         )
     if (unreal > 0).any():
         losses.append(

@@ -13,7 +13,8 @@ How values become pixels of 8 bits is one rule for the whole of the images, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.sources._rows import UNLABELED, numbered
 from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
+from metatc2.io.suggest import of_data
 from metatc2.ops.numbers import whole as whole_number
 
 _IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
@@ -113,7 +115,7 @@ def store_of_dataset(
         class_names, value_range, splits: see `store_of_arrays`.
 
     Raises:
-        InputError: if it has no items or they are of another form, with the number of the first one that is.
+        InputError: if it has no items, or one cannot be read or is of another form, with the number of the first one.
 
     >>> store_of_dataset([(Image.new("RGB", (8, 8)), "cat"), (Image.new("RGB", (9, 8)), "dog")], image_size=8).class_names
     ('cat', 'dog')
@@ -149,12 +151,29 @@ def _items(dataset: Any, name: str) -> Any:
             "sources"
         )
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        return (dataset[row] for row in range(len(dataset)))
+        return _read(dataset, name, (dataset[row] for row in range(len(dataset))))
     if hasattr(dataset, "__iter__"):
-        return iter(dataset)
+        return _read(dataset, name, iter(dataset))
     raise InputError(
         f"{name}: must be a torch Dataset, or a sequence of images and labels, got {type(dataset).__name__}"
     )
+
+
+def _read(dataset: Any, name: str, items: Iterator[Any]) -> Iterator[Any]:
+    """The items of a user's own code, which may raise whatever there is."""
+    for row in itertools.count():
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except Exception as error:
+            words = " ".join(str(error).split())[:200]
+            why = f"{type(error).__name__}: {words}" if words else type(error).__name__
+            raise InputError(
+                f"{name}: item {row} of {type(dataset).__name__} cannot be read ({why}); mend the dataset, or leave the item "
+                "out (torch.utils.data.Subset)"
+            ) from error
+        yield item
 
 
 def _parts(item: Any, where: str) -> tuple[Any, Any]:
@@ -251,7 +270,7 @@ def _limits(images: Sequence[Tensor], asked: Sequence[float] | None, name: str) 
         why = "; where a transform normalizes them, leave that out" if darkest < 0 else ""
         raise InputError(
             f"{name}: images hold values from {darkest:g} to {brightest:g}, of which nothing says what black and white are; "
-            f"give value_range=(black, white){why}"
+            f"say it with {of_data('value_range', 'BLACK', 'WHITE')}{why}"
         )
     return 0.0, white
 

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from metatc2.data.cache import Facts, recall, remember
+from metatc2.data.crops import about_crops
 from metatc2.data.decoding import BINS, Decoded, Depth
 from metatc2.data.depths import depth_row, warn_of_depths
 from metatc2.data.image_io import join
@@ -28,7 +29,7 @@ from metatc2.errors import InputError, cause_of
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another
 _CURE = "see to the disk or the connection, or take the file out if it alone is damaged, and open the source again"
-_FACTS = ("channels", "labels", "digests", "originals", "depths", "reasons")
+_FACTS = ("channels", "labels", "digests", "originals", "depths", "cut", "reasons")
 
 
 class Unreadable(Exception):
@@ -50,6 +51,7 @@ class Gathered:
         originals: see `ImageStore`; 0 where the reader does not tell.
         digests: SHA-256 of each image's pixels, uint8 ``(N, 32)``, if asked for.
         reasons: by row of the reader: why it could not be read.
+        crops: see `metatc2.data.crops.about_crops`.
     """
 
     images: Images
@@ -58,6 +60,7 @@ class Gathered:
     originals: Digests
     digests: Tensor
     reasons: Mapping[int, str]
+    crops: str
 
 
 def gather(
@@ -91,7 +94,7 @@ def gather(
         whole = _look(reader, name, workers, skip, digests, kept)
         warn_of_depths(name, reader, whole["depths"])
         none = torch.zeros(0, 1, reader.size, reader.size, dtype=torch.uint8)
-        return _gathered(whole, join(kept) if kept else none)
+        return _gathered(whole, join(kept) if kept else none, reader)
     identity = reader.identity()
     key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
     facts = recall(key, _FACTS) if key else None
@@ -102,17 +105,18 @@ def gather(
     warn_of_depths(name, reader, facts["depths"])
     readable = torch.from_numpy(facts["channels"].nonzero()[0])
     channels = max(1, int(facts["channels"].max(initial=0)))
-    return _gathered(
-        facts, StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
-    )
+    streamed = StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
+    return _gathered(facts, streamed, reader)
 
 
-def _gathered(facts: Facts, images: Images) -> Gathered:
+def _gathered(facts: Facts, images: Images, reader: Reader) -> Gathered:
     readable = facts["channels"].nonzero()[0]
     labels, digests = (torch.from_numpy(facts[part]) for part in ("labels", "digests"))
     rows = torch.from_numpy(readable)
     unreadable = (facts["channels"] == 0).nonzero()[0].tolist()
     reasons = dict(zip(unreadable, facts["reasons"].tolist(), strict=True))
+    cut = facts["cut"][readable]
+    most = where(reader, int(readable[cut.argmax()])) if len(cut) else ""
     return Gathered(
         images,
         labels[rows],
@@ -120,15 +124,17 @@ def _gathered(facts: Facts, images: Images) -> Gathered:
         facts["originals"][readable],
         digests[rows] if len(digests) else digests,
         reasons,
+        about_crops(cut, most),
     )
 
 
 def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, kept: list[Tensor] | None) -> Facts:
-    """Channels (0: unreadable), labels, digests, originals, depths and why images could not be read; pixels go to `kept`."""
+    """Channels (0: unreadable), labels, digests, originals, depths, shares cut away and why images could not be read; pixels
+    go to `kept`."""
     count = len(reader)
     channels, labels = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.int64)
     checksums = np.zeros((count if digests else 0, 32), dtype=np.uint8)
-    originals = no_digests(count)
+    originals, cut = no_digests(count), np.zeros(count)
     depths = array("d")  # numbers of many images, as tuples, would take four times as much
     reasons: list[str] = []
     with warnings.catch_warnings():
@@ -141,6 +147,7 @@ def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, ke
                 continue
             pixels = image.pixels
             channels[row], labels[row], originals[row] = pixels.shape[0], label, image.original
+            cut[row] = image.cut
             if image.depth is not None:
                 depths.extend(depth_row(row, image.depth))
             if digests:
@@ -153,6 +160,7 @@ def _look(reader: Reader, name: str, workers: int, skip: bool, digests: bool, ke
         "digests": checksums,
         "originals": originals,
         "depths": np.array(depths, dtype=np.float64).reshape(-1, len(Depth._fields) + BINS),
+        "cut": cut,
         "reasons": np.array(reasons, dtype=np.str_),
     }
 

@@ -44,6 +44,15 @@ def resize_square(images: Tensor, size: int) -> Tensor:
     return _center(images, size)
 
 
+def share_cut(height: int, width: int) -> float:
+    """Share of an image that lies outside the square in its middle.
+
+    >>> share_cut(30, 40), share_cut(8, 8)
+    (0.25, 0.0)
+    """
+    return 1 - min(height, width) / max(height, width)
+
+
 def resize_square_values(images: Tensor, size: int) -> Tensor:
     """As `resize_square`, of values that are no pixels yet: float ``(N, C, H, W)``, which are averaged and not rounded."""
     height, width = images.shape[-2:]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metatc2.data.store import ImageStore
+from metatc2.data.store import ImageStore, how_to_label
 from metatc2.errors import InputError
 
 SEED = 0  # of every part that was not published: the same for all methods and machines
@@ -50,11 +50,16 @@ def transfer_splits(store: ImageStore) -> TransferSplits:
     >>> splits.how
     'no published parts: 60 % training, 20 % validation, 20 % test images of every class (seed 0)'
     """
-    return label_splits(store.labels, store.name, store.class_names, store.splits)
+    return label_splits(store.labels, store.name, store.class_names, store.splits, cure=how_to_label(store))
 
 
 def label_splits(
-    labels: Tensor, name: str, class_names: Sequence[str], published: Mapping[str, Tensor] | None = None
+    labels: Tensor,
+    name: str,
+    class_names: Sequence[str],
+    published: Mapping[str, Tensor] | None = None,
+    *,
+    cure: str = "",
 ) -> TransferSplits:
     """As `transfer_splits`, of labels alone.
 
@@ -63,6 +68,7 @@ def label_splits(
         name: of the source, whose convention is followed; stands in errors.
         class_names: by label.
         published: the source's own parts by name, if any.
+        cure: end of the sentence where there are no two classes.
 
     Raises:
         InputError: see `transfer_splits`.
@@ -76,7 +82,7 @@ def label_splits(
     if len(torch.unique(labels[labeled])) < 2:
         raise InputError(
             f"{name} holds {'one class' if len(labeled) else 'no labeled image'}, and a classifier needs at least two; "
-            "name another source"
+            f"name another source{cure}"
         )
     kind = name.partition(":")[0]
     splits = _published(source) or _BY_NAME.get(kind, _thirds)(source, labeled)

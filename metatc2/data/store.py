@@ -21,6 +21,10 @@ from metatc2.errors import InputError, nearest
 METRICS = ("accuracy", "mean per class")
 
 
+#: Key of `ImageStore.notes`.
+NO_LABELS = "no labels"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageStore:
     """Images, in memory or on disk, with labels, domains and named splits.
@@ -37,7 +41,8 @@ class ImageStore:
         splits: named sets of rows, each an int64 vector. ``meta-train``, ``meta-validation`` and ``meta-test`` share no
             class; other names (``train``, ``greek``) are a source's own. ``all`` always exists.
         groups: names that stand for several splits, in which an episode must not mix them (one script at a time).
-        notes: facts worth recording with a result, e.g. how many files could not be read.
+        notes: facts worth recording with a result, e.g. how many files could not be read; ``NO_LABELS`` says how labels are
+            given where there are none.
         metric: what the data set's convention reports, one of `METRICS`: the share of images classified rightly, or that
             share in each class, averaged over classes.
         originals: uint64 ``(N,)``: a digest of each image as it was before it was resized (see `metatc2.data.originals`), by
@@ -229,6 +234,15 @@ class ImageStore:
         if key:
             remember(key, {"checksum": np.array(digest.hexdigest())})
         return digest.hexdigest()
+
+
+def how_to_label(store: ImageStore) -> str:
+    """What to do about a source whose images have no labels, as the end of a sentence; empty where they have some.
+
+    >>> how_to_label(ImageStore("one", torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)))
+    ''
+    """
+    return f"; {store.notes[NO_LABELS]}" if NO_LABELS in store.notes else ""
 
 
 def require_store(given: object, where: str) -> None:

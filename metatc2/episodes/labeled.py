@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.augment import Views
-from metatc2.data.store import ImageStore, require_store
+from metatc2.data.store import ImageStore, how_to_label, require_store
 from metatc2.data.streaming import StreamedImages
 from metatc2.episodes.episode import Episode
 from metatc2.episodes.sampler import GroupOrders, TaskSource, sample_without_replacement
@@ -94,7 +94,8 @@ class LabeledTasks(TaskSource):
             counts = torch.unique(labels, return_counts=True)[1]
             large = counts >= self.shot[1] + self.query
             if int(large.sum()) < self.way[1]:
-                raise InputError(self._too_few(f"{self.store.name}:{member}", counts, int(large.sum())))
+                few = self._too_few(f"{self.store.name}:{member}", counts, int(large.sum()))
+                raise InputError(f"{few}{how_to_label(self.store)}")
             rows.append(own[labels.argsort(stable=True)])
             starts.append((before + counts.cumsum(0) - counts)[large])
             sizes.append(counts[large])
@@ -213,6 +214,25 @@ class LabeledTasks(TaskSource):
             made, descriptors = self.views.make(images, drawn.flatten(0, 1))
             descriptors = descriptors.unflatten(0, index.shape)
         return Samples(made.unflatten(0, index.shape), labels.to(self.device), descriptors, index.to(self.device))
+
+
+def classes_for(store: ImageStore, split: str, images: int) -> int:
+    """Classes of a split that have as many images; of a group, those of the member that has the fewest.
+
+    Args:
+        store: where the images are.
+        split: of the store, or a group of splits.
+        images: that a class needs, of support and query together.
+
+    Raises:
+        InputError: if there is no such split.
+
+    >>> store = ImageStore("noise", torch.zeros(7, 1, 8, 8).byte(), torch.tensor([0, 0, 0, 1, 1, 2, 2]))
+    >>> classes_for(store, "all", 2), classes_for(store, "all", 3)
+    (3, 1)
+    """
+    rows = [store.splits[member] for member in store.expand(split)]
+    return min(int((torch.unique(store.labels[own], return_counts=True)[1] >= images).sum()) for own in rows)
 
 
 def _ends(name: str, value: Range | Sequence[int], least: int) -> tuple[int, int]:

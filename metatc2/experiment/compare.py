@@ -10,7 +10,7 @@ from metatc2.errors import InputError
 from metatc2.experiment.config import method_key, method_name
 from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
-from metatc2.io.run_files import IDENTITY, RESULTS
+from metatc2.io.run_files import CONFIG, IDENTITY, RESULTS
 from metatc2.io.suggest import command
 from metatc2.transfer import MEAN_TARGET, Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
@@ -48,6 +48,25 @@ def matrices(paths: Sequence[Path], *, features: str = "encoder", chosen: RowFil
     return transfer_matrices(_of_rows(runs, chosen), features=features)
 
 
+def are_seeds_of_one_method(paths: Sequence[Path]) -> bool:
+    """Whether runs differ in their seed alone, so that a mean over them is one over seeds.
+
+    Args:
+        paths: run folders; of any other folder it is not known.
+
+    Raises:
+        InputError: if a configuration is damaged.
+
+    >>> are_seeds_of_one_method([Path("no/such"), Path("no/such-s1")])
+    False
+    """
+    if not all((path / CONFIG).exists() for path in paths):
+        return False
+    configs = [read_run_config(path) for path in paths]
+    seeds = [config.trainer.seed for config in configs]
+    return len(set(map(method_key, configs))) == 1 and len(set(seeds)) == len(seeds)
+
+
 def _chosen(a: list[RunResults], b: list[RunResults], features: str, chosen: RowFilter) -> list[Difference]:
     everywhere = chosen.of_all_targets()
     differences = compare_runs(_of_rows(a, everywhere), _of_rows(b, everywhere), features=features)
@@ -72,7 +91,7 @@ def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:
     """Results of run folders, those together that differ in their seed alone."""
     groups: dict[str, list[RunResults]] = {}
     for path in dict.fromkeys(paths):
-        if (path / IDENTITY).exists() and not (path / "config.toml").exists():
+        if (path / IDENTITY).exists() and not (path / CONFIG).exists():
             held = read_identity(path)
             rows, accuracies = read_results(path / RESULTS)
             shapes = sorted({row.image_shape for row in rows if row.features not in CONTROLS})

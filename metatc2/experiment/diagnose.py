@@ -57,10 +57,11 @@ def run(
     check_numbers(
         episodes, resplits, max_images, seed
     )  # what is refused should not take the loading of images to find out
+    if path.is_dir():
+        check_writable(path, _CURE)  # nor that of an encoder to find out that nothing can be written
     trained = load_run(path)
     data, c = trained.config.data, trained.config.calibration
     source, split = parse_target(on) if on else (data.source, data.split)
-    check_writable(path, _CURE)  # what cannot be written should not take a diagnosis to find out
     with sources_from(RunFolder(path), trained.config):
         store = Sources.of(data).store(source, trained.pretrained)
     others = {}

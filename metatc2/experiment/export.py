@@ -21,7 +21,7 @@ from metatc2.experiment.model_card import check_license, model_card
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.weights import read_tensors
-from metatc2.io.files import fill_folder, read_file, writing
+from metatc2.io.files import check_writable, fill_folder, read_file, writing
 from metatc2.io.run_files import CONFIG as RUN_CONFIG
 from metatc2.io.run_files import RESULTS
 from metatc2.io.weights_file import encode_module
@@ -69,20 +69,14 @@ def save_pretrained(
             "image_size)"
         )
     check_license(license)
-    folder = Path(folder)
-    run = encoder if isinstance(encoder, Run) else _run(encoder)
-    pretrained = _pretrained(encoder) if run is None else run.pretrained
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
-    if folder.suffix in _OF_FILES:
-        raise InputError(
-            f"{folder}: an export is a folder, which has all files of an encoder; name it {folder.with_suffix('')}, and say "
-            f"which files are wanted besides model.safetensors by --format (formats of save_pretrained): {', '.join(FORMATS)}"
-        )
-    kept = Path(results) if results is not None else None if run is None else run.path
-    rows = _rows(kept, pretrained, required=results is not None)
     if unknown := [name for name in formats if name not in FORMATS]:
         raise InputError(f"export: unknown format {unknown[0]!r}; {nearest(unknown[0], FORMATS)}")
+    folder = Path(folder)
+    check_new(folder)
+    run = encoder if isinstance(encoder, Run) else _run(encoder)
+    pretrained = _pretrained(encoder) if run is None else run.pretrained
+    kept = Path(results) if results is not None else None if run is None else run.path
+    rows = _rows(kept, pretrained, required=results is not None)
     plain = _in_eval_mode(pretrained)
     exported = [FORMATS[name](plain) for name in dict.fromkeys(formats)]
     content = _of_run(run) if run is not None else _of_network(pretrained)
@@ -93,6 +87,22 @@ def save_pretrained(
     with writing(folder):
         fill_folder(folder, files)
     return folder
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder in which there is something, that is named as a file or cannot be written; before an encoder is loaded.
+
+    Raises:
+        InputError: if so.
+    """
+    if folder.suffix in _OF_FILES:
+        raise InputError(
+            f"{folder}: an export is a folder, which has all files of an encoder; name it {folder.with_suffix('')}, and say "
+            f"which files are wanted besides model.safetensors by --format (formats of save_pretrained): {', '.join(FORMATS)}"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
+    check_writable(folder)
 
 
 def _in_eval_mode(pretrained: Pretrained) -> Pretrained:

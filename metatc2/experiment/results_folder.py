@@ -23,6 +23,9 @@ from metatc2.io.writing import json_text
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import Row, read_results, write_results
 
+#: What to do where they cannot be written.
+KEPT_ELSEWHERE = "results can be kept in another folder with --out DIR"
+
 
 def check_folder(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """Whether rows of an encoder can be added: asked before they are measured.
@@ -35,7 +38,7 @@ def check_folder(folder: Path, encoder: Pretrained, sha256: str) -> None:
     Raises:
         InputError: if the folder cannot be written, holds results of another encoder, or its results cannot be read.
     """
-    check_writable(folder, "results can be kept in another folder with --out DIR")
+    check_writable(folder, KEPT_ELSEWHERE)
     _check_identity(folder, encoder, sha256)
     _earlier(folder / RESULTS)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
+from metatc2.data.crops import crops_of
 from metatc2.errors import InputError
 from metatc2.experiment.build import (
     build_data,
@@ -30,6 +31,7 @@ from metatc2.experiment.config import (
     override,
     write_config,
 )
+from metatc2.experiment.fitted_way import fit_way
 from metatc2.experiment.monitored import callbacks, fit
 from metatc2.experiment.other_runs import require_begun_by_pretrain, require_continued_by_pretrain
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
@@ -40,7 +42,7 @@ from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
-from metatc2.io.files import printable, write_atomically, writing
+from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import fail
 from metatc2.learners import LabeledLearner
@@ -51,7 +53,7 @@ from metatc2.training import Trainer
 from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import process_count
-from metatc2.training.run_folder import RunFolder, State
+from metatc2.training.run_folder import FOLDER_OF_RUN, RunFolder, State
 from metatc2.transfer import ADAPTED
 
 __all__ = [
@@ -133,7 +135,7 @@ def pretrain(
     """Pre-train as configured and write the run folder. Nothing is written before every part could be built.
 
     Args:
-        config: see `Config`.
+        config: see `Config`. An ``episode.way`` that was not given is fitted to the images, see `fit_way`, and recorded.
         path: run folder; must be new or empty, or hold a run of the same configuration that was cut before its first
             checkpoint, which is started again.
         store: the data, where the caller has loaded it already.
@@ -148,11 +150,19 @@ def pretrain(
     require_begun_by_pretrain(config)
     folder = RunFolder(path)
     if is_first():
+        check_writable(path, FOLDER_OF_RUN)
+    fitted = fit_way(config, store)
+    config, store = fitted.config, fitted.store
+    if is_first():
         require_startable(folder, config)
+        if show and fitted.note:
+            fail(fitted.note, "note")
     with process_state(config):
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store)
+        for sentence in crops_of([store]) if trainer.show else ():
+            fail(sentence, "note")
         if trainer.show and offer.problem:
             fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
         with others_alive(trainer.ranks):

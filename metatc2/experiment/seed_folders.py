@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metatc2.errors import InputError
+from metatc2.io.suggest import command
 
 
 def seed_folder(base: Path, seed: int) -> Path:
@@ -59,6 +60,28 @@ def named_runs(name: str, seeds: Sequence[int] = ()) -> list[str]:
     """
     paths = run_folders([name], seeds)
     return [name] if paths == [Path(name)] else [str(path) for path in paths]
+
+
+def require_one(name: str, before: Sequence[str], after: Sequence[str] = ()) -> None:
+    """Refuse a name that stands for runs of several seeds where a command takes one run.
+
+    Args:
+        name: as it was typed.
+        before: words of the command that stand before it.
+        after: and behind it.
+
+    Raises:
+        InputError: with the command on the first of the seeds.
+
+    >>> require_one("no/such", ["export"])
+    """
+    paths = run_folders([name])
+    if paths != [Path(name)]:
+        held = ", ".join(path.name for path in paths)
+        raise InputError(
+            f"{name} is no folder and stands for the runs of seeds ({held}), and {before[0]} takes one run: "
+            f"{command(*before, paths[0], *after)}"
+        )
 
 
 def _seeds_of(base: Path) -> dict[int, Path]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from metatc2.data.crops import crops_of
 from metatc2.data.pairs import Pairs
 from metatc2.errors import InputError, nearest
 from metatc2.experiment.config import Config, merge, override_together, read_config, settled
-from metatc2.experiment.load import load_pretrained
+from metatc2.experiment.load import is_network, load_pretrained, split_weights
 from metatc2.experiment.pretrained import CALIBRATED, ENCODER, Pretrained
 from metatc2.experiment.protocols import SHAPES, protocols_of
-from metatc2.experiment.results_folder import add_rows, check_folder
+from metatc2.experiment.results_folder import KEPT_ELSEWHERE, add_rows, check_folder
 from metatc2.experiment.run import Run
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.targets import Sources, check_images, find_targets
@@ -39,7 +40,7 @@ from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.io.suggest import SOURCE, command
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.stages import OUTPUT
-from metatc2.ops.ranks import ALONE, Ranks, others_alive
+from metatc2.ops.ranks import ALONE, Ranks, is_first, others_alive
 from metatc2.training.devices import placed
 from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.training.placement import Placement
@@ -66,6 +67,7 @@ def transfer(
     channels: int | None = None,
     assignments: Sequence[str] = (),
     placement: Placement | None = None,
+    tell: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> list[Row]:
     """Measure an encoder, its calibrated features, a random encoder and raw pixels, and add the rows to a folder.
@@ -90,6 +92,7 @@ def transfer(
         image_size, channels: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
         placement: devices that share images and episodes; by default modules run where they lie, on one process.
+        tell: gets what is to be known of the images before they are measured, a sentence each.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
             name that has it.
 
@@ -100,13 +103,14 @@ def transfer(
         InputError: if anything is wrong; nothing is written then.
     """
     own = sources or Sources()
+    _check_place(encoder, out)
     opened = _opened(encoder, config, image_size, channels, own.download)
     measured = opened.pretrained.with_layer(layer)
     folder = Path(out) if out else opened.folder
     if folder is None:
-        raise InputError(
-            f"transfer: {opened.pretrained.name} is no run folder to keep the results in; name a folder with --out DIR"
-        )
+        raise InputError(_no_place(opened.pretrained.name))
+    if is_first():
+        check_writable(folder, KEPT_ELSEWHERE)
     settings = _settings(opened.config, assignments, protocols, allow_seen, changes)
     asked = protocols_of(settings, protocols, fit=False if changes.keys() & SHAPES else None)
     own = own.over(opened.config.data)
@@ -115,11 +119,27 @@ def transfer(
     with opened.reading():
         named = targets or settings.transfer.targets or opened.default_targets or own_target(measured)
         to = _targets(named, measured, own, settings.transfer.allow_seen)
+    if tell is not None and is_first():
+        for sentence in crops_of([target.store for target in to]):
+            tell(sentence)
     if placement is None:
         return _measure(measured, to, asked, folder)
     fabric, ranks = placed(placement)
     with others_alive(ranks):
         return _measure(measured, to, asked, folder, fabric.device, ranks)
+
+
+def _check_place(encoder: str | Path | Run | Pretrained, out: Path | str | None) -> None:
+    """Before an encoder is loaded or fetched: whether there is a folder for its results, as far as can be told."""
+    if out:
+        if is_first():
+            check_writable(Path(out), KEPT_ELSEWHERE)
+    elif isinstance(encoder, str) and (is_network(split_weights(encoder)[0]) or encoder.startswith("hub:")):
+        raise InputError(_no_place(encoder))
+
+
+def _no_place(name: str) -> str:
+    return f"transfer: {name} is no run folder to keep the results in; name a folder with --out DIR"
 
 
 @dataclass(frozen=True)

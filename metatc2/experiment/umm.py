@@ -64,8 +64,9 @@ def run(
             its data have changed, a key is wrong, or the folder is in use.
         TrainingDiverged: if the loss is no longer finite.
     """
-    start, out = load_run(path), out or Path(f"{path}-umm")
+    out = out or Path(f"{path}-umm")
     require_new(out)
+    start = load_run(path)
     learner = with_heads(start)
     config = configured(start, split, mode, steps, assignments)
     if type(learner) not in (SelfSupervised, TC2):
@@ -202,7 +203,8 @@ def require_new(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; name a new folder with --out")
-    check_writable(out.parent if out.parent.exists() else out, "name a folder of yours with --out")
+    above = out.parent if out.parent.exists() else out
+    check_writable(above, "name a folder of yours with --out", named=str(out))
 
 
 class TwoBatches:

@@ -205,13 +205,18 @@ def reading(path: Path, cure: str = "see to it that you may read it") -> Iterato
         raise InputError(f"{path} cannot be read ({cause_of(error)}); {cure}") from error
 
 
-def check_writable(folder: Path, cure: str = "name a folder of yours") -> None:
+def check_writable(folder: Path, cure: str = "name a folder of yours", *, named: str = "") -> None:
     """Find out before the work whether a folder, there already or yet to be made, can be written to. Leaves no trace.
+
+    Args:
+        folder: to be written to.
+        cure: see `writing`.
+        named: what is said not to be writable; by default the folder.
 
     Raises:
         InputError: if it cannot.
     """
-    with writing(folder, cure):
+    with writing(named or folder, cure):
         with suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(folder)  # a name that is too long
         above = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))

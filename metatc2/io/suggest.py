@@ -26,6 +26,24 @@ def command(*words: str | Path) -> str:
     return " ".join(["metatc2", *map(_quoted, words)])
 
 
+def of_data(key: str, *values: str) -> str:
+    """How a setting of images is written: for commands that take ``--set``, for `metatc2 transfer`, and in Python.
+
+    Args:
+        key: of ``[data]``, which is an option of `metatc2 transfer` and an argument of `metatc2.data.load` too.
+        values: none of what is true or false.
+
+    >>> print(of_data("value_range", "0", "4095"))
+    --set data.value_range=0,4095 (metatc2 transfer: --value-range 0 4095; in Python: value_range=(0, 4095))
+    >>> print(of_data("download"))
+    --set data.download=true (metatc2 transfer: --download; in Python: download=True)
+    """
+    option = " ".join([f"--{key.replace('_', '-')}", *values])
+    in_python = f"({', '.join(values)})" if len(values) > 1 else values[0] if values else "True"
+    given = ",".join(values) or "true"
+    return f"--set data.{key}={given} (metatc2 transfer: {option}; in Python: {key}={in_python})"
+
+
 def _quoted(word: str | Path) -> str:
     text = f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
     if text == SOURCE:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
+from metatc2.io.files import check_writable
 from metatc2.io.plain_text import visible
 from metatc2.io.run_files import folder_of_file
 
@@ -32,7 +33,7 @@ def check_replaceable(path: Path, flag: str, endings: Sequence[str]) -> None:
     """A file that is written aside and renamed takes the place of what is there; asked before the work whether it may.
 
     It may not be a device or a folder, nor a file of a run, and what is there must be of the kind that is written: a page
-    takes the place of a page, never that of a picture or of weights.
+    takes the place of a page, never that of a picture or of weights. The folder must be one that can be written to.
 
     Args:
         path: the file to be written.
@@ -52,6 +53,7 @@ def check_replaceable(path: Path, flag: str, endings: Sequence[str]) -> None:
             f"{flag} {path}: is there already, and only files that end in {' or '.join(endings)} are replaced; choose another "
             "name, or delete it first"
         )
+    check_writable(path.parent, "name a file in a folder of yours", named=f"{flag} {path}")
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

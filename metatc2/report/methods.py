@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.experiment.config import CodingRateMonitor, Config, method_key, method_name
+from metatc2.experiment.config import CodingRateMonitor, Config, PythonConfig, TrainerConfig, method_key, method_name
 from metatc2.experiment.monitor import Measurement, read_monitor
+from metatc2.experiment.results_folder import read_identity
 from metatc2.experiment.run_config import read_run_config
-from metatc2.io.run_files import METRICS, RESULTS
-from metatc2.io.suggest import command
+from metatc2.io.run_files import CONFIG, IDENTITY, METRICS, RESULTS
+from metatc2.io.suggest import SOURCE, command
 from metatc2.report.conflict_file import read_conflict
 from metatc2.report.factor_file import Known, read_known_factors
 from metatc2.report.figures.conflict import ConflictMeasure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
 from metatc2.transfer import Row, read_results
+from metatc2.transfer.evaluate import CONTROLS
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
 
@@ -34,6 +36,7 @@ class Folder:
         conflict: of ``diagnose.json``; None where there is none.
         known_factors: of ``diagnose.json``; empty where there are none.
         monitor: of ``monitor.jsonl``; empty where the run was not monitored.
+        elsewhere: whether the folder holds results alone, of an encoder that was trained elsewhere.
     """
 
     path: Path
@@ -43,6 +46,18 @@ class Folder:
     conflict: Sequence[ConflictMeasure] | None
     known_factors: Known = field(default_factory=dict)
     monitor: Sequence[Measurement] = ()
+    elsewhere: bool = False
+
+    @property
+    def shape(self) -> str:
+        """Of the images that the encoder got, ``"C × H × W"``."""
+        data = self.config.data
+        return _shape(self.rows or ()) if self.elsewhere else f"{data.channels} × {data.image_size} × {data.image_size}"
+
+    @property
+    def network(self) -> object:
+        """What tells the untrained encoder from that of other folders."""
+        return self.config.learner if self.elsewhere else self.config.encoder
 
     @property
     def seed(self) -> int:
@@ -75,12 +90,17 @@ class Method:
         """Of its first seed."""
         return self.folders[0].config
 
+    @property
+    def elsewhere(self) -> bool:
+        """See `Folder`."""
+        return self.folders[0].elsewhere
+
 
 def read_methods(paths: Sequence[Path], chosen: RowFilter = EVERY_ROW) -> list[Method]:
     """Read run folders; methods in the order in which they are first named.
 
     Args:
-        paths: run folders.
+        paths: run folders, and folders of results of other encoders (``metatc2 transfer ENCODER --out DIR``).
         chosen: which of their results are shown.
 
     Raises:
@@ -128,12 +148,17 @@ def lacking(folders: Sequence[Folder], what: str, *words: str) -> list[str]:
 
 
 def read_folder(path: Path) -> Folder:
-    """Read one run folder.
+    """Read one run folder, or the results of another encoder.
 
     Raises:
-        InputError: if it is not a run folder, or a file in it is damaged.
+        InputError: if it is neither, or a file in it is damaged.
     """
     results = path / RESULTS
+    if path.is_file():
+        raise InputError(_about_file(path))
+    if (path / IDENTITY).exists() and not (path / CONFIG).exists():
+        rows = read_results(results)[0]
+        return Folder(path, _config_of_results(read_identity(path), rows), [], rows, None, elsewhere=True)
     return Folder(
         path,
         read_run_config(path),
@@ -143,3 +168,24 @@ def read_folder(path: Path) -> Folder:
         read_known_factors(path),
         read_monitor(path),
     )
+
+
+def _about_file(path: Path) -> str:
+    """What to name instead of a file."""
+    if path.name in (RESULTS, CONFIG, METRICS, IDENTITY):
+        return f"report: {path} is a file of a folder; name the folder: {command('report', path.parent)}"
+    return (
+        f"report: {path} is a file, and a report is made of folders, which hold what differences need besides; name the run "
+        f"folder or that of --out: {command('transfer', 'ENCODER', '--to', SOURCE, '--out', 'DIR')}, then "
+        f"{command('report', 'DIR')} (a file of metatc2 fuse --json is given with --fusion)"
+    )
+
+
+def _config_of_results(held: Mapping[str, Any], rows: Sequence[Row]) -> Config:
+    """What is known of an encoder that was trained elsewhere: its name, its seed, and the images that it got."""
+    learner = PythonConfig(method=held["name"], settings=f"images of {_shape(rows)}")
+    return Config(learner=learner, trainer=TrainerConfig(seed=held["seed"]))
+
+
+def _shape(rows: Sequence[Row]) -> str:
+    return next((row.image_shape for row in rows if row.features not in CONTROLS and row.image_shape), "another size")

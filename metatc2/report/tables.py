@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from metatc2.io.terminal import Group, PlainTable
 from metatc2.transfer import Cell, Difference, Matrix, RankCorrelation, Row
 from metatc2.transfer.estimates import Estimate
+from metatc2.transfer.evaluate import RAW_PIXELS
+from metatc2.transfer.matrix import over_seeds
 from metatc2.transfer.row_words import head_name, pair_remarks, protocol_name, remarks
 
 
@@ -33,6 +35,37 @@ def transfer_table(rows: Sequence[Row]) -> PlainTable:
         table.add_row(target, protocol, head, *[by_kind.get(kind, "") for kind in kinds])
     table.say_below(remarks(rows))
     return table
+
+
+def seeds_table(rows: Sequence[Row]) -> PlainTable:
+    """As `transfer_table`, of the means over seeds.
+
+    Args:
+        rows: of runs that differ in their seed alone, measured in one way.
+    """
+    lines: dict[tuple[str, str, str], dict[str, dict[int, Row]]] = {}
+    for row in rows:
+        line = lines.setdefault((row.target, protocol_name(row), head_name(row)), {})
+        line.setdefault(row.features_words, {})[row.seed] = row
+    kinds = list(dict.fromkeys(row.features_words for row in rows))
+    seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
+    table = PlainTable(f"Mean over the seeds {seeds}, in % (± 95 % interval over seeds)")
+    for heading in ("target", "protocol", "head"):
+        table.add_column(heading)
+    for kind in kinds:
+        table.add_column(kind, justify="right", min_width=10)
+    for (target, protocol, head), by_kind in lines.items():
+        table.add_row(target, protocol, head, *[_over_seeds(by_kind.get(kind, {})) for kind in kinds])
+    if any(row.features == RAW_PIXELS for row in rows):
+        table.say_below(["No seed changes raw pixels: of them there is no interval over seeds."])
+    return table
+
+
+def _over_seeds(by_seed: Mapping[int, Row]) -> str:
+    if not by_seed:
+        return ""
+    constant = all(row.features == RAW_PIXELS for row in by_seed.values())
+    return _percent(over_seeds({seed: row.mean for seed, row in by_seed.items()}, constant=constant))
 
 
 def comparison_table(differences: Sequence[Difference]) -> Group:

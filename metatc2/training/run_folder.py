@@ -46,6 +46,9 @@ from metatc2.training.checkpoint import latest_checkpoint, step_of
 # What a run may have left behind before its config.toml, which comes first.
 _OF_NO_ACCOUNT = frozenset({LOCK, RESULTS_LOCK, DEMO})
 
+#: What to do where a run cannot be written.
+FOLDER_OF_RUN = "name a folder of yours with --run"
+
 
 class State(Enum):
     """What a folder is. `RunFolder.state` tells; every message about a folder follows from it."""
@@ -226,7 +229,7 @@ class RunFolder:
                 f"and without a checkpoint; start that one again with `{command('pretrain', '--resume', self.path)}`, "
                 f"delete the folder, {other}"
             )
-        check_writable(self.path, "name a folder of yours with --run")
+        check_writable(self.path, FOLDER_OF_RUN)
 
     def require_resumable(self) -> State:
         """Whether the run was begun, cut, or is finished.

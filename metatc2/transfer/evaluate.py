@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.data.pairs import Pairs
+from metatc2.data.store import how_to_label
 from metatc2.errors import InputError
 from metatc2.metrics.intervals import mean_interval, stratified_half_width
 from metatc2.models.encoding import check_encoder, rows_from
@@ -163,7 +164,7 @@ def check_target(target: Target, protocols: Sequence[Protocol]) -> list[str]:
         named = f"of one class, {store.class_names[int(classes[0])]!r}" if len(classes) else "missing"
         raise InputError(
             f"transfer: all images of {target.name} are {named}, so there is nothing to tell apart; name a target with "
-            "at least two classes"
+            f"at least two classes{how_to_label(store)}"
         )
     return [note for protocol in protocols for note in protocol.check(target)]
 

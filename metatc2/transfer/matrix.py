@@ -99,7 +99,7 @@ def _matrix(group: Sequence[tuple[str, int, Row]]) -> Matrix:
     own = [source for source, kind in kinds.items() if kind not in (RANDOM_ENCODER, RAW_PIXELS)]
     controls = [source for control in (RANDOM_ENCODER, RAW_PIXELS) for source, kind in kinds.items() if kind == control]
     targets = tuple(dict.fromkeys(row.target for _, _, row in group))
-    cells = {key: _cell(by_seed, kinds[key[0]] == RAW_PIXELS) for key, by_seed in values.items()}
+    cells = {key: over_seeds(by_seed, constant=kinds[key[0]] == RAW_PIXELS) for key, by_seed in values.items()}
     # Of a control only where it stands alone: what the features were adapted to is said of the others.
     representative = next((row for _, _, row in group if row.context_sha256), group[0][2])
     return Matrix(representative, (*own, *controls), targets, cells)
@@ -127,7 +127,17 @@ def _pixels_told_apart(group: Sequence[tuple[str, int, Row]]) -> list[tuple[str,
     ]
 
 
-def _cell(by_seed: Mapping[int, float], constant: bool) -> Cell:
+def over_seeds(by_seed: Mapping[int, float], *, constant: bool = False) -> Cell:
+    """A figure of several seeds.
+
+    Args:
+        by_seed: one a seed, in [0, 1].
+        constant: whether no seed changes it, as of raw pixels; there is no interval then.
+
+    >>> cell = over_seeds({0: 0.4, 1: 0.5, 2: 0.6})
+    >>> round(cell.mean, 3), round(cell.ci95, 3), cell.seeds
+    (0.5, 0.248, (0, 1, 2))
+    """
     seeds = tuple(sorted(by_seed))
     if len(seeds) == 1 or constant:
         return Cell(by_seed[seeds[0]], None, seeds)

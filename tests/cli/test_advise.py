@@ -58,6 +58,13 @@ def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert longer in " ".join(told.out.split())
     assert longer.endswith(" --steps 4")
     assert call(*shlex.split(longer)[:-1], "2") == 0
+    # What trains it anew makes the run that is there: but for its length, which was changed above.
+    anew = found["pretrain"].removeprefix("metatc2 ")
+    assert found["pretrain"] in " ".join(told.out.split())
+    assert call(*shlex.split(anew), "--run", str(made / "simclr-s0"), "--auto-resume") == 0
+    assert "simclr-s0 had all its 2 steps already" in capsys.readouterr().err
+    assert call(*shlex.split(anew), "--run", str(made / "simclr-s1"), "--auto-resume") == 2
+    assert "another configuration (trainer.seed: 1 in the checkpoint, 0 now)" in capsys.readouterr().err
     with Image.open(made / "advice.png") as chart:
         assert chart.size[0] > 800
     assert (
@@ -75,6 +82,23 @@ def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert sentence == found["sentence"]
     assert len(rows) == len(found["rows"])
     assert all(re.fullmatch(r".+ [15] [01]\.\d{3} ± \d\.\d{3}", row) for row in rows)
+
+
+def test_a_stop_is_said_on_a_line_of_its_own_and_the_bar_has_a_total(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal: a live bar
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("metatc2.cli._stop_on_signal.StopOnSignal.__call__", lambda self: True)
+    words = ["--steps", "1", "--seeds", "2", "--method", "simclr", "--folder", "stopped", "--labels-per-class", "1"]
+    assert call("advise", "folder:my/photos", *words) == 143
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err).replace("\r", "\n").splitlines()
+    (said,) = [line for line in lines if "the same command goes on" in line]
+    assert said.startswith("metatc2: stopped: ")
+    shown = [line for line in lines if "━" in line]
+    assert any("reading images and timing steps" in line and "0/8" in line for line in shown)
+    assert not any("/?" in line for line in shown)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,35 @@ def test_every_learner_trains_and_adapts_to_episodes(
     assert {row["features"] for row in rows} >= {"encoder", "random encoder", "raw pixels"}
 
 
+def test_the_default_way_is_fitted_to_the_classes_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four classes of digits are learned from, and the default is five: it is fitted, recorded, and the same when resumed."""
+    monkeypatch.chdir(tmp_path)
+    unset = [word for word in SMALL if not word.startswith("episode.way")]
+    words = ["pretrain", "digits", "--learner", "protonet", "--steps", "1", "--run", "run", "--auto-resume"]
+    assert call(*words, "--set", *unset) == 0
+    note = "episode.way = 4, not 5: digits:meta-train has 4 classes with the 5 images that shot 1 and query 4 take"
+    assert capsys.readouterr().err.count(note) == 1
+    assert load_run(Path("run")).config.value("episode.way") == 4
+    assert call(*words, "--set", *unset) == 0
+    assert "had all its 1 steps already" in capsys.readouterr().err
+    assert call(*words, "--set", *unset, "episode.way=4") == 0
+    assert note not in capsys.readouterr().err
+    assert call("pretrain", "--resume", "run", "--steps", "2") == 0
+    assert load_run(Path("run")).config.value("episode.way") == 4
+    # One that was typed is what is wanted: it fits or it is refused, and no run of another way is gone on with.
+    assert call(*words, "--set", *unset, "episode.way=5") == 2
+    assert "episode.way: 4 in the checkpoint, 5 now" in capsys.readouterr().err
+    assert call(*words[:-2], "other", "--set", *unset, "episode.way=5") == 2
+    assert "way 5 needs 5; lower way (episode.way) to 4" in capsys.readouterr().err
+    assert not Path("other").exists()
+    assert call(*words[:-2], "many", "--seeds", "0", "1", "--set", *unset) == 0
+    assert [load_run(Path(f"many-s{seed}")).config.value("episode.way") for seed in (0, 1)] == [4, 4]
+    in_python = override(read_task("digits"), ["learner.name=protonet", "trainer.steps=1", *unset])
+    assert runs.pretrain(in_python, tmp_path / "python").config.value("episode.way") == 4
+
+
 @pytest.mark.slow
 def test_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [*SMALL, "learner.name=maml++", "trainer.steps=4", "episode.replacement=false"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from metatc2.errors import InputError
+from metatc2.experiment.config import Config, override, write_config
 from metatc2.experiment.run_config import read_run_config
 from metatc2.experiment.seed_folders import named_runs, run_folders
 from metatc2.transfer import Row
@@ -68,6 +71,7 @@ def test_seeds_are_trained_continued_measured_and_compared(
 
     assert call("transfer", "a", *TO, "--json", "a.json") == 0
     assert {row["seed"] for row in json.loads(Path("a.json").read_text())} == {0, 3}
+    assert "Mean over the seeds 0, 3, in %" in " ".join(capsys.readouterr().out.split())
     assert call("transfer", "b", "--seeds", "0", "3", *TO) == 0
     assert not (tmp_path / "b-s4" / "transfer.json").exists()
     assert call("transfer", "a", *TO, "--out", "x") == 2
@@ -110,6 +114,58 @@ def test_every_run_of_a_name_is_measured(
     assert asked[2:] == ["a-s1", "timm:a//b"]
     assert call("transfer", "a", "--out", "x") == 2
     assert "a stands for 2 runs, and --out x can hold the results of one" in capsys.readouterr().err
+
+
+def test_the_mean_over_seeds_stands_below_the_rows_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        write_config(override(Config(), [f"trainer.seed={seed}"]), tmp_path / f"a-s{seed}" / "config.toml")
+
+    def measure(encoder: str, **options: object) -> list[Row]:
+        common = {"protocol": "knn", "source": "a", "target": "t", "split": "t", "ci95": 0.1, "encoder_sha256": ""}
+        seed = int(encoder[-1])
+        return [
+            Row(**common, mean=0.4 + 0.2 * seed, seed=seed, features=features, facts={"k": 5})
+            for features in ("encoder", "raw pixels")
+        ]
+
+    monkeypatch.setattr("metatc2.experiment.transfer.transfer", measure)
+    assert call("transfer", "a") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    below = out.partition("Mean over the seeds 0, 1, in % (± 95 % interval over seeds)")[2]
+    # Of 0.4 and 0.6: s / √2 = 0.1, times the 97.5 % quantile of Student's distribution with one degree of freedom.
+    assert re.search(r"t k-NN k=5 50\.0±127\.1 40\.0 ", below)
+    write_config(override(Config(), ["trainer.seed=1", "episode.tasks=2"]), tmp_path / "a-s1" / "config.toml")
+    assert call("transfer", "a") == 0
+    out = capsys.readouterr().out
+    assert "Mean over" not in out
+    assert "no mean over seeds: the runs of a differ in more than their seed" in out
+    assert call("transfer", "a", "--seeds", "1") == 0
+    assert "over seeds" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(["export"], ["a folder"]), (["diagnose"], []), (["umm"], ["--split", "blocks.1"]), (["replay"], [])],
+)
+def test_a_command_on_one_run_says_how_one_of_the_seeds_is_named(
+    before: list[str],
+    after: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders(tmp_path, "b c-s1", "b c-s0")
+    assert call(*before, "b c", *after) == 2
+    typed = shlex.join(["metatc2", *before, "b c-s0", *after])
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"b c is no folder and stands for the runs of seeds (b c-s0, b c-s1), and {before[0]} takes one run: {typed}"
+        in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_twelve_bits_in_sixteen_are_said_and_cured(tmp_path: Path, stream: bool)
     root = scans(tmp_path, saved(RAMP.astype(np.uint16)))
     said = (
         r"folder:.*: 4 images have more than 8 bits a pixel: .*a/0\.png keeps 17 of 4096 gray levels, since 65535 is white "
-        r"and no value of the source is above 4095; .*data\.value_range=\[0, 4095\].*value_range=\(0, 4095\)"
+        r"and no value of the source is above 4095; .*data\.value_range=0,4095.*value_range=\(0, 4095\)"
     )
     for _ in range(2):  # the second time from what was remembered
         with pytest.warns(DepthLost, match=said):
@@ -65,7 +65,7 @@ def test_signed_and_float_values_are_said(tmp_path: Path) -> None:
         values = (RAMP - 1024).astype(kind)
         root = scans(tmp_path / kind.__name__, lambda f, i, v=values: write_tiff(f, v), "tif")
         with pytest.warns(
-            DepthLost, match=r"13 (of 4096 )?gray levels.*values below 0 .*has -1024 to 3071.*\[-1024, 4095\]"
+            DepthLost, match=r"13 (of 4096 )?gray levels.*values below 0 .*has -1024 to 3071.*-1024,4095"
         ):
             assert levels(root) == 13
         assert levels(root, value_range=(-1024, 3071)) == 256
@@ -95,9 +95,7 @@ def test_a_source_is_not_scaled_in_two_ways_without_a_word(tmp_path: Path) -> No
     """Each image of 32 bits is scaled by the smallest white that holds it: a dark one by another than a bright one."""
     dark, bright = np.full((8, 8), 200, dtype=np.int32), np.full((8, 8), 40_000, dtype=np.int32)
     root = scans(tmp_path, lambda file, i: Image.fromarray((dark, bright)[i]).save(file), "tif")
-    with pytest.warns(
-        DepthLost, match=r"white is 255 in .*a/0\.tif and 65535 in others.*data\.value_range=\[0, 65535\]"
-    ):
+    with pytest.warns(DepthLost, match=r"white is 255 in .*a/0\.tif and 65535 in others.*data\.value_range=0,65535"):
         load(f"folder:{root}")
     store = load(f"folder:{root}", value_range=(0, 65535))
     assert store.images[:][:2, 0, 0, 0].tolist() == [1, 156]
@@ -110,7 +108,7 @@ def test_brighter_than_white_is_said(tmp_path: Path) -> None:
     ):
         load(f"folder:{root}", value_range=(0, 1023))
     large = scans(tmp_path / "large", saved(RAMP.astype(np.int32) * 100), "tif")
-    with pytest.warns(DepthLost, match=r"above 65535 .*value_range=\[0, 524287\]"):
+    with pytest.warns(DepthLost, match=r"above 65535 .*value_range=0,524287"):
         load(f"folder:{large}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,47 @@ class Odd(Dataset[Any]):
 def test_what_cannot_be_read_is_said_with_its_number(dataset: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         ImageStore.from_dataset(dataset)
+
+
+class Broken(Dataset[Any]):
+    """The user's own: its third item cannot be had."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, row: int) -> Any:
+        if row == 2:
+            raise self.error
+        return PIXELS[row], row
+
+
+class BrokenStream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield PIXELS[0], 0
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (FileNotFoundError(2, "No such file", "a.png"), r"FileNotFoundError: \[Errno 2\] No such file: 'a.png'"),
+        (IndexError("list index\nout of range"), "IndexError: list index out of range"),  # and not the end of the items
+        (StopIteration(), "RuntimeError: generator raised StopIteration"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_an_item_that_raises_is_named_with_its_class_and_the_error_chained(error: Exception, why: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"^mine: item 2 of Broken cannot be read \({why}\); mend the dataset"
+    ) as caught:
+        ImageStore.from_dataset(Broken(error), "mine")
+    assert error in (caught.value.__cause__, getattr(caught.value.__cause__, "__cause__", None))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="item 1 of BrokenStream cannot be read"):
+        ImageStore.from_dataset(BrokenStream())
 
 
 @pytest.mark.parametrize(

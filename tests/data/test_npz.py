@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from metatc2.data import ImageStore, load
+from metatc2.data.splits import transfer_splits
+from metatc2.episodes import LabeledTasks
 from metatc2.errors import InputError
+from metatc2.experiment.config import Config, override
+from metatc2.experiment.targets import Sources
+from metatc2.transfer import Target
+from metatc2.transfer.evaluate import check_target
+
+from ..command_line import call
 
 GENERATOR = np.random.default_rng(0)
 GRAY = GENERATOR.integers(0, 256, (12, 6, 6), dtype=np.uint8)
@@ -58,6 +66,43 @@ def test_unequal_sides_are_cut_to_the_center(tmp_path: Path) -> None:
 
 def test_image_size(tmp_path: Path) -> None:
     assert load(write(tmp_path, images=COLOR), image_size=9).images.shape == (12, 3, 9, 9)
+
+
+def test_what_needs_labels_says_how_an_archive_gets_them(tmp_path: Path) -> None:
+    store = load(write(tmp_path, images=GRAY))
+    target = Target(store, "all", f"{store.name}:all")
+    for refused in (
+        lambda: check_target(target, []),
+        lambda: transfer_splits(store),
+        lambda: LabeledTasks(store),
+    ):
+        with pytest.raises(InputError, match=r"no array 'labels': write it again with numpy\.savez\(PATH, images="):
+            refused()
+    one = load(write(tmp_path, images=GRAY, labels=LABELS * 0))  # labels, of one class
+    with pytest.raises(InputError, match="name a target with at least two classes$"):
+        check_target(Target(one, "all", f"{one.name}:all"), [])
+
+
+def test_values_of_unknown_black_and_white_say_what_a_command_takes(tmp_path: Path) -> None:
+    source = write(tmp_path, images=GRAY.astype(np.float32) / 100 - 1, labels=LABELS)
+    with pytest.raises(
+        InputError, match=r"say it with --set data\.value_range=BLACK,WHITE \(metatc2 transfer: --value"
+    ) as e:
+        load(source)
+    words = str(e.value).replace("BLACK", "-1").replace("WHITE", "2").split()
+    data = override(Config(), [words[words.index("--set") + 1]]).data
+    assert load(source, value_range=data.value_range).notes["value_range"] == "-1 to 2"
+    option, black, white = words[words.index("--value-range") :][:3]
+    asked: list[object] = []
+
+    def kept(*given: object, sources: Sources, **rest: object) -> None:
+        asked.append(sources.value_range)
+        raise InputError("it is known what would be measured")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metatc2.experiment.transfer.transfer", kept)
+        assert call("transfer", "nowhere", option, black, white.rstrip(";")) == 2
+    assert asked == [(-1.0, 2.0)]
 
 
 def test_without_labels_all_is_one_class_and_meta_train(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from metatc2.data import ImageStore, load
 from metatc2.errors import InputError
@@ -20,11 +23,17 @@ from metatc2.experiment.advice.arms import METHODS, PIXELS, RANDOM, SCRATCH, Arm
 from metatc2.experiment.advice.budget import LEAST_SCRATCH, derive
 from metatc2.experiment.advice.measure import Cell, predict
 from metatc2.experiment.advice.parts import cut
+from metatc2.experiment.advice.progress import Progress
 from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
-from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config
+from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config, task_of
+from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.build import build_data
+from metatc2.experiment.config import Config, fingerprint
+from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import TrainingStopped, load_run
 from metatc2.metrics.intervals import mean_interval
+
+from ..command_line import call
 
 SMALL = ("encoder.width=8", "data.image_size=16", "episode.batch=16", "episode.tasks=2")
 QUICK = {"steps": 1, "seeds": 2, "draws": 1, "methods": ["simclr"], "assignments": SMALL, "labels_per_class": [1, 2]}
@@ -141,6 +150,74 @@ def test_finished_advice_is_read_and_not_made_again(done: Path, photos: str) -> 
     assert "draws 1 and now 2" in refused(lambda: advise(photos, done, **{**QUICK, "draws": 2}))
 
 
+class Brightness(nn.Module):
+    """An encoder trained elsewhere, as far as advice can tell; it counts the images that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.images += len(images)
+        return images.mean((2, 3))
+
+
+def test_an_encoder_that_is_named_later_is_measured_alone(
+    done: Path, photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {name: Pretrained(name, Brightness(), 3, 16, source=name) for name in ("a", "b")}
+    monkeypatch.setattr("metatc2.experiment.advice.given.load_pretrained", lambda name, download: given[name])
+    path = Path(shutil.copytree(done, tmp_path / "advice"))
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.suffix in (".safetensors", ".json")}
+    first = advise(photos, path, **QUICK)
+    more = advise(photos, path, **QUICK, encoders=["a"])
+    assert [row for row in more.rows if row.arm != "a"] == list(first.rows)
+    assert {row.arm for row in more.rows} - {row.arm for row in first.rows} == {"a"}
+    made = [path / "measured" / f"given-0-s{seed}-{count}.json" for seed in (0, 1) for count in (1, 2)]
+    assert all(file.exists() for file in made)
+    kept = [file for file in before if file.name not in ("plan.json", "advice.json")]
+    assert kept
+    assert all(file.stat().st_mtime_ns == before[file] for file in kept)
+    # A second one stands beside the first, whose measurements are read: no image goes through it again.
+    seen = given["a"].encoder.images
+    told: list[Progress] = []
+    both = advise(photos, path, **QUICK, encoders=["b"], tell=told.append)
+    assert [row.arm for row in both.rows if row.labels_per_class == 1][-2:] == ["a", "b"]
+    assert given["a"].encoder.images == seen
+    assert (told[0].what, told[0].done, told[0].jobs) == ("reading images and timing steps", 0, 2 * (3 + 1 + 2))
+    assert {progress.jobs for progress in told} == {12}
+    # What is left is the new one's work and no more, known before its first job; afterwards nothing.
+    pixels = next(progress for progress in told if progress.what == "raw pixels, seed 0")
+    assert pixels.left is not None
+    assert 1e-6 < pixels.left < 60
+    assert told[-1].left == 0
+    # Another option is another advice, which is said before an image is read.
+    monkeypatch.setattr("metatc2.experiment.advice.advise.build_data", lambda config: pytest.fail("images were read"))
+    assert "draws 1 and now 2" in refused(lambda: advise(photos, path, **{**QUICK, "draws": 2}, encoders=["a"]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("source", ["digits", "glyphs:greek", "folder:my photos", "CIFAR10"])
+def test_the_command_that_is_typed_makes_the_arm(source: str, name: str) -> None:
+    """Its words are read by the parser of the command line, and lead to the configuration of the run."""
+    asked = Asked.checked(source, steps=7, assignments=["data.image_size=64", "trainer.lr=0.01", "data.root=a b"])
+    config = fitted(base_config(asked), 500, asked)
+    wanted = run_config(config, METHODS[name], 0, 7)
+    words = shlex.split(pretrain_command(task_of(asked), wanted))
+    assert words[:2] == ["metatc2", "pretrain"]
+    made: list[Config] = []
+
+    def kept(config: Config, path: Path, **rest: object) -> None:
+        made.append(config)
+        raise InputError("it is known what would be trained")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metatc2.experiment.run.pretrain", kept)
+        assert call(*words[1:], "--run", "nowhere") == 2
+    assert fingerprint(made[0]) == fingerprint(wanted)
+    assert made[0].data == wanted.data
+
+
 @pytest.mark.slow
 def test_a_stop_leaves_what_the_next_call_goes_on_with(photos: str, done: Path, tmp_path: Path) -> None:
     asked = 0
@@ -254,9 +331,20 @@ def test_the_sentence_claims_what_the_interval_does(trained: tuple[float, ...], 
     rows, verdicts = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))
     assert verdicts[0].sentence.startswith(f"with 5 labels a class: {sentence}")
     assert (verdicts[0].arm, verdicts[0].control) == ("SimCLR", "training from scratch")
+    assert "--seeds" not in verdicts[0].sentence
     if trained[0] == 0.80:
         assert "points over training from scratch, the strongest control (+50.3 ± " in verdicts[0].sentence
     assert rows[0].over_pixels == rows[0].over_pixels_ci95 == 0
+
+
+def test_of_two_seeds_it_is_said_that_more_are_needed() -> None:
+    measured = [
+        Measured(PIXELS, cells(0.3, 0.3, validation=0.3)),
+        Measured(TRAINED, cells(0.4, 0.6, validation=0.6)),
+    ]
+    sentence = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))[1][0].sentence
+    assert "nothing is told apart from raw pixels" in sentence
+    assert sentence.endswith("; 2 seeds are too few, use more seeds (--seeds 5, in another --folder)")
 
 
 def test_the_interval_covers_seeds_and_images() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from metatc2.cli.app import COMMANDS
 from metatc2.experiment import run as runs
 from metatc2.experiment.config import Config, override
 from metatc2.experiment.hub import save_pretrained
@@ -88,6 +91,65 @@ def test_a_file_of_another_kind_is_never_replaced(
         assert call(*commands(run)[command], str(tmp_path / name)) == 2, name
         assert (tmp_path / name).read_bytes() == b"mine"
         assert "are replaced; choose another name" in " ".join(capsys.readouterr().err.split())
+
+
+#: What is asked for is not there, so that it would be missed if it were looked for before the output is.
+UNWRITABLE = {
+    ("advise", "folder"): ("folder:nowhere", "--folder"),
+    ("advise", "json"): ("folder:nowhere", "--json"),
+    ("compare", "json"): ("nowhere", "nothing", "--json"),
+    ("demo", "folder"): ("--folder",),
+    ("diagnose", "json"): ("nowhere", "--json"),
+    ("doctor", "json"): ("--json",),
+    ("estimate", "json"): ("nowhere", "--json"),
+    ("export", "folder"): ("nowhere",),
+    ("fuse", "json"): ("nowhere", "nothing", "--json"),
+    ("pretrain", "run"): ("folder:nowhere", "--learner", "maml", "--run"),
+    ("report", "out"): ("nowhere", "--out"),
+    ("transfer", "json"): ("nowhere", "--json"),
+    ("transfer", "out"): ("nowhere", "--out"),
+    ("umm", "out"): ("nowhere", "--split", "blocks.0", "--out"),
+}
+#: Parameters that name what is written; a positional DIR of these names is what is read.
+_WRITTEN = ("folder", "json", "out", "run")
+_READ = {("diagnose", "run"), ("umm", "run"), ("replay", "run")}
+
+
+def test_every_output_of_every_command_is_tried_below() -> None:
+    named = {
+        (command.__name__, name)
+        for command in COMMANDS
+        for name in inspect.signature(command).parameters
+        if name in _WRITTEN
+    }
+    assert named - _READ == set(UNWRITABLE)
+
+
+@pytest.mark.parametrize(("command", "option"), UNWRITABLE)
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+    command: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("metatc2.cli._demo_runs.run_jobs", lambda *words: pytest.fail("it was trained"))
+    monkeypatch.setattr("metatc2.cli.doctor.packages", lambda: pytest.fail("they were looked for"))
+    Path("file").write_text("here")
+    place = "file/a.html" if option == "out" and command == "report" else "file/a"
+    assert call(command, *UNWRITABLE[command, option], place) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"file/a\S* cannot be written \(.*\); .*(name a|another folder)", said), said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("network", ["torchvision:resnet18", "timm:none", "hub:a/b", "a.b:c@w.pt", "resnet18@w.pt"])
+def test_a_folder_for_results_is_missed_before_a_network_is_loaded(
+    network: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("metatc2.experiment.transfer.load_pretrained", lambda *a, **o: pytest.fail("it was loaded"))
+    assert call("transfer", network, "--to", "digits") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{network} is no run folder to keep the results in; name a folder with --out DIR" in said
 
 
 def test_a_file_of_the_right_kind_is_replaced(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,15 @@ import pytest
 
 from metatc2.errors import InputError
 from metatc2.report.html.report import write_report
-from metatc2.report.html.sections import comparison, curves, task_conflict, transfer_matrix, transfer_results
+from metatc2.report.html.sections import (
+    comparison,
+    configuration,
+    curves,
+    images,
+    task_conflict,
+    transfer_matrix,
+    transfer_results,
+)
 from metatc2.report.methods import read_folder, read_methods
 from metatc2.training.metrics_file import OddRecords
 
@@ -123,12 +131,48 @@ def test_what_metatc2_diagnose_writes_is_read() -> None:
     assert set(_WORDS) <= {field.name for field in fields(Conflict)}
 
 
+def _file(folder: Path) -> Path:
+    (folder / "rows.json").write_text("[]")
+    return folder / "rows.json"
+
+
+def test_results_of_an_encoder_trained_elsewhere_stand_beside_a_run(folders: list[Path], tmp_path: Path) -> None:
+    """What `metatc2 transfer NETWORK --out DIR` leaves: rows and a name, no configuration and no weights."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("transfer.json", "transfer.safetensors"):
+        shutil.copy(folders[3] / name, other)
+    (other / "encoder.json").write_text(json.dumps({"name": "timm:net@<b>", "sha256": "0", "seed": 0}))
+    methods = read_methods([folders[0], other])
+    assert [(m.name, [f.seed for f in m.folders]) for m in methods] == [
+        ("simclr+tc2(shared)", [0]),
+        ("timm:net@<b>", [0]),
+    ]
+    assert len(comparison(methods).figures) == 1
+    assert "timm:net@<b>" in str(comparison(methods).paragraphs)
+    told = str([section([methods[1]]) for section in (configuration, curves, task_conflict, images)])
+    assert "An encoder that was trained elsewhere; its results are in" in told
+    assert f"{other} holds its results and not the encoder." in told
+    assert "metatc2 " not in told  # none of the commands works on it
+    # Two networks have two untrained ones; raw pixels of images of one size are one control.
+    table = transfer_results(methods).tables[0]
+    assert [name for name in table.columns if "random" in name] == [
+        "random encoder (simclr+tc2(shared))",
+        "random encoder (timm:net@<b>)",
+    ]
+    assert [name for name in table.columns if "pixels" in name] == ["raw pixels"]
+    with pytest.raises(InputError, match="same method with the same seed 0"):
+        read_methods([other, shutil.copytree(other, tmp_path / "again")])
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda f, p: ([], p / "a.html"), "no run folder is named"),
         (lambda f, p: ([p], p / "a.html"), "is not a run folder .* metatc2 pretrain TASK --run"),
         (lambda f, p: ([f[0], shutil.copytree(f[0], p / "again")], p / "a.html"), "same method with the same seed 0"),
+        (lambda f, p: ([f[0] / "transfer.json"], p / "a.html"), r"name the folder: metatc2 report .*none-s0|tc2-s0"),
+        (lambda f, p: ([_file(p)], p / "a.html"), r"a report is made of folders.* metatc2 report DIR \(.*--fusion\)"),
         (lambda f, p: ([f[0]], p), r"is a folder; name a file in it"),
     ],
 )

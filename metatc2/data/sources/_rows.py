@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.data.crops import crops_noted
 from metatc2.data.decoding import Decoded
 from metatc2.data.gather import gather
 from metatc2.data.readers import Reader, where
@@ -66,7 +67,7 @@ def store_of_rows(
         InputError: if no image can be read.
     """
     gathered = gather(reader, name, stream=stream, workers=workers, skip=True)
-    notes: dict[str, str | int] = {"unreadable": len(gathered.reasons)}
+    notes: dict[str, str | int] = {"unreadable": len(gathered.reasons), **crops_noted(gathered.crops)}
     if gathered.reasons:
         bad = [where(reader, row) for row in gathered.reasons]
         sentence = left_out(name, f"{len(bad)} of {len(reader)} images", bad, gathered.reasons)

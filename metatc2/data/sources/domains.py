@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from metatc2.data.class_folders import ClassFolders
+from metatc2.data.crops import crops_noted
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, sub_folders
@@ -77,6 +78,6 @@ def load_domains(
             **meta_splits(gathered.labels, len(classes)),
             **{domain: (owner == i).nonzero().flatten() for i, domain in enumerate(domains) if domain != "all"},
         },
-        notes={"unreadable": len(gathered.reasons)},
+        notes={"unreadable": len(gathered.reasons), **crops_noted(gathered.crops)},
         originals=gathered.originals,
     )

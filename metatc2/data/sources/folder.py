@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metatc2.data.class_folders import ClassFolders, ClassImages
+from metatc2.data.crops import crops_noted
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import gather
 from metatc2.data.listing import canonical, files_in, sub_folders
@@ -114,6 +115,7 @@ def load_folder(
             "unreadable_files": first_ones(bad, _NAMED_IN_NOTES),
             "ignored_files": there.ignored,
             "empty_classes": first_ones(sorted(set(class_of) - set(classes)), _NAMED_IN_NOTES),
+            **crops_noted(gathered.crops),
         },
         originals=gathered.originals,
     )

@@ -19,6 +19,7 @@ from metatc2.data.registry import register_source
 from metatc2.data.sources._rows import SIZE, LabeledRows, numbered, store_of_rows
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError, MissingPackage, cause_of
+from metatc2.io.suggest import of_data
 
 _ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -151,7 +152,7 @@ def _check_there(name: str, place: str, download: bool) -> None:
     if path.is_file() and path.suffix not in (".arrow", ".parquet"):
         raise InputError(f"{name}: is no data set; give a folder that save_to_disk wrote, or .arrow or .parquet files")
     if not path.exists() and not (download and _ON_HUB.fullmatch(place)):
-        on_hub = "; if it is a name on the Hugging Face Hub, allow the download with --set data.download=true"
+        on_hub = f"; if it is a name on the Hugging Face Hub, allow the download with {of_data('download')}"
         raise InputError(f"{name}: no file or folder {path}{on_hub if _ON_HUB.fullmatch(place) else ''}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from metatc2.data.crops import crops_noted
 from metatc2.data.decoding import ValueRange
 from metatc2.data.gather import Unreadable, gather
 from metatc2.data.readers import ImageFiles
@@ -81,7 +82,7 @@ def listed_store(
             meta_splits(dense, len(present)),
             {part: torch.tensor([place[file] for file in files], dtype=torch.int64) for part, files in splits.items()},
         ),
-        notes=notes or {},
+        notes={**(notes or {}), **crops_noted(gathered.crops)},
         metric=metric,
         originals=gathered.originals,
     )

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metatc2.data.crops import about_crops, crops_noted
 from metatc2.data.decoding import ValueRange
 from metatc2.data.from_anywhere import pixels_of
-from metatc2.data.image_io import resize_square
+from metatc2.data.image_io import resize_square, share_cut
 from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.registry import register_source
-from metatc2.data.store import ImageStore, beside_parts, meta_splits
+from metatc2.data.store import NO_LABELS, ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.files import check_regular
 
@@ -50,6 +51,14 @@ def load_npz(path: str | Path, image_size: int | None = None, value_range: Seque
     present, dense = torch.unique(labels, return_inverse=True)
     meta = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
     size = image_size or min(images.shape[-2:])
+    notes = crops_noted(about_crops(np.full(count, share_cut(*images.shape[-2:]))))
+    if limits is not None:
+        notes["value_range"] = f"{limits[0]:g} to {limits[1]:g}"
+    if "labels" not in arrays:
+        notes[NO_LABELS] = (
+            "the archive has no array 'labels': write it again with numpy.savez(PATH, images=..., labels=...), one whole "
+            "number or word an image"
+        )
     return ImageStore(
         name,
         resize_square(images, size),
@@ -58,7 +67,7 @@ def load_npz(path: str | Path, image_size: int | None = None, value_range: Seque
         class_names=class_names,
         domain_names=domain_names,
         splits=beside_parts(meta, own),
-        notes={} if limits is None else {"value_range": f"{limits[0]:g} to {limits[1]:g}"},
+        notes=notes,
         originals=no_digests() if images.shape[-2:] == (size, size) else gray_digests(images),
     )
 

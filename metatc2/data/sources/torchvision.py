@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from metatc2.data.crops import about_crops, crops_noted
 from metatc2.data.gather import Unreadable, gather
-from metatc2.data.image_io import join, resize_square
+from metatc2.data.image_io import join, resize_square, share_cut
 from metatc2.data.originals import Digests, gray_digests, no_digests
 from metatc2.data.registry import register_source
 from metatc2.data.sources._torchvision_files import TorchvisionImages, check_disjoint, image_files, sun397_partition
 from metatc2.data.store import ImageStore, beside_parts, meta_splits
 from metatc2.data.streaming import Images, StreamedImages
 from metatc2.errors import InputError, MissingPackage
+from metatc2.io.suggest import of_data
 
 UNLABELED = "unlabeled"
 PER_CLASS = "mean per class"  # of Kornblith et al. 2019 (arXiv 1805.08974), table 1
@@ -91,14 +93,14 @@ class TorchvisionSource:
         names: list[str] = []
         parts: dict[str, Tensor] = {}
         files: dict[str, list[str] | None] = {}
-        missing, start = [], 0
+        missing, crops, start = [], list[str](), 0
         for part, arguments in self.parts.items():
             opened = _open(name, self.kind, part, arguments, folder, download)
             if opened is None:
                 missing.append(part)
                 continue
             files[part] = image_files(opened)
-            pixels, targets, part_names, rows, known = _contents(
+            pixels, targets, part_names, rows, known, cut = _contents(
                 name, opened, image_size or self.size, stream, workers, unordered=self.unordered
             )
             if self.separate:
@@ -106,6 +108,7 @@ class TorchvisionSource:
                 names += part_names
             elif len(part_names) > len(names):
                 names = part_names
+            crops.append(cut)
             images.append(pixels)
             originals.append(known)
             labels.append(targets)
@@ -128,7 +131,7 @@ class TorchvisionSource:
             label,
             class_names=tuple(names),
             splits=beside_parts(meta, parts),
-            notes={"missing_splits": ", ".join(missing)} if missing else {},
+            notes=crops_noted(*crops) | ({"missing_splits": ", ".join(missing)} if missing else {}),
             metric=self.metric,
             originals=np.concatenate(originals),
         )
@@ -171,20 +174,20 @@ def _open(
                 "its files there yourself as torchvision lays them"
             ) from error
         get = (
-            f"download it with load({name!r}, download=True) or --set data.download=true"
+            f"download it with {of_data('download')}"
             if can
             else "torchvision cannot download it, so put its files there as torchvision's page on it says"
         )
         raise InputError(
             f"{name} is not in {folder} or is damaged ({reason}); {get}; if it lies elsewhere, name that folder with "
-            "root=PATH or --set data.root=PATH"
+            f"{of_data('root', 'PATH')}"
         ) from error
 
 
 def _contents(
     name: str, opened: Any, size: int, stream: bool, workers: int, *, unordered: bool
-) -> tuple[Images, Tensor, list[str], Tensor, Digests]:
-    """Pixels, labels (-1: none), class names, which row of the opened data set each image is, and originals."""
+) -> tuple[Images, Tensor, list[str], Tensor, Digests, str]:
+    """Pixels, labels (-1: none), class names, which row of the opened data set each image is, originals, and `about_crops`."""
     pixels, targets = getattr(opened, "data", None), getattr(opened, "targets", getattr(opened, "labels", None))
     if isinstance(pixels, Tensor | np.ndarray) and targets is not None:
         array = torch.as_tensor(pixels)
@@ -196,7 +199,8 @@ def _contents(
         labels = torch.as_tensor(np.asarray(targets)).long()
         labels = labels[:, 0] if labels.ndim == 2 else labels  # QMNIST: the digit, then its writer and more
         known = no_digests() if array.shape[-2:] == (size, size) else gray_digests(array)
-        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels)), known
+        cut = about_crops(np.full(len(labels), share_cut(*array.shape[-2:])))
+        return images, labels, _names(opened, int(labels.max()) + 1), torch.arange(len(labels)), known, cut
     if not len(opened):
         raise InputError(f"{name} holds no image; delete the data set's folder and download it again")
     try:
@@ -208,11 +212,12 @@ def _contents(
         ) from error
     names = _names(opened, int(gathered.labels.max()) + 1)
     if not unordered:
-        return gathered.images, gathered.labels, names, gathered.rows, gathered.originals
+        return gathered.images, gathered.labels, names, gathered.rows, gathered.originals, gathered.crops
     order, labels = _order(gathered.labels, gathered.digests, names)
     whole = gathered.images
     sorted_images: Images = whole.select(order) if isinstance(whole, StreamedImages) else whole[order]
-    return sorted_images, labels, sorted(names), gathered.rows[order], gathered.originals[order.numpy()]
+    originals = gathered.originals[order.numpy()]
+    return sorted_images, labels, sorted(names), gathered.rows[order], originals, gathered.crops
 
 
 def _together(parts: list[Images]) -> Images:

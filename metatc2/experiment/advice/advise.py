@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from metatc2.experiment.advice.budget import derive
 from metatc2.experiment.advice.given import load_given
 from metatc2.experiment.advice.notes import notes_on
 from metatc2.experiment.advice.parts import Parts, cut
-from metatc2.experiment.advice.plan import TIMED, Plan, read_plan, require_same
+from metatc2.experiment.advice.plan import TIMED, Plan, joined, read_plan, require_same
 from metatc2.experiment.advice.progress import Jobs, Progress
 from metatc2.experiment.advice.rule import AdviceRow, Verdict, rows_and_verdicts, to_json
-from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config, fitted
+from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config, fitted, run_config, task_of
+from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.advice.work import Work, expected_seconds
 from metatc2.experiment.build import build_data
 from metatc2.experiment.config import override
@@ -44,6 +45,7 @@ class Advice:
         parts: how the images were cut, and how many there are of each part.
         notes: what to know besides, as sentences without their full stop.
         folder: of the runs.
+        commands: what pre-trains anew as each arm was under its first seed, by the label of the arm.
     """
 
     source: str
@@ -52,6 +54,7 @@ class Advice:
     parts: dict[str, Any]
     notes: tuple[str, ...]
     folder: Path
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -65,7 +68,7 @@ class Advice:
 
         Empty where that is one that was given.
         """
-        best = max(self.verdicts, key=lambda verdict: verdict.labels_per_class).arm
+        best = self._best
         arm = next((arm for arm in METHODS.values() if arm.label == best), None)
         steps = next((row.steps for row in self.rows if row.arm == best), None)
         if arm is None or steps is None:
@@ -74,12 +77,23 @@ class Advice:
         longer = command("pretrain", "--resume", run, "--steps", str(_LONGER * steps))
         return f"{best} is in {run}, the other seeds beside it. Trained longer: {longer}"
 
+    @property
+    def pretrain(self) -> str:
+        """The command that pre-trains that encoder from the start, on the same images; empty where it is one that was given."""
+        return self.commands.get(self._best, "")
+
+    @property
+    def _best(self) -> str:
+        return max(self.verdicts, key=lambda verdict: verdict.labels_per_class).arm
+
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds."""
         return {
             "source": self.source,
             "sentence": self.sentence,
             "next_step": self.next_step,
+            "pretrain": self.pretrain,
+            "commands": dict(self.commands),
             "verdicts": [to_json(verdict) for verdict in self.verdicts],
             "rows": [to_json(row) for row in self.rows],
             "parts": self.parts,
@@ -112,11 +126,11 @@ def advise(
 
     Args:
         source: ``SOURCE[:SPLIT]``, such as ``folder:my/photos``.
-        folder: new, empty, or of the same advice.
+        folder: new, empty, or of the same advice; encoders that are new to it are measured beside what is there.
         labels_per_class: by default 1, 5 and 20, as far as every class has them.
         minutes: for all training together, by default 30; the steps of each arm follow from the time of a step here.
         steps: instead, of every training.
-        encoders: further ones, see `metatc2.experiment.load.load_pretrained`.
+        encoders: further ones, see `metatc2.experiment.load.load_pretrained`; those of an earlier call on the folder stay.
         methods: names of `metatc2.experiment.advice.arms.METHODS`; by default all.
         seeds: of pre-training, each with draws of labels of its own; the same for all arms.
         draws: of labels for each seed and number of labels.
@@ -135,7 +149,10 @@ def advise(
     path = Path(folder)
     plan = read_plan(path)
     check_writable(path, "name a folder of yours with --folder")
+    asked = asked if plan is None else joined(plan, asked, path)
     config = base_config(asked)
+    told = tell or (lambda progress: None)
+    told(Progress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
     store = build_data(config)
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)
@@ -149,13 +166,21 @@ def advise(
             plan = Plan(asked.to_json(), store.checksum(), checksums, budget)
             plan.write(path)
         require_same(plan, asked, store.checksum(), checksums, path)
-        jobs = Jobs(expected_seconds(asked, parts, plan.budget, given), tell or (lambda progress: None), clock)
+        if plan.encoders.keys() != checksums.keys():
+            plan = replace(plan, asked=asked.to_json(), encoders=checksums)
+            plan.write(path)
+        jobs = Jobs(expected_seconds(asked, parts, plan.budget, given, path, clock), told, clock)
         work = Work(asked, config, parts, plan.budget, path, given, jobs, stopped)
         measured = work.all_arms()
         rows, verdicts = rows_and_verdicts(
             measured, parts.labels(parts.test), per_class=store.metric == "mean per class"
         )
-        advice = Advice(source, tuple(rows), tuple(verdicts), _about(parts), tuple(notes_on(work, measured)), path)
+        commands = {
+            arm.label: pretrain_command(task_of(asked), run_config(config, arm, 0, plan.budget.steps[arm.key]))
+            for arm in asked.arms
+        }
+        notes = tuple(notes_on(work, measured))
+        advice = Advice(source, tuple(rows), tuple(verdicts), _about(parts), notes, path, commands)
         with writing(path / ADVICE):
             write_atomically(path / ADVICE, json_text(advice.to_json()).encode())
     return advice

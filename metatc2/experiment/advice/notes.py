@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metatc2.data.crops import crops_of
 from metatc2.experiment.advice.rule import Measured
 from metatc2.experiment.advice.work import Work
 from metatc2.experiment.config import LabeledEpisode
@@ -27,6 +28,7 @@ def notes_on(work: Work, measured: Sequence[Measured]) -> list[str]:
             f"every pre-training had {many} steps of {batch} images, {min(passes):.1f} passes over the {len(parts.training)} "
             "training images or more; longer ones may say otherwise"
         )
+    notes += crops_of([parts.store])
     if parts.left_out:
         least = max(parts.labels_per_class)
         left = " and ".join(map(str, parts.left_out))

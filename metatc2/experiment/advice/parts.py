@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data import ImageStore
+from metatc2.data.store import how_to_label
 from metatc2.errors import InputError
 from metatc2.experiment.advice.settings import LABELS_PER_CLASS, Asked
 from metatc2.transfer import Target, target_splits
@@ -44,6 +45,12 @@ class Parts:
         """int64, of rows of the store."""
         return self.store.labels[rows]
 
+    def rows_of(self, seed: int, draws: int) -> Tensor:
+        """All rows, each once, whose features a seed needs: those with labels in some draw, of validation and of test."""
+        given = [self.validation_draw(count, seed) for count in self.labels_per_class]
+        given += [rows for count in self.labels_per_class for rows in self.test_draws(count, seed, draws)]
+        return torch.as_tensor(torch.unique(torch.cat([*given, self.validation, self.test])))
+
     def validation_draw(self, per_class: int, seed: int) -> Tensor:
         """Rows that have labels where arms are chosen; no test draw of any seed has its number."""
         return self.training[label_draw(self.labels(self.training), per_class, f"{_DRAWS} validation", seed)]
@@ -69,7 +76,9 @@ def cut(store: ImageStore, asked: Asked) -> Parts:
     classes, counts = torch.unique(store.labels[splits.train], return_counts=True)
     if len(classes) < 2:
         name = store.class_names[int(classes[0])]
-        raise InputError(f"advise: all images of {asked.source} are of one class, {name!r}; give two classes or more")
+        raise InputError(
+            f"advise: all images of {asked.source} are of one class, {name!r}; give two classes or more{how_to_label(store)}"
+        )
     least, label = int(counts.min()), int(classes[counts.argmin()])
     wanted: Sequence[int] = asked.labels_per_class or LABELS_PER_CLASS
     kept = tuple(count for count in wanted if count <= least)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +71,33 @@ def read_plan(folder: Path) -> Plan | None:
     return None
 
 
-def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str], folder: Path) -> None:
-    """Refuse to go on with something else than what was begun.
+def joined(plan: Plan, asked: Asked, folder: Path) -> Asked:
+    """What is asked for together with what was: further encoders stand beside the arms that are there.
 
     Raises:
-        InputError: if options, images or encoders differ.
+        InputError: if another option differs, since figures under different ones are not to be compared.
     """
     now = asked.to_json()
-    differ = [key for key in now if now[key] != plan.asked.get(key)]
+    differ = [key for key in now if key != "encoders" and now[key] != plan.asked.get(key)]
     if differ:
         words = "; ".join(f"{key.replace('_', ' ')} {plan.asked.get(key)} and now {now[key]}" for key in differ)
         raise InputError(
-            f"{folder} holds advice for other options ({words}); give those, or name another folder with --folder"
+            f"{folder} holds advice for other options ({words}); give those (further --encoder are measured beside what is "
+            "there), or name another folder with --folder"
         )
+    return replace(asked, encoders=tuple(dict.fromkeys((*plan.asked["encoders"], *asked.encoders))))
+
+
+def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str], folder: Path) -> None:
+    """Refuse to go on with other images, or with an encoder that has changed.
+
+    Raises:
+        InputError: if one has.
+    """
     if plan.data != data:
         raise InputError(
             f"the images of {asked.source} have changed since {folder} was begun; name another folder with --folder"
         )
-    if changed := [name for name, sha256 in encoders.items() if plan.encoders.get(name) != sha256]:
+    changed = [name for name, sha256 in encoders.items() if plan.encoders.get(name, sha256) != sha256]
+    if changed:
         raise InputError(f"{changed[0]} has changed since {folder} was begun; name another folder with --folder")

@@ -28,6 +28,8 @@ from metatc2.transfer import per_class_values
 
 #: Half width, in points, beyond which "as good" would say too much.
 _WIDE = 5.0
+#: Of fewer seeds the quantile of Student's distribution alone makes an interval useless (12.7 for two, 4.3 for three).
+_FEW, _ENOUGH = 3, 5
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def _verdict(
         return []
     a, b = measured[trained].arm, measured[control].arm
     difference, half = spread(values[a.key] - values[b.key])
-    return [Verdict(count, a.label, b.label, difference, half, _sentence(count, a, b, difference, half, rows[trained]))]
+    sentence = _sentence(count, a, b, difference, half, rows[trained])
+    return [Verdict(count, a.label, b.label, difference, half, sentence)]
 
 
 def _sentence(count: int, arm: Arm, control: Arm, difference: float, half: float, row: AdviceRow) -> str:
@@ -185,7 +188,9 @@ def _sentence(count: int, arm: Arm, control: Arm, difference: float, half: float
     if -difference > half:
         return f"{begin}{strongest}, {verb} better {against}"
     if 100 * half > _WIDE:
-        return f"{begin}nothing is told apart from {strongest} {against}"
+        seeds = len(row.by_seed)
+        more = f"; {seeds} seeds are too few, use more seeds (--seeds {_ENOUGH}, in another --folder)"
+        return f"{begin}nothing is told apart from {strongest} {against}{more * (seeds < _FEW)}"
     return f"{begin}{strongest}, {verb} as good {against}"
 
 

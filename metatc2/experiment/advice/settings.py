@@ -114,6 +114,11 @@ class Asked:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @property
+    def jobs(self) -> int:
+        """In all: for each seed the three controls, further encoders, and pre-training by each method."""
+        return self.seeds * (3 + len(self.encoders) + len(self.methods))
+
+    @property
     def split(self) -> str:
         """Of the source, which is cut into parts."""
         return parse_target(self.source)[1] or "all"
@@ -122,6 +127,23 @@ class Asked:
     def arms(self) -> tuple[Arm, ...]:
         """Those that are pre-trained here."""
         return tuple(METHODS[name] for name in self.methods)
+
+
+def task_of(asked: Asked) -> str:
+    """What `metatc2 pretrain` calls the task: that of a shipped source, images by their path, else the template for folders.
+
+    >>> [task_of(Asked.checked(source)) for source in ("glyphs:greek", "folder:a/b", "CIFAR10")]
+    ['glyphs', 'folder:a/b', 'folder']
+    """
+    source, _ = parse_target(asked.source)
+    kind = split_name(source)[0]
+    if kind in path_kinds():
+        return source
+    return kind if _is_shipped(kind) else "folder"
+
+
+def _is_shipped(kind: str) -> bool:
+    return (task_folder() / f"{kind}.toml").exists() and kind not in path_kinds()
 
 
 def base_config(asked: Asked) -> Config:
@@ -145,13 +167,10 @@ def base_config(asked: Asked) -> Config:
             f"advise: {asked.source} holds features and no images to pre-train on; name the images, or measure the features "
             f"with {command('transfer', source, '--out', 'DIR')}"
         )
-    shipped = (task_folder() / f"{kind}.toml").exists() and kind not in path_kinds()
-    if shipped:
-        task = read_task(kind)
-    elif kind in path_kinds():
-        task = read_task(source)
-    else:
-        task = merge(read_task("folder"), {"data": {"source": source}}, f"source {source!r}")
+    shipped = _is_shipped(kind)
+    task = read_task(task_of(asked))
+    if not shipped and kind not in path_kinds():
+        task = merge(task, {"data": {"source": source}}, f"source {source!r}")
     own = [f"data.source={source}", f"data.split={asked.split}{TRAINING}", f"episode.tasks={_TASKS}"]
     own += [] if shipped else list(_OF_FOLDERS)
     return override_together(task, {"advise": own, "--set": list(asked.assignments)})

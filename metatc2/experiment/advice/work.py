@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.advice.arms import CONTROLS, PIXELS, RANDOM, SCRATCH, Arm, Kind
@@ -30,12 +32,61 @@ from metatc2.training.records import HealthWarning
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import FeatureTable
 
+#: Of a job that an earlier call has done.
+_DONE = 1e-9
+#: Images that an encoder is timed on.
+_TIMED = 16
 
-def expected_seconds(asked: Asked, parts: Parts, budget: Budget, given: Sequence[Given]) -> list[float]:
-    """What each job is expected to take, in the order of `Work.all_arms`; 0 where it is not known."""
-    linear = [0.0] * (len(given) + 2)  # pixels, the random encoder and those given
+
+def expected_seconds(
+    asked: Asked, parts: Parts, budget: Budget, given: Sequence[Given], path: Path, clock: Callable[[], float]
+) -> list[float]:
+    """What each job is expected to take, in the order of `Work.all_arms`; 0 where it is not known.
+
+    Args:
+        asked: see `Asked`.
+        parts: of the images.
+        budget: see `Budget`.
+        given: further encoders; the features of a few images are timed.
+        path: folder of the advice: what is there takes no time.
+        clock: seconds.
+    """
+    counts = parts.labels_per_class
     scratch = scratch_fits(asked, parts) * budget.scratch_steps * budget.scratch_seconds
-    return [*linear, scratch, *[budget.seconds(arm.key) for arm in asked.arms]] * asked.seeds
+    seen, found = torch.empty(0, dtype=torch.int64), list[float]()
+    arms = [PIXELS, RANDOM, *[each.arm for each in given], SCRATCH, *asked.arms]
+    there = {(arm.key, s): _is_measured(path, arm, s, counts) for s in range(asked.seeds) for arm in arms}
+    timed = [all(there[each.arm.key, seed] for seed in range(asked.seeds)) for each in given]
+    each_image = {
+        each.arm.key: 0.0 if done else _image_seconds(each, parts, clock)
+        for each, done in zip(given, timed, strict=True)
+    }
+    for seed in range(asked.seeds):
+        # Features are computed once: a later seed needs those of its own draws alone.
+        rows = parts.rows_of(seed, asked.draws)
+        new = int((~torch.isin(rows, seen)).sum())
+        seen = torch.cat([seen, rows])
+        own = {key: new * seconds for key, seconds in each_image.items()}
+        own |= {SCRATCH.key: scratch} | {arm.key: budget.seconds(arm.key) for arm in asked.arms}
+        found += [_DONE if there[arm.key, seed] else own.get(arm.key, 0.0) for arm in arms]
+    return found
+
+
+def _image_seconds(each: Given, parts: Parts, clock: Callable[[], float]) -> float:
+    rows = parts.test[:_TIMED]
+    for _ in range(2):  # the first time is longer
+        begun = clock()
+        FeatureTable(each.store, {each.arm.key: each.pretrained.encoder}).at(each.arm.key, rows)
+        took = clock() - begun
+    return took / len(rows)
+
+
+def _cell_file(path: Path, arm: Arm, seed: int, count: int) -> Path:
+    return path / CELLS / f"{arm.key}-s{seed}-{count}.json"
+
+
+def _is_measured(path: Path, arm: Arm, seed: int, counts: Sequence[int]) -> bool:
+    return all(_cell_file(path, arm, seed, count).exists() for count in counts)
 
 
 @dataclass(eq=False)
@@ -68,6 +119,9 @@ class Work:
 
     def all_arms(self) -> list[Measured]:
         """Train and measure, seed by seed, so that a cut leaves whole seeds."""
+        tables = {
+            each.arm.key: FeatureTable(each.store, {each.arm.key: each.pretrained.encoder}) for each in self.given
+        }
         for seed in range(self.asked.seeds):
             pixels = FeatureTable(self.parts.store, {PIXELS.key: None})
             self._linear(PIXELS, seed, pixels)
@@ -75,7 +129,7 @@ class Work:
             fresh = build_fresh_encoder(config, self.parts.store.channels, self.parts.store.image_size).eval()
             self._linear(RANDOM, seed, FeatureTable(self.parts.store, {RANDOM.key: fresh}))
             for each in self.given:
-                self._linear(each.arm, seed, FeatureTable(each.store, {each.arm.key: each.pretrained.encoder}))
+                self._linear(each.arm, seed, tables[each.arm.key])
             self._scratch(seed)
             for arm in self.asked.arms:
                 self._pretrained(arm, seed)
@@ -160,7 +214,7 @@ class Work:
 
     def _cell(self, arm: Arm, seed: int, count: int, make: Callable[[int], Cell]) -> bool:
         """Note a cell; whether an earlier call had made it."""
-        file = self.path / CELLS / f"{arm.key}-s{seed}-{count}.json"
+        file = _cell_file(self.path, arm, seed, count)
         earlier = file.exists()
         if earlier:
             try:

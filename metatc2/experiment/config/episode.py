@@ -90,7 +90,9 @@ class LabeledEpisode(Options):
     section = "episode"
 
     meta_batch: int = Field(4, ge=1, le=4096, description="labeled tasks an episode")
-    way: Count = Field(5, ge=2, description="classes of a labeled task")
+    way: Count = Field(
+        5, ge=2, description="classes of a labeled task; where not given, fewer if the images have fewer"
+    )
     way_most: Count | None = Field(
         None, ge=2, description="other end of a range that each episode draws its number of classes from"
     )

@@ -31,7 +31,7 @@ def write_report(
     it. The page loads nothing: pictures, style and script are in it.
 
     Args:
-        paths: run folders, the method in question first.
+        paths: run folders and folders of results, see `read_methods`, the method in question first.
         out: the page, e.g. ``report.html``; replaced if it exists.
         assets: also write every figure as PNG and CSV, and the transfer rows as CSV, to ``report_assets/`` beside the page.
         fusion: file of ``metatc2 fuse --json``, which becomes a part of the page.

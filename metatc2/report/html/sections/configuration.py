@@ -28,27 +28,33 @@ def configuration(methods: Sequence[Method]) -> PageSection:
     """A sentence or two a method, then the settings in which they differ."""
     paragraphs: list[str | tuple[str, str]] = []
     for method in methods:
+        if method.elsewhere:
+            held = listed([folder.path for folder in method.folders])
+            paragraphs.append((f"{method.name}.", f"An encoder that was trained elsewhere; its results are in {held}."))
+            continue
         seeds = [folder.seed for folder in method.folders]
         sentences = " ".join(in_words(method.config, [folder.steps for folder in method.folders]))
         paragraphs.append((f"{method.name}.", f"{sentences} Seed{'s' * (len(seeds) > 1)} {listed(seeds)}."))
-    flat = [flatten(method.config) for method in methods]
+    trained = [method for method in methods if not method.elsewhere]
+    flat = [flatten(method.config) for method in trained]
     keys = list(dict.fromkeys(key for settings in flat for key in settings if key not in _APART))
     values = {
-        key: [_value(method.config, settings, key) for method, settings in zip(methods, flat, strict=True)]
+        key: [_value(method.config, settings, key) for method, settings in zip(trained, flat, strict=True)]
         for key in keys
     }
     known = all_keys()
-    docs = {key: _meaning(methods, key, known.get(key, ())) for key in keys}
+    docs = {key: _meaning(trained, key, known.get(key, ())) for key in keys}
     differing = [key for key in keys if len({*values[key]} - {_NONE}) > 1]
-    columns = ("setting", *(method.name for method in methods), "meaning")
+    columns = ("setting", *(method.name for method in trained), "meaning")
     tables = []
     if differing:
         tables.append(
             TextTable("Settings in which the methods differ", columns, [_line(k, values[k], docs) for k in differing])
         )
-    elif len(methods) > 1:
+    elif len(trained) > 1:
         paragraphs.append("The methods differ in no setting of their own.")
-    tables.append(TextTable("All settings", columns, [_line(key, values[key], docs) for key in keys], folded=True))
+    if trained:
+        tables.append(TextTable("All settings", columns, [_line(key, values[key], docs) for key in keys], folded=True))
     folders = [(str(f.path), method.name, f.seed, len(f.metrics)) for method in methods for f in method.folders]
     tables.append(TextTable("Run folders", ("folder", "method", "seed", "steps logged"), folders, folded=True))
     return PageSection("configuration", "What was run", paragraphs, tables=tables)

@@ -18,7 +18,8 @@ def task_conflict(methods: Sequence[Method]) -> PageSection:
         for folder in method.folders
         for measure in folder.conflict or []
     ]
-    undiagnosed = [folder for method in methods for folder in method.folders if not folder.conflict]
+    own = [folder for method in methods for folder in method.folders if not folder.elsewhere]
+    undiagnosed = [folder for folder in own if not folder.conflict]
     return PageSection(
         "conflict",
         "Are tasks in conflict?",

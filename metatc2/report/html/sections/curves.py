@@ -19,7 +19,7 @@ _POINTS = 200
 
 def curves(methods: Sequence[Method]) -> PageSection:
     """Loss of every method over the steps that all its seeds have logged, and what was measured along the way."""
-    silent = [folder for method in methods for folder in method.folders if not folder.metrics]
+    silent = [folder for method in methods for folder in method.folders if not (folder.metrics or folder.elsewhere)]
     finished = [folder for folder in silent if RunFolder(folder.path).state is State.FINISHED]
     missing = lacking([f for f in silent if f not in finished], "No records of the training", "pretrain", "--resume")
     if finished:

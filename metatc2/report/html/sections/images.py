@@ -45,6 +45,9 @@ def images(methods: Sequence[Method]) -> list[PageSection]:
     target = target_of(methods[0].folders[0])
     for method in methods[:_METHODS]:
         folder = method.folders[0]
+        if folder.elsewhere:
+            missing.append(f"{method.name}: {folder.path} holds its results and not the encoder.")
+            continue
         try:
             run = load_run(folder.path)
             store, split = load_target(target, run)

@@ -75,10 +75,10 @@ def column_name(method: Method, methods: Sequence[Method], row: Row) -> str:
     Methods with encoders of one kind share the random encoder; raw pixels are the same for all images of one size.
     """
     if row.features == RAW_PIXELS:
-        sizes = {(m.config.data.image_size, m.config.data.channels) for m in methods}
+        sizes = {m.folders[0].shape for m in methods}
         return RAW_PIXELS if len(sizes) == 1 else f"{RAW_PIXELS} ({method.name})"
     if row.features == RANDOM_ENCODER:
-        kinds = {(m.config.encoder, m.config.data.image_size, m.config.data.channels) for m in methods}
+        kinds = {(m.folders[0].network, m.folders[0].shape) for m in methods}
         return RANDOM_ENCODER if len(kinds) == 1 else f"{RANDOM_ENCODER} ({method.name})"
     return f"{method.name}: {row.features_words}"
 
