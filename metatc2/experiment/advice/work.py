@@ -53,7 +53,7 @@ def expected_seconds(
     """
     counts = parts.labels_per_class
     scratch = scratch_fits(asked, parts) * budget.scratch_steps * budget.scratch_seconds
-    seen, found = torch.empty(0, dtype=torch.int64), list[float]()
+    seen, expected = torch.empty(0, dtype=torch.int64), list[float]()
     arms = [PIXELS, RANDOM, *[each.arm for each in given], SCRATCH, *asked.arms]
     there = {(arm.key, s): _is_measured(path, arm, s, counts) for s in range(asked.seeds) for arm in arms}
     timed = [all(there[each.arm.key, seed] for seed in range(asked.seeds)) for each in given]
@@ -68,8 +68,8 @@ def expected_seconds(
         seen = torch.cat([seen, rows])
         own = {key: new * seconds for key, seconds in each_image.items()}
         own |= {SCRATCH.key: scratch} | {arm.key: budget.seconds(arm.key) for arm in asked.arms}
-        found += [_DONE if there[arm.key, seed] else own.get(arm.key, 0.0) for arm in arms]
-    return found
+        expected += [_DONE if there[arm.key, seed] else own.get(arm.key, 0.0) for arm in arms]
+    return expected
 
 
 def _image_seconds(each: Given, parts: Parts, clock: Callable[[], float]) -> float:
