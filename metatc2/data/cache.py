@@ -6,19 +6,25 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
 
-from metatc2.io.files import read_file
+from metatc2.io.files import check_regular
 
 Facts = dict[str, NDArray[Any]]
+#: By name: their type and shape, None for any length.
+Form = Mapping[str, tuple[type[np.generic], tuple[int | None, ...]]]
 
+_DIGEST = 32  # bytes before the archive
+_EACH = 4096  # bytes of an archive's own for each of its members, and at its end
 _VERSION = 3  # of what is kept; raise it when the meaning changes
 
 
@@ -45,16 +51,63 @@ def remember(key: str, facts: Mapping[str, Any]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def recall(key: str, names: tuple[str, ...]) -> Facts | None:
-    """What was kept under a key; None where nothing is, or it is damaged."""
+def recall(key: str, form: Form, fits: Callable[[Facts], bool] = lambda facts: True) -> Facts | None:
+    """What was kept under a key; None where nothing is, it is damaged, or it is not what is kept under such keys.
+
+    A cache folder may be shared: whatever another process left there is at most found again, and runs no code.
+
+    Args:
+        key: see `remember`.
+        form: of the arrays.
+        fits: whether their values can be meant; called when the form is right.
+    """
     try:
-        raw = read_file(_file(key))
-        if hashlib.sha256(raw[32:]).digest() != raw[:32]:
+        with _opened(_file(key)) as opened:
+            digest = opened.read(_DIGEST)
+            content = opened.read()
+        if hashlib.sha256(content).digest() != digest:
             return None
-        with np.load(io.BytesIO(raw[32:]), allow_pickle=False) as content:
-            return {name: content[name] for name in names}
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            facts = {name: arrays[name] for name in form}
+        return facts if has_form(facts, form) and fits(facts) else None
     except Exception:  # whatever is wrong with it (NumPy and zipfile raise a dozen kinds), it is found again
         return None
+
+
+def has_form(facts: Facts, form: Form) -> bool:
+    """Whether arrays are of the types and shapes that they should be.
+
+    >>> has_form({"a": np.zeros(3)}, {"a": (np.float64, (None,))}), has_form({"a": np.zeros(3)}, {"a": (np.float64, (2,))})
+    (True, False)
+    """
+
+    def right(array: NDArray[Any], kind: type[np.generic], shape: tuple[int | None, ...]) -> bool:
+        same = array.dtype.type is kind
+        sizes = zip(array.shape, shape, strict=False)
+        return same and array.ndim == len(shape) and all(wanted in (None, size) for size, wanted in sizes)
+
+    return facts.keys() == form.keys() and all(right(facts[name], *form[name]) for name in form)
+
+
+def whole_archive(opened: BinaryIO, size: int, most: int) -> bool:
+    """Whether a file is an archive that says all its bytes are of arrays, and unpacks to at most `most`.
+
+    Asked before it is read: a file with holes, or one that is packed well, may need more memory than there is.
+    """
+    with zipfile.ZipFile(opened) as archive:
+        members = archive.infolist()
+    return sum(m.file_size for m in members) <= most and size <= sum(m.compress_size + _EACH for m in members) + _EACH
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    check_regular(file)
+    with file.open("rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if not whole_archive(opened, size, size):
+            raise ValueError("not what was written")
+        opened.seek(0)
+        yield opened
 
 
 def _file(key: str) -> Path:

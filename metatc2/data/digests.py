@@ -36,7 +36,7 @@ def image_digests(images: Images, rows: Tensor, *, gray: bool = True) -> Digests
     key = ""
     if isinstance(images, StreamedImages) and (files := images.fingerprint()):
         key = f"digests {gray} {files} {hashlib.sha256(rows.numpy().tobytes()).hexdigest()}"
-        if kept := recall(key, ("digests",)):
+        if kept := recall(key, {"digests": (np.uint64, (len(rows),))}):
             return kept["digests"]
     digests: Digests = np.concatenate([no_digests(), *(_of(part, gray) for part in in_chunks(images, rows))])
     if key:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metatc2.data.cache import Facts, recall, remember
+from metatc2.data.cache import Facts, Form, recall, remember
 from metatc2.data.crops import about_crops
 from metatc2.data.decoding import BINS, Decoded, Depth
 from metatc2.data.depths import depth_row, warn_of_depths
@@ -29,7 +29,6 @@ from metatc2.errors import InputError, cause_of
 
 _BLOCK = 1 << 23  # bytes of images that wait for one another
 _CURE = "see to the disk or the connection, or take the file out if it alone is damaged, and open the source again"
-_FACTS = ("channels", "labels", "digests", "originals", "depths", "cut", "reasons")
 
 
 class Unreadable(Exception):
@@ -97,8 +96,8 @@ def gather(
         return _gathered(whole, join(kept) if kept else none, reader)
     identity = reader.identity()
     key = hashlib.sha256(f"{identity} {skip} {digests}".encode()).hexdigest() if identity else ""
-    facts = recall(key, _FACTS) if key else None
-    if facts is None or len(facts["channels"]) != len(reader):
+    facts = recall(key, _form(len(reader), digests), _fits) if key else None
+    if facts is None:
         facts = _look(reader, name, workers, skip, digests, None)
         if key:
             remember(key, facts)
@@ -107,6 +106,31 @@ def gather(
     channels = max(1, int(facts["channels"].max(initial=0)))
     streamed = StreamedImages(reader, readable, channels=channels, name=name, workers=workers, identity=identity)
     return _gathered(facts, streamed, reader)
+
+
+def _form(count: int, digests: bool) -> Form:
+    """Of what `_look` returns."""
+    return {
+        "channels": (np.uint8, (count,)),
+        "labels": (np.int64, (count,)),
+        "digests": (np.uint8, (count if digests else 0, 32)),
+        "originals": (np.uint64, (count,)),
+        "depths": (np.float64, (None, len(Depth._fields) + BINS)),
+        "cut": (np.float64, (count,)),
+        "reasons": (np.str_, (None,)),
+    }
+
+
+def _fits(facts: Facts) -> bool:
+    channels, depths = facts["channels"], facts["depths"]
+    known = bool(np.isin(channels, (0, 1, 3)).all()) and len(facts["reasons"]) == np.count_nonzero(channels == 0)
+    rows, blacks, whites = depths[:, 0], depths[:, 1], depths[:, 2]
+    return known and bool(
+        np.isfinite(depths).all()
+        and np.isin(rows, range(len(channels))).all()
+        and (blacks < whites).all()
+        and ((facts["cut"] >= 0) & (facts["cut"] < 1)).all()
+    )
 
 
 def _gathered(facts: Facts, images: Images, reader: Reader) -> Gathered:

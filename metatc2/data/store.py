@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metatc2.data.cache import recall, remember
+from metatc2.data.cache import Facts, recall, remember
 from metatc2.data.originals import Digests, no_digests
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
@@ -227,7 +228,7 @@ class ImageStore:
             for tensor in rest:
                 about.update(tensor.contiguous().numpy().tobytes())
             key = f"checksum {files} {about.hexdigest()}"
-            if facts := recall(key, ("checksum",)):
+            if facts := recall(key, {"checksum": (np.str_, ())}, _is_checksum):
                 return str(facts["checksum"])
         for tensor in chain(in_chunks(self.images), rest):
             digest.update(tensor.contiguous().numpy().data)
@@ -243,6 +244,10 @@ def how_to_label(store: ImageStore) -> str:
     ''
     """
     return f"; {store.notes[NO_LABELS]}" if NO_LABELS in store.notes else ""
+
+
+def _is_checksum(facts: Facts) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", str(facts["checksum"])) is not None
 
 
 def require_store(given: object, where: str) -> None:

@@ -34,7 +34,7 @@ from metatc2.experiment.results_folder import KEPT_ELSEWHERE, add_rows, check_fo
 from metatc2.experiment.run import Run
 from metatc2.experiment.run_config import sources_from
 from metatc2.experiment.targets import Sources, check_images, find_targets
-from metatc2.io.files import check_writable
+from metatc2.io.files import check_no_link, check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
 from metatc2.io.suggest import SOURCE, command
@@ -289,6 +289,7 @@ def own_target(encoder: Pretrained) -> tuple[str, ...]:
 def features_folder(folder: Path) -> Path | None:
     """The folder of features, if it can be written to: what is kept there only saves time."""
     try:
+        check_no_link(folder, "what is kept beside results")
         check_writable(folder)
     except InputError as error:
         warnings.warn(

@@ -21,7 +21,7 @@ _ASIDE = re.compile(r"\..+\.(\d{1,10})\.tmp", re.DOTALL)
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, and stays when the power fails.
 
-    Missing folders are made.
+    Missing folders are made. A link of this name is replaced, and what it leads to stays as it is.
 
     Raises:
         OSError: if it cannot be written; an earlier file of the name is then as it was.
@@ -54,7 +54,9 @@ def write_folder_atomically(path: Path, fill: Callable[[Path], None]) -> None:
             os.mkdir(aside)
             fill(aside)
             sync_folder(aside)
-            if path.exists():
+            if path.is_symlink():
+                path.unlink()  # as of files: the link goes, and what it leads to stays
+            elif path.exists():
                 shutil.rmtree(path)
             os.rename(aside, path)
             sync_folder(path.parent)
@@ -107,6 +109,28 @@ def check_regular(path: Path) -> None:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"{path} is a device or pipe; name a file")
+
+
+def check_no_link(path: Path, what: str) -> None:
+    """A link in the place of something that is written to where it lies, rather than replaced, is refused.
+
+    What it leads to may be anything of the user's, and a folder that came from elsewhere may bring such links along. Folders
+    that the user names may be links, and files that are replaced whole take the place of a link.
+
+    Args:
+        path: there or not.
+        what: writes to it, for the error.
+
+    Raises:
+        InputError: if it is a link.
+
+    >>> check_no_link(Path("nowhere"), "a run")
+    """
+    if path.is_symlink():
+        raise InputError(
+            f"{path} is a link (to {os.readlink(path)}), and {what} writes nothing outside of its own folder; put what it "
+            "leads to in its place, or delete it"
+        )
 
 
 def read_file(path: Path) -> bytes:
@@ -262,7 +286,10 @@ def _aside(path: Path) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    # Names of half-written files can be foreseen: a link that lies there must not lead the content elsewhere, a pipe not wait.
+    with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+        path.unlink()
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from metatc2.io.files import check_regular, is_alive, make_folder
+from metatc2.io.files import check_no_link, check_regular, is_alive, make_folder
 
 _TRIES, _PAUSE = 10, 0.02  # a process that only looks holds the lock for a moment
 
@@ -45,9 +45,10 @@ class FolderLock:
 
         Raises:
             OSError: if the file cannot be made or written; the lock is then not held, and the file gone.
-            InputError: if something that is no file stands in its place.
+            InputError: if a link, or something that is no file, stands in its place.
         """
         check_regular(self.file)
+        check_no_link(self.file, "a lock")
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metatc2.io.files import check_regular, read_file, reading, write_atomically, writing
+from metatc2.io.files import check_no_link, check_regular, read_file, reading, write_atomically, writing
 from metatc2.io.writing import json_text
 
 
@@ -40,6 +40,7 @@ def append_metrics(file: Path, record: Mapping[str, Any]) -> None:
         InputError: if it cannot be written.
     """
     check_regular(file)
+    check_no_link(file, "a run")
     with writing(file), file.open("ab") as opened:
         opened.write(json_text(record, indent=None).encode())
 

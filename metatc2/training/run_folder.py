@@ -11,6 +11,7 @@ from pathlib import Path
 
 from metatc2.errors import InputError
 from metatc2.io.files import (
+    check_no_link,
     check_writable,
     is_leftover,
     make_folder,
@@ -167,7 +168,7 @@ class RunFolder:
         The folder is made if need be. Blocks may be nested.
 
         Raises:
-            InputError: if another process works in the folder, or it cannot be written.
+            InputError: if another process works in the folder, it cannot be written, or what a run writes to is a link.
         """
         if self.led:
             yield
@@ -178,6 +179,12 @@ class RunFolder:
                 holder = self._lock.take()
             if holder is not None:
                 raise InputError(self._busy(holder))
+            try:
+                for name in (METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOGS):
+                    check_no_link(self.path / name, "a run")
+            except InputError:
+                self._lock.give_back()
+                raise
             for folder in (self.path, self.checkpoints, self.failure, self.path / FEATURES):
                 remove_leftovers(folder)
         self._depth += 1

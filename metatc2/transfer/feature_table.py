@@ -170,7 +170,8 @@ def _read(file: Path, key: str, rows: int) -> Tensor | None:
         tensors, about = read_safetensors(file)
         features = tensors["features"]
         right = about.get("key") == key and about.get("sha256") == tensors_sha256({"features": features})
-        whole = right and features.ndim == 2 and len(features) == rows
+        whole = right and features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
+        whole = whole and bool(features.isfinite().all())
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError):
         return None
     return features if whole else None

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from metatc2.data import load
-from metatc2.data.cache import recall, remember
+from metatc2.data.cache import Form, recall, remember
 
 from ..command_line import PATIENCE
 
+FORM: Form = {"of": (np.int64, (None,))}
 FUTURE, PAST = 4_102_444_800, 1  # the years 2100 and 1970
 
 
@@ -39,7 +40,7 @@ def test_a_cache_that_two_processes_build_at_once_is_whole(cache: Path) -> None:
     found = set()
     try:
         while any(writer.is_alive() for writer in writers):
-            if (facts := recall("a key", ("of",))) is not None:
+            if (facts := recall("a key", FORM)) is not None:
                 assert len(facts["of"]) == 20_000
                 kinds = set(facts["of"].tolist())
                 assert len(kinds) == 1
@@ -51,7 +52,7 @@ def test_a_cache_that_two_processes_build_at_once_is_whole(cache: Path) -> None:
         for writer in writers:
             writer.kill()
             writer.join()
-    last = recall("a key", ("of",))
+    last = recall("a key", FORM)
     assert last is not None
     assert found | set(last["of"].tolist()) <= {1, 2}
     assert [file.suffix for file in cache.iterdir()] == [".npz"]

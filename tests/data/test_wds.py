@@ -207,3 +207,16 @@ def test_rows_are_read_by_themselves(photos: Path, tmp_path: Path) -> None:
     held, streamed = load(source, image_size=SIZE), load(source, image_size=SIZE, stream=True)
     order = torch.tensor([11, 0, 7, 7, 2])
     assert streamed.images[order].equal(held.images[order])
+
+
+def test_a_label_that_would_fill_the_memory(tmp_path: Path, photos: Path) -> None:
+    # Class names are kept at the length of the longest.
+    members = [("a.png", b"x"), ("a.cls", b"x" * 1001)]
+    with pytest.raises(InputError, match="the label of sample 'a' of .* has 1001 characters; write"):
+        load(f"wds:{tar(tmp_path / 'a.tar', members)}")
+
+
+@pytest.mark.parametrize("pattern", ["{0..99999}{0..99999}", "{0..9}" * 9, "{0..100000}", "{0000000000..9}"])
+def test_patterns_of_more_tars_than_there_can_be(pattern: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="names more than 100000 tars; name those that are there"):
+        load(f"wds:{tmp_path}/{pattern}.tar")

@@ -18,6 +18,7 @@ import torch
 from matplotlib import ft2font
 from numpy.typing import NDArray
 
+from metatc2.data.cache import Form, has_form, whole_archive
 from metatc2.data.registry import register_source
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError
@@ -35,6 +36,13 @@ _EM = 24  # pixels: capitals are then about 17 high, and 'o' stays smaller than 
 _MARGIN = 1
 _FACES_AT_LEAST = 7
 _VERSION = 2  # of the rendering below; raise it with every change
+
+_MOST_BYTES = 1 << 28  # of what is kept: ten times what it is
+_FORM: Form = {
+    "images": (np.uint8, (None, SIZE, SIZE)),
+    **dict.fromkeys(("labels", "domains", "scripts"), (np.int64, (None,))),
+    "characters": (np.str_, (None,)),
+}
 
 Image = NDArray[np.uint8]
 Arrays = dict[str, NDArray[Any]]
@@ -231,11 +239,28 @@ def _read_cache(file: Path) -> Arrays | None:
     try:
         check_regular(file)
         # Opened here: NumPy leaves a damaged file open.
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-        return arrays if str(arrays.pop("checksum")) == _checksum(arrays) else None
+        with file.open("rb") as opened:
+            if not whole_archive(opened, os.fstat(opened.fileno()).st_size, _MOST_BYTES):
+                return None
+            opened.seek(0)
+            with np.load(opened, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
+        right = str(arrays.pop("checksum")) == _checksum(arrays)
+        return arrays if right and has_form(arrays, _FORM) and _fits(arrays) else None
     except Exception:  # whatever is wrong with it (NumPy, zipfile and zlib raise a dozen kinds), it is made again
         return None
+
+
+def _fits(arrays: Arrays) -> bool:
+    """Whether the numbers in a cache can be meant."""
+    labels, domains, scripts = arrays["labels"], arrays["domains"], arrays["scripts"]
+    return (
+        0 < len(labels) == len(domains) == len(arrays["images"])
+        and len(scripts) == len(arrays["characters"])
+        and 0 <= labels.min() <= labels.max() < len(scripts)
+        and 0 <= domains.min() <= domains.max() < len(FACES)
+        and 0 <= scripts.min() <= scripts.max() < len(SCRIPTS)
+    )
 
 
 def _write_cache(file: Path, arrays: Arrays) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metatc2.data.cache import recall, remember
+from metatc2.data.cache import Facts, Form, recall, remember
 from metatc2.data.decoding import Decoded, ValueRange, read_image
 from metatc2.data.file_list import FileList
 from metatc2.data.listing import files_below, is_image
@@ -26,12 +26,18 @@ from metatc2.data.sources._rows import SIZE, LabeledRows, numbered, store_of_row
 from metatc2.data.store import ImageStore
 from metatc2.errors import InputError, cause_of
 from metatc2.io.files import check_regular
+from metatc2.io.plain_text import visible
 
 _SPLITS = {"train": "train", "training": "train", "test": "test", "val": "val", "validation": "val", "valid": "val"}
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.zstd")
 _LABEL_KEYS = ("label", "cls", "class")
-_MOST = 1 << 20  # bytes of a label
-_FACTS = ("shards", "offsets", "sizes", "labels", "class_names")
+_MOST = 1 << 20  # bytes of a file with a label
+_LONGEST = 1000  # characters of a label; all of them are kept at the length of the longest
+_FORM: Form = {
+    "shards": (np.int32, (None,)),
+    **dict.fromkeys(("offsets", "sizes", "labels"), (np.int64, (None,))),
+    "class_names": (np.str_, (None,)),
+}
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
 
@@ -67,7 +73,7 @@ def load_wds(
     name = f"wds:{path}"
     shards = _shards(name, str(path))
     identity = files_identity(shards, ("wds",))
-    facts = recall(f"wds {identity}", _FACTS)
+    facts = recall(f"wds {identity}", _FORM, lambda facts: _fits(facts, shards))
     if facts is None:
         facts = _indexed(name, shards)
         remember(f"wds {identity}", facts)
@@ -158,17 +164,18 @@ def _shards(name: str, text: str) -> list[str]:
     return shards
 
 
-def _expanded(name: str, text: str) -> Iterator[str]:
-    """Braces as the shell reads them, and then stars."""
+def _expanded(name: str, text: str, most: int = _MOST_SHARDS) -> Iterator[str]:
+    """Braces as the shell reads them, and then stars; at most so many names."""
     braces = _BRACES.search(text)
     if not braces:
         yield from sorted(glob.glob(text)) if glob.has_magic(text) else [text]
         return
     first, last = braces[1], braces[2]
-    if len(last) > 9 or abs(int(last) - int(first)) > _MOST_SHARDS:
+    if max(len(first), len(last)) > 9 or (count := int(last) - int(first) + 1) > most:
         raise InputError(f"{name}: {braces[0]} names more than {_MOST_SHARDS} tars; name those that are there")
     for number in range(int(first), int(last) + 1):
-        yield from _expanded(name, f"{text[: braces.start()]}{number:0{len(first)}}{text[braces.end() :]}")
+        each = f"{text[: braces.start()]}{number:0{len(first)}}{text[braces.end() :]}"
+        yield from _expanded(name, each, most // count)
 
 
 def _split_of(shard: str) -> str:
@@ -197,8 +204,13 @@ def _indexed(name: str, shards: list[str]) -> dict[str, Any]:
                 continue
             if len(sample.images) > 1:
                 raise InputError(
-                    f"{name}: sample {sample.key!r} of {shard} has {len(sample.images)} images ({', '.join(sample.images)}), "
-                    "and one is needed; write the tars with one"
+                    f"{name}: sample {sample.key!r} of {shard} has {len(sample.images)} images "
+                    f"({visible(', '.join(sample.images))}), and one is needed; write the tars with one"
+                )
+            if len(str(sample.label)) > _LONGEST:
+                raise InputError(
+                    f"{name}: the label of sample {sample.key!r} of {shard} has {len(str(sample.label))} characters; write "
+                    f"numbers, or words of at most {_LONGEST}"
                 )
             where.append((number, *sample.image))
             labels.append(sample.label)
@@ -222,6 +234,18 @@ def _indexed(name: str, shards: list[str]) -> dict[str, Any]:
         "labels": classes,
         "class_names": np.array(class_names, dtype=np.str_),
     }
+
+
+def _fits(facts: Facts, shards: list[str]) -> bool:
+    """Whether what was kept of the index can be that of these tars."""
+    of, offsets, sizes, labels = (facts[part] for part in ("shards", "offsets", "sizes", "labels"))
+    count = len(of)
+    if not (0 < count == len(offsets) == len(sizes) == len(labels)) or not (0 <= of.min() <= of.max() < len(shards)):
+        return False
+    if not -1 <= labels.min() <= labels.max() < len(facts["class_names"]) or min(offsets.min(), sizes.min()) < 0:
+        return False
+    ends = np.array([os.path.getsize(shard) for shard in shards], dtype=np.int64)[of]
+    return bool((offsets <= ends).all() and (sizes <= ends - offsets).all())
 
 
 def _samples(name: str, shard: str) -> Iterator[_Sample]:

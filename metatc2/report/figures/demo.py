@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metatc2.diagnostics import TaskChoices
+from metatc2.io.files import write_atomically
 
 # Colors that stay apart in gray print and for color-blind readers (Okabe and Ito).
 COLORS = ("#7f7f7f", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9")
@@ -71,8 +73,9 @@ def demo_figure(
     low_left, low_right = bottom.subfigures(1, 2, width_ratios=(1.45, 1.0))
     _draw_bars(low_left, accuracies, colors, setting, chance)
     _draw_choices(low_right, choices)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format=path.suffix[1:] or None)
+    write_atomically(path, drawn.getvalue())
 
 
 def _draw_pairs(figure: Any, pairs: Mapping[str, Tensor]) -> None:
