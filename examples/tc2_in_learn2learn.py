@@ -1,4 +1,7 @@
-"""TC² inside learn2learn's MAML: its clone and adapt, our calibrated encoder, our episodes.
+"""TC² beside learn2learn's MAML: its clone and adapt, our episodes, and TC² on views of the same letters.
+
+What is plugged in is the learner `metatc2.TC2`, in which each task adapts weights of its own: every outer step descends the
+sum of MAML's loss and of TC²'s, on one encoder. Without calibration the plain self-supervised loss stands in its place.
 
 python examples/tc2_in_learn2learn.py --calibration tc2   # and --calibration none; Latin letters → Greek, 5-way 1-shot
 """
@@ -8,12 +11,11 @@ import argparse
 import torch
 from torch.nn.functional import cross_entropy
 
-from metatc2.calibration import calibrated, named_calibrator
+import metatc2 as mt
+from metatc2.calibration import TaskCalibrator
 from metatc2.contrib import require_learn2learn
 from metatc2.contrib.learn2learn import few_shot_accuracy, from_learn2learn, tasks_of
-from metatc2.data import load
-from metatc2.episodes import LabeledTasks
-from metatc2.models.conv4 import Conv4
+from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.models.heads import Classifier
 from metatc2.transfer import mean_interval
 
@@ -27,36 +29,34 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    calibrates = arguments.calibration == "tc2"
 
-    encoder = Conv4(channels=1, width=32)
-    if calibrates:
-        generator = torch.Generator().manual_seed(arguments.seed)
-        encoder = calibrated(encoder, named_calibrator(32, 8, generator=generator))
-    network = Classifier(encoder, dim=32, way=5)
-    maml = require_learn2learn().algorithms.MAML(network, lr=0.05)
-    optimizer = torch.optim.Adam(maml.parameters(), lr=2e-3)
+    encoder, projector = mt.Conv4(channels=1, width=32), mt.Projector(32, 128, 64)
+    maml = require_learn2learn().algorithms.MAML(Classifier(encoder, dim=32, way=5), lr=0.05)
+    beside = mt.SelfSupervised(encoder, mt.SimCLR(), projector=projector, per_task=True)
+    if arguments.calibration == "tc2":
+        inner = InnerLoop(inner_optimizer("sgd", 1.0), steps=3)
+        calibrator = TaskCalibrator(32, factors=24)
+        beside = mt.TC2(encoder, mt.SimCLR(), projector=projector, calibrator=calibrator, inner=inner)
+    # One optimizer of both, in which the encoder stands once; the start of the weights and their rates have their own rate.
+    sets = [{"params": list(group.parameters), "lr": group.lr or 2e-3} for group in beside.groups()]
+    optimizer = torch.optim.Adam([{"params": list(maml.module.head.parameters()), "lr": 2e-3}, *sets])
 
-    glyphs = load("glyphs")
-    tasks = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
+    glyphs = mt.load("glyphs")
+    tasks = mt.LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=2, split="meta-train", seed=arguments.seed)
+    views = mt.SplitBatch(glyphs, mt.Views.glyphs(), tasks=2, batch=32, split="meta-train", seed=arguments.seed)
     for _ in range(arguments.steps):
         optimizer.zero_grad()
         for (x, y), (query_x, query_y) in tasks_of(tasks.sample()):
             clone = maml.clone()
             for _ in range(3):
-                # Clone and calibrator adapt together: L_tc2 of the support stands beside the task's own loss.
-                loss = cross_entropy(clone(x), y)
-                clone.adapt(loss + clone.module.encoder.calibration_loss() if calibrates else loss)
-            judged = cross_entropy(clone(query_x), query_y)
-            judged = judged + clone.module.encoder.calibration_loss() if calibrates else judged
-            (judged / 2).backward()
-        if calibrates:
-            with torch.no_grad():
-                network(x)  # a plain call in training moves the averages that evaluation uses; clones never do
+                clone.adapt(cross_entropy(clone(x), y))
+            (cross_entropy(clone(query_x), query_y) / 2).backward()
+        beside(views.sample()).loss.backward()
         optimizer.step()
+        beside.end_step()
 
     learner = from_learn2learn(maml, steps=3).eval()
-    greek = LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
+    greek = mt.LabeledTasks(glyphs, way=5, shot=1, query=5, tasks=1, split="greek", seed=1000)
     accuracy, half = mean_interval(few_shot_accuracy(learner, greek, arguments.episodes))
     name = f"learn2learn's MAML, calibration {arguments.calibration}"
     print(f"{name}: Greek 5-way 1-shot {100 * accuracy:.1f} ± {100 * half:.1f} %")

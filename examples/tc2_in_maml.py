@@ -1,6 +1,10 @@
-"""TC² inside MAML: the encoder's features are calibrated on each task's support before the network adapts to it.
+"""The shared calibrator inside MAML: features are calibrated on each task's support before the network adapts to it.
 
-python examples/tc2_in_maml.py --calibration tc2      # and --calibration none; Latin letters → Greek, 5-way 1-shot
+What is plugged in is `calibrated(encoder, calibrator)`: the earlier form of TC², with one calibrator for all tasks, which the
+evidence does not tell apart from one head for all. Weights of each task's own (`metatc2.TC2`) adapt on two views of images,
+not on labels; to have them beside a meta-learner's loss, see `tc2_in_learn2learn.py`.
+
+python examples/tc2_in_maml.py --calibration shared   # and --calibration none; Latin letters → Greek, 5-way 1-shot
 """
 
 import argparse
@@ -23,7 +27,7 @@ from metatc2.transfer import mean_interval
 def main() -> None:
     """Train, transfer, print one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibration", choices=["none", "tc2"], default="tc2")
+    parser.add_argument("--calibration", choices=["none", "shared"], default="shared")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -31,7 +35,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
 
     encoder = Conv4(channels=1, width=32)
-    if arguments.calibration == "tc2":
+    if arguments.calibration == "shared":
         generator = torch.Generator().manual_seed(arguments.seed)
         # The calibrator's own inner loop: three steps on the support's features, differentiated exactly.
         hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)

@@ -1,5 +1,8 @@
 """TC² in a plain PyTorch loop with a self-supervised loss of another library: lightly's NT-Xent on two views.
 
+What is plugged in is the learner `metatc2.TC2`, in which each task adapts weights of its own: `Custom` takes the loss,
+`Episode.of_views` cuts the batch of two views into tasks. Without calibration it is the plain loss, in the same loop.
+
 python examples/tc2_in_plain_pytorch.py --calibration tc2   # and --calibration none; Latin letters → Greek, 5-way 1-shot
 """
 
@@ -7,15 +10,11 @@ import argparse
 
 import torch
 from lightly.loss import NTXentLoss
-from torch import nn
 
-from metatc2.augment import Views
-from metatc2.calibration import calibrated, named_calibrator
-from metatc2.data import load
+import metatc2 as mt
+from metatc2.calibration import TaskCalibrator
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.models.conv4 import Conv4
-from metatc2.ops.functional import call
-from metatc2.transfer import FewShot, evaluate, expand_targets
+from metatc2.transfer import FewShot, expand_targets
 
 
 def main() -> None:
@@ -28,34 +27,39 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
-    calibrates = arguments.calibration == "tc2"
 
-    encoder = Conv4(channels=1, width=32)
-    hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)
-    module = calibrated(encoder, named_calibrator(32, 8, generator=generator), inner=hook) if calibrates else encoder
-    projector = nn.Sequential(nn.Linear(32, 128), nn.ReLU(), nn.Linear(128, 64))
-    criterion = NTXentLoss(temperature=0.2)
-    optimizer = torch.optim.Adam([*module.parameters(), *projector.parameters()], lr=2e-3)
+    encoder, projector, loss = mt.Conv4(channels=1, width=32), mt.Projector(32, 128, 64), NTXentLoss(temperature=0.2)
+    if arguments.calibration == "tc2":
+        learner = mt.TC2(
+            encoder,
+            mt.Custom(loss),
+            projector=projector,
+            calibrator=TaskCalibrator(32, factors=24),
+            inner=InnerLoop(inner_optimizer("sgd", 1.0), steps=3),
+        )
+        # The start of the weights and their rates have a learning rate of their own; the rest takes the optimizer's.
+        sets = [{"params": list(group.parameters), "lr": group.lr or 2e-3} for group in learner.groups()]
+        optimizer = torch.optim.Adam(sets)
+    else:
+        optimizer = torch.optim.Adam([*encoder.parameters(), *projector.parameters()], lr=2e-3)
 
-    glyphs, views = load("glyphs"), Views.glyphs()
+    glyphs, views = mt.load("glyphs"), mt.Views.glyphs()
     rows = glyphs.rows("meta-train")
     for _ in range(arguments.steps):
         drawn = rows[torch.randint(len(rows), (64,), generator=generator)]
         two, _ = views(glyphs.images[drawn], generator, views=2)
-        images = two.transpose(0, 1).flatten(0, 1)  # all first views, then all second ones
-        if calibrates:
-            # Adapt the calibrator on half of the pairs, judge all of them through it.
-            adapted = module.adapt(torch.cat([two[:32, 0], two[:32, 1]]))
-            first, second = projector(call(module, adapted, images)).chunk(2)
-            loss = criterion(first, second) + module.calibration_loss()
-        else:
-            first, second = projector(module(images)).chunk(2)
-            loss = criterion(first, second)
+        first, second = two.unbind(1)  # your loader's two views of each image
         optimizer.zero_grad()
-        loss.backward()
+        if arguments.calibration == "tc2":
+            learner(mt.Episode.of_views(first, second, tasks=2)).loss.backward()
+        else:
+            z = projector(encoder(torch.cat([first, second]))[None])[0]  # (tasks, rows, D) with one task
+            loss(*z.chunk(2)).backward()
         optimizer.step()
+        if arguments.calibration == "tc2":
+            learner.end_step()
 
-    found, _ = evaluate(
+    found, _ = mt.evaluate(
         {"encoder": encoder},
         expand_targets(glyphs, "greek"),
         protocols=[FewShot(shots=(1,), query=5, heads=("cosine",), episodes=arguments.episodes)],

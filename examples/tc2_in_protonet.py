@@ -1,6 +1,10 @@
-"""TC² inside ProtoNet: class means are taken of features calibrated on each task's support.
+"""The shared calibrator inside ProtoNet: class means are taken of features calibrated on each task's support.
 
-python examples/tc2_in_protonet.py --calibration tc2  # and --calibration none; Latin letters → Greek, 5-way 1-shot
+What is plugged in is `calibrated(encoder, calibrator)`: the earlier form of TC², with one calibrator for all tasks, which the
+evidence does not tell apart from one head for all. Weights of each task's own (`metatc2.TC2`) adapt on two views of images,
+not on labels; to have them beside a meta-learner's loss, see `tc2_in_learn2learn.py`.
+
+python examples/tc2_in_protonet.py --calibration shared   # and --calibration none; Latin letters → Greek, 5-way 1-shot
 """
 
 import argparse
@@ -21,7 +25,7 @@ from metatc2.transfer import mean_interval
 def main() -> None:
     """Train, transfer, print one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calibration", choices=["none", "tc2"], default="tc2")
+    parser.add_argument("--calibration", choices=["none", "shared"], default="shared")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -29,7 +33,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
 
     encoder = Conv4(channels=1, width=32)
-    if arguments.calibration == "tc2":
+    if arguments.calibration == "shared":
         generator = torch.Generator().manual_seed(arguments.seed)
         # The calibrator's own inner loop: three steps on the support's features, differentiated exactly.
         hook = InnerLoop(inner_optimizer("sgd", 0.1, clip=1.0), steps=3)

@@ -14,6 +14,9 @@ class InputError(ValueError):
     The command line prints it without a traceback and exits with status 2. Ends of lines, which texts from outside may bring
     into it, become spaces.
 
+    Args:
+        about: the message; further values as any exception has them.
+
     >>> print(InputError("a file says 'x\ny'; delete it"))
     a file says 'x y'; delete it
     """

@@ -35,7 +35,8 @@ def export(
         encoder: Run folder, or any encoder as for `metatc2 transfer`.
         folder: New folder.
         format: Further files: torch-export (encoder.pt2, which torch alone loads), onnx, and state dicts with the names of
-            torchvision or timm. Each is loaded again and compared with the encoder first.
+            torchvision or timm. Each is loaded again and compared with the encoder first. The first two take images of the
+            one size, that of training, in any number; for a network by name --image-size sets another.
         results: Folder of results for the model card; by default the run folder.
         license: Of the weights, by its name on the Hub, e.g. mit.
         image_size: Of the images that a network by name gets; by default that of its training.

@@ -138,6 +138,9 @@ class ImageStore:
     def from_dataset(cls, dataset: Any, name: str = "dataset", **options: Any) -> ImageStore:
         """A store of the images and labels of a torch ``Dataset``, see `metatc2.data.from_anywhere.store_of_dataset`.
 
+        Args:
+            dataset, name, options: as there.
+
         >>> images = [(torch.full((3, 8, 8), i / 4), i % 2) for i in range(4)]
         >>> store = ImageStore.from_dataset(images)
         >>> store.images[:, 0, 0, 0].tolist(), store.labels.tolist()
@@ -150,6 +153,9 @@ class ImageStore:
     @classmethod
     def from_arrays(cls, images: Any, labels: Any = None, name: str = "arrays", **options: Any) -> ImageStore:
         """A store of arrays of images and labels, see `metatc2.data.from_anywhere.store_of_arrays`.
+
+        Args:
+            images, labels, name, options: as there.
 
         >>> ImageStore.from_arrays(np.zeros((5, 8, 8, 13), np.uint16), np.arange(5)).images.shape
         torch.Size([5, 13, 8, 8])

@@ -14,7 +14,8 @@ from metatc2.episodes.samples import Samples
 from metatc2.errors import InputError
 
 
-@dataclass(frozen=True)
+# Not frozen: Lightning Fabric rebuilds what goes into a module, field by field.
+@dataclass(eq=False)
 class TaskIdentity:
     """What the tasks of an episode are, for learners that are told: the controls of those that find it out themselves.
 
@@ -33,7 +34,8 @@ class TaskIdentity:
         return TaskIdentity(f(self.kinds), self.names, f(self.conditions))
 
 
-@dataclass(frozen=True)
+# Not frozen: Lightning Fabric rebuilds what goes into a module, field by field.
+@dataclass(eq=False)
 class Episode:
     """Tasks with a support side, to adapt on, and a query side, to evaluate on.
 

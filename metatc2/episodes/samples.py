@@ -10,7 +10,8 @@ from torch import Tensor
 from metatc2.errors import InputError
 
 
-@dataclass(frozen=True)
+# Not frozen: Lightning Fabric rebuilds what goes into a module, field by field.
+@dataclass(eq=False)
 class Samples:
     """One side of an episode, all tasks stacked.
 

@@ -28,6 +28,19 @@ from metatc2.models.timm import TimmEncoder
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _COARSE = 5e-2
 _CHECKED = 3
+_SIZE = "any number of images of {0} × {0} pixels"
+#: Networks whose parts have the same names in torchvision and in timm.
+_IN_BOTH = (
+    *RESNETS,
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+_LISTED = ", ".join(_IN_BOTH)
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class Exported:
 
 
 def torch_export(encoder: Pretrained) -> Exported:
-    """`torch.export`: the network itself, for any number of images; loading it takes torch alone.
+    """`torch.export`: the network itself, for any number of images of the encoder's size; loading it takes torch alone.
 
     Raises:
         InputError: if torch cannot export it, or what is loaded again computes something else.
@@ -67,12 +80,15 @@ def torch_export(encoder: Pretrained) -> Exported:
             f"{encoder.name} cannot be exported by torch.export ({_first_line(error)}); leave the format torch-export out"
         ) from error
     difference = _checked(encoder, images, loaded(images), "torch-export")
-    how = 'encoder = torch.export.load("encoder.pt2").module()  # with torch alone\nfeatures = encoder(images)'
+    how = (
+        'encoder = torch.export.load("encoder.pt2").module()  # with torch alone\n'
+        f"features = encoder(images)  # {_SIZE.format(encoder.image_size)}"
+    )
     return Exported("encoder.pt2", buffer.getvalue(), how, difference)
 
 
 def onnx(encoder: Pretrained) -> Exported:
-    """ONNX, for any number of images; run by onnxruntime for the comparison.
+    """ONNX, for any number of images of the encoder's size; run by onnxruntime for the comparison.
 
     Raises:
         MissingPackage: if onnx, onnxscript or onnxruntime is not installed.
@@ -110,6 +126,7 @@ def onnx(encoder: Pretrained) -> Exported:
     how = (
         'session = onnxruntime.InferenceSession("encoder.onnx")\n'
         'features = session.run(None, {"images": images.numpy()})[0]'
+        f"  # {_SIZE.format(encoder.image_size)}"
     )
     return Exported("encoder.onnx", content, how, difference)
 
@@ -124,8 +141,11 @@ def torchvision_names(encoder: Pretrained) -> Exported:
 
     body, mean, std = _body(encoder)
     kind, _, name = encoder.network.partition(":")
-    name = name if kind == "torchvision" else encoder.network
-    _require(isinstance(body, ResNet) or kind == "torchvision", encoder, "torchvision", "ResNets and torchvision:MODEL")
+    name = name if kind in ("torchvision", "timm") else encoder.network
+    if kind == "timm":
+        name = name.partition(".")[0]  # what follows says how timm's weights were trained
+    known = isinstance(body, ResNet) or kind == "torchvision" or (kind == "timm" and name in _IN_BOTH)
+    _require(known, encoder, "torchvision", f"torchvision:MODEL, ResNets of ours, and timm:MODEL of {_LISTED}", "timm")
     state = own_tensors(body.state_dict())
     with _quiet():
         network = models.get_model(name, weights=None)
@@ -158,9 +178,12 @@ def timm_names(encoder: Pretrained) -> Exported:
         raise MissingPackage("the format timm needs timm; pip install 'metatc2[timm]'") from error
     body, mean, std = _body(encoder)
     kind, _, name = encoder.network.partition(":")
-    if kind != "timm":  # of torchvision's networks only the ResNets have the same names of parts in both
+    if kind != "timm":
         name = encoder.network.removeprefix("torchvision:")
-        _require(isinstance(body, ResNet) or name in RESNETS, encoder, "timm", "ResNets and timm:MODEL")
+        known = isinstance(body, ResNet) or (kind == "torchvision" and name in _IN_BOTH)
+        _require(
+            known, encoder, "timm", f"timm:MODEL, ResNets of ours, and torchvision:MODEL of {_LISTED}", "torchvision"
+        )
     state = own_tensors(body.state_dict())
     options: dict[str, Any] = {"num_classes": 0} | ({"in_chans": encoder.channels} if encoder.channels != 3 else {})
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -210,11 +233,12 @@ def _body(encoder: Pretrained) -> tuple[nn.Module, list[float], list[float]]:
     return (module.body if isinstance(module, TimmEncoder) else module), [0.5], [0.25]
 
 
-def _require(known: bool, encoder: Pretrained, whose: str, which: str) -> None:
+def _require(known: bool, encoder: Pretrained, whose: str, which: str, other: str) -> None:
     if not known:
+        own = f"{other} (its own names), " if encoder.network.startswith(f"{other}:") else ""
         raise InputError(
             f"{encoder.name} ({encoder.network or type(encoder.encoder).__name__}) is no network of {whose}'s, whose names are "
-            f"those of {which}; use the format torch-export"
+            f"those of {which}; use the format {own}torch-export or onnx"
         )
 
 

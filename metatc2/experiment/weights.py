@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_fresh_encoder, build_learner
-from metatc2.experiment.config import Config, DataConfig, Uncalibrated, fingerprint
+from metatc2.experiment.config import Config, DataConfig, PythonConfig, Uncalibrated, fingerprint, override
 from metatc2.experiment.filled import NORMALIZED, OURS, warn_of
 from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.weights_header import Header
 from metatc2.experiment.zoo import from_zoo
 from metatc2.io.files import check_regular
+from metatc2.io.options import show
 from metatc2.io.safetensors_file import read_safetensors, tensors_sha256
-from metatc2.learners import TC2, LabeledLearner, SharedTC2
+from metatc2.learners import TC2, LabeledLearner, LearnerOptions, SharedTC2
 from metatc2.models.foreign_weights import TORCH_FILES, load_foreign, read_torch_file
 from metatc2.transfer import ADAPTED, ADAPTED_RANDOM, SeenClasses
 
@@ -91,10 +92,11 @@ def encoder_from(
                 standardized=built.standardize,
                 blend=built.final_blend,
             ).eval()
-    if learner is not None and config.learner.name not in ("ssl", "python"):
-        adapted = fresh_learner(config, channels, image_size, header.classes or 0)
+    named = _of_labeled_tasks(config, where)
+    if learner is not None and named is not None:
+        adapted = fresh_learner(named, channels, image_size, header.classes or 0)
         load_state(adapted, read_beside(learner, header), learner, where)
-        plain = replace(config, calibration=Uncalibrated())
+        plain = replace(named, calibration=Uncalibrated())
         learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
     return Pretrained(
         name=name,
@@ -111,6 +113,20 @@ def encoder_from(
         network=config.encoder.name,
         compute={key: float(value) for key, value in compute.items() if value is not None},
     )
+
+
+def _of_labeled_tasks(config: Config, where: Path) -> Config | None:
+    """The configuration that makes the learner on labeled tasks of a run; None where there is none."""
+    asked = config.learner
+    if not isinstance(asked, PythonConfig):
+        return config if isinstance(asked, LearnerOptions) else None
+    if not asked.adapts:
+        return None
+    if foreign := [each for each in asked.adapts if not each.startswith(("learner.", "episode.way="))]:
+        raise InputError(f"{where}: learner.adapts sets {foreign[0]!r}, and may set learner.KEY and episode.way alone")
+    width = [] if config.encoder.width is None else [f"encoder.width={config.encoder.width}"]
+    encoder = [f"encoder.name={show(config.encoder.name)}", *width, f"trainer.seed={config.trainer.seed}"]
+    return override(Config(), [*encoder, *asked.adapts], f"{where}: learner.adapts")
 
 
 def _adapting(learner: TC2, tensors: dict[str, Tensor], file: Path, where: Path) -> TC2 | None:

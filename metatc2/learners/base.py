@@ -18,7 +18,8 @@ from metatc2.ops.precision import without_autocast
 from metatc2.ops.ranks import ALONE, Ranks
 
 
-@dataclass(frozen=True)
+# Not frozen: Lightning Fabric rebuilds what comes out of a module, field by field.
+@dataclass(eq=False)
 class Outcome:
     """What a learner makes of an episode.
 

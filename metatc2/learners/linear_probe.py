@@ -38,6 +38,7 @@ class LinearProbe(LabeledLearner):
         class_of: class of every row of the store, ``(rows,)``.
         inner: how the head is trained at test time; by default 100 steps of Nesterov's method.
         l2: regularization of that head, ≥ 0.
+        test_steps: steps of that head; by default those of `inner`.
         arguments: of `LabeledLearner`.
 
     Raises:

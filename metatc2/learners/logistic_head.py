@@ -44,6 +44,7 @@ class LogisticHead(LabeledLearner):
         inner: how the minimum is sought, its adjoint replaced by `Implicit`; by default 100 steps of Nesterov's method.
         l2: regularization, > 0: without it there may be no minimum.
         scale: factor on the scores at the start.
+        test_steps: steps of `predict` and of a loss in eval mode; by default those of `inner`.
         arguments: of `LabeledLearner`; ``vmap_chunk`` has to be 1.
 
     Raises:

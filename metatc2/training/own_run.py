@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -23,9 +24,13 @@ from metatc2.episodes import Episode
 from metatc2.errors import InputError
 from metatc2.io.files import printable, read_file, write_atomically, writing
 from metatc2.io.run_files import CONFIG, ENCODER
-from metatc2.io.weights_file import encode_module
-from metatc2.learners import Learner
+from metatc2.io.run_files import LEARNER as LEARNER_FILE
+from metatc2.io.safetensors_file import tensors_sha256
+from metatc2.io.weights_file import encode_module, module_tensors
+from metatc2.learners import LabeledLearner, Learner
+from metatc2.learners.naming import learner_settings
 from metatc2.models.naming import encoder_name
+from metatc2.models.python import UNKNOWN
 from metatc2.training.described import described
 from metatc2.training.options import TrainerOptions
 from metatc2.training.run_folder import RunFolder
@@ -49,6 +54,7 @@ class OwnRun:
         split: of it.
         settings: of the learner, see `described`.
         episodes: likewise, of what makes them.
+        adapts: the learner on labeled tasks as assignments of a configuration, see `learner_settings`; empty of others.
     """
 
     channels: int
@@ -59,6 +65,7 @@ class OwnRun:
     split: str
     settings: str
     episodes: str
+    adapts: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -115,6 +122,7 @@ class OwnRun:
                 "method": str(about.get("method", _method(learner))),
                 "settings": self.settings,
                 "episodes": self.episodes,
+                **({"adapts": list(self.adapts)} if self.adapts else {}),
                 **_own(options),
             },
             "trainer": {
@@ -139,7 +147,12 @@ class OwnRun:
             "seconds": round(seconds, 2),
             **self._seen(),
         }
-        return {CONFIG: tomli_w.dumps(tree).encode(), ENCODER: encode_module(encoder, facts)}
+        files = {CONFIG: tomli_w.dumps(tree).encode()}
+        if self.adapts:
+            facts["classes"] = _classes(self.store)
+            files[LEARNER_FILE] = encode_module(learner, facts)
+            facts["beside"] = {LEARNER_FILE.partition(".")[0]: tensors_sha256(module_tensors(learner))}
+        return {**files, ENCODER: encode_module(encoder, facts)}
 
     def _seen(self) -> dict[str, str]:
         """What the encoder saw; reads the images once."""
@@ -195,7 +208,20 @@ class OwnFiles:
             )
             return
         settings, episodes = self._described
-        self._run = OwnRun.of(encoder, self.sampler, images, self.made_by, settings=settings, episodes=episodes)
+        run = OwnRun.of(encoder, self.sampler, images, self.made_by, settings=settings, episodes=episodes)
+        if isinstance(learner, LabeledLearner) and run.encoder != UNKNOWN:
+            try:
+                adapts = learner_settings(learner, images.flatten(0, 2)[:1], classes=_classes(run.store))
+                encode_module(learner, {})  # what cannot be written should not take a training to find out
+                run = dataclasses.replace(run, adapts=adapts)
+            except InputError as error:
+                warnings.warn(
+                    f"{self.folder.path}: commands will measure the encoder alone, and not the learner as it adapts to a task: "
+                    f"{error}; learner.predict does that from Python",
+                    NotForCommands,
+                    stacklevel=4,
+                )
+        self._run = run
 
     def write(
         self,
@@ -227,6 +253,10 @@ def _unfit(encoder: nn.Module, images: Tensor) -> str:
     except InputError as error:
         return str(error)
     return ""
+
+
+def _classes(store: ImageStore | None) -> int:
+    return 0 if store is None else len(store.class_names)
 
 
 def is_own(config: Path) -> bool:

@@ -40,7 +40,7 @@ def test_the_run_and_its_commands(
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
-@pytest.mark.parametrize("program", PROGRAMS[1:], ids=["episodes", "results"])
+@pytest.mark.parametrize("program", PROGRAMS[1:], ids=["episodes", "results", "fabric"])
 def test_the_other_programs(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(program)
     assert capsys.readouterr().out

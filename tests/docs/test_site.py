@@ -71,7 +71,7 @@ def test_links_out_of_docs_lead_to_pages_and_pictures_of_the_site(site: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", sorted(path.stem for path in (DOCS / "reference").glob("*.md")))
+@pytest.mark.parametrize("page", sorted({path.stem for path in (DOCS / "reference").glob("*.md")} - {"names"}))
 def test_the_reference_has_every_public_class_and_function(site: Path, page: str) -> None:
     written = (site / "reference" / page / "index.html").read_text()
     shown = re.findall(r"^::: (\S+)$", (DOCS / "reference" / f"{page}.md").read_text(), re.MULTILINE)

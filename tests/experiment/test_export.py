@@ -75,6 +75,7 @@ def test_torch_export_takes_any_number_of_images(tmp_path: Path) -> None:
     encoder = small()
     save_pretrained(encoder, tmp_path / "mine", formats=["torch-export"])
     card = (tmp_path / "mine" / "README.md").read_text()
+    assert "any number of images of 16 × 16 pixels" in card
     for count in (1, 7):
         images = torch.rand(count, 3, 16, 16)
         with torch.no_grad():
@@ -112,6 +113,27 @@ def test_names_of_torchvision_and_timm(tmp_path: Path, network: str) -> None:
         assert (again.network, again.image_size) == (network, 65)
         with torch.no_grad():
             assert torch.equal(again.encoder(images), right)
+
+
+def test_resnets_that_both_have_get_torchvisions_names() -> None:
+    pytest.importorskip("timm")
+    theirs = load_pretrained("timm:resnet18:random", image_size=33)
+    exported = FORMATS["torchvision"](replace(theirs, network="timm:resnet18.a1_in1k"))  # with the name of its weights
+    assert "network = torchvision.models.resnet18()" in exported.how
+    assert exported.difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("network", "name"), [("timm:resnet10t", "torchvision"), ("torchvision:shufflenet_v2_x0_5", "timm")]
+)
+def test_networks_of_one_alone_are_refused_with_what_there_is(network: str, name: str) -> None:
+    pytest.importorskip("timm")
+    encoder = load_pretrained(f"{network}:random", image_size=40)
+    own = network.partition(":")[0]
+    with pytest.raises(
+        InputError, match=rf"resnet18, .*; use the format {own} \(its own names\), torch-export or onnx"
+    ):
+        FORMATS[name](encoder)
 
 
 @pytest.mark.parametrize("name", ["resnet10t", pytest.param("vit_tiny_patch16_224", marks=pytest.mark.slow)])
@@ -164,7 +186,7 @@ class Branching(nn.Module):
     ("encoder", "name", "said"),
     [
         (small(), "torchscript", "unknown format 'torchscript'; .*Known: onnx, timm, torch-export, torchvision"),
-        (small(), "torchvision", "is no network of torchvision's, whose names are those of ResNets"),
+        (small(), "torchvision", "is no network of torchvision's, whose names are those of torchvision:MODEL, ResNets"),
         (small(), "timm", "is no network of timm's"),
         (Pretrained("b", Branching(), 3, 8), "torch-export", "b cannot be exported by torch.export"),
         (

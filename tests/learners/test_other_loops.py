@@ -1,7 +1,8 @@
-"""Learners in the loops of others: validation in inference mode, as Lightning has it, Lightning itself, and Accelerate."""
+"""Learners in the loops of others: validation in inference mode, as Lightning has it, Lightning itself, Fabric, Accelerate."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from metatc2.calibration import TaskCalibrator, named_calibrator
 from metatc2.data import ImageStore
 from metatc2.episodes import Episode, LabeledTasks, Samples
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import MAML, TC2, Learner, SelfSupervised, SharedTC2, Tasks, build_labeled
+from metatc2.learners import MAML, TC2, Learner, Outcome, SelfSupervised, SharedTC2, Tasks, build_labeled
 from metatc2.learners.registry import LEARNERS, learner_options
 from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
@@ -148,3 +149,46 @@ def test_accelerate() -> None:
         optimizer.step()
     for name, tensor in reference(2).state_dict().items():
         torch.testing.assert_close(accelerator.unwrap_model(made).state_dict()[name], tensor)
+
+
+@pytest.mark.filterwarnings("ignore")  # Fabric's, of workers of loaders
+def test_fabric_in_single_precision_takes_the_steps_of_a_loop_of_ones_own() -> None:
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    learner = maml()
+    made, optimizer = fabric.setup(learner, torch.optim.SGD(learner.parameters(), lr=0.1))
+    episodes = iter(fabric.setup_dataloaders(DataLoader(tasks(), batch_size=None)))
+    for _ in range(2):
+        outcome = made(next(episodes))
+        assert set(outcome.metrics) >= {"accuracy"}
+        optimizer.zero_grad()
+        fabric.backward(outcome.loss)
+        optimizer.step()
+    for name, tensor in reference(2).state_dict().items():
+        assert torch.equal(learner.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("name", ["maml", "plain", "tc2", "shared"])
+def test_fabric_in_mixed_precision_is_autocast(name: str) -> None:
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        learner: Learner = maml() if name == "maml" else self_supervised(name)
+    same, episode = copy.deepcopy(learner), tasks().sample() if name == "maml" else pairs()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = same(episode).loss
+    expected.backward()
+    made = fabric.setup(learner)
+    before = episode.images
+    outcome = made(episode)
+    assert isinstance(outcome, Outcome)
+    assert torch.equal(episode.images, before)
+    fabric.backward(outcome.loss)
+    made.end_step()
+    assert torch.equal(outcome.loss, expected)
+    for mine, own in zip(learner.parameters(), same.parameters(), strict=True):
+        assert (mine.grad is None) == (own.grad is None)
+        assert mine.grad is None or own.grad is None or torch.equal(mine.grad, own.grad)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchopt
 from torch import nn
 
 from metatc2.augment import Views
@@ -19,14 +20,16 @@ from metatc2.experiment.config.identity import flatten, method_key
 from metatc2.experiment.hub import from_pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.run_config import read_run_config
-from metatc2.learners import ProtoNet, SelfSupervised
+from metatc2.inner import InnerLoop, inner_optimizer
+from metatc2.learners import MAML, ProtoNet, SelfSupervised
 from metatc2.models import Conv4, build_encoder
-from metatc2.models.heads import Projector
+from metatc2.models.heads import Classifier, Projector
 from metatc2.models.naming import encoder_name
 from metatc2.objectives import SimCLR
 from metatc2.training import Trainer, TrainerOptions
 from metatc2.training.own_run import NotForCommands
 from metatc2.training.run_folder import RunFolder, State
+from metatc2.transfer import ADAPTED, ADAPTED_RANDOM
 
 from ..command_line import call
 
@@ -237,3 +240,64 @@ def test_images_that_commands_do_not_take_are_said_before_training(tmp_path: Pat
     ):
         Trainer(learner, episodes(), TrainerOptions(steps=1), run=tmp_path / "a").fit()
     assert RunFolder(tmp_path / "a").state is State.TRAINER
+
+
+def maml(run: Path, inner: InnerLoop, kind: type[MAML] = MAML) -> Trainer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        learner = kind(Classifier(Conv4(channels=1, width=8), 8, 3), inner)
+    tasks = LabeledTasks(load("digits"), way=3, shot=1, query=2, tasks=2, split="meta-train")
+    return Trainer(learner, tasks, TrainerOptions(steps=2, log_every=1, lr=0.05), run=run)
+
+
+LABELED = ("--to", "digits:meta-test", "--way", "3", "--shot", "1", "--query", "2", "--episodes", "5")
+
+
+def test_a_learner_on_labeled_tasks_is_measured_as_it_adapts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = maml(tmp_path / "a", InnerLoop(inner_optimizer("adam", 0.02), 2))
+    made.fit()
+    learner = load_run(tmp_path / "a").learner
+    assert isinstance(learner, MAML)
+    generator = torch.Generator().manual_seed(0)
+    x, query = torch.rand(2, 6, 1, 28, 28, generator=generator)
+    y = torch.arange(3).repeat(2)
+    assert isinstance(made.learner, MAML)
+    assert torch.equal(learner.predict(x, y, query), made.learner.eval().predict(x, y, query))
+    assert call("transfer", str(tmp_path / "a"), *LABELED) == 0
+    rows = json.loads((tmp_path / "a" / "transfer.json").read_text())
+    assert {ADAPTED, ADAPTED_RANDOM, "encoder"} <= {row["features"] for row in rows}
+    # A file that is not of this training is refused, and so are settings of anything but a learner.
+    other = maml(tmp_path / "b", InnerLoop(inner_optimizer("adam", 0.03), 2))
+    other.fit()
+    (tmp_path / "a" / "learner.safetensors").write_bytes((tmp_path / "b" / "learner.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"of another training than the encoder"):
+        load_run(tmp_path / "a")
+    config = tmp_path / "b" / "config.toml"
+    config.write_text(config.read_text().replace("learner.inner_lr=", "data.root="))
+    with pytest.raises(InputError, match=r"may set learner\.KEY and episode\.way alone"):
+        load_run(tmp_path / "b")
+
+
+class Own(MAML):
+    """One that commands do not know."""
+
+
+@pytest.mark.parametrize(
+    ("inner", "kind", "reason"),
+    [
+        (InnerLoop(torchopt.sgd(0.1, momentum=0.5), 1), MAML, "its inner optimizer has no name"),
+        (InnerLoop(inner_optimizer("sgd", 0.1), 1), Own, "Own is no learner of metatc2"),
+    ],
+    ids=["optimizer", "class"],
+)
+def test_a_learner_that_cannot_be_made_again_is_said_before_training(
+    inner: InnerLoop, kind: type[MAML], reason: str, tmp_path: Path
+) -> None:
+    made = maml(tmp_path / "a", inner, kind)
+    with pytest.warns(NotForCommands, match=f"the encoder alone, and not the learner as it adapts to a task: {reason}"):
+        made.fit(until=1)
+    made.fit()
+    assert load_run(tmp_path / "a").learner is None
+    assert not (tmp_path / "a" / "learner.safetensors").exists()

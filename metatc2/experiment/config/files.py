@@ -33,6 +33,9 @@ METHOD_KEYS = {
 def read_task(name_or_path: str) -> Config:
     """A task by shipped name, by path, or bare ``folder:PATH`` / ``npz:PATH`` (the folder template on that source).
 
+    Args:
+        name_or_path: name, path of a ``.toml``, or source.
+
     Raises:
         InputError: unknown task, unreadable or malformed file, wrong key or value, or a method named in it.
 

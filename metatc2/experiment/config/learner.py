@@ -21,6 +21,10 @@ class PythonConfig(Options):
     method: str = Field("unnamed", description="what a program that trained with Trainer calls its method")
     settings: str | None = Field(None, description="of that learner, as its program made it")
     episodes: str | None = Field(None, description="the sampler that its program made, and its settings")
+    adapts: tuple[str, ...] = Field(
+        (),
+        description="a learner on labeled tasks as settings by which it is made again; without them it is not measured",
+    )
     optimizer: str | None = Field(None, description="function that made the optimizer, if trainer.optimizer did not")
     schedule: str | None = Field(None, description="function that made the schedule, if trainer.schedule did not")
 

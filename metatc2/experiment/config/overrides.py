@@ -47,6 +47,11 @@ def override(config: Config, assignments: Sequence[str], where: str = "--set") -
     of texts, a list may stand without its brackets (``1,5``), and ``none`` unsets a key that may be unset. All assignments are
     checked together: their order is free.
 
+    Args:
+        config: what to start from.
+        assignments: each ``key=value``.
+        where: what messages name as the place of the assignments.
+
     Raises:
         InputError: as `merge`, or if an assignment has no ``=``, or its key does not act.
 
