@@ -79,7 +79,7 @@ def test_no_run_is_begun_over_files_of_another_kind(run: Path, config: Config, t
     before = sorted(tmp_path.rglob("*"))
     assert "files that are not of a run" in refused(runs.pretrain, config, tmp_path / "mine")
     assert "written by Trainer" in refused(runs.pretrain, config, tmp_path / "own")
-    assert "is a file" in refused(runs.pretrain, config, tmp_path / "file")
+    assert "file is not a folder" in refused(runs.pretrain, config, tmp_path / "file")
     assert "not a folder" in refused(runs.pretrain, config, tmp_path / "file" / "below")
     assert "shorter name" in refused(runs.pretrain, config, tmp_path / ("long" * 100))
     assert "is finished" in refused(runs.pretrain, config, run)
