@@ -21,6 +21,17 @@ def step_cost(rows: Rows) -> str:
     return "\n".join(lines)
 
 
+def calibrated_cost(rows: Rows) -> str:
+    """Time of a step of a calibrated module over that of its encoder."""
+    lines = ["| encoder | the module is | T | time over plain (quartiles) |", "|---|---|---|---|"]
+    for r in rows:
+        low, high = r["ratio_quartiles"]
+        name = f"{r['encoder']}, width {r['width']}, {r['image']}, batch {r['batch']}"
+        steps = r["inner_steps"] or "–"
+        lines.append(f"| {name} | {r['use']} | {steps} | {r['ratio']:.2f} ({low:.2f}–{high:.2f}) |")
+    return "\n".join(lines)
+
+
 def first_block_speed(rows: Rows) -> str:
     """Conv-4's first block in one go against torch's operations."""
     lines = [

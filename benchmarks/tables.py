@@ -125,6 +125,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     ),
     (spectrum.RESULTS.read, {"spectrum": spectrum.table, "spectrum_differences": spectrum.differences_table}),
     (partial(benchmark, "step_cost"), {"step_cost": cost_tables.step_cost, "readme_cost": cost_tables.cost_table}),
+    (partial(benchmark, "calibrated_cost"), {"calibrated_cost": cost_tables.calibrated_cost}),
     (partial(benchmark, "first_block_speed"), {"first_block_speed": cost_tables.first_block_speed}),
     (partial(benchmark, "umm_cost"), {"umm_cost": cost_tables.umm_cost}),
     (partial(benchmark, "few_shot_speed"), {"few_shot_speed": cost_tables.few_shot_speed}),

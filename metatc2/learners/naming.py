@@ -53,9 +53,9 @@ def learner_settings(learner: LabeledLearner, images: Tensor, *, classes: int) -
     sized = isinstance(network, Classifier) and not network.shared
     way = int(network.head.out_features) if isinstance(network, Classifier) and sized else _WAY
     kind = entry_of(name).options
-    found = {key: value for key in kind.model_fields if (value := _value(learner, key)) is not None}
+    told = {key: value for key in kind.model_fields if (value := _value(learner, key)) is not None}
     usual = kind(name=name)
-    values = {key: value for key, value in found.items() if getattr(usual, key) != value and key != "name"}
+    values = {key: value for key, value in told.items() if getattr(usual, key) != value and key != "name"}
     _require_same(learner, kind(name=name, **values), encoder, images, way, classes)
     settings = {"learner.name": name, **{f"learner.{key}": value for key, value in values.items()}}
     if sized:
@@ -137,6 +137,6 @@ def _require_same(
             made.load_state_dict(own.state_dict())
         except RuntimeError as error:
             raise InputError(f"a learner {options.name!r} on its encoder has other parameters") from error
-        expected, found = (each.train(False).predict(x, y, query) for each in (own, made))
-    if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
+        expected, again = (each.train(False).predict(x, y, query) for each in (own, made))
+    if not torch.allclose(again, expected, rtol=1e-4, atol=1e-5):
         raise InputError(f"a learner {options.name!r} of the same weights predicts otherwise")
