@@ -51,8 +51,19 @@ class EpochOrder:
         return {"order": self.order, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue in the middle of the saved epoch; the state may hold more than is read here."""
-        self.order, self.position = state["order"], int(state["position"])
+        """Continue in the middle of the saved epoch; the state may hold more than is read here.
+
+        Raises:
+            InputError: if its order is not of these rows, or its position not in it.
+        """
+        order, position = state["order"], state["position"]
+        if len(order) and not torch.equal(order.sort().values, self.rows.sort().values):
+            raise InputError("the saved order of images is of other images; resume on the same data")
+        if type(position) is not int or not 0 <= position <= len(order):
+            raise InputError(
+                f"the saved position is {position!r} and no place among {len(order)} images; resume another one"
+            )
+        self.order, self.position = order.to(self.rows.dtype), position
 
 
 class EpochSampler(TaskSource):

@@ -147,7 +147,7 @@ class GroupOrders:
         """Continue where the state was taken.
 
         Raises:
-            InputError: if it was taken from groups of other sizes.
+            InputError: if it was taken from groups of other sizes, or is no order of their items.
         """
         # Checkpoints of older versions call the items "cards".
         items = state["items"] if "items" in state else state["cards"]
@@ -156,7 +156,11 @@ class GroupOrders:
                 f"the saved order is of {len(items)} items in {len(state['left'])} groups and here there are "
                 f"{len(self._items)} in {len(self.left)}; resume on the same data with the same settings of [episode]"
             )
-        self._items, self.left = items.clone(), state["left"].clone()
+        left, most = state["left"], self.sizes.repeat_interleave(self.sizes)
+        whole = items.dtype == left.dtype == torch.int64
+        if not whole or bool(((items < 0) | (items >= most)).any() or ((left < 0) | (left > self.sizes)).any()):
+            raise InputError("the saved order holds items that its groups have not; resume another checkpoint")
+        self._items, self.left = items.clone(), left.clone()
 
 
 def stream(*numbers: int) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import nn, optim
@@ -104,9 +105,29 @@ class LearningRates:
         return {key: value for key, value in state.items() if isinstance(value, int | float | str | list | None)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state})
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: if it is not that of such a scheduler, which takes whatever it is given for its attributes.
+        """
+        if self.scheduler is None:
+            return
+        own = self.state_dict()
+        if odd := [key for key, value in state.items() if key not in own or not _alike(value, own[key])]:
+            raise ValueError(f"the scheduler's {odd[0]} is {state[odd[0]]!r} and was {own.get(odd[0])!r}")
+        self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state})
+
+
+def _alike(value: Any, own: Any) -> bool:
+    """Whether two values are both numbers, or of one kind; of lists each item. What is None may be a number later."""
+    if isinstance(value, list) and isinstance(own, list):
+        return len(value) == len(own) and all(map(_alike, value, own))
+    number = isinstance(value, int | float) and math.isfinite(value)
+    return (
+        number
+        if isinstance(own, int | float)
+        else (own is None and (number or value is None)) or type(value) is type(own)
+    )
 
 
 def without_decay(module: nn.Module) -> set[int]:

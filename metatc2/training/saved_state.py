@@ -16,6 +16,7 @@ from metatc2.errors import InputError
 from metatc2.ops.ranks import Ranks
 from metatc2.training.averaging import Average
 from metatc2.training.callbacks import Callbacks
+from metatc2.training.optimizer_state import load_optimizer
 from metatc2.training.outer_optimizer import LearningRates
 from metatc2.training.random_states import random_states, set_random_states
 
@@ -99,7 +100,7 @@ class SavedState:
             raise ValueError(f"seconds = {seconds}")
         self.learner.load_state_dict(state["learner"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            load_optimizer(optimizer, saved)
         for scheduler, saved in zip(self.schedulers, state.get("schedulers", []), strict=True):
             scheduler.load_state_dict(saved)
         if self.average is not None:

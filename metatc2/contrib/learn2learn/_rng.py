@@ -62,13 +62,25 @@ class GlobalRandomState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state.
+
+        Raises:
+            ValueError, TypeError, RuntimeError: if it is none of these generators.
+        """
         position, has_gauss, gauss = state["numpy_rest"]
-        self.states = (
+        states = (
             (state["python_version"], tuple(state["python"].tolist()), state["python_gauss"]),
             ("MT19937", state["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss),
             state["torch"],
         )
+        # Tried on generators of its own: the global ones would fail in the middle of an episode, and NumPy reads whatever
+        # memory a position beyond its words leads to.
+        if type(position) is not int or not 0 <= position <= 624:
+            raise ValueError(f"the saved position is {position!r}")
+        random.Random().setstate(states[0])
+        np.random.RandomState().set_state(states[1])
+        torch.Generator().set_state(states[2])
+        self.states = states
 
 
 def _global_states() -> tuple[Any, ...]:
