@@ -15,7 +15,7 @@ def learners() -> None:
 
     table = PlainTable(heading=False)
     table.add_row(bold("ssl"), "a self-supervised objective, calibrated or not (the default)", "see --objective")
-    for name in LEARNERS:
+    for name in LEARNERS.loadable():
         entry = entry_of(name)
         table.add_row(bold(name), entry.summary, entry.source)
     show(table)

@@ -127,7 +127,7 @@ def calibration_loop(c: TC2Config, lr: float, clip: float) -> InnerLoop:
         InputError: if its adjoint cannot differentiate it.
     """
     if ADJOINTS[c.adjoint.name].given_only:
-        others = sorted(name for name in ADJOINTS if not ADJOINTS[name].given_only)
+        others = sorted(name for name in ADJOINTS.loadable() if not ADJOINTS[name].given_only)
         raise InputError(
             f"calibration.adjoint = {c.adjoint.name!r} differentiates only what the inner loss is given, and that of "
             f"calibration takes the representation from its surroundings; use {' or '.join(others)}"

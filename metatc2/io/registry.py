@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError, cause_of, nearest
+from metatc2.io.plain_text import brief, visible
+
+_NAME = re.compile(r"[a-z][a-z0-9_+-]*(:[A-Z]+)?")
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=type)
@@ -30,6 +35,8 @@ class Registry(Mapping[str, T], Generic[T]):
         package: whose files register, those of subpackages included, e.g. ``"metatc2.objectives"``; also the group of the
             entry points.
         decorator: name of the decorator in those files, e.g. ``"register_objective"``.
+        base: name of the class in the package's ``base.py`` that classes of other packages must derive from, e.g.
+            ``"Objective"``; empty where any function or class will do.
 
     >>> from metatc2.objectives.registry import OBJECTIVES
     >>> "simclr" in OBJECTIVES, OBJECTIVES["simclr"].__name__
@@ -39,8 +46,9 @@ class Registry(Mapping[str, T], Generic[T]):
     metatc2.errors.InputError: unknown objective 'simclrs'; did you mean 'simclr'? Known: barlow, byol, colorization, ...
     """
 
-    def __init__(self, kind: str, package: str, decorator: str) -> None:
+    def __init__(self, kind: str, package: str, decorator: str, *, base: str = "") -> None:
         self.kind = kind
+        self._base = base
         self._package = package
         self._decorator = decorator
         self._there: dict[str, T] = {}
@@ -55,7 +63,7 @@ class Registry(Mapping[str, T], Generic[T]):
         Raises:
             InputError: if the name cannot be one, or is another's already.
         """
-        if not re.fullmatch(r"[a-z][a-z0-9_+-]*(:[A-Z]+)?", name):
+        if not _NAME.fullmatch(name):
             raise InputError(
                 f"{self.kind} {name!r} cannot be a name: take lower case letters, digits, '-', '_' and '+', a letter first; "
                 "':PATH' or another word in capitals may follow"
@@ -87,7 +95,8 @@ class Registry(Mapping[str, T], Generic[T]):
         """What is registered by a name.
 
         Raises:
-            InputError: if it is unknown, or the package that offers it cannot be imported.
+            InputError: if it is unknown, the package that offers it cannot be imported or offers something else by it, or
+                several offer it.
         """
         if name not in self._there and name in self._own:
             import_module(self._own[name])
@@ -96,6 +105,13 @@ class Registry(Mapping[str, T], Generic[T]):
         if name not in self._there:
             raise InputError(f"unknown {self.kind} {name!r}; {nearest(name, tuple(self))}")
         return self._there[name]
+
+    def loadable(self) -> Iterator[str]:
+        """Names of all that can be loaded: a package that is broken leaves what others offer as it is."""
+        for name in self:
+            with suppress(InputError):
+                self[name]
+                yield name
 
     def module_of(self, name: str) -> str:
         """The module in which a name is registered; nothing is imported for it. Empty where there is no such name.
@@ -170,25 +186,59 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @property
     def _elsewhere(self) -> dict[str, EntryPoint]:
+        """Of several offers of a name the first; names that none can have are passed over."""
         points = _offered(tuple(sys.path), self._package)
-        return {point.name: point for point in points if point.name not in self._own}
+        named = [point for point in points if point.name not in self._own and _NAME.fullmatch(point.name)]
+        # The first comes last, and all stay in their order.
+        return {**{point.name: point for point in named}, **{point.name: point for point in reversed(named)}}
 
     def _loaded(self, point: EntryPoint) -> T:
+        owners = {p.value: _owner(p) for p in _offered(tuple(sys.path), self._package) if p.name == point.name}
+        if len(owners) > 1:
+            raise InputError(
+                f"{self.kind} {point.name!r} is offered by the packages {' and '.join(sorted(owners.values()))}; remove one"
+            )
+        offered = f"{self.kind} {point.name!r} is offered by the package {_owner(point)} and"
         try:
             entry: T = point.load()
-        except Exception as error:
-            owner = point.dist.name if point.dist else point.value
+            base = getattr(import_module(f"{self._package}.base"), self._base) if self._base else None
+        except (Exception, SystemExit) as error:  # a module may do anything when it is imported
+            why = f"{type(error).__name__}: {brief(str(error), 200)}"
             raise InputError(
-                f"{self.kind} {point.name!r} is offered by the package {owner} and cannot be loaded from {point.value} "
-                f"({type(error).__name__}: {error}); repair or remove that package"
+                f"{offered} cannot be loaded from {point.value} ({why}); repair or remove that package"
             ) from error
+        right = callable(entry) if base is None else isinstance(entry, type) and issubclass(entry, base)
+        if not right:
+            expected = "a function or class" if base is None else f"a subclass of {base.__name__}"
+            raise InputError(
+                f"{offered} is a {type(entry).__name__} ({point.value}), not {expected}; repair or remove that package"
+            )
         return entry
 
 
 @lru_cache(maxsize=64)
 def _offered(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
     """Entry points of installed packages, kept for each search path: finding them reads a file a package."""
-    return tuple(entry_points(group=group))
+    try:
+        return tuple(entry_points(group=group))
+    except Exception:  # a list that is malformed, of whichever package: those of the others are read
+        return tuple(point for found in distributions() for point in _points_of(found, group))
+
+
+def _points_of(found: Distribution, group: str) -> tuple[EntryPoint, ...]:
+    try:
+        return tuple(found.entry_points.select(group=group))
+    except Exception as error:
+        warnings.warn(
+            f"the package {visible(str(found.name))} has a list of entry points that cannot be read ({cause_of(error)}); what "
+            "it offers is passed over, so repair or remove it",
+            stacklevel=2,
+        )
+        return ()
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
 
 
 def _place(thing: object) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from metatc2.io.files import read_file
+from metatc2.io.files import check_regular, read_file
+
+_MOST_HEADER = 100_000_000  # bytes, of the format
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -21,9 +25,14 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         InputError: if it is a device or a pipe.
         SafetensorError: if it is damaged.
     """
+    check_regular(file)
+    with file.open("rb") as opened:
+        length, size = int.from_bytes(opened.read(8), "little"), os.fstat(opened.fileno()).st_size
+    # Asked before all of it is read: a file with holes may need more memory than there is.
+    if not 2 <= length <= min(_MOST_HEADER, size - 8):
+        raise SafetensorError(f"its header would have {length} bytes")
     blob = read_file(file)
     tensors = load(blob)  # checks the header
-    length = int.from_bytes(blob[:8], "little")
     return tensors, dict(json.loads(blob[8 : 8 + length]).get("__metadata__", {}))
 
 

@@ -8,11 +8,12 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from metatc2.errors import InputError
-from metatc2.io.files import check_writable
+from metatc2.io.files import check_writable, writing
 from metatc2.io.plain_text import visible
 from metatc2.io.run_files import folder_of_file
 
@@ -43,6 +44,8 @@ def check_replaceable(path: Path, flag: str, endings: Sequence[str]) -> None:
     Raises:
         InputError: if it may not.
     """
+    with writing(f"{flag} {path}", "name a file in a folder of yours"), suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # a name that is too long
     if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a device or pipe"
         raise InputError(f"{flag} {path}: is {kind}; name a file in a folder of yours")

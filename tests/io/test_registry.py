@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from metatc2.errors import InputError
 from metatc2.io import registries
-from metatc2.io.registry import Registry
+from metatc2.io.registry import Registry, _offered
 
 from ..command_line import PATIENCE
 
@@ -70,6 +71,79 @@ def test_installed_packages_add_theirs(plants: Registry[type]) -> None:
 def test_a_package_that_is_broken_is_named(plants: Registry[type]) -> None:
     with pytest.raises(InputError, match=r"plant 'moss' is offered by the package garden .* nowhere\.at_all:Moss"):
         plants["moss"]
+
+
+def offer(tmp_path: Path, package: str, lines: str) -> None:
+    about = tmp_path / f"{package}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(lines)
+    _offered.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("at_import", "said"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise ValueError('a\\x1b[31m\\nb')", r"ValueError: a\\x1b\[31m\\nb"),
+        ("def f(:", "SyntaxError"),
+        ("", "AttributeError"),
+    ],
+)
+def test_a_package_that_does_something_else_when_it_is_imported(
+    at_import: str, said: str, plants: Registry[type], tmp_path: Path
+) -> None:
+    (tmp_path / "weeds.py").write_text(at_import)
+    sys.modules.pop("weeds", None)
+    (tmp_path / "plants" / "broken.py").unlink()  # ours, whose faults are no package's
+    offer(tmp_path, "weed", "[plants]\ndock = weeds:Dock\n")
+    with pytest.raises(InputError, match=f"plant 'dock' is offered by the package weed and cannot be loaded .*{said}"):
+        plants["dock"]
+    assert list(plants.loadable()) == ["elm", "fern"]
+
+
+def test_a_name_that_two_packages_offer(plants: Registry[type], tmp_path: Path) -> None:
+    offer(tmp_path, "weed", "[plants]\nfern = collections:Counter\nivy = collections:Counter\n")
+    with pytest.raises(InputError, match="plant 'fern' is offered by the packages garden and weed; remove one"):
+        plants["fern"]
+    assert plants["ivy"].__name__ == "Counter"
+
+
+def test_something_of_another_kind(plants: Registry[type], tmp_path: Path) -> None:
+    offer(
+        tmp_path, "weed", "[plants]\nnettle = sys:maxsize\nivy = collections:Counter\nrose = collections:OrderedDict\n"
+    )
+    with pytest.raises(InputError, match=r"the package weed and is a int \(sys:maxsize\), not a function or class"):
+        plants["nettle"]
+    (tmp_path / "plants" / "base.py").write_text("from collections import OrderedDict\n")
+    of_base: Registry[type] = Registry("plant", "plants", "register_plant", base="OrderedDict")
+    assert of_base["rose"].__name__ == "OrderedDict"
+    with pytest.raises(InputError, match=r"is a type \(collections:Counter\), not a subclass of OrderedDict"):
+        of_base["ivy"]
+
+
+def test_names_that_none_can_have_are_passed_over(plants: Registry[type], tmp_path: Path) -> None:
+    offer(
+        tmp_path,
+        "weed",
+        "[plants]\n\x1b[31mred = sys:exit\nTALL = sys:exit\na b = sys:exit\n",
+    )
+    assert list(plants) == ["elm", "yew", "fern", "moss", "herb:SORT"]
+
+
+def test_a_list_of_entry_points_that_cannot_be_read(plants: Registry[type], tmp_path: Path) -> None:
+    offer(tmp_path, "weed", "[plants]\nno equals sign\n")
+    with pytest.warns(UserWarning, match="the package weed has a list of entry points that cannot be read"):
+        assert plants["fern"].__name__ == "OrderedDict"
+    _offered.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "registry", [v for v in vars(registries).values() if isinstance(v, Registry) and v._base], ids=repr
+)
+def test_what_packages_must_offer_is_what_we_do(registry: Registry[type]) -> None:
+    base = getattr(importlib.import_module(f"{registry._package}.base"), registry._base)
+    assert issubclass(registry[next(iter(registry))], base)
 
 
 def test_a_running_program_adds_its_own_and_takes_no_name_twice(plants: Registry[type]) -> None:

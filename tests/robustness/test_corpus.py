@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from metatc2.errors import InputError
+from metatc2.io.writing import check_replaceable
+
 from ..command_line import call
 
 DEEP = 20_000
@@ -212,3 +215,32 @@ def test_what_is_no_file_is_not_replaced(folder: Path, capsys: pytest.CaptureFix
     (folder / "run" / "config.toml").write_text("")
     assert "device or pipe" in refused(capsys, folder, "report", "run", "--out", "pipe")
     assert "is a folder" in refused(capsys, folder, "report", "run", "--out", "folder")
+
+
+def test_weights_with_holes_are_not_read_into_memory(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    os.truncate(folder / "w.safetensors", 0)
+    os.truncate(folder / "w.safetensors", 1 << 40)
+    said = refused(
+        capsys,
+        folder,
+        "transfer",
+        "conv4@w.safetensors",
+        "--image-size",
+        "32",
+        "--channels",
+        "1",
+        "--to",
+        "digits",
+        "--out",
+        "out",
+    )
+    assert "its header would have 0 bytes" in said
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_work(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"--json .*x+\.json cannot be written \(File name too long\); give it a shorter name"
+    ):
+        check_replaceable(folder / ("x" * 300 + ".json"), "--json", (".json",))
