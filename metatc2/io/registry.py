@@ -222,16 +222,16 @@ def _offered(path: tuple[str, ...], group: str) -> tuple[EntryPoint, ...]:
     try:
         return tuple(entry_points(group=group))
     except Exception:  # a list that is malformed, of whichever package: those of the others are read
-        return tuple(point for found in distributions() for point in _points_of(found, group))
+        return tuple(point for package in distributions() for point in _points_of(package, group))
 
 
-def _points_of(found: Distribution, group: str) -> tuple[EntryPoint, ...]:
+def _points_of(package: Distribution, group: str) -> tuple[EntryPoint, ...]:
     try:
-        return tuple(found.entry_points.select(group=group))
+        return tuple(package.entry_points.select(group=group))
     except Exception as error:
         warnings.warn(
-            f"the package {visible(str(found.name))} has a list of entry points that cannot be read ({cause_of(error)}); what "
-            "it offers is passed over, so repair or remove it",
+            f"the package {visible(str(package.name))} has a list of entry points that cannot be read ({cause_of(error)}); "
+            "what it offers is passed over, so repair or remove it",
             stacklevel=2,
         )
         return ()
