@@ -24,6 +24,7 @@ import conflict_measures
 import conflict_rows
 import conflict_tables
 import cost_tables
+import data_size
 import default_regularizer
 import demo
 import evidence_rows
@@ -85,6 +86,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
     ),
     (conflict_few_shot.RESULTS.read, {"conflict_few_shot": conflict_few_shot.table}),
     (conflict_measures.RESULTS.read, {"conflict_measures": conflict_measures.table}),
+    (data_size.RESULTS.read, {"data_size": data_size.table}),
     (default_regularizer.RESULTS.read, {"default_regularizer": default_regularizer.table}),
     (demo.RESULTS.read, {"demo": demo.table}),
     (evidence_rows.RESULTS.read, {"evidence": evidence_tables.table, **method_tables.OBJECTIVE_TABLES}),
@@ -158,6 +160,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
     ROOT / "docs" / "measured.md",
+    ROOT / "docs" / "choosing.md",
     ROOT / "docs" / "evidence.md",
     ROOT / "docs" / "large-data.md",
     ROOT / "docs" / "conditioned-heads.md",

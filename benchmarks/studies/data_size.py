@@ -125,7 +125,18 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                 counts.add(len(own))
         seeds = "/".join(map(str, sorted(counts)))
         lines.append(f"| {'0 (random encoder)' if count == 0 else count} | {' | '.join(cells)} | {seeds} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, most_less_fewest(rows)])
+
+
+def most_less_fewest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The line of what the most images win over the fewest."""
+    cells, counts = [], set()
+    for task in TASKS:
+        for arm in ARMS:
+            difference = paired_by_seed(*(means(rows, task, arm, count) for count in (COUNTS[-1], COUNTS[0])))
+            cells.append(signed(difference))
+            counts.add(len(difference["seeds"]) if difference else 0)
+    return f"| {COUNTS[-1]} − {COUNTS[0]} | {' | '.join(cells)} | {'/'.join(map(str, sorted(counts)))} |"
 
 
 def means(rows: Sequence[Mapping[str, Any]], task: str, arm: str, count: int) -> dict[int, float]:

@@ -69,3 +69,5 @@ def test_arms_are_paired_with_raw_pixels_by_seed(study: Any) -> None:
     lines = study.table(rows).splitlines()
     assert lines[2].startswith("| 0 (random encoder) | **-10.0 ± 0.0** | **-10.0 ± 0.0** |")
     assert lines[3] == "| 150 | +20.0 ± 24.8 | – | – | – | – | – | 0/3 |"
+    more = [{**row, "images": 9600, "accuracy": {"a": 0.9}} for row in rows if row["arm"] == "none"]
+    assert study.table([*rows, *more]).splitlines()[-1] == "| 9600 − 150 | **+30.0 ± 24.8** | – | – | – | – | – | 0/3 |"
