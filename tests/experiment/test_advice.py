@@ -28,7 +28,7 @@ from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
 from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config, task_of
 from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.build import build_data
-from metatc2.experiment.config import Config, fingerprint
+from metatc2.experiment.config import Config, fingerprint, override, read_task
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import TrainingStopped, load_run
 from metatc2.metrics.intervals import mean_interval
@@ -216,6 +216,13 @@ def test_the_command_that_is_typed_makes_the_arm(source: str, name: str) -> None
         assert call(*words[1:], "--run", "nowhere") == 2
     assert fingerprint(made[0]) == fingerprint(wanted)
     assert made[0].data == wanted.data
+
+
+@pytest.mark.parametrize("root", ["none", " a", "'a'", '"a', "a,b", "5", "true"])
+def test_a_text_that_would_be_read_otherwise_is_quoted_in_the_command(root: str) -> None:
+    wanted = override(read_task("digits"), [f"data.root={json.dumps(root)}"])
+    words = shlex.split(pretrain_command("digits", wanted))
+    assert override(Config(), words[words.index("--set") + 1 :]).data.root == root
 
 
 @pytest.mark.slow
