@@ -147,6 +147,8 @@ def test_what_is_no_cached_file(kind: str, cache: Path) -> None:
         ("labels", np.full(2, 9)),
         ("domains", np.full(2, -1)),
         ("scripts", np.zeros(3, int)),
+        ("scripts", np.full(2, 99)),
+        ("scripts", np.full(2, -1)),
     ],
 )
 def test_rendered_glyphs(name: str, value: Any, tmp_path: Path) -> None:

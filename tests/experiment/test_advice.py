@@ -20,9 +20,10 @@ from metatc2.errors import InputError
 from metatc2.experiment import advise
 from metatc2.experiment.advice import budget
 from metatc2.experiment.advice.arms import METHODS, PIXELS, RANDOM, SCRATCH, Arm, Kind
-from metatc2.experiment.advice.budget import LEAST_SCRATCH, derive
+from metatc2.experiment.advice.budget import LEAST_SCRATCH, Budget, derive
 from metatc2.experiment.advice.measure import Cell, predict
 from metatc2.experiment.advice.parts import cut
+from metatc2.experiment.advice.plan import Plan, require_same
 from metatc2.experiment.advice.progress import Progress
 from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
 from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config, task_of
@@ -194,6 +195,17 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     # Another option is another advice, which is said before an image is read.
     monkeypatch.setattr("metatc2.experiment.advice.advise.build_data", lambda config: pytest.fail("images were read"))
     assert "draws 1 and now 2" in refused(lambda: advise(photos, path, **{**QUICK, "draws": 2}, encoders=["a"]))
+
+
+def test_changed_images_and_encoders_are_refused(tmp_path: Path) -> None:
+    """Those that are in the plan: one that is new to it is the first of its name."""
+    asked = Asked.checked("digits", steps=1, encoders=["a"])
+    plan = Plan(asked.to_json(), "1", {"a": "2"}, Budget({}, {}, 1, 0.0))
+    require_same(plan, asked, "1", {"a": "2", "b": "3"}, tmp_path)
+    said = refused(lambda: require_same(plan, asked, "0", {"a": "2", "b": "3"}, tmp_path))
+    assert said.startswith(f"the images of digits have changed since {tmp_path} was begun")
+    said = refused(lambda: require_same(plan, asked, "1", {"a": "0", "b": "3"}, tmp_path))
+    assert said.startswith(f"a has changed since {tmp_path} was begun")
 
 
 @pytest.mark.parametrize("name", METHODS)
