@@ -212,7 +212,8 @@ def test_changed_images_and_encoders_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["digits", "glyphs:greek", "folder:my photos", "CIFAR10"])
 def test_the_command_that_is_typed_makes_the_arm(source: str, name: str) -> None:
     """Its words are read by the parser of the command line, and lead to the configuration of the run."""
-    asked = Asked.checked(source, steps=7, assignments=["data.image_size=64", "trainer.lr=0.01", "data.root=a b"])
+    given = ["data.image_size=64", "trainer.lr=0.01", "data.root=a b", "data.download=true"]
+    asked = Asked.checked(source, steps=7, assignments=given)
     config = fitted(base_config(asked), 500, asked)
     wanted = run_config(config, METHODS[name], 0, 7)
     words = shlex.split(pretrain_command(task_of(asked), wanted))

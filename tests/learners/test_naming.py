@@ -108,10 +108,11 @@ def locked() -> LabeledLearner:
         (lambda: MAML(nn.Sequential(nn.Flatten(), nn.Linear(16, 5)), sgd()), "has other parameters"),
         (lambda: ProtoNet(calibrated(encoder(), named_calibrator(6, 2))), "its encoder is calibrated"),
         (lambda: MAML(Classifier(encoder(), 6, 3), InnerLoop(torchopt.sgd(0.1, momentum=0.5), 2)), "no name"),
+        (lambda: MAML(Classifier(encoder(), 6, 3), InnerLoop(torchopt.sgd(0.1, weight_decay=1e-3), 2)), "no name"),
         (locked, r"it cannot be copied \(cannot pickle"),
         (other_criterion, "of the same weights predicts otherwise"),
     ],
-    ids=["head", "calibrated", "optimizer", "lock", "criterion"],
+    ids=["head", "calibrated", "optimizer", "decay", "lock", "criterion"],
 )
 def test_what_cannot_be_made_again_is_refused(made: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
