@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from metatc2.learners.meta_learner import LabeledLearner
 from metatc2.learners.options import LearnerOptions, Tasks
 from metatc2.learners.registry import LEARNERS, build_labeled, entry_of
 from metatc2.models.heads import Classifier
+from metatc2.ops.module_state import copied
 from metatc2.ops.picklable import Picklable
 from metatc2.ops.random_state import seeded
 
@@ -125,13 +125,16 @@ def _require_same(
     learner: LabeledLearner, options: LearnerOptions, encoder: Any, images: Tensor, way: int, classes: int
 ) -> None:
     # Copies: training has to end in the same bits whether or not this was looked at.
-    own, fresh = copy.deepcopy(learner), copy.deepcopy(encoder)
+    try:
+        own, fresh, asked = copied(learner), copied(encoder), copied(encoder).eval()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # a part that holds a lock, or a compiled one
+        raise InputError(f"it cannot be copied ({' '.join(str(error).split())[:100]})") from error
     with seeded(0):
         shape = (2 * way, *images.shape[1:])
         x, query = (torch.rand(shape).to(images) for _ in range(2))
         y = torch.arange(way, device=images.device).repeat(2)
         with torch.no_grad():
-            dim = int(copy.deepcopy(encoder).eval()(x).shape[-1])
+            dim = int(asked(x).shape[-1])
         try:
             made = build_labeled(options, fresh, Tasks(dim, way, torch.arange(max(classes, 1)))).to(images.device)
             made.load_state_dict(own.state_dict())

@@ -113,6 +113,8 @@ class LearningRates:
         if self.scheduler is None:
             return
         own = self.state_dict()
+        # What this version of torch has no more, such as `verbose`, is left out; the name of a method is no number of one.
+        state = {key: value for key, value in state.items() if key in own or hasattr(self.scheduler, key)}
         if odd := [key for key, value in state.items() if key not in own or not _alike(value, own[key])]:
             raise ValueError(f"the scheduler's {odd[0]} is {state[odd[0]]!r} and was {own.get(odd[0])!r}")
         self.scheduler.load_state_dict({**self.scheduler.state_dict(), **state})

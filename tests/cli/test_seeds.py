@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,9 @@ def test_the_mean_over_seeds_stands_below_the_rows_of_each(
     out = capsys.readouterr().out
     assert "Mean over" not in out
     assert "no mean over seeds: the runs of a differ in more than their seed" in out
+    shutil.copy(tmp_path / "a-s0" / "config.toml", tmp_path / "a-s1")  # one seed twice is no interval over seeds
+    assert call("transfer", "a") == 0
+    assert "Mean over" not in capsys.readouterr().out
     assert call("transfer", "a", "--seeds", "1") == 0
     assert "over seeds" not in capsys.readouterr().out
 

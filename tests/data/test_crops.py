@@ -44,6 +44,7 @@ def test_of_square_images_nothing_is_said(tmp_path: Path) -> None:
     assert "4 of 4 images are oblong" in str(load(f"npz:{tmp_path / 'b.npz'}").notes[CROPPED])
     assert CROPPED not in load("digits", image_size=28).notes
     assert about_crops(np.array([0.01, 0.0])) == ""  # a row of a hundred
+    assert about_crops(np.array([0.01, 0.03])).startswith("1 of 2 images are oblong")
 
 
 @pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from metatc2.data import load
-from metatc2.data.cache import recall, remember
+from metatc2.data import gather, load
+from metatc2.data.cache import recall, remember, whole_archive
+from metatc2.data.decoding import BINS, Depth
 from metatc2.data.digests import image_digests
 from metatc2.data.sources import glyphs
 from metatc2.io.safetensors_file import tensors_sha256
@@ -115,6 +116,45 @@ def test_an_index_that_leads_out_of_its_tars(name: str, value: int, cache: Path,
     assert seen(shard) == right
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("depths", (0, 0), 3),  # of an image that is not there
+        ("depths", (0, 0), -1),
+        ("depths", (0, 1), 65535),  # black is white
+        ("depths", (0, -1), np.inf),
+        ("channels", 1, 2),
+        ("channels", 1, 0),  # a second one that cannot be read, and one reason
+        ("cut", 0, 1),
+        ("cut", 0, -0.1),
+        ("cut", 0, np.nan),
+    ],
+)
+def test_what_was_found_of_images_is_possible(name: str, place: Any, value: float) -> None:
+    """Of three images, of which the last cannot be read and the second has 16 bits."""
+    depths = np.zeros((1, len(Depth._fields) + BINS))
+    depths[0, :3] = 1, 0, 65535
+    facts: dict[str, Any] = {"channels": np.array([1, 3, 0], np.uint8), "depths": depths, "cut": np.zeros(3)}
+    facts["reasons"] = np.array(["a"])
+    assert gather._fits(facts)
+    facts[name][place] = value
+    assert not gather._fits(facts)
+
+
+def test_holes_and_what_was_packed_are_seen_before_they_are_read() -> None:
+    whole, packed = io.BytesIO(), io.BytesIO()
+    np.savez(whole, a=np.zeros(99))
+    np.savez_compressed(packed, a=np.zeros(1 << 16))
+    for archive, before, most, right in (
+        (whole, 32, 1 << 20, True),
+        (whole, 1 << 20, 1 << 20, False),
+        (packed, 32, 1 << 20, True),
+        (packed, 32, 1 << 18, False),
+    ):
+        content = bytes(before) + archive.getvalue()
+        assert whole_archive(io.BytesIO(content), len(content), most) is right
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link to itself", "link to a device", "holes", "packed", "empty"])
 def test_what_is_no_cached_file(kind: str, cache: Path) -> None:
     remember("a key", {"a": np.arange(3)})
@@ -147,6 +187,8 @@ def test_what_is_no_cached_file(kind: str, cache: Path) -> None:
         ("labels", np.full(2, 9)),
         ("domains", np.full(2, -1)),
         ("scripts", np.zeros(3, int)),
+        ("scripts", np.full(2, 99)),
+        ("scripts", np.full(2, -1)),
     ],
 )
 def test_rendered_glyphs(name: str, value: Any, tmp_path: Path) -> None:

@@ -20,15 +20,16 @@ from metatc2.errors import InputError
 from metatc2.experiment import advise
 from metatc2.experiment.advice import budget
 from metatc2.experiment.advice.arms import METHODS, PIXELS, RANDOM, SCRATCH, Arm, Kind
-from metatc2.experiment.advice.budget import LEAST_SCRATCH, derive
+from metatc2.experiment.advice.budget import LEAST_SCRATCH, Budget, derive
 from metatc2.experiment.advice.measure import Cell, predict
 from metatc2.experiment.advice.parts import cut
+from metatc2.experiment.advice.plan import Plan, require_same
 from metatc2.experiment.advice.progress import Progress
 from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
 from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config, task_of
 from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.build import build_data
-from metatc2.experiment.config import Config, fingerprint
+from metatc2.experiment.config import Config, fingerprint, override, read_task
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import TrainingStopped, load_run
 from metatc2.metrics.intervals import mean_interval
@@ -196,11 +197,23 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     assert "draws 1 and now 2" in refused(lambda: advise(photos, path, **{**QUICK, "draws": 2}, encoders=["a"]))
 
 
+def test_changed_images_and_encoders_are_refused(tmp_path: Path) -> None:
+    """Those that are in the plan: one that is new to it is the first of its name."""
+    asked = Asked.checked("digits", steps=1, encoders=["a"])
+    plan = Plan(asked.to_json(), "1", {"a": "2"}, Budget({}, {}, 1, 0.0))
+    require_same(plan, asked, "1", {"a": "2", "b": "3"}, tmp_path)
+    said = refused(lambda: require_same(plan, asked, "0", {"a": "2", "b": "3"}, tmp_path))
+    assert said.startswith(f"the images of digits have changed since {tmp_path} was begun")
+    said = refused(lambda: require_same(plan, asked, "1", {"a": "0", "b": "3"}, tmp_path))
+    assert said.startswith(f"a has changed since {tmp_path} was begun")
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("source", ["digits", "glyphs:greek", "folder:my photos", "CIFAR10"])
 def test_the_command_that_is_typed_makes_the_arm(source: str, name: str) -> None:
     """Its words are read by the parser of the command line, and lead to the configuration of the run."""
-    asked = Asked.checked(source, steps=7, assignments=["data.image_size=64", "trainer.lr=0.01", "data.root=a b"])
+    given = ["data.image_size=64", "trainer.lr=0.01", "data.root=a b", "data.download=true"]
+    asked = Asked.checked(source, steps=7, assignments=given)
     config = fitted(base_config(asked), 500, asked)
     wanted = run_config(config, METHODS[name], 0, 7)
     words = shlex.split(pretrain_command(task_of(asked), wanted))
@@ -216,6 +229,13 @@ def test_the_command_that_is_typed_makes_the_arm(source: str, name: str) -> None
         assert call(*words[1:], "--run", "nowhere") == 2
     assert fingerprint(made[0]) == fingerprint(wanted)
     assert made[0].data == wanted.data
+
+
+@pytest.mark.parametrize("root", ["none", " a", "'a'", '"a', "a,b", "5", "true"])
+def test_a_text_that_would_be_read_otherwise_is_quoted_in_the_command(root: str) -> None:
+    wanted = override(read_task("digits"), [f"data.root={json.dumps(root)}"])
+    words = shlex.split(pretrain_command("digits", wanted))
+    assert override(Config(), words[words.index("--set") + 1 :]).data.root == root
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import string
@@ -150,16 +151,21 @@ def get(config: Config, key: Key) -> Any:
     return flatten(config).get(key.name)
 
 
-@of_each(KEYS)
-def test_any_override_of_a_valid_key_survives_writing_and_reading(key: Key, tmp_path: Path) -> None:
-    value = draw(key.hint, random.Random(key.name))
-    config = override(acting(key), [f"{name}={toml(given)}" for name, given in together(key, value).items()])
-    assert get(config, key) == value
-    assert type(get(config, key)) is type(value)
-    write_config(config, tmp_path / "config.toml")
-    again = read_config(tmp_path / "config.toml")
-    assert again == config
-    assert flatten(again) == flatten(config)
+def an_override_survives(key: Key, tmp_path: Path, draws: int = 1) -> None:
+    rng = random.Random(key.name)
+    for _ in range(draws):
+        value = draw(key.hint, rng)
+        config = override(acting(key), [f"{name}={toml(given)}" for name, given in together(key, value).items()])
+        assert get(config, key) == value
+        assert type(get(config, key)) is type(value)
+        write_config(config, tmp_path / "config.toml")
+        again = read_config(tmp_path / "config.toml")
+        assert again == config
+        assert flatten(again) == flatten(config)
+
+
+test_any_override_of_a_valid_key_survives_writing_and_reading = of_each(KEYS)(an_override_survives)
+test_further_overrides_survive_too = pytest.mark.slow(of_each(KEYS)(functools.partial(an_override_survives, draws=3)))
 
 
 def legal(values: dict[str, Any]) -> Config:
@@ -287,8 +293,7 @@ def test_a_default_that_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "calibration.gamma: 1.0 in the checkpoint, 0.5 now" in differences(config, moved)
 
 
-@of_each(ALL[::3])
-def test_a_slip_of_the_pen_is_understood(key: Key, tmp_path: Path) -> None:
+def a_slip_is_understood(key: Key, tmp_path: Path) -> None:
     name, (section, field, part) = key.name, split_key(key.name)
     if part:
         return
@@ -303,6 +308,10 @@ def test_a_slip_of_the_pen_is_understood(key: Key, tmp_path: Path) -> None:
         with pytest.raises(InputError) as error:
             override(Config(), [f"{slip}=1"])
         assert f"unknown key {slip!r}; did you mean {name!r}?" in str(error.value)
+
+
+test_a_slip_of_the_pen_is_understood = of_each(ALL[::3])(a_slip_is_understood)
+test_every_slip_of_the_pen_is_understood = pytest.mark.slow(of_each(ALL)(a_slip_is_understood))
 
 
 def test_every_key_documents_itself() -> None:

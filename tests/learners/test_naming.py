@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -89,15 +90,29 @@ def other_criterion() -> LabeledLearner:
     return learner
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_module_that_torch_does_not_copy_by_itself() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(16, 6)))
+    assert learner_settings(ProtoNet(net), IMAGES, classes=0) == ('learner.name="protonet"',)
+
+
+def locked() -> LabeledLearner:
+    net = encoder()
+    net.lock = threading.Lock()  # type: ignore[assignment]
+    return ProtoNet(net)
+
+
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
         (lambda: MAML(nn.Sequential(nn.Flatten(), nn.Linear(16, 5)), sgd()), "has other parameters"),
         (lambda: ProtoNet(calibrated(encoder(), named_calibrator(6, 2))), "its encoder is calibrated"),
         (lambda: MAML(Classifier(encoder(), 6, 3), InnerLoop(torchopt.sgd(0.1, momentum=0.5), 2)), "no name"),
+        (lambda: MAML(Classifier(encoder(), 6, 3), InnerLoop(torchopt.sgd(0.1, weight_decay=1e-3), 2)), "no name"),
+        (locked, r"it cannot be copied \(cannot pickle"),
         (other_criterion, "of the same weights predicts otherwise"),
     ],
-    ids=["head", "calibrated", "optimizer", "criterion"],
+    ids=["head", "calibrated", "optimizer", "decay", "lock", "criterion"],
 )
 def test_what_cannot_be_made_again_is_refused(made: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):

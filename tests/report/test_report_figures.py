@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from xml.etree import ElementTree
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from metatc2.report.figures import (
     ConflictMeasure,
@@ -157,3 +159,23 @@ def test_names_with_dollars_and_unknown_letters_are_drawn_as_text() -> None:
     drawn = neighbors("n", "e", [Neighborhood(odd, [odd], [1.0])], "")
     assert "$\\frac{$ 漢" in "".join(ElementTree.fromstring(to_svg(drawn)).itertext())
     assert to_png(drawn)
+
+
+def test_files_of_a_figure_do_not_depend_on_their_order() -> None:
+    """Its parts lie where matplotlib's own `savefig` puts them, which arranges the figure anew for each file."""
+
+    def made() -> Drawn:
+        figure = Figure(figsize=(2, 1), layout="constrained", facecolor="#eeeeee")
+        figure.subplots().set_ylabel("of\ntwo lines")
+        return Drawn("line", "", "", figure, (), ())
+
+    saved, one, other = made(), made(), made()
+    saved.figure.savefig(io.BytesIO(), format="png", dpi=150)
+    png, svg = to_png(one), to_svg(one)
+    assert (to_svg(other), to_png(other)) == (svg, png)
+    assert "#eeeeee" not in svg
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.size == (300, 150)
+        assert image.getpixel((0, 0)) == (0xEE, 0xEE, 0xEE, 0xFF)
+    expected, found = (drawn.figure.axes[0].get_position().bounds for drawn in (saved, one))
+    assert found == pytest.approx(expected, abs=0.02)

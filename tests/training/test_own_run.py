@@ -16,10 +16,12 @@ from metatc2.augment import Views
 from metatc2.data import ImageStore, load
 from metatc2.episodes import Episode, LabeledTasks, SplitBatch
 from metatc2.errors import InputError
+from metatc2.experiment.config import Config, EncoderConfig, PythonConfig, TrainerConfig
 from metatc2.experiment.config.identity import flatten, method_key
 from metatc2.experiment.hub import from_pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.run_config import read_run_config
+from metatc2.experiment.weights import _of_labeled_tasks
 from metatc2.inner import InnerLoop, inner_optimizer
 from metatc2.learners import MAML, ProtoNet, SelfSupervised
 from metatc2.models import Conv4, build_encoder
@@ -278,6 +280,15 @@ def test_a_learner_on_labeled_tasks_is_measured_as_it_adapts(
     config.write_text(config.read_text().replace("learner.inner_lr=", "data.root="))
     with pytest.raises(InputError, match=r"may set learner\.KEY and episode\.way alone"):
         load_run(tmp_path / "b")
+
+
+def test_what_is_made_again_has_the_encoder_and_the_seed_of_the_run() -> None:
+    adapts = ("learner.name=maml", "learner.inner_lr=0.3", "episode.way=3")
+    run = Config(learner=PythonConfig(adapts=adapts), encoder=EncoderConfig(width=8), trainer=TrainerConfig(seed=3))
+    made = _of_labeled_tasks(run, Path("a"))
+    assert made is not None
+    keys = ("learner.name", "learner.inner_lr", "episode.way", "encoder.width", "trainer.seed")
+    assert [made.value(key) for key in keys] == ["maml", 0.3, 3, 8, 3]
 
 
 class Own(MAML):

@@ -186,3 +186,13 @@ def test_schedulers(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the scheduler's"):
         rates.load_state_dict({**saved, **wrong})
     rates.after()
+
+
+def test_what_a_scheduler_of_another_version_of_torch_had_besides_is_left_out() -> None:
+    optimizer = stepped("sgd")
+    rates = LearningRates(
+        optimizer, ParameterGroup("a", [], None), TrainerOptions(schedule=lambda of: CosineAnnealingLR(of, 9))
+    )
+    rates.load_state_dict({**rates.state_dict(), "no_longer": False, "last_epoch": 3})
+    assert rates.state_dict()["last_epoch"] == 3
+    assert not hasattr(rates.scheduler, "no_longer")

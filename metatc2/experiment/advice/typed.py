@@ -56,7 +56,9 @@ def _acts(key: str) -> bool:
 def _text(value: object) -> str:
     if value is None:
         return "none"
-    return value if isinstance(value, str) else show(value)
+    # A folder may be called none, or begin with a blank: quoted it is read as it is.
+    plain = isinstance(value, str) and value == value.strip() and value != "none" and value[:1] not in ('"', "'")
+    return str(value) if plain else show(value)
 
 
 def _word(task: str) -> str | Path:

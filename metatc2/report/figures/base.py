@@ -140,8 +140,10 @@ def _arrange(figure: Figure) -> None:
 def _without_background(figure: Figure) -> Iterator[None]:
     color = figure.get_facecolor()
     figure.set_facecolor("none")
-    yield
-    figure.set_facecolor(color)
+    try:
+        yield
+    finally:
+        figure.set_facecolor(color)
 
 
 @contextmanager
