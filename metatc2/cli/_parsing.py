@@ -16,7 +16,7 @@ import tyro
 
 from metatc2.cli._args import merge_repeated
 from metatc2.cli._completion_scripts import SCRIPTS, Completions
-from metatc2.errors import InputError
+from metatc2.errors import InputError, nearest
 from metatc2.experiment.config.former import former_value
 from metatc2.experiment.config.task_files import task_folder
 from metatc2.io.plain_text import brief
@@ -69,7 +69,11 @@ class Parser:
         """
         words = words or ["--help"]
         _check(words)
-        asked = self._commands.get(words[0]) if words else None
+        asked = self._commands.get(words[0])
+        if asked is None and not words[0].startswith("-"):
+            raise InputError(
+                f"unknown command {brief(words[0])}; {nearest(words[0], self.names)}; see {suggested('--help')}"
+            )
         if asked is not None:
             # Not before: looking for what installed packages offer takes time, which the help of all commands need not.
             asked.__doc__ = filled(asked.__doc__ or "")

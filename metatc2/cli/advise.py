@@ -92,5 +92,6 @@ def advise(
         say(advice.next_step, stderr=False)
     if advice.pretrain:
         say(f"Pre-trained anew, on the same images: {advice.pretrain}", stderr=False)
+        say(f"Its run measured on the same test images, with all labels: {advice.transfer}", stderr=False)
     say(f"Page: {page}   chart: {path / 'advice.png'}   numbers: {path / 'advice.json'}", stderr=False)
     write_json(target, advice.to_json())

@@ -87,8 +87,8 @@ def load_pretrained(
         return from_factory(network, weights=weights, image_size=image_size, channels=channels)
     if image_size is not None or channels is not None:
         raise InputError(
-            f"{name} takes images as it was trained on; image_size and channels are for networks by name (torchvision, timm, "
-            "torchhub, MODULE:FACTORY, NETWORK@FILE)"
+            f"{name}: image_size and channels are for networks by name (torchvision, timm, torchhub, MODULE:FACTORY); a run "
+            f"takes images as it was trained on, and a file of weights is named with its network: NETWORK@FILE"
         )
     return _from_place(name, config, download)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import re
@@ -111,8 +112,14 @@ def attribute(name: str, where: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module == missing or module.startswith(f"{missing}."):
+            close = difflib.get_close_matches(module, ("torchvision", "timm", "torchhub"), n=1)
+            cure = (
+                f"did you mean {close[0]}:{wanted}? Else start there, or install it"
+                if close
+                else "start there, or install it"
+            )
             raise InputError(
-                f"{where}: Python finds no module {missing!r}, nor is it in the working directory; start there, or install it"
+                f"{where}: Python finds no module {missing!r}, nor is it in the working directory; {cure}"
             ) from error
         raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
     except Exception as error:  # whatever a user's code raises

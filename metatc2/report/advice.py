@@ -45,7 +45,11 @@ def write_advice(advice: Advice) -> Path:
     drawn = few_labels(advice.rows, chance=1 / advice.parts["classes"])
     sentences: list[str | tuple[str, str]] = [advice.sentence]
     sentences += [advice.next_step] if advice.next_step else []
-    sentences += [f"Pre-trained anew, on the same images: {advice.pretrain}"] if advice.pretrain else []
+    if advice.pretrain:
+        sentences += [
+            f"Pre-trained anew, on the same images: {advice.pretrain}",
+            f"Its run measured on the same test images, with all labels: {advice.transfer}",
+        ]
     sentences += _notes(advice)
     parts = advice.parts
     how = [

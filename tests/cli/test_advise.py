@@ -67,10 +67,10 @@ def test_advise(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "another configuration (trainer.seed: 1 in the checkpoint, 0 now)" in capsys.readouterr().err
     with Image.open(made / "advice.png") as chart:
         assert chart.size[0] > 800
-    assert (
-        call("transfer", str(made / "simclr-s0"), "--to", "folder:my/photos:all", "--allow-seen", "--protocol", "knn")
-        == 0
-    )
+    measured = found["transfer"].removeprefix("metatc2 ")
+    assert found["transfer"] in " ".join(told.out.split())
+    assert measured == "transfer RUN --to folder:my/photos:all --protocol linear --allow-seen"
+    assert call(*shlex.split(measured.replace("RUN", str(made / "simclr-s0")).replace("linear", "knn"))) == 0
     # The program of the page, on what is finished: its half an hour alone is left out.
     (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     options = {"steps": 1, "seeds": 2, "draws": 1, "methods": ["simclr"], "assignments": small[1:]}

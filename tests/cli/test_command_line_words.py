@@ -18,7 +18,7 @@ WRONG = {
     "transfer --shots=3": "unknown option --shots; did you mean --shot?",
     "pretrain glyphs --steps x": "Error parsing --steps: expected INT, found ['x']; see ",
     "advise digits --labels-per-class x": "Error parsing --labels-per-class: expected numbers, found ['x']; see ",
-    "bogus": "Unrecognized options: bogus; there are tasks, ",
+    "bogus": "unknown command bogus; known: advise, ",
     "export a": "export: no FOLDER; see metatc2 export --help",
     "umm": "umm: no DIR and no --split STAGE; see metatc2 umm --help",
     "transfer --allow_seen --no-download": "transfer: no ENCODER; see metatc2 transfer --help",

@@ -28,6 +28,7 @@ from metatc2.io.files import check_writable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.writing import json_text
 from metatc2.training.run_folder import RunFolder
+from metatc2.transfer import parse_target
 
 ADVICE = "advice.json"
 #: Times the steps of advice, in what is proposed to go on with.
@@ -83,6 +84,17 @@ class Advice:
         return self.commands.get(self._best, "")
 
     @property
+    def transfer(self) -> str:
+        """The command that measures such a run on the same test images; empty where there is no such command.
+
+        Classes are allowed to be seen: it learns from images of all of them, none of which is a test image.
+        """
+        if not self.pretrain:
+            return ""
+        source, split = parse_target(self.source)
+        return command("transfer", "RUN", "--to", f"{source}:{split or 'all'}", "--protocol", "linear", "--allow-seen")
+
+    @property
     def _best(self) -> str:
         return max(self.verdicts, key=lambda verdict: verdict.labels_per_class).arm
 
@@ -93,6 +105,7 @@ class Advice:
             "sentence": self.sentence,
             "next_step": self.next_step,
             "pretrain": self.pretrain,
+            "transfer": self.transfer,
             "commands": dict(self.commands),
             "verdicts": [to_json(verdict) for verdict in self.verdicts],
             "rows": [to_json(row) for row in self.rows],

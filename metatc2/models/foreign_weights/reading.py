@@ -70,7 +70,8 @@ def _refusal(file: Path, error: Exception) -> str:
         return (
             f"{file} holds Python objects, which only running code from the file could restore; that is not done. Get its "
             "state_dict, best as safetensors; only if you trust whoever made the file, since this runs any code in it, save "
-            "its tensors alone: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+            "its tensors alone: whole = torch.load(FILE, weights_only=False), then torch.save(whole.state_dict(), NEW) of a "
+            "module, or torch.save(whole['state_dict'], NEW) of a dictionary that has them"
         )
     message = (str(error).splitlines() or [""])[0][:200] if isinstance(error, RuntimeError | OSError) else ""
     reason = beginning(file) or message or "what is in it does not fit together"
