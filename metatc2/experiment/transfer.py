@@ -92,7 +92,8 @@ def transfer(
         image_size, channels: see `load_pretrained`.
         assignments: ``transfer.KEY=VALUE``.
         placement: devices that share images and episodes; by default modules run where they lie, on one process.
-        tell: gets what is to be known of the images before they are measured, a sentence each.
+        tell: gets what is to be known of the images before they are measured, a sentence each, and what is left of features
+            that take long.
         changes: options that differ from the run's, such as ``ways``, ``shots`` or ``ks``: each of every protocol chosen by
             name that has it.
 
@@ -123,10 +124,10 @@ def transfer(
         for sentence in crops_of([target.store for target in to]):
             tell(sentence)
     if placement is None:
-        return _measure(measured, to, asked, folder)
+        return _measure(measured, to, asked, folder, tell)
     fabric, ranks = placed(placement)
     with others_alive(ranks):
-        return _measure(measured, to, asked, folder, fabric.device, ranks)
+        return _measure(measured, to, asked, folder, tell, fabric.device, ranks)
 
 
 def _check_place(encoder: str | Path | Run | Pretrained, out: Path | str | None) -> None:
@@ -233,6 +234,7 @@ def _measure(
     targets: Sequence[Target],
     protocols: Sequence[Protocol],
     folder: Path,
+    tell: Callable[[str], None] | None,
     device: torch.device | None = None,
     ranks: Ranks = ALONE,
 ) -> list[Row]:
@@ -274,6 +276,7 @@ def _measure(
         device=device,
         ranks=ranks,
         pixels=not isinstance(encoder.encoder, FeatureRows),
+        tell=tell,
     )
     if ranks.first:
         add_rows(folder, encoder, sha256, rows, accuracies)

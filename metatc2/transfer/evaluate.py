@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def evaluate(
     contexts: Mapping[str, Pairs] | None = None,
     ranks: Ranks = ALONE,
     pixels: bool = True,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[list[Row], dict[str, Tensor]]:
     """Measure encoders on targets. The row "raw pixels" is added; a table about a method also needs "random encoder".
 
@@ -64,7 +65,7 @@ def evaluate(
         seed: of pre-training; recorded.
         source: what was pre-trained on; recorded.
         encoder_sha256: checksum of the trained encoder; recorded, not in the rows of the two controls.
-        batch: images a forward pass.
+        batch: images a forward pass, fewer where they are large.
         device: where modules run; by default where they lie.
         compute: what the trained encoder cost; recorded likewise.
         learners: by what stands in `Row.features` (``"adapted"``, ``"adapted from random"``): learners that adapt to every
@@ -74,6 +75,7 @@ def evaluate(
         contexts: by what stands in `Row.features`: pairs that those features were adapted to; recorded.
         ranks: processes that share images and episodes; each calls this with the same arguments and gets the same rows.
         pixels: whether raw pixels are measured; not where there are none, of precomputed features.
+        tell: gets a sentence on what is left every ten seconds, where features take longer.
 
     Returns:
         Rows, and by `Row.key` the accuracy of each episode (k-NN: of each image).
@@ -113,7 +115,7 @@ def evaluate(
     accuracies: dict[str, Tensor] = {}
     for target in targets:
         everything = {**usable, RAW_PIXELS: None} if pixels else usable
-        table = FeatureTable(target.store, everything, batch=batch, device=device, cache=cache, ranks=ranks)
+        table = FeatureTable(target.store, everything, batch=batch, device=device, cache=cache, ranks=ranks, tell=tell)
         subject = Subject(target, table, learners or {}, device, ranks)
         about: dict[bytes, dict[str, Any]] = {}
         for protocol in chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,12 @@ FeatureFunction = Callable[[Tensor], Tensor]
 Encoder = nn.Module | FeatureFunction | None
 
 
+#: Numbers a channel of the images of a forward pass, at most: 512 images of 64 pixels, 41 of 224, which would fill a memory.
+_PIXELS = 512 * 64 * 64
+#: Seconds between two sentences on what is left.
+_PATIENCE = 10.0
+
+
 class FeaturesNotKept(UserWarning):
     """Features could not be kept on disk; the next call computes them again."""
 
@@ -36,10 +43,11 @@ class FeatureTable:
         store: where the images are.
         encoders: by name: a module (see `extract`), a function from uint8 images ``(n, C, H, W)`` to ``(n, D)``, or None
             for raw pixels.
-        batch: images a forward pass.
+        batch: images a forward pass, fewer where they are large.
         device: where modules run; by default where they lie.
         cache: folder for features of modules, by the checksums of module and images; None keeps nothing on disk.
         ranks: processes that share the images; each asks for the same rows in the same order.
+        tell: gets a sentence on what is left every ten seconds, where features of a module take longer.
 
     >>> store = ImageStore("toy", torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5))
     >>> FeatureTable(store, {"raw pixels": None}).at("raw pixels", torch.tensor([4, 0])).shape
@@ -55,6 +63,7 @@ class FeatureTable:
         device: torch.device | str | None = None,
         cache: Path | None = None,
         ranks: Ranks = ALONE,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.store = store
         self.encoders = encoders
@@ -62,6 +71,7 @@ class FeatureTable:
         self.device = device
         self.cache = cache
         self.ranks = ranks
+        self.tell = tell
         # Place of each row of the store among the features that are there already; -1 where it is not.
         self._place = {name: torch.full((len(store),), -1) for name in encoders}
         self._found: dict[str, Tensor] = {}
@@ -139,8 +149,14 @@ class FeatureTable:
 
     def _run_here(self, name: str, rows: Tensor) -> Tensor:
         # A batch at a time: the images may lie on disk.
-        parts, computed = torch.split(rows, self.batch), []
+        _, height, width = self.store.images.shape[1:]
+        parts, computed = torch.split(rows, min(self.batch, max(1, _PIXELS // (height * width)))), []
+        started = said = time.perf_counter()
         for i, part in enumerate(parts):
+            if self.tell and self.ranks.first and i and (now := time.perf_counter()) - said > _PATIENCE:
+                left, said = (now - started) / i * (len(parts) - i), now
+                done = sum(map(len, parts[:i]))
+                self.tell(f"{self.store.name}: {name}, features of {done} of {len(rows)} images; {left:.0f} s left")
             images = self.store.images[part]
             if isinstance(self.store.images, StreamedImages) and i + 1 < len(parts):
                 self.store.images.prefetch(parts[i + 1])
