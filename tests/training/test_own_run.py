@@ -131,7 +131,10 @@ def test_an_encoder_of_ones_own_is_built_by_its_module(
     assert call("transfer", "given", *FEW) == 0
     with pytest.raises(InputError, match="encoder='my_nets:other' makes another module"):
         trainer(my_nets.Net(9), 9, nets / "wrong", made_by="my_nets:other").fit()
-    trainer(my_nets.Net(9), 9, nets / "unsaid").fit()
+    with pytest.warns(NotForCommands, match=r'unsaid: commands cannot .* a Net, .* encoder="MODULE:FUNCTION"'):
+        trainer(my_nets.Net(9), 9, nets / "unsaid").fit(until=1)  # before the training, and not at its end
+    with pytest.warns(NotForCommands):
+        trainer(my_nets.Net(9), 9, nets / "unsaid").fit()
     capsys.readouterr()
     assert call("transfer", "unsaid", *FEW) == 2
     said = " ".join(capsys.readouterr().err.split())
@@ -240,6 +243,22 @@ def test_images_that_commands_do_not_take_are_said_before_training(tmp_path: Pat
     ):
         Trainer(learner, episodes(), TrainerOptions(steps=1), run=tmp_path / "a").fit()
     assert RunFolder(tmp_path / "a").state is State.TRAINER
+
+
+def test_a_learner_on_a_network_without_a_name_is_told_how_to_name_it(nets: Path) -> None:
+    sys.path.insert(0, str(nets))
+    try:
+        import my_nets  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(nets))
+    network = my_nets.other()
+    learner = MAML(network, InnerLoop(inner_optimizer("sgd", 0.1), 1))
+    tasks = LabeledTasks(load("digits"), way=3, shot=1, query=2, tasks=2, split="meta-train")
+    with pytest.warns(NotForCommands, match=r'a Sequential, which .* pass Trainer\(..., encoder="MODULE:FUNCTION"\)'):
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=nets / "unsaid").fit()
+    with pytest.warns(NotForCommands, match="will measure the encoder alone"):
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=nets / "said", encoder="my_nets:other").fit()
+    assert 'name = "python:my_nets:other"' in (nets / "said" / "config.toml").read_text()
 
 
 def maml(run: Path, inner: InnerLoop, kind: type[MAML] = MAML) -> Trainer:
