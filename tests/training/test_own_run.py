@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchopt
@@ -196,10 +197,39 @@ def test_labeled_learners_and_episodes_without_a_store(tmp_path: Path, capsys: p
             yield tasks.sample()
 
     Trainer(ProtoNet(Conv4(channels=1, width=8)), episodes(), TrainerOptions(steps=1), run=tmp_path / "run").fit()
-    assert call("transfer", str(tmp_path / "run")) == 2
-    assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
+    for asked in ("transfer", "estimate"):
+        assert call(asked, str(tmp_path / "run")) == 2
+        assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
     assert call("transfer", str(tmp_path / "run"), *FEW) == 0
     assert "the classes it was trained on are not known" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_store_of_a_program_is_no_source_and_its_images_in_a_file_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    g = torch.Generator().manual_seed(0)
+    store = ImageStore.from_arrays(
+        torch.randint(0, 256, (60, 1, 16, 16), generator=g).to(torch.uint8), torch.arange(60) % 6, "blobs"
+    )
+    for folder, width in (("run", 8), ("wide", 9)):
+        learner = SelfSupervised(Conv4(channels=1, width=width), SimCLR(), projector=Projector(width, 8, 4))
+        tasks = SplitBatch(store, Views.glyphs(), tasks=2, batch=16, split="meta-train")
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=tmp_path / folder).fit()
+    for command in (
+        ("transfer", "run"),
+        ("transfer", "run", "--to", "blobs:meta-test"),
+        ("estimate", "run"),
+        ("fuse", "run", "wide"),
+    ):
+        assert call(*command) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "run learned from a store that a program made and named 'blobs', which no command can load" in said
+        assert "--to npz:FILE.npz:all --allow-seen" in said
+    assert call("transfer", "run", "--to", "blob") == 2
+    assert "unknown source 'blob'" in capsys.readouterr().err
+    np.savez("blobs.npz", images=store.images, labels=store.labels)
+    assert call("transfer", "run", "--protocol", "knn", "--to", "npz:blobs.npz:all", "--allow-seen") == 0
 
 
 @pytest.mark.filterwarnings("always::metatc2.experiment.diagnose.ViewsNotKnown")
