@@ -7,6 +7,7 @@ How values become pixels of 8 bits is one rule for the whole of the images, and 
 * whole numbers of more bits: black is 0, and white is the largest number of the fewest bits of 8, 10, 12, 14 and 16 that hold
   the brightest pixel of all images;
 * floating point: black is 0, and white is 1, or 255 where the brightest pixel is above 1;
+  Where the brightest pixel of all is above 1 and far below such a white, a `DarkImages` warning says so;
 * in all other cases, negative numbers such as those of normalized images among them, ``value_range`` must be given. What lies
   outside of it becomes black or white.
 """
@@ -14,6 +15,8 @@ How values become pixels of 8 bits is one rule for the whole of the images, and 
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +39,12 @@ from metatc2.ops.numbers import whole as whole_number
 _IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
 _LABELS = ("label", "labels", "target", "cls", "fine_label")
 _BITS = (8, 10, 12, 14, 16)
+#: Brightest pixels below it are a quarter of white or less, where white is 255.
+_DARK = 64
+
+
+class DarkImages(UserWarning):
+    """Images are read as nearly black, since nothing says what is white in them."""
 
 
 def store_of_arrays(
@@ -271,6 +280,15 @@ def _limits(images: Sequence[Tensor], asked: Sequence[float] | None, name: str) 
         raise InputError(
             f"{name}: images hold values from {darkest:g} to {brightest:g}, of which nothing says what black and white are; "
             f"say it with {of_data('value_range', 'BLACK', 'WHITE')}{why}"
+        )
+    if 1 < brightest < _DARK:
+        # Just above 1 is what resizing makes of images in [0, 1].
+        likely = "1" if brightest < 2 and not whole else str(math.ceil(brightest))
+        warnings.warn(
+            f"{name}: the largest value is {brightest:g} and white is taken to be {white:g}, so that all are nearly black; "
+            f"if white is {likely}, say it with {of_data('value_range', '0', likely)}, and if not, with {white:g} in its place",
+            DarkImages,
+            stacklevel=5,
         )
     return 0.0, white
 

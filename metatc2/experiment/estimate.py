@@ -10,9 +10,9 @@ from pathlib import Path
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.targets import Sources, find_targets
+from metatc2.experiment.targets import Sources, find_targets, require_loadable
 from metatc2.io.run_files import RESULTS
-from metatc2.io.suggest import command
+from metatc2.io.suggest import SOURCE, command
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 from metatc2.transfer.estimates import Estimate
@@ -43,6 +43,7 @@ def run(
     own = (Path(names[0]) / "config.toml").exists()
     config = read_config(Path(names[0]) / "config.toml") if own else Config()
     wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())
+    require_loadable(wanted, config, Path(names[0]), f"--to {SOURCE}")
     sources = Sources.of(config.data)
     estimates: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []

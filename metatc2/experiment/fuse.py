@@ -14,10 +14,11 @@ from metatc2.errors import InputError, nearest
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import is_network, load_pretrained, split_weights
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.experiment.targets import Sources, find_targets
+from metatc2.experiment.targets import Sources, find_targets, require_loadable
 from metatc2.experiment.transfer import features_folder
 from metatc2.io.registry import Registry
 from metatc2.io.run_files import CONFIG, FEATURES
+from metatc2.io.suggest import SOURCE
 from metatc2.ops.numbers import whole
 from metatc2.transfer import FeatureTable, Target, fingerprint, target_splits
 from metatc2.transfer.fusion import ATTENTIONS, BASELINES
@@ -229,6 +230,7 @@ def _targets(
     own = (Path(first) / CONFIG).exists()
     config = read_config(Path(first) / CONFIG) if own else Config()
     wanted = tuple(names) or config.transfer.targets or ((config.data.source,) if own else ())
+    require_loadable(wanted, config, Path(first), f"--to {SOURCE}")
     origin = (sources or Sources()).over(config.data)
     # For each, since each has seen other classes; the images are the same.
     every = [

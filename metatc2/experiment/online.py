@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from metatc2.augment import Views
 from metatc2.data import ImageStore, load
+from metatc2.data.store import how_to_label
 from metatc2.errors import InputError
 from metatc2.experiment.measures import MEASURES, Seen
+from metatc2.experiment.measures.registry import Measure
 from metatc2.learners import Outcome
 from metatc2.models.encoding import encode
 from metatc2.ops.module_state import evaluation_mode
@@ -21,7 +24,12 @@ from metatc2.transfer.protocols.knn import knn_split
 
 #: Views of an image for LiDAR, as in the paper's cheaper variant.
 VIEWS = 10
+_NAMED = 5  # classes, in a sentence
 _BATCH = 256
+
+
+class MeasuresLeftOut(UserWarning):
+    """Some of the measures that `Online` is asked for cannot be made of these images."""
 
 
 class Online(Callback):
@@ -41,7 +49,8 @@ class Online(Callback):
         prefix: of the names in records.
 
     Raises:
-        InputError: if a measure is unknown, or there are too few images.
+        InputError: if a measure is unknown, there are too few images, or no measure can be made of them. If some cannot, a
+            `MeasuresLeftOut` warning says before training which, and of which split they could.
 
     >>> Online("digits", measures=["knn"]).measures
     ('knn',)
@@ -71,6 +80,8 @@ class Online(Callback):
         self._bank: Tensor | None = None
         #: Steps with what was measured.
         self.history: list[dict[str, float]] = []
+        if isinstance(source, ImageStore):  # before a run folder is made
+            self._left_out(source)
 
     def on_start(self, trainer: Trainer) -> None:
         """Choose images and views; the same for every measurement, and in a run that is resumed."""
@@ -82,6 +93,8 @@ class Online(Callback):
             self.store = self.source
         else:
             self.store = load(self.source, image_size=size, channels=channels)
+        if said := self._left_out(self.store):
+            warnings.warn(said, MeasuresLeftOut, stacklevel=2)
         split = self.split or _validation_split(self.store)
         g = torch.Generator().manual_seed(0)
         rows = self.store.rows(split)
@@ -97,6 +110,40 @@ class Online(Callback):
                     "Online: LiDAR needs views, and the trainer's sampler has no recipe; pass views=Views(...)"
                 )
             self._views, self._drawn = views, [views.sample(len(self._rows), g) for _ in range(VIEWS)]
+
+    def _left_out(self, store: ImageStore) -> str:
+        """Which measures that are asked for cannot be made of a store, as a sentence; empty where all can.
+
+        Raises:
+            InputError: if none can.
+        """
+        split = self.split or _validation_split(store)
+        store.rows(split)  # its own sentence where there is no such split
+        if _can_be_probed(store, split):
+            return ""
+        lost = [
+            name
+            for name, f in zip(self.measures, self._functions, strict=True)
+            if name in MEASURES and _needs_labels(f)
+        ]
+        if not lost:
+            return ""
+        classes = store.labels[store.rows(split)].unique().tolist()
+        first = ", ".join(store.class_names[label] for label in classes[:_NAMED])
+        named = f"{first} and {len(classes) - _NAMED} more" if len(classes) > _NAMED else first
+        fitting = sorted((name for name in (*store.groups, *store.splits) if _can_be_probed(store, name)), key=_order)
+        cure = (
+            f'take split="{fitting[0]}" (on the command line: --set monitor.split={fitting[0]})'
+            if fitting
+            else f"no split of it has them{how_to_label(store)}; take another source, or measures that need no labels (rankme)"
+        )
+        said = (
+            f"Online: {', '.join(lost)} of {store.name}:{split} cannot be measured, which takes two classes of two images and "
+            f"more, and its classes are {named or 'none'}; {cure}"
+        )
+        if len(lost) == len(self.measures):
+            raise InputError(said)
+        return said
 
     def on_step(self, trainer: Trainer, outcome: Outcome) -> None:
         """Measure if it is time, at the last step too."""
@@ -147,6 +194,21 @@ class Online(Callback):
     def _features(self, encoder: nn.Module, images: Iterator[Tensor]) -> Tensor:
         place = next((p.device for p in encoder.parameters()), torch.device("cpu"))
         return torch.cat([encode(encoder, some.to(place), "the encoder").cpu() for some in images])
+
+
+def _needs_labels(measure: Measure) -> bool:
+    """Whether a registered measure says nothing of features and views alone."""
+    some = torch.randn(8, 4, 4, generator=torch.Generator().manual_seed(0))
+    return measure(Seen(some[:, 0], views=some)) is None
+
+
+def _can_be_probed(store: ImageStore, split: str) -> bool:
+    return probe_rows(store, split, 1, torch.Generator().manual_seed(0))[0] is not None
+
+
+def _order(split: str) -> tuple[bool, bool, str]:
+    """Splits for tests last, before them the one that has their images too."""
+    return "test" in split, split == "all", split
 
 
 def probe_rows(

@@ -9,10 +9,13 @@ from pathlib import Path
 from metatc2.data import ImageStore, load
 from metatc2.data.pairs import Pairs, read_pairs
 from metatc2.errors import InputError
-from metatc2.experiment.config import DataConfig
+from metatc2.experiment.config import Config, DataConfig
+from metatc2.experiment.config.learner import PythonConfig
 from metatc2.experiment.pretrained import Pretrained
+from metatc2.io.registries import SOURCES
 from metatc2.io.source_names import real_path, split_name
 from metatc2.models.feature_rows import FeatureRows
+from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.transfer import Target, expand_targets, parse_target
 
 
@@ -82,6 +85,36 @@ class Sources:
             value_range=self.value_range,
             workers=self.workers,
         )
+
+
+def require_loadable(names: Sequence[str], config: Config, run: Path, how: str) -> None:
+    """Nothing, unless a target is what a run of a program learned from, and that is no source.
+
+    Args:
+        names: ``SOURCE[:SPLIT]``, as asked for or as the run has it.
+        config: of the run.
+        run: its folder.
+        how: what names other targets, for the error.
+
+    Raises:
+        InputError: that says so, and how such images are named.
+    """
+    learned = config.data.source
+    if not isinstance(config.learner, PythonConfig) or learned not in {parse_target(name)[0] for name in names}:
+        return
+    if learned == UNKNOWN_SOURCE:
+        raise InputError(
+            f"{run} does not say what images it was trained on, which its sampler did not tell; name data to measure it on: "
+            f"{how}"
+        )
+    try:
+        SOURCES.resolve(learned)
+    except InputError as error:
+        raise InputError(
+            f"{run} learned from a store that a program made and named {learned!r}, which no command can load; name data to "
+            f"measure it on: {how}, or its own images: numpy.savez('FILE.npz', images=store.images, labels=store.labels) in "
+            "the program, then --to npz:FILE.npz:all --allow-seen"
+        ) from error
 
 
 def find_targets(

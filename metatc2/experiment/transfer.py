@@ -33,7 +33,7 @@ from metatc2.experiment.protocols import SHAPES, protocols_of
 from metatc2.experiment.results_folder import KEPT_ELSEWHERE, add_rows, check_folder
 from metatc2.experiment.run import Run
 from metatc2.experiment.run_config import sources_from
-from metatc2.experiment.targets import Sources, check_images, find_targets
+from metatc2.experiment.targets import Sources, check_images, find_targets, require_loadable
 from metatc2.io.files import check_no_link, check_writable
 from metatc2.io.options import show
 from metatc2.io.run_files import CONFIG, FEATURES
@@ -42,7 +42,6 @@ from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.stages import OUTPUT
 from metatc2.ops.ranks import ALONE, Ranks, is_first, others_alive
 from metatc2.training.devices import placed
-from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.training.placement import Placement
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import RANDOM_ENCODER, FeaturesNotKept, Protocol, Row, Target, evaluate
@@ -119,6 +118,7 @@ def transfer(
         measured = measured.with_context(context if isinstance(context, Pairs) else own.pairs(context, measured))
     with opened.reading():
         named = targets or settings.transfer.targets or opened.default_targets or own_target(measured)
+        opened.require_loadable(named)
         to = _targets(named, measured, own, settings.transfer.allow_seen)
     if tell is not None and is_first():
         for sentence in crops_of([target.store for target in to]):
@@ -154,13 +154,13 @@ class _Opened:
     @property
     def default_targets(self) -> tuple[str, ...]:
         """What the run learned from."""
-        source = self.config.data.source
-        if self.folder is not None and source == UNKNOWN_SOURCE:
-            raise InputError(
-                f"{self.folder} does not say what images it was trained on, which its sampler did not tell; name data to "
-                f"measure it on: {command('transfer', self.folder, '--to', SOURCE)}"
-            )
-        return () if self.folder is None else (source,)
+        return () if self.folder is None else (self.config.data.source,)
+
+    def require_loadable(self, targets: Sequence[str | Target]) -> None:
+        """See `metatc2.experiment.targets.require_loadable`."""
+        if self.folder is not None:
+            named = [target for target in targets if isinstance(target, str)]
+            require_loadable(named, self.config, self.folder, command("transfer", self.folder, "--to", SOURCE))
 
     def reading(self) -> AbstractContextManager[None]:
         """While sources are read; see `sources_from`."""

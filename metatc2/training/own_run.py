@@ -209,7 +209,16 @@ class OwnFiles:
             return
         settings, episodes = self._described
         run = OwnRun.of(encoder, self.sampler, images, self.made_by, settings=settings, episodes=episodes)
-        if isinstance(learner, LabeledLearner) and run.encoder != UNKNOWN:
+        if run.encoder == UNKNOWN:
+            warnings.warn(
+                f"{self.folder.path}: commands cannot measure what is trained here until its config.toml says what makes the "
+                f"encoder, a {type(encoder).__name__}, which no name is known of; write a function that makes it in a module "
+                'of its own and pass Trainer(..., encoder="MODULE:FUNCTION"), or measure it from Python with '
+                "metatc2.transfer.evaluate",
+                NotForCommands,
+                stacklevel=4,
+            )
+        elif isinstance(learner, LabeledLearner):
             try:
                 adapts = learner_settings(learner, images.flatten(0, 2)[:1], classes=_classes(run.store))
                 encode_module(learner, {})  # what cannot be written should not take a training to find out

@@ -169,6 +169,7 @@ def network(seed: int = 0) -> nn.Module:
         return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh()), dim=8, way=3)
 
 
+@pytest.mark.filterwarnings("ignore::metatc2.training.own_run.NotForCommands")
 def test_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     def trainer(folder: str) -> Trainer:
         learner = MAML(network(), InnerLoop(inner_optimizer("sgd", 0.1), steps=2))

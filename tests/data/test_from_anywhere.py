@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torchvision.transforms import Normalize, ToTensor
 
 from metatc2.augment import Views
 from metatc2.data import ImageStore, load
+from metatc2.data.from_anywhere import DarkImages
 from metatc2.episodes import LabeledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.transfer import KNN, FewShot, Target, evaluate, expand_targets
@@ -184,6 +186,26 @@ def test_depths_are_scaled_by_one_rule_for_all_images(
     if values.dtype != np.bool_:
         one_by_one = ImageStore.from_dataset(list(torch.from_numpy(images.astype(np.float64))), value_range=asked)
         assert torch.equal(one_by_one.images, store.images)
+
+
+@pytest.mark.parametrize(("brightest", "white"), [(16.0, 16), (37.5, 38), (1.02, 1), (63, 63)])
+def test_images_that_are_nearly_black_are_said_with_the_cure(brightest: float, white: int) -> None:
+    values = np.linspace(0, brightest, 5 * 64).reshape(5, 8, 8).astype(type(brightest))
+    cure = rf"digits: the largest value is {brightest:g} .* white is {white}, .*value_range=\(0, {white}\)"
+    with pytest.warns(DarkImages, match=cure) as said:
+        dark = ImageStore.from_arrays(values, name="digits")
+    assert int(dark.images.max()) == round(brightest)  # as before
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert int(ImageStore.from_arrays(values, value_range=(0, white)).images.max()) >= 250
+
+
+@pytest.mark.parametrize("values", [np.full((2, 8, 8), 1.0), np.full((2, 8, 8), 64.0), np.full((2, 8, 8), 5, np.uint8)])
+def test_images_that_are_as_they_seem_are_not_warned_of(values: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ImageStore.from_arrays(values)
 
 
 def test_pictures_of_16_bits_of_a_dataset_share_their_white() -> None:

@@ -30,6 +30,14 @@ def left_by(code: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}, names
 
 
+def test_the_call_of_evaluation_in_the_text_gives_logits_of_one_task() -> None:
+    call = re.search(r"`(learner\.predict\(.+?\))`", PAGE)
+    assert call
+    with torch.random.fork_rng():
+        names = left_by(next(right for (peer, _), (_, right) in PAIRS if peer == "learn2learn"))[1]
+    assert eval(call[1], names).shape == (6, 3)
+
+
 def test_each_pair_has_one_of_ours_on_the_right() -> None:
     assert len(PAIRS) == 4
     assert [right[0] for _, right in PAIRS] == ["metatc2"] * 4

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
@@ -16,7 +18,7 @@ from metatc2.episodes import SplitBatch
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, fingerprint, merge
 from metatc2.experiment.measures import MEASURES, Seen
-from metatc2.experiment.online import Online
+from metatc2.experiment.online import MeasuresLeftOut, Online
 from metatc2.experiment.run import pretrain
 from metatc2.learners import SelfSupervised
 from metatc2.metrics.lidar import lidar
@@ -100,8 +102,31 @@ def test_every_measure_is_what_it_says() -> None:
 def test_without_labels_probes_are_left_out() -> None:
     images = torch.randint(0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     online = Online(store := ImageStore("one", images, torch.zeros(20, dtype=torch.int64)), every=4)
-    trained(store, online)
+    with pytest.warns(MeasuresLeftOut, match="knn, linear of one:all cannot be measured.*its classes are 0; no split"):
+        trained(store, online)
     assert set(online.history[-1]) == {"step", "rankme"}
+
+
+def test_a_split_of_one_class_is_refused_and_another_named(
+    store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    six = ImageStore.from_arrays(store.images.repeat(3, 1, 1, 1), torch.arange(120) % 6, "six")
+    with pytest.raises(
+        InputError, match=r'knn of six:meta-validation .* take split="meta-train".*monitor.split=meta-tr'
+    ):
+        Online(six, measures=["knn"])
+    with pytest.warns(MeasuresLeftOut, match="linear of six:meta-validation cannot"):
+        trained(six, online := Online(six, measures=["linear", "rankme"]))
+    assert set(online.history[-1]) == {"step", "rankme"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained(six, fitting := Online(six, measures=["linear"], split="meta-train"))
+    assert set(fitting.history[-1]) == {"step", "linear"}
+    np.savez(tmp_path / "six.npz", images=six.images[:, 0].numpy().repeat(2, 1).repeat(2, 2), labels=six.labels.numpy())
+    asked = [f"npz:{tmp_path / 'six.npz'}", "--encoder", "conv4", "--steps", "1", "--set", "episode.batch=16"]
+    assert call("pretrain", *asked, "--monitor", "knn", "--run", str(tmp_path / "run")) == 2
+    assert "six.npz:meta-validation cannot be measured" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.toml").exists()
 
 
 def test_what_cannot_be_measured_is_said(store: ImageStore) -> None:

@@ -22,6 +22,8 @@ from metatc2.training.metrics_file import read_metrics
 
 from .test_outer_optimizers import Noise, Small
 
+# What is trained here is measured by no command.
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.own_run.NotForCommands")
 OPTIONS = TrainerOptions(steps=6, checkpoint_every=4, log_every=3, epoch_steps=2, validate_every=2)
 
 

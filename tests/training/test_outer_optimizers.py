@@ -16,6 +16,9 @@ from metatc2.errors import InputError
 from metatc2.learners import Learner, Outcome
 from metatc2.training import LARS, Trainer, TrainerOptions
 
+# What is trained here is measured by no command.
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.own_run.NotForCommands")
+
 
 class Small(Learner):
     """A smooth loss of an encoder with buffers."""

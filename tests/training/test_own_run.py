@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchopt
@@ -133,7 +134,10 @@ def test_an_encoder_of_ones_own_is_built_by_its_module(
     assert call("transfer", "given", *FEW) == 0
     with pytest.raises(InputError, match="encoder='my_nets:other' makes another module"):
         trainer(my_nets.Net(9), 9, nets / "wrong", made_by="my_nets:other").fit()
-    trainer(my_nets.Net(9), 9, nets / "unsaid").fit()
+    with pytest.warns(NotForCommands, match=r'unsaid: commands cannot .* a Net, .* encoder="MODULE:FUNCTION"'):
+        trainer(my_nets.Net(9), 9, nets / "unsaid").fit(until=1)  # before the training, and not at its end
+    with pytest.warns(NotForCommands):
+        trainer(my_nets.Net(9), 9, nets / "unsaid").fit()
     capsys.readouterr()
     assert call("transfer", "unsaid", *FEW) == 2
     said = " ".join(capsys.readouterr().err.split())
@@ -195,10 +199,39 @@ def test_labeled_learners_and_episodes_without_a_store(tmp_path: Path, capsys: p
             yield tasks.sample()
 
     Trainer(ProtoNet(Conv4(channels=1, width=8)), episodes(), TrainerOptions(steps=1), run=tmp_path / "run").fit()
-    assert call("transfer", str(tmp_path / "run")) == 2
-    assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
+    for asked in ("transfer", "estimate"):
+        assert call(asked, str(tmp_path / "run")) == 2
+        assert "does not say what images it was trained on" in " ".join(capsys.readouterr().err.split())
     assert call("transfer", str(tmp_path / "run"), *FEW) == 0
     assert "the classes it was trained on are not known" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_store_of_a_program_is_no_source_and_its_images_in_a_file_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    g = torch.Generator().manual_seed(0)
+    store = ImageStore.from_arrays(
+        torch.randint(0, 256, (60, 1, 16, 16), generator=g).to(torch.uint8), torch.arange(60) % 6, "blobs"
+    )
+    for folder, width in (("run", 8), ("wide", 9)):
+        learner = SelfSupervised(Conv4(channels=1, width=width), SimCLR(), projector=Projector(width, 8, 4))
+        tasks = SplitBatch(store, Views.glyphs(), tasks=2, batch=16, split="meta-train")
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=tmp_path / folder).fit()
+    for command in (
+        ("transfer", "run"),
+        ("transfer", "run", "--to", "blobs:meta-test"),
+        ("estimate", "run"),
+        ("fuse", "run", "wide"),
+    ):
+        assert call(*command) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "run learned from a store that a program made and named 'blobs', which no command can load" in said
+        assert "--to npz:FILE.npz:all --allow-seen" in said
+    assert call("transfer", "run", "--to", "blob") == 2
+    assert "unknown source 'blob'" in capsys.readouterr().err
+    np.savez("blobs.npz", images=store.images, labels=store.labels)
+    assert call("transfer", "run", "--protocol", "knn", "--to", "npz:blobs.npz:all", "--allow-seen") == 0
 
 
 @pytest.mark.filterwarnings("always::metatc2.experiment.diagnose.ViewsNotKnown")
@@ -242,6 +275,22 @@ def test_images_that_commands_do_not_take_are_said_before_training(tmp_path: Pat
     ):
         Trainer(learner, episodes(), TrainerOptions(steps=1), run=tmp_path / "a").fit()
     assert RunFolder(tmp_path / "a").state is State.TRAINER
+
+
+def test_a_learner_on_a_network_without_a_name_is_told_how_to_name_it(nets: Path) -> None:
+    sys.path.insert(0, str(nets))
+    try:
+        import my_nets  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(nets))
+    network = my_nets.other()
+    learner = MAML(network, InnerLoop(inner_optimizer("sgd", 0.1), 1))
+    tasks = LabeledTasks(load("digits"), way=3, shot=1, query=2, tasks=2, split="meta-train")
+    with pytest.warns(NotForCommands, match=r'a Sequential, which .* pass Trainer\(..., encoder="MODULE:FUNCTION"\)'):
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=nets / "unsaid").fit()
+    with pytest.warns(NotForCommands, match="will measure the encoder alone"):
+        Trainer(learner, tasks, TrainerOptions(steps=1), run=nets / "said", encoder="my_nets:other").fit()
+    assert 'name = "python:my_nets:other"' in (nets / "said" / "config.toml").read_text()
 
 
 def maml(run: Path, inner: InnerLoop, kind: type[MAML] = MAML) -> Trainer:

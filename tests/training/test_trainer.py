@@ -27,7 +27,9 @@ from metatc2.training.checkpoint import latest_checkpoint, load_checkpoint, save
 from ..covering import covered
 
 # A few steps on noise: embeddings and factors are not healthy, and need not be.
-pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::metatc2.training.HealthWarning", "ignore::metatc2.training.own_run.NotForCommands"
+)
 
 
 def sampler(seed: int = 0) -> SplitBatch:
