@@ -35,8 +35,11 @@ class SelfSupervised(Learner):
         objective: any `Objective`.
         projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One that has
             ``told = True`` is called with the episode's `TaskIdentity` too; its ``penalty()`` is added to the loss. One
-            with ``conditioned = True`` is called with what its ``encode`` makes of the views' descriptors.
-        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one; it may be conditioned too.
+            with ``conditioned = True`` is called with what its ``encode`` makes of the views' descriptors. One with a
+            `torch.nn.BatchNorm1d`, which takes ``(N, d)`` alone (lightly's heads), is called with the rows of each task: in
+            training it normalizes over the samples and views of a task, in eval mode by its running statistics, which move
+            with every call, those of an inner loop among them.
+        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one; it may be conditioned or take rows too.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
         standardize: standardize z over the episode (the control "standardized features").
