@@ -118,13 +118,29 @@ class TaskCalibrator(nn.Module):
         Args:
             z: ``(tasks, samples, views, d)``.
             adapted: of as many tasks, see `start`.
+
+        Raises:
+            InputError: if z is not of the calibrator's width.
         """
+        self.check(z.shape[-1])
         factors = self.factors()
         codes = z @ factors.mT
         weighed = codes * self.weights_of(codes, adapted)
         if self.weights == "linear":
             weighed = weighed + (codes.flatten(1, 2) @ adapted["mixing"]).view_as(codes)
         return weighed @ factors
+
+    def check(self, width: int) -> None:
+        """Whether a representation of this width can be calibrated.
+
+        Raises:
+            InputError: if it is not d.
+        """
+        if width != self.dim:
+            raise InputError(
+                f"TaskCalibrator: the representation has {width} dimensions and the calibrator is for {self.dim}; make it for "
+                f"that width, TaskCalibrator({width}, factors={max(1, 3 * width // 4)})"
+            )
 
     def loss(self, z: Tensor) -> Tensor:
         """What V answers for: ``λ_r L_rec + λ_o L_orth``, a scalar. Weights are left out: to weigh a factor less is no error.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
 import torch
@@ -24,6 +25,7 @@ from metatc2.models.heads import Classifier
 from metatc2.ops import rehearsal
 from metatc2.ops.functional import Functional, NormPolicy, inside
 from metatc2.ops.module_state import modes_kept, unchanged
+from metatc2.ops.precision import autocast_as_now
 from metatc2.ops.twice import differentiable_twice
 
 _FROZEN = "frozen_norms"
@@ -91,7 +93,8 @@ class LabeledLearner(Learner):
         self._encoder = Functional(network, norm, part="encoder") if isinstance(network, Classifier) else self._function
         self._looked: frozenset[bool] = frozenset()
         self._looked_at_one = False
-        self._seen: Tensor | None = None
+        # What `end_step` calls the network on, and in what precision.
+        self._seen: tuple[Tensor, Callable[[], AbstractContextManager[object]]] | None = None
         if network.training:  # a network that is in eval mode as a whole is evaluated, not frozen
             self._freeze()
         self.register_state_dict_post_hook(_save_frozen)  # type: ignore[no-untyped-call]
@@ -217,7 +220,7 @@ class LabeledLearner(Learner):
                         gradients[name] = g if name not in gradients else gradients[name].add_(g)
             if way:
                 right.append((scores.detach().argmax(-1) == query_y[part]).float().flatten())
-        self._seen = x[0]
+        self._seen = x[0], autocast_as_now(x.device)
         metrics = {"accuracy": torch.cat(right).mean()} if right else {}
         return Outcome(carry(total, theta, gradients), metrics)
 
@@ -254,14 +257,16 @@ class LabeledLearner(Learner):
         """Move what a plain forward moves: running statistics, the vectors of spectral normalization, counters.
 
         The rule: after every step the network is called once, as it stands and in the modes its parts are in, on the support of
-        the episode's first task; no adapted copy ever moves a buffer. The statistics of batch normalization so gathered are
-        not used in training; they are for those who take the encoder elsewhere. Under ``"frozen"`` they stay as they are.
+        the episode's first task, under the autocast that `forward` was called in; no adapted copy ever moves a buffer. The
+        statistics of batch normalization so gathered are not used in training; they are for those who take the encoder
+        elsewhere. Under ``"frozen"`` they stay as they are.
         """
-        seen, self._seen = self._seen, None
-        if seen is None or not any(True for _ in self.network.buffers()):
+        kept, self._seen = self._seen, None
+        if kept is None or not any(True for _ in self.network.buffers()):
             return
+        seen, autocast = kept
         if self.ranks.first:
-            with torch.no_grad(), modes_kept(self.network):
+            with torch.no_grad(), modes_kept(self.network), autocast():
                 if self.norm == "frozen":
                     for part in self.network.modules():
                         if isinstance(part, _BatchNorm):

@@ -35,8 +35,11 @@ class SelfSupervised(Learner):
         objective: any `Objective`.
         projector: ``(..., d)`` → ``(..., D)``; it and the predictor are dropped after pre-training. One that has
             ``told = True`` is called with the episode's `TaskIdentity` too; its ``penalty()`` is added to the loss. One
-            with ``conditioned = True`` is called with what its ``encode`` makes of the views' descriptors.
-        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one; it may be conditioned too.
+            with ``conditioned = True`` is called with what its ``encode`` makes of the views' descriptors. One with a
+            `torch.nn.BatchNorm1d`, which takes ``(N, d)`` alone (lightly's heads), is called with the rows of each task: in
+            training it normalizes over the samples and views of a task, in eval mode by its running statistics, which move
+            with every call, those of an inner loop among them.
+        predictor: ``(..., D)`` → ``(..., D)``, for objectives that ask for one; it may be conditioned or take rows too.
         per_task: keep negatives and statistics within each task (the control "tasks only"); otherwise the whole batch
             is one task.
         standardize: standardize z over the episode (the control "standardized features").
@@ -49,10 +52,10 @@ class SelfSupervised(Learner):
         auxiliary_weight: of it. By default its own.
 
     Raises:
-        InputError: if the objective asks for a predictor and none is given, a name is unknown, or a projector that is told
-            would not be: z is the projector's output, or all tasks are one; or there is an auxiliary loss and z is the
-            projector's output, or the objective has no two views to compare. In use: if the episode does not say what its
-            tasks are, or how its views were made, and a part needs it.
+        InputError: if the objective is no `Objective`, or asks for a predictor and none is given, a name is unknown, or a
+            projector that is told would not be: z is the projector's output, or all tasks are one; or there is an auxiliary
+            loss and z is the projector's output, or the objective has no two views to compare. In use: if the episode does
+            not say what its tasks are, or how its views were made, and a part needs it.
     """
 
     gathers = True
@@ -75,6 +78,7 @@ class SelfSupervised(Learner):
         auxiliary_weight: float | None = None,
     ) -> None:
         super().__init__()
+        _check_objective(objective, type(self).__name__)
         if objective.predictor and predictor is None:
             raise InputError(f"{type(objective).__name__} needs a predictor; pass predictor=Predictor(dim, hidden)")
         if where not in get_args(Where):
@@ -350,3 +354,12 @@ class SelfSupervised(Learner):
 
     def _standardized(self, h: Tensor) -> Tensor:
         return standardize(h) if self.standardize else h
+
+
+def _check_objective(objective: object, learner: str) -> None:
+    if isinstance(objective, Objective):
+        return
+    what, mend = type(objective).__name__, "wrap any loss(z1, z2) of two views, Custom(loss)"
+    if isinstance(objective, type):
+        what, mend = f"the class {objective.__name__}", f"make one of it, {objective.__name__}(...)"
+    raise InputError(f"{learner}: objective must be one of metatc2.objectives, found {what}; {mend}")

@@ -43,7 +43,8 @@ class TC2(SelfSupervised):
         branch: predictor, where, momentum, regularizer and weight, as in `SelfSupervised`.
 
     Raises:
-        InputError: if a name is unknown.
+        InputError: if the objective is no `Objective`, a name is unknown, the projector is told what each task is, or the
+            calibrator is of another width than the representation (in use, where the encoder has no ``dim`` that says it).
     """
 
     sensitivity: Tensor
@@ -73,6 +74,9 @@ class TC2(SelfSupervised):
             raise InputError(f"unknown statistics {statistics!r}; {nearest(statistics, get_args(Statistics))}")
         if outer_on not in get_args(OuterOn):
             raise InputError(f"unknown outer_on {outer_on!r}; {nearest(outer_on, get_args(OuterOn))}")
+        width = getattr(encoder, "dim", None)
+        if self.where == "backbone" and type(width) is int:  # of an encoder that does not say, at the first forward
+            calibrator.check(width)
         self.calibrator, self.inner, self.gamma = calibrator, inner, gamma
         self.outer_on, self.statistics = outer_on, statistics
         self.calibrator_lr = lr

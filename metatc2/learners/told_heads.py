@@ -10,6 +10,7 @@ from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import TaskIdentity
 from metatc2.errors import InputError
 from metatc2.learners.base import full_precision
+from metatc2.learners.row_heads import task_by_task
 
 
 def is_told(projector: nn.Module) -> bool:
@@ -52,8 +53,7 @@ def project(head: nn.Module, z: Tensor, identity: TaskIdentity | None = None, co
         out: Tensor = head(z, code)
         return out
     if not is_told(head):
-        projections: Tensor = head(z)
-        return projections
+        return task_by_task(head, z)
     if identity is None:
         raise InputError(
             f"{type(head).__name__} is told what each task is, and the episode does not say; use a sampler whose tasks "

@@ -15,7 +15,8 @@ from metatc2.ops.precision import upcast
 class Custom(Objective):
     """Any ``loss(z1, z2) -> scalar`` on the projections of two views, called for each task and averaged over them.
 
-    To be calibrated it must be out of place and twice differentiable.
+    To be calibrated it must be out of place and twice differentiable. One with a queue of earlier keys (lightly's
+    ``NTXentLoss(memory_bank_size=...)``) is accepted and not comparable under TC²: its keys were weighed for other tasks.
 
     Args:
         loss: takes two tensors ``(n, D)``, one a view, in the same order; gives a scalar to minimise. An `nn.Module`

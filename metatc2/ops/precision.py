@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def autocast_as_now(device: torch.device) -> Callable[[], AbstractContextManager
     if not torch.amp.is_autocast_available(kind):
         return nullcontext
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    return lambda: torch.autocast(kind, dtype=dtype, enabled=enabled)
+    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)  # a lambda could not be pickled
 
 
 @contextmanager

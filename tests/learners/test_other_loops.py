@@ -14,7 +14,7 @@ from metatc2.calibration import TaskCalibrator, named_calibrator
 from metatc2.data import ImageStore
 from metatc2.episodes import Episode, LabeledTasks, Samples
 from metatc2.inner import InnerLoop, inner_optimizer
-from metatc2.learners import MAML, TC2, Learner, Outcome, SelfSupervised, SharedTC2, Tasks, build_labeled
+from metatc2.learners import MAML, TC2, Learner, Outcome, ProtoNet, SelfSupervised, SharedTC2, Tasks, build_labeled
 from metatc2.learners.registry import LEARNERS, learner_options
 from metatc2.models.heads import Classifier, Projector
 from metatc2.objectives import SimCLR
@@ -192,3 +192,39 @@ def test_fabric_in_mixed_precision_is_autocast(name: str) -> None:
     for mine, own in zip(learner.parameters(), same.parameters(), strict=True):
         assert (mine.grad is None) == (own.grad is None)
         assert mine.grad is None or own.grad is None or torch.equal(mine.grad, own.grad)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "protonet"])
+@pytest.mark.parametrize("own_autocast", [False, True])
+def test_running_statistics_in_mixed_precision_move_as_by_a_plain_forward(name: str, own_autocast: bool) -> None:
+    """Fabric hands the forward inputs in bfloat16 and ends its autocast before the step ends; the weights are in float32."""
+    from lightning_fabric import Fabric
+
+    norms = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
+    given = Tasks(4, 3, torch.arange(3).repeat(10))
+    learner, episode = build_labeled(learner_options(name)(), norms, given), tasks().sample()
+    network = copy.deepcopy(learner.network)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    made, optimizer = fabric.setup(learner, torch.optim.SGD(learner.parameters(), lr=0.0))
+    for _ in range(2):
+        optimizer.zero_grad()
+        fabric.backward(made(episode).loss)
+        optimizer.step()
+        with torch.autocast("cpu", torch.bfloat16, enabled=own_autocast):
+            learner.end_step()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            network(episode.support.images[0, :, 0].bfloat16())
+    for key, expected in network.named_buffers():
+        assert expected.dtype != torch.bfloat16
+        assert torch.equal(learner.network.get_buffer(key), expected), key
+
+
+def test_the_network_is_called_in_full_precision_where_the_forward_was() -> None:
+    norms = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
+    learner, episode = ProtoNet(norms), tasks().sample()
+    network = copy.deepcopy(norms)
+    learner(episode).loss.backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        learner.end_step()
+    network(episode.support.images[0, :, 0])
+    assert torch.equal(learner.network.get_buffer("2.running_mean"), network.get_buffer("2.running_mean"))

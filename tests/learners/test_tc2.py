@@ -16,9 +16,9 @@ from metatc2.conditioning import TaskHeads
 from metatc2.episodes import Episode, Samples, TaskIdentity
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, Unroll
-from metatc2.learners import TC2
+from metatc2.learners import TC2, SelfSupervised
 from metatc2.models.heads import Predictor, Projector
-from metatc2.objectives import build_objective, nt_xent
+from metatc2.objectives import SimCLR, build_objective, nt_xent
 
 TASKS, PAIRS, SUPPORT, IN, DIM, K = 3, 6, 3, 5, 4, 3
 
@@ -316,3 +316,44 @@ def test_what_is_told_is_refused() -> None:
             calibrator=TaskCalibrator(DIM, K),
             inner=InnerLoop(torchopt.sgd(1.0), steps=1),
         )
+
+
+def made(encoder: nn.Module, objective: object, width: int, **options: object) -> TC2:
+    inner = InnerLoop(torchopt.sgd(1.0), steps=1)
+    calibrator = TaskCalibrator(width, factors=2)
+    return TC2(encoder, objective, projector=Projector(DIM, 6, 5), calibrator=calibrator, inner=inner, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("objective", "found"),
+    [
+        (nn.CosineSimilarity(), r"found CosineSimilarity; wrap any loss\(z1, z2\) of two views, Custom\(loss\)"),
+        (nt_xent, r"found function; wrap"),
+        (SimCLR, r"found the class SimCLR; make one of it, SimCLR\(\.\.\.\)"),
+    ],
+)
+def test_a_loss_that_is_no_objective_is_refused(objective: object, found: str) -> None:
+    with pytest.raises(InputError, match=f"^TC2: objective must be one of metatc2.objectives, {found}"):
+        made(nn.Linear(IN, DIM), objective, DIM)
+    with pytest.raises(InputError, match="^SelfSupervised: objective must be"):
+        SelfSupervised(nn.Identity(), objective, projector=nn.Identity())  # type: ignore[arg-type]
+
+
+class Wide(nn.Linear):
+    dim = DIM
+
+
+def test_a_calibrator_of_another_width_is_refused() -> None:
+    said = r"has 4 dimensions and the calibrator is for 7; make it for that width, TaskCalibrator\(4, factors=3\)"
+    with pytest.raises(InputError, match=said):
+        made(Wide(IN, DIM), SimCLR(), 7)
+    silent = made(nn.Linear(IN, DIM), SimCLR(), 7)  # an encoder that does not say its width
+    for steps in (0, 1):
+        silent.inner = replace(silent.inner, steps=steps)
+        with pytest.raises(InputError, match=said):
+            silent(episode(dtype=torch.float32))
+
+
+def test_a_calibrator_behind_the_projector_is_of_its_width() -> None:
+    model = made(Wide(IN, DIM), SimCLR(), 5, where="projector")
+    assert model(episode(dtype=torch.float32)).loss.isfinite()
