@@ -30,6 +30,9 @@ from metatc2.training import Trainer, TrainerOptions, TrainingDiverged, load_fai
 
 from ..ranks import together
 
+# Of encoders without a name, which commands cannot measure.
+pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.own_run.NotForCommands")
+
 STEPS, TEN = 4, "trainer.steps=10"
 SMALL = (
     "data.image_size=16",
