@@ -69,6 +69,7 @@ def test_rates_are_chosen_on_validation_and_the_search_takes_no_part(study: Any)
     assert {seed: r["test"]["mean"] for seed, r in chosen.items()} == {0: 0.6}
 
 
+@pytest.mark.slow
 def test_every_arm_can_be_built_and_named_apart(study: Any, tmp_path: Path) -> None:
     from cells import identity
     from conflict_points import ARMS, Point

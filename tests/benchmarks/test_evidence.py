@@ -79,6 +79,7 @@ def test_no_target_of_the_evidence_is_searched_on() -> None:
     assert not searched & targets
 
 
+@pytest.mark.slow
 def test_every_setting_of_the_ablation_has_a_folder_of_its_own() -> None:
     values = list(dict.fromkeys(v for _, _, tried in ablation_switches.SWITCHES.values() for v in tried.values()))
     made = [ablation.cell(Path("runs"), source, "simclr", v, 0, ()) for source in ablation.EVALUATIONS for v in values]

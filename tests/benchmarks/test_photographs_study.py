@@ -63,6 +63,7 @@ def test_the_recipe_is_chosen_on_held_out_training_images() -> None:
     assert best([one, other]) == ("0.004", "0.2")
 
 
+@pytest.mark.slow
 def test_every_point_of_the_study_can_be_built_and_named_apart(tmp_path: Path) -> None:
     every = [point for part in PARTS for point in points(part, 2, SEARCH[0])]
     cells = [point.cell(tmp_path, tmp_path) for point in every]

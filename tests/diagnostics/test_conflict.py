@@ -159,6 +159,7 @@ def test_each_draw_of_the_null_is_the_figure_of_a_deal() -> None:
     assert (found.null_low, found.null_high) == (pytest.approx(min(draws)), pytest.approx(max(draws)))
 
 
+@pytest.mark.slow
 def test_several_episodes_are_averaged() -> None:
     episodes = [cut(tasks_of("opposed", seed, tasks=2), 6) for seed in range(3)]
     single = [task_conflict(regression, network(), episode, generator=seeded()) for episode in episodes]

@@ -254,6 +254,7 @@ def test_workers_of_a_loader_draw_different_tasks(replacement: bool) -> None:
     assert not {tuple(task) for episode in others for task in rows(episode).tolist()} & set(tasks)
 
 
+@pytest.mark.slow
 def test_workers_shuffle_decks_of_their_own() -> None:
     firsts = []
     for seed in range(2):

@@ -92,6 +92,7 @@ def test_all_families_but_one() -> None:
         assert bool((how[..., DESCRIPTOR["blur"]] == 0).all()) == (left_out == "blur_light")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [12, pytest.param(30, marks=pytest.mark.slow)])
 def test_drawn_families_are_on_by_a_fair_coin_unless_all_are_off(draws: int) -> None:
     sampler = RecipeTasks(noise(128, size=2), tasks=64, batch=128)

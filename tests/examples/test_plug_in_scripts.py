@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ..command_line import run_script
-from ..covering import covered
+from ..covering import some
 
 # A few steps: factors explain nothing yet.
 pytestmark = pytest.mark.filterwarnings("ignore::metatc2.training.HealthWarning")
@@ -38,7 +38,8 @@ def test_it_says_what_is_plugged_in(script: str) -> None:
     assert (learner in told, shared in told) == ("mt.TC2(" in source, "calibrated(encoder" in source.replace(told, ""))
 
 
-@pytest.mark.parametrize(("script", "calibrates"), covered(SCRIPTS, (True, False), strength=1))
+@pytest.mark.parametrize("script", some(SCRIPTS, WITH_TC2))
+@pytest.mark.parametrize("calibrates", some((True, False), (True,)))
 def test_script_runs(script: str, calibrates: bool, capsys: pytest.CaptureFixture[str]) -> None:
     calibration = ("tc2" if script in WITH_TC2 else "shared") if calibrates else "none"
     words = ["--calibration", calibration, "--steps", "3", "--episodes", "4"]

@@ -109,6 +109,7 @@ def test_folders_that_cannot_answer_are_refused(tmp_path: Path, photos: str) -> 
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_advice_that_was_not_begun_leaves_no_folder(photos: str, tmp_path: Path) -> None:
     said = refused(lambda: advise(photos, tmp_path / "new" / "a", minutes=1e-6, methods=["simclr"]))
     assert "fewer than 20 say nothing" in said

@@ -205,6 +205,7 @@ def test_any_optimizer_gives_the_same_meta_gradient(optimizer: Any) -> None:
     assert float((found - expected).norm() / expected.norm()) < 2e-2
 
 
+@pytest.mark.slow
 def test_more_steps_at_test_time() -> None:
     x, y, query_x, _ = tasks_of(vectors(tasks=1))[0]
     far = LogisticHead(encoder()).double().predict(x, y, query_x)

@@ -290,6 +290,7 @@ def test_recovery_beside_its_null(seed_offset: int) -> None:
     assert float(found.dci_null.informativeness.max()) < 0.1
 
 
+@pytest.mark.slow
 def test_noise_is_inside_its_null(seed_offset: int) -> None:
     factors, codes = known(150), random(150, 4, seed=seed_offset)
     found = factor_recovery(
