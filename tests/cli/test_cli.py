@@ -157,7 +157,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *words: str) -> Config:
     """What a command would train."""
     found: list[Config] = []
 
-    def begun(config: Config, *_: object) -> None:
+    def begun(config: Config, *_: object, **__: object) -> None:
         found.append(config)
         raise KeyboardInterrupt
 
