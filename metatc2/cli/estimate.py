@@ -8,7 +8,7 @@ import tyro
 
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
-from metatc2.io.terminal import show
+from metatc2.io.terminal import note, show
 
 
 def estimate(
@@ -35,6 +35,6 @@ def estimate(
     from metatc2.experiment import estimate as estimate_command
     from metatc2.report import estimate_table
 
-    estimates, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen)
+    estimates, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen, tell=note)
     show(estimate_table(estimates, correlations))
     write_json(target, [e.to_json() for e in estimates])

@@ -16,7 +16,7 @@ from metatc2.cli._stop_on_signal import ENDED_OR_PREEMPTED, ended_by_signal
 from metatc2.errors import InputError
 from metatc2.experiment.seed_folders import seed_folder
 from metatc2.experiment.threads import check_threads
-from metatc2.io.terminal import bold, fail, say
+from metatc2.io.terminal import bold, note, say
 
 if TYPE_CHECKING:
     from metatc2.data import ImageStore
@@ -157,7 +157,7 @@ def pretrain(
         fitted = fit_way(config)
         config = fitted.config
         if fitted.note and is_first():
-            fail(fitted.note, "note")
+            note(fitted.note)
         if seeds:
             by_seed = [override(config, [f"trainer.seed={one}"], "--seeds") for one in seeds]
             base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])

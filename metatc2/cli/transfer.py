@@ -13,7 +13,7 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._many_processes import parting
 from metatc2.errors import InputError
 from metatc2.io.registries import PROTOCOLS
-from metatc2.io.terminal import bold, fail, say, show
+from metatc2.io.terminal import bold, note, say, show
 
 if TYPE_CHECKING:
     from metatc2.transfer import Row
@@ -127,7 +127,7 @@ def transfer(
     def tell(sentence: str) -> None:
         if sentence not in told:
             told.append(sentence)
-            fail(sentence, "note")
+            note(sentence)
 
     with parting():
         for one in encoders:

@@ -1,23 +1,11 @@
 """Images of a program's own as a store: arrays, tensors, and any torch ``Dataset``.
 
-How values become pixels of 8 bits is one rule for the whole of the images, and is written into the notes of the store
-(``value_range``: what became black and white):
-
-* 8 bits stay as they are, and truth values are black and white;
-* whole numbers of more bits: black is 0, and white is the largest number of the fewest bits of 8, 10, 12, 14 and 16 that hold
-  the brightest pixel of all images;
-* floating point: black is 0, and white is 1, or 255 where the brightest pixel is above 1;
-  Where the brightest pixel of all is above 1 and far below such a white, a `DarkImages` warning says so;
-* in all other cases, negative numbers such as those of normalized images among them, ``value_range`` must be given. What lies
-  outside of it becomes black or white.
+How values become pixels of 8 bits is the rule of `metatc2.data.value_range`.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,25 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from metatc2.data.dataset_items import classes_of, image_and_label, items_of
 from metatc2.data.decoding import ValueRange, from_pillow
-from metatc2.data.depths import check_value_range
 from metatc2.data.image_io import join, resize_square, resize_square_values
 from metatc2.data.originals import gray_digests, no_digests
 from metatc2.data.sources._rows import UNLABELED, numbered
 from metatc2.data.store import ImageStore, beside_parts, meta_splits
+from metatc2.data.value_range import black_and_white, to_8_bits
 from metatc2.errors import InputError
-from metatc2.io.suggest import of_data
 from metatc2.ops.numbers import whole as whole_number
-
-_IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
-_LABELS = ("label", "labels", "target", "cls", "fine_label")
-_BITS = (8, 10, 12, 14, 16)
-#: Brightest pixels below it are a quarter of white or less, where white is 255.
-_DARK = 64
-
-
-class DarkImages(UserWarning):
-    """Images are read as nearly black, since nothing says what is white in them."""
 
 
 def store_of_arrays(
@@ -67,7 +45,7 @@ def store_of_arrays(
         name: of the store.
         image_size: side of square images, to which images are resized and cropped; by default they stay as they are.
         class_names: by label, where labels are whole numbers; by default the labels themselves, numbered anew.
-        value_range: values of black and white; by default as the module says.
+        value_range: values of black and white; by default as `metatc2.data.value_range` says.
         splits: named rows; by default classes are split as `meta_splits` does.
 
     Raises:
@@ -99,8 +77,8 @@ def pixels_of(images: Any, name: str, value_range: Sequence[float] | None = None
         )
     array = array.unsqueeze(1) if array.ndim == 3 else array
     array = _channels_first(array, last=isinstance(images, np.ndarray))
-    limits = _limits([array], value_range, name)
-    return (array if array.dtype == torch.uint8 else _pixels(array, limits)), limits
+    limits = black_and_white([array], value_range, name)
+    return (array if array.dtype == torch.uint8 else to_8_bits(array, limits)), limits
 
 
 def store_of_dataset(
@@ -132,8 +110,8 @@ def store_of_dataset(
     _check_options(name, image_size, splits)
     images: list[Tensor] = []
     labels: list[Any] = []
-    for row, item in enumerate(_items(dataset, name)):
-        image, label = _parts(item, f"{name}: item {row}")
+    for row, item in enumerate(items_of(dataset, name)):
+        image, label = image_and_label(item, f"{name}: item {row}")
         images.append(_image(image, image_size, f"{name}: item {row}"))
         labels.append(label)
     if not images:
@@ -145,59 +123,10 @@ def store_of_dataset(
             f"{name}: images are of {len(sizes)} sizes (such as {one[0]} × {one[1]} and {other[0]} × {other[1]}); give "
             "image_size"
         )
-    limits = _limits(images, value_range, name)
-    pixels = [image if image.dtype == torch.uint8 else _pixels(image, limits) for image in images]
-    known = class_names or _classes(dataset)
+    limits = black_and_white(images, value_range, name)
+    pixels = [image if image.dtype == torch.uint8 else to_8_bits(image, limits) for image in images]
+    known = class_names or classes_of(dataset)
     return _store(join(pixels), labels, name, image_size, known, limits, splits)
-
-
-def _items(dataset: Any, name: str) -> Any:
-    if isinstance(dataset, torch.utils.data.DataLoader):
-        raise InputError(f"{name}: is a DataLoader, which gives batches; give its dataset (loader.dataset)")
-    if isinstance(dataset, ImageStore | str | Tensor | np.ndarray):
-        raise InputError(
-            f"{name}: is a {type(dataset).__name__} and no Dataset; from_arrays takes arrays, and metatc2.data.load names of "
-            "sources"
-        )
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        return _read(dataset, name, (dataset[row] for row in range(len(dataset))))
-    if hasattr(dataset, "__iter__"):
-        return _read(dataset, name, iter(dataset))
-    raise InputError(
-        f"{name}: must be a torch Dataset, or a sequence of images and labels, got {type(dataset).__name__}"
-    )
-
-
-def _read(dataset: Any, name: str, items: Iterator[Any]) -> Iterator[Any]:
-    """The items of a user's own code, which may raise whatever there is."""
-    for row in itertools.count():
-        try:
-            item = next(items)
-        except StopIteration:
-            return
-        except Exception as error:
-            words = " ".join(str(error).split())[:200]
-            why = f"{type(error).__name__}: {words}" if words else type(error).__name__
-            raise InputError(
-                f"{name}: item {row} of {type(dataset).__name__} cannot be read ({why}); mend the dataset, or leave the item "
-                "out (torch.utils.data.Subset)"
-            ) from error
-        yield item
-
-
-def _parts(item: Any, where: str) -> tuple[Any, Any]:
-    if isinstance(item, Mapping):
-        image = next((item[key] for key in _IMAGES if key in item), None)
-        if image is None:
-            raise InputError(
-                f"{where} has {', '.join(map(str, item))} and none of {', '.join(_IMAGES)}; rename its image"
-            )
-        return image, next((item[key] for key in _LABELS if key in item), 0)
-    if isinstance(item, tuple | list):
-        if not item:
-            raise InputError(f"{where} is empty; expected an image, or an image and its label")
-        return item[0], item[1] if len(item) > 1 else 0
-    return item, 0
 
 
 def _image(image: Any, size: int | None, where: str) -> Tensor:
@@ -257,48 +186,6 @@ def _channels_first(images: Tensor, *, last: bool) -> Tensor:
     return images.permute(0, 3, 1, 2).contiguous() if channels_are_last(images.shape, usual=last) else images
 
 
-def _limits(images: Sequence[Tensor], asked: Sequence[float] | None, name: str) -> ValueRange | None:
-    """Black and white; None where all images have 8 bits."""
-    deep = [(row, image) for row, image in enumerate(images) if image.dtype != torch.uint8]
-    limits = check_value_range(name, asked)
-    if not deep:
-        return None
-    for row, image in deep:
-        if not image.isfinite().all():
-            raise InputError(f"{name}: images from {row} on hold NaN or infinite values; give such pixels a value")
-    darkest = min(float(image.min()) for _, image in deep)
-    brightest = max(float(image.max()) for _, image in deep)
-    if limits is not None:
-        return limits
-    whole = all(bool((image == image.round()).all()) for _, image in deep)
-    if darkest >= 0 and whole and brightest > 1:
-        white = next((2.0**bits - 1 for bits in _BITS if brightest < 2**bits), None)
-    else:
-        white = next((limit for limit in (1.0, 255.0) if brightest <= limit), None)
-    if darkest < 0 or white is None:
-        why = "; where a transform normalizes them, leave that out" if darkest < 0 else ""
-        raise InputError(
-            f"{name}: images hold values from {darkest:g} to {brightest:g}, of which nothing says what black and white are; "
-            f"say it with {of_data('value_range', 'BLACK', 'WHITE')}{why}"
-        )
-    if 1 < brightest < _DARK:
-        # Just above 1 is what resizing makes of images in [0, 1].
-        likely = "1" if brightest < 2 and not whole else str(math.ceil(brightest))
-        warnings.warn(
-            f"{name}: the largest value is {brightest:g} and white is taken to be {white:g}, so that all are nearly black; "
-            f"if white is {likely}, say it with {of_data('value_range', '0', likely)}, and if not, with {white:g} in its place",
-            DarkImages,
-            stacklevel=5,
-        )
-    return 0.0, white
-
-
-def _pixels(values: Tensor, limits: ValueRange | None) -> Tensor:
-    assert limits is not None
-    black, white = limits
-    return ((values.double() - black) * (255 / (white - black))).round().clamp(0, 255).byte()
-
-
 def _listed(labels: Any, count: int, name: str) -> list[Any]:
     if labels is None:
         return [0] * count
@@ -306,18 +193,6 @@ def _listed(labels: Any, count: int, name: str) -> list[Any]:
     if len(listed) != count:
         raise InputError(f"{name}: there are {count} images and {len(listed)} labels; give one an image")
     return listed
-
-
-def _classes(dataset: Any) -> tuple[str, ...]:
-    """Names of classes as torchvision's data sets and Hugging Face's have them, also below ``Subset``."""
-    while hasattr(dataset, "dataset") and not hasattr(dataset, "classes"):
-        dataset = dataset.dataset
-    names = getattr(dataset, "classes", None)
-    features = getattr(dataset, "features", None)
-    if names is None and isinstance(features, Mapping):
-        names = next((getattr(features[key], "names", None) for key in _LABELS if key in features), None)
-    whole = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
-    return tuple(names) if whole and names else ()
 
 
 def _store(

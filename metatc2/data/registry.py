@@ -87,7 +87,7 @@ def load(
             and so is its checksum. Sources that are no files of images (glyphs, digits, npz, CIFAR) are read all the same.
         workers: threads that read images; 0 reads in the caller's.
         value_range: values of black and white in images of more than 8 bits a pixel, e.g. ``(0, 4095)`` for 12 bits
-            that are kept in 16; by default what the format says, of arrays as `metatc2.data.from_anywhere` has it. Others are
+            that are kept in 16; by default what the format says, of arrays as `metatc2.data.value_range` has it. Others are
             not changed by it.
 
     Raises:

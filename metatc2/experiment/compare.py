@@ -8,9 +8,9 @@ from pathlib import Path
 
 from metatc2.errors import InputError
 from metatc2.experiment.config import method_key, method_name
-from metatc2.experiment.results_folder import read_identity
+from metatc2.experiment.results_folder import is_of_elsewhere, read_identity
 from metatc2.experiment.run_config import read_run_config
-from metatc2.io.run_files import CONFIG, IDENTITY, RESULTS
+from metatc2.io.run_files import CONFIG, RESULTS
 from metatc2.io.suggest import command
 from metatc2.transfer import MEAN_TARGET, Difference, Matrix, RunResults, read_results, transfer_matrices
 from metatc2.transfer import compare as compare_runs
@@ -91,7 +91,7 @@ def _measured(paths: Sequence[Path]) -> dict[str, list[RunResults]]:
     """Results of run folders, those together that differ in their seed alone."""
     groups: dict[str, list[RunResults]] = {}
     for path in dict.fromkeys(paths):
-        if (path / IDENTITY).exists() and not (path / CONFIG).exists():
+        if is_of_elsewhere(path):
             held = read_identity(path)
             rows, accuracies = read_results(path / RESULTS)
             shapes = sorted({row.image_shape for row in rows if row.features not in CONTROLS})

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import load_pretrained
-from metatc2.experiment.targets import Sources, find_targets, require_loadable
+from metatc2.experiment.targets import Sources, asked_or_own, find_targets
 from metatc2.io.run_files import RESULTS
-from metatc2.io.suggest import SOURCE, command
+from metatc2.io.suggest import command
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer import FeatureTable, RankCorrelation, Target, h_score, log_me, rank_correlation, read_results
 from metatc2.transfer.estimates import Estimate
@@ -21,7 +20,11 @@ ESTIMATES = ("LogME", "H-score", "H-score, shrunk")
 
 
 def run(
-    names: Sequence[str], targets: Sequence[str] = (), *, allow_seen: bool = False
+    names: Sequence[str],
+    targets: Sequence[str] = (),
+    *,
+    allow_seen: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[list[Estimate], dict[tuple[str, str], RankCorrelation]]:
     """LogME and H-score of encoders on targets, and by estimate and target their rank correlation with measured transfer.
 
@@ -30,6 +33,7 @@ def run(
         targets: ``SOURCE[:SPLIT]``; by default those of the first run's task, or where it names none what the run learned
             from.
         allow_seen: whether targets may hold classes of the pre-training images.
+        tell: gets what is left of features that take long, a sentence each.
 
     Returns:
         The estimates, and rank correlations where three encoders or more have results.
@@ -40,10 +44,7 @@ def run(
     if not names:
         example = command("estimate", "runs/tc2", "runs/plain", "--to", "shapes:meta-test")
         raise InputError(f"estimate: no encoder is named; write e.g. {example}")
-    own = (Path(names[0]) / "config.toml").exists()
-    config = read_config(Path(names[0]) / "config.toml") if own else Config()
-    wanted = tuple(targets) or config.transfer.targets or ((config.data.source,) if own else ())
-    require_loadable(wanted, config, Path(names[0]), f"--to {SOURCE}")
+    config, wanted = asked_or_own(targets, names[0])
     sources = Sources.of(config.data)
     estimates: list[Estimate] = []
     results: list[dict[tuple[object, ...], float]] = []
@@ -51,7 +52,7 @@ def run(
         encoder = load_pretrained(name)
         for target in find_targets(encoder, wanted, sources, allow_seen=allow_seen):
             rows = target.store.rows(target.split)
-            features = FeatureTable(target.store, {"encoder": encoder.encoder}).at("encoder", rows)
+            features = FeatureTable(target.store, {name: encoder.encoder}, tell=tell).at(name, rows)
             labels = target.store.labels[rows]
             values = (log_me(features, labels), h_score(features, labels), h_score(features, labels, shrinkage=True))
             estimates.append(Estimate(name, target.name, dict(zip(ESTIMATES, values, strict=True)), None))

@@ -21,7 +21,7 @@ from metatc2.experiment.model_card import check_license, model_card
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.weights import read_tensors
-from metatc2.io.files import check_writable, fill_folder, read_file, writing
+from metatc2.io.files import check_new_folder, fill_folder, read_file, writing
 from metatc2.io.run_files import CONFIG as RUN_CONFIG
 from metatc2.io.run_files import RESULTS
 from metatc2.io.weights_file import encode_module
@@ -100,9 +100,7 @@ def check_new(folder: Path) -> None:
             f"{folder}: an export is a folder, which has all files of an encoder; name it {folder.with_suffix('')}, and say "
             f"which files are wanted besides model.safetensors by --format (formats of save_pretrained): {', '.join(FORMATS)}"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; name a new folder to save the encoder to")
-    check_writable(folder)
+    check_new_folder(folder, "name a new folder of yours to save the encoder to")
 
 
 def _in_eval_mode(pretrained: Pretrained) -> Pretrained:

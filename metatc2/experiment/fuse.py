@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from metatc2.errors import InputError, nearest
-from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.load import is_network, load_pretrained, split_weights
 from metatc2.experiment.pretrained import Pretrained
-from metatc2.experiment.targets import Sources, find_targets, require_loadable
+from metatc2.experiment.targets import Sources, asked_or_own, find_targets
 from metatc2.experiment.transfer import features_folder
 from metatc2.io.registry import Registry
 from metatc2.io.run_files import CONFIG, FEATURES
-from metatc2.io.suggest import SOURCE
 from metatc2.ops.numbers import whole
 from metatc2.transfer import FeatureTable, Target, fingerprint, target_splits
 from metatc2.transfer.fusion import ATTENTIONS, BASELINES
@@ -80,6 +78,7 @@ def fuse(
     width: int | None = None,
     allow_seen: bool = False,
     sources: Sources | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FusionResults:
     """Measure attention over encoders, the baselines and each encoder alone, on the same draws of labels.
 
@@ -95,6 +94,7 @@ def fuse(
         width: of aligned features, see `metatc2.transfer.fusion.PretextFusion`.
         allow_seen: whether targets may hold classes of the pre-training images of any encoder.
         sources: where targets come from, where it is not as in the first run's ``[data]``.
+        tell: gets what is left of features that take long, a sentence each.
 
     Raises:
         InputError: if there are fewer than two encoders, two are the same, they take other images, a class has fewer labels
@@ -124,22 +124,24 @@ def fuse(
         parts = splits[target.name]
         used = torch.cat([parts.train, parts.validation, parts.test])
 
-        def on(module: nn.Module, folder: str | None, target: Target = target, used: Tensor = used) -> Tensor:
+        def on(
+            module: nn.Module, name: str, folder: str | None = None, target: Target = target, used: Tensor = used
+        ) -> Tensor:
             cache = None if folder is None or not (Path(folder) / CONFIG).exists() else Path(folder) / FEATURES
-            table = FeatureTable(target.store, {"encoder": module}, cache=cache and features_folder(cache))
-            return table.at("encoder", used)
+            table = FeatureTable(target.store, {name: module}, cache=cache and features_folder(cache), tell=tell)
+            return table.at(name, used)
 
         pool = len(parts.train) + len(parts.validation)
         measured = FusionTarget(
             target.name,
-            {name: on(encoder.encoder, name) for name, encoder in encoders.items()},
+            {name: on(encoder.encoder, name, name) for name, encoder in encoders.items()},
             target.store.labels[used],
             torch.arange(pool),
             torch.arange(pool, len(used)),
             target.store.class_names,
             target.store.metric == "mean per class",
-            None if untrained is None or not probes else on(untrained, None),
-            None if one is None else on(one.encoder, equal_compute),
+            None if untrained is None or not probes else on(untrained, "untrained encoder"),
+            None if one is None else on(one.encoder, one.name, equal_compute),
         )
         rows += measure_fusion(
             measured,
@@ -227,10 +229,7 @@ def _targets(
     sources: Sources | None,
     allow_seen: bool,
 ) -> list[Target]:
-    own = (Path(first) / CONFIG).exists()
-    config = read_config(Path(first) / CONFIG) if own else Config()
-    wanted = tuple(names) or config.transfer.targets or ((config.data.source,) if own else ())
-    require_loadable(wanted, config, Path(first), f"--to {SOURCE}")
+    config, wanted = asked_or_own(names, first)
     origin = (sources or Sources()).over(config.data)
     # For each, since each has seen other classes; the images are the same.
     every = [

@@ -16,6 +16,7 @@ from metatc2.experiment.pretrained import Pretrained
 from metatc2.experiment.run import load_run
 from metatc2.experiment.weights import encoder_from
 from metatc2.experiment.zoo import ZOOS, from_zoo, torchvision_networks
+from metatc2.io.run_files import CONFIG
 from metatc2.io.source_names import split_name
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
@@ -151,7 +152,7 @@ def _from_place(name: str, config: Path | None, download: bool) -> Pretrained:
     path = Path(name)
     kind, colon, rest = name.partition(":")
     weights = name.endswith(WEIGHTS) and not path.is_dir()
-    if config is not None and path.is_dir() and not (path / "config.toml").exists():
+    if config is not None and path.is_dir() and not (path / CONFIG).exists():
         raise InputError(f"{name} is a folder, and a configuration goes with a file of weights; name the file in it")
     if config is not None and not weights:
         raise InputError(
@@ -162,13 +163,13 @@ def _from_place(name: str, config: Path | None, download: bool) -> Pretrained:
 
         return from_pretrained(rest, download=download)
     if weights:
-        where = config or path.parent / "config.toml"
+        where = config or path.parent / CONFIG
         if not where.exists():
             raise InputError(_unnamed(path, where))
         return encoder_from(read_config(where), path, where=where, name=name)
     if path.is_file():
         raise InputError(f"{name} is a file, and weights end in {', '.join(WEIGHTS)}; rename it, or name a run folder")
-    if os.path.exists(path / "config.json") and not os.path.exists(path / "config.toml"):
+    if os.path.exists(path / "config.json") and not os.path.exists(path / CONFIG):
         from metatc2.experiment.hub import from_pretrained
 
         return from_pretrained(path)

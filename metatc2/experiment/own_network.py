@@ -16,6 +16,7 @@ from torch import nn
 from metatc2.errors import InputError
 from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
+from metatc2.experiment.zoo import ZOOS
 from metatc2.models.encoding import check_encoder
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.models.foreign_weights import ForeignWeights
@@ -45,7 +46,7 @@ def from_factory(
     """
     offered = {"image_size": image_size, "channels": channels}
     with modules_in(Path.cwd()):
-        thing = attribute(name, name)
+        thing = attribute(name, name, others=(*ZOOS, TORCH_HUB))
         made = _made(thing, name, offered)
         other: nn.Module | None = None
         if weights is not None and not isinstance(thing, nn.Module):

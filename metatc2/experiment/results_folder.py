@@ -103,9 +103,14 @@ def _is_run_of_another(folder: Path, sha256: str) -> bool:
     return (folder / CONFIG).exists() and own.exists() and tensors_sha256(read_tensors(own)[0]) != sha256
 
 
+def is_of_elsewhere(folder: Path) -> bool:
+    """Whether a folder holds the results of an encoder that was trained elsewhere, and no run."""
+    return (folder / IDENTITY).exists() and not (folder / CONFIG).exists()
+
+
 def _write_identity(folder: Path, encoder: Pretrained, sha256: str) -> None:
     """A folder that is no run folder says whose results it holds."""
-    if not (folder / "config.toml").exists() and not (folder / IDENTITY).exists():
+    if not (folder / CONFIG).exists() and not (folder / IDENTITY).exists():
         facts = {"name": encoder.name, "sha256": sha256, "source": encoder.source, "seed": encoder.seed}
         write_atomically(folder / IDENTITY, json_text(facts).encode())
 

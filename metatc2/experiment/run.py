@@ -44,7 +44,7 @@ from metatc2.experiment.transfer_offer import Offer, offer_transfer
 from metatc2.experiment.weights import encoder_from, read_tensors
 from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.suggest import command
-from metatc2.io.terminal import fail
+from metatc2.io.terminal import note
 from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
 from metatc2.ops.ranks import Ranks, is_first, others_alive, split_ranks
@@ -156,15 +156,15 @@ def pretrain(
     if is_first():
         require_startable(folder, config)
         if show and fitted.note:
-            fail(fitted.note, "note")
+            note(fitted.note)
     with process_state(config):
         trainer, store = _trainer(config, folder, store, show)
         _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store)
         for sentence in crops_of([store]) if trainer.show else ():
-            fail(sentence, "note")
+            note(sentence)
         if trainer.show and offer.problem:
-            fail(f"{offer.problem}; after training, {offer.next_step(path)}", "note")
+            note(f"{offer.problem}; after training, {offer.next_step(path)}")
         with others_alive(trainer.ranks):
             with folder.owned():
                 trainer.ranks.first_does(partial(_begin, folder, config))

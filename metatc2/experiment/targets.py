@@ -9,11 +9,13 @@ from pathlib import Path
 from metatc2.data import ImageStore, load
 from metatc2.data.pairs import Pairs, read_pairs
 from metatc2.errors import InputError
-from metatc2.experiment.config import Config, DataConfig
+from metatc2.experiment.config import Config, DataConfig, read_config
 from metatc2.experiment.config.learner import PythonConfig
 from metatc2.experiment.pretrained import Pretrained
 from metatc2.io.registries import SOURCES
+from metatc2.io.run_files import CONFIG
 from metatc2.io.source_names import real_path, split_name
+from metatc2.io.suggest import SOURCE
 from metatc2.models.feature_rows import FeatureRows
 from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.transfer import Target, expand_targets, parse_target
@@ -85,6 +87,27 @@ class Sources:
             value_range=self.value_range,
             workers=self.workers,
         )
+
+
+def asked_or_own(names: Sequence[str], first: str | Path) -> tuple[Config, tuple[str, ...]]:
+    """What several encoders are measured on: what is asked for, else what the task of the first names or it learned from.
+
+    Args:
+        names: ``SOURCE[:SPLIT]``, as asked for.
+        first: of the encoders; only a run says more.
+
+    Returns:
+        The configuration of the first, the usual one where it is no run, and the targets.
+
+    Raises:
+        InputError: see `require_loadable`.
+    """
+    place = Path(first) / CONFIG
+    own = place.exists()
+    config = read_config(place) if own else Config()
+    wanted = tuple(names) or config.transfer.targets or ((config.data.source,) if own else ())
+    require_loadable(wanted, config, Path(first), f"--to {SOURCE}")
+    return config, wanted
 
 
 def require_loadable(names: Sequence[str], config: Config, run: Path, how: str) -> None:

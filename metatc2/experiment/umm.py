@@ -20,7 +20,7 @@ from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.trained_learner import with_heads
 from metatc2.experiment.weights import read_tensors
 from metatc2.inner import Adjoint, FiniteDifference, FirstOrder, InnerLoop, Unroll, inner_optimizer
-from metatc2.io.files import check_writable, write_folder_atomically, write_synced, writing
+from metatc2.io.files import check_new_folder, write_folder_atomically, write_synced, writing
 from metatc2.io.run_files import CONFIG, METRICS
 from metatc2.learners import TC2, UMM, SelfSupervised
 from metatc2.ops.module_state import evaluation_mode
@@ -201,10 +201,8 @@ def require_new(out: Path) -> None:
     Raises:
         InputError: if there is, or it cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists already; name a new folder with --out")
-    above = out.parent if out.parent.exists() else out
-    check_writable(above, "name a folder of yours with --out", named=str(out))
+    # It is made beside itself and renamed.
+    check_new_folder(out, "name a new folder of yours with --out", written=out.parent if out.parent.exists() else out)
 
 
 class TwoBatches:

@@ -252,6 +252,24 @@ def check_writable(folder: Path, cure: str = "name a folder of yours", *, named:
             os.fsync(probe.fileno())
 
 
+def check_new_folder(folder: Path, cure: str, *, written: Path | None = None) -> None:
+    """Refuse a folder in which there is something, or that could not be made: asked before the work.
+
+    Args:
+        folder: there or not.
+        cure: what names another, as the end of a sentence.
+        written: where files are made first, if that is not the folder itself.
+
+    Raises:
+        InputError: if so.
+
+    >>> check_new_folder(Path("no/such"), "name another")
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; {cure}")
+    check_writable(folder if written is None else written, cure, named=str(folder))
+
+
 def printable(text: str) -> str:
     r"""Text that UTF-8 can hold: bytes of file names that are not text become ``\\udcXX``.
 

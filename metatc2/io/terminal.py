@@ -136,5 +136,10 @@ def warn(sentence: str) -> None:
     fail(sentence, "warning")
 
 
+def note(sentence: str) -> None:
+    """What is good to know, as one line on standard error."""
+    fail(sentence, "note")
+
+
 def _plain(cell: RenderableType) -> RenderableType:
     return Text(visible(cell)) if isinstance(cell, str) else cell

@@ -20,13 +20,13 @@ from metatc2.inner.solver import gradient
 from metatc2.learners.base import Learner, Outcome
 from metatc2.learners.carry import carry
 from metatc2.learners.options import Entry, LearnerOptions, Tasks
+from metatc2.learners.several_tasks import in_one_call, require_finite
 from metatc2.learners.sides import check_support, sides
 from metatc2.models.heads import Classifier
 from metatc2.ops import rehearsal
 from metatc2.ops.functional import Functional, NormPolicy, inside
 from metatc2.ops.module_state import modes_kept, unchanged
 from metatc2.ops.precision import autocast_as_now
-from metatc2.ops.twice import differentiable_twice
 
 _FROZEN = "frozen_norms"
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -308,33 +308,15 @@ class LabeledLearner(Learner):
                 loss, scores = self._one(theta, x[0], y[0], query_x[0], query_y[0], way)
                 losses, scores = loss[None], scores[None]
             else:
-                several: Any = torch.func.vmap(self._one, in_dims=(None, 0, 0, 0, 0, None), randomness="different")
-                losses, scores = self._at_once(several, theta, x, y, query_x, query_y, way)
+                losses, scores = in_one_call(
+                    self._one, theta, x, y, query_x, query_y, way, of=type(self.network).__name__
+                )
         except InnerLoopDiverged as error:
             raise InnerLoopDiverged(f"task {start} of the episode: {error}") from error
         except InputError as error:
             raise InputError(f"task {start} of the episode: {error}") from error
-        if not bool(losses.isfinite().all()):
-            task = start + int((~losses.isfinite()).nonzero()[0])
-            raise InnerLoopDiverged(
-                f"task {task} of the episode: the loss on its queries is NaN or infinite; use a smaller inner learning rate "
-                "or clip the inner gradient"
-            )
+        require_finite(losses, start)
         return losses, scores
-
-    def _at_once(self, several: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        try:
-            with differentiable_twice():  # the fused kernels of attention have no rule for vmap either
-                results: tuple[Tensor, Tensor] = several(*arguments)
-        except (InnerLoopDiverged, InputError, torch.OutOfMemoryError):
-            raise
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise InputError(
-                f"{type(self.network).__name__} cannot run for several tasks in one call, under vmap ({reason}); take tasks "
-                "one by one (vmap_chunk=1)"
-            ) from error
-        return results
 
     def _one(
         self, theta: Params, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, way: int

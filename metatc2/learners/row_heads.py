@@ -21,11 +21,10 @@ def task_by_task(head: nn.Module, z: Tensor) -> Tensor:
     >>> task_by_task(head, torch.randn(3, 5, 2, 8)).shape
     torch.Size([3, 5, 2, 4])
     """
+    # Tried, since what a head holds does not say what its forward takes. BatchNorm1d refuses before anything in it moves.
     try:
         whole: Tensor = head(z)
-    except (
-        ValueError
-    ):  # of BatchNorm1d, before anything in it moves; what a head holds does not say what its forward takes
+    except ValueError:
         if z.ndim < 4 or not any(isinstance(part, nn.BatchNorm1d) for part in head.modules()):
             raise
         return torch.stack([head(task.flatten(0, -2)).unflatten(0, task.shape[:-1]) for task in z])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from metatc2.calibration import standardize
 from metatc2.conditioning.views.base import conditioned
 from metatc2.episodes import Episode, Samples, TaskIdentity
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError
 from metatc2.learners.base import Learner, Outcome, ParameterGroup, full_precision
 from metatc2.learners.branches import Branches, Where
 from metatc2.learners.encode import encode, merged, widened
 from metatc2.learners.gradient_scale import gradient_scale
 from metatc2.learners.momentum import average
 from metatc2.learners.side_information import NOTHING, SideInformation
-from metatc2.learners.told_heads import encoded, is_told, project
+from metatc2.learners.ssl_parts import require_parts
+from metatc2.learners.told_heads import encoded, project
 from metatc2.objectives import Embeddings, Objective
 from metatc2.objectives.auxiliary import Auxiliary
 from metatc2.objectives.regularizers import Regularizer
@@ -78,30 +79,12 @@ class SelfSupervised(Learner):
         auxiliary_weight: float | None = None,
     ) -> None:
         super().__init__()
-        _check_objective(objective, type(self).__name__)
-        if objective.predictor and predictor is None:
-            raise InputError(f"{type(objective).__name__} needs a predictor; pass predictor=Predictor(dim, hidden)")
-        if where not in get_args(Where):
-            raise InputError(f"unknown place {where!r} for z; {nearest(where, get_args(Where))}")
-        if is_told(projector) and not (per_task and where == "backbone"):
-            raise InputError(
-                f"{type(projector).__name__} is told what each task is, so tasks must be kept apart and z be the encoder's "
-                "output; use per_task=True and where='backbone'"
-            )
+        require_parts(type(self).__name__, objective, projector, predictor, auxiliary, where=where, per_task=per_task)
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.objective = objective
         self.per_task, self.standardize, self.where, self.momentum = per_task, standardize, where, momentum
         self.regularizer = regularizer
         self.weight = 0.0 if regularizer is None else regularizer.weight if weight is None else weight
-        if auxiliary is not None and where == "projector":
-            raise InputError(
-                f"{type(auxiliary).__name__} is a loss of the encoder's output, and z is the projector's; use where='backbone'"
-            )
-        if auxiliary is not None and not objective.two_views:
-            raise InputError(
-                f"{type(auxiliary).__name__} compares two views of an image, and {objective.name} makes its own images of one; "
-                "leave the auxiliary loss out"
-            )
         self.auxiliary = auxiliary
         own = 0.0 if auxiliary is None else auxiliary.weight
         self.auxiliary_weight = own if auxiliary_weight is None or auxiliary is None else auxiliary_weight
@@ -354,12 +337,3 @@ class SelfSupervised(Learner):
 
     def _standardized(self, h: Tensor) -> Tensor:
         return standardize(h) if self.standardize else h
-
-
-def _check_objective(objective: object, learner: str) -> None:
-    if isinstance(objective, Objective):
-        return
-    what, mend = type(objective).__name__, "wrap any loss(z1, z2) of two views, Custom(loss)"
-    if isinstance(objective, type):
-        what, mend = f"the class {objective.__name__}", f"make one of it, {objective.__name__}(...)"
-    raise InputError(f"{learner}: objective must be one of metatc2.objectives, found {what}; {mend}")

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
 from pathlib import Path
@@ -96,12 +96,13 @@ def require_trust(module: str, where: str) -> None:
     )
 
 
-def attribute(name: str, where: str) -> Any:
+def attribute(name: str, where: str, *, others: Sequence[str] = ()) -> Any:
     """What ``package.module:name`` stands for; its module is imported.
 
     Args:
         name: see `is_factory`.
         where: for the error.
+        others: words that stand before a colon for something else, one of which may have been meant.
 
     Raises:
         InputError: if there is no such module or name, or importing fails.
@@ -112,14 +113,10 @@ def attribute(name: str, where: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module == missing or module.startswith(f"{missing}."):
-            close = difflib.get_close_matches(module, ("torchvision", "timm", "torchhub"), n=1)
-            cure = (
-                f"did you mean {close[0]}:{wanted}? Else start there, or install it"
-                if close
-                else "start there, or install it"
-            )
+            meant = "".join(f"did you mean {word}? Else " for word in difflib.get_close_matches(module, others, n=1))
             raise InputError(
-                f"{where}: Python finds no module {missing!r}, nor is it in the working directory; {cure}"
+                f"{where}: Python finds no module {missing!r}, nor is it in the working directory; {meant}start there, or "
+                "install it"
             ) from error
         raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
     except Exception as error:  # whatever a user's code raises

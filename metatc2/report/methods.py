@@ -10,7 +10,7 @@ from typing import Any
 from metatc2.errors import InputError
 from metatc2.experiment.config import CodingRateMonitor, Config, PythonConfig, TrainerConfig, method_key, method_name
 from metatc2.experiment.monitor import Measurement, read_monitor
-from metatc2.experiment.results_folder import read_identity
+from metatc2.experiment.results_folder import is_of_elsewhere, read_identity
 from metatc2.experiment.run_config import read_run_config
 from metatc2.io.run_files import CONFIG, IDENTITY, METRICS, RESULTS
 from metatc2.io.suggest import SOURCE, command
@@ -156,7 +156,7 @@ def read_folder(path: Path) -> Folder:
     results = path / RESULTS
     if path.is_file():
         raise InputError(_about_file(path))
-    if (path / IDENTITY).exists() and not (path / CONFIG).exists():
+    if is_of_elsewhere(path):
         rows = read_results(results)[0]
         return Folder(path, _config_of_results(read_identity(path), rows), [], rows, None, elsewhere=True)
     return Folder(

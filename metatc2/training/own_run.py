@@ -28,7 +28,7 @@ from metatc2.io.run_files import LEARNER as LEARNER_FILE
 from metatc2.io.safetensors_file import tensors_sha256
 from metatc2.io.weights_file import encode_module, module_tensors
 from metatc2.learners import LabeledLearner, Learner
-from metatc2.learners.naming import learner_settings
+from metatc2.learners.learner_settings import learner_settings
 from metatc2.models.naming import encoder_name
 from metatc2.models.python import UNKNOWN
 from metatc2.training.described import described

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
 from metatc2.episodes import Divided, Episode, FromIterable, Sampler
 from metatc2.errors import InputError
-from metatc2.io.suggest import command
 from metatc2.learners import Learner, Outcome
 from metatc2.ops import channels_last_parameters
 from metatc2.ops.random_state import own_random_numbers
@@ -24,12 +23,12 @@ from metatc2.training.averaging import Average
 from metatc2.training.callbacks import Callbacks
 from metatc2.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from metatc2.training.devices import placed
-from metatc2.training.failure import Before, keep_failure, of_all_ranks
 from metatc2.training.given_parts import require_parts
+from metatc2.training.guarded_step import GuardedStep
 from metatc2.training.loggers.registry import build_loggers
 from metatc2.training.metrics_file import cut_metrics
 from metatc2.training.options import TrainerOptions, plain_options
-from metatc2.training.outer_step import OuterStep, TrainingDiverged
+from metatc2.training.outer_step import OuterStep
 from metatc2.training.own_run import OwnFiles
 from metatc2.training.progress import Progress
 from metatc2.training.record_logging import Logging
@@ -108,6 +107,7 @@ class Trainer:
         self._episodes = Divided(self.sampler, self.ranks)
         self._outer = OuterStep(self.learner, self.options, self.fabric, self.ranks, self._last_good)
         self.groups, self.optimizers = self._outer.groups, self._outer.optimizers
+        self._guarded = GuardedStep(self.folder, self.learner, self.ranks, self.options, self.about)
         self._average = Average(learner.exports().get("encoder"), self.options)
         self._validation = None if validation is None else Validation(validation, self.ranks)
         self._saved = SavedState(
@@ -217,7 +217,7 @@ class Trainer:
                 episode = self._episodes.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
                 self._own.look_at(self.learner, episode)
-                outcome = self._step(episode)
+                outcome = self._guarded(self.train_step, self.step, episode)
                 self.step += 1
                 self._average.update(self.step)
                 now = time.perf_counter()
@@ -332,34 +332,6 @@ class Trainer:
     def _tensors(self) -> dict[str, Tensor]:
         """What is the same on all ranks."""
         return {name: t for name, t in self.learner.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
-
-    def _step(self, episode: Episode) -> Outcome:
-        """`train_step`; where it is not finite, what is needed to make it again is kept in the run folder.
-
-        That is the whole episode, also of several processes: a replay needs one alone.
-        """
-        if self.folder is None:
-            return self.train_step(self.step, episode)
-        before = Before.of(self.learner) if self.ranks.first else None
-        try:
-            return self.train_step(self.step, episode)
-        except TrainingDiverged as error:
-            whole = of_all_ranks(episode, self.ranks)
-            # The others wait: a launcher ends all processes when one has ended.
-            said = self.ranks.all("" if before is None else self._keep_failure(before, whole, str(error)))[0]
-            raise TrainingDiverged(f"{error}; {said}") from error
-
-    def _keep_failure(self, before: Before, episode: Episode, said: str) -> str:
-        """What is said of it."""
-        folder = cast(RunFolder, self.folder)
-        try:
-            folder.require_there()
-            length = self.options.length_at(self.step)
-            kept = keep_failure(folder.failure, self.step, length, self.learner, before, episode, said, self.about)
-        except (InputError, TypeError) as reason:
-            return f"the step could not be kept ({reason})"
-        again = command("replay", folder.path) if folder.config.exists() else "metatc2.training.replay"
-        return f"{kept} holds this step, and {again} makes it again"
 
     def train_step(self, step: int, episode: Episode) -> Outcome:
         """One step on an episode that is already on the device; `fit` is a loop of these.

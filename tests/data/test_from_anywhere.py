@@ -17,7 +17,7 @@ from torchvision.transforms import Normalize, ToTensor
 
 from metatc2.augment import Views
 from metatc2.data import ImageStore, load
-from metatc2.data.from_anywhere import DarkImages
+from metatc2.data.value_range import DarkImages
 from metatc2.episodes import LabeledTasks, SplitBatch
 from metatc2.errors import InputError
 from metatc2.transfer import KNN, FewShot, Target, evaluate, expand_targets

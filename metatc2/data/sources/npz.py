@@ -35,7 +35,7 @@ def load_npz(path: str | Path, image_size: int | None = None, value_range: Seque
             numbered anew and called by their number. ``split`` is a word an image, empty for none; words
             ``meta-train``, ``meta-validation`` and ``meta-test`` replace the library's own.
         image_size: side in pixels; by default the shorter side of the images.
-        value_range: values of black and white, of other than 8 bits; by default as `metatc2.data.from_anywhere` says.
+        value_range: values of black and white, of other than 8 bits; by default as `metatc2.data.value_range` says.
 
     Raises:
         InputError: if the file cannot be read or an array is missing or has another form.

@@ -14,7 +14,7 @@ from metatc2.calibration import calibrated, named_calibrator
 from metatc2.errors import InputError
 from metatc2.inner import FirstOrder, InnerLoop, inner_optimizer
 from metatc2.learners import LEARNERS, MAML, LabeledLearner, LogisticHead, ProtoNet, Tasks, build_labeled, iMAML
-from metatc2.learners.naming import learner_settings
+from metatc2.learners.learner_settings import learner_settings
 from metatc2.learners.registry import learner_options
 from metatc2.models.heads import Classifier
 
