@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def test_fuse(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     for words_said in ("attention: static", "alone: vicreg", "paired differences", "weight of each encoder by class"):
         assert words_said in told
     assert "is not equal compute" in told  # two steps, and four of both together
+
+
+@pytest.mark.usefixtures("small_fits")
+def test_commands_that_compute_features_say_what_is_left(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(runs)
+    monkeypatch.setattr("metatc2.transfer.feature_table._PATIENCE", -1.0)
+    monkeypatch.setattr("metatc2.transfer.feature_table._PIXELS", 64 * 16 * 16)
+    to = ["--to", "digits:meta-test"]
+    fused = [*FEW, "--attention", "static", "--baseline", "mean-of-logits", "--equal-compute", "simclr"]
+    for words in (
+        ["transfer", "simclr", *to, "--episodes", "2", "--out", str(tmp_path / "results")],
+        ["estimate", "simclr", "vicreg", *to],
+        ["fuse", "simclr", "vicreg", *to, *fused],
+    ):
+        assert call(*words) == 0
+        told = capsys.readouterr().err
+        assert re.search(r"note: digits: \S+, features of 64 of \d+ images; \d+ s left", told), words[0]
 
 
 @pytest.mark.parametrize(
