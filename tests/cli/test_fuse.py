@@ -70,7 +70,7 @@ def test_commands_that_compute_features_say_what_is_left(
     monkeypatch.chdir(runs)
     monkeypatch.setattr("metatc2.transfer.feature_table._PATIENCE", -1.0)
     monkeypatch.setattr("metatc2.transfer.feature_table._PIXELS", 64 * 16 * 16)
-    to = ["--to", "digits:meta-test"]
+    to = ["--to", "digits:meta-validation"]  # whose features no other test leaves in the runs
     fused = [*FEW, "--attention", "static", "--baseline", "mean-of-logits", "--equal-compute", "simclr"]
     for words in (
         ["transfer", "simclr", *to, "--episodes", "2", "--out", str(tmp_path / "results")],
