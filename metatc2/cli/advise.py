@@ -31,6 +31,7 @@ def advise(
     folder: Annotated[str | None, option("DIR")] = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
     download: bool = False,
+    without: Annotated[tuple[str, ...], option("ENCODER")] = (),
     json: Annotated[str | None, option("FILE")] = None,
 ) -> None:
     """Is pre-training worth it on your images, and which? One table, one chart, and one sentence a number of labels.
@@ -59,6 +60,7 @@ def advise(
         folder: Where runs, table, chart and page go; by default runs/SOURCE-advice.
         set: Keys that all runs have otherwise, e.g. data.image_size=64 encoder.name=resnet18.
         download: Allow downloads of weights.
+        without: Encoders of an earlier call that are left out from now on, e.g. since their files are gone.
         json: Write what was found to a file too.
     """
     target = json_target(json)
@@ -82,6 +84,7 @@ def advise(
             draws=draws,
             assignments=set,
             download=download,
+            without=without,
             tell=tell,
             stop=stop,
         )

@@ -59,7 +59,7 @@ def check_takes(encoder: nn.Module, name: str, channels: int, size: int) -> None
         feature_dim(encoder, channels, size)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    except Exception as error:  # whatever networks of others raise on what they were not written for
+    except (Exception, SystemExit) as error:  # whatever networks of others raise on what they were not written for
         reason = (str(error).splitlines() or [""])[0] if isinstance(error, RuntimeError) else raised(error)
         reason = reason[:200] or type(error).__name__
         raise InputError(

@@ -19,6 +19,7 @@ from metatc2.experiment.zoo import ZOOS, from_zoo, torchvision_networks
 from metatc2.io.run_files import CONFIG
 from metatc2.io.source_names import split_name
 from metatc2.models.feature_rows import FeatureRows
+from metatc2.models.finite_weights import check_weights
 from metatc2.models.foreign_weights import TORCH_FILES, fitting, read_weights
 from metatc2.models.python import is_factory
 from metatc2.models.registry import ENCODERS, build_encoder
@@ -61,7 +62,7 @@ def load_pretrained(
         download: allow fetching weights that are not on this machine.
 
     Raises:
-        InputError: if there is no such encoder, or its files do not belong together.
+        InputError: if there is no such encoder, its files do not belong together, or its weights are not finite.
         MissingPackage: if timm, transformers or huggingface_hub is needed and not installed.
 
     >>> load_pretrained("torchvision:resnet18:random", image_size=32).channels
@@ -69,6 +70,12 @@ def load_pretrained(
     """
     if name.startswith(f"{FEATURES}:"):
         return _features(name)
+    pretrained = _loaded(name, config, image_size, channels, download)
+    check_weights(pretrained.encoder, name)
+    return pretrained
+
+
+def _loaded(name: str, config: Path | None, image_size: int | None, channels: int | None, download: bool) -> Pretrained:
     for key, number in (("image_size", image_size), ("channels", channels)):
         if number is not None:
             whole(number, f"{name}: {key}", 1)

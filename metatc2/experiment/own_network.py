@@ -150,7 +150,7 @@ def _hubconf(folder: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever its code raises
+    except (Exception, SystemExit) as error:  # whatever its code raises
         raise InputError(
             f"{name}: its hubconf.py failed ({raised(error)}); mend it, or install what it needs"
         ) from error

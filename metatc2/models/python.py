@@ -119,7 +119,7 @@ def attribute(name: str, where: str, *, others: Sequence[str] = ()) -> Any:
                 "install it"
             ) from error
         raise InputError(f"{where}: its code needs {missing!r}, which is not installed; install it") from error
-    except Exception as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # whatever a user's code raises
         raise InputError(f"{where}: importing {module} failed ({raised(error)}); mend it") from error
     return member(imported, wanted, where)
 
@@ -154,11 +154,15 @@ def called(thing: Any, where: str, offered: Mapping[str, int | None], **more: An
     given = {key: value for key, value in offered.items() if value is not None and key in taken}
     try:
         made = thing(**given, **more)
-    except Exception as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # whatever a user's code raises
         needs = f"no more than {' and '.join(offered)}" if offered else "nothing"
         raise InputError(f"{where} cannot be made ({raised(error)}); name a function that needs {needs}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{where} made a {type(made).__name__}; it must make an nn.Module")
+    if "_parameters" not in vars(made):
+        raise InputError(
+            f"{where} made a {type(made).__name__} that is no module yet; call super().__init__() in its __init__"
+        )
     return made
 
 
@@ -194,7 +198,7 @@ def modules_in(folder: Path, *, first: bool = False) -> Iterator[None]:
             sys.path.remove(place)
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """What code of a user's raised, in a few words."""
     words = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

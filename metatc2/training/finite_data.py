@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from metatc2.episodes import Episode
+from metatc2.ops.finite import all_finite
 
 
 def not_finite_in(episode: Episode) -> str | None:
@@ -23,7 +21,7 @@ def not_finite_in(episode: Episode) -> str | None:
     """
     for side_name, side in (("support", episode.support), ("query", episode.query)):
         for what, tensor in (("image", side.images), ("label", side.labels), ("descriptor", side.descriptors)):
-            if tensor is None or not tensor.is_floating_point() or _is_finite(tensor):
+            if tensor is None or not tensor.is_floating_point() or all_finite(tensor):
                 continue
             bad = ~tensor.isfinite()
             place = [int(i) for i in bad.nonzero()[0][: min(tensor.dim(), 2 if what == "label" else 3)]]
@@ -35,8 +33,3 @@ def not_finite_in(episode: Episode) -> str | None:
             count = int((~own.isfinite()).sum())
             return f"the {side_name} {what} of {words}{of_store} holds {kind} ({count} of {own.numel()} values are not finite)"
     return None
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # A sum is NaN or infinite if one of its terms is; where finite terms overflow, each is looked at.
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())

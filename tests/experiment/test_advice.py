@@ -168,15 +168,21 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     done: Path, photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {name: Pretrained(name, Brightness(), 3, 16, source=name) for name in ("a", "b")}
-    monkeypatch.setattr("metatc2.experiment.advice.given.load_pretrained", lambda name, download: given[name])
+
+    def loaded(name: str, download: bool) -> Pretrained:
+        if name not in given:
+            raise InputError(f"{name} does not exist")
+        return given[name]
+
+    monkeypatch.setattr("metatc2.experiment.advice.given.load_pretrained", loaded)
     path = Path(shutil.copytree(done, tmp_path / "advice"))
     before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.suffix in (".safetensors", ".json")}
     first = advise(photos, path, **QUICK)
     more = advise(photos, path, **QUICK, encoders=["a"])
     assert [row for row in more.rows if row.arm != "a"] == list(first.rows)
     assert {row.arm for row in more.rows} - {row.arm for row in first.rows} == {"a"}
-    made = [path / "measured" / f"given-0-s{seed}-{count}.json" for seed in (0, 1) for count in (1, 2)]
-    assert all(file.exists() for file in made)
+    made = sorted(file.name[-9:] for file in (path / "measured").glob("given-*.json"))
+    assert made == ["s0-1.json", "s0-2.json", "s1-1.json", "s1-2.json"]
     kept = [file for file in before if file.name not in ("plan.json", "advice.json")]
     assert kept
     assert all(file.stat().st_mtime_ns == before[file] for file in kept)
@@ -193,6 +199,18 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     assert pixels.left is not None
     assert 1e-6 < pixels.left < 60
     assert told[-1].left == 0
+    # One can be left out, e.g. since its file is gone, and come back with what was measured of it; under other weights anew.
+    gone = given.pop("a")
+    assert "and --without a leaves it out" in refused(lambda: advise(photos, path, **QUICK))
+    assert {row.arm for row in advise(photos, path, **QUICK, without=["a"]).rows} & {"a", "b"} == {"b"}
+    assert "compares no encoder 'a'; known: b" in refused(lambda: advise(photos, path, **QUICK, without=["a"]))
+    given["a"] = gone
+    assert {row.arm for row in advise(photos, path, **QUICK, encoders=["a"]).rows} >= {"a", "b"}
+    assert given["a"].encoder.images == seen
+    given["a"] = Pretrained("a", nn.Sequential(Brightness(), nn.Linear(3, 2)).eval(), 3, 16, source="a")
+    assert "leave it out (--without a)" in refused(lambda: advise(photos, path, **QUICK))
+    advise(photos, path, **QUICK, without=["a"], encoders=["a"])
+    assert len(list((path / "measured").glob("given-*.json"))) == 3 * 4
     # Another option is another advice, which is said before an image is read.
     monkeypatch.setattr("metatc2.experiment.advice.advise.build_data", lambda config: pytest.fail("images were read"))
     assert "draws 1 and now 2" in refused(lambda: advise(photos, path, **{**QUICK, "draws": 2}, encoders=["a"]))

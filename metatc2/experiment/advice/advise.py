@@ -127,6 +127,7 @@ def advise(
     draws: int = DRAWS,
     assignments: Sequence[str] = (),
     download: bool = False,
+    without: Sequence[str] = (),
     tell: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -149,6 +150,7 @@ def advise(
         draws: of labels for each seed and number of labels.
         assignments: keys of the configuration that all runs have otherwise, as with ``--set``.
         download: allow fetching weights of encoders that are not on this machine.
+        without: encoders of an earlier call on the folder that are left out from now on.
         tell: gets a `Progress` whenever something has changed.
         stop: asked several times a second.
         clock: seconds.
@@ -162,7 +164,10 @@ def advise(
     path = Path(folder)
     plan = read_plan(path)
     check_writable(path, "name a folder of yours with --folder")
-    asked = asked if plan is None else joined(plan, asked, path)
+    if plan is None and without:
+        raise InputError(f"advise: --without: {path} holds no advice yet that {without[0]} could be taken out of")
+    if plan is not None:
+        asked, plan = joined(plan, asked, path, without), plan.without(without)
     config = base_config(asked)
     told = tell or (lambda progress: None)
     told(Progress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
@@ -170,7 +175,10 @@ def advise(
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)
     config = override(config, [f"data.image_size={store.image_size}", f"data.channels={store.channels}"])
-    given = [load_given(name, i, config, asked, store, download=download) for i, name in enumerate(asked.encoders)]
+    given = [
+        load_given(name, config, asked, store, earlier=name not in encoders, download=download)
+        for name in asked.encoders
+    ]
     stopped = stop or (lambda: False)
     with _no_trace(path), RunFolder(path).owned(), _resumable(path):
         checksums = {each.arm.label: each.pretrained.sha256 for each in given}
@@ -179,7 +187,7 @@ def advise(
             plan = Plan(asked.to_json(), store.checksum(), checksums, budget)
             plan.write(path)
         require_same(plan, asked, store.checksum(), checksums, path)
-        if plan.encoders.keys() != checksums.keys():
+        if without or plan.encoders != checksums:
             plan = replace(plan, asked=asked.to_json(), encoders=checksums)
             plan.write(path)
         jobs = Jobs(expected_seconds(asked, parts, plan.budget, given, path, clock), told, clock)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, nearest
 from metatc2.experiment.advice.budget import Budget
 from metatc2.experiment.advice.settings import Asked
 from metatc2.io.files import is_leftover, write_atomically, writing
@@ -34,6 +34,10 @@ class Plan:
     data: str
     encoders: Mapping[str, str]
     budget: Budget
+
+    def without(self, encoders: Sequence[str]) -> Plan:
+        """The plan with some further encoders left out."""
+        return replace(self, encoders={name: one for name, one in self.encoders.items() if name not in encoders})
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -71,12 +75,23 @@ def read_plan(folder: Path) -> Plan | None:
     return None
 
 
-def joined(plan: Plan, asked: Asked, folder: Path) -> Asked:
+def joined(plan: Plan, asked: Asked, folder: Path, without: Sequence[str] = ()) -> Asked:
     """What is asked for together with what was: further encoders stand beside the arms that are there.
 
+    Args:
+        plan: of the folder.
+        asked: this time.
+        folder: of the advice, for errors.
+        without: encoders of earlier calls that are left out from now on.
+
     Raises:
-        InputError: if another option differs, since figures under different ones are not to be compared.
+        InputError: if another option differs, since figures under different ones are not to be compared; or if an encoder to
+            leave out is not there.
     """
+    there = plan.asked["encoders"]
+    for name in without:
+        if name not in there:
+            raise InputError(f"advise: --without: {folder} compares no encoder {name!r}; {nearest(name, there)}")
     now = asked.to_json()
     differ = [key for key in now if key != "encoders" and now[key] != plan.asked.get(key)]
     if differ:
@@ -85,7 +100,9 @@ def joined(plan: Plan, asked: Asked, folder: Path) -> Asked:
             f"{folder} holds advice for other options ({words}); give those (further --encoder are measured beside what is "
             "there), or name another folder with --folder"
         )
-    return replace(asked, encoders=tuple(dict.fromkeys((*plan.asked["encoders"], *asked.encoders))))
+    return replace(
+        asked, encoders=tuple(dict.fromkeys((*(name for name in there if name not in without), *asked.encoders)))
+    )
 
 
 def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str], folder: Path) -> None:
@@ -100,4 +117,7 @@ def require_same(plan: Plan, asked: Asked, data: str, encoders: Mapping[str, str
         )
     changed = [name for name, sha256 in encoders.items() if plan.encoders.get(name, sha256) != sha256]
     if changed:
-        raise InputError(f"{changed[0]} has changed since {folder} was begun; name another folder with --folder")
+        raise InputError(
+            f"{changed[0]} has changed since {folder} was begun; leave it out (--without {changed[0]}), after which it can be "
+            "given anew, or name another folder with --folder"
+        )
