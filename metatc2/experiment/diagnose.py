@@ -17,10 +17,11 @@ from metatc2.experiment.config import CalibratorConfig, CutEpisode, PythonConfig
 from metatc2.experiment.load import is_network, load_pretrained, split_layer, split_weights
 from metatc2.experiment.run import Run, load_run
 from metatc2.experiment.run_config import sources_from
-from metatc2.experiment.targets import Sources
+from metatc2.experiment.targets import Sources, require_loadable
 from metatc2.experiment.trained_learner import trained_learner
 from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.run_files import DIAGNOSIS
+from metatc2.io.suggest import SOURCE, command
 from metatc2.learners import SelfSupervised
 from metatc2.training.run_folder import RunFolder
 from metatc2.transfer import parse_target
@@ -62,6 +63,8 @@ def run(
     trained = load_run(path)
     data, c = trained.config.data, trained.config.calibration
     source, split = parse_target(on) if on else (data.source, data.split)
+    on_another = command("diagnose", path, "--on", SOURCE)
+    require_loadable((source,), trained.config, path, on_another, "--on npz:FILE.npz")
     with sources_from(RunFolder(path), trained.config):
         store = Sources.of(data).store(source, trained.pretrained)
     others = {}

@@ -110,7 +110,9 @@ def asked_or_own(names: Sequence[str], first: str | Path) -> tuple[Config, tuple
     return config, wanted
 
 
-def require_loadable(names: Sequence[str], config: Config, run: Path, how: str) -> None:
+def require_loadable(
+    names: Sequence[str], config: Config, run: Path, how: str, own: str = "--to npz:FILE.npz:all --allow-seen"
+) -> None:
     """Nothing, unless a target is what a run of a program learned from, and that is no source.
 
     Args:
@@ -118,6 +120,7 @@ def require_loadable(names: Sequence[str], config: Config, run: Path, how: str) 
         config: of the run.
         run: its folder.
         how: what names other targets, for the error.
+        own: what names the images of the run themselves once they are in a file.
 
     Raises:
         InputError: that says so, and how such images are named.
@@ -136,7 +139,7 @@ def require_loadable(names: Sequence[str], config: Config, run: Path, how: str) 
         raise InputError(
             f"{run} learned from a store that a program made and named {learned!r}, which no command can load; name data to "
             f"measure it on: {how}, or its own images: numpy.savez('FILE.npz', images=store.images, labels=store.labels) in "
-            "the program, then --to npz:FILE.npz:all --allow-seen"
+            f"the program, then {own}"
         ) from error
 
 

@@ -228,6 +228,10 @@ def test_a_store_of_a_program_is_no_source_and_its_images_in_a_file_are(
         said = " ".join(capsys.readouterr().err.split())
         assert "run learned from a store that a program made and named 'blobs', which no command can load" in said
         assert "--to npz:FILE.npz:all --allow-seen" in said
+    assert call("diagnose", "run") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "which no command can load" in said
+    assert "then --on npz:FILE.npz" in said
     assert call("transfer", "run", "--to", "blob") == 2
     assert "unknown source 'blob'" in capsys.readouterr().err
     np.savez("blobs.npz", images=store.images, labels=store.labels)
