@@ -24,6 +24,7 @@ def config(
     steps: _flags.Steps = None,
     seed: _flags.Seed = None,
     encoder: _flags.Encoder = None,
+    weights: _flags.Weights = None,
     monitor: _flags.Monitor = None,
     set: Annotated[tuple[str, ...], option("KEY=VALUE")] = (),
 ) -> None:
@@ -48,6 +49,7 @@ def config(
         steps: Training steps.
         seed: Seed of everything random.
         encoder: {encoders}.
+        weights: What training starts from, a finished run, an exported folder or a file of weights.
         monitor: What is measured of the encoder during training: none, coding-rate, online, or some of {measures},
             joined by "+".
         set: Keys to change.
@@ -55,5 +57,7 @@ def config(
     from metatc2.experiment.command_config import MethodFlags, configured
     from metatc2.experiment.config.explain import explained
 
-    flags = MethodFlags(objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder, monitor)
+    flags = MethodFlags(
+        objective, calibration, regularize, condition, learner, adjoint, steps, seed, encoder, weights, monitor
+    )
     say(explained(configured(task, flags, set)).rstrip(), stderr=False)

@@ -39,6 +39,7 @@ def pretrain(
     seeds: Annotated[tuple[int, ...], option("S")] = (),
     run: Annotated[str | None, option("DIR", default="runs/TASK-OBJECTIVE-CALIBRATION[-REGULARIZER]-sSEED")] = None,
     encoder: _flags.Encoder = None,
+    weights: _flags.Weights = None,
     monitor: _flags.Monitor = None,
     devices: Annotated[
         int | None, option("N", default="1, or as many as torchrun, accelerate launch or srun have started")
@@ -83,6 +84,8 @@ def pretrain(
             take DIR for all of them. Given again, the command goes on where it was stopped.
         run: Folder to write to.
         encoder: {encoders}.
+        weights: What training starts from: a finished run, an exported folder, or a file of weights (.safetensors, .pth) that
+            fits the encoder. With --seeds, a run's name without its seed stands for that of the same seed.
         monitor: coding-rate writes ΔR of every stage of the encoder, beside a k-NN probe, to DIR/monitor.jsonl each epoch.
             --set monitor.stop_after=K ends training after K measurements without a rise of the last stage. Or
             numbers of the encoder in every epoch's record: online, or some of {measures}, joined by "+".
@@ -117,6 +120,7 @@ def pretrain(
             seed,
             run,
             encoder,
+            weights,
             monitor,
             precision,
             accumulate,
@@ -143,6 +147,7 @@ def pretrain(
             steps,
             seed,
             encoder,
+            weights,
             monitor,
             devices,
             nodes,

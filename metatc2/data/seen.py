@@ -16,6 +16,8 @@ from metatc2.data.originals import Digests
 from metatc2.data.store import ImageStore
 from metatc2.io.source_names import place, real_path, same_place, split_name, within
 
+#: Source of an encoder that does not say what it has learned from.
+UNKNOWN = "unknown"
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3
 # What a file of weights calls the digests that size and channels do not change.
@@ -39,12 +41,19 @@ class SeenClasses:
         names: of the classes.
         place: checksum of the source's real path at the time; empty where it is none of files, or unknown.
         images: some or all of the images, as they were before they were resized and as the encoder took them.
+        earlier: what the weights that training started from had seen; None where it started untrained.
     """
 
     source: str
     names: frozenset[str]
     place: str = ""
     images: ImageSample = field(default_factory=ImageSample)
+    earlier: SeenClasses | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all is known that was learned from, that of earlier trainings included."""
+        return self.source != UNKNOWN and (self.earlier is None or self.earlier.is_known)
 
     @classmethod
     def of(cls, store: ImageStore, split: str) -> SeenClasses:
@@ -53,7 +62,10 @@ class SeenClasses:
         return cls(store.name, frozenset(class_names(store, split)), place(store.name), images)
 
     def same_source(self, store: ImageStore) -> bool:
-        """Whether a store is of the source that was pre-trained on, however it is spelled."""
+        """Whether a store is of a source that was pre-trained on, however it is spelled."""
+        return self._is_own(store) or (self.earlier is not None and self.earlier.same_source(store))
+
+    def _is_own(self, store: ImageStore) -> bool:
         kind, path = split_name(self.source)
         if not path:
             return store.name == self.source
@@ -76,15 +88,19 @@ class SeenClasses:
         >>> SeenClasses("other", frozenset({"0", "cat"})).overlap(toy, "all")
         ['Cat']
         """
+        earlier = self.earlier.overlap(store, split) if self.earlier is not None else []
+        return sorted({*self._overlap(store, split), *earlier})
+
+    def _overlap(self, store: ImageStore, split: str) -> set[str]:
         names = class_names(store, split)
-        if self.same_source(store):
+        if self._is_own(store):
             known = {canonical(name) for name in self.names}
-            return sorted(name for name in names if canonical(name) in known)
+            return {name for name in names if canonical(name) in known}
         seen = {_folded(name) for name in self.names}
         # Without the images, a name is all there is to tell a part of the same folder by.
         least = 1 if not self.images.digests and self._touches(store) else _WORD
         by_name = {name for name in names if len(name) >= least and _folded(name) in seen}
-        return sorted(by_name | self._by_images(store, split))
+        return by_name | self._by_images(store, split)
 
     def to_facts(self) -> dict[str, str]:
         """What a file of weights keeps, as text of ASCII; see `from_facts`."""
@@ -95,6 +111,7 @@ class SeenClasses:
             "source_place": self.place,
             "seen_images": self.images.to_text(),
             "seen_images_of": _GRAY if self.images.gray else "",
+            **({} if self.earlier is None else {"seen_earlier": json.dumps(self.earlier.to_facts())}),
         }
 
     @classmethod
@@ -120,7 +137,11 @@ class SeenClasses:
             raise ValueError("class_names must be a list of words")
         gray = "seen_images" not in facts or facts.get("seen_images_of", "") == _GRAY
         images = ImageSample.from_text(facts.get("seen_images", ""), gray=gray)
-        return cls(facts.get("source", source), frozenset(names), facts.get("source_place", ""), images)
+        earlier = json.loads(facts.get("seen_earlier", "null"))
+        if not (earlier is None or (isinstance(earlier, dict) and all(isinstance(v, str) for v in earlier.values()))):
+            raise ValueError("seen_earlier must be a table of texts")
+        before = None if earlier is None else cls.from_facts(earlier, "")
+        return cls(facts.get("source", source), frozenset(names), facts.get("source_place", ""), images, before)
 
     def _touches(self, store: ImageStore) -> bool:
         here, there = real_path(self.source), real_path(store.name)

@@ -27,6 +27,7 @@ class MethodFlags:
     steps: int | None = None
     seed: int | None = None
     encoder: str | None = None
+    weights: str | None = None
     monitor: str | None = None
     devices: int | None = None
     nodes: int | None = None
@@ -51,6 +52,7 @@ class MethodFlags:
             "trainer.steps": self.steps,
             "trainer.seed": self.seed,
             "encoder.name": self.encoder,
+            "encoder.weights": self.weights,
             "monitor.name": self.monitor,
             "trainer.devices": self.devices,
             "trainer.nodes": self.nodes,

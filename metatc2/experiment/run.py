@@ -17,6 +17,7 @@ from metatc2.data.crops import crops_of
 from metatc2.errors import InputError
 from metatc2.experiment.build import (
     build_data,
+    build_fresh_encoder,
     build_learner,
     build_sampler,
     build_trainer_options,
@@ -38,6 +39,7 @@ from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import located, note_origin, read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
+from metatc2.experiment.starting_weights import Start, read_start, seen_before
 from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
 from metatc2.experiment.transfer_offer import Offer, offer_transfer
@@ -158,16 +160,17 @@ def pretrain(
         if show and fitted.note:
             note(fitted.note)
     with process_state(config):
-        trainer, store = _trainer(config, folder, store, show)
-        _encoded(trainer, config, store)  # what cannot be written should not take a training to find out
-        offer = offer_transfer(config, store)
+        start = read_start(config, folder)
+        trainer, store = _trainer(config, folder, store, show, start)
+        _encoded(trainer, config, store, folder, start)  # what cannot be written should not take a training to find out
+        offer = offer_transfer(config, store, start.seen if start else None)
         for sentence in crops_of([store]) if trainer.show else ():
             note(sentence)
         if trainer.show and offer.problem:
             note(f"{offer.problem}; after training, {offer.next_step(path)}")
         with others_alive(trainer.ranks):
             with folder.owned():
-                trainer.ranks.first_does(partial(_begin, folder, config))
+                trainer.ranks.first_does(partial(_begin, folder, config, start))
                 _finish(trainer, config, folder, store, stop)
             trainer.ranks.wait()  # for the lock to be given back
     return replace(load_run(path), offer=offer)
@@ -218,8 +221,10 @@ def resume(
     with folder.owned(), process_state(config):
         folder.require_resumable()
         with sources_from(folder, config):
-            trainer, store = _trainer(longer, folder, build_data(located(folder, config)), show)
-        _encoded(trainer, longer, store)
+            # What was trained already is in the checkpoint.
+            start = read_start(config, folder) if folder.latest is None else None
+            trainer, store = _trainer(longer, folder, build_data(located(folder, config)), show, start)
+        _encoded(trainer, longer, store, folder)
         if folder.latest is not None:
             trainer.resume(accept=[_about(shorter, store) for shorter in at_every_length(longer)])
         with others_alive(trainer.ranks):
@@ -228,7 +233,7 @@ def resume(
             _finish(trainer, longer, folder, store, stop)
     with others_alive(trainer.ranks):
         trainer.ranks.wait()
-    return replace(load_run(path), offer=offer_transfer(longer, store))
+    return replace(load_run(path), offer=offer_transfer(longer, store, seen_before(folder)))
 
 
 def load_run(path: Path) -> Run:
@@ -272,13 +277,18 @@ def process_state(config: Config) -> Iterator[None]:
         yield
 
 
-def _trainer(config: Config, folder: RunFolder, store: ImageStore | None, show: bool) -> tuple[Trainer, ImageStore]:
+def _trainer(
+    config: Config, folder: RunFolder, store: ImageStore | None, show: bool, start: Start | None = None
+) -> tuple[Trainer, ImageStore]:
     options = build_trainer_options(config)
     # Before any further process is started.
     split_ranks(_tasks(config), Ranks(0, process_count(options.placement)), command("pretrain"))
     store = store or build_data(config)
     check_domains(config, store)
-    learner = build_learner(config, store.channels, store.image_size, class_of=store.labels)
+    encoder = build_fresh_encoder(config, store.channels, store.image_size)
+    if start is not None:
+        start.load_into(encoder, config.encoder.name)
+    learner = build_learner(config, store.channels, store.image_size, encoder, class_of=store.labels)
     sampler = build_sampler(config, store)
     loggers = config.trainer.loggers or ()
     trainer = Trainer(
@@ -318,15 +328,17 @@ def _finish(
             f"step {step_of(folder.latest)} of {config.trainer.steps} is saved; go on with: "
             f"{command('pretrain', '--resume', folder.path)}"
         )
-    content_of = _encoded(trainer, config, store)
+    content_of = _encoded(trainer, config, store, folder)
     trainer.ranks.first_does(partial(_write, folder, content_of))
 
 
-def _begin(folder: RunFolder, config: Config) -> None:
+def _begin(folder: RunFolder, config: Config, start: Start | None) -> None:
     require_startable(folder, config)  # no other process was faster
     with writing(folder.config):
         write_config(config, folder.config)
     note_origin(folder, config)
+    if start is not None:
+        start.note(folder)
 
 
 def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:
@@ -336,7 +348,15 @@ def _write(folder: RunFolder, content_of: Mapping[str, bytes]) -> None:
             write_atomically(folder.path / name, content)
 
 
-def _encoded(trainer: Trainer, config: Config, store: ImageStore) -> dict[str, bytes]:
+def _encoded(
+    trainer: Trainer, config: Config, store: ImageStore, folder: RunFolder, start: Start | None = None
+) -> dict[str, bytes]:
     return trained_files(
-        trainer.learner, config, store, encoder=trainer.encoder, steps=trainer.step, seconds=trainer.seconds
+        trainer.learner,
+        config,
+        store,
+        encoder=trainer.encoder,
+        steps=trainer.step,
+        seconds=trainer.seconds,
+        earlier=seen_before(folder) if start is None else start.seen,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from metatc2.data import ImageStore
@@ -21,6 +23,7 @@ def trained_files(
     steps: int,
     seconds: float,
     encoder: nn.Module | None = None,
+    earlier: SeenClasses | None = None,
 ) -> dict[str, bytes]:
     """Files by name; the encoder comes last, since a folder that has it is a finished run.
 
@@ -30,6 +33,7 @@ def trained_files(
         store: that it was trained on.
         steps, seconds: what training cost.
         encoder: in place of the learner's own: its average over training.
+        earlier: what the weights that training started from had seen.
 
     Raises:
         InputError: if a part cannot be written.
@@ -46,7 +50,7 @@ def trained_files(
         "fingerprint": fingerprint(config),
         "data": store.checksum(),
         "classes": len(store.class_names),
-        **SeenClasses.of(store, config.data.split).to_facts(),
+        **replace(SeenClasses.of(store, config.data.split), earlier=earlier).to_facts(),
         "splits": {name: len(rows) for name, rows in store.splits.items()},
     }
     files = {f"{name}.safetensors": encode_module(module, facts) for name, module in exports.items()}

@@ -245,9 +245,11 @@ def _measure(
         encoders[RANDOM_ENCODER] = encoder.untrained
     for target in targets:
         check_images(encoder, target.store)
-    if encoder.seen is None and encoder.source != "nothing":
+    if encoder.source != "nothing" and (encoder.seen is None or not encoder.seen.is_known):
+        which = "it was trained on" if encoder.seen is None else "the weights that it started from were trained on"
+        checked = "no target was checked for them" if encoder.seen is None else "targets were checked for its own alone"
         warnings.warn(
-            f"{encoder.name}: the classes it was trained on are not known, so no target was checked for them",
+            f"{encoder.name}: the classes {which} are not known, so {checked}",
             UncheckedClasses,
             stacklevel=3,
         )

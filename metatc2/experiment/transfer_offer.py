@@ -39,19 +39,20 @@ class Offer:
         return f"next: {command('transfer', path, *self.words)}"
 
 
-def offer_transfer(config: Config, store: ImageStore) -> Offer:
+def offer_transfer(config: Config, store: ImageStore, earlier: SeenClasses | None = None) -> Offer:
     """What ``metatc2 transfer RUN`` will find, as far as labels and names tell; nothing is read.
 
     Args:
         config: of the run.
         store: what it learns from.
+        earlier: what the weights that training starts from had seen.
 
     Returns:
         The plain command where it works; else the nearest one that does.
     """
     source = store.name
     try:
-        return Offer((), _measurable(config, store))
+        return Offer((), _measurable(config, store, earlier))
     except InputError as error:
         problem = str(error)
     others: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
@@ -62,21 +63,21 @@ def offer_transfer(config: Config, store: ImageStore) -> Offer:
         others = ((("--protocol", "clips"), {"protocols": ["clips"]}), *others)
     for words, changed in others:
         try:
-            _measurable(merge(settled(config), {"transfer": changed}, "offer"), store)
+            _measurable(merge(settled(config), {"transfer": changed}, "offer"), store, earlier)
         except InputError:
             continue
         return Offer(words, problem)
     return Offer(None, problem)
 
 
-def _measurable(config: Config, store: ImageStore) -> str:
+def _measurable(config: Config, store: ImageStore, earlier: SeenClasses | None) -> str:
     """What is changed to fit, in words.
 
     Raises:
         InputError: what the command would say.
     """
     split = config.data.split
-    seen = SeenClasses(store.name, frozenset(class_names(store, split)), place(store.name))
+    seen = SeenClasses(store.name, frozenset(class_names(store, split)), place(store.name), earlier=earlier)
     protocols = protocols_of(config)
     notes: list[str] = []
     for name in config.transfer.targets or (store.name,):

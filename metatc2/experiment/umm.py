@@ -97,7 +97,14 @@ def run(
         trainer = Trainer(umm, TwoBatches(build_sampler(config, store)), options, show=show)
         check_derivatives(umm, trainer.fabric.device)
         trainer.fit()
-    files = trained_files(umm, config, store, steps=start.steps + trainer.step, seconds=start.seconds + trainer.seconds)
+    files = trained_files(
+        umm,
+        config,
+        store,
+        steps=start.steps + trainer.step,
+        seconds=start.seconds + trainer.seconds,
+        earlier=None if start.pretrained.seen is None else start.pretrained.seen.earlier,
+    )
 
     def fill(aside: Path) -> None:
         write_config(config, aside / CONFIG)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CONFIG = "config.toml"
 ORIGIN = "origin.json"
+START = "start.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint"
 FAILURE = "failure"
@@ -24,7 +25,7 @@ EXPORTED = ("config.json", "model.safetensors", "calibrator.safetensors", "READM
 # What belongs to one trained encoder; the rest to the training.
 TRAINED = (ENCODER, CALIBRATOR, LEARNER, HEADS, RESULTS, ACCURACIES, DIAGNOSIS)
 OF_A_RUN = frozenset(
-    {CONFIG, ORIGIN, METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOGS, LOCK, RESULTS_LOCK, DEMO, *TRAINED}
+    {CONFIG, ORIGIN, START, METRICS, MONITOR, CHECKPOINT, FAILURE, FEATURES, LOGS, LOCK, RESULTS_LOCK, DEMO, *TRAINED}
 )
 
 # By folders that hold one of the first names: what in them nothing else may write.

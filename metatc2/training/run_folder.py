@@ -38,6 +38,7 @@ from metatc2.io.run_files import (
     OF_A_RUN,
     ORIGIN,
     RESULTS_LOCK,
+    START,
     TRAINED,
 )
 from metatc2.io.suggest import command
@@ -92,6 +93,11 @@ class RunFolder:
     def origin(self) -> Path:
         """Where the run was started, if its data have a relative path."""
         return self.path / ORIGIN
+
+    @property
+    def start(self) -> Path:
+        """What weights the run started from, if it did not start untrained."""
+        return self.path / START
 
     @property
     def metrics(self) -> Path:

@@ -109,6 +109,13 @@ def test_folders_that_cannot_answer_are_refused(tmp_path: Path, photos: str) -> 
     assert not (tmp_path / "new").exists()
 
 
+def test_weights_that_may_have_seen_the_test_images_start_nothing(done: Path, photos: str, tmp_path: Path) -> None:
+    words = {**QUICK, "assignments": (*SMALL, f"encoder.weights={done / 'simclr-s0'}")}
+    said = refused(lambda: advise(photos, tmp_path / "new", **words))
+    assert "so it may have seen the test images; start from weights of other images" in said
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.slow
 def test_advice_that_was_not_begun_leaves_no_folder(photos: str, tmp_path: Path) -> None:
     said = refused(lambda: advise(photos, tmp_path / "new" / "a", minutes=1e-6, methods=["simclr"]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
 from metatc2.experiment.advice.arms import METHODS
@@ -23,7 +24,8 @@ from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config,
 from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.advice.work import Work, expected_seconds
 from metatc2.experiment.build import build_data
-from metatc2.experiment.config import override
+from metatc2.experiment.config import Config, override
+from metatc2.experiment.starting_weights import read_start
 from metatc2.io.files import check_writable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.writing import json_text
@@ -175,6 +177,7 @@ def advise(
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)
     config = override(config, [f"data.image_size={store.image_size}", f"data.channels={store.channels}"])
+    _require_unseen(config, store, RunFolder(path))
     given = [
         load_given(name, config, asked, store, earlier=name not in encoders, download=download)
         for name in asked.encoders
@@ -205,6 +208,16 @@ def advise(
         with writing(path / ADVICE):
             write_atomically(path / ADVICE, json_text(advice.to_json()).encode())
     return advice
+
+
+def _require_unseen(config: Config, store: ImageStore, folder: RunFolder) -> None:
+    """Refuse starting weights that have learned from the images that are tested on."""
+    start = read_start(config, folder)
+    if start is not None and start.seen.same_source(store):
+        raise InputError(
+            f"advise: encoder.weights = {config.encoder.weights!r} learned from {store.name}, so it may have seen the test "
+            "images; start from weights of other images"
+        )
 
 
 @contextmanager

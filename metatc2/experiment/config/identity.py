@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from metatc2.experiment.config.calibration import CalibratorConfig
@@ -115,8 +116,8 @@ def method_name(config: Config) -> str:
     """A short label: the objective (or learner on labeled tasks), calibration with its control, and regularizer.
 
     >>> from metatc2.experiment.config.overrides import override
-    >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2"]))
-    ('simclr', 'simclr+tc2')
+    >>> method_name(Config()), method_name(override(Config(), ["calibration.name=tc2", "encoder.weights=runs/a"]))
+    ('simclr', 'simclr+tc2 from a')
     """
     if isinstance(config.learner, PythonConfig):
         return config.learner.method
@@ -131,7 +132,8 @@ def method_name(config: Config) -> str:
     for section in (config.regularizer, config.condition, config.auxiliary, config.umm):
         if section.name != "none":
             parts.append(section.name)
-    return "+".join(parts)
+    weights = config.encoder.weights
+    return "+".join(parts) + (f" from {PurePath(weights).name}" if weights else "")
 
 
 def differences(checkpoint: Config, now: Config) -> list[str]:

@@ -20,6 +20,11 @@ class EncoderConfig(Options):
     name: Annotated[str, Names(ENCODERS, also=("torchvision:NAME",))] = Field(
         "conv4", description="the encoder; torchvision:NAME is for weights of other programs"
     )
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="what pre-training starts from: a finished run, a folder or file of weights; unset: untrained",
+    )
     width: int | None = Field(None, ge=1, le=8192, description="channels of the first stage; unset: the encoder's own")
     one_a_kind: bool = Field(
         False, description="an encoder for each kind of task, features concatenated: a control that is told"

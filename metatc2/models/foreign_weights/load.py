@@ -20,7 +20,7 @@ class ForeignWeights(UserWarning):
 
 
 def load_foreign(
-    network: nn.Module, content: Mapping[str, Any], file: Path, name: str, where: Path | None = None
+    network: nn.Module, content: Mapping[str, Any], file: Path, name: str, where: Path | str | None = None
 ) -> list[str]:
     """Load what fits a network from tables of tensors, under whatever prefix it lies; the rest is left out.
 
@@ -33,7 +33,7 @@ def load_foreign(
         content: tensors by name, also in tables inside it (``state_dict``, ``model``).
         file: of `content`, for errors.
         name: of the network.
-        where: file that named the network, for errors; None where it was named with the file, as ``NAME@FILE``.
+        where: file or section that named the network, for errors; None where it was named with the file, as ``NAME@FILE``.
 
     Returns:
         What was done, in sentences' parts; empty if names were the network's own and none was left over.
