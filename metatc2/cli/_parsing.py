@@ -35,7 +35,10 @@ from metatc2.io.registries import (
 from metatc2.io.source_names import path_kinds
 from metatc2.io.suggest import command as suggested
 
-_DESCRIPTION = "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison."
+_DESCRIPTION = (
+    "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison. "
+    "`metatc2 COMMAND --help` says what a command takes, with examples."
+)
 # Lines and corners of the boxes that tyro puts around what it says: drawn ones, and those for a terminal in ASCII.
 _BOX = re.compile(r"[\u2500-\u257f]+|^\s*[+|]|[+|]\s*$|(?<![^\s+|])-{3,}(?![^\s+|])")
 _ENDS = (
@@ -96,7 +99,9 @@ class Parser:
     def _all(self) -> tyro.extras.SubcommandApp:
         app = tyro.extras.SubcommandApp()
         for command in self._commands.values():
-            app.command(_deferred(command))
+            ready = _deferred(command)
+            ready.__doc__ = inspect.cleandoc(command.__doc__ or "").partition("\n\n")[0]  # its own help says the rest
+            app.command(ready)
         return app
 
     def completions(self) -> dict[str, Completions]:

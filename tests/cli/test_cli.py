@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import metatc2
+from metatc2.cli.app import PARSER
 from metatc2.experiment import run as experiment
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.run import load_run
@@ -206,6 +207,14 @@ def test_tasks_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         page = capsys.readouterr().out
         assert f"metatc2 {command}" in page.split("xample", 1)[1]
         assert "None" not in page  # what is left out is said in words
+
+
+def test_the_help_of_all_commands_fits_on_a_screen_or_two(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    page = capsys.readouterr().out
+    assert all(f" {name} " in page for name in PARSER.names)
+    assert "metatc2 COMMAND --help" in page
+    assert len(page.splitlines()) < 3 * len(PARSER.names)
 
 
 def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
