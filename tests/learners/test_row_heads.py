@@ -129,3 +129,10 @@ def test_lightlys_head_with_lightlys_loss() -> None:
     outcome.loss.backward()
     assert model.calibrator.gates.grad is not None
     assert model.calibrator.gates.grad.abs().sum() > 0
+
+
+def test_a_head_with_group_normalization_takes_rows_too() -> None:
+    head, z = nn.Sequential(nn.Linear(6, 8), nn.GroupNorm(4, 8), nn.Linear(8, 3)), torch.randn(3, 5, 2, 6)
+    torch.testing.assert_close(task_by_task(head, z), head(z.flatten(0, 2)).view(3, 5, 2, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        task_by_task(head, torch.randn(3, 5, 2, 7))  # what is wrong in itself is still said
