@@ -3,7 +3,8 @@
     python benchmarks/studies/glyphs_fewshot.py                      # resumes
 
 Conv-4 of width 32 on 28 × 28, trained on 5-way tasks with 1 to 5 shots; tested 5-way and 20-way, 1-shot and 5-shot, on Greek,
-Cyrillic, Georgian and Armenian, the same episodes for every learner and seed, by adaptation to each episode. Learners with a
+Cyrillic, Georgian and Armenian, the same episodes for every learner and seed, by adaptation to each episode. Rates of the outer
+and inner loop are those that `learner_rates.py` chose on Latin letters that were not trained on. Learners with a
 linear head meta-learn one row for all classes, so that they can be tested 20-way (not BOIL, whose head stays as it is). Each
 accuracy is the mean over scripts; the interval is over seeds. Batch statistics are transductive (`norm = batch`) for all. Two
 controls: raw pixels (nearest prototype), and each learner's own adaptation from an untrained network. Runs that are in the
@@ -20,23 +21,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import learner_rates
 import torch
 from arguments import choices, study_parser
 from csv_results import FOLDER, Results
+from learner_settings import config
 from pairs import ENOUGH, paired_by_seed
 from shared import positive
 
 from metatc2.data import load
 from metatc2.experiment import run as runs
-from metatc2.experiment.config import Config, override, read_task
 from metatc2.experiment.weights import fresh_learner
 from metatc2.io.files import write_atomically
 from metatc2.learners import LEARNERS
 from metatc2.transfer import ADAPTED, RAW_PIXELS, FewShot, evaluate, expand_targets, mean_interval
 
 SCRIPTS = ("greek", "cyrillic", "georgian", "armenian")
-#: Chosen on glyphs:meta-validation by short runs of one seed: a hint for each learner, not a search.
-CHOSEN: dict[str, list[str]] = {}
 RESULTS = Results(
     FOLDER / "glyphs_fewshot.csv",
     {
@@ -46,34 +46,6 @@ RESULTS = Results(
     },
     digits=None,  # of few episodes, so that means lie on the border between two tenths
 )
-SHARED = {"maml", "fomaml", "anil", "reptile", "meta-sgd", "maml++", "imaml"}
-
-
-def config(learner: str, seed: int, steps: int) -> Config:
-    """The task glyphs with the settings of this study."""
-    shared = ["learner.shared_head=true"] if learner in SHARED else []
-    return override(
-        read_task("glyphs"),
-        [
-            f"learner.name={learner}",
-            f"trainer.seed={seed}",
-            f"trainer.steps={steps}",
-            "trainer.lr=0.002",
-            "trainer.weight_decay=0.0",
-            "trainer.clip=10.0",
-            "trainer.checkpoint_every=100000",
-            "trainer.threads=1",
-            "encoder.width=32",
-            "episode.way=5",
-            "episode.shot=1",
-            "episode.shot_most=5",
-            "episode.query=5",
-            "episode.meta_batch=2",
-            *shared,
-            *CHOSEN.get(learner, []),
-        ],
-    )
-
 
 Job = tuple[str, int, int, int, str]  # learner, seed, steps, episodes, folder
 
@@ -91,7 +63,7 @@ def measure(job: Job) -> None:
     if kept(job).exists():
         return
     path = kept(job).with_suffix("")
-    settings = config(learner, seed, max(steps, 1))
+    settings = config(learner, seed, max(steps, 1), learner_rates.chosen(learner))
     store = load("glyphs", image_size=28)
     if steps:
         if path.exists() and not (path / "learner.safetensors").exists():
