@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 from .source_files import nodes, sources
 
@@ -48,3 +49,12 @@ def test_words_of_the_field() -> None:
                 others.append(f"metatc2/{name}: {word!r}; say {WORDS.get(word) or VARIABLES[word]}")
     assert not others, "\n".join(others)
     assert ALLOWED.keys() <= seen  # an exception that no file needs any more
+
+
+def test_examples_name_what_they_hold() -> None:
+    examples = Path(__file__).parent.parent / "examples"
+    others = {
+        file.name: variables(file.read_text(encoding="utf-8")) & VARIABLES.keys() for file in examples.glob("*.py")
+    }
+    assert others
+    assert not {name: words for name, words in others.items() if words}
