@@ -237,27 +237,29 @@ def explained(encoder: nn.Module, seed: int = 9) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_what_only_some_tasks_share_is_kept_where_tasks_adapt(seed: int) -> None:
-    kept = {}
-    for steps in (0, 3):
-        torch.manual_seed(seed)
-        encoder = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 12))
-        model = TC2(
-            encoder,
-            build_objective("simclr", temperature=0.2),
-            projector=Projector(12, 32, 16),
-            calibrator=TaskCalibrator(12, 11, generator=torch.Generator().manual_seed(seed)),
-            inner=InnerLoop(torchopt.sgd(1.0), steps=steps),
-        )
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
-        sampler = Conflicting(seed)
-        for _ in range(60):
-            optimizer.zero_grad()
-            model(sampler.sample()).loss.backward()
-            optimizer.step()
-        kept[steps] = explained(encoder)
-    assert float(kept[3][:3].mean()) > float(kept[0][:3].mean()) + 0.1, kept
+def test_what_only_some_tasks_share_is_kept_where_tasks_adapt() -> None:
+    gains = []
+    for seed in range(3):  # of one, initialization decides as much
+        kept = {}
+        for steps in (0, 3):
+            torch.manual_seed(seed)
+            encoder = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 12))
+            model = TC2(
+                encoder,
+                build_objective("simclr", temperature=0.2),
+                projector=Projector(12, 32, 16),
+                calibrator=TaskCalibrator(12, 11, generator=torch.Generator().manual_seed(seed)),
+                inner=InnerLoop(torchopt.sgd(1.0), steps=steps),
+            )
+            optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
+            sampler = Conflicting(seed)
+            for _ in range(60):
+                optimizer.zero_grad()
+                model(sampler.sample()).loss.backward()
+                optimizer.step()
+            kept[steps] = float(explained(encoder)[:3].mean())
+        gains.append(kept[3] - kept[0])
+    assert sum(gains) / len(gains) > 0.1, gains
 
 
 @pytest.mark.parametrize(
