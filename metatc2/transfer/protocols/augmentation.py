@@ -141,7 +141,7 @@ class Augmentation(Protocol):
             for part, values in zip(told.widths, each.split(list(told.widths.values()), 1), strict=True):
                 yield head, part, probe.chosen, values.mean(1)
         # Of another image: what is found there is not there.
-        train, validation, test = (side.roll(1, 0) for side in told.sides)
+        train, validation, test = (side[_of_others(len(side))] for side in told.sides)
         control = fit_ridge(x[0], train, x[1], validation)
         yield "ridge", f"all parts, {SHUFFLED}", control.chosen, r2_by_row(control(x[2]), test).mean(1)
 
@@ -155,6 +155,12 @@ class _Told(NamedTuple):
 
     sides: list[Tensor]
     widths: dict[str, int]
+
+
+def _of_others(count: int) -> Tensor:
+    """For each of `count` rows another one, drawn: that beside it is often of the same class, whose colors say what jitter does."""
+    order = torch.randperm(count, generator=stream(count))
+    return torch.empty_like(order).scatter(0, order, order.roll(1))
 
 
 def _features(of: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:
