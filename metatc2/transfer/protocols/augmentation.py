@@ -174,7 +174,7 @@ class _Told(NamedTuple):
 
 
 def _of_others(count: int) -> Tensor:
-    """For each of `count` rows another one, drawn: that beside it is often of the same class, and colors say what jitter does."""
+    """Of each of `count` rows another, drawn: that beside it is often of the same class, whose colors say what jitter does."""
     order = torch.randperm(count, generator=stream(count))
     return torch.empty_like(order).scatter(0, order, order.roll(1))
 
