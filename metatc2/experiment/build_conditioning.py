@@ -184,10 +184,11 @@ def build_predictor(config: Config, objective: Objective) -> nn.Module | None:
     """
     head, condition = config.head, _condition(config, "predictor")
     if not objective.predictor:
-        if condition is not None and condition.where == "predictor":
+        if condition is not None:  # one that is told in both places would be told in one
+            none = "none" if condition.where == "predictor" else "no predictor"
             raise InputError(
-                f"condition.where is 'predictor', and {objective.name} has none; use condition.where = 'projector', or "
-                "--objective byol or simsiam"
+                f"condition.where is {condition.where!r}, and {objective.name} has {none}; use condition.where = 'projector', "
+                "or --objective byol or simsiam"
             )
         return None
     if condition is not None:

@@ -206,7 +206,8 @@ def alignment_loss(slopes: Tensor) -> Tensor:
     """
     rows = slopes.flatten(1)
     # Of the order of one, whatever mean the loss takes: squares must not vanish, and p knows no unit.
-    squares = (rows * (len(rows) / rows.detach().norm().clamp_min(torch.finfo(rows.dtype).tiny))).square().sum(1)
+    length = rows.detach().norm().clamp_min(len(rows) * torch.finfo(rows.dtype).tiny)  # of slopes that are all zero
+    squares = (rows * (len(rows) / length)).square().sum(1)
     log_p = torch.log_softmax(-squares.clamp_min(torch.finfo(rows.dtype).eps ** 2).log() / 2, 0)
     log_u = torch.full_like(log_p, -math.log(len(rows)))
     log_m = torch.logaddexp(log_p, log_u) - math.log(2)

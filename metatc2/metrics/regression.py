@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,17 +19,17 @@ _HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """Ridge regression of features ``(N, D)`` to ``(N, C)`` at one strength; see `fit_ridge`.
+    """Ridge regression of features ``(N, D)`` to ``(N, C)`` at one strength for each part of the columns; see `fit_ridge`.
 
     Args:
         path: at all strengths.
-        penalty: that of this one, ``(1,)``, in the units of `RidgePath`.
-        chosen: what validation chose, by name.
+        penalty: of each column, ``(C,)``, in the units of `RidgePath`.
+        strengths: what validation chose, one a part.
     """
 
     path: RidgePath
     penalty: Tensor
-    chosen: Mapping[str, float]
+    strengths: tuple[float, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of features ``(N, D)``."""
@@ -83,27 +83,33 @@ def r2_by_row(predicted: Tensor, truth: Tensor) -> Tensor:
     return 1 - (predicted - truth).square() / spread
 
 
-def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) -> Ridge:
-    """Ridge regression on standardized features, its strength the one with the best mean R² on validation.
+def fit_ridge(
+    x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, widths: Sequence[int] | None = None
+) -> Ridge:
+    """Ridge regression on standardized features, the strength of each part that with the best mean R² on validation.
 
     Args:
         x: float ``(N, D)``.
         y: float ``(N, C)``.
         validation: float ``(V, D)``.
         validation_y: float ``(V, C)``.
+        widths: columns of each part, C together; by default all columns are one.
 
     >>> x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> y = x @ torch.ones(3, 1, dtype=torch.float64)
     >>> fitted = fit_ridge(x[:40], y[:40], x[40:], y[40:])
-    >>> round(r2_by_row(fitted(x[40:]), y[40:]).mean().item(), 3), fitted.chosen
-    (1.0, {'strength': 0.0001})
+    >>> round(r2_by_row(fitted(x[40:]), y[40:]).mean().item(), 3), fitted.strengths
+    (1.0, (0.0001,))
     """
     path = RidgePath(x, y)
     unit = path.variances.sum() / min(x.shape)
     rotated = path.rotate(validation)
-    scores = [float(r2_by_row(path.predict(rotated, s * unit[None]), validation_y).mean()) for s in STRENGTHS]
-    strength = STRENGTHS[scores.index(max(scores))]
-    return Ridge(path, strength * unit[None], {"strength": strength})
+    tried = torch.stack([r2_by_row(path.predict(rotated, s * unit[None]), validation_y).mean(0) for s in STRENGTHS])
+    sizes = [tried.shape[1]] if widths is None else list(widths)
+    scores = [part.mean(1).tolist() for part in tried.split(sizes, 1)]
+    strengths = [STRENGTHS[each.index(max(each))] for each in scores]
+    penalty = torch.tensor(strengths, dtype=torch.float64).repeat_interleave(torch.tensor(sizes)).to(unit) * unit
+    return Ridge(path, penalty, tuple(strengths))
 
 
 def _scale(x: Tensor) -> Tensor:

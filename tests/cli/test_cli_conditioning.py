@@ -94,6 +94,10 @@ def test_images_that_share_descriptors(tmp_path: Path) -> None:
             ("--condition", "film", "--set", "condition.where=predictor"),
             "simclr has none; use condition.where = 'projector'",
         ),
+        (
+            ("--condition", "film", "--set", "condition.where=both"),
+            "condition.where is 'both', and simclr has no predictor; use condition.where = 'projector'",
+        ),
         (("--set", "condition.where=both"), "condition.where is for condition.name = "),
         (("--condition", "add", "--learner", "maml"), "condition.name is for self-supervised objectives"),
         (("--set", "auxiliary.name=stl"), "set episode.share_descriptors = 2"),

@@ -35,8 +35,21 @@ def test_ridge_is_that_of_scikit_learn_at_the_best_strength(n: int) -> None:
     scores = {strength: r2_score(vy, found) for strength, found in best.items()}
     chosen = max(scores, key=scores.__getitem__)
     fitted = fit_ridge(x, y, v, vy)
-    assert fitted.chosen == {"strength": chosen}
+    assert fitted.strengths == (chosen,)
     np.testing.assert_allclose(fitted(v).numpy(), best[chosen], atol=1e-8)
+
+
+def test_each_part_has_the_strength_that_is_best_for_it() -> None:
+    """One for all would be that of what is told well, and what is not told at all would be over-fitted."""
+    (x, y), (v, vy) = data(30, 0), data(100, 1)
+    y[:, 1], vy[:, 1] = y[:, 1].roll(1), vy[:, 1].roll(1)
+    both = fit_ridge(x, y, v, vy, [1, 1])
+    for column in range(2):
+        part = slice(column, column + 1)
+        own = fit_ridge(x, y[:, part], v, vy[:, part])
+        assert both.strengths[column] == own.strengths[0]
+        torch.testing.assert_close(both(v)[:, part], own(v))
+    assert both.strengths[1] > both.strengths[0]
 
 
 def test_r2_is_that_of_scikit_learn_column_by_column() -> None:

@@ -12,7 +12,7 @@ from metatc2.augment.recipes import RECIPES
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.transfer import Augmentation, Row, Target, evaluate
-from metatc2.transfer.protocols.augmentation import columns, describe
+from metatc2.transfer.protocols.augmentation import _of_others, columns, describe
 
 
 def target(n: int = 400, channels: int = 3) -> Target:
@@ -46,6 +46,14 @@ def test_features_tell_what_they_hold_and_no_more() -> None:
     for (features, _, setting), row in found.items():
         if features == "nothing" or "shuffled" in setting:
             assert row.mean < 0.03, (features, setting)
+
+
+def test_shuffled_descriptors_are_not_those_of_the_same_class() -> None:
+    """Images stand by class, as in folders, and what jitter takes from their channels follows from the color of the class."""
+    order = _of_others(50)
+    assert sorted(order.tolist()) == list(range(50))
+    assert bool((order != torch.arange(50)).all())
+    assert float((order - torch.arange(50)).abs().double().mean()) > 10
 
 
 def test_pixels_tell_where_a_window_was_and_everything_meets_the_same_views() -> None:

@@ -158,7 +158,9 @@ def _trained(
         total = (share * cross_entropy(logits.mT, labels, reduction="none")).sum()
         if weights is not None:
             mean = (share[..., None] * weights).sum(1)
-            total = total + (entropy * torch.special.xlogy(mean, mean * mean.shape[1]).sum(1)).sum()
+            # The slope of m log m is infinite at an encoder that no image listens to, as sparsemax allows.
+            seen = mean.clamp_min(torch.finfo(mean.dtype).tiny)
+            total = total + (entropy * torch.special.xlogy(mean, seen * mean.shape[1]).sum(1)).sum()
         return total
 
     first, second = torch.zeros_like(flat), torch.zeros_like(flat)

@@ -18,7 +18,7 @@ from metatc2.data.splits import TransferSplits
 from metatc2.episodes.sampler import stream
 from metatc2.errors import InputError
 from metatc2.io.options import Names
-from metatc2.metrics.regression import MLP, Ridge, fit_mlp, fit_ridge, r2_by_row
+from metatc2.metrics.regression import fit_mlp, fit_ridge, r2_by_row
 from metatc2.ops.numbers import whole
 from metatc2.transfer.protocols._classifier import target_splits
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
@@ -91,8 +91,8 @@ class Augmentation(Protocol):
     Args:
         recipe: how views are made, of `metatc2.augment.recipes.RECIPES`; by default every operation, wide.
         images: images at most that are used, training, validation and test together.
-        probe: ridge regression in closed form, a network of three layers, or both. Strength and number of steps are chosen
-            on validation.
+        probe: ridge regression in closed form, a network of three layers, or both. The strength of each part and the number of
+            steps of the one network are chosen on validation.
 
     Raises:
         InputError: if a number is out of range or a name unknown.
@@ -127,26 +127,42 @@ class Augmentation(Protocol):
                         "query": len(splits.test),
                         "head": head,
                         "setting": f"{seen}, {setting}",
-                        "selection": "R² on validation",
+                        "selection": "R² on validation, by part" if head == "ridge" else "R² on validation",
                         "chosen": dict(chosen),
                     }
                     yield Measured(name, values, torch.cat(rows), facts, metric=R2)
 
     def _probed(self, x: list[Tensor], told: _Told) -> Iterator[tuple[str, str, Mapping[str, float], Tensor]]:
         """Head, what is told, what was chosen, and what each test image adds to R²."""
-        wanted = _FITS if self.probe == "both" else {self.probe: _FITS[self.probe]}
-        for head, fit in wanted.items():
-            probe = fit(x[0], told.sides[0], x[1], told.sides[1])
-            each = r2_by_row(probe(x[2]), told.sides[2])
-            for part, values in zip(told.widths, each.split(list(told.widths.values()), 1), strict=True):
-                yield head, part, probe.chosen, values.mean(1)
+        parts = list(told.widths.values())
+        for head in ("ridge", "mlp") if self.probe == "both" else (self.probe,):
+            # What is told well needs another strength than what is not told at all.
+            probe, chosen = (_ridge if head == "ridge" else _network)(x, told.sides, parts)
+            each = r2_by_row(probe(x[2]), told.sides[2]).split(parts, 1)
+            for part, values, said in zip(told.widths, each, chosen, strict=True):
+                yield head, part, said, values.mean(1)
         # Of another image: what is found there is not there.
-        train, validation, test = (side.roll(1, 0) for side in told.sides)
-        control = fit_ridge(x[0], train, x[1], validation)
-        yield "ridge", f"all parts, {SHUFFLED}", control.chosen, r2_by_row(control(x[2]), test).mean(1)
+        train, validation, test = (side[_of_others(len(side))] for side in told.sides)
+        control = fit_ridge(x[0], train, x[1], validation, parts)
+        strengths = dict(zip(told.widths, control.strengths, strict=True))
+        yield "ridge", f"all parts, {SHUFFLED}", strengths, r2_by_row(control(x[2]), test).mean(1)
 
 
-_FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], Ridge | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
+Probe = tuple[Callable[[Tensor], Tensor], list[Mapping[str, float]]]
+
+
+def _ridge(x: list[Tensor], told: list[Tensor], parts: list[int]) -> Probe:
+    """A probe, and what was chosen for each part."""
+    fitted = fit_ridge(x[0], told[0], x[1], told[1], parts)
+    return fitted, [{"strength": strength} for strength in fitted.strengths]
+
+
+def _network(x: list[Tensor], told: list[Tensor], parts: list[int]) -> Probe:
+    """As `_ridge`: one network for all parts."""
+    fitted = fit_mlp(x[0], told[0], x[1], told[1])
+    return fitted, [fitted.chosen] * len(parts)
+
+
 ONE_VIEW, TWO_VIEWS = "one view", "two views"
 
 
@@ -155,6 +171,12 @@ class _Told(NamedTuple):
 
     sides: list[Tensor]
     widths: dict[str, int]
+
+
+def _of_others(count: int) -> Tensor:
+    """Of each of `count` rows another, drawn: that beside it is often of the same class, whose colors say what jitter does."""
+    order = torch.randperm(count, generator=stream(count))
+    return torch.empty_like(order).scatter(0, order, order.roll(1))
 
 
 def _features(of: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:

@@ -149,6 +149,18 @@ def test_the_weight_of_an_encoder_that_knows_nothing_shrinks(name: str, seed_off
     assert torch.stack(means).mean(0)[2] < 0.32
 
 
+def test_sparse_weights_may_leave_an_encoder_out_for_all_images() -> None:
+    """The slope of the entropy is infinite there: where an image held out listened to it, the fit became NaN."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(6) % 3
+    features = [torch.randn(6, 8, generator=generator) for _ in range(6)]
+    options = FitOptions(entropies=(0.0, 0.1), decays=(0.01,), steps=20, rate=0.1)
+    fitted = PretextFusion("sparsemax", width=64, options=options).fit(LabeledSet(features, labels))
+    assert fitted.weights is not None
+    assert torch.allclose(fitted.weights(features).sum(1), torch.ones(6), atol=1e-5)
+    assert bool(fitted.logits(features).isfinite().all())
+
+
 def test_what_is_learned_is_right_where_one_encoder_knows() -> None:
     features, labels = labeled(3)
     more, asked = labeled(4, 50)
