@@ -76,3 +76,12 @@ def test_words_of_the_field_around_the_package() -> None:
     assert len(texts) > 100
     others = [said(name, word) for name, text in texts.items() for word in sorted(others_in(name, text))]
     assert not others, "\n".join(others)
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for name, text in sources().items():
+        for node in nodes(text):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert not {name: files for name, files in places.items() if len(files) > 1}

@@ -18,7 +18,7 @@ _HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Ridge:
+class RidgeFit:
     """Ridge regression of features ``(N, D)`` to ``(N, C)`` at one strength; see `fit_ridge`.
 
     Args:
@@ -83,7 +83,7 @@ def r2_by_row(predicted: Tensor, truth: Tensor) -> Tensor:
     return 1 - (predicted - truth).square() / spread
 
 
-def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) -> Ridge:
+def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) -> RidgeFit:
     """Ridge regression on standardized features, its strength the one with the best mean R² on validation.
 
     Args:
@@ -103,7 +103,7 @@ def fit_ridge(x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor) ->
     rotated = path.rotate(validation)
     scores = [float(r2_by_row(path.predict(rotated, s * unit[None]), validation_y).mean()) for s in STRENGTHS]
     strength = STRENGTHS[scores.index(max(scores))]
-    return Ridge(path, strength * unit[None], {"strength": strength})
+    return RidgeFit(path, strength * unit[None], {"strength": strength})
 
 
 def _scale(x: Tensor) -> Tensor:

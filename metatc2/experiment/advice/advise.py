@@ -17,7 +17,7 @@ from metatc2.experiment.advice.given import load_given
 from metatc2.experiment.advice.notes import notes_on
 from metatc2.experiment.advice.parts import Parts, cut
 from metatc2.experiment.advice.plan import TIMED, Plan, joined, read_plan, require_same
-from metatc2.experiment.advice.progress import Jobs, Progress
+from metatc2.experiment.advice.progress import AdviceProgress, Jobs
 from metatc2.experiment.advice.rule import AdviceRow, Verdict, rows_and_verdicts, to_json
 from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config, fitted, run_config, task_of
 from metatc2.experiment.advice.typed import pretrain_command
@@ -127,7 +127,7 @@ def advise(
     draws: int = DRAWS,
     assignments: Sequence[str] = (),
     download: bool = False,
-    tell: Callable[[Progress], None] | None = None,
+    tell: Callable[[AdviceProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Advice:
@@ -149,7 +149,7 @@ def advise(
         draws: of labels for each seed and number of labels.
         assignments: keys of the configuration that all runs have otherwise, as with ``--set``.
         download: allow fetching weights of encoders that are not on this machine.
-        tell: gets a `Progress` whenever something has changed.
+        tell: gets an `AdviceProgress` whenever something has changed.
         stop: asked several times a second.
         clock: seconds.
 
@@ -165,7 +165,7 @@ def advise(
     asked = asked if plan is None else joined(plan, asked, path)
     config = base_config(asked)
     told = tell or (lambda progress: None)
-    told(Progress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
+    told(AdviceProgress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
     store = build_data(config)
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)

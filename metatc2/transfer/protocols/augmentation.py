@@ -18,7 +18,7 @@ from metatc2.data.splits import TransferSplits
 from metatc2.episodes.sampler import stream
 from metatc2.errors import InputError
 from metatc2.io.options import Names
-from metatc2.metrics.regression import MLP, Ridge, fit_mlp, fit_ridge, r2_by_row
+from metatc2.metrics.regression import MLP, RidgeFit, fit_mlp, fit_ridge, r2_by_row
 from metatc2.ops.numbers import whole
 from metatc2.transfer.protocols._classifier import target_splits
 from metatc2.transfer.protocols.base import Measured, Protocol, Subject, target_seed
@@ -146,7 +146,7 @@ class Augmentation(Protocol):
         yield "ridge", f"all parts, {SHUFFLED}", control.chosen, r2_by_row(control(x[2]), test).mean(1)
 
 
-_FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], Ridge | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
+_FITS: Mapping[str, Callable[[Tensor, Tensor, Tensor, Tensor], RidgeFit | MLP]] = {"ridge": fit_ridge, "mlp": fit_mlp}
 ONE_VIEW, TWO_VIEWS = "one view", "two views"
 
 
