@@ -82,9 +82,9 @@ def main() -> None:
     for steps in arguments.inner_steps:
         runs = {name: meta_gradient(name, steps) for name in ADJOINTS}
         gradients = {name: run() for name, run in runs.items()}
-        found = interleaved(runs, partial(_seconds, runs), arguments.rounds)
+        result = interleaved(runs, partial(_seconds, runs), arguments.rounds)
         memory = {name: peak_memory(name, steps) for name in ADJOINTS}
-        ratios = sorted(a / b for a, b in zip(found["recompute"], found["unroll"], strict=True))
+        ratios = sorted(a / b for a, b in zip(result["recompute"], result["unroll"], strict=True))
         away = (gradients["recompute"] - gradients["unroll"]).norm() / gradients["unroll"].norm()
         rows.append(
             {
@@ -97,7 +97,7 @@ def main() -> None:
                 "time_ratio": round(statistics.median(ratios), 3),
                 "time_ratio_range": [round(ratios[0], 3), round(ratios[-1], 3)],
                 "rounds": arguments.rounds,
-                "seconds_unroll": round(statistics.median(found["unroll"]), 2),
+                "seconds_unroll": round(statistics.median(result["unroll"]), 2),
                 "gradient_distance": float(away),
             }
         )

@@ -67,10 +67,10 @@ def main() -> None:
     images = torch.rand(2 * BATCH, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     names = [PLAIN, CALLED, "1", "3", "10"]
     sides = {name: step_of(name, copy.deepcopy(images)) for name in names}
-    found = interleaved(sides, lambda name: timed(sides[name]), arguments.rounds, warm_up=1)
+    result = interleaved(sides, lambda name: timed(sides[name]), arguments.rounds, warm_up=1)
     rows: list[dict[str, object]] = []
     for name in names[1:]:
-        ratios = sorted(a / b for a, b in zip(found[name], found[PLAIN], strict=True))
+        ratios = sorted(a / b for a, b in zip(result[name], result[PLAIN], strict=True))
         quarter = len(ratios) // 4
         rows.append(
             {
@@ -83,7 +83,7 @@ def main() -> None:
                 "ratio": round(statistics.median(ratios), 4),
                 "ratio_quartiles": [round(ratios[quarter], 4), round(ratios[-1 - quarter], 4)],
                 "rounds": arguments.rounds,
-                "plain_seconds": round(statistics.median(found[PLAIN]), 5),
+                "plain_seconds": round(statistics.median(result[PLAIN]), 5),
             }
         )
     write_or_print(arguments.json, rows)

@@ -62,15 +62,15 @@ def interleaved(
     >>> interleaved(["a", "b"], {"a": 1.0, "b": 2.0}.__getitem__, 2, warm_up=1)
     {'a': [1.0, 1.0], 'b': [2.0, 2.0]}
     """
-    found: dict[Name, list[float]] = {name: [] for name in names}
+    result: dict[Name, list[float]] = {name: [] for name in names}
     for i in range(-warm_up, rounds):
-        order = list(found)
+        order = list(result)
         random.Random(i).shuffle(order)
         for name in order:
             took = seconds(name)
             if i >= 0:
-                found[name].append(took)
-    return found
+                result[name].append(took)
+    return result
 
 
 def timed(run: Callable[[], object], now: Callable[[], float] = time.perf_counter) -> float:

@@ -134,10 +134,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     rows: list[dict[str, object]] = []
     for steps in arguments.inner_steps:
-        found, away = times(steps, arguments.rounds)
+        result, away = times(steps, arguments.rounds)
         memory = {name: peak_memory(name, steps, arguments.threads) for name in LIBRARIES}
-        for name, seconds in found.items():
-            ratios = sorted(a / b for a, b in zip(found["ours"], seconds, strict=True))
+        for name, seconds in result.items():
+            ratios = sorted(a / b for a, b in zip(result["ours"], seconds, strict=True))
             quarter = len(ratios) // 4
             rows.append(
                 {

@@ -217,7 +217,7 @@ def trial(
     kind: Kind, folder: Path, seconds: float, wanted: tuple[str, list[float]], rng: random.Random
 ) -> Counter[str]:
     """One run that is killed and resumed; empty where it ended before it could be killed."""
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     if kind.prepare is not None:
         whole(kind, kind.prepare, folder)
     while True:
@@ -229,24 +229,24 @@ def trial(
             break
         os.kill(victim, signal.SIGKILL)
         os.waitpid(victim, 0)
-        found["others that hung"] += ended(processes, HUNG) is None
-        found["kills"] += 1
-        found["left half-written files"] += any(is_leftover(path) for path in folder.rglob("*"))
-        found[f"then {RunFolder(folder).state.name.lower()}"] += 1
+        result["others that hung"] += ended(processes, HUNG) is None
+        result["kills"] += 1
+        result["left half-written files"] += any(is_leftover(path) for path in folder.rglob("*"))
+        result[f"then {RunFolder(folder).state.name.lower()}"] += 1
         if not kind.often:
             break
-    if not found["kills"]:
-        return found
-    found["runs"] += 1
+    if not result["kills"]:
+        return result
+    result["runs"] += 1
     end = ended(children(kind.life, folder, kind.ranks), PATIENCE)
     if not end:
-        found["did not go on"] += 1
+        result["did not go on"] += 1
         reason = folder.with_suffix(".error")
         print(f"{kind.name}: {reason.read_text() if reason.exists() else end}", file=sys.stderr, flush=True)
-        return found
-    found["ended in the same bits"] += bits(folder) == wanted
-    found["left files after the end"] += any(is_leftover(path) for path in folder.rglob("*"))
-    return found
+        return result
+    result["ended in the same bits"] += bits(folder) == wanted
+    result["left files after the end"] += any(is_leftover(path) for path in folder.rglob("*"))
+    return result
 
 
 def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str, Any]:
@@ -264,12 +264,12 @@ def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str,
     if kind.prepare is not None:
         whole(kind, kind.prepare, place / "timed")
     seconds = whole(kind, kind.life, place / "timed")
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     number = 0
-    while found["kills"] < kills:
+    while result["kills"] < kills:
         number += 1
         folder = place / f"run-{number}"
-        found += trial(kind, folder, seconds, wanted, rng)
+        result += trial(kind, folder, seconds, wanted, rng)
         shutil.rmtree(folder, ignore_errors=True)
     fixed = (
         "kills",
@@ -280,8 +280,8 @@ def row_of(kind: Kind, place: Path, kills: int, rng: random.Random) -> dict[str,
         "others that hung",
         "left files after the end",
     )
-    states = {name: found[name] for name in sorted(found) if name.startswith("then ")}
-    return {"kind": kind.name, "ranks": kind.ranks, **{name: found[name] for name in fixed}, **states}
+    states = {name: result[name] for name in sorted(result) if name.startswith("then ")}
+    return {"kind": kind.name, "ranks": kind.ranks, **{name: result[name] for name in fixed}, **states}
 
 
 def main() -> None:

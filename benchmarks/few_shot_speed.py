@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 def loop(features: Floats, episodes: Episodes, head: str) -> NDArray[np.float64]:
     """One episode after the other, as most code does it."""
-    found = []
+    result = []
     for support, query in zip(episodes.support.numpy(), episodes.query.numpy(), strict=True):
         prototypes = features[support].mean(1)
         images = features[query].reshape(-1, features.shape[1])
@@ -34,8 +34,8 @@ def loop(features: Floats, episodes: Episodes, head: str) -> NDArray[np.float64]
             images = images / np.linalg.norm(images, axis=1, keepdims=True)
         distance = ((images[:, None] - prototypes[None]) ** 2).sum(2)
         truth = np.repeat(np.arange(len(prototypes)), query.shape[1])
-        found.append((distance.argmin(1) == truth).mean())
-    return np.array(found)
+        result.append((distance.argmin(1) == truth).mean())
+    return np.array(result)
 
 
 def main() -> None:

@@ -73,20 +73,20 @@ def main() -> None:
             "encoder, ours": (ours, list(ours.parameters())),
             "encoder, torch": (theirs, list(theirs.parameters())),
         }
-        found: dict[str, list[float]] = {name: [] for name in sides}
+        result: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(given.rounds + 2):
             for name, (call, parameters) in sides.items():
-                found[name].append(seconds(call, images, parameters))
-        found = {name: values[2:] for name, values in found.items()}  # two rounds to warm up
+                result[name].append(seconds(call, images, parameters))
+        result = {name: values[2:] for name, values in result.items()}  # two rounds to warm up
         for part in ("block", "encoder"):
-            ratios = [a / b for a, b in zip(found[f"{part}, torch"], found[f"{part}, ours"], strict=True)]
+            ratios = [a / b for a, b in zip(result[f"{part}, torch"], result[f"{part}, ours"], strict=True)]
             rows.append(
                 {
                     "part": part,
                     "width": given.width,
                     "images": f"{batch}x{channels}x{pixels}x{pixels}",
-                    "seconds": round(statistics.median(found[f"{part}, ours"]), 4),
-                    "torch_seconds": round(statistics.median(found[f"{part}, torch"]), 4),
+                    "seconds": round(statistics.median(result[f"{part}, ours"]), 4),
+                    "torch_seconds": round(statistics.median(result[f"{part}, torch"]), 4),
                     "torch_over_ours": round(statistics.median(ratios), 2),
                     "quartiles": [round(q, 2) for q in statistics.quantiles(ratios, n=4)[::2]],
                     "rounds": given.rounds,

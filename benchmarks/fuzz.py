@@ -65,13 +65,13 @@ class Folder:
             self.path.mkdir()
             self._ready = self.kind.prepare(self.path)
         drawn, read = self._ready
-        found: Counter[str] = Counter()
+        result: Counter[str] = Counter()
         start = int.from_bytes(hashlib.sha256(f"{self.kind.name} {number}".encode()).digest()[:8], "big")
         if not isinstance(drawn, SearchStrategy):
             rng = Random(start)
             for _ in range(inputs):
-                self._each(drawn(rng), read, found)
-            return found
+                self._each(drawn(rng), read, result)
+            return result
 
         @seed(start)
         @settings(
@@ -83,17 +83,17 @@ class Folder:
         )
         @given(drawn)
         def each(value: Any) -> None:
-            self._each(value, read, found)
+            self._each(value, read, result)
 
         each()
-        return found
+        return result
 
-    def _each(self, value: Any, read: Reader, found: Counter[str]) -> None:
+    def _each(self, value: Any, read: Reader, result: Counter[str]) -> None:
         before, self.watch.on = (len(self.watch.outside), len(self.watch.ran)), True
         end = ending(read, value)
         self.watch.on = False
-        found["inputs"] += 1
-        found[end.how] += 1
+        result["inputs"] += 1
+        result[end.how] += 1
         told = [*self.watch.outside[before[0] :], *self.watch.ran[before[1] :]]
         if end.how in ("crash", "hang") or told:
             self._keep(value, " ".join([end.how, end.where, *told[:1]]))
@@ -122,13 +122,13 @@ def fuzz(
             for kind in open_kinds:
                 row = known.setdefault(kind.name, _new(kind))
                 began, before = time.process_time(), (len(watch.outside), len(watch.ran))
-                found = folders[kind.name].batch(
+                result = folders[kind.name].batch(
                     row["batches"], min(BATCH, _asked(kind, inputs, whole) - row["inputs"])
                 )
                 row["batches"] += 1
-                row["inputs"] += found["inputs"]
+                row["inputs"] += result["inputs"]
                 for name in COUNTED:
-                    row[name] += found[name]
+                    row[name] += result[name]
                 row["written outside"] += len(watch.outside) - before[0]
                 row["ran code"] += len(watch.ran) - before[1]
                 row["cpu_seconds"] = round(row["cpu_seconds"] + time.process_time() - began, 1)

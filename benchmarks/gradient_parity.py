@@ -67,11 +67,11 @@ def tasks(name: str) -> list[Task]:
         y = torch.arange(WAY).repeat(n)
         return centers[y] + torch.rand(len(y), *shape, generator=g, dtype=torch.float64), y
 
-    found = []
+    result = []
     for _ in range(TASKS):
         centers = torch.rand(WAY, *shape, generator=g, dtype=torch.float64)
-        found.append(Task(*draw(centers, SHOT), *draw(centers, QUERY)))
-    return found
+        result.append(Task(*draw(centers, SHOT), *draw(centers, QUERY)))
+    return result
 
 
 def meta_gradient(library: str, net: str, recipe: Recipe) -> Tensor:
@@ -83,8 +83,8 @@ def meta_gradient(library: str, net: str, recipe: Recipe) -> Tensor:
     made = network(net)
     with default_float64():
         LIBRARIES[library].meta_gradient(made, recipe, tasks(net))
-    found = gradient_of(made)
-    return torch.cat([found[name].flatten() for name, _ in made.named_parameters()])
+    result = gradient_of(made)
+    return torch.cat([result[name].flatten() for name, _ in made.named_parameters()])
 
 
 @contextmanager
@@ -98,9 +98,9 @@ def default_float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def difference(found: Tensor, reference: Tensor) -> float:
+def difference(result: Tensor, reference: Tensor) -> float:
     """Largest difference over the largest entry of the reference."""
-    return float((found - reference).abs().max() / reference.abs().max())
+    return float((result - reference).abs().max() / reference.abs().max())
 
 
 def compare(net: str, rule: str, steps: int, peers: Sequence[str] = PEERS) -> Iterator[dict[str, Any]]:

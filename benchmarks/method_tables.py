@@ -59,14 +59,14 @@ def conflict_table(rows: Rows, objective: str) -> str:
     lines = ["| points | mean of nine probes | seeds |", "|---|---|---|"]
     lines.append(f"| {objective}, one head | {_mean(list(own.values()))} | {len(own)} |")
     for name in ("random encoder", "raw pixels"):
-        found = [row["test"]["mean"] for row in rows if row.get("control") == name]
-        lines.append(f"| {name} | {_mean(found)} | {len(found)} |")
+        result = [row["test"]["mean"] for row in rows if row.get("control") == name]
+        lines.append(f"| {name} | {_mean(result)} | {len(result)} |")
     return "\n".join(lines)
 
 
 def _control(rows: Rows, source: str, name: str) -> str:
-    found = [r["accuracy"] for r in rows if r["source"] == source and r.get("control", "").replace("-", " ") == name]
-    return f"{100 * statistics.fmean(found):.1f}" if found else "–"
+    result = [r["accuracy"] for r in rows if r["source"] == source and r.get("control", "").replace("-", " ") == name]
+    return f"{100 * statistics.fmean(result):.1f}" if result else "–"
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -247,9 +247,9 @@ def measured(case: Case, place: Place, count: int = 4096) -> list[dict[str, Any]
     sides |= {LIMIT: EncoderAlone(case, place, pictures)}
     sides |= {name: Lightly(case, place, pictures, last="last" in name) for name in PEERS}
     # The first round starts workers and warms up.
-    found = interleaved(sides, lambda name: sides[name].seconds(), case.rounds, warm_up=1)
+    result = interleaved(sides, lambda name: sides[name].seconds(), case.rounds, warm_up=1)
     rows = []
-    speed = {name: [case.batch * case.steps / s for s in seconds] for name, seconds in found.items()}
+    speed = {name: [case.batch * case.steps / s for s in seconds] for name, seconds in result.items()}
     for peer in (*PEERS, LIMIT):
         ratios = [a / b for a, b in zip(speed["ours"], speed[peer], strict=True)]
         rows.append(

@@ -28,10 +28,10 @@ def rows() -> list[dict[str, Any]]:
     return [_row(path) for path in result_files()]
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(result: Sequence[Mapping[str, Any]]) -> str:
     """One line a file."""
     lines = ["| file | made by | seeds | machine | sha256 |", "|---|---|---|---|---|"]
-    for row in found:
+    for row in result:
         script = f"[`{row['command']}`](../{row['script']})"
         lines.append(
             f"| [{row['name']}](../{row['file']}) | {script} | {row['seeds']} | {row['machine']} | `{row['sha256']}` |"
@@ -56,8 +56,8 @@ def _row(path: Path) -> dict[str, Any]:
 def first_command(script: Path) -> str:
     """The first command in the head of a script; the head has the others."""
     head = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
-    found = _COMMAND.search(head)
-    return found[1].strip() if found else f"python {script.relative_to(ROOT).as_posix()}"
+    result = _COMMAND.search(head)
+    return result[1].strip() if result else f"python {script.relative_to(ROOT).as_posix()}"
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -55,8 +55,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     heads = [name if name == "ours" else f"{name} {versions[name]}" for name in libraries]
     lines = ["| situation | " + " | ".join(heads) + " |", "|---|" + "---|" * len(libraries)]
     for situation in dict.fromkeys(r["situation"] for r in rows):
-        found = {r["library"]: r["outcome"].replace("|", "\\|") for r in rows if r["situation"] == situation}
-        lines.append(f"| {situation} | " + " | ".join(found.get(name, "") for name in libraries) + " |")
+        result = {r["library"]: r["outcome"].replace("|", "\\|") for r in rows if r["situation"] == situation}
+        lines.append(f"| {situation} | " + " | ".join(result.get(name, "") for name in libraries) + " |")
     return "\n".join(lines)
 
 

@@ -210,13 +210,13 @@ def on_ranks(rank: int, count: int, port: int, size: Size, rounds: int, path: st
         parts()
     memory = tensor_peak(parts)
     if rank == 0:
-        found = {
+        result = {
             "seconds": seconds,
             "tensors": [tensor_peak(whole), memory],
             "bytes": messages.bytes,
             "expected": expected_bytes(size, joint, count),
         }
-        Path(path).write_text(json.dumps(found))
+        Path(path).write_text(json.dumps(result))
     joint.ranks.wait()
     dist.destroy_process_group()
 
@@ -228,8 +228,8 @@ def along_ranks(size: Size, rounds: int, folder: Path) -> dict[str, Any]:
         port = free.getsockname()[1]
     path = folder / "ranks.json"
     mp.spawn(on_ranks, (2, port, size, rounds, str(path)), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
-    found = json.loads(path.read_text())
-    one, two = found["seconds"]["one"], found["seconds"]["all"]
+    result = json.loads(path.read_text())
+    one, two = result["seconds"]["one"], result["seconds"]["all"]
     ratios = [b / a for a, b in zip(one, two, strict=True)]
     ranks = [1, 2]
     return {
@@ -239,11 +239,11 @@ def along_ranks(size: Size, rounds: int, folder: Path) -> dict[str, Any]:
         "seconds": [round(statistics.median(s), 5) for s in (one, two)],
         "time_slope": round(slope(ranks, [1.0, statistics.median(ratios)]), 3),
         "time_slope_quartiles": quartiles([math.log2(r) for r in ratios]),
-        "tensors_mb": [round(m / 1e6, 2) for m in found["tensors"]],
-        "memory_slope": round(slope(ranks, found["tensors"]), 3),
+        "tensors_mb": [round(m / 1e6, 2) for m in result["tensors"]],
+        "memory_slope": round(slope(ranks, result["tensors"]), 3),
         "rounds": rounds,
-        "bytes": found["bytes"],
-        "expected_bytes": found["expected"],
+        "bytes": result["bytes"],
+        "expected_bytes": result["expected"],
     }
 
 

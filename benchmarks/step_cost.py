@@ -136,10 +136,10 @@ def main() -> None:
     for case in CASES:
         if arguments.only not in (None, case.encoder):
             continue
-        found = times(case, arguments.inner_steps, arguments.precision, arguments.adapt)
+        result = times(case, arguments.inner_steps, arguments.precision, arguments.adapt)
         plain_memory = peak_memory(case, PLAIN, arguments.precision, arguments.adapt)
         for t in arguments.inner_steps:
-            ratios = sorted(a / b for a, b in zip(found[t], found[PLAIN], strict=True))
+            ratios = sorted(a / b for a, b in zip(result[t], result[PLAIN], strict=True))
             quarter = len(ratios) // 4
             rows.append(
                 {
@@ -155,8 +155,8 @@ def main() -> None:
                     "ratio": round(statistics.median(ratios), 4),
                     "ratio_quartiles": [round(ratios[quarter], 4), round(ratios[-1 - quarter], 4)],
                     "rounds": case.rounds,
-                    "seconds": round(statistics.median(found[t]), 5),
-                    "plain_seconds": round(statistics.median(found[PLAIN]), 5),
+                    "seconds": round(statistics.median(result[t]), 5),
+                    "plain_seconds": round(statistics.median(result[PLAIN]), 5),
                     "memory_ratio": round(peak_memory(case, t, arguments.precision, arguments.adapt) / plain_memory, 4),
                     "plain_memory_mb": round(plain_memory / 1e6, 1),
                 }

@@ -104,8 +104,8 @@ def easyfsl_loop(features: Tensor, labels: Tensor, episodes: Episodes) -> Callab
 
     def run() -> list[float]:
         with torch.no_grad():
-            found = [evaluate_on_one_task(model, *task[:4]) for task in loader]
-        return [right / total for right, total in found]
+            outcome = [evaluate_on_one_task(model, *task[:4]) for task in loader]
+        return [right / total for right, total in outcome]
 
     return run
 
@@ -118,11 +118,11 @@ def easyfsl_head(features: Tensor, episodes: Episodes) -> Callable[[], list[floa
 
     def run() -> list[float]:
         with torch.no_grad():
-            found = [
+            outcome = [
                 evaluate_on_one_task(model, features[support.flatten()], taught, features[query.flatten()], asked)
                 for support, query in zip(episodes.support, episodes.query, strict=True)
             ]
-        return [right / total for right, total in found]
+        return [right / total for right, total in outcome]
 
     return run
 
@@ -162,7 +162,7 @@ def measure_knn(rounds: int) -> Iterator[dict[str, Any]]:
     unit, directions = normalize(bank, dim=1), normalize(queries, dim=1)
     ours, product = [], []
     for _ in range(rounds):
-        took, found = timed(lambda: knn(bank, bank_labels, queries, labels, k=200))
+        took, outcome = timed(lambda: knn(bank, bank_labels, queries, labels, k=200))
         ours.append(took)
         took, _ = timed(lambda: [(some @ unit.T).topk(200, dim=1) for some in directions.split(500)])
         product.append(took)
@@ -174,7 +174,7 @@ def measure_knn(rounds: int) -> Iterator[dict[str, Any]]:
         "peer_seconds": statistics.median(product),
         "ratio": _ratio(ours, product),
         "difference": None,
-        "accuracy": float(found.mean()),
+        "accuracy": float(outcome.mean()),
     }
 
 
@@ -184,10 +184,10 @@ def scikit_learn_path(data: tuple[Tensor, ...]) -> tuple[list[float], float]:
     head = LogisticRegression(max_iter=1000, warm_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = [head.set_params(C=1 / l2).fit(x, y).score(xv, yv) for l2 in reversed(L2_GRID)]
-        best = L2_GRID[::-1][int(np.argmax(found))]
+        outcome = [head.set_params(C=1 / l2).fit(x, y).score(xv, yv) for l2 in reversed(L2_GRID)]
+        best = L2_GRID[::-1][int(np.argmax(outcome))]
         head.set_params(C=1 / best).fit(np.concatenate([x, xv]), np.concatenate([y, yv]))
-    return found, head.score(xt, yt)
+    return outcome, head.score(xt, yt)
 
 
 def measure_linear(rounds: int) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,7 @@ def fence_doctests(text: str) -> str:
     >>> fence_doctests("Adds.\\n\\n>>> 1 + 1\\n2")
     'Adds.\\n\\n```pycon\\n>>> 1 + 1\\n2\\n```'
     """
-    return DOCTEST.sub(lambda found: f"```pycon\n{found[0]}\n```", text)
+    return DOCTEST.sub(lambda result: f"```pycon\n{result[0]}\n```", text)
 
 
 class Docstrings(griffe.Extension):

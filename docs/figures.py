@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from metatc2.episodes import FactorTasks
 
 FOLDER = Path(__file__).resolve().parent / "figures"
-INK, GRAY, LIGHT = "#1f2430", "#6b7280", "#eef1f6"
+DARK, GRAY, LIGHT = "#1f2430", "#6b7280", "#eef1f6"
 #: One color a task: Okabe and Ito's, which color-blind readers tell apart.
 TASKS = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 KINDS = {"hue": 1, "position": 3, "lighting": 4}
-STYLE: dict[Any, Any] = {"svg.hashsalt": "metatc2", "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "metatc2", "font.family": "DejaVu Sans", "font.size": 9, "text.color": DARK}
 Point = tuple[float, float]
 
 
@@ -39,7 +39,7 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def box(
-    axes: Axes, at: Point, size: Point, text: str, color: str = INK, fill: str = LIGHT, fontsize: float = 9
+    axes: Axes, at: Point, size: Point, text: str, color: str = DARK, fill: str = LIGHT, fontsize: float = 9
 ) -> None:
     """A rounded box around centered text, from its lower left corner."""
     shape = FancyBboxPatch(at, *size, boxstyle="round,pad=0,rounding_size=0.08", fc=fill, ec=color, lw=1.2)
@@ -48,7 +48,7 @@ def box(
     axes.text(*center, text, ha="center", va="center", fontsize=fontsize, linespacing=1.4)
 
 
-def arrow(axes: Axes, start: Point, end: Point, color: str = INK, bend: float = 0, dashed: bool = False) -> None:
+def arrow(axes: Axes, start: Point, end: Point, color: str = DARK, bend: float = 0, dashed: bool = False) -> None:
     """An arrow; `bend` curves it."""
     axes.add_patch(
         FancyArrowPatch(
@@ -84,7 +84,7 @@ def way_back(axes: Axes, start: Point, end: Point, below: float, text: str) -> N
     )
 
 
-def label(axes: Axes, at: Point, text: str, color: str = INK, size: float = 9, **more: Any) -> None:
+def label(axes: Axes, at: Point, text: str, color: str = DARK, size: float = 9, **more: Any) -> None:
     """Text, centered unless told otherwise."""
     axes.text(
         *at, text, **{"ha": "center", "va": "center", "color": color, "fontsize": size, "linespacing": 1.4, **more}
@@ -95,12 +95,12 @@ def pairs() -> dict[str, NDArray[np.float32]]:
     """Rendered pairs of each kind of task, ``(pairs, 2, H, W, 3)``: what a task keeps is the same in both images of a pair."""
     episode = FactorTasks("one-more", tasks=5, batch=40, image_size=48, seed=3).sample()
     assert episode.identity is not None
-    found = {}
+    result = {}
     for name, kind in KINDS.items():
         task = int((episode.identity.kinds == kind).nonzero()[0])
         images = episode.images[task].permute(0, 1, 3, 4, 2)
-        found[name] = images.float().clip(0, 1).numpy()
-    return found
+        result[name] = images.float().clip(0, 1).numpy()
+    return result
 
 
 def image(axes: Axes, at: Point, side: float, pixels: NDArray[np.float32], color: str) -> None:
@@ -160,7 +160,7 @@ def overview() -> Figure:
     axes.plot([7.2, 7.2], [0.2, 3.6], color=GRAY, lw=0.8, ls=":")
     label(axes, (8.4, 3.45), "afterwards: the encoder\nalone, on new classes")
     for y, name, value, color in (
-        (2.65, "encoder", 0.62, INK),
+        (2.65, "encoder", 0.62, DARK),
         (1.97, "random encoder", 0.38, GRAY),
         (1.29, "raw pixels", 0.5, GRAY),
     ):
@@ -175,7 +175,7 @@ def episodes() -> Figure:
     figure, axes = canvas(8.4, 3.5)
     label(axes, (0.2, 3.25), "Episode", weight="bold", ha="left", size=10)
     label(axes, (3.05, 3.25), "support: what a task adapts on")
-    label(axes, (6.55, 3.25), "query: what it is judged on")
+    label(axes, (6.55, 3.25), "query: what its loss is on")
     for y, (name, both), color in zip((2.2, 1.25, 0.3), pairs().items(), TASKS, strict=False):
         box(axes, (0.2, y - 0.06), (1.15, 0.86), f"a task:\nsame {name}", color, "white", 8.5)
         for column, start in enumerate((1.6, 5.1)):
@@ -191,7 +191,7 @@ def inner_loop() -> Figure:
     for i, name in enumerate(("θ₀", "θ₁", "θ₂", "θ₃")):
         x = 0.2 + 1.75 * i
         box(axes, (x, 1.2), (0.75, 0.6), name, TASKS[0], "white", 11)
-        arrow(axes, (x + 0.78, 1.6), (x + 1.72, 1.6), TASKS[0] if i < 3 else INK)
+        arrow(axes, (x + 0.78, 1.6), (x + 1.72, 1.6), TASKS[0] if i < 3 else DARK)
         arrow(axes, (x + 1.72, 1.4), (x + 0.78, 1.4), TASKS[1], dashed=True)
         if i < 3:
             label(axes, (x + 1.25, 1.95), "− η ∇ support", TASKS[0], 8)
@@ -225,7 +225,7 @@ def tc2() -> Figure:
 
 
 def transfer() -> Figure:
-    """One set of episodes for everything that is judged."""
+    """One set of episodes for everything that is measured."""
     figure, axes = canvas(9.0, 3.0)
     label(axes, (7.88, 2.8), "rows: mean ± 95 %\n(drawn, not measured)", GRAY, 8.5)
     for y, name, value, color in (

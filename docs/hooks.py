@@ -58,8 +58,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def linked(page: str, markdown: str) -> set[str]:
     """Files of the repository that a page links to and that are not among mkdocs' own: outside of docs/, or code."""
-    found = {target(page, link) for link, _ in LINK.findall(markdown)}
-    return {name for name in found if name and not (name.startswith("docs/") and Path(name).suffix not in CODE)}
+    result = {target(page, link) for link, _ in LINK.findall(markdown)}
+    return {name for name in result if name and not (name.startswith("docs/") and Path(name).suffix not in CODE)}
 
 
 def target(page: str, link: str) -> str | None:

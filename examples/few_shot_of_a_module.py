@@ -58,10 +58,10 @@ for _ in range(given.steps):
 # Every encoder meets the same episodes. Features are those of the module in evaluation mode; it is afterwards as it was.
 
 # %%
-measured, _ = evaluate(
+result, _ = evaluate(
     {"encoder": encoder, "random encoder": untrained},
     expand_targets(glyphs, "greek"),
     protocols=[FewShot(shots=(1, 5), query=5, heads=("cosine",), episodes=given.episodes)],
 )
-for row in measured:
+for row in result:
     print(f"{row.features}: Greek {row.way}-way {row.shot}-shot {100 * row.mean:.1f} ± {100 * row.ci95:.1f} %")

@@ -50,7 +50,7 @@ rows = digits.rows("meta-test")
 rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(given.seed))]
 pool, test = rows.chunk(2)
 target = FusionTarget("digits:meta-test", features, digits.labels, pool, test)
-measured = measure_fusion(
+result = measure_fusion(
     target,
     labels_per_class=given.labels,
     draws=given.draws,
@@ -58,7 +58,7 @@ measured = measure_fusion(
     baselines=["concatenation-ridge"],
     probes=False,
 )
-for row in measured:
+for row in result:
     weights = ", ".join(f"{name} {w:.2f}" for name, w in zip(row.encoders, row.weights, strict=False))
     print(
         f"{row.labels_per_class} labels a class, {row.method}: {100 * row.mean:.1f} ± {100 * row.ci95:.1f} %  {weights}"

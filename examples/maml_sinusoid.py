@@ -70,10 +70,10 @@ def main() -> None:
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     for column, (name, network) in zip(grid.T, networks.items(), strict=True):
-        by_steps = {k: errors(network, k, args.seed + 1) for k in LINES}
-        for k, error in by_steps.items():
+        rows = {k: errors(network, k, args.seed + 1) for k in LINES}
+        for k, error in rows.items():
             print(f"{name}, {LINES[k][0]}: mean squared error {error.mean():.3f} ± {1.96 * error.std() / 10:.3f}")
-        means = ", then ".join(f"{error.mean():.2f}" for error in by_steps.values())
+        means = ", then ".join(f"{error.mean():.2f}" for error in rows.values())
         column[0].set_title(f"{name}\nmean squared error on 100 new tasks: {means}", fontsize=11)
         column[1].set_xlabel("x")
         for axes, (shot, low) in zip(column, ((10, -5), (5, 0)), strict=True):

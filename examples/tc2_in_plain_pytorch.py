@@ -59,12 +59,12 @@ def main() -> None:
         if arguments.calibration == "tc2":
             learner.end_step()
 
-    measured, _ = mt.evaluate(
+    result, _ = mt.evaluate(
         {"encoder": encoder},
         expand_targets(glyphs, "greek"),
         protocols=[FewShot(shots=(1,), query=5, heads=("cosine",), episodes=arguments.episodes)],
     )
-    for row in measured:
+    for row in result:
         name = f"NT-Xent, calibration {arguments.calibration}" if row.features == "encoder" else row.features
         print(f"{name}: Greek 5-way 1-shot {100 * row.mean:.1f} ± {100 * row.ci95:.1f} %")
 

@@ -37,14 +37,18 @@ def test_a_name_is_that_of_its_package(name: str) -> None:
     assert name in dir(mt)
 
 
+KINDS = [*LEARNERS.values(), *(kind for kind in OBJECTIVES.values() if not issubclass(kind, Pretext))]
+
+
 def test_there_are_few_enough_to_know() -> None:
-    assert len(NAMES) <= 70
+    # A new learner or objective is to have its name at the top, so that these do not count.
+    assert len(NAMES.keys() - {kind.__name__ for kind in KINDS}) <= 50
 
 
 def test_learners_and_objectives_with_a_name_are_there() -> None:
-    kinds = [*LEARNERS.values(), *(kind for kind in OBJECTIVES.values() if not issubclass(kind, Pretext))]
-    assert len(kinds) >= 21
-    assert not [kind.__name__ for kind in kinds if getattr(mt, kind.__name__, None) is not kind]
+    assert len(KINDS) >= 21
+    lacking = [kind.__name__ for kind in KINDS if getattr(mt, kind.__name__, None) is not kind]
+    assert not lacking, f"{lacking} belong into metatc2/__init__.pyi and docs/reference/names.md"
 
 
 def test_the_page_of_names_has_them_all() -> None:

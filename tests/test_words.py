@@ -1,4 +1,4 @@
-"""Words of the field: some words of everyday speech, each with the term that stands in its place, are in no source file."""
+"""Words of the field: some words of everyday speech, each with the term that stands in its place, are in no file but tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .source_files import nodes, sources
 
+ROOT = Path(__file__).resolve().parents[1]
+
 #: In identifiers, comments, docstrings and messages.
 WORDS = {
     "dealt": "assigned, split",
@@ -15,6 +17,7 @@ WORDS = {
     "judge": "evaluate, measure",
     "judged": "evaluated, measured",
     "judges": "evaluates, measures",
+    "judging": "evaluating, measuring",
     "kin": "methods of the same kind",
     "placebo": "control",
     "placebos": "controls",
@@ -40,21 +43,45 @@ def variables(text: str) -> set[str]:
     }
 
 
+def written_around() -> dict[str, str]:
+    """Pages, task files and scripts beside the package."""
+    files = [file for name in ("docs", "examples", "benchmarks") for file in (ROOT / name).rglob("*.py")]
+    files += [
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "tasks").glob("*.toml"),
+        *ROOT.glob("*.md"),
+        ROOT / "benchmarks/README.md",
+    ]
+    return {file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8") for file in files}
+
+
+def others_in(name: str, text: str) -> set[str]:
+    """Of the words above, those that a file has."""
+    return words(text) & WORDS.keys() | (variables(text) & VARIABLES.keys() if name.endswith(".py") else set())
+
+
+def said(name: str, word: str) -> str:
+    return f"{name}: {word!r}; say {WORDS.get(word) or VARIABLES[word]}"
+
+
 def test_words_of_the_field() -> None:
-    others, seen = [], set()
-    for name, text in sources().items():
-        for word in words(text) & WORDS.keys() | variables(text) & VARIABLES.keys():
-            seen.add((name, word))
-            if (name, word) not in ALLOWED:
-                others.append(f"metatc2/{name}: {word!r}; say {WORDS.get(word) or VARIABLES[word]}")
+    seen = {(name, word) for name, text in sources().items() for word in others_in(name, text)}
+    others = [said(f"metatc2/{name}", word) for name, word in sorted(seen - ALLOWED.keys())]
     assert not others, "\n".join(others)
     assert ALLOWED.keys() <= seen  # an exception that no file needs any more
 
 
-def test_examples_name_what_they_hold() -> None:
-    examples = Path(__file__).parent.parent / "examples"
-    others = {
-        file.name: variables(file.read_text(encoding="utf-8")) & VARIABLES.keys() for file in examples.glob("*.py")
-    }
-    assert others
-    assert not {name: words for name, words in others.items() if words}
+def test_words_of_the_field_around_the_package() -> None:
+    texts = written_around()
+    assert len(texts) > 100
+    others = [said(name, word) for name, text in texts.items() for word in sorted(others_in(name, text))]
+    assert not others, "\n".join(others)
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for name, text in sources().items():
+        for node in nodes(text):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    assert not {name: files for name, files in places.items() if len(files) > 1}

@@ -113,10 +113,10 @@ def _image(folder: Path) -> Prepared:
 
     def read(content: bytes) -> object:
         file.write_bytes(content)
-        found = gather(ImageFiles([str(file)], [0], 8), "an image", skip=True)
-        if found.reasons:
-            raise InputError(found.reasons[0])
-        return found
+        result = gather(ImageFiles([str(file)], [0], 8), "an image", skip=True)
+        if result.reasons:
+            raise InputError(result.reasons[0])
+        return result
 
     return changed(_pictures(10)), read
 

@@ -90,7 +90,7 @@ def _reader(file: Path, read: Callable[[Path], object]) -> Reader:
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, item in inner for found in _paths(item, (*path, key)))]
+    return [path, *(result for key, item in inner for result in _paths(item, (*path, key)))]
 
 
 def _with(value: Any, path: tuple[Any, ...], new: Any) -> Any:

@@ -61,20 +61,20 @@ def ending(read: Reader, value: Any) -> Ending:
     signal.setitimer(signal.ITIMER_REAL, WALL)
     try:
         read(value)
-        found = Ending("read")
+        result = Ending("read")
     except InputError as error:
         # A line break of the input itself is shown as its escape.
         whole = "\n" in str(value) or "\n" not in str(error).strip()
-        found = Ending("refused") if whole else Ending("crash", f"more than one line: {error!r}")
+        result = Ending("refused") if whole else Ending("crash", f"more than one line: {error!r}")
     except Hang as error:
-        found = Ending("hang", _place(error))
+        result = Ending("hang", _place(error))
     except Exception as error:
-        found = Ending("crash", f"{type(error).__name__}: {str(error)[:200]} | {_place(error)}")
+        result = Ending("crash", f"{type(error).__name__}: {str(error)[:200]} | {_place(error)}")
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     # A hang that a reader took for damage.
-    return found if time.process_time() - began < CPU else Ending("hang", found.where)
+    return result if time.process_time() - began < CPU else Ending("hang", result.where)
 
 
 def limit_process() -> None:

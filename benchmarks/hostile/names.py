@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostile.kind import Kind, Prepared
 from metatc2.io.suggest import command
-from metatc2.io.terminal import PlainTable, shown
+from metatc2.io.terminal import PlainTable, table_text
 from metatc2.io.writing import csv_text, json_text
 from metatc2.report.html.page import PageSection, TextTable, render
 
@@ -92,7 +92,7 @@ def _table(name: str) -> str:
     table.add_column(name)
     table.add_row(name)
     table.say_below([name])
-    return shown(table, width=400)
+    return table_text(table, width=400)
 
 
 def _terminal(folder: Path) -> Prepared:

@@ -42,8 +42,8 @@ def first_order_gradient(network: nn.Module, recipe: Recipe, tasks: Sequence[Tas
     for task in tasks:
         net = trained(network, recipe, task)
         loss = cross_entropy(net(task.query_x), task.query_y) / len(tasks)
-        found = torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad])
-        total = {name: t + g for (name, t), g in zip(total.items(), found, strict=True)}
+        result = torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad])
+        total = {name: t + g for (name, t), g in zip(total.items(), result, strict=True)}
     return total
 
 
@@ -67,7 +67,7 @@ def differences(
             total += float(cross_entropy(trained(network, recipe, task)(task.query_x), task.query_y))
         return total / len(tasks)
 
-    found = {}
+    result = {}
     with torch.no_grad():
         for name, p in network.named_parameters():
             if p.requires_grad:
@@ -79,5 +79,5 @@ def differences(
                         values.append(loss())
                     flat[i] = here
                     slope[i] = (values[0] - values[1]) / (2 * step)
-                found[name] = slope.view_as(p)
-    return found
+                result[name] = slope.view_as(p)
+    return result

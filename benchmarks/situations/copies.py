@@ -57,8 +57,8 @@ def goes_on(*ways: Callable[[Any], Any]) -> Callable[[Library, Recipe], str]:
             library.gradient(made, recipe, tasks(5))
             fresh = library.hold(networks.mlp(), recipe)
             library.gradient(fresh, recipe, tasks(5))
-            found, expected = gradient_of(made[0]), gradient_of(fresh[0])
-            if found.keys() != expected.keys() or not all(torch.equal(found[n], expected[n]) for n in expected):
+            result, expected = gradient_of(made[0]), gradient_of(fresh[0])
+            if result.keys() != expected.keys() or not all(torch.equal(result[n], expected[n]) for n in expected):
                 raise Failed(f"{name}: the copy gives another meta-gradient")
 
     return check

@@ -41,21 +41,21 @@ def held_against_differences(make: Callable[[], nn.Module], *shape: int) -> Call
     return check
 
 
-def agree(found: dict[str, Tensor], reference: dict[str, Tensor], what: str) -> str:
+def agree(result: dict[str, Tensor], reference: dict[str, Tensor], what: str) -> str:
     """Say how far two gradients are apart.
 
     Raises:
         Failed: if one is missing, not finite or further away than `TOLERANCE`.
     """
-    missing = [name for name in reference if name not in found]
+    missing = [name for name in reference if name not in result]
     if missing:
         raise Failed(f"no meta-gradient for {len(missing)} of {len(reference)} parameters ({missing[0]})")
-    if extra := [name for name in found if name not in reference]:
+    if extra := [name for name in result if name not in reference]:
         raise Failed(f"a meta-gradient for {extra[0]}, which is frozen")
-    if not all(bool(g.isfinite().all()) for g in found.values()):
+    if not all(bool(g.isfinite().all()) for g in result.values()):
         raise Failed("the meta-gradient is NaN or infinite")
     largest = max(float(g.abs().max()) for g in reference.values())
-    away = max(float((found[name] - g).abs().max()) for name, g in reference.items()) / largest
+    away = max(float((result[name] - g).abs().max()) for name, g in reference.items()) / largest
     if not away <= TOLERANCE:
         raise Failed(f"the meta-gradient is wrong: {away:.0e} from {what}, relative to its largest entry")
     return f"{away:.0e} from {what}"

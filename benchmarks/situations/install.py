@@ -21,12 +21,12 @@ BUILD_OPTION = '--config-settings="--build-option=build_ext"'
 # Every module is compiled, which finds syntax and encodings that this Python does not know.
 COMPILES = """
 import compileall, importlib.metadata, sys
-found = importlib.metadata.distribution(sys.argv[1])
-modules = [f for f in found.files if f.suffix == ".py"]
+package = importlib.metadata.distribution(sys.argv[1])
+modules = [f for f in package.files if f.suffix == ".py"]
 assert modules, "no module was installed"
-bad = [str(f) for f in modules if not compileall.compile_file(found.locate_file(f), quiet=2)]
+bad = [str(f) for f in modules if not compileall.compile_file(package.locate_file(f), quiet=2)]
 assert not bad, f"modules that do not compile: {bad[:3]}"
-print(found.version)
+print(package.version)
 """
 
 
@@ -51,14 +51,14 @@ def installs(python: str, library: Library, recipe: Recipe) -> str:
         install = [str(interpreter), "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check"]
         wanted = [what] if "build_option" not in recipe.options else ["-r", str(requirements)]
         _run([*install, *([] if site else ["--no-deps"]), *wanted], "pip install")
-        found = _run([str(interpreter), "-c", COMPILES, library.package], "compile").strip()
+        result = _run([str(interpreter), "-c", COMPILES, library.package], "compile").strip()
         if not site:
-            return f"{found} by pip install --no-deps; its modules compile; not imported"
+            return f"{result} by pip install --no-deps; its modules compile; not imported"
         _run(
             [str(interpreter), "-W", "ignore", str(Path(__file__).with_name("smoke.py")), library.package],
             "meta-gradient",
         )
-        return f"{found} by pip install with its dependencies; takes a meta-gradient"
+        return f"{result} by pip install with its dependencies; takes a meta-gradient"
 
 
 def _run(command: list[str], what: str) -> str:

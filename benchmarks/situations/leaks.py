@@ -53,7 +53,7 @@ def _counted(library: Library, recipe: Recipe) -> str:
 
 def _alive() -> int:
     gc.collect()
-    return sum(issubclass(type(found), Tensor) for found in gc.get_objects())
+    return sum(issubclass(type(result), Tensor) for result in gc.get_objects())
 
 
 SITUATIONS = (Situation("tensors alive after 5 and after 50 steps", Recipe(3, 0.1), nothing_left),)

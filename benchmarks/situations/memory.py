@@ -29,13 +29,13 @@ def bounded(library: Library, recipe: Recipe) -> str:
     name = next(name for name, known in LIBRARIES.items() if known is library)
     recipes = [Recipe(steps, recipe.lr, options=recipe.options) for steps in (FEW, MANY)]
     few, many = (_in_a_fresh_process(name, r, THRESHOLD) for r in recipes)
-    found = (
+    result = (
         f"{MANY} steps take {many / few:.1f} times the memory of {FEW} ({many / 1e6:.0f} against {few / 1e6:.0f} MB)"
     )
     if many >= LIMIT * few:
-        raise Failed(found)
+        raise Failed(result)
     few, many = (_in_a_fresh_process(name, r, None) for r in recipes)
-    return f"{found}; without {MALLOC}={THRESHOLD} the process grows by {many / 1e6:.0f} against {few / 1e6:.0f} MB"
+    return f"{result}; without {MALLOC}={THRESHOLD} the process grows by {many / 1e6:.0f} against {few / 1e6:.0f} MB"
 
 
 def _in_a_fresh_process(name: str, recipe: Recipe, threshold: str | None) -> int:

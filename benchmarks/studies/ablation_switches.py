@@ -15,7 +15,7 @@ SWITCHES: dict[str, tuple[str, str, dict[str, tuple[str, ...]]]] = {
     "place": ("place", "backbone", {"projector": (f"{C}where=projector",)}),
     "factor-network": ("factor network", "pooled", {v: (f"{C}factor_network={v}",) for v in ("parameter", "fixed")}),
     "weights": ("weights", "sample", {"task": (f"{C}weights=task",)}),
-    "placebo": ("placebo", "none", {v: (f"{C}control={v}",) for v in ("shuffle", "random-projection")}),
+    "control": ("control", "none", {v: (f"{C}control={v}",) for v in ("shuffle", "random-projection")}),
     "factors": ("factors K", "48", {v: (f"{C}factors={v}",) for v in ("4", "16", "32", "63")}),
     # With γ = 0 and statistics of the episode the number of tasks acts on nothing: see `SharedTC2`.
     "tasks": (

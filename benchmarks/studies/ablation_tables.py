@@ -30,22 +30,22 @@ def differences(rows: Rows) -> list[dict[str, Any]]:
     by: dict[tuple[str, str, str, str], dict[int, float]] = {}
     for r in rows:
         by.setdefault((r["switch"], r.get("value", ""), r["source"], r["objective"]), {})[r["seed"]] = r["accuracy"]
-    found = []
+    result = []
     for (switch, value, source, objective), own in by.items():
         difference = paired_by_seed(own, by.get((DEFAULT, "", source, objective), {}))
         if switch != DEFAULT and difference:
             place = f"{source}, {title_of(objective)}"
-            found.append({"switch": switch, "value": value, "place": place, **difference})
-    return found
+            result.append({"switch": switch, "value": value, "place": place, **difference})
+    return result
 
 
 def table(rows: Rows) -> str:
     """A line a switch and value: the difference from the default by source and objective."""
-    found = differences(rows)
-    places = list(dict.fromkeys(r["place"] for r in found))
+    result = differences(rows)
+    places = list(dict.fromkeys(r["place"] for r in result))
     lines = [f"| switch (default) | tried | {' | '.join(places)} |", "|---|---|" + "---|" * len(places)]
-    for switch, value in dict.fromkeys((r["switch"], r["value"]) for r in found):
-        own = {r["place"]: r for r in found if (r["switch"], r["value"]) == (switch, value)}
+    for switch, value in dict.fromkeys((r["switch"], r["value"]) for r in result):
+        own = {r["place"]: r for r in result if (r["switch"], r["value"]) == (switch, value)}
         title, default, _ = SWITCHES[switch]
         cells = " | ".join(signed(own.get(place)) for place in places)
         lines.append(f"| {title} ({default}) | {value} | {cells} |")
@@ -62,10 +62,10 @@ def draw(rows: Rows, folder: Path) -> None:
         figure, axes = plt.subplots(figsize=(2.2 + 1.1 * len(values), 2.8), constrained_layout=True)
         places = list(dict.fromkeys(r["place"] for r in own))
         for i, place in enumerate(places):
-            found = [r for r in own if r["place"] == place]
-            at = [values.index(r["value"]) + 0.5 / len(places) * (i - (len(places) - 1) / 2) for r in found]
-            heights = [100 * r["difference"] for r in found]
-            half = [100 * r["ci95"] if len(r["seeds"]) >= ENOUGH else 0.0 for r in found]
+            result = [r for r in own if r["place"] == place]
+            at = [values.index(r["value"]) + 0.5 / len(places) * (i - (len(places) - 1) / 2) for r in result]
+            heights = [100 * r["difference"] for r in result]
+            half = [100 * r["ci95"] if len(r["seeds"]) >= ENOUGH else 0.0 for r in result]
             axes.errorbar(at, heights, half, fmt="o", capsize=3, label=place)
         axes.axhline(0, color="gray", linewidth=0.8)
         axes.set_xticks(range(len(values)), values)

@@ -224,10 +224,10 @@ def mean_over(rows: Sequence[Row], targets: Sequence[str], way: int, shot: int) 
     Raises:
         ValueError: if one was not measured.
     """
-    found = {row.target: row.mean for row in rows if (row.way, row.shot) == (way, shot)}
-    if missing := [target for target in targets if target not in found]:
+    result = {row.target: row.mean for row in rows if (row.way, row.shot) == (way, shot)}
+    if missing := [target for target in targets if target not in result]:
         raise ValueError(f"not measured: {', '.join(missing)}")
-    return sum(found[target] for target in targets) / len(targets)
+    return sum(result[target] for target in targets) / len(targets)
 
 
 def seeds_in(folder: Path) -> list[int]:

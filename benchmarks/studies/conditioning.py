@@ -104,18 +104,18 @@ def measure(cell: Cell, path: Path) -> str:
     def both(run: Run) -> Mapping[str, Any]:
         return {"r2": told(run, data), "accuracy": transferred(run.encoder, data)}
 
-    return measured(cell, path, both, lambda found: f"R² of color from one view {found['r2']['one']['color']:.2f}")
+    return measured(cell, path, both, lambda result: f"R² of color from one view {result['r2']['one']['color']:.2f}")
 
 
 def told(run: Run, data: Path) -> dict[str, dict[str, float]]:
     """R² of each part of the descriptor, from one view and from two."""
     store = load(f"npz:{data / 'cifar10.npz'}")
     subject = Subject(Target(store, "all", "cifar10"), FeatureTable(store, {"encoder": run.encoder}))
-    found: dict[str, dict[str, float]] = {short: {} for short in SEEN.values()}
+    result: dict[str, dict[str, float]] = {short: {} for short in SEEN.values()}
     for one in Augmentation(probe="ridge", images=3000).run(subject):
         seen, part, *rest = one.facts["setting"].split(", ")
-        found[SEEN[seen]][SHUFFLED if rest else part] = float(one.values.mean())
-    return {short: {part: values[part] for part in (*PARTS, SHUFFLED)} for short, values in found.items()}
+        result[SEEN[seen]][SHUFFLED if rest else part] = float(one.values.mean())
+    return {short: {part: values[part] for part in (*PARTS, SHUFFLED)} for short, values in result.items()}
 
 
 def points(seeds: int) -> list[Point]:
@@ -125,7 +125,7 @@ def points(seeds: int) -> list[Point]:
 
 def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done."""
-    return [found for point in points(10) if (found := row(point, AT, point.cell(folder, data)))]
+    return [result for point in points(10) if (result := row(point, AT, point.cell(folder, data)))]
 
 
 def r2_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -46,25 +46,25 @@ def measure(cell: Cell, path: Path) -> str:
         cell,
         path,
         lambda run: probed(run.encoder),
-        lambda found: f"mean of nine factors {100 * found['test']['mean']:.1f}",
+        lambda result: f"mean of nine factors {100 * result['test']['mean']:.1f}",
     )
 
 
 def probed(encoder: nn.Module) -> dict[str, Any]:
     """What linear probes read of the factors in an encoder's features, for the search and for the test."""
     store = load_shapes(image_size=28)
-    found = {}
+    result = {}
     # Both parts are apart from pre-training; the search looks at the first alone.
     first, last = (store.rows(part)[:IMAGES] for part in ("validation", "test"))
     half = len(first) // 2
     for name, fit, tested in (("validation", first[:half], first[half:]), ("test", first, last)):
         probes = factor_matrix(encoder, store, fit, tested, generator=torch.Generator().manual_seed(PROBES))
-        found[name] = {
+        result[name] = {
             "mean": probes.mean,
             "factors": probes.values(),
             "selectivity": {factor: p.selectivity for factor, p in probes.factors.items()},
         }
-    return found
+    return result
 
 
 def untrained(folder: Path, seeds: int) -> None:
@@ -87,7 +87,7 @@ def gather(folder: Path) -> list[dict[str, Any]]:
     rates = ({}, *(dict.fromkeys(ARMS, lr) for lr in RATES))
     asked = (points(part, 10, *chosen) for part in PARTS for chosen in product(rates, orders))
     every = dict.fromkeys(point for several in asked for point in several)
-    rows = [found for point in every if (found := row(point, AT, point.cell(folder)))]
+    rows = [result for point in every if (result := row(point, AT, point.cell(folder)))]
     return rows + read_controls(folder)
 
 
@@ -109,10 +109,10 @@ def main() -> None:
     if given.part == "controls" and not given.collect:
         untrained(given.runs, given.seeds)
     elif not given.collect:
-        found = gather(given.runs)
+        result = gather(given.runs)
         asked = [
             point.cell(given.runs)
-            for point in points(given.part, given.seeds, searched(found), tuned_arms(found))
+            for point in points(given.part, given.seeds, searched(result), tuned_arms(result))
             if point.level in given.levels and point.arm in given.arms
         ]
         in_parallel(measure, missing(asked), workers=given.workers)

@@ -41,12 +41,12 @@ def accuracies(encoder: nn.Module) -> dict[str, float]:
     store = load_shapes(image_size=28)
     rows = store.rows("meta-test")
     features = extract(encoder, store.images[rows])
-    found = {}
+    result = {}
     for shot in SHOTS:
         generator = torch.Generator().manual_seed(shot)
         drawn = sample_episodes(store.labels[rows], way=5, shot=shot, query=10, episodes=600, generator=generator)
-        found[str(shot)] = float(few_shot(features, drawn, "cosine").mean())
-    return found
+        result[str(shot)] = float(few_shot(features, drawn, "cosine").mean())
+    return result
 
 
 def measure(cell: Cell, path: Path) -> str:
@@ -55,7 +55,7 @@ def measure(cell: Cell, path: Path) -> str:
         cell,
         path,
         lambda run: {"accuracy": accuracies(run.encoder)},
-        lambda found: f"{100 * found['accuracy']['1']:.1f}",
+        lambda result: f"{100 * result['accuracy']['1']:.1f}",
     )
 
 
@@ -75,7 +75,7 @@ def row_file(cell: Cell) -> Path:
 def gather(folder: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done."""
     cells = {point: point.cell(folder) for point in points(10)}
-    return [found for point, cell in cells.items() if (found := row(point, ("arm", "seed"), cell, row_file(cell)))]
+    return [result for point, cell in cells.items() if (result := row(point, ("arm", "seed"), cell, row_file(cell)))]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -94,7 +94,7 @@ def measure(cell: Cell, path: Path, *, batch: int = BATCH, episodes: int = EPISO
         cell,
         path,
         lambda run: {"batch": batch, "episodes": episodes, **conflict_of(run, batch, episodes)},
-        lambda found: f"signal {100 * found['signal']:.1f} %, C {found['C']['value']:.2f}",
+        lambda result: f"signal {100 * result['signal']:.1f} %, C {result['C']['value']:.2f}",
     )
 
 
@@ -163,8 +163,8 @@ def points(seeds: int) -> list[Point]:
 
 def gather(folder: Path) -> list[dict[str, Any]]:
     """Rows of all cells that are done, with today's number and size of episodes."""
-    every = [found for point in points(10) if (found := row(point, AT, point.cell(folder)))]
-    return [found for found in every if (found.get("batch"), found.get("episodes")) == (BATCH, EPISODES)]
+    every = [result for point in points(10) if (result := row(point, AT, point.cell(folder)))]
+    return [result for result in every if (result.get("batch"), result.get("episodes")) == (BATCH, EPISODES)]
 
 
 def cell_of(row: Mapping[str, Any], folder: Path) -> Cell | None:
@@ -189,13 +189,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         own = [r for r in rows if (r["level"], r["arm"], r["width"]) == (level, arm, width)]
         cells = [f"{100 * float(np.mean([r['signal'] for r in own])):.1f}"]
         for name, scale, digits in (("difference", 100, 1), ("ratio", 1, 2), ("cosine", 1, 2)):
-            found = [r[name] for r in own if r.get(name) is not None]
-            if not found:
+            result = [r[name] for r in own if r.get(name) is not None]
+            if not result:
                 cells.append("–")
                 continue
-            value, null = (scale * float(np.mean([f[key] for f in found])) for key in ("value", "null"))
-            outside = sum(bool(f["outside"]) for f in found)
-            cells.append(f"{value:.{digits}f} ({null:.{digits}f}) {outside}/{len(found)}")
+            value, null = (scale * float(np.mean([f[key] for f in result])) for key in ("value", "null"))
+            outside = sum(bool(f["outside"]) for f in result)
+            cells.append(f"{value:.{digits}f} ({null:.{digits}f}) {outside}/{len(result)}")
         lines.append(f"| {level} | {arm} | {width} | {' | '.join(cells)} | {len(own)} |")
     return "\n".join(lines)
 

@@ -76,8 +76,8 @@ ARMS: dict[str, Arm] = {
     "TC² without inner steps": Arm(_tc2("calibration.inner_steps=0")),
     "TC², first order": Arm(_tc2("calibration.adjoint=first-order")),
     **{f"TC² + {name}": Arm(_tc2(f"regularizer.name={key}")) for name, key in REGULARIZERS.items()},
-    "TC², judged on the others too": Arm(_tc2("calibration.outer_on=others")),
-    "TC², judged on the query": Arm(_tc2("calibration.outer_on=query")),
+    "TC², loss on the others too": Arm(_tc2("calibration.outer_on=others")),
+    "TC², loss on the query": Arm(_tc2("calibration.outer_on=query")),
     "TC² (gates), rate 3": Arm(_tc2("calibration.inner_lr=3", weights="task")),
     "TC², rate 3": Arm(_tc2("calibration.inner_lr=3")),
     "TC², T = 5": Arm(_tc2("calibration.inner_steps=5")),
@@ -176,10 +176,10 @@ def points(part: str, seeds: int, rates: Mapping[str, str], tuned: Sequence[str]
             _with_weights((), "{name}, weight {weight}"),
             _with_weights((), "TC² + {name}, weight {weight}"),
         )
-        found = [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in alone for lr in RATES]
+        result = [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in alone for lr in RATES]
         own = [f"TC² + {name}" for name in REGULARIZERS]
         lr = rates.get(SUBJECT, RATES[0])
-        return found + [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in (*own, *with_tc2)]
+        return result + [Point("one-more", "simclr", arm, WIDTH, SEARCH_SEED, lr) for arm in (*own, *with_tc2)]
     every = range(seeds)
     if part == "tuned":
         levels = ("one-more", "contradiction", "same")
@@ -197,8 +197,8 @@ def points(part: str, seeds: int, rates: Mapping[str, str], tuned: Sequence[str]
     if part == "objectives":
         others = [name for name in OBJECTIVES if name != "simclr"]
         return [at("one-more", arm, seed, o) for seed in every for o in others for arm in beside(tuned)]
-    found = [at("one-more", arm, seed, width=w) for seed in every for w in WIDTHS for arm in (SUBJECT, "one head")]
-    return found + [at("one-more", arm, seed) for seed in every for arm in FACTOR_ARMS]
+    result = [at("one-more", arm, seed, width=w) for seed in every for w in WIDTHS for arm in (SUBJECT, "one head")]
+    return result + [at("one-more", arm, seed) for seed in every for arm in FACTOR_ARMS]
 
 
 def beside(tuned: Sequence[str]) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def gap(rows: Rows, arm: str, against: str, **at: Any) -> dict[str, Any] | None:
 
 def interactions(rows: Rows) -> list[dict[str, Any]]:
     """What TC² gains over one head where tasks disagree, less what it gains where they do not: the part that is conflict."""
-    found = []
+    result = []
     at = {"objective": "simclr", "width": WIDTH}
     for subject in SUBJECTS:
         for level in ("one-more", "contradiction"):
@@ -84,8 +84,8 @@ def interactions(rows: Rows) -> list[dict[str, Any]]:
             if seeds:
                 own, plain, null, plain_null = (np.array([side[s] for s in seeds]) for side in sides)
                 gains = {"interaction": level, "subject": subject, "gain": float(np.mean(own - plain))}
-                found.append({**gains, **paired(((own - plain) - (null - plain_null)).tolist(), seeds)})
-    return found
+                result.append({**gains, **paired(((own - plain) - (null - plain_null)).tolist(), seeds)})
+    return result
 
 
 def versus_separate(rows: Rows) -> dict[str, float]:
@@ -96,10 +96,10 @@ def versus_separate(rows: Rows) -> dict[str, float]:
         return {}
     single = {f: float(np.mean([r["test"]["factors"][f] for r in alone.values()])) for f in FACTORS}
     known = [f for f in FACTORS if single[f] > 0.1]
-    found = {}
+    result = {}
     for arm in ARMS:
         own = select(rows, arm=arm, **at)
         if own:
             values = [float(np.mean([r["test"]["factors"][f] for r in own.values()])) for f in known]
-            found[arm] = delta_p(values, [single[f] for f in known])
-    return found
+            result[arm] = delta_p(values, [single[f] for f in known])
+    return result

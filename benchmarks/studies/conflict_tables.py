@@ -36,9 +36,9 @@ def levels_table(rows: Rows) -> str:
 
 def versus_table(rows: Rows) -> str:
     """Δp of each arm against separate encoders."""
-    found = versus_separate(rows)
+    result = versus_separate(rows)
     lines = ["| one-more | told | Δp against separate encoders, % |", "|---|---|---|"]
-    lines += [f"| {arm} | {'yes' if ARMS[arm].told else ''} | {value:+.0f} |" for arm, value in found.items()]
+    lines += [f"| {arm} | {'yes' if ARMS[arm].told else ''} | {value:+.0f} |" for arm, value in result.items()]
     return "\n".join(lines)
 
 
@@ -135,8 +135,8 @@ def together_table(rows: Rows) -> str:
     for level, name in product(("one-more", "contradiction", "same"), REGULARIZERS):
         alone, both = (arms.get(f"{before}{name}", "") for before in ("", "TC² + "))
         pairs = ((alone, "one head"), (SUBJECT, alone), (both, alone), (both, SUBJECT))
-        found = [gap(rows, a, b, level=level, **MAIN) for a, b in pairs]
-        if any(found):
-            counts = "/".join(str(len(each["seeds"]) if each else 0) for each in found)
-            lines.append(f"| {level} | {alone} | {' | '.join(map(signed, found))} | {counts} |")
+        result = [gap(rows, a, b, level=level, **MAIN) for a, b in pairs]
+        if any(result):
+            counts = "/".join(str(len(each["seeds"]) if each else 0) for each in result)
+            lines.append(f"| {level} | {alone} | {' | '.join(map(signed, result))} | {counts} |")
     return "\n".join(lines)

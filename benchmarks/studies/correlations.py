@@ -22,7 +22,7 @@ def correlations(
         rows: one a run, with its objective and figures.
         causes, outcomes: figures that are correlated, each with each; rows that lack one are left out.
     """
-    found = []
+    result = []
     for cause in causes:
         for outcome in outcomes:
             have = [r for r in rows if r.get(cause) is not None and r.get(outcome) is not None]
@@ -36,8 +36,8 @@ def correlations(
             for over, pairs in groups.items():
                 if len(pairs) > 2 and (np.ptp(pairs, axis=0) > 0).all():
                     facts = {"cause": cause, "outcome": outcome, "over": over, "runs": len(pairs)}
-                    found.append({**facts, "spearman": float(spearmanr(pairs).statistic)})
-    return found
+                    result.append({**facts, "spearman": float(spearmanr(pairs).statistic)})
+    return result
 
 
 def _pairs(rows: Sequence[Mapping[str, Any]], cause: str, outcome: str) -> np.ndarray[Any, Any]:
@@ -49,17 +49,17 @@ def _ranks(pairs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return (np.asarray(rankdata(pairs, axis=0)) - 0.5) / len(pairs)
 
 
-def correlations_table(found: Sequence[Mapping[str, Any]]) -> str:
+def correlations_table(result: Sequence[Mapping[str, Any]]) -> str:
     """Rank correlation of every cause with every outcome, over the runs within their objectives."""
-    found = [r for r in found if r["over"] == "within objectives"]
-    outcomes = list(dict.fromkeys(r["outcome"] for r in found))
-    kinds = list(dict.fromkeys(r.get("codes") for r in found))
+    result = [r for r in result if r["over"] == "within objectives"]
+    outcomes = list(dict.fromkeys(r["outcome"] for r in result))
+    kinds = list(dict.fromkeys(r.get("codes") for r in result))
     lines = [
         f"| rank correlation across runs | {' | '.join(outcomes)} | runs |",
         "|---|" + "---|" * (len(outcomes) + 1),
     ]
-    for kind, cause in dict.fromkeys((r.get("codes"), r["cause"]) for r in found):
-        own = {r["outcome"]: r for r in found if (r.get("codes"), r["cause"]) == (kind, cause)}
+    for kind, cause in dict.fromkeys((r.get("codes"), r["cause"]) for r in result):
+        own = {r["outcome"]: r for r in result if (r.get("codes"), r["cause"]) == (kind, cause)}
         cells = " | ".join(f"{own[o]['spearman']:+.2f}" if o in own else "–" for o in outcomes)
         name = cause if len(kinds) == 1 else f"{cause} of {kind}"
         lines.append(f"| {name.replace('_', ' ')} | {cells} | {max(r['runs'] for r in own.values())} |")

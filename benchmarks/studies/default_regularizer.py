@@ -58,8 +58,8 @@ def gather(folder: Path) -> list[dict[str, Any]]:
             for seed in range(10):
                 own = cell(folder, task, arm, seed)
                 if own.done:
-                    found = {row.target: row.mean for row in rows_of(own)}
-                    rows.append({"task": task, "arm": arm, "seed": seed, "accuracy": found})
+                    result = {row.target: row.mean for row in rows_of(own)}
+                    rows.append({"task": task, "arm": arm, "seed": seed, "accuracy": result})
     return rows
 
 

@@ -53,25 +53,25 @@ def measured(folder: Path) -> list[dict[str, Any]]:
     """Differences and controls of a finished demo."""
     if not (folder / "demo.json").is_file():
         refuse(f"{folder} holds no finished demo; run: metatc2 demo --folder {folder}")
-    rows = [difference(found) for found in json.loads((folder / "demo.json").read_text())]
-    found = [row for path in sorted(folder.glob("plain-s*")) for row in read_results(path / "transfer.json")[0]]
+    rows = [difference(result) for result in json.loads((folder / "demo.json").read_text())]
+    result = [row for path in sorted(folder.glob("plain-s*")) for row in read_results(path / "transfer.json")[0]]
     for features in (RANDOM_ENCODER, RAW_PIXELS):
-        for target in dict.fromkeys(row.target for row in found):
-            own = [row for row in found if (row.features, row.target) == (features, target)]
+        for target in dict.fromkeys(row.target for row in result):
+            own = [row for row in result if (row.features, row.target) == (features, target)]
             values = [row.mean for row in own]
             rows.append({"control": features, "target": target, "accuracy": sum(values) / len(values)})
     return rows
 
 
-def difference(found: Mapping[str, Any]) -> dict[str, Any]:
+def difference(result: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a comparison of `metatc2 demo`."""
     return {
-        "target": found["target"],
-        "against": found["b"],
-        "accuracy": found["mean_a"],
-        "accuracy_against": found["mean_b"],
-        "per_seed": " ".join(f"{value:.5g}" for value in found["per_seed"]),
-        **{name: found[name] for name in ("difference", "ci95", "interval", "verdict")},
+        "target": result["target"],
+        "against": result["b"],
+        "accuracy": result["mean_a"],
+        "accuracy_against": result["mean_b"],
+        "per_seed": " ".join(f"{value:.5g}" for value in result["per_seed"]),
+        **{name: result[name] for name in ("difference", "ci95", "interval", "verdict")},
     }
 
 

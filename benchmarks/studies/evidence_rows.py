@@ -32,7 +32,7 @@ def by_seed(rows: Rows, source: str, objective: str, arm: str) -> dict[int, Mapp
 
 def differences(rows: Rows, source: str) -> list[dict[str, Any]]:
     """Shared TC² + isotropy less every other arm by objective, over the seeds that both have, and what stands beside it."""
-    found = []
+    result = []
     for objective in OBJECTIVES:
         ours = by_seed(rows, source, objective, OURS)
         for arm in ARMS:
@@ -44,7 +44,7 @@ def differences(rows: Rows, source: str) -> list[dict[str, Any]]:
             seeds = difference["seeds"]
             calibrated = [ours[s]["calibrated"] for s in seeds if "calibrated" in ours[s]]
             other = [theirs[s]["accuracy"] for s in seeds]
-            found.append(
+            result.append(
                 {
                     **difference,
                     "objective": objective,
@@ -56,7 +56,7 @@ def differences(rows: Rows, source: str) -> list[dict[str, Any]]:
                     "time_ratio": _seconds(ours, seeds) / _seconds(theirs, seeds),
                 }
             )
-    return found
+    return result
 
 
 def _seconds(rows: Mapping[int, Mapping[str, Any]], seeds: Sequence[int]) -> float:

@@ -24,8 +24,8 @@ def table(rows: Rows) -> str:
 
 
 def _source(rows: Rows, source: str) -> str:
-    found = {(r["objective"], r["against"]): r for r in differences(rows, source)}
-    shown = [arm for arm in ARMS if any(against == arm for _, against in found)]
+    result = {(r["objective"], r["against"]): r for r in differences(rows, source)}
+    shown = [arm for arm in ARMS if any(against == arm for _, against in result)]
     if not shown:
         return ""
     against = " | ".join(f"difference from {arm}" for arm in shown)
@@ -35,11 +35,11 @@ def _source(rows: Rows, source: str) -> str:
         "|---|---|---|---|---|" + "---|" * len(shown),
     ]
     for objective in OBJECTIVES:
-        plain = found.get((objective, "plain"))
+        plain = result.get((objective, "plain"))
         if plain is None:
             continue
         seeds = plain["seeds"]
-        own = [found.get((objective, arm)) for arm in shown]
+        own = [result.get((objective, arm)) for arm in shown]
         cells = " | ".join(signed(each) + _fewer(each, len(seeds)) for each in own)
         beside = "" if plain["calibrated"] is None else f" ({100 * plain['calibrated']:.1f})"
         spread = "" if plain["other_sd"] is None else f" ± {100 * plain['other_sd']:.1f}"
@@ -65,23 +65,23 @@ def _fewer(row: Mapping[str, Any] | None, seeds: int) -> str:
 
 def draw(rows: Rows, path: Path) -> None:
     """Paired differences from every arm by objective, a panel a source; without interval from fewer than `ENOUGH` seeds."""
-    found = {source: own for source in SOURCES if (own := differences(rows, source))}
-    sources = list(found)
-    others = [arm for arm in ARMS if any(row["against"] == arm for own in found.values() for row in own)]
+    result = {source: own for source in SOURCES if (own := differences(rows, source))}
+    sources = list(result)
+    others = [arm for arm in ARMS if any(row["against"] == arm for own in result.values() for row in own)]
     figure, panels = plt.subplots(
         1, len(sources), figsize=(2.2 + 4.2 * len(sources), 4.6), sharey=True, squeeze=False, constrained_layout=True
     )
     for axes, source in zip(panels[0], sources, strict=True):
         for i, arm in enumerate(others):
-            own = [row for row in found[source] if row["against"] == arm]
+            own = [row for row in result[source] if row["against"] == arm]
             at = [OBJECTIVES.index(row["objective"]) + 0.1 * (i - (len(others) - 1) / 2) for row in own]
             middle = [100 * row["difference"] for row in own]
             half = [100 * row["ci95"] if len(row["seeds"]) >= ENOUGH else 0.0 for row in own]
             axes.errorbar(middle, at, xerr=half, fmt="o", markersize=4, capsize=2, label=f"against {arm}")
         axes.axvline(0, color="gray", linewidth=0.8)
         # Few seeds make wide intervals: the axis follows the means.
-        low = min([100 * row["difference"] for row in found[source]] + [0.0])
-        high = max([100 * row["difference"] for row in found[source]] + [0.0])
+        low = min([100 * row["difference"] for row in result[source]] + [0.0])
+        high = max([100 * row["difference"] for row in result[source]] + [0.0])
         axes.set_xlim(low - 0.25 * (high - low), high + 0.25 * (high - low))
         axes.set_title(f"pre-trained on {source}: {way(source)}-way 1-shot, unseen", fontsize=10)
         axes.set_xlabel(f"{titled(OURS)} minus the other arm,\npoints (95 % over seeds)")

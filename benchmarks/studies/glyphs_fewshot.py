@@ -84,22 +84,22 @@ def measure(job: Job) -> None:
         ],
         learners={ADAPTED: made.eval()},
     )
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for features in (ADAPTED, RAW_PIXELS):
         for way, shot in sorted({(row.way, row.shot) for row in rows}):
             own = [row.mean for row in rows if (row.way, row.shot, row.features) == (way, shot, features)]
             facts = {"seed": seed, "way": way, "shot": shot, "accuracy": statistics.fmean(own)}
             named = {"learner": learner, "steps": steps, "train_seconds": seconds}
-            found.append({**facts, **(named if features == ADAPTED else {"control": features})})
-    write_atomically(kept(job), json.dumps(found).encode())
-    print(json.dumps(found[:4]), flush=True)
+            result.append({**facts, **(named if features == ADAPTED else {"control": features})})
+    write_atomically(kept(job), json.dumps(result).encode())
+    print(json.dumps(result[:4]), flush=True)
 
 
 def gather(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Rows of the jobs that are done; of the control, which is the same for every job of a seed, one a seed and setting."""
-    found = [row for job in jobs if kept(job).exists() for row in json.loads(kept(job).read_text())]
-    controls = {(r["seed"], r["way"], r["shot"]): r for r in found if "control" in r}
-    return [*(r for r in found if "learner" in r), *controls.values()]
+    result = [row for job in jobs if kept(job).exists() for row in json.loads(kept(job).read_text())]
+    controls = {(r["seed"], r["way"], r["shot"]): r for r in result if "control" in r}
+    return [*(r for r in result if "learner" in r), *controls.values()]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -133,14 +133,14 @@ def orders_table(rows: Sequence[Mapping[str, Any]]) -> str:
             {r["seed"]: r["accuracy"] for r in trained if (r["learner"], r["way"], r["shot"]) == (name, way, shot)}
             for name in ("maml", "fomaml")
         )
-        found = paired_by_seed(*sides)
-        if found is None or found["ci95"] is None:
+        result = paired_by_seed(*sides)
+        if result is None or result["ci95"] is None:
             continue
-        difference, ci95 = found["difference"], found["ci95"]
+        difference, ci95 = result["difference"], result["ci95"]
         verdict = "not distinguishable"
-        if len(found["seeds"]) >= ENOUGH and abs(difference) > ci95:
+        if len(result["seeds"]) >= ENOUGH and abs(difference) > ci95:
             verdict = "better" if difference > 0 else "worse"
-        by_seed = ", ".join(f"{100 * d:+.1f}" for d in found["per_seed"])
+        by_seed = ", ".join(f"{100 * d:+.1f}" for d in result["per_seed"])
         lines.append(f"| {way}-way {shot}-shot | {100 * difference:+.1f} ± {100 * ci95:.1f} | {by_seed} | {verdict} |")
     return "\n".join(lines)
 

@@ -37,8 +37,8 @@ def kept(cell: Cell, path: Path | None = None) -> dict[str, Any] | None:
     file = path or row_file(cell)
     if not file.exists():
         return None
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found if found.pop("identity") == identity(cell.config) else None
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result if result.pop("identity") == identity(cell.config) else None
 
 
 def row(point: Any, at: Sequence[str], cell: Cell, path: Path | None = None) -> dict[str, Any] | None:
@@ -49,10 +49,10 @@ def row(point: Any, at: Sequence[str], cell: Cell, path: Path | None = None) -> 
         at: its attributes that name it.
         cell, path: as for `kept`.
     """
-    found = kept(cell, path)
-    if found is None:
+    result = kept(cell, path)
+    if result is None:
         return None
-    return {**{key: getattr(point, key) for key in at}, "identity": identity(cell.config), **rounded(found)}
+    return {**{key: getattr(point, key) for key in at}, "identity": identity(cell.config), **rounded(result)}
 
 
 def measured(
@@ -75,9 +75,9 @@ def measured(
     except TrainingDiverged as error:
         keep(cell, path, {"diverged": True})
         return f"diverged: {error}"
-    found = {"seconds": run.seconds, **measure(run)}
-    keep(cell, path, found)
-    return f"{run.seconds:.0f} s; {shown(found)}"
+    result = {"seconds": run.seconds, **measure(run)}
+    keep(cell, path, result)
+    return f"{run.seconds:.0f} s; {shown(result)}"
 
 
 def missing(cells: Iterable[Cell], of: Callable[[Cell], Path] = row_file) -> dict[Path, Cell]:
@@ -109,12 +109,12 @@ def restore(
     if not results.path.exists():
         return
     rows = results.read()
-    for found in rows:
-        cell = cell_of(found) if "identity" in found else None
-        if cell is None or of(cell).exists() or found["identity"] != identity(cell.config):
+    for result in rows:
+        cell = cell_of(result) if "identity" in result else None
+        if cell is None or of(cell).exists() or result["identity"] != identity(cell.config):
             continue
-        keep(cell, of(cell), {key: value for key, value in found.items() if key != "identity"})
-    controls = [found for found in rows if "control" in found]
+        keep(cell, of(cell), {key: value for key, value in result.items() if key != "identity"})
+    controls = [result for result in rows if "control" in result]
     if controls and not (folder / CONTROLS).exists():
         keep_controls(folder, controls)
 
@@ -127,5 +127,5 @@ def keep_controls(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_controls(folder: Path) -> list[dict[str, Any]]:
     """Rows of what needs no training, where they were measured."""
     file = folder / CONTROLS
-    found: list[dict[str, Any]] = rounded(json.loads(file.read_text())) if file.exists() else []
-    return found
+    result: list[dict[str, Any]] = rounded(json.loads(file.read_text())) if file.exists() else []
+    return result

@@ -46,19 +46,19 @@ SPLIT = TARGET.partition(":")[2]
 
 def measure(learner: SelfSupervised, config: Config, store: ImageStore, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Everything that is looked at in every checkpoint; the learner is left as it was."""
-    found: dict[str, Any] = conflict(*task_loss(learner, calibrated=False), episodes)
+    result: dict[str, Any] = conflict(*task_loss(learner, calibrated=False), episodes)
     features = extract(learner.encoder, store.images[store.rows(SPLIT)])
-    found["effective_rank"] = effective_rank(features)
+    result["effective_rank"] = effective_rank(features)
     asked: Any = config.protocols["few-shot"]
     rows, _ = evaluate(
         {"encoder": learner.encoder},
         [Target(store, SPLIT, TARGET)],
         protocols=[FewShot(ways=(20,), shots=(1,), query=asked.query, episodes=asked.episodes, heads=asked.heads[:1])],
     )
-    found[OUTCOME] = next(row.mean for row in rows if row.features == "encoder")
+    result[OUTCOME] = next(row.mean for row in rows if row.features == "encoder")
     if isinstance(learner, SharedTC2):
-        found |= _factors(learner, features)
-    return found
+        result |= _factors(learner, features)
+    return result
 
 
 def _factors(learner: SharedTC2, features: Tensor) -> dict[str, float | None]:

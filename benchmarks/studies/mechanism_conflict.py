@@ -65,12 +65,12 @@ def figures(loss: TaskLoss, params: Params, support: Tensor, query: Tensor) -> d
     theta = math.sqrt(sum(float(p.double().square().sum()) for p in params.values()))
     lr = STEP * theta / max(float(lengths.mean()), 1e-12)
     gains = transfer_gains(loss, params, gradients, query, lr=lr)
-    found = {"T": transferability(gains), "C": conflict_rate(gains), "own_gain": float(gains.diagonal().mean())}
+    result = {"T": transferability(gains), "C": conflict_rate(gains), "own_gain": float(gains.diagonal().mean())}
     for name, gram in products.items():
         angles = cosines(gram)
-        found[f"cosine_{name}"] = float(angles.mean())
-        found[f"below_zero_{name}"] = float((angles < 0).double().mean())
-    return found
+        result[f"cosine_{name}"] = float(angles.mean())
+        result[f"below_zero_{name}"] = float((angles < 0).double().mean())
+    return result
 
 
 def conflict(loss: TaskLoss, params: Params, episodes: Sequence[Episode]) -> dict[str, float]:
@@ -86,10 +86,10 @@ def conflict(loss: TaskLoss, params: Params, episodes: Sequence[Episode]) -> dic
     generator = torch.Generator().manual_seed(SEED)
     own = [figures(loss, params, e.support.images, e.query.images) for e in episodes]
     null = [figures(loss, params, *resplit(e, generator)) for e in episodes]
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     for name in own[0]:
         a, b = (np.array([part[name] for part in parts]) for parts in (own, null))
         excess, half = mean_interval((a - b).tolist())
-        found |= {name: float(a.mean()), f"{name}_null": float(b.mean())}
-        found |= {f"{name}_excess": excess, f"{name}_excess_ci95": half}
-    return found
+        result |= {name: float(a.mean()), f"{name}_null": float(b.mean())}
+        result |= {f"{name}_excess": excess, f"{name}_excess_ci95": half}
+    return result

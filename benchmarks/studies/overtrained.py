@@ -159,15 +159,15 @@ def measure(of: Cell, path: Path) -> str:
                 mean.copy_(EMA * mean + (1 - EMA) * now if mean.is_floating_point() else now)
         if until % EVERY == 0:
             snapshots[until] = copy.deepcopy(learner.encoder)
-    found: dict[str, dict[str, Any]] = {START: {"seconds": trainer.seconds, **look(learner.encoder)}}
-    found["averaged weights"] = look(averaged)
+    result: dict[str, dict[str, Any]] = {START: {"seconds": trainer.seconds, **look(learner.encoder)}}
+    result["averaged weights"] = look(averaged)
     scores = {step: look.scores(encoder) for step, encoder in snapshots.items()}
     measured = {step: look(encoder) for step, encoder in snapshots.items()}
     for name in ("checkpoint by ΔR", "checkpoint by RankMe", "checkpoint by α-ReQ"):
         step = max(scores, key=lambda s, name=name: scores[s][name])  # type: ignore[misc]
-        found[name] = {"step": step, **measured[step]}
+        result[name] = {"step": step, **measured[step]}
     step = max(measured, key=lambda s: measured[s]["accuracy"]["held-out"])
-    found["checkpoint by labels"] = {"step": step, **measured[step]}
+    result["checkpoint by labels"] = {"step": step, **measured[step]}
 
     def tuned(steps: int, what: Callable[[SelfSupervised], Any], two: bool) -> dict[str, Any]:
         own = copy.deepcopy(learner)
@@ -182,15 +182,15 @@ def measure(of: Cell, path: Path) -> str:
         inner = None if adjoint is None else InnerLoop(inner_optimizer("sgd", 1e-3), 1, adjoint)
         return lambda own: UMM(own, SPLIT, inner=inner, beta=beta, gamma=gamma)
 
-    found["UMM, exact"] = tuned(UMM_STEPS, stage("exact"), two=True)
-    found["UMM, first order"] = tuned(UMM_STEPS, stage("first-order"), two=True)
-    found["UMM, alternate"] = tuned(UMM_STEPS, stage("alternate"), two=True)
-    found["late part on the objective alone"] = tuned(2 * UMM_STEPS, late_part(None), two=False)
-    found["late part on VICReg"] = tuned(2 * UMM_STEPS, late_part(VICReg()), two=False)
-    equal = max(1, round(found["UMM, exact"]["seconds"] / (trainer.seconds / STEPS)))
-    found["plain training at equal time"] = {"step": equal, **tuned(equal, lambda own: own, two=False)}
-    write_atomically(path, json.dumps({"identity": identity(config), "rivals": found}).encode())
-    last, stage_s = found[START], found["UMM, exact"]
+    result["UMM, exact"] = tuned(UMM_STEPS, stage("exact"), two=True)
+    result["UMM, first order"] = tuned(UMM_STEPS, stage("first-order"), two=True)
+    result["UMM, alternate"] = tuned(UMM_STEPS, stage("alternate"), two=True)
+    result["late part on the objective alone"] = tuned(2 * UMM_STEPS, late_part(None), two=False)
+    result["late part on VICReg"] = tuned(2 * UMM_STEPS, late_part(VICReg()), two=False)
+    equal = max(1, round(result["UMM, exact"]["seconds"] / (trainer.seconds / STEPS)))
+    result["plain training at equal time"] = {"step": equal, **tuned(equal, lambda own: own, two=False)}
+    write_atomically(path, json.dumps({"identity": identity(config), "rivals": result}).encode())
+    last, stage_s = result[START], result["UMM, exact"]
     return f"ΔR {last['rate_reduction']:.1f} to {stage_s['rate_reduction']:.1f}"
 
 
@@ -214,8 +214,8 @@ def gather(folder: Path, archives: Path) -> list[dict[str, Any]]:
         of, file = cell(seed, folder, archives), folder / f"s{seed}.json"
         kept = json.loads(file.read_text()) if file.exists() else {}
         if kept.get("identity") == identity(of.config):
-            for rival, found in kept["rivals"].items():
-                rows.append({"rival": rival, "seed": seed, "identity": kept["identity"], **rounded(found)})
+            for rival, result in kept["rivals"].items():
+                rows.append({"rival": rival, "seed": seed, "identity": kept["identity"], **rounded(result)})
     return rows
 
 

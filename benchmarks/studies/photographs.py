@@ -41,7 +41,7 @@ def measure(cell: Cell, path: Path) -> str:
         cell,
         path,
         lambda run: {"accuracy": transferred(run.encoder, data)},
-        lambda found: ", ".join(f"{name} {100 * value:.1f}" for name, value in found["accuracy"].items()),
+        lambda result: ", ".join(f"{name} {100 * value:.1f}" for name, value in result["accuracy"].items()),
     )
 
 
@@ -52,24 +52,24 @@ def transferred(encoder: nn.Module, data: Path) -> dict[str, float]:
         encoder: images ``(N, 3, 32, 32)`` in [0, 1] to ``(N, d)``.
         data: folder of the archives.
     """
-    found = {}
+    result = {}
     for target, (protocol, _) in {**TARGETS, "held-out": ("knn", "")}.items():
         store = load(f"npz:{data / ('pacs' if target == 'unseen style' else target)}.npz")
         features = extract(encoder, store.images)
         if target == "unseen style":
             styles = torch.from_numpy(np.load(data / "pacs-styles.npy"))
-            found[target] = leave_one_domain_out_few_shot(features, store.labels, styles, way=5, shot=5, seed=0).mean
+            result[target] = leave_one_domain_out_few_shot(features, store.labels, styles, way=5, shot=5, seed=0).mean
             continue
         if protocol == "few-shot":
             drawn = sample_episodes(
                 store.labels, way=5, shot=5, query=15, episodes=600, generator=torch.Generator().manual_seed(0)
             )
-            found[target] = float(few_shot(features, drawn, "cosine").mean())
+            result[target] = float(few_shot(features, drawn, "cosine").mean())
             continue
         train, test = store.rows("train"), store.rows("test")
         if protocol == "knn":
             answers = knn(features[train], store.labels[train], features[test], store.labels[test], k=20)
-            found[target] = float(answers.double().mean())
+            result[target] = float(answers.double().mean())
             continue
         probes = probe_factors(
             features[train],
@@ -80,8 +80,8 @@ def transferred(encoder: nn.Module, data: Path) -> dict[str, float]:
             ("categorical",),
             generator=torch.Generator().manual_seed(0),
         )
-        found[target] = probes.mean
-    return found
+        result[target] = probes.mean
+    return result
 
 
 def untrained(folder: Path, data: Path, seeds: int) -> None:
@@ -99,7 +99,7 @@ def gather(folder: Path, data: Path) -> list[dict[str, Any]]:
     every = points("search", 1, SEARCH[0])
     for recipe in SEARCH:
         every += [point for part in PARTS[2:] for point in points(part, 10, recipe, tuple(ARMS))]
-    rows = [found for point in every if (found := row(point, AT, point.cell(folder, data)))]
+    rows = [result for point in every if (result := row(point, AT, point.cell(folder, data)))]
     return rows + read_controls(folder)
 
 
@@ -121,9 +121,9 @@ def main() -> None:
         prepare(given.data, made)
         if given.part == "controls":
             untrained(given.runs, made, given.seeds)
-        found = gather(given.runs, made)
+        result = gather(given.runs, made)
         asked = [
-            point.cell(given.runs, made) for point in points(given.part, given.seeds, best(found), tuned_arms(found))
+            point.cell(given.runs, made) for point in points(given.part, given.seeds, best(result), tuned_arms(result))
         ]
         in_parallel(measure, missing(asked), workers=given.workers)
     results.write(gather(given.runs, made))

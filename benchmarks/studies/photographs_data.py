@@ -106,10 +106,10 @@ def _save(file: Path, images: Tensor, labels: Tensor, split: str | Sequence[str]
 
 
 def _shifted(images: Tensor, quarter: Tensor) -> Tensor:
-    found = images.float() / 255
+    result = images.float() / 255
     one = torch.ones(len(images))
     turns = quarter.float() / 4
-    return (color.jitter(found, one, one, one, (turns + 0.5) % 1 - 0.5).clamp(0, 1) * 255).round().byte()
+    return (color.jitter(result, one, one, one, (turns + 0.5) % 1 - 0.5).clamp(0, 1) * 255).round().byte()
 
 
 def _capped(labels: Tensor, classes: Sequence[int]) -> Tensor:

@@ -65,7 +65,7 @@ def score(row: Mapping[str, Any], targets: Sequence[str]) -> float:
 
 def effects(rows: Rows, design: str = "SimCLR") -> list[dict[str, Any]]:
     """Effects of TC² in the 2 × 2 design and against the best plain recipe, over the seeds that both have."""
-    found = []
+    result = []
     for name, pairs in _contrasts(tuned_arms(rows)).items():
         sides = [(select(rows, a, design), select(rows, b, design)) for a, b in pairs]
         seeds = sorted(set.intersection(*(set(side) for both in sides for side in both)))
@@ -73,8 +73,8 @@ def effects(rows: Rows, design: str = "SimCLR") -> list[dict[str, Any]]:
             continue
         for group, targets in {**GROUPS, **{t: (t,) for t in TARGETS}}.items():
             values = [float(np.mean([score(a[s], targets) - score(b[s], targets) for a, b in sides])) for s in seeds]
-            found.append({"contrast": name, "targets": group, **paired(values, seeds)})
-    return found
+            result.append({"contrast": name, "targets": group, **paired(values, seeds)})
+    return result
 
 
 def _contrasts(tuned: Sequence[str]) -> dict[str, list[tuple[str, str]]]:

@@ -45,8 +45,8 @@ def _tuned(rows: Rows, name: str) -> str:
 
 
 def _only_with_conflict(rows: Rows, level: str) -> str:
-    found = {(r["subject"], r["interaction"]): r for r in interactions(rows)}
-    return signed(found.get((SUBJECT, level)))
+    result = {(r["subject"], r["interaction"]): r for r in interactions(rows)}
+    return signed(result.get((SUBJECT, level)))
 
 
 def _few_shot(other: str) -> str:

@@ -20,7 +20,7 @@ from csv_results import FOLDER, Results
 RESULTS = Results(FOLDER / "recipes.csv", {"objective": str, "settings": str, "seed": int, "accuracy": float})
 TARGET = "glyphs:meta-validation"
 EVALUATIONS = (Evaluation((TARGET,), (20,)),)
-# Held-out Latin letters never come with ink and paper swapped, nor do the targets.
+# Held-out Latin letters never come with foreground and background swapped, nor do the targets.
 VIEWS = "views.invert=0.0"
 GRID: dict[str, tuple[tuple[str, ...], ...]] = {
     "simclr": (

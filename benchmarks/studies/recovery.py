@@ -98,15 +98,15 @@ def main() -> None:
     recipes = best()
 
     def named(objectives: Iterable[str], arms: Iterable[str], seeds: Sequence[int]) -> dict[Key, tuple[Path, Cell]]:
-        found = {}
+        result = {}
         for seed, objective, arm in itertools.product(seeds, objectives, arms):
             if arm == UNTRAINED:  # the encoder that a run starts from is the same for every objective
                 one = cell(given.runs, SOURCE, OBJECTIVES[0], "plain", seed, recipes[OBJECTIVES[0]])
-                found[objective, arm, seed] = given.measured / f"{SOURCE}-random-encoder-s{seed}.json", one
+                result[objective, arm, seed] = given.measured / f"{SOURCE}-random-encoder-s{seed}.json", one
             else:
                 one = cell(given.runs, SOURCE, objective, arm, seed, recipes[objective])
-                found[objective, arm, seed] = given.measured / f"{one.path.name}.json", one
-        return found
+                result[objective, arm, seed] = given.measured / f"{one.path.name}.json", one
+        return result
 
     if not given.collect:
         asked = named(given.objectives, given.arms, range(given.seeds))

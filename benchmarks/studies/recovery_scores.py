@@ -55,13 +55,13 @@ def linear_r2(features: Tensor, known: GenerativeFactors) -> dict[str, float]:
     mean, variance = x[:half].mean(0), x[:half].var(0)
     # A unit that hardly ever fires in the first half must not be blown up to the size of the others: it may fire in the second.
     x = (x - mean) / np.sqrt(variance + 0.01 * variance.mean())
-    found = {}
+    result = {}
     for name, kind, values in zip(known.names, known.kinds, known.values.unbind(1), strict=True):
         y = columns(values, kind).numpy()
         model = RidgeCV(np.logspace(-2, 5, 15)).fit(x[:half], y[:half])
         predicted = model.predict(x[half:]).reshape(y[half:].shape)
-        found[name] = float(r2_score(y[half:], predicted, multioutput="variance_weighted"))
-    return found
+        result[name] = float(r2_score(y[half:], predicted, multioutput="variance_weighted"))
+    return result
 
 
 def task_usage(size: Tensor, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ def of_codes(
 ) -> dict[str, Any]:
     """Recovery and selection by one kind of codes; see `factor_recovery` for basis and features."""
     generator = torch.Generator().manual_seed(SEED)
-    found = factor_recovery(
+    result = factor_recovery(
         codes,
         known,
         generator=generator,
@@ -128,26 +128,26 @@ def of_codes(
     corrected = {name: (s.value - s.null_mean) / (1 - s.null_mean) for name, s in chosen.items()}
     row: dict[str, Any] = {
         "codes_number": codes.shape[1],
-        "mig": found.mig.value,
-        "mig_null": found.mig.null_mean,
-        "mig_p": found.mig.p,
-        "sap": found.sap.value,
-        "sap_null": found.sap.null_mean,
-        "sap_p": found.sap.p,
-        "mig_by_factor": dict(found.mig_by_factor),
-        "sap_by_factor": dict(found.sap_by_factor),
+        "mig": result.mig.value,
+        "mig_null": result.mig.null_mean,
+        "mig_p": result.mig.p,
+        "sap": result.sap.value,
+        "sap_null": result.sap.null_mean,
+        "sap_p": result.sap.p,
+        "mig_by_factor": dict(result.mig_by_factor),
+        "sap_by_factor": dict(result.sap_by_factor),
         "selection": sum(corrected.values()) / len(corrected),
         "selection_by_factor": corrected,
         "selection_p": {name: s.p for name, s in chosen.items()},
     }
-    for suffix, scores in (("", found.dci), ("_null", found.dci_null)):
+    for suffix, scores in (("", result.dci), ("_null", result.dci_null)):
         row[f"disentanglement{suffix}"] = scores.disentanglement
         row[f"completeness{suffix}"] = float(scores.completeness.mean())
         row[f"informativeness{suffix}"] = float(scores.informativeness.mean())
-    row["informativeness_by_factor"] = dict(zip(known.names, found.dci.informativeness.tolist(), strict=True))
-    if found.cosine is not None and found.cosine_by_direction is not None:
-        row |= {"cosine": found.cosine.value, "cosine_null": found.cosine.null_mean, "cosine_p": found.cosine.p}
-        row["cosine_by_direction"] = dict(found.cosine_by_direction)
+    row["informativeness_by_factor"] = dict(zip(known.names, result.dci.informativeness.tolist(), strict=True))
+    if result.cosine is not None and result.cosine_by_direction is not None:
+        row |= {"cosine": result.cosine.value, "cosine_null": result.cosine.null_mean, "cosine_p": result.cosine.p}
+        row["cosine_by_direction"] = dict(result.cosine_by_direction)
     return row
 
 

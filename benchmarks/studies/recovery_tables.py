@@ -37,9 +37,9 @@ def table(rows: Rows) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for objective, arm, codes in dict.fromkeys((r["objective"], r["arm"], r["codes"]) for r in rows):
-        found = [r for r in rows if (r["objective"], r["arm"], r["codes"]) == (objective, arm, codes)]
+        result = [r for r in rows if (r["objective"], r["arm"], r["codes"]) == (objective, arm, codes)]
 
-        def shown(name: str, of: Sequence[Mapping[str, Any]] = found) -> str:
+        def shown(name: str, of: Sequence[Mapping[str, Any]] = result) -> str:
             if of[0].get(name) is None:
                 return "–"
             null = f" ({np.mean([r[f'{name}_null'] for r in of]):.2f})" if f"{name}_null" in of[0] else ""
@@ -47,14 +47,14 @@ def table(rows: Rows) -> str:
 
         names = ("mig", "sap", "disentanglement", "completeness", "cosine", "linear_r2", "selection")
         title = f"{title_of(objective)} | {titled(arm)} | {codes}"
-        lines.append(f"| {title} | {' | '.join(map(shown, names))} | {len(found)} |")
+        lines.append(f"| {title} | {' | '.join(map(shown, names))} | {len(result)} |")
     return "\n".join(lines)
 
 
 def correlations_table(rows: Rows) -> str:
     """Rank correlation of every score with conflict and accuracy across trained runs, by kind of codes."""
-    found = []
+    result = []
     for codes in dict.fromkeys(r["codes"] for r in rows):
         own = [r for r in rows if r["codes"] == codes and r["arm"] != UNTRAINED]
-        found += [{"codes": codes, **r} for r in correlations.correlations(own, CAUSES, OUTCOMES)]
-    return correlations.correlations_table(found)
+        result += [{"codes": codes, **r} for r in correlations.correlations(own, CAUSES, OUTCOMES)]
+    return correlations.correlations_table(result)

@@ -139,9 +139,9 @@ def differences_table(rows: Sequence[Mapping[str, Any]]) -> str:
             for arm in (OURS, "plain")
         )
         as_it_is = {s: r["features"] for s, r in ours.items()}
-        found = [paired_by_seed(as_it_is, {s: r[change] for s, r in plain.items()}) for change in CHANGES]
-        if any(found):
-            lines.append(f"| {source}, {title_of(objective)} | {' | '.join(map(signed, found))} |")
+        result = [paired_by_seed(as_it_is, {s: r[change] for s, r in plain.items()}) for change in CHANGES]
+        if any(result):
+            lines.append(f"| {source}, {title_of(objective)} | {' | '.join(map(signed, result))} |")
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ def measure(cell: Cell, path: Path) -> str:
     archives = cell.path.parent / "archives"
 
     def both(run: Run) -> Mapping[str, Any]:
-        found: dict[str, Any] = {"accuracy": told(data, run.encoder, archives)}
+        result: dict[str, Any] = {"accuracy": told(data, run.encoder, archives)}
         if any(
             Point(data, arm, run.config.trainer.seed).cell(cell.path.parent, archives).path == cell.path
             for arm in SYSTEMS
@@ -84,10 +84,10 @@ def measure(cell: Cell, path: Path) -> str:
                 if out.exists()
                 else umm.run(run.path, split=SPLIT, mode="exact", steps=UMM_STEPS, out=out)
             )
-            found |= {"umm_seconds": time.perf_counter() - began, "after_umm": told(data, made.encoder, archives)}
-        return found
+            result |= {"umm_seconds": time.perf_counter() - began, "after_umm": told(data, made.encoder, archives)}
+        return result
 
-    return measured(cell, path, both, lambda found: str(rounded(found["accuracy"])))
+    return measured(cell, path, both, lambda result: str(rounded(result["accuracy"])))
 
 
 def fused_cells(folder: Path, archives: Path, data: str, seed: int) -> dict[str, Cell]:
@@ -106,9 +106,9 @@ def read_fused(folder: Path, archives: Path, data: str, seed: int) -> list[dict[
     file = folder / f"fused-{data}-s{seed}.json"
     if not file.exists():
         return None
-    found = json.loads(file.read_text())
-    rows: list[dict[str, Any]] = found["rows"]
-    return rows if found["stamp"] == fused_stamp(fused_cells(folder, archives, data, seed), data) else None
+    result = json.loads(file.read_text())
+    rows: list[dict[str, Any]] = result["rows"]
+    return rows if result["stamp"] == fused_stamp(fused_cells(folder, archives, data, seed), data) else None
 
 
 def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
@@ -120,7 +120,7 @@ def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
     for cell in cells.values():
         print(f"{cell.path}: {trained_run(cell).seconds:.0f} s", flush=True)
     *several, alone = (str(cell.path) for cell in cells.values())
-    found = fuse(
+    result = fuse(
         several,
         [known.fused.format(data=archives)],
         labels_per_class=known.labels,
@@ -132,7 +132,7 @@ def fused(folder: Path, archives: Path, data: str, seed: int) -> None:
     )
     short = {str(cell.path): arm for arm, cell in cells.items()}
     rows = []
-    for r in found.rows:
+    for r in result.rows:
         method = r.method
         for name, arm in short.items():
             method = method.replace(name, arm)

@@ -79,7 +79,7 @@ class TaskCalibrator(nn.Module):
             self.log_rate_mixing = nn.Parameter(torch.full((factors,), math.log(rate / factors)))
 
     def no_weight_decay(self) -> set[str]:
-        """Decay would move rates towards 1 and weights towards equality."""
+        """Decay would move rates toward 1 and weights toward equality."""
         return {name for name, _ in self.named_parameters()}
 
     def factors(self) -> Tensor:

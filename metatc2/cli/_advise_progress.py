@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from metatc2.io.terminal import console, say
 
 if TYPE_CHECKING:
-    from metatc2.experiment.advice.progress import Progress
+    from metatc2.experiment.advice.progress import AdviceProgress
 
 
 def time_left(seconds: float | None) -> str:
@@ -24,8 +24,8 @@ def time_left(seconds: float | None) -> str:
 
 
 @contextmanager
-def shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """What shows every `Progress` that it is given, on standard error."""
+def shown_progress() -> Iterator[Callable[[AdviceProgress], None]]:
+    """What shows every `AdviceProgress` that it is given, on standard error."""
     from metatc2.training.progress import jobs_bar
 
     on = console(stderr=True)
@@ -35,7 +35,7 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         return
     with jobs_bar(on, told_left=True) as bar:
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: AdviceProgress) -> None:
             if not bar.tasks:  # before it is known how many jobs there are, nothing is shown of them
                 bar.add_task(progress.what, total=progress.jobs, left="")
             done = progress.done + progress.share
@@ -50,6 +50,6 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
         yield tell
 
 
-def _line(progress: Progress) -> None:
+def _line(progress: AdviceProgress) -> None:
     if progress.finished:
         say(f"{progress.done}/{progress.jobs}  {progress.what}: done; {time_left(progress.left)}")

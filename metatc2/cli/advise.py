@@ -11,7 +11,7 @@ from metatc2.cli._advise_progress import shown_progress
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._stop_on_signal import ended_by_signal
-from metatc2.io.terminal import say, show
+from metatc2.io.terminal import say, show_table
 
 METHODS = "simclr", "simclr-visreg", "barlow", "barlow-tc2-isotropy"
 _METHOD = f"What to pre-train with; by default all of {', '.join(METHODS)}."
@@ -89,7 +89,7 @@ def advise(
             stop=stop,
         )
     page = write_advice(advice)
-    show(advice_table(advice))
+    show_table(advice_table(advice))
     say(advice.sentence, stderr=False)
     if advice.next_step:
         say(advice.next_step, stderr=False)

@@ -8,7 +8,7 @@ import tyro
 
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
-from metatc2.io.terminal import show
+from metatc2.io.terminal import show_table
 
 
 def compare(
@@ -52,5 +52,5 @@ def compare(
     differences = result_folders.compare(
         run_folders(runs, seeds), features=features, chosen=RowFilter(protocol, target, head)
     )
-    show(comparison_table(differences))
+    show_table(comparison_table(differences))
     write_json(file, [difference.to_json() for difference in differences])

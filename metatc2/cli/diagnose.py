@@ -10,7 +10,7 @@ import tyro
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.run_files import DIAGNOSIS
-from metatc2.io.terminal import show
+from metatc2.io.terminal import show_table
 
 
 def diagnose(
@@ -54,5 +54,5 @@ def diagnose(
     diagnosis = diagnose_command.run(
         Path(run), on=on, against=against, episodes=episodes, resplits=resplits, max_images=max_images, seed=seed
     )
-    show(diagnosis_table(diagnosis))
+    show_table(diagnosis_table(diagnosis))
     write_json(target, diagnosis.to_dict())

@@ -13,7 +13,7 @@ from metatc2.cli._args import option
 from metatc2.cli._installation import PURPOSES, Package, packages
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.errors import InputError
-from metatc2.io.terminal import Group, PlainTable, bold, show
+from metatc2.io.terminal import Group, PlainTable, bold, show_table
 
 
 def doctor(*, json: Annotated[str | None, option("FILE")] = None) -> None:
@@ -32,7 +32,7 @@ def doctor(*, json: Annotated[str | None, option("FILE")] = None) -> None:
     target = json_target(json)
     known = packages()
     here, devices = _here(), _devices()
-    show(Group(_facts({**here, **devices}), _table("needed", known), _table("optional", known)))
+    show_table(Group(_facts({**here, **devices}), _table("needed", known), _table("optional", known)))
     content = {**here, **devices, "packages": [asdict(package) for package in known]}
     write_json(target, content)
     wrong = [package for package in known if package.problem and not package.extra]

@@ -8,7 +8,7 @@ import tyro
 
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
-from metatc2.io.terminal import note, show
+from metatc2.io.terminal import note, show_table
 
 
 def estimate(
@@ -36,5 +36,5 @@ def estimate(
     from metatc2.report import estimate_table
 
     estimates, correlations = estimate_command.run(encoders, to, allow_seen=allow_seen, tell=note)
-    show(estimate_table(estimates, correlations))
+    show_table(estimate_table(estimates, correlations))
     write_json(target, [e.to_json() for e in estimates])

@@ -9,7 +9,7 @@ import tyro
 from metatc2.cli._args import option
 from metatc2.cli._json_file import json_target, write_json
 from metatc2.io.registries import ATTENTIONS, FUSION_BASELINES
-from metatc2.io.terminal import note, show
+from metatc2.io.terminal import note, show_table
 
 _ATTENTIONS = f"Attention over encoders; the first is compared with everything else. Known: {', '.join(ATTENTIONS)}."
 _BASELINES = f"What it is compared with. Known: {', '.join(FUSION_BASELINES)}."
@@ -76,5 +76,5 @@ def fuse(
         sources=Sources(root, download),
         tell=note,
     )
-    show(fusion_tables(results.rows, results.differences, results.notes))
+    show_table(fusion_tables(results.rows, results.differences, results.notes))
     write_json(target, results.to_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metatc2.io.terminal import PlainTable, bold, show
+from metatc2.io.terminal import PlainTable, bold, show_table
 
 
 def learners() -> None:
@@ -18,4 +18,4 @@ def learners() -> None:
     for name in LEARNERS.loadable():
         entry = entry_of(name)
         table.add_row(bold(name), entry.summary, entry.source)
-    show(table)
+    show_table(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from metatc2.cli._args import option
-from metatc2.io.terminal import show
+from metatc2.io.terminal import show_table
 
 
 def matrix(
@@ -43,4 +43,4 @@ def matrix(
     from metatc2.transfer.row_filter import RowFilter
 
     chosen = RowFilter(protocol, target, head)
-    show(matrix_tables(result_folders.matrices(run_folders(runs, seeds), features=features, chosen=chosen)))
+    show_table(matrix_tables(result_folders.matrices(run_folders(runs, seeds), features=features, chosen=chosen)))

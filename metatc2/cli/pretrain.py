@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,35 +100,30 @@ def pretrain(
         auto_resume: Start the run, or continue it where its folder holds one of the same settings: one command for jobs that
             are run again. A job that SLURM runs again does so without being told.
     """
-    from metatc2.experiment import run as runs
     from metatc2.experiment.command_config import MethodFlags, configured
-    from metatc2.experiment.config import override
-    from metatc2.experiment.fitted_way import fit_way
-    from metatc2.io.files import check_writable
     from metatc2.ops.ranks import is_first
-    from metatc2.training.run_folder import FOLDER_OF_RUN
 
+    flags = MethodFlags(
+        objective,
+        calibration,
+        regularize,
+        condition,
+        learner,
+        adjoint,
+        steps,
+        seed,
+        encoder,
+        weights,
+        monitor,
+        devices,
+        nodes,
+        precision,
+        accumulate,
+    )
     begin: Callable[[Callable[[], bool]], runs.Run]
     if resume is not None:
-        others = (
-            task,
-            objective,
-            calibration,
-            regularize,
-            condition,
-            learner,
-            adjoint,
-            seed,
-            run,
-            encoder,
-            weights,
-            monitor,
-            precision,
-            accumulate,
-            *seeds,
-            *set,
-        )
-        if auto_resume or any(value is not None for value in others):
+        others = replace(flags, steps=None, devices=None, nodes=None)
+        if auto_resume or task is not None or run is not None or seeds or set or others != MethodFlags():
             raise InputError(
                 "pretrain: give TASK and its options or --resume DIR, not both; a run is resumed with its own config.toml, and "
                 "--steps, to make it longer, --devices and --nodes alone may be given"
@@ -137,54 +133,50 @@ def pretrain(
         if task is None:
             raise InputError("pretrain: no TASK; `metatc2 tasks` lists them, e.g. `metatc2 pretrain glyphs`")
         _check_seeds(seed, seeds)
-        flags = MethodFlags(
-            objective,
-            calibration,
-            regularize,
-            condition,
-            learner,
-            adjoint,
-            steps,
-            seed,
-            encoder,
-            weights,
-            monitor,
-            devices,
-            nodes,
-            precision,
-            accumulate,
-        )
-        config = configured(task, flags, set)
-        check_threads(config.trainer.threads)
-        if is_first():
-            check_writable(Path(run) if run else runs.default_folder(task, config), FOLDER_OF_RUN)
-        # Before it is asked what is in the folder: that is compared with what will be trained.
-        fitted = fit_way(config)
-        config = fitted.config
-        if fitted.note and is_first():
-            note(fitted.note)
-        if seeds:
-            by_seed = [override(config, [f"trainer.seed={one}"], "--seeds") for one in seeds]
-            base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])
-            if base.exists():
-                raise InputError(
-                    f"pretrain: {base} is there already, so its name cannot stand for {seed_folder(base, seeds[0])} and the "
-                    "others; name another with --run"
-                )
-            begin = partial(_every_seed, by_seed, base, store=fitted.store)
-        else:
-            path = Path(run) if run else runs.default_folder(task, config)
-            either = _resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain
-            begin = partial(either, config, path, store=fitted.store)
+        begin = _fresh(task, configured(task, flags, set), run, seeds, auto_resume)
     with parting(), ended_by_signal(ENDED_OR_PREEMPTED) as stop:
         done = begin(stop)
     if not is_first():
         return
     if seeds:
+        base = _without_seed(done.path, seeds[-1])
         several = f" and {len(seeds) - 1} more" if len(seeds) > 1 else ""
         say(bold(str(seed_folder(base, seeds[0]))), f"{several} hold the encoders; {done.offer.next_step(base)}")
         return
     say(bold(str(done.path)), f" holds the encoder; {done.offer.next_step(done.path)}")
+
+
+def _fresh(
+    task: str, config: Config, run: str | None, seeds: Sequence[int], auto_resume: bool
+) -> Callable[[Callable[[], bool]], runs.Run]:
+    """What trains a task, after all that can be refused before it."""
+    from metatc2.experiment import run as runs
+    from metatc2.experiment.config import override
+    from metatc2.experiment.fitted_way import fit_way
+    from metatc2.io.files import check_writable
+    from metatc2.ops.ranks import is_first
+    from metatc2.training.run_folder import FOLDER_OF_RUN
+
+    check_threads(config.trainer.threads)
+    if is_first():
+        check_writable(Path(run) if run else runs.default_folder(task, config), FOLDER_OF_RUN)
+    # Before it is asked what is in the folder: that is compared with what will be trained.
+    fitted = fit_way(config)
+    config = fitted.config
+    if fitted.note and is_first():
+        note(fitted.note)
+    if not seeds:
+        path = Path(run) if run else runs.default_folder(task, config)
+        either = _resume_or_pretrain if auto_resume or _slurm.runs_again() else _pretrain
+        return partial(either, config, path, store=fitted.store)
+    by_seed = [override(config, [f"trainer.seed={one}"], "--seeds") for one in seeds]
+    base = Path(run) if run else _without_seed(runs.default_folder(task, by_seed[0]), seeds[0])
+    if base.exists():
+        raise InputError(
+            f"pretrain: {base} is there already, so its name cannot stand for {seed_folder(base, seeds[0])} and the "
+            "others; name another with --run"
+        )
+    return partial(_every_seed, by_seed, base, store=fitted.store)
 
 
 def _check_seeds(seed: int | None, seeds: Sequence[int]) -> None:

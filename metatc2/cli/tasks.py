@@ -9,8 +9,7 @@ import tyro
 from metatc2.cli._args import option
 from metatc2.errors import InputError, nearest
 from metatc2.io.suggest import command
-from metatc2.io.terminal import PlainTable, bold, say
-from metatc2.io.terminal import show as show_table
+from metatc2.io.terminal import PlainTable, bold, say, show_table
 
 
 def tasks(

@@ -13,7 +13,7 @@ from metatc2.cli._json_file import json_target, write_json
 from metatc2.cli._many_processes import parting
 from metatc2.errors import InputError
 from metatc2.io.registries import PROTOCOLS
-from metatc2.io.terminal import bold, note, say, show
+from metatc2.io.terminal import bold, note, say, show_table
 
 if TYPE_CHECKING:
     from metatc2.transfer import Row
@@ -152,10 +152,10 @@ def transfer(
             if is_first():
                 if len(encoders) > 1:
                     say(bold(one), stderr=False)
-                show(transfer_table(rows))
+                show_table(transfer_table(rows))
     if is_first() and len(encoders) > 1:
         if are_seeds_of_one_method([Path(one) for one in encoders]):
-            show(seeds_table(measured))
+            show_table(seeds_table(measured))
         else:
             say(f"no mean over seeds: the runs of {encoder} differ in more than their seed", stderr=False)
     if is_first():

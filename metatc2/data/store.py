@@ -75,42 +75,48 @@ class ImageStore:
 
     def __post_init__(self) -> None:
         n = len(self.images)
+        self._check_images()
+        if self.metric not in METRICS:
+            raise InputError(f"{self.name}: unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
+        if len(self.domains) == 0 and n:
+            object.__setattr__(self, "domains", torch.zeros(n, dtype=torch.int64))
+        self._check_vector("labels")
+        self._check_vector("domains")
+        if len(self.originals) not in (0, n):
+            object.__setattr__(self, "originals", no_digests())  # of the images that these were chosen from
+        if self.factors is not None and len(self.factors) != n:
+            object.__setattr__(self, "factors", None)
+        self._name_and_check("labels", "class_names", "class")
+        self._name_and_check("domains", "domain_names", "domain")
+        object.__setattr__(self, "splits", {**self.splits, "all": torch.arange(n)})
+        self._check_splits()
+        self._check_meta_splits()
+
+    def _check_images(self) -> None:
         last = self.images.ndim == 4 and self.images.shape[1] not in (1, 3) and self.images.shape[3] in (1, 3)
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or 0 in self.images.shape[1:] or last:
             raise InputError(
                 f"{self.name}: images must be uint8 of shape (N, C, H, W), none of C, H and W 0, "
                 f"got {self.images.dtype} {tuple(self.images.shape)}; ImageStore.from_arrays takes others"
             )
-        if self.metric not in METRICS:
-            raise InputError(f"{self.name}: unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
-        if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
+
+    def _check_vector(self, field: str) -> None:
+        """Whether labels or domains are one number an image."""
+        numbers, n = getattr(self, field), len(self.images)
+        if numbers.shape != (n,) or numbers.dtype != torch.int64:
             raise InputError(
-                f"{self.name}: labels must be int64 of shape ({n},), got {self.labels.dtype} {tuple(self.labels.shape)}"
+                f"{self.name}: {field} must be int64 of shape ({n},), got {numbers.dtype} {tuple(numbers.shape)}"
             )
-        if len(self.domains) == 0 and n:
-            object.__setattr__(self, "domains", torch.zeros(n, dtype=torch.int64))
-        if self.domains.shape != (n,) or self.domains.dtype != torch.int64:
-            raise InputError(
-                f"{self.name}: domains must be int64 of shape ({n},), "
-                f"got {self.domains.dtype} {tuple(self.domains.shape)}"
-            )
-        classes = int(self.labels.max()) + 1 if n else 0
-        if not self.class_names:
-            object.__setattr__(self, "class_names", tuple(str(c) for c in range(classes)))
-        if len(self.originals) not in (0, n):
-            object.__setattr__(self, "originals", no_digests())  # of the images that these were chosen from
-        if self.factors is not None and len(self.factors) != n:
-            object.__setattr__(self, "factors", None)
-        domains = int(self.domains.max()) + 1 if n else 0
-        if not self.domain_names:
-            object.__setattr__(self, "domain_names", tuple(str(d) for d in range(domains)))
-        if classes > len(self.class_names) or (n and int(self.labels.min()) < 0):
-            raise InputError(f"{self.name}: labels must lie in 0..{len(self.class_names) - 1}, one name a class")
-        if domains > len(self.domain_names) or (n and int(self.domains.min()) < 0):
-            raise InputError(f"{self.name}: domains must lie in 0..{len(self.domain_names) - 1}, one name a domain")
-        object.__setattr__(self, "splits", {**self.splits, "all": torch.arange(n)})
-        self._check_splits()
-        self._check_meta_splits()
+
+    def _name_and_check(self, field: str, names: str, one: str) -> None:
+        """Numbers in place of names that were not given, and whether there is a name for each number."""
+        numbers = getattr(self, field)
+        most = int(numbers.max()) + 1 if len(numbers) else 0
+        if not getattr(self, names):
+            object.__setattr__(self, names, tuple(map(str, range(most))))
+        there = len(getattr(self, names))
+        if most > there or (len(numbers) and int(numbers.min()) < 0):
+            raise InputError(f"{self.name}: {field} must lie in 0..{there - 1}, one name a {one}")
 
     def _check_splits(self) -> None:
         for name, rows in self.splits.items():

@@ -42,6 +42,13 @@ class Episode:
     Args:
         support, query: of every task.
         identity: what the tasks are, where the sampler knows; no learner looks at it but those that are told by design.
+
+    >>> import torch
+    >>> from metatc2.episodes import Episode
+    >>> x, y = torch.rand(4, 5, 1, 8, 8), torch.arange(5).expand(4, 5)  # 4 tasks, one image of each of 5 classes
+    >>> episode = Episode.of(x, y, x, y)
+    >>> tuple(episode.support.images.shape), tuple(episode.query.labels.shape)
+    ((4, 5, 1, 1, 8, 8), (4, 5))
     """
 
     support: Samples

@@ -24,6 +24,11 @@ class Samples:
         index: ``(tasks, samples)``: row in the store; −1 where there is no store.
         answers: ``(tasks, samples, views, A)``: what an objective took from the images to ask for; None before it did, and of
             objectives that do not.
+
+    >>> import torch
+    >>> side = Samples(torch.zeros(4, 8, 2, 3, 16, 16), None, None, torch.full((4, 8), -1))  # 4 tasks of 8 images, 2 views each
+    >>> tuple(side.images.shape), side.labels is None
+    ((4, 8, 2, 3, 16, 16), True)
     """
 
     images: Tensor

@@ -103,7 +103,11 @@ def build_views(config: Config, image_size: int) -> Views:
 
 
 def build_sampler(config: Config, store: ImageStore, device: torch.device | str = "cpu") -> AnySampler:
-    """The task sampler of ``[episode]`` on the pre-training split: labeled tasks where the learner needs them."""
+    """The task sampler of ``[episode]`` on the pre-training split: labeled tasks where the learner needs them.
+
+    Raises:
+        InputError: if tasks cannot be cut in that way from these images.
+    """
     episode = config.episode
     if isinstance(episode, LabeledEpisode):
         return LabeledTasks(

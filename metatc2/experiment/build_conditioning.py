@@ -149,7 +149,11 @@ def told_settings(config: Config, dim: int, options: dict[str, Any]) -> ToldSett
 
 
 def build_projector(config: Config, dim: int, objective: Objective) -> nn.Module:
-    """The projector of ``[head]``, told or not."""
+    """The projector of ``[head]``, told or not.
+
+    Raises:
+        InputError: if it is to be told two things at once, or descriptors of other images where images share theirs.
+    """
     head = config.head
     options: dict[str, Any] = {"layers": head.projector_layers, "norm_out": objective.normalized_projector}
     condition = _condition(config, "projector")

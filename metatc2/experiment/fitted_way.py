@@ -11,7 +11,7 @@ from metatc2.experiment.config import Config, LabeledEpisode, override
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedConfig:
     """A configuration whose ``episode.way`` the images allow, where nothing was said of it.
 
     Args:
@@ -25,7 +25,7 @@ class Fitted:
     note: str = ""
 
 
-def fit_way(config: Config, store: ImageStore | None = None) -> Fitted:
+def fit_way(config: Config, store: ImageStore | None = None) -> FittedConfig:
     """Lower the default ``episode.way`` to the classes that are there. One that was given, in a file or typed, stays.
 
     Args:
@@ -43,14 +43,14 @@ def fit_way(config: Config, store: ImageStore | None = None) -> Fitted:
     """
     episode = config.episode
     if not isinstance(episode, LabeledEpisode) or {"way", "way_most"} & episode.model_fields_set:
-        return Fitted(config, store)
+        return FittedConfig(config, store)
     store = store or build_data(config)
     shot, split = max(episode.shot, episode.shot_most or 0), config.data.split
     classes = classes_for(store, split, shot + episode.query)
     if not 2 <= classes < episode.way:  # of fewer the sampler says what is wrong
-        return Fitted(config, store)
+        return FittedConfig(config, store)
     note = (
         f"episode.way = {classes}, not {episode.way}: {store.name}:{split} has {classes} classes with the "
         f"{shot + episode.query} images that shot {shot} and query {episode.query} take (--set episode.way=N sets another)"
     )
-    return Fitted(override(config, [f"episode.way={classes}"], "fitted to the images"), store, note)
+    return FittedConfig(override(config, [f"episode.way={classes}"], "fitted to the images"), store, note)

@@ -61,6 +61,9 @@ def located(folder: RunFolder, config: Config) -> Config:
     """The configuration with its data where they lie: a relative path that leads nowhere from here starts where the run did.
 
     For loading the data alone; what is written stays as it was given. Folder and data may have moved together.
+
+    Raises:
+        InputError: if the file that says where the run was started is damaged.
     """
     path = _relative(config)
     if not path or os.path.exists(path) or not os.path.lexists(folder.origin):

@@ -51,14 +51,7 @@ def encoder_from(
     Raises:
         InputError: if a file is damaged or does not fit the configuration.
     """
-    tensors: Mapping[str, Any]
-    facts: dict[str, str] = {}
-    if weights.suffix in TORCH_FILES:
-        tensors = read_torch_file(weights)
-        header = Header()
-    else:
-        tensors, facts = read_tensors(weights)
-        header = Header.of(facts, tensors, weights)
+    tensors, facts, header = _read(weights)
     channels = config.data.channels or 0 if header.channels is None else header.channels
     image_size = config.data.image_size or 0 if header.image_size is None else header.image_size
     compute = {"steps": header.steps, "seconds": header.seconds}
@@ -79,25 +72,18 @@ def encoder_from(
         kind = config.encoder.name.partition(":")[0]
         said = load_foreign(encoder, tensors, weights, config.encoder.name, where)
         warn_of(weights, said, NORMALIZED if kind == "torchvision" else OURS)
-    calibrated, adapts, learners = None, None, {}
+    calibrated, adapts = None, None
     if calibrator is not None and (calibrator.exists() or "calibrator" in header.beside):
         built = build_learner(config, channels, image_size, encoder)
         if isinstance(built, TC2):
             adapts = _adapting(built, read_beside(calibrator, header), calibrator, where)
         if isinstance(built, SharedTC2):
             load_state(built.calibrator, read_beside(calibrator, header), calibrator, where)
-            calibrated = CalibratedEncoder(
-                encoder,
-                built.calibrator,
-                standardized=built.standardize,
-                blend=built.final_blend,
-            ).eval()
+            calibrated = _calibrated(encoder, built)
     named = _of_labeled_tasks(config, where)
+    learners = {}
     if learner is not None and named is not None:
-        adapted = fresh_learner(named, channels, image_size, header.classes or 0)
-        load_state(adapted, read_beside(learner, header), learner, where)
-        plain = replace(named, calibration=Uncalibrated())
-        learners = {ADAPTED: adapted, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
+        learners = _of_episodes(named, learner, header, channels, image_size, where)
     return Pretrained(
         name=name,
         encoder=encoder.eval(),
@@ -113,6 +99,31 @@ def encoder_from(
         network=config.encoder.name,
         compute={key: float(value) for key, value in compute.items() if value is not None},
     )
+
+
+def _read(weights: Path) -> tuple[Mapping[str, Any], dict[str, str], Header]:
+    """Tensors, facts and header of a file of weights; one of ``torch.save`` has neither facts nor header."""
+    if weights.suffix in TORCH_FILES:
+        return read_torch_file(weights), {}, Header()
+    tensors, facts = read_tensors(weights)
+    return tensors, facts, Header.of(facts, tensors, weights)
+
+
+def _calibrated(encoder: nn.Module, learner: SharedTC2) -> CalibratedEncoder:
+    """The encoder with the calibrator of all tasks behind it, as training ended."""
+    return CalibratedEncoder(
+        encoder, learner.calibrator, standardized=learner.standardize, blend=learner.final_blend
+    ).eval()
+
+
+def _of_episodes(
+    config: Config, file: Path, header: Header, channels: int, image_size: int, where: Path
+) -> dict[str, LabeledLearner]:
+    """What adapts to every few-shot episode: the learner of a run, and one that was never trained."""
+    trained = fresh_learner(config, channels, image_size, header.classes or 0)
+    load_state(trained, read_beside(file, header), file, where)
+    plain = replace(config, calibration=Uncalibrated())
+    return {ADAPTED: trained, ADAPTED_RANDOM: fresh_learner(plain, channels, image_size)}
 
 
 def _of_labeled_tasks(config: Config, where: Path) -> Config | None:
@@ -195,7 +206,11 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_beside(file: Path, header: Header) -> dict[str, Tensor]:
-    """Tensors of another file of the run, which the encoder's header must know where it knows any."""
+    """Tensors of another file of the run, which the encoder's header must know where it knows any.
+
+    Raises:
+        InputError: if they are others.
+    """
     tensors = read_tensors(file)[0]
     if header.beside and header.beside.get(file.stem) != tensors_sha256(tensors):
         raise InputError(

@@ -222,7 +222,11 @@ def writing(path: Path | str, cure: str = "name a folder of yours") -> Iterator[
 
 @contextmanager
 def reading(path: Path, cure: str = "see to it that you may read it") -> Iterator[None]:
-    """As `writing`, for reading."""
+    """As `writing`, for reading.
+
+    Raises:
+        InputError: in place of an ``OSError`` within the block.
+    """
     try:
         yield
     except OSError as error:

@@ -26,8 +26,8 @@ __all__ = [
     "console",
     "fail",
     "say",
-    "show",
-    "shown",
+    "show_table",
+    "table_text",
     "warn",
     "wide_console",
 ]
@@ -62,7 +62,7 @@ class PlainTable(Table):
     >>> table = PlainTable("set[/b]")
     >>> table.add_column("name")
     >>> table.add_row(":cat:")
-    >>> print(*[line.strip() for line in shown(table).splitlines()], sep="|")
+    >>> print(*[line.strip() for line in table_text(table).splitlines()], sep="|")
     set[/b]||name|─────|:cat:|
     """
 
@@ -102,15 +102,15 @@ def wide_console() -> PlainConsole:
     return default if default.is_terminal else console(width=120)
 
 
-def shown(table: RenderableType, *, width: int = 120) -> str:
-    """What `show` prints where there is no terminal."""
+def table_text(table: RenderableType, *, width: int = 120) -> str:
+    """What `show_table` prints where there is no terminal."""
     on = PlainConsole(file=io.StringIO(), width=width, color_system=None)
     with on.capture() as captured:
         on.print(table)
     return captured.get()
 
 
-def show(table: RenderableType) -> None:
+def show_table(table: RenderableType) -> None:
     """Print a table, or a group of tables, on standard output."""
     wide_console().print(table)
 

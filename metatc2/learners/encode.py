@@ -28,6 +28,9 @@ def encode(encoder: nn.Module, images: Tensor, ranks: Ranks, parts: int = 1) -> 
             after the other, so that the activations of one part alone are held at a time (gradient caching, Gao et al. 2021,
             arXiv 2101.06983); the loss is of all features as before.
 
+    Raises:
+        InputError: if a part would have fewer than two images.
+
     >>> encode(nn.Flatten(), torch.zeros(4, 1, 2, 2), Ranks(), parts=2).shape
     torch.Size([4, 4])
     """

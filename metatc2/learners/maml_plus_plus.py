@@ -18,7 +18,14 @@ from metatc2.learners.registry import register_learner
 
 
 class MAMLPlusPlusOptions(MAMLOptions):
-    """Options of MAML++."""
+    """Options of MAML++.
+
+    >>> import torch, torchopt
+    >>> learner = MAMLPlusPlus(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2))
+    >>> x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    >>> learner.predict(x, y, x[:4]).shape
+    torch.Size([4, 3])
+    """
 
     annealing: Share = Field(
         0.3, description="share of the steps in which the loss after every step fades; 0: no such loss"

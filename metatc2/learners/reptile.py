@@ -1,4 +1,4 @@
-"""Reptile: move the initialization towards what each task's training arrives at."""
+"""Reptile: move the initialization toward what each task's training arrives at."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReptileOptions(AdaptOptions):
 
 @register_learner(
     "reptile",
-    summary="move towards where each task's training ends",
+    summary="move toward where each task's training ends",
     source="Nichol et al. 2018, arXiv 1803.02999",
     options=ReptileOptions,
 )
@@ -32,6 +32,13 @@ class Reptile(MAML):
 
     Args:
         network, inner, adapt, test_steps, arguments: as in `MAML`.
+
+    >>> import torch, torchopt
+    >>> from metatc2.inner import InnerLoop
+    >>> learner = Reptile(torch.nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2))
+    >>> x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    >>> learner.predict(x, y, x[:4]).shape
+    torch.Size([4, 3])
     """
 
     def task_loss(

@@ -57,6 +57,14 @@ class SelfSupervised(Learner):
             projector that is told would not be: z is the projector's output, or all tasks are one; or there is an auxiliary
             loss and z is the projector's output, or the objective has no two views to compare. In use: if the episode does
             not say what its tasks are, or how its views were made, and a part needs it.
+
+    >>> import torch
+    >>> from metatc2.episodes import Episode
+    >>> from metatc2.models import Projector
+    >>> from metatc2.objectives import SimCLR
+    >>> learner = SelfSupervised(nn.Flatten(), SimCLR(), projector=Projector(16, 8, 4))
+    >>> learner(Episode.of_views(torch.rand(8, 1, 4, 4), torch.rand(8, 1, 4, 4), tasks=2)).loss.ndim
+    0
     """
 
     gathers = True

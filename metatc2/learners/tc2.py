@@ -45,6 +45,16 @@ class TC2(SelfSupervised):
     Raises:
         InputError: if the objective is no `Objective`, a name is unknown, the projector is told what each task is, or the
             calibrator is of another width than the representation (in use, where the encoder has no ``dim`` that says it).
+
+    >>> import torch, torchopt
+    >>> from metatc2.calibration import TaskCalibrator
+    >>> from metatc2.episodes import Episode
+    >>> from metatc2.models import Projector
+    >>> from metatc2.objectives import SimCLR
+    >>> learner = TC2(nn.Flatten(), SimCLR(), projector=Projector(16, 8, 4), calibrator=TaskCalibrator(16, factors=4),
+    ...               inner=InnerLoop(torchopt.sgd(1.0), steps=2))
+    >>> learner(Episode.of_views(torch.rand(8, 1, 4, 4), torch.rand(8, 1, 4, 4), tasks=2)).loss.requires_grad
+    True
     """
 
     sensitivity: Tensor

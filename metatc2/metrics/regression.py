@@ -18,7 +18,7 @@ _HIDDEN, _STEPS, _EVERY, _RATE = 256, 300, 20, 2e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Ridge:
+class RidgeFit:
     """Ridge regression of features ``(N, D)`` to ``(N, C)`` at one strength for each part of the columns; see `fit_ridge`.
 
     Args:
@@ -85,7 +85,7 @@ def r2_by_row(predicted: Tensor, truth: Tensor) -> Tensor:
 
 def fit_ridge(
     x: Tensor, y: Tensor, validation: Tensor, validation_y: Tensor, widths: Sequence[int] | None = None
-) -> Ridge:
+) -> RidgeFit:
     """Ridge regression on standardized features, the strength of each part that with the best mean R² on validation.
 
     Args:
@@ -109,7 +109,7 @@ def fit_ridge(
     scores = [part.mean(1).tolist() for part in tried.split(sizes, 1)]
     strengths = [STRENGTHS[each.index(max(each))] for each in scores]
     penalty = torch.tensor(strengths, dtype=torch.float64).repeat_interleave(torch.tensor(sizes)).to(unit) * unit
-    return Ridge(path, penalty, tuple(strengths))
+    return RidgeFit(path, penalty, tuple(strengths))
 
 
 def _scale(x: Tensor) -> Tensor:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from metatc2.errors import InputError
+
+
+class BatchNormCall(NamedTuple):
+    """What `torch.nn.functional.batch_norm` is called with, by its names and defaults, for what stands in its place.
+
+    >>> BatchNormCall(torch.zeros(2, 3), None, None, training=True).eps
+    1e-05
+    """
+
+    input: Tensor
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    training: bool = False
+    momentum: float = 0.1
+    eps: float = 1e-5
 
 
 def batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from metatc2.errors import InputError, nearest
 from metatc2.ops import batch_norm, channels_last, in_transform
+from metatc2.ops.batch_norm import BatchNormCall
 from metatc2.ops.checkpointing import SENTENCE, RefuseCheckpointing
 from metatc2.ops.compiled import refuse_compiled
 from metatc2.ops.graph import computes_by_own_functions, leaves_of
@@ -204,21 +205,12 @@ class _Statistics(RefuseCheckpointing):
         kwargs = kwargs or {}
         if function is not nn.functional.batch_norm:
             return exact(function)(*args, **kwargs)
-        return self._batch_norm(*args, **kwargs)
+        return self._batch_norm(BatchNormCall(*args, **kwargs))
 
-    def _batch_norm(
-        self,
-        x: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
+    def _batch_norm(self, call: BatchNormCall) -> Tensor:
+        x, running_mean, _, weight, bias, _, _, eps = call
         if running_mean is not None and (self.norm == "frozen" or id(running_mean) in self.frozen):
-            return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+            return nn.functional.batch_norm(*call._replace(training=False))
         # Under vmap the second derivative of torch's batch_norm is wrong where its weight differs between tasks.
         if (self.norm != "support" or self.reference == self.total) and not in_transform():
             return batch_norm(x, weight, bias, eps)

@@ -115,7 +115,11 @@ def reals(values: Any, name: str, *, fix: str = "", **limits: float) -> tuple[fl
 
 
 def several(values: Any, name: str) -> list[Any]:
-    """What a person gives as a list, at least one thing; errors call it by its name."""
+    """What a person gives as a list, at least one thing; errors call it by its name.
+
+    Raises:
+        InputError: if it is no list, or empty.
+    """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InputError(f"{name} must be a list of numbers, got {_told(values)}")
     try:

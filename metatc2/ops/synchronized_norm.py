@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from metatc2.errors import InputError
-from metatc2.ops.batch_norm import per_channel
+from metatc2.ops.batch_norm import BatchNormCall, per_channel
 from metatc2.ops.conv_norm_pool import Moments, conv_norm_pool
 from metatc2.ops.ranks import Ranks
 
@@ -40,24 +40,15 @@ class SynchronizedNorm(TorchFunctionMode):
         if self.ranks.alone:
             return function(*args, **kwargs)
         if function is nn.functional.batch_norm:
-            return self._batch_norm(*args, **kwargs)
+            return self._batch_norm(BatchNormCall(*args, **kwargs))
         if function is conv_norm_pool:
             return conv_norm_pool(*args, **{**kwargs, "pooled": self._pooled})
         return function(*args, **kwargs)
 
-    def _batch_norm(
-        self,
-        x: Tensor,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> Tensor:
-        if not training:
-            return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    def _batch_norm(self, call: BatchNormCall) -> Tensor:
+        if not call.training:
+            return nn.functional.batch_norm(*call)
+        x, running_mean, running_var, weight, bias, _, momentum, eps = call
         with torch.no_grad():
             mean, variance, count = _statistics(x.detach(), self.ranks)
             if running_mean is not None and running_var is not None:

@@ -23,7 +23,7 @@ _TEMPERATURE = 0.1  # as in the k-NN protocol
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class SampledImages:
     """Images of a target, class after class.
 
     Args:
@@ -82,7 +82,7 @@ def load_target(target: str, run: Run) -> tuple[ImageStore, str]:
     return loaded.store, loaded.split
 
 
-def draw_sample(store: ImageStore, split: str) -> Sample:
+def draw_sample(store: ImageStore, split: str) -> SampledImages:
     """Up to 600 images, up to 60 a class, of classes drawn at random: always the same ones.
 
     Raises:
@@ -110,7 +110,7 @@ def draw_sample(store: ImageStore, split: str) -> Sample:
         classes.append(label)
     chosen = torch.cat(picked)
     one_domain = len(store.domain_names) < 2
-    return Sample(
+    return SampledImages(
         target=visible(f"{store.name}:{split}"),
         rows=chosen,
         labels=torch.repeat_interleave(torch.arange(len(picked)), torch.tensor([len(own) for own in picked])),

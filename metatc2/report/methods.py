@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from metatc2.report.factor_file import Known, read_known_factors
 from metatc2.report.figures.conflict import ConflictMeasure
 from metatc2.training.metrics_file import read_metrics
 from metatc2.training.run_folder import RunFolder, State
-from metatc2.transfer import Row, read_results
+from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, Row, read_results
 from metatc2.transfer.evaluate import CONTROLS
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
 
@@ -185,6 +185,13 @@ def _config_of_results(held: Mapping[str, Any], rows: Sequence[Row]) -> Config:
     """What is known of an encoder that was trained elsewhere: its name, its seed, and the images that it got."""
     learner = PythonConfig(method=held["name"], settings=f"images of {_shape(rows)}")
     return Config(learner=learner, trainer=TrainerConfig(seed=held["seed"]))
+
+
+def rows_of(methods: Sequence[Method]) -> Iterator[tuple[Method, Folder, Row]]:
+    """Every row with its method and folder: those of encoders, then those of the controls that stand beside all methods."""
+    every = [(method, folder, row) for method in methods for folder in method.folders for row in folder.rows or ()]
+    for control in (False, True):
+        yield from (one for one in every if (one[2].features in (RANDOM_ENCODER, RAW_PIXELS)) == control)
 
 
 def _shape(rows: Sequence[Row]) -> str:

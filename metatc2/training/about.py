@@ -58,7 +58,11 @@ def _how(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def plain(about: dict[str, Any]) -> dict[str, Any]:
-    """As it will be read from a checkpoint: JSON has no tuples, and texts alone for keys."""
+    """As it will be read from a checkpoint: JSON has no tuples, and texts alone for keys.
+
+    Raises:
+        InputError: if JSON cannot hold it.
+    """
     try:
         plain: dict[str, Any] = json.loads(json.dumps(about))
     except (TypeError, ValueError) as error:

@@ -86,6 +86,13 @@ class OuterStep:
         return outcome
 
     def _forward_and_step(self, step: int, episode: Episode) -> Outcome:
+        outcome = self._forward(step, episode)
+        self._backward(step, episode, outcome)
+        self._move(step, outcome)
+        return outcome
+
+    def _forward(self, step: int, episode: Episode) -> Outcome:
+        """An outcome whose loss is finite on all processes."""
         outcome: Outcome | None = None
         failed: Exception | None = None
         # What one process alone meets before features are brought together ends it, and the others notice.
@@ -105,6 +112,11 @@ class OuterStep:
                 raise TrainingDiverged(f"step {step + 1}: the loss of another rank is not finite; {self._last_good()}")
             raise self._diverged(step, "the loss", outcome)
         assert outcome is not None  # it is finite
+        return outcome
+
+    def _backward(self, step: int, episode: Episode, outcome: Outcome) -> None:
+        """Gradients of the mean over all processes."""
+        failed: Exception | None = None
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         weight = self.division.weight(episode)
@@ -116,6 +128,9 @@ class OuterStep:
             said = failed or "the gradient of another rank is not finite"
             raise TrainingDiverged(f"step {step + 1}: {said}; {self._last_good()}") from failed
         self.ranks.mean_gradients(p for group in self.groups for p in group.parameters)
+
+    def _move(self, step: int, outcome: Outcome) -> None:
+        """A step of every optimizer, along gradients that are finite."""
         limit = self.options.clip or math.inf
         norms = [nn.utils.clip_grad_norm_(group.parameters, limit) for group in self.groups]
         # All of them before any optimizer moves: what is kept of a step that failed is the state before it.
@@ -126,7 +141,6 @@ class OuterStep:
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             optimizer.step()
             rates.after()
-        return outcome
 
     def _diverged(self, step: int, what: str, outcome: Outcome) -> TrainingDiverged:
         values = {"loss": outcome.loss.detach(), **outcome.metrics}

@@ -216,41 +216,42 @@ class Trainer:
                 before = time.perf_counter()
                 episode = self._episodes.sample().to(self.fabric.device)
                 waited = time.perf_counter() - before
-                self._own.look_at(self.learner, episode)
-                outcome = self._guarded(self.train_step, self.step, episode)
-                self.step += 1
-                self._average.update(self.step)
+                outcome = self._learn_from(episode)
                 now = time.perf_counter()
                 self.seconds = earlier + now - started
                 images = self.ranks.size * _images(episode)
                 progress.advance(self.step, float(outcome.loss.detach()), images, now - before, waited)
                 self._call_after_step(outcome)
                 at_end = self._any(ended) or self._any_of(self._at_end)
-                last = self.step == until or at_end
-                validated = self._validated(last)
-                if (
-                    self.step % self.options.log_every == 0
-                    or last
-                    or validated
-                    or self._any_of(bool(self._records.told))
-                ):
-                    more = {
-                        "lr": self._learning_rate(),
-                        "seconds": round(self.seconds, 3),
-                        **progress.rates(),
-                        **validated,
-                    }
-                    record = self._records.add(self.step, self._outer.division.over_all(outcome, episode), more)
-                    self.callbacks.call("on_record", self, record)
-                if self.step % self.options.check_every == 0:
-                    self.ranks.check_same(self._tensors(), f"step {self.step}")
-                every = self.options.checkpoint_every
-                if self.run and ((every and self.step % every == 0) or self.step == steps or at_end):
-                    self.save()
-                if self.step == steps or at_end:
-                    self._own.write(
-                        self.learner, self.encoder, self.options, self.about, steps=self.step, seconds=self.seconds
-                    )
+                self._record(outcome, episode, progress, last=self.step == until or at_end)
+                self._keep(at_end=self.step == steps or at_end)
+
+    def _learn_from(self, episode: Episode) -> Outcome:
+        self._own.look_at(self.learner, episode)
+        outcome = self._guarded(self.train_step, self.step, episode)
+        self.step += 1
+        self._average.update(self.step)
+        return outcome
+
+    def _record(self, outcome: Outcome, episode: Episode, progress: Progress, *, last: bool) -> None:
+        """A record of metrics, where this step has one."""
+        validated = self._validated(last)
+        due = self.step % self.options.log_every == 0 or last or validated
+        if not (due or self._any_of(bool(self._records.told))):
+            return
+        more = {"lr": self._learning_rate(), "seconds": round(self.seconds, 3), **progress.rates(), **validated}
+        record = self._records.add(self.step, self._outer.division.over_all(outcome, episode), more)
+        self.callbacks.call("on_record", self, record)
+
+    def _keep(self, *, at_end: bool) -> None:
+        """Compare the processes and write what is due after this step."""
+        if self.step % self.options.check_every == 0:
+            self.ranks.check_same(self._tensors(), f"step {self.step}")
+        every = self.options.checkpoint_every
+        if self.run and ((every and self.step % every == 0) or at_end):
+            self.save()
+        if at_end:
+            self._own.write(self.learner, self.encoder, self.options, self.about, steps=self.step, seconds=self.seconds)
 
     def _call_after_step(self, outcome: Outcome) -> None:
         if not self.callbacks:

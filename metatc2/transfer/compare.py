@@ -110,8 +110,8 @@ def compare(
         row = next(iter(by_seed.values())).a
         # Without episodes, way is the number of the target's classes.
         names = ("protocol", *(("way",) if row.episodes else ()), "shot", "head", "k_asked", "episodes", "query_asked")
-        same = (*names, "metric", "setting", "layer", "context_sha256")
-        groups[tuple(row.value(name) for name in same)].append(by_seed)
+        same = (*names, "metric", "layer", "context_sha256")
+        groups[*(row.value(name) for name in same), row.setting].append(by_seed)
     differences = [
         difference for group in groups.values() for difference in _corrected([_difference([one]) for one in group])
     ]

@@ -48,7 +48,11 @@ class DomainsLeftOut:
 def bank_and_queries(
     labels: Tensor, domains: Tensor, held_out: int, *, least: int, way: int = 2
 ) -> tuple[Tensor, Tensor, int]:
-    """Rows of the other domains; those of the domain whose class the others have `least` times; classes left out."""
+    """Rows of the other domains; those of the domain whose class the others have `least` times; classes left out.
+
+    Raises:
+        InputError: if fewer than `way` classes are left.
+    """
     bank, own = (domains != held_out).nonzero().flatten(), (domains == held_out).nonzero().flatten()
     names, counts = torch.unique(labels[bank], return_counts=True)
     known = torch.isin(labels[own], names[counts >= least])
@@ -66,7 +70,11 @@ def bank_and_queries(
 def checked_domains(
     features: Tensor, labels: Tensor, domains: Tensor, held_out: Sequence[int] | None
 ) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
-    """The three in their precision, and the domains to leave out."""
+    """The three in their precision, and the domains to leave out.
+
+    Raises:
+        InputError: if there is one domain alone, or none of a name in `held_out`.
+    """
     (features,) = feature_sides({"leave one domain out: features": features})
     labels = labels_of(labels, "leave one domain out: labels", len(features))
     domains = labels_of(domains, "leave one domain out: domains", len(features))

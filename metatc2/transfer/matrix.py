@@ -14,7 +14,7 @@ from metatc2.transfer.row import Row
 
 # What must agree for two rows to stand in one matrix.
 _ONE_PROTOCOL = (
-    *("protocol", "way", "shot", "head", "k_asked", "episodes", "query_asked", "temperature", "metric", "setting"),
+    *("protocol", "way", "shot", "head", "k_asked", "episodes", "query_asked", "temperature", "metric"),
     *("layer", "inductive"),
 )
 
@@ -69,7 +69,7 @@ def transfer_matrices(runs: Sequence[RunResults], *, features: str = "encoder") 
             source = {features: f"{run.method} from {row.source}", RAW_PIXELS: RAW_PIXELS}.get(
                 row.features, f"{RANDOM_ENCODER} of {run.method}"
             )
-            groups[tuple(row.value(name) for name in _ONE_PROTOCOL)].append((source, run.seed, row))
+            groups[*(row.value(name) for name in _ONE_PROTOCOL), row.setting].append((source, run.seed, row))
     matrices = [_matrix(part) for group in groups.values() for part in _by_context(group, features)]
     if not matrices:
         raise InputError(

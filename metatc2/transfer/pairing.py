@@ -113,7 +113,7 @@ def paired_rows(
             if key in theirs:
                 pairs[key][seed] = Pair(a[seed], row, b[seed], theirs[key])
                 continue
-            # The same with another number of episodes is no accident unless the right one stands beside it.
+            # The same with other episodes or settings is no accident unless the right one stands beside it.
             measured = key[: len(_MEASURED)]
             for other_key, other in theirs.items():
                 if other_key[: len(_MEASURED)] == measured and measured not in matched:
@@ -156,7 +156,7 @@ def _rows(run: RunResults, features: str) -> dict[tuple[Hashable, ...], Row]:
     rows: dict[tuple[Hashable, ...], Row] = {}
     for row in run.rows:
         if row.features == features:
-            key = tuple(row.value(name) for name in (*_MEASURED, *_DRAWN))
+            key = (*(row.value(name) for name in (*_MEASURED, *_DRAWN)), row.own_facts)
             if key in rows:
                 raise InputError(
                     f"compare: {run.label} has {row.key} twice, measured on different images; "

@@ -77,6 +77,8 @@ class Row:
             * ``selection``: on what hyper-parameters were chosen, and ``chosen``: which,
             * ``setting``: what else tells the row apart, e.g. ``"10 % of the labels"`` or ``"fog"``.
 
+            Text, numbers and switches of any other name tell rows apart too.
+
     Raises:
         InputError: if `mean` or `ci95` is not a fraction, or a fact has the name of a field.
 
@@ -84,6 +86,8 @@ class Row:
     ...           facts={"way": 10, "k": 20})
     >>> row.k, row.shot, row.value("temperature"), row.key
     (20, None, None, 'knn|b|c|10-way|0-shot|0-query|0-episodes||encoder|k=20')
+    >>> dataclasses.replace(row, facts={"norm": 2.0, "setting": "fog"}).setting
+    'fog, norm 2.0'
     """
 
     protocol: str
@@ -169,8 +173,15 @@ class Row:
 
     @property
     def setting(self) -> str:
-        """See `facts`; empty where there is none."""
-        return str(self.facts.get("setting", ""))
+        """What else tells the row apart, in words: see `facts`; empty where nothing does."""
+        own = [f"{name} {value}" for name, value in self.own_facts]
+        return ", ".join([setting, *own] if (setting := str(self.facts.get("setting", ""))) else own)
+
+    @property
+    def own_facts(self) -> tuple[tuple[str, Any], ...]:
+        """Facts that only its protocol has (none of `FACTS`), by name, without tables of numbers, which say what was chosen."""
+        own = (name for name, value in self.facts.items() if name not in FACTS and not isinstance(value, Mapping))
+        return tuple((name, self.facts[name]) for name in sorted(own))
 
     @property
     def key(self) -> str:

@@ -33,6 +33,10 @@ class Target:
         split: one split, not a group (see `expand_targets`).
         name: for tables, e.g. ``"glyphs:greek"``.
         classes_seen: whether classes of it were among the pre-training images.
+
+    >>> store = ImageStore("toy", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]))
+    >>> Target(store, "all", "toy:all").name
+    'toy:all'
     """
 
     store: ImageStore

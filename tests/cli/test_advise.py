@@ -17,7 +17,7 @@ from metatc2.cli.advise import METHODS as OFFERED
 from metatc2.cli.app import PARSER
 from metatc2.errors import InputError
 from metatc2.experiment.advice.arms import METHODS
-from metatc2.experiment.advice.progress import Jobs, Progress
+from metatc2.experiment.advice.progress import AdviceProgress, Jobs
 
 from ..command_line import call
 
@@ -139,7 +139,7 @@ def test_methods_that_help_names_are_those_that_there_are() -> None:
 
 
 def test_time_left_follows_what_jobs_took(capsys: pytest.CaptureFixture[str]) -> None:
-    now, told = [0.0], list[Progress]()
+    now, told = [0.0], list[AdviceProgress]()
     jobs = Jobs([0.0, 10.0, 10.0, 0.0], told.append, lambda: now[0])
     for seconds in (4.0, 20.0):
         jobs.begin("a")

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from metatc2.cli._boundary import ending_of
-from metatc2.io.terminal import PlainTable, bold, fail, say, shown, warn, wide_console
+from metatc2.io.terminal import PlainTable, bold, fail, say, table_text, warn, wide_console
 from metatc2.io.writing import csv_text, json_text
 
 from ..command_line import call
@@ -41,7 +41,7 @@ def test_tables_in_any_console(name: str) -> None:
     with foreign.capture() as captured:
         foreign.print(table)
     written = ACTING.get(name, name)
-    for text in (shown(table), captured.get()):
+    for text in (table_text(table), captured.get()):
         assert text.count(written) == 4
         assert "\x1b" not in text
 

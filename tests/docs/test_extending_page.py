@@ -131,6 +131,10 @@ def test_a_run_transfers_to_a_source_of_the_package(tmp_path: Path, capsys: pyte
     assert call("transfer", run, *own, "transfer.nearest-center.norm=1") == 0
     rows = json.loads((tmp_path / "run" / "transfer.json").read_text())
     assert {row["facts"]["norm"] for row in rows if row["protocol"] == "nearest-center"} == {1.0}
+    assert "nearest-center, norm 1.0" in " ".join(capsys.readouterr().out.split())
+    assert call("transfer", run, *own, "transfer.nearest-center.norm=2") == 0
+    rows = json.loads((tmp_path / "run" / "transfer.json").read_text())
+    assert {row["facts"]["norm"] for row in rows if row["protocol"] == "nearest-center"} == {1.0, 2.0}
     assert call("transfer", run, *own, "transfer.nearest-center.nrom=1") == 2
     assert "did you mean 'transfer.nearest-center.norm'?" in " ".join(capsys.readouterr().err.split())
 

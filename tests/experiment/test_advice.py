@@ -21,11 +21,11 @@ from metatc2.experiment import advise
 from metatc2.experiment.advice import budget
 from metatc2.experiment.advice.arms import METHODS, PIXELS, RANDOM, SCRATCH, Arm, Kind
 from metatc2.experiment.advice.budget import LEAST_SCRATCH, Budget, derive
-from metatc2.experiment.advice.measure import Cell, predict
+from metatc2.experiment.advice.measure import AdviceCell, predict
 from metatc2.experiment.advice.parts import cut
 from metatc2.experiment.advice.plan import Plan, require_same
-from metatc2.experiment.advice.progress import Progress
-from metatc2.experiment.advice.rule import Measured, rows_and_verdicts, spread
+from metatc2.experiment.advice.progress import AdviceProgress
+from metatc2.experiment.advice.rule import MeasuredArm, rows_and_verdicts, spread
 from metatc2.experiment.advice.settings import Asked, base_config, fitted, run_config, task_of
 from metatc2.experiment.advice.typed import pretrain_command
 from metatc2.experiment.build import build_data
@@ -195,7 +195,7 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     assert all(file.stat().st_mtime_ns == before[file] for file in kept)
     # A second one stands beside the first, whose measurements are read: no image goes through it again.
     seen = given["a"].encoder.images
-    told: list[Progress] = []
+    told: list[AdviceProgress] = []
     both = advise(photos, path, **QUICK, encoders=["b"], tell=told.append)
     assert [row.arm for row in both.rows if row.labels_per_class == 1][-2:] == ["a", "b"]
     assert given["a"].encoder.images == seen
@@ -348,9 +348,9 @@ def test_methods_are_as_documented(name: str) -> None:
     assert (config.trainer.seed, config.trainer.steps) == (3, 7)
 
 
-def cells(*share: float, validation: float) -> dict[int, list[Cell]]:
+def cells(*share: float, validation: float) -> dict[int, list[AdviceCell]]:
     """Two hundred test images, of which a share is right for every seed, the first ones."""
-    return {5: [Cell(validation, tuple([1] * round(200 * s) + [0] * (200 - round(200 * s))), 1) for s in share]}
+    return {5: [AdviceCell(validation, tuple([1] * round(200 * s) + [0] * (200 - round(200 * s))), 1) for s in share]}
 
 
 TRAINED, OTHER = Arm("a", "SimCLR", Kind.PRE_TRAINED), Arm("b", "Barlow Twins", Kind.PRE_TRAINED)
@@ -367,12 +367,12 @@ TRAINED, OTHER = Arm("a", "SimCLR", Kind.PRE_TRAINED), Arm("b", "Barlow Twins", 
 )
 def test_the_sentence_claims_what_the_interval_does(trained: tuple[float, ...], sentence: str) -> None:
     measured = [
-        Measured(PIXELS, cells(0.3, 0.3, 0.3, validation=0.3)),
-        Measured(RANDOM, cells(0.9, 0.9, 0.9, validation=0.2)),  # best on test, so a choice by test would take it
-        Measured(SCRATCH, cells(0.5, 0.5, 0.5, validation=0.5)),
-        Measured(TRAINED, cells(*trained, validation=0.6)),
-        Measured(OTHER, cells(0.95, 0.95, 0.95, validation=0.4)),
-        Measured(Arm("c", "seen", Kind.GIVEN), cells(0.99, 0.99, 0.99, validation=0.99), note="saw the test images"),
+        MeasuredArm(PIXELS, cells(0.3, 0.3, 0.3, validation=0.3)),
+        MeasuredArm(RANDOM, cells(0.9, 0.9, 0.9, validation=0.2)),  # best on test, so a choice by test would take it
+        MeasuredArm(SCRATCH, cells(0.5, 0.5, 0.5, validation=0.5)),
+        MeasuredArm(TRAINED, cells(*trained, validation=0.6)),
+        MeasuredArm(OTHER, cells(0.95, 0.95, 0.95, validation=0.4)),
+        MeasuredArm(Arm("c", "seen", Kind.GIVEN), cells(0.99, 0.99, 0.99, validation=0.99), note="saw the test images"),
     ]
     rows, verdicts = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))
     assert verdicts[0].sentence.startswith(f"with 5 labels a class: {sentence}")
@@ -385,8 +385,8 @@ def test_the_sentence_claims_what_the_interval_does(trained: tuple[float, ...], 
 
 def test_of_two_seeds_it_is_said_that_more_are_needed() -> None:
     measured = [
-        Measured(PIXELS, cells(0.3, 0.3, validation=0.3)),
-        Measured(TRAINED, cells(0.4, 0.6, validation=0.6)),
+        MeasuredArm(PIXELS, cells(0.3, 0.3, validation=0.3)),
+        MeasuredArm(TRAINED, cells(0.4, 0.6, validation=0.6)),
     ]
     sentence = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))[1][0].sentence
     assert "nothing is told apart from raw pixels" in sentence

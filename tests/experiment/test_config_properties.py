@@ -318,7 +318,9 @@ def test_every_key_documents_itself() -> None:
     empty = {f"transfer.{name}" for name in ("clips", "corruption", "leave-one-domain-out", "linear", "linear-sgd")}
     assert {split_key(key.name)[0] for key in KEYS} == set(CHOICES) - empty
     for key in ALL:
-        assert 5 < len(key.doc) < 120, key.name
+        assert 5 < len(key.doc) < 120, (
+            f"{key.name}: its line under Args: {key.doc!r} must say what it is, in at most 119 signs"
+        )
         assert "\n" not in key.doc
         # TOML has no null: an unset key is left out, which reads back equal only if unset is the default.
         assert is_optional(key.hint) is (key.default is None), key.name

@@ -15,8 +15,8 @@ from PIL import Image
 from metatc2.report.figures import (
     ConflictMeasure,
     Drawn,
-    Failure,
     Grid,
+    Misclassified,
     Neighborhood,
     Picture,
     View,
@@ -114,7 +114,7 @@ def test_right_and_wrong_are_told_without_color() -> None:
 
 
 def test_failures_show_query_and_choice() -> None:
-    drawn = failures("f", "tc2", [Failure(picture("a"), picture("b"), 0.75)], "About.")
+    drawn = failures("f", "tc2", [Misclassified(picture("a"), picture("b"), 0.75)], "About.")
     titles = [axis.get_title() for part in drawn.figure.subfigs for axis in part.axes]
     assert titles == ["a", "✗ b"]
     assert "a taken for b (75 %)" in drawn.alt

@@ -13,7 +13,7 @@ from scipy import stats
 
 from metatc2.errors import InputError
 from metatc2.report import comparison_table
-from metatc2.transfer import MEAN_TARGET, Difference, RunResults, by_method, compare, holm
+from metatc2.transfer import MEAN_TARGET, Difference, RunResults, by_method, compare, holm, transfer_matrices
 from metatc2.transfer.row_words import pair_remarks
 
 from ..result_rows import row_of
@@ -216,6 +216,22 @@ def test_rows_of_other_options_of_an_unknown_protocol_are_not_compared() -> None
     other = [run("plain", s, {"greek": 0.5}, radius=4) for s in (0, 1)]
     with pytest.raises(InputError, match=r"differ on greek in radius \(3 and 4\)"):
         compare(a, other)
+
+
+def test_settings_of_an_unknown_protocol_stand_side_by_side() -> None:
+    a, b = (
+        [
+            both(run(m, s, {"greek": x}, radius=3), run(m, s, {"greek": x + 0.1 * (m == "tc2")}, radius=4))
+            for s in (0, 1)
+        ]
+        for m, x in (("tc2", 0.6), ("plain", 0.5))
+    )
+    differences = compare(a, b)
+    assert [(d.target, d.setting) for d in differences] == [("greek", "radius 3"), ("greek", "radius 4")]
+    assert [d.difference for d in differences] == pytest.approx([0.1, 0.2])
+    assert "radius 4" in shown(comparison_table(differences))
+    assert [d.setting for d in compare(a, runs("plain", {s: {"greek": 0.5} for s in (0, 1)}, radius=4))] == ["radius 4"]
+    assert [matrix.row.setting for matrix in transfer_matrices(a)] == ["radius 3", "radius 4"]
 
 
 def test_bad_input() -> None:

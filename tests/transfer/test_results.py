@@ -100,7 +100,8 @@ def test_every_field_of_a_measurement_is_in_the_key() -> None:
         {"features": "raw pixels"},
         {"k": 3},
     ]
-    changes += [{"split": "thai"}, {"target": "x"}, {"protocol": "knn"}]
+    changes += [{"split": "thai"}, {"target": "x"}, {"protocol": "knn"}, {"setting": "fog"}]
+    changes += [{"norm": 1.0}, {"norm": 2.0}, {"norm": 2.0, "shape": "round"}]
     assert len({row(**change).key for change in [{}, *changes]}) == len(changes) + 1
 
 

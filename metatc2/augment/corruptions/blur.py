@@ -1,4 +1,4 @@
-"""Blur: out of focus, moved while exposed, moved towards the scene, and Gaussian."""
+"""Blur: out of focus, moved while exposed, moved toward the scene, and Gaussian."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _opened(name: str, base: str, cache: str | None) -> Any:
     except ImportError as error:
         raise MissingPackage(f"{name} needs the package litdata; pip install 'metatc2[litdata]'") from error
 
-    class Listed(FileIndexer):  # type: ignore[misc]
+    class ListedAnew(FileIndexer):  # type: ignore[misc]
         """Lists the images anew, where litdata's own would write a list into the store."""
 
         def build_or_load_index(
@@ -139,7 +139,7 @@ def _opened(name: str, base: str, cache: str | None) -> Any:
             return sorted(images, key=lambda item: item.path)
 
     def opened() -> Any:
-        return StreamingRawDataset(base, cache_dir=cache, indexer=Listed(max_depth=_DEPTH), max_prefetch=0)
+        return StreamingRawDataset(base, cache_dir=cache, indexer=ListedAnew(max_depth=_DEPTH), max_prefetch=0)
 
     if "://" not in base and not os.path.isdir(base):
         raise InputError(f"{name}: no folder {base}; give one, or where an object store has it: s3://BUCKET/FOLDER")

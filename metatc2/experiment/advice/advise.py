@@ -18,7 +18,7 @@ from metatc2.experiment.advice.given import load_given
 from metatc2.experiment.advice.notes import notes_on
 from metatc2.experiment.advice.parts import Parts, cut
 from metatc2.experiment.advice.plan import TIMED, Plan, joined, read_plan, require_same
-from metatc2.experiment.advice.progress import Jobs, Progress
+from metatc2.experiment.advice.progress import AdviceProgress, Jobs
 from metatc2.experiment.advice.rule import AdviceRow, Verdict, rows_and_verdicts, to_json
 from metatc2.experiment.advice.settings import DRAWS, SEEDS, Asked, base_config, fitted, run_config, task_of
 from metatc2.experiment.advice.typed import pretrain_command
@@ -130,7 +130,7 @@ def advise(
     assignments: Sequence[str] = (),
     download: bool = False,
     without: Sequence[str] = (),
-    tell: Callable[[Progress], None] | None = None,
+    tell: Callable[[AdviceProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Advice:
@@ -153,7 +153,7 @@ def advise(
         assignments: keys of the configuration that all runs have otherwise, as with ``--set``.
         download: allow fetching weights of encoders that are not on this machine.
         without: encoders of an earlier call on the folder that are left out from now on.
-        tell: gets a `Progress` whenever something has changed.
+        tell: gets an `AdviceProgress` whenever something has changed.
         stop: asked several times a second.
         clock: seconds.
 
@@ -172,7 +172,7 @@ def advise(
         asked, plan = joined(plan, asked, path, without), plan.without(without)
     config = base_config(asked)
     told = tell or (lambda progress: None)
-    told(Progress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
+    told(AdviceProgress("reading images and timing steps", 0, asked.jobs, 0.0, None, finished=False))
     store = build_data(config)
     parts = cut(store, asked)
     config = fitted(config, len(parts.training), asked)

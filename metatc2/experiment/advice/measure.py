@@ -27,7 +27,7 @@ Features = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Cell:
+class AdviceCell:
     """One arm, seed and number of labels.
 
     Args:
@@ -45,12 +45,12 @@ class Cell:
         return {"validation": self.validation, "right": list(self.right), "draws": self.draws}
 
     @classmethod
-    def from_json(cls, held: Mapping[str, Any]) -> Cell:
+    def from_json(cls, held: Mapping[str, Any]) -> AdviceCell:
         """What `to_json` gave."""
         return cls(float(held["validation"]), tuple(int(n) for n in held["right"]), int(held["draws"]))
 
 
-def linear_cell(features: Features, parts: Parts, per_class: int, seed: int, draws: int) -> Cell:
+def linear_cell(features: Features, parts: Parts, per_class: int, seed: int, draws: int) -> AdviceCell:
     """A logistic regression on frozen features; its penalty is chosen by cross-validation inside the labels given.
 
     Args:
@@ -128,7 +128,7 @@ def _plainer(views: Views) -> Views:
 
 def scratch_cell(
     run: FineTuning, parts: Parts, per_class: int, seed: int, draws: int, stop: Callable[[], bool]
-) -> Cell | None:
+) -> AdviceCell | None:
     """Training from scratch on the same draws; None if `stop` said so.
 
     Args:
@@ -165,9 +165,9 @@ def scratch_cell(
     return _cell(parts, tried.get(best, torch.zeros(len(parts.validation), dtype=torch.float64)), test)
 
 
-def _cell(parts: Parts, validation: Tensor, test: list[Tensor]) -> Cell:
+def _cell(parts: Parts, validation: Tensor, test: list[Tensor]) -> AdviceCell:
     mean = float(_weighted(parts, validation, parts.validation).mean())
-    return Cell(mean, tuple(int(n) for n in torch.stack(test).sum(0).tolist()), len(test))
+    return AdviceCell(mean, tuple(int(n) for n in torch.stack(test).sum(0).tolist()), len(test))
 
 
 def _weighted(parts: Parts, right: Tensor, rows: Tensor) -> Tensor:

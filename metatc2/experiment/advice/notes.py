@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metatc2.data.crops import crops_of
-from metatc2.experiment.advice.rule import Measured
+from metatc2.experiment.advice.rule import MeasuredArm
 from metatc2.experiment.advice.work import Work
 from metatc2.experiment.config import LabeledEpisode
 
 
-def notes_on(work: Work, measured: Sequence[Measured]) -> list[str]:
+def notes_on(work: Work, measured: Sequence[MeasuredArm]) -> list[str]:
     """Sentences without their full stop.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class AdviceProgress:
     """Where it stands.
 
     Args:
@@ -32,7 +32,7 @@ class Jobs:
 
     Args:
         expected: seconds of each, in order; 0 where it is not known.
-        tell: gets a `Progress` whenever something has changed.
+        tell: gets an `AdviceProgress` whenever something has changed.
         clock: seconds.
 
     >>> told = []
@@ -43,7 +43,9 @@ class Jobs:
     (1, 60.0)
     """
 
-    def __init__(self, expected: list[float], tell: Callable[[Progress], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, expected: list[float], tell: Callable[[AdviceProgress], None], clock: Callable[[], float]
+    ) -> None:
         self.expected, self.tell, self.clock = expected, tell, clock
         self.done = 0
         self._begun = 0.0
@@ -71,7 +73,7 @@ class Jobs:
         self._say(what, 0.0, finished=True)
 
     def _say(self, what: str, share: float, *, finished: bool) -> None:
-        self.tell(Progress(what, self.done, len(self.expected), share, self._left(share), finished))
+        self.tell(AdviceProgress(what, self.done, len(self.expected), share, self._left(share), finished))
 
     def _left(self, share: float) -> float | None:
         rest = self.expected[self.done :]

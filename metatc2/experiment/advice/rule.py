@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from metatc2.experiment.advice.arms import PIXELS, Arm, Kind
-from metatc2.experiment.advice.measure import Cell
+from metatc2.experiment.advice.measure import AdviceCell
 from metatc2.metrics.intervals import mean_interval
 from metatc2.transfer import per_class_values
 
@@ -87,7 +87,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredArm:
     """All cells of an arm.
 
     Args:
@@ -98,7 +98,7 @@ class Measured:
     """
 
     arm: Arm
-    cells: Mapping[int, Sequence[Cell]]
+    cells: Mapping[int, Sequence[AdviceCell]]
     steps: int | None = None
     seconds: float | None = None
     note: str = ""
@@ -121,7 +121,7 @@ def spread(values: Tensor) -> tuple[float, float]:
 
 
 def rows_and_verdicts(
-    measured: Sequence[Measured], labels: Tensor, *, per_class: bool = False
+    measured: Sequence[MeasuredArm], labels: Tensor, *, per_class: bool = False
 ) -> tuple[list[AdviceRow], list[Verdict]]:
     """Rows of a table and what follows from them.
 
@@ -162,7 +162,7 @@ def rows_and_verdicts(
 
 
 def _verdict(
-    count: int, measured: Sequence[Measured], rows: Sequence[AdviceRow], values: Mapping[str, Tensor]
+    count: int, measured: Sequence[MeasuredArm], rows: Sequence[AdviceRow], values: Mapping[str, Tensor]
 ) -> list[Verdict]:
     def best(controls: bool) -> int | None:
         able = [i for i, each in enumerate(measured) if (each.arm.kind is Kind.CONTROL) == controls and not each.note]
@@ -203,7 +203,7 @@ def _points(difference: float, half: float) -> str:
     return f"{100 * difference:+.1f} ± {100 * half:.1f}".replace("-", "−")
 
 
-def _values(cells: Sequence[Cell], labels: Tensor, per_class: bool) -> Tensor:
+def _values(cells: Sequence[AdviceCell], labels: Tensor, per_class: bool) -> Tensor:
     right = torch.tensor([cell.right for cell in cells], dtype=torch.float64)
     share = right / torch.tensor([[cell.draws] for cell in cells], dtype=torch.float64)
     return torch.stack([per_class_values(one, labels) for one in share]) if per_class else share

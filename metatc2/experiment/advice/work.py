@@ -16,11 +16,11 @@ from metatc2.experiment import run as runs
 from metatc2.experiment.advice.arms import CONTROLS, PIXELS, RANDOM, SCRATCH, Arm, Kind
 from metatc2.experiment.advice.budget import Budget, scratch_fits
 from metatc2.experiment.advice.given import Given
-from metatc2.experiment.advice.measure import Cell, from_scratch, linear_cell, scratch_cell
+from metatc2.experiment.advice.measure import AdviceCell, from_scratch, linear_cell, scratch_cell
 from metatc2.experiment.advice.parts import Parts
 from metatc2.experiment.advice.plan import CELLS
 from metatc2.experiment.advice.progress import Jobs
-from metatc2.experiment.advice.rule import Measured
+from metatc2.experiment.advice.rule import MeasuredArm
 from metatc2.experiment.advice.settings import Asked, run_config
 from metatc2.experiment.auto_resume import is_resumable
 from metatc2.experiment.build import build_fresh_encoder
@@ -115,9 +115,9 @@ class Work:
     stop: Callable[[], bool]
     failed: set[str] = field(default_factory=set, init=False)
     _seconds: dict[str, list[float]] = field(default_factory=dict, init=False)
-    _cells: dict[str, dict[int, list[Cell]]] = field(default_factory=dict, init=False)
+    _cells: dict[str, dict[int, list[AdviceCell]]] = field(default_factory=dict, init=False)
 
-    def all_arms(self) -> list[Measured]:
+    def all_arms(self) -> list[MeasuredArm]:
         """Train and measure, seed by seed, so that a cut leaves whole seeds."""
         tables = {
             each.arm.key: FeatureTable(each.store, {each.arm.key: each.pretrained.encoder}) for each in self.given
@@ -138,12 +138,12 @@ class Work:
     def _order(self) -> list[Arm]:
         return [*CONTROLS, *self.asked.arms, *[each.arm for each in self.given]]
 
-    def _measured(self, arm: Arm) -> Measured:
+    def _measured(self, arm: Arm) -> MeasuredArm:
         note = next((each.note for each in self.given if each.arm == arm), "")
         if arm.kind is not Kind.PRE_TRAINED:
-            return Measured(arm, self._cells[arm.key], note=note)
+            return MeasuredArm(arm, self._cells[arm.key], note=note)
         took = self._seconds[arm.key]
-        return Measured(arm, self._cells[arm.key], self.budget.steps[arm.key], sum(took) / len(took), note)
+        return MeasuredArm(arm, self._cells[arm.key], self.budget.steps[arm.key], sum(took) / len(took), note)
 
     def _linear(self, arm: Arm, seed: int, table: FeatureTable) -> None:
         what = f"{arm.label}, seed {seed}"
@@ -153,7 +153,7 @@ class Work:
         ]
         self.jobs.end(what, earlier=all(earlier))
 
-    def _linear_cell(self, arm: Arm, table: FeatureTable, count: int, seed: int) -> Cell:
+    def _linear_cell(self, arm: Arm, table: FeatureTable, count: int, seed: int) -> AdviceCell:
         self._go_on()
         return linear_cell(lambda rows: table.at(arm.key, rows), self.parts, count, seed, self.asked.draws)
 
@@ -163,7 +163,7 @@ class Work:
         run = from_scratch(self.config, self.parts.store, seed=seed, steps=self.budget.scratch_steps)
         stop = self._stop_within(what, scratch_fits(self.asked, self.parts))
 
-        def cell(count: int) -> Cell:
+        def cell(count: int) -> AdviceCell:
             made = scratch_cell(run, self.parts, count, seed, self.asked.draws, stop)
             if made is None:
                 raise runs.TrainingStopped
@@ -212,13 +212,13 @@ class Work:
     def _counts(self) -> tuple[int, ...]:
         return self.parts.labels_per_class
 
-    def _cell(self, arm: Arm, seed: int, count: int, make: Callable[[int], Cell]) -> bool:
+    def _cell(self, arm: Arm, seed: int, count: int, make: Callable[[int], AdviceCell]) -> bool:
         """Note a cell; whether an earlier call had made it."""
         file = _cell_file(self.path, arm, seed, count)
         earlier = file.exists()
         if earlier:
             try:
-                cell = Cell.from_json(read_json(file))
+                cell = AdviceCell.from_json(read_json(file))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{file} is damaged ({error}); delete it, and it is measured again") from error
         else:

@@ -26,6 +26,14 @@ class Truncated(Adjoint):
 
     Raises:
         InputError: if `last_steps` is negative.
+
+    >>> import torch, torchopt
+    >>> from metatc2.inner import InnerLoop
+    >>> loop = InnerLoop(torchopt.sgd(lr=0.25), steps=2, adjoint=Truncated(last_steps=1))
+    >>> start = torch.tensor(2.0, requires_grad=True)
+    >>> adapted = loop(lambda p: p["w"] ** 2, {"w": start})["w"]      # halves w twice
+    >>> adapted.item(), torch.autograd.grad(adapted, start)[0].item()
+    (0.5, 0.5)
     """
 
     last_steps: NotNegativeCount = 1

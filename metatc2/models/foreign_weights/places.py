@@ -17,7 +17,7 @@ _FIRST, _LAST = ("teacher",), ("student", "momentum", "encoder_k", "target", "em
 
 
 @dataclass(frozen=True)
-class Place:
+class FittingTensors:
     """Tensors that fit a network, and where they were.
 
     Args:
@@ -41,7 +41,7 @@ class Candidate:
     """A table and a prefix under which it has some of a network's tensors.
 
     Args:
-        where: see `Place`.
+        where: see `FittingTensors`.
         state: the table.
         names: the network's name of each tensor, by the name that it has in the table.
     """
@@ -56,13 +56,13 @@ class Candidate:
         return {ours: self.state[theirs] for theirs, ours in self.names.items() if theirs in self.state}
 
 
-def places(body: nn.Module, content: Mapping[str, Any]) -> Iterator[Place]:
+def places(body: nn.Module, content: Mapping[str, Any]) -> Iterator[FittingTensors]:
     """Where all tensors of a network are, in their shapes."""
     for candidate in candidates(body, content):
         tensors = _whole(candidate, body)
         if tensors is not None and not misfits(tensors, body.state_dict()):
             others = tuple(name for name in candidate.state if name not in candidate.names)
-            yield Place(candidate.where, tensors, others)
+            yield FittingTensors(candidate.where, tensors, others)
 
 
 def candidates(body: nn.Module, content: Mapping[str, Any]) -> Iterator[Candidate]:

@@ -5,7 +5,7 @@ from metatc2.report.figures.advice import few_labels
 from metatc2.report.figures.base import Drawn, to_png, to_svg
 from metatc2.report.figures.conflict import ConflictMeasure, conflict
 from metatc2.report.figures.embedding_map import View, embedding_map
-from metatc2.report.figures.failures import Failure, failures
+from metatc2.report.figures.failures import Misclassified, failures
 from metatc2.report.figures.forest import forest
 from metatc2.report.figures.heat_map import Grid
 from metatc2.report.figures.learning_curves import learning_curves, thinned
@@ -15,8 +15,8 @@ from metatc2.report.figures.neighbors import Neighborhood, Picture, neighbors
 __all__ = [
     "ConflictMeasure",
     "Drawn",
-    "Failure",
     "Grid",
+    "Misclassified",
     "Neighborhood",
     "Picture",
     "Point",

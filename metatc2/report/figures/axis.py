@@ -7,7 +7,7 @@ from typing import Protocol
 _COMMON = {"layer": "output", "metric": "accuracy", "setting": ""}
 
 
-class Measurement(Protocol):
+class RowLike(Protocol):
     """What rows and differences have in common; see `metatc2.transfer.Row`."""
 
     @property
@@ -31,7 +31,7 @@ class Measurement(Protocol):
         """Classifier."""
 
 
-def measure_words(measured: Measurement) -> str:
+def measure_words(measured: RowLike) -> str:
     """Protocol and what belongs to it, e.g. ``"5-way 1-shot"``, ``"k-NN, k=20"``, ``"linear, mean per class"``.
 
     >>> from metatc2.transfer import Row
@@ -51,7 +51,7 @@ def measure_words(measured: Measurement) -> str:
     return ", ".join(words)
 
 
-def with_head(measured: Measurement) -> str:
+def with_head(measured: RowLike) -> str:
     """As `measure_words`, with the classifier where it says more than the protocol."""
     words = measure_words(measured)
     return words if measured.head in ("", measured.protocol) else f"{words}, {measured.head}"

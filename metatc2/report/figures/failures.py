@@ -15,7 +15,7 @@ _ACROSS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Failure:
+class Misclassified:
     """A query that got a wrong class.
 
     Args:
@@ -29,7 +29,7 @@ class Failure:
     share: float
 
 
-def failures(name: str, encoder: str, cases: Sequence[Failure], about: str) -> Drawn:
+def failures(name: str, encoder: str, cases: Sequence[Misclassified], about: str) -> Drawn:
     """Draw pairs: the query and the nearest image of the class chosen.
 
     Args:

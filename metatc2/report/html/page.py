@@ -12,7 +12,7 @@ from markupsafe import Markup
 from metatc2.io.plain_text import visible
 from metatc2.report.figures import Drawn, to_svg
 
-Cell = str | int | float
+TableCell = str | int | float
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TextTable:
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     heads: int = 1
     folded: bool = False
 
@@ -111,7 +111,7 @@ def _seen(value: Any) -> Any:
     return visible(value, keep_lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def cell(value: Cell) -> str:
+def cell(value: TableCell) -> str:
     """A value as it stands in a table: four digits are enough to read, the CSV has them all.
 
     >>> cell(0.123456), cell(3), cell("a"), cell(True)

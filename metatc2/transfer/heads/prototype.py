@@ -41,7 +41,7 @@ class Euclidean:
     def __init__(self, features: Tensor) -> None:
         # Distances do not change with the origin; rounding is least with the origin in the middle.
         self.features = features - features.mean(0)
-        self.asked = _Gather(self.features)
+        self.asked = _GatheredRows(self.features)
 
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``q·p − |p|²/2``, which orders the classes as ``−|q − p|²`` does."""
@@ -62,7 +62,7 @@ class Cosine:
         # On the sphere, cosine = 1 − |q − p|²/2, so the origin may be moved here too. It must be where features crowd
         # around one direction and all cosines are 0.9999 (an untrained encoder).
         self.origin = directions.mean(0)
-        self.asked = _Gather(directions - self.origin)
+        self.asked = _GatheredRows(directions - self.origin)
 
     def scores(self, support: Tensor, query: Tensor) -> Tensor:
         """``cos(q, p)`` up to a term that the classes share."""
@@ -169,7 +169,7 @@ def few_shot(
     return Predicted(predictions, every, (predictions == truth.cpu()).double(), episodes.classes.cpu())
 
 
-class _Gather:
+class _GatheredRows:
     """Rows of a matrix, into memory that the next call writes over: fresh pages cost as much as the rows themselves."""
 
     def __init__(self, features: Tensor) -> None:

@@ -76,6 +76,9 @@ def load_shapes(
 def shape_factors(count: int = COUNT, seed: int = 0) -> GenerativeFactors:
     """True factors of the images of `load_shapes`, row by row, whatever the labels.
 
+    Raises:
+        InputError: if `count` is below 1.
+
     >>> known = shape_factors(100)
     >>> known.names
     ('shape', 'texture', 'size', 'orientation', 'hue', 'background', 'x', 'y', 'lighting')

@@ -125,7 +125,7 @@ def _draw(factor: dict[str, Tensor], side: int) -> Tensor:
     pixel = 2 / side / radius
     distance = _by_kind(factor["shape"], tuple(OUTLINES.values()), u, v)
 
-    # A surface that falls towards the border, lit from one side (Lambert's cosine law).
+    # A surface that falls toward the border, lit from one side (Lambert's cosine law).
     down, along = torch.gradient(distance, dim=(1, 2))
     fall = (1 + distance / _BEVEL).clamp(0, 1)
     slope = (along * from_x - down * from_y) / pixel
@@ -135,7 +135,7 @@ def _draw(factor: dict[str, Tensor], side: int) -> Tensor:
 
     mark = _by_kind(factor["texture"], tuple(TEXTURES.values()), u, v, -distance, pixel)[:, None]
     first = _color(factor["hue"], saturation=0.85, value=1.0)
-    second = 0.25 * first + 0.75  # towards white
+    second = 0.25 * first + 0.75  # toward white
     surface = (first + (second - first) * mark) * shade[:, None]
     behind = _color(factor["background"], saturation=0.65, value=0.38) * ground[:, None]
     covered = (0.5 - distance / pixel).clamp(0, 1)[:, None]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metatc2.errors import InputError
 from metatc2.experiment.run import load_run
-from metatc2.report.embeddings import Sample, Vote, draw_sample, load_target, target_of, vote_of
-from metatc2.report.figures import Failure, Neighborhood, Picture, View, embedding_map, failures, neighbors
+from metatc2.report.embeddings import SampledImages, Vote, draw_sample, load_target, target_of, vote_of
+from metatc2.report.figures import Misclassified, Neighborhood, Picture, View, embedding_map, failures, neighbors
 from metatc2.report.html.embedding_map import map_data
 from metatc2.report.html.page import PageSection
 from metatc2.report.methods import Method
@@ -41,7 +41,7 @@ def images(methods: Sequence[Method]) -> list[PageSection]:
     )
     seen: list[_Seen] = []
     missing: list[str] = []
-    sample: Sample | None = None
+    sample: SampledImages | None = None
     target = target_of(methods[0].folders[0])
     for method in methods[:_METHODS]:
         folder = method.folders[0]
@@ -67,7 +67,7 @@ def images(methods: Sequence[Method]) -> list[PageSection]:
     ]
 
 
-def _map(seen: Sequence[_Seen], sample: Sample) -> PageSection:
+def _map(seen: Sequence[_Seen], sample: SampledImages) -> PageSection:
     on_map = sample.labels < _CLASSES_ON_MAP
     labels = sample.labels[on_map].tolist()
     classes = sample.classes[:_CLASSES_ON_MAP]
@@ -86,7 +86,7 @@ def _map(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     )
 
 
-def _neighbors(seen: Sequence[_Seen], sample: Sample) -> PageSection:
+def _neighbors(seen: Sequence[_Seen], sample: SampledImages) -> PageSection:
     # The first image of each class: the sample is in random order, so they were not chosen.
     first = torch.searchsorted(sample.labels, torch.arange(min(_QUERIES, len(sample.classes)))).tolist()
     figures = []
@@ -104,7 +104,7 @@ def _neighbors(seen: Sequence[_Seen], sample: Sample) -> PageSection:
     return PageSection("", "", figures=figures)
 
 
-def _failures(seen: Sequence[_Seen], sample: Sample) -> PageSection:
+def _failures(seen: Sequence[_Seen], sample: SampledImages) -> PageSection:
     figures, paragraphs = [], []
     for number, one in enumerate(seen, 1):
         vote = one.vote
@@ -122,18 +122,20 @@ def _failures(seen: Sequence[_Seen], sample: Sample) -> PageSection:
         sure = vote.share[wrong] + 1e-3 * vote.similarity[wrong].mean(1)
         worst = wrong[sure.argsort(descending=True, stable=True)[:_FAILURES]].tolist()
         cases = [
-            Failure(_picture(one, sample, i), _picture(one, sample, _voter(vote, sample, i)), float(vote.share[i]))
+            Misclassified(
+                _picture(one, sample, i), _picture(one, sample, _voter(vote, sample, i)), float(vote.share[i])
+            )
             for i in worst
         ]
         figures.append(failures(f"failures-{number}", one.name, cases, about))
     return PageSection("", "", paragraphs, figures)
 
 
-def _voter(vote: Vote, sample: Sample, query: int) -> int:
+def _voter(vote: Vote, sample: SampledImages, query: int) -> int:
     """The nearest image of the class that was chosen."""
     near = vote.nearest[query]
     return int(near[sample.labels[near] == vote.chosen[query]][0])
 
 
-def _picture(one: _Seen, sample: Sample, i: int) -> Picture:
+def _picture(one: _Seen, sample: SampledImages, i: int) -> Picture:
     return Picture(one.images[i], sample.classes[int(sample.labels[i])])

@@ -12,7 +12,7 @@ from metatc2.report.figures import Point, accuracy
 from metatc2.report.figures.axis import measure_words, signed, with_head
 from metatc2.report.html.page import PageSection
 from metatc2.report.html.sections.transfer import column_name, not_measured
-from metatc2.report.methods import Method
+from metatc2.report.methods import Method, rows_of
 from metatc2.report.text import listed
 from metatc2.transfer import MEAN_TARGET, RANDOM_ENCODER, RAW_PIXELS, Difference, Row, mean_interval
 from metatc2.transfer.row_filter import EVERY_ROW, RowFilter
@@ -66,15 +66,11 @@ def _columns(methods: Sequence[Method], words: str) -> dict[str, dict[str, dict[
     """By method or control, target and seed: the rows measured in one way, with the first classifier of each column."""
     columns: dict[str, dict[str, dict[int, Row]]] = {}
     heads: dict[str, str] = {}
-    for control in (False, True):
-        for method in methods:
-            for folder in method.folders:
-                for row in folder.rows or ():
-                    if (row.features in _CONTROLS) != control or measure_words(row) != words:
-                        continue
-                    name = column_name(method, methods, row)
-                    if heads.setdefault(name, row.head) == row.head:
-                        columns.setdefault(name, {}).setdefault(row.target, {}).setdefault(folder.seed, row)
+    for method, folder, row in rows_of(methods):
+        if measure_words(row) == words:
+            name = column_name(method, methods, row)
+            if heads.setdefault(name, row.head) == row.head:
+                columns.setdefault(name, {}).setdefault(row.target, {}).setdefault(folder.seed, row)
     return columns
 
 

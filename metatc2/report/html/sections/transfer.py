@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metatc2.report.figures.axis import measure_words, with_head
-from metatc2.report.html.page import Cell, PageSection, TextTable
-from metatc2.report.methods import Method, lacking
+from metatc2.report.html.page import PageSection, TableCell, TextTable
+from metatc2.report.methods import Method, lacking, rows_of
 from metatc2.report.text import listed
 from metatc2.transfer import RANDOM_ENCODER, RAW_PIXELS, Row, mean_interval
 from metatc2.transfer.row_words import remarks
@@ -35,13 +35,9 @@ def transfer_results(methods: Sequence[Method]) -> PageSection:
     """Mean over seeds, interval over episodes and interval over seeds, apart; then every row as it was measured."""
     missing = not_measured(methods)
     columns: dict[str, dict[Line, dict[int, Row]]] = {}
-    for control in (False, True):
-        for method in methods:
-            for folder in method.folders:
-                for row in folder.rows or []:
-                    if (row.features in (RANDOM_ENCODER, RAW_PIXELS)) == control:
-                        lines = columns.setdefault(column_name(method, methods, row), {})
-                        lines.setdefault(_line(row), {}).setdefault(folder.seed, row)
+    for method, folder, row in rows_of(methods):
+        lines = columns.setdefault(column_name(method, methods, row), {})
+        lines.setdefault(_line(row), {}).setdefault(folder.seed, row)
     if not columns:
         return PageSection("transfer", "How well it transfers", missing=missing)
     order = list(dict.fromkeys(line for by_line in columns.values() for line in by_line))
@@ -91,13 +87,13 @@ def every_row(methods: Sequence[Method]) -> TextTable:
     return TextTable("Every row that was measured", _COLUMNS, rows, folded=True)
 
 
-def _numbers(run: str, row: Row) -> tuple[Cell, ...]:
+def _numbers(run: str, row: Row) -> tuple[TableCell, ...]:
     what = (run, row.target, measure_words(row), row.head, row.features_words, row.seed)
     figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", _shown(row.query), _shown(row.episodes))
     return (*what, *figures, row.facts.get("selection", ""), row.inductive, row.classes_seen, row.note)
 
 
-def _shown(number: int | None) -> Cell:
+def _shown(number: int | None) -> TableCell:
     return "" if number is None else number
 
 
