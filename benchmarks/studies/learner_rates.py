@@ -90,9 +90,9 @@ def measure(cell: Cell) -> None:
         row = {**facts, "accuracy": 0.0}
     else:
         assert made is not None
-        shapes = {"ways": (5,) if cell.learner == "boil" else (5, 20), "query": 5, "episodes": cell.episodes}
+        ways = (5,) if cell.learner == "boil" else (5, 20)
         targets = expand_targets(load("glyphs", image_size=28), "meta-validation")
-        protocols = [FewShot(**shapes, heads=("euclidean",))]
+        protocols = [FewShot(ways=ways, query=5, episodes=cell.episodes, heads=("euclidean",))]
         named = {ADAPTED: made.eval()}
         rows, _ = evaluate({}, targets, seed=SEED, source="glyphs:meta-train", protocols=protocols, learners=named)
         row = {**facts, "accuracy": statistics.fmean(r.mean for r in rows if r.features == ADAPTED)}
