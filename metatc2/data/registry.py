@@ -123,7 +123,7 @@ def load(
     if channels not in (None, 1, store.channels) and store.channels != 1:
         raise InputError(
             f"{source}: its images have {store.channels} channels and {channels} are needed; choose channels in the data, or "
-            f"an encoder of {store.channels}"
+            f"an encoder of {store.channels} (data.channels, --channels {store.channels})"
         )
     if isinstance(images, StreamedImages):
         images = images if image_size in (None, store.image_size) else images.resized(image_size)

@@ -115,8 +115,16 @@ class LabeledTasks(TaskSource):
         return (
             f"LabeledTasks: {large} of the {len(counts)} classes of {split} have the {shot + self.query} images that "
             f"shot {shot} and query {self.query} take, and way {way} needs {way}; "
-            + (f"lower {' or '.join(ways_out)}" if ways_out else "use another split")
+            + (f"lower {' or '.join(ways_out)}" if ways_out else f"use another split{self._other_split(large)}")
         )
+
+    def _other_split(self, large: int) -> str:
+        """The split with most classes that are large enough, as the end of a sentence; empty where none has two."""
+        least, most = self.shot[1] + self.query, ("", max(large, 1))
+        for split, rows in self.store.splits.items():
+            count = int((torch.unique(self.store.labels[rows], return_counts=True)[1] >= least).sum())
+            most = (split, count) if count > most[1] else most
+        return f", such as {most[0]} (data.split), which has {most[1]} such classes" if most[0] else ""
 
     def begin(self) -> None:
         """Shuffle all orders anew; without effect where classes are drawn with replacement."""

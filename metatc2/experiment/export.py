@@ -27,6 +27,7 @@ from metatc2.io.run_files import RESULTS
 from metatc2.io.weights_file import encode_module
 from metatc2.io.writing import json_text
 from metatc2.models.encoding import own_copy
+from metatc2.models.feature_rows import FeatureRows
 from metatc2.models.foreign_encoder import ForeignEncoder
 from metatc2.transfer import Row, read_results
 
@@ -59,8 +60,8 @@ def save_pretrained(
         `folder`.
 
     Raises:
-        InputError: if the run is not finished, a format is unknown or the encoder cannot be had in it, the license is no
-            identifier, or the folder is in use or cannot be written; it is then as it was.
+        InputError: if the run is not finished, the encoder is precomputed features, a format is unknown or the encoder cannot
+            be had in it, the license is no identifier, or the folder is in use or cannot be written; it is then as it was.
         MissingPackage: if a format needs a package that is not installed.
     """
     if isinstance(encoder, nn.Module):
@@ -75,6 +76,11 @@ def save_pretrained(
     check_new(folder)
     run = encoder if isinstance(encoder, Run) else _run(encoder)
     pretrained = _pretrained(encoder) if run is None else run.pretrained
+    if isinstance(pretrained.encoder, FeatureRows):
+        raise InputError(
+            f"export: {pretrained.name} holds features and no network that could be loaded elsewhere; name the encoder that "
+            "made them"
+        )
     kept = Path(results) if results is not None else None if run is None else run.path
     rows = _rows(kept, pretrained, required=results is not None)
     plain = _in_eval_mode(pretrained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from metatc2.data import load
@@ -96,9 +97,18 @@ def _loaded(name: str, config: Path | None, image_size: int | None, channels: in
     if image_size is not None or channels is not None:
         raise InputError(
             f"{name}: image_size and channels are for networks by name (torchvision, timm, torchhub, MODULE:FACTORY); a run "
-            f"takes images as it was trained on, and a file of weights is named with its network: NETWORK@FILE"
+            f"takes images as it was trained on, and a file of weights is named with its network: {_with_network(name)}"
         )
     return _from_place(name, config, download)
+
+
+def _with_network(name: str) -> str:
+    """A file of weights with the network that it fits, where that is known."""
+    known = None
+    if name.endswith(WEIGHTS):
+        with suppress(InputError):
+            known = fitting(read_weights(Path(os.path.expanduser(name))))
+    return known.at(Path(name)) if known else "NETWORK@FILE"
 
 
 def split_weights(name: str) -> tuple[str, Path | None]:

@@ -34,6 +34,21 @@ def is_whole_pickle(file: Path) -> bool:
             return False
 
 
+def is_torchscript(file: Path) -> bool:
+    """Whether a file is an archive of ``torch.jit.save``: a network as code, not a table of tensors; False if it is damaged.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
+    except OSError:
+        raise
+    except Exception:  # zipfile and zlib raise several kinds on damaged files
+        return False
+
+
 def beginning(file: Path) -> str:
     """What a file is that begins neither as an archive nor as a pickle; empty if it begins as one of them.
 

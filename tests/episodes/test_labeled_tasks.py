@@ -364,3 +364,10 @@ def test_a_state_of_another_sampler_is_refused() -> None:
         other.load_state_dict(state)
     after = other.state_dict()
     assert torch.equal(before["generator"], after["generator"])
+
+
+def test_a_split_of_one_class_names_one_that_has_more() -> None:
+    images, labels = torch.zeros(12, 1, 4, 4, dtype=torch.uint8), torch.arange(12) % 3
+    store = ImageStore("three", images, labels, splits={"one": torch.arange(0, 12, 3)})
+    with pytest.raises(InputError, match=r"use another split, such as all \(data.split\), which has 3 such classes$"):
+        LabeledTasks(store, shot=1, query=2, split="one")

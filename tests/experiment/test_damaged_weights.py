@@ -83,3 +83,14 @@ def test_python_objects_come_with_a_warning(kind: str, tmp_path: Path) -> None:
     file.write_bytes(OBJECTS[kind]())
     with pytest.raises(InputError, match="holds Python objects.*only if you trust.*runs any code in it.*weights_only"):
         read_torch_file(file)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_an_archive_of_torchscript_is_not_called_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), file)
+    with pytest.raises(
+        InputError, match=r"archive of TorchScript.*only if you trust.*torch.jit.load.*state_dict"
+    ) as caught:
+        read_torch_file(file)
+    assert "damaged" not in str(caught.value)

@@ -159,6 +159,14 @@ def test_timm_takes_them_too(theirs_18: nn.Module, tmp_path: Path) -> None:
         torch.testing.assert_close(theirs.fc(found.encoder(IMAGES)), theirs((IMAGES - 0.5) / 0.25))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("kind", ["torchvision:resnet18@", ""])
+def test_a_file_of_other_channels_is_told_how_it_is_named(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "w.pth"
+    torch.save(resnet18(channels=5, image_size=128), file)
+    with pytest.raises(InputError, match=r"resnet18@.*w.pth with --image-size above 64 and --channels 5"):
+        load_pretrained(f"{kind}{file}", image_size=None if kind else 128)
+
+
 def test_what_fits_as_it_is_says_nothing(tmp_path: Path) -> None:
     encoder = build_encoder("conv4", channels=3, image_size=32)
     torch.save(encoder.state_dict(), tmp_path / "w.pth")

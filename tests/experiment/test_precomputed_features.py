@@ -12,6 +12,7 @@ import torch
 
 from metatc2.data import load
 from metatc2.errors import InputError
+from metatc2.experiment.hub import save_pretrained
 from metatc2.experiment.load import load_pretrained
 from metatc2.experiment.targets import Sources
 from metatc2.experiment.transfer import transfer
@@ -117,3 +118,17 @@ def test_features_are_nothing_to_pre_train_on(file: Path, tmp_path: Path, capsys
         assert call(*words, *source, *where) == 2
         assert "holds features and no images to pre-train on" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_features_without_labels_say_how_they_get_some(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", features=FEATURES)
+    with pytest.raises(
+        InputError, match=r"of one class, '0'.*the archive has no array 'labels'.*features=\.\.\., labels"
+    ):
+        transfer(f"features:{tmp_path / 'a.npz'}", out=tmp_path / "out")
+
+
+def test_features_are_not_exported(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="export: features:.*a.npz holds features and no network"):
+        save_pretrained(f"features:{file}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

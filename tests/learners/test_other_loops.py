@@ -138,6 +138,14 @@ def test_lightning_with_its_sanity_check() -> None:
         torch.testing.assert_close(module.learner.state_dict()[name], tensor)
 
 
+def test_accelerate_prepares_a_loader_of_episodes() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    settings = accelerate.utils.DataLoaderConfiguration(dispatch_batches=False)
+    accelerator, learner = accelerate.Accelerator(cpu=True, dataloader_config=settings), maml()
+    made, loader = accelerator.prepare(learner, DataLoader(tasks(), batch_size=None))
+    assert torch.isfinite(made(next(iter(loader))).loss)
+
+
 def test_accelerate() -> None:
     accelerate = pytest.importorskip("accelerate")
     accelerator, learner = accelerate.Accelerator(cpu=True), maml()

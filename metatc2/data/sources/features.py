@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metatc2.data.registry import register_source
 from metatc2.data.sources.npz import named_rows, numbers, read_arrays
-from metatc2.data.store import ImageStore, beside_parts, meta_splits
+from metatc2.data.store import NO_LABELS, ImageStore, beside_parts, meta_splits
 from metatc2.errors import InputError
 from metatc2.io.suggest import command
 
@@ -49,6 +49,12 @@ def load_features(path: str | Path, image_size: int | None = None, name: str | N
     own = named_rows(name, arrays, count)
     present, dense = torch.unique(labels, return_inverse=True)
     meta = {} if any(word.startswith("meta-") for word in own) else meta_splits(dense, len(present))
+    notes = {}
+    if "labels" not in arrays:
+        notes[NO_LABELS] = (
+            "the archive has no array 'labels': write it again with numpy.savez(PATH, features=..., labels=...), one whole "
+            "number or word a row"
+        )
     return ImageStore(
         name,
         row_numbers(count),
@@ -56,6 +62,7 @@ def load_features(path: str | Path, image_size: int | None = None, name: str | N
         domains,
         class_names=class_names,
         domain_names=domain_names,
+        notes=notes,
         splits=beside_parts(meta, own),
     )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metatc2.errors import InputError, cause_of
 from metatc2.io.files import check_regular
-from metatc2.io.pickled import beginning, is_whole_pickle
+from metatc2.io.pickled import beginning, is_torchscript, is_whole_pickle
 from metatc2.io.safetensors_file import read_safetensors
 
 TORCH_FILES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
@@ -66,6 +66,12 @@ def read_torch_file(file: Path) -> Mapping[str, Any]:
 
 def _refusal(file: Path, error: Exception) -> str:
     """Why torch could not read a file: told from its bytes, since torch says of many damaged ones that they hold objects."""
+    if is_torchscript(file):
+        return (
+            f"{file} is an archive of TorchScript, whose network is code, and no table of tensors; only if you trust whoever "
+            "made the file, since this loads its code, save its tensors alone: "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+        )
     if isinstance(error, pickle.UnpicklingError) and is_whole_pickle(file):
         return (
             f"{file} holds Python objects, which only running code from the file could restore; that is not done. Get its "

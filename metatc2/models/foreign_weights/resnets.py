@@ -56,9 +56,12 @@ def fitting(content: Mapping[str, Any]) -> Fitting | None:
     content = unwrapped(content)[0]
     if next(tables(content), None) is None:
         return None
+    # What is told from the file alone: the channels of the first convolution of each table.
+    first = [next((t for t in tensors.values() if t.ndim == 4), None) for _, tensors in tables(content)]
+    numbers = list(dict.fromkeys((3, 1, *(t.shape[1] for t in first if t is not None))))
     for name in RESNETS:
         for size in (SMALL_IMAGE, 2 * SMALL_IMAGE):
-            for channels in (3, 1):
+            for channels in numbers:
                 with torch.device("meta"):
                     network = ResNet(name, channels, 64, size)
                 if next(places(network, content), None) is not None:
