@@ -50,6 +50,16 @@ class RanksDiffer(RuntimeError):
     """A tensor that should be the same on all processes that train together is not. The message names it."""
 
 
+def kind_of(thing: object) -> str:
+    """The class of an object, with its article.
+
+    >>> kind_of(3), kind_of("x")
+    ('an int', 'a str')
+    """
+    name = type(thing).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """End of a sentence that names the closest known word, or lists them all when none is close.
 

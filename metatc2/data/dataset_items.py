@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metatc2.data.store import ImageStore
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 
 _IMAGES = ("image", "img", "images", "pixel_values", "jpg", "png")
 _LABELS = ("label", "labels", "target", "cls", "fine_label")
@@ -27,7 +27,7 @@ def items_of(dataset: Any, name: str) -> Iterator[Any]:
         raise InputError(f"{name}: is a DataLoader, which gives batches; give its dataset (loader.dataset)")
     if isinstance(dataset, ImageStore | str | Tensor | np.ndarray):
         raise InputError(
-            f"{name}: is a {type(dataset).__name__} and no Dataset; from_arrays takes arrays, and metatc2.data.load names of "
+            f"{name}: is {kind_of(dataset)} and no Dataset; from_arrays takes arrays, and metatc2.data.load names of "
             "sources"
         )
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):

@@ -15,7 +15,7 @@ from metatc2.data.image_io import resize_square, to_channels
 from metatc2.data.originals import gray_digests
 from metatc2.data.store import ImageStore
 from metatc2.data.streaming import StreamedImages
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.io import registries
 from metatc2.io.registry import Registry
 from metatc2.io.source_names import check_path, split_name, tidy
@@ -50,7 +50,7 @@ def require_name(given: object) -> None:
     """
     if not isinstance(given, str):
         raise InputError(
-            f"load: takes the name of a source, got a {type(given).__name__}; a torch Dataset becomes a store by "
+            f"load: takes the name of a source, got {kind_of(given)}; a torch Dataset becomes a store by "
             "ImageStore.from_dataset(dataset), arrays by ImageStore.from_arrays(images, labels)"
         )
 

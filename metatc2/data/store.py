@@ -17,7 +17,7 @@ from metatc2.data.cache import Facts, recall, remember
 from metatc2.data.originals import Digests, no_digests
 from metatc2.data.sources.shapes.factors import GenerativeFactors
 from metatc2.data.streaming import Images, StreamedImages, in_chunks
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError, kind_of, nearest
 
 METRICS = ("accuracy", "mean per class")
 
@@ -275,7 +275,7 @@ def require_store(given: object, where: str) -> None:
     """
     if not isinstance(given, ImageStore):
         raise InputError(
-            f"{where}: takes an ImageStore, got a {type(given).__name__}; make one: ImageStore.from_dataset(dataset) of a "
+            f"{where}: takes an ImageStore, got {kind_of(given)}; make one: ImageStore.from_dataset(dataset) of a "
             "torch Dataset, ImageStore.from_arrays(images, labels) of arrays, metatc2.data.load(NAME) of a name"
         )
 

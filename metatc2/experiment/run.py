@@ -148,6 +148,13 @@ def pretrain(
         InputError: if the folder is in use or cannot be written, or the configuration cannot work.
         TrainingDiverged: if the loss is no longer finite.
         TrainingStopped: if `stop` said so.
+
+    >>> import tempfile
+    >>> from metatc2.experiment.config import read_task
+    >>> config = override(read_task("digits"), ["trainer.steps=1", "episode.batch=32", "encoder.width=4"])
+    >>> run = pretrain(config, Path(tempfile.mkdtemp()) / "run")
+    >>> run.steps, run.encoder(torch.zeros(2, run.channels, run.image_size, run.image_size)).shape
+    (1, torch.Size([2, 4]))
     """
     require_begun_by_pretrain(config)
     folder = RunFolder(path)

@@ -95,6 +95,7 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.encoder_ is None:
             return X.reshape(len(X), -1)
         images = torch.from_numpy(self._images(X))
+        self._check_channels(images.shape[1])
         if images.dtype != torch.uint8 and (white := float(images.max())) > 1:
             raise InputError(
                 f"TransferEncoder: images are bytes (uint8) or lie in [0, 1], got {images.dtype} up to {white:g}; "
@@ -109,6 +110,15 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 parts.append(encode(self.encoder_, rows, "TransferEncoder: the encoder").cpu())
         return torch.cat(parts).numpy()
 
+    def _check_channels(self, count: int) -> None:
+        """Of one channel an encoder that normalizes three makes three, as commands do."""
+        takes = None if self.shape_ is None else self.shape_[0]
+        if takes is not None and count not in (1, takes):
+            raise InputError(
+                f"TransferEncoder: images have {count} channels and the encoder takes {takes}; give images "
+                f"(N, {takes}, H, W), or load it with load_pretrained(NAME, channels={count})"
+            )
+
     def _images(self, X: Any) -> Any:
         """``(N, C, H, W)``."""
         if X.ndim == 2:
@@ -120,7 +130,8 @@ class TransferEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 )
             X = X.reshape(len(X), *self.shape_)
         X = X[:, None] if X.ndim == 3 else X
-        if X.shape[1] not in (1, 3) and X.shape[-1] in (1, 3):
+        usual = (1, 3) if self.shape_ is None else (1, 3, self.shape_[0])
+        if X.shape[1] not in usual and X.shape[-1] in usual:
             X = X.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(X)
 

@@ -51,6 +51,9 @@ def offer_transfer(config: Config, store: ImageStore, earlier: SeenClasses | Non
         The plain command where it works; else the nearest one that does.
     """
     source = store.name
+    own = {parse_target(name)[0] for name in config.transfer.targets or (source,)} == {source}
+    if own and len(store.labels.unique()) == 1:
+        return Offer(None, f"all images of {source} are of one class, so nothing can be measured on them")
     try:
         return Offer((), _measurable(config, store, earlier))
     except InputError as error:

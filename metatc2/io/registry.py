@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from metatc2.errors import InputError, cause_of, nearest
+from metatc2.errors import InputError, cause_of, kind_of, nearest
 from metatc2.io.plain_text import brief, visible
 
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*(:[A-Z]+)?")
@@ -211,7 +211,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if not right:
             expected = "a function or class" if base is None else f"a subclass of {base.__name__}"
             raise InputError(
-                f"{offered} is a {type(entry).__name__} ({point.value}), not {expected}; repair or remove that package"
+                f"{offered} is {kind_of(entry)} ({point.value}), not {expected}; repair or remove that package"
             )
         return entry
 

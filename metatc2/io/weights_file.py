@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.io.files import printable
 from metatc2.io.plain_text import visible
 from metatc2.io.safetensors_file import tensors_sha256
@@ -30,7 +30,7 @@ def encode_module(module: nn.Module, facts: Mapping[str, Any]) -> bytes:
     state = module.state_dict()
     if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(
-            f"{type(module).__name__}: its state {odd[0]!r} is a {type(state[odd[0]]).__name__} and no tensor; files of "
+            f"{type(module).__name__}: its state {odd[0]!r} is {kind_of(state[odd[0]])} and no tensor; files of "
             "weights hold tensors alone"
         )
     return encode_tensors(state, facts, type(module).__name__)

@@ -18,14 +18,7 @@ from metatc2.learners.registry import register_learner
 
 
 class MAMLPlusPlusOptions(MAMLOptions):
-    """Options of MAML++.
-
-    >>> import torch, torchopt
-    >>> learner = MAMLPlusPlus(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2))
-    >>> x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
-    >>> learner.predict(x, y, x[:4]).shape
-    torch.Size([4, 3])
-    """
+    """Options of MAML++."""
 
     annealing: Share = Field(
         0.3, description="share of the steps in which the loss after every step fades; 0: no such loss"
@@ -52,6 +45,12 @@ class MAMLPlusPlus(MAML):
         annealing: share of the training steps in which the multi-step loss fades; 0 leaves it out.
         rate_lr: Adam learning rate of the factors.
         arguments: of `MAML`.
+
+    >>> import torch, torchopt
+    >>> learner = MAMLPlusPlus(nn.Linear(2, 3), InnerLoop(torchopt.sgd(0.1), steps=2))
+    >>> x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    >>> learner.predict(x, y, x[:4]).shape
+    torch.Size([4, 3])
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError, kind_of, nearest
 from metatc2.models.registry import register_encoder
 
 KIND = "python"
@@ -149,7 +149,7 @@ def called(thing: Any, where: str, offered: Mapping[str, int | None], **more: An
         InputError: if it fails, or makes something else.
     """
     if not callable(thing):
-        raise InputError(f"{where} is a {type(thing).__name__}; name a function or class that makes an nn.Module")
+        raise InputError(f"{where} is {kind_of(thing)}; name a function or class that makes an nn.Module")
     taken = parameters(thing)
     given = {key: value for key, value in offered.items() if value is not None and key in taken}
     try:
@@ -158,11 +158,9 @@ def called(thing: Any, where: str, offered: Mapping[str, int | None], **more: An
         needs = f"no more than {' and '.join(offered)}" if offered else "nothing"
         raise InputError(f"{where} cannot be made ({raised(error)}); name a function that needs {needs}") from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"{where} made a {type(made).__name__}; it must make an nn.Module")
+        raise InputError(f"{where} made {kind_of(made)}; it must make an nn.Module")
     if "_parameters" not in vars(made):
-        raise InputError(
-            f"{where} made a {type(made).__name__} that is no module yet; call super().__init__() in its __init__"
-        )
+        raise InputError(f"{where} made {kind_of(made)} that is no module yet; call super().__init__() in its __init__")
     return made
 
 

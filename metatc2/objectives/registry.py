@@ -24,7 +24,7 @@ def register_objective(name: str) -> Callable[[Kind], Kind]:
     Arguments of the class that are numbers, text, switches or lists of them become its options in a configuration.
 
     Args:
-        name: see `Registry.register`; becomes the class's `name`.
+        name: see `Registry.register`; becomes the class's `name`. `Objective` shows a class.
 
     Raises:
         InputError: if the name is taken.

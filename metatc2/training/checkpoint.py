@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.io.files import (
     printable,
     read_file,
@@ -111,7 +111,7 @@ def load_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     try:
         state = _unpack(structure, load_tensors(blob))
         if not isinstance(state, dict):
-            raise TypeError(f"the state is a {type(state).__name__}")
+            raise TypeError(f"the state is {kind_of(state)}")
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"checkpoint {path} is damaged ({_words(error)}); {fix}") from error
     return step, state, about
@@ -172,7 +172,7 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return {"list": [_pack(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
-    raise TypeError(f"checkpoint: {path} is a {type(value).__name__}; states hold tensors, numbers, strings and None")
+    raise TypeError(f"checkpoint: {path} is {kind_of(value)}; states hold tensors, numbers, strings and None")
 
 
 def _unpack(structure: dict[str, Any], tensors: dict[str, Tensor]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn, optim
 
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.learners import ParameterGroup
 from metatc2.training.lars import LARS
 from metatc2.training.options import TrainerOptions
@@ -39,7 +39,7 @@ def outer_optimizer(group: ParameterGroup, options: TrainerOptions, spared: set[
 def _own(made: Any, group: ParameterGroup) -> optim.Optimizer:
     fix = "return an optimizer of the sets that it is given, as lambda sets: torch.optim.RMSprop(sets, lr=0.01)"
     if not isinstance(made, optim.Optimizer):
-        raise InputError(f"TrainerOptions.optimizer made a {type(made).__name__}; {fix}")
+        raise InputError(f"TrainerOptions.optimizer made {kind_of(made)}; {fix}")
     taken = [id(p) for each in made.param_groups for p in each["params"]]
     if sorted(taken) != sorted(map(id, group.parameters)):
         raise InputError(
@@ -74,7 +74,7 @@ class LearningRates:
                 made, optim.lr_scheduler.LRScheduler
             ):
                 raise InputError(
-                    f"TrainerOptions.schedule made a {type(made).__name__}; return a scheduler of torch.optim.lr_scheduler "
+                    f"TrainerOptions.schedule made {kind_of(made)}; return a scheduler of torch.optim.lr_scheduler "
                     "that counts steps, as lambda optimizer: CosineAnnealingLR(optimizer, 600)"
                 )
             self.scheduler = made

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from metatc2.data import ImageStore
 from metatc2.data.seen import SeenClasses
 from metatc2.episodes import Episode
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.io.files import printable, read_file, write_atomically, writing
 from metatc2.io.run_files import CONFIG, ENCODER
 from metatc2.io.run_files import LEARNER as LEARNER_FILE
@@ -212,7 +212,7 @@ class OwnFiles:
         if run.encoder == UNKNOWN:
             warnings.warn(
                 f"{self.folder.path}: commands cannot measure what is trained here until its config.toml says what makes the "
-                f"encoder, a {type(encoder).__name__}, which no name is known of; write a function that makes it in a module "
+                f"encoder, {kind_of(encoder)}, which no name is known of; write a function that makes it in a module "
                 'of its own and pass Trainer(..., encoder="MODULE:FUNCTION"), or measure it from Python with '
                 "metatc2.transfer.evaluate",
                 NotForCommands,

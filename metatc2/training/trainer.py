@@ -66,6 +66,14 @@ class Trainer:
     On several devices every process makes a trainer with the same arguments. Each has its own tasks of the same episodes, and
     all take the step that one process would take with the whole of them, to rounding: learners of self-supervised tasks bring
     the features of all tasks together, of others losses and gradients are means over tasks. The first process writes files.
+
+    >>> import torch
+    >>> import metatc2 as mt
+    >>> learner = mt.ProtoNet(mt.Conv4(channels=1, width=4))
+    >>> x, y = torch.rand(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
+    >>> records = Trainer(learner, [mt.Episode.of(x, y, x, y)] * 3, TrainerOptions(steps=3, log_every=1)).fit()
+    >>> [record["step"] for record in records]
+    [1, 2, 3]
     """
 
     def __init__(

@@ -104,7 +104,7 @@ def test_what_nothing_can_be_measured_on_is_said_before_training(
     np.savez(tmp_path / "x.npz", images=images)
     assert call("pretrain", f"npz:{tmp_path}/x.npz", "--steps", "1", "--run", str(tmp_path / "r"), "--set", *SMALL) == 0
     said, words = printed(capsys)
-    assert "metatc2: note: npz:" in said
+    assert "are of one class, so nothing can be measured on them; after training, name data" in said
     assert said.index("note:") < said.index("holds the encoder")
     assert "name data to measure it on: metatc2 transfer" in said
     assert "next:" not in said

@@ -351,7 +351,7 @@ def test_unknown_key_nowhere_near_lists_the_sections() -> None:
         ({"transfer": {"linear": {"c": 3}}}, "unknown key 'transfer.linear.c'; it has no keys"),
         (
             {"transfer": {"few-shot": {"heads": ["cosin"]}}},
-            'each item of transfer.few-shot.heads cannot be "cosin"; did you',
+            'no item of transfer.few-shot.heads can be "cosin"; did you',
         ),
         ({"transfer": {"few-shot": {"ways": []}}}, "[transfer.few-shot] ways must be at least one number, got none"),
         ({"episode": {"tasks": "4"}}, 'episode.tasks must be a whole number ≥ 1, found "4"'),

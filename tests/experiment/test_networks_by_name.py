@@ -210,7 +210,7 @@ def test_one_network_at_two_sizes_is_compared_with_itself(own: Path, capsys: pyt
         ("my_networks:token", "has no 'token'; did you mean 'Tokens'"),
         ("my_networks:needs", "cannot be made .*width.*needs no more than"),
         ("my_networks:fails", "cannot be made .KeyError: 'weights'"),
-        ("my_networks:number", "is a int; name a function or class"),
+        ("my_networks:number", "is an int; name a function or class"),
         ("my_networks:tuples", "gave tuple for N = 2"),
         ("my_networks:maps@none.pth", "none.pth: no such file"),
         ("my_networks:maps@w.txt", "weights end in .safetensors"),

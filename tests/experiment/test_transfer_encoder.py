@@ -61,6 +61,10 @@ def test_what_does_not_fit_is_said(network: nn.Module) -> None:
         TransferEncoder(network).fit(np.ones((3, 60)))
     with pytest.raises(InputError, match="the encoder cannot take images"):
         TransferEncoder(network).fit(np.ones((3, 3, 8, 8), dtype=np.float32))
+    named = Pretrained("net", nn.Sequential(nn.Flatten(), nn.Linear(5 * 64, 2)), 5, 8)
+    assert TransferEncoder(named).fit_transform(np.ones((3, 8, 8, 5), dtype=np.float32)).shape == (3, 2)
+    with pytest.raises(InputError, match="images have 2 channels and the encoder takes 5"):
+        TransferEncoder(named).fit(np.ones((3, 2, 8, 8), dtype=np.float32))
 
 
 @pytest.mark.parametrize("images", [np.full((4, 1, 8, 8), 255.0), np.full((4, 64), 16), np.full((4, 1, 8, 8), 1.5)])

@@ -113,7 +113,7 @@ def test_something_of_another_kind(plants: Registry[type], tmp_path: Path) -> No
     offer(
         tmp_path, "weed", "[plants]\nnettle = sys:maxsize\nivy = collections:Counter\nrose = collections:OrderedDict\n"
     )
-    with pytest.raises(InputError, match=r"the package weed and is a int \(sys:maxsize\), not a function or class"):
+    with pytest.raises(InputError, match=r"the package weed and is an int \(sys:maxsize\), not a function or class"):
         plants["nettle"]
     (tmp_path / "plants" / "base.py").write_text("from collections import OrderedDict\n")
     of_base: Registry[type] = Registry("plant", "plants", "register_plant", base="OrderedDict")

@@ -149,7 +149,7 @@ def test_fewer_classes_are_taken_where_no_number_of_them_was_asked_for() -> None
         ({"ks": (0,)}, "command line: each item of transfer.knn.ks must be a whole number ≥ 1, found 0"),
         ({"ks": ()}, "command line: [transfer.knn] ks must be at least one number, got none"),
         ({"protocols": [KNN()], "ks": (3,)}, "no protocol of those chosen (none by name) has 'ks'"),
-        ({"protocols": ["nkn"]}, "each item of transfer.protocols cannot be \"nkn\"; did you mean 'knn'?"),
+        ({"protocols": ["nkn"]}, "no item of transfer.protocols can be \"nkn\"; did you mean 'knn'?"),
         (
             {"assignments": ["transfer.retrieval.ks=3"]},
             "--set: transfer.retrieval.ks is for transfer.protocols with 'retriev",

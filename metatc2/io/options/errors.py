@@ -46,7 +46,10 @@ def sentence(error: ValidationError, kind: type[BaseModel], section: str) -> tup
         hint, what = _item(hint), f"each item of {key}"
     else:
         what = key
-    return key, f"{what} {_about(problem, first, hint)}"
+    told = _about(problem, first, hint)
+    if what != key and told.startswith("cannot be "):
+        return key, f"no item of {key} can be {told.removeprefix('cannot be ')}"
+    return key, f"{what} {told}"
 
 
 def _about(problem: str, said: Any, hint: Any) -> str:

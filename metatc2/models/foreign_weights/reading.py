@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from metatc2.errors import InputError, cause_of
+from metatc2.errors import InputError, cause_of, kind_of
 from metatc2.io.files import check_regular
 from metatc2.io.pickled import beginning, is_torchscript, is_whole_pickle
 from metatc2.io.safetensors_file import read_safetensors
@@ -58,9 +58,7 @@ def read_torch_file(file: Path) -> Mapping[str, Any]:
     except Exception as error:  # pickle, zipfile and torch raise a dozen kinds on damaged files
         raise InputError(_refusal(file, error)) from error
     if isinstance(content, Tensor) or not isinstance(content, Mapping):
-        raise InputError(
-            f"{file} holds a {type(content).__name__} and no table of tensors; save a state_dict() instead"
-        )
+        raise InputError(f"{file} holds {kind_of(content)} and no table of tensors; save a state_dict() instead")
     return content
 
 
