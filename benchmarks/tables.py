@@ -31,6 +31,7 @@ import evidence_rows
 import evidence_tables
 import glyphs_fewshot
 import gradient_parity
+import learner_rates
 import mechanism_tables
 import method_tables
 import overtrained
@@ -98,6 +99,7 @@ RESULTS: tuple[tuple[Callable[[], list[dict[str, Any]]], Mapping[str, Table]], .
             **method_tables.LEARNER_TABLES,
         },
     ),
+    (learner_rates.RESULTS.read, {"learner_rates": learner_rates.table}),
     (
         mechanism_tables.RESULTS.read,
         {

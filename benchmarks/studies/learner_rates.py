@@ -3,8 +3,9 @@
     python benchmarks/studies/learner_rates.py --workers 1           # resumes
 
 Each learner of `glyphs_fewshot.py` is trained as there, with one seed of its own, at every rate of the outer loop and, where an
-inner loop has one, at every rate of it. The pair whose accuracy is highest on episodes of glyphs:meta-validation, the mean of
-the settings that the learner is tested at, is what `glyphs_fewshot.py` trains with. No test script is looked at.
+inner loop has one, at every rate of it; where the best pair has the largest or smallest rate that was tried, four times or a
+quarter of it is tried too, until it has not. The pair whose accuracy is highest on episodes of glyphs:meta-validation, the mean
+of the settings that the learner is tested at, is what `glyphs_fewshot.py` trains with. No test script is looked at.
 """
 
 from __future__ import annotations
@@ -72,6 +73,28 @@ def cells(learners: Sequence[str], steps: int, episodes: int, folder: Path) -> l
     ]
 
 
+def beyond(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float | None]]:
+    """Learner and pair of rates next to the best one where that has the largest or smallest rate of those tried.
+
+    >>> tried = [{"learner": "a", "lr": lr, "accuracy": lr} for lr in (0.5, 2.0)]
+    >>> beyond(tried)
+    [('a', 8.0, None)]
+    """
+    further = []
+    for learner, row in best(rows).items():
+        own = [each for each in rows if each["learner"] == learner]
+        for key in ("lr", "inner_lr"):
+            rate = row.get(key)
+            if rate is None:
+                continue
+            tried = [each[key] for each in own]
+            next_to = {key: rate * 4} if rate == max(tried) else {key: rate / 4} if rate == min(tried) else None
+            if next_to is not None:
+                pair = {"lr": row["lr"], "inner_lr": row.get("inner_lr"), **next_to}
+                further.append((learner, pair["lr"], pair["inner_lr"]))
+    return further
+
+
 def rates(lr: float, inner_lr: float | None) -> list[str]:
     """The keys that they are."""
     return [f"trainer.lr={lr!r}", *([] if inner_lr is None else [f"learner.inner_lr={inner_lr!r}"])]
@@ -133,10 +156,16 @@ def main() -> None:
     choices(parser, "--learners", LEARNERS)
     given = parser.parse_args()
     every = cells(given.learners, given.steps, given.episodes, given.runs)
-    if not given.collect:
-        with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
-            pool.map(measure, every, chunksize=1)
-    RESULTS.at(given.results).write([json.loads(cell.kept.read_text()) for cell in every if cell.kept.exists()])
+    asked = every
+    with multiprocessing.get_context("spawn").Pool(given.workers) as pool:
+        while asked:
+            if not given.collect:
+                pool.map(measure, asked, chunksize=1)
+            rows = [json.loads(cell.kept.read_text()) for cell in every if cell.kept.exists()]
+            asked = [Cell(*pair, given.steps, given.episodes, str(given.runs)) for pair in beyond(rows)]
+            asked = [cell for cell in asked if cell not in every and (cell.kept.exists() or not given.collect)]
+            every += asked
+    RESULTS.at(given.results).write(sorted(rows, key=lambda row: list(LEARNERS).index(row["learner"])))
 
 
 if __name__ == "__main__":
