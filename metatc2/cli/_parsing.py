@@ -37,7 +37,8 @@ from metatc2.io.suggest import command as suggested
 
 _DESCRIPTION = (
     "Self-supervised pre-training as meta-learning: task conflict calibration, transfer, comparison. "
-    "`metatc2 COMMAND --help` says what a command takes, with examples."
+    "`metatc2 COMMAND --help` says what a command takes, with examples; "
+    "`metatc2 --version` which version this is."
 )
 # Lines and corners of the boxes that tyro puts around what it says: drawn ones, and those for a terminal in ASCII.
 _BOX = re.compile(r"[\u2500-\u257f]+|^\s*[+|]|[+|]\s*$|(?<![^\s+|])-{3,}(?![^\s+|])")

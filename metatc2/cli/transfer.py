@@ -68,7 +68,7 @@ def transfer(
         metatc2 transfer runs/tc2 --protocol knn linear retrieval --json result.json
         metatc2 transfer timm:resnet18 --to folder:photos --out runs/resnet18 --layer body.layer3
         metatc2 transfer features:embeddings.npz --protocol knn linear few-shot --out runs/embeddings
-        metatc2 transfer runs/tc2 --context pairs --to folder:photos
+        metatc2 transfer runs/tc2 --context my/pairs --to folder:photos
         metatc2 transfer torchvision:resnet50@mine.pth --to folder:photos --out runs/mine
         metatc2 transfer mylab.networks:small@mine.pt --image-size 96 --to folder:photos --out runs/small
 

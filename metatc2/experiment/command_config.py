@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metatc2.errors import InputError
 from metatc2.experiment.config import Config, LabeledEpisode, override_together, read_task
 from metatc2.io.options import show
 from metatc2.io.registries import MEASURES, OBJECTIVES
@@ -59,7 +60,13 @@ class MethodFlags:
             "trainer.precision": self.precision,
             "trainer.accumulate": self.accumulate,
         }
-        if self.monitor and all(name in MEASURES for name in self.monitor.split("+")):
+        named = (self.monitor or "").split("+")
+        if len(named) > 1 and (others := [name for name in named if name not in MEASURES]):
+            raise InputError(
+                f'--monitor {self.monitor}: {others[0]!r} is no measure; join by "+" some of {", ".join(MEASURES)}, or write '
+                "coding-rate, online or none alone"
+            )
+        if self.monitor and all(name in MEASURES for name in named):
             given |= {"monitor.name": "online", "monitor.measures": show(self.monitor.split("+"))}
         return [f"{key}={value}" for key, value in given.items() if value is not None]
 

@@ -78,6 +78,7 @@ class Online(Callback):
         self.images, self.neighbors, self.prefix = images, neighbors, prefix
         self.store: ImageStore | None = None
         self._bank: Tensor | None = None
+        self._instead = ""  # that another split is measured than would be otherwise
         #: Steps with what was measured.
         self.history: list[dict[str, float]] = []
         if isinstance(source, ImageStore):  # before a run folder is made
@@ -93,7 +94,7 @@ class Online(Callback):
             self.store = self.source
         else:
             self.store = load(self.source, image_size=size, channels=channels)
-        if said := self._left_out(self.store):
+        if said := self._left_out(self.store) or self._instead:
             warnings.warn(said, MeasuresLeftOut, stacklevel=2)
         split = self.split or _validation_split(self.store)
         g = torch.Generator().manual_seed(0)
@@ -132,6 +133,15 @@ class Online(Callback):
         first = ", ".join(store.class_names[label] for label in classes[:_NAMED])
         named = f"{first} and {len(classes) - _NAMED} more" if len(classes) > _NAMED else first
         fitting = sorted((name for name in (*store.groups, *store.splits) if _can_be_probed(store, name)), key=_order)
+        if (
+            self.split is None and fitting and _order(fitting[0])[:2] == (False, False)
+        ):  # test images are not looked at unasked
+            self.split = fitting[0]
+            self._instead = (
+                f"Online: measured on {store.name}:{self.split}, since {', '.join(lost)} need two classes of two images and "
+                f"{store.name}:{split} has {named or 'none'}; split= names another (monitor.split)"
+            )
+            return ""
         cure = (
             f'take split="{fitting[0]}" (on the command line: --set monitor.split={fitting[0]})'
             if fitting

@@ -21,7 +21,7 @@ from metatc2.io.reading import read_json
 from metatc2.io.run_files import CONFIG, ENCODER, EXPORTED
 from metatc2.io.writing import json_text
 from metatc2.models.finite_weights import check_weights
-from metatc2.models.foreign_weights import TORCH_FILES, load_foreign, read_torch_file
+from metatc2.models.foreign_weights import TORCH_FILES, fitting, load_foreign, read_torch_file
 from metatc2.training.run_folder import RunFolder
 
 _KEY = "encoder.weights"
@@ -57,7 +57,9 @@ class Start:
         try:
             said = load_foreign(encoder, self.tensors, self.file, name, "[encoder]")
         except InputError as error:
-            raise InputError(f"{_KEY}: {error}{self._network()}") from error
+            known = fitting(self.tensors)
+            why = str(error) if known is None else f"{self.file} does not fit {name}; it fits {known.trained}"
+            raise InputError(f"{_KEY}: {why}{self._network()}") from error
         check_weights(encoder, f"{_KEY}: {self.file}")
         warn_of(self.file, said, OURS)
 

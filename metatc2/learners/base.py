@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from metatc2.episodes import Episode
+from metatc2.episodes import Episode, Samples
+from metatc2.errors import InputError, kind_of
 from metatc2.ops.module_state import graph_values
 from metatc2.ops.precision import without_autocast
 from metatc2.ops.ranks import ALONE, Ranks
@@ -82,6 +83,11 @@ class Learner(nn.Module, ABC):
 
         Inner loops take gradients whatever the mode; those tensors are copied whose own mode forbids it.
         """
+        if args and isinstance(args[0], Samples):
+            raise InputError(
+                f"{type(self).__name__} takes an Episode, got {kind_of(args[0])}; make one with Episode.of(x, y, qx, qy) or "
+                "Episode.of_views(first, second, tasks=4)"
+            )
         if not torch.is_inference_mode_enabled():
             return super().__call__(*args, **kwargs)
         with torch.inference_mode(False), torch.no_grad():

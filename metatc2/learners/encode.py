@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from metatc2.errors import InputError
+from metatc2.models.encoding import rows_from
 from metatc2.ops.ranks import Ranks
 from metatc2.ops.replacing import replaced
 from metatc2.ops.synchronized_norm import SynchronizedNorm
@@ -29,7 +30,7 @@ def encode(encoder: nn.Module, images: Tensor, ranks: Ranks, parts: int = 1) -> 
             arXiv 2101.06983); the loss is of all features as before.
 
     Raises:
-        InputError: if a part would have fewer than two images.
+        InputError: if a part would have fewer than two images, or the encoder makes no rows ``(n, d)``.
 
     >>> encode(nn.Flatten(), torch.zeros(4, 1, 2, 2), Ranks(), parts=2).shape
     torch.Size([4, 4])
@@ -81,6 +82,8 @@ def _run(encoder: nn.Module, images: Tensor, ranks: Ranks) -> Tensor:
     together: AbstractContextManager[object] = nullcontext() if ranks.alone else SynchronizedNorm(ranks)
     with together:
         features: Tensor = encoder(images)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
+        rows_from(features, len(images), "the encoder")  # says what came, and how to make rows of it
     return features
 
 

@@ -56,6 +56,11 @@ def conv_norm_pool(
     >>> out.shape
     torch.Size([2, 4, 4, 4])
     """
+    if images.ndim == 4 and kernel.ndim == 4 and kernel.shape[1] != images.shape[1]:
+        raise InputError(
+            f"images have {images.shape[1]} channels and the encoder takes {kernel.shape[1]}; make it with "
+            f"channels={images.shape[1]}, or give images of {kernel.shape[1]}"
+        )
     if images.ndim != 4 or images.shape[2] % 2 or images.shape[3] % 2 or kernel.shape[1:] != (images.shape[1], 3, 3):
         raise InputError(
             f"conv_norm_pool needs images (N, C, H, W) of even sides and a kernel (D, C, 3, 3), got {tuple(images.shape)} and "

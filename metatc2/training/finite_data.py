@@ -11,6 +11,7 @@ def not_finite_in(episode: Episode) -> str | None:
 
     One pass over the tensors in normal steps, without memory of its own.
 
+    >>> import torch
     >>> from metatc2.episodes.samples import Samples
     >>> support, query = (Samples(torch.zeros(1, 2, 1, 3), None, None, torch.tensor([[4, 5]])) for _ in range(2))
     >>> not_finite_in(Episode(support, query)) is None

@@ -255,8 +255,8 @@ class OwnFiles:
 def _unfit(encoder: nn.Module, images: Tensor) -> str:
     """Why commands could not measure such an encoder; empty where they can."""
     channels, height, width = images.shape[3:]
-    if height != width or channels not in (1, 3):
-        return f"images are {channels} × {height} × {width}, and commands take square ones of 1 or 3 channels"
+    if height != width:
+        return f"images are {channels} × {height} × {width}, and commands take square ones"
     try:
         encode_module(encoder, {})
     except InputError as error:

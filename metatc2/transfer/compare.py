@@ -153,6 +153,8 @@ def _difference(group: Sequence[Mapping[int, Pair]]) -> Difference:
         interval = "episodes" if row.episodes else "images"
     one = len(group) == 1
     effect, p = paired_t_test(per_seed)
+    # Neighbors that were used, where they are the same everywhere; fewer than were asked for if the bank is small.
+    used = {side.value("k") for pairs in group for pair in pairs.values() for side in (pair.a, pair.b)}
     return Difference(
         a=first.a_run.method,
         b=first.b_run.method,
@@ -163,7 +165,7 @@ def _difference(group: Sequence[Mapping[int, Pair]]) -> Difference:
         shot=row.shot,
         head=row.head,
         features=row.features,
-        k=row.value("k_asked"),
+        k=used.pop() if len(used) == 1 else row.value("k_asked"),
         targets=len(group),
         seeds=seeds,
         per_seed=per_seed,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metatc2.data.pairs import Pairs
 from metatc2.data.store import how_to_label
-from metatc2.errors import InputError
+from metatc2.errors import InputError, kind_of
 from metatc2.metrics.intervals import mean_interval, stratified_half_width
 from metatc2.models.encoding import check_encoder, rows_from
 from metatc2.models.stages import OUTPUT
@@ -29,6 +29,26 @@ RANDOM_ENCODER = "random encoder"
 RAW_PIXELS = "raw pixels"
 ADAPTED_RANDOM = "adapted from random"
 CONTROLS = (RANDOM_ENCODER, RAW_PIXELS, ADAPTED_RANDOM)
+
+
+def _require_kinds(encoders: Any, targets: Any, protocols: Any) -> None:
+    """Arguments of the kinds that are easily taken for one another.
+
+    Raises:
+        InputError: if one is of another.
+    """
+    if not isinstance(encoders, Mapping):
+        raise InputError(f'evaluate: encoders must be a mapping, got {kind_of(encoders)}; write {{"encoder": encoder}}')
+    if isinstance(targets, Target):
+        raise InputError("evaluate: targets must be a list, got a Target; write it in brackets")
+    for target in [targets] if isinstance(targets, str) else targets:
+        if not isinstance(target, Target):
+            raise InputError(
+                f"evaluate: targets must be a list of Target, got {kind_of(target)}; write "
+                'metatc2.transfer.expand_targets(metatc2.load("digits"), "meta-test")'
+            )
+    if isinstance(protocols, str | Protocol):
+        raise InputError(f"evaluate: protocols must be a list, got {kind_of(protocols)}; write it in brackets")
 
 
 def evaluate(
@@ -93,6 +113,7 @@ def evaluate(
     >>> [(row.features, row.query, row.mean) for row in rows]
     [('encoder', 7, 1.0), ('raw pixels', 7, 1.0)]
     """
+    _require_kinds(encoders, targets, protocols)
     chosen: list[Protocol] = []
     for given in protocols:
         protocol = protocol_of(given)
@@ -164,9 +185,11 @@ def check_target(target: Target, protocols: Sequence[Protocol]) -> list[str]:
     classes = torch.unique(store.labels[store.rows(target.split)])
     if len(classes) < 2:
         named = f"of one class, {store.class_names[int(classes[0])]!r}" if len(classes) else "missing"
+        whole = len(torch.unique(store.labels[store.rows("all")])) > 1
+        such = f", such as {store.name}:all (with --allow-seen where some were learned from)" if whole else ""
         raise InputError(
             f"transfer: all images of {target.name} are {named}, so there is nothing to tell apart; name a target with "
-            f"at least two classes{how_to_label(store)}"
+            f"at least two classes{such}{how_to_label(store)}"
         )
     return [note for protocol in protocols for note in protocol.check(target)]
 

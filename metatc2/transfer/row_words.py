@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from metatc2.data.seen import UNKNOWN
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer.compare import Difference
+from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
 from metatc2.transfer.row import Row
 from metatc2.transfer.sampling import fewer_queries
 
@@ -74,6 +76,8 @@ def sentences_of(row: Row) -> list[str]:
     sentences = row.note.split("; ") if row.note else []
     selection = row.value("selection")
     sentences += [f"hyper-parameters chosen by {selection}"] if selection else []
+    if row.source == UNKNOWN and row.features not in (RANDOM_ENCODER, RAW_PIXELS):
+        sentences.append("the classes that the encoder was trained on are not known")
     return sentences + ["some of its classes were among the pre-training images"] * row.classes_seen
 
 

@@ -66,7 +66,7 @@ def fit_query(labels: Tensor, way: int, shot: int, query: int, *, target: str = 
         raise InputError(
             f"few-shot on {target}: {way}-way {shot}-shot needs {way} classes of at least {shot + 1} images, "
             f"and {len(large)} of its {len(counts)} classes {sizes} qualify; "
-            "use a smaller --way or --shot, or another split"
+            "use fewer classes or shots (--way, --shot; FewShot(ways=, shots=), which fit=True fits), or another split"
         )
     return min(query, int(large.min()) - shot)
 

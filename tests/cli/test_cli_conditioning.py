@@ -106,7 +106,10 @@ def test_images_that_share_descriptors(tmp_path: Path) -> None:
             "cannot be put in groups of share_descriptors = 3",
         ),
         (("--condition", "add", "--set", "condition.code=32"), "condition.code is for condition.name = "),
-        (("--condition", "film", "--set", "condition.parts=['colour']"), "cannot be \"colour\"; did you mean 'color'?"),
+        (
+            ("--condition", "film", "--set", "condition.parts=['colour']"),
+            "no item of condition.parts can be \"colour\"; did you mean 'color'?",
+        ),
         (("--condition", "hypernetwork", "--set", "condition.rank=0"), "condition.rank must be a whole number ≥ 1"),
         (
             ("--calibration", "tc2", "--set", "calibration.where=projector", "auxiliary.name=augself"),

@@ -120,8 +120,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image = (random.integers(0, 255, (20, 20, 3)) // 4 + 15 * i).clip(0, 255).astype(np.uint8)
             Image.fromarray(image).save(place / "my" / "photos" / f"bird {i}" / f"{j}.png")
     for i in range(2):
-        shutil.copytree(place / "my" / "photos" / f"bird {i}", place / "pairs" / f"{i}")
-        for image in [*(place / "pairs" / f"{i}").iterdir()][2:]:
+        shutil.copytree(place / "my" / "photos" / f"bird {i}", place / "my" / "pairs" / f"{i}")
+        for image in [*(place / "my" / "pairs" / f"{i}").iterdir()][2:]:
             image.unlink()
     torch.save(resnet18(num_classes=7).state_dict(), place / "mine.pth")
     with pytest.MonkeyPatch.context() as patch:

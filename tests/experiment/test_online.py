@@ -107,23 +107,28 @@ def test_without_labels_probes_are_left_out() -> None:
     assert set(online.history[-1]) == {"step", "rankme"}
 
 
-def test_a_split_of_one_class_is_refused_and_another_named(
+def test_of_a_split_of_one_class_another_is_measured_or_named(
     store: ImageStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     six = ImageStore.from_arrays(store.images.repeat(3, 1, 1, 1), torch.arange(120) % 6, "six")
     with pytest.raises(
         InputError, match=r'knn of six:meta-validation .* take split="meta-train".*monitor.split=meta-tr'
     ):
-        Online(six, measures=["knn"])
+        Online(six, measures=["knn"], split="meta-validation")
     with pytest.warns(MeasuresLeftOut, match="linear of six:meta-validation cannot"):
-        trained(six, online := Online(six, measures=["linear", "rankme"]))
+        trained(six, online := Online(six, measures=["linear", "rankme"], split="meta-validation"))
     assert set(online.history[-1]) == {"step", "rankme"}
+    # Where none was asked for, one is taken that can be measured, and that is said; test images never.
+    with pytest.warns(MeasuresLeftOut, match="measured on six:meta-train, since linear need"):
+        trained(six, online := Online(six, measures=["linear", "rankme"]))
+    assert set(online.history[-1]) == {"step", "linear", "rankme"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trained(six, fitting := Online(six, measures=["linear"], split="meta-train"))
     assert set(fitting.history[-1]) == {"step", "linear"}
     np.savez(tmp_path / "six.npz", images=six.images[:, 0].numpy().repeat(2, 1).repeat(2, 2), labels=six.labels.numpy())
     asked = [f"npz:{tmp_path / 'six.npz'}", "--encoder", "conv4", "--steps", "1", "--set", "episode.batch=16"]
+    asked += ["monitor.split=meta-validation"]
     assert call("pretrain", *asked, "--monitor", "knn", "--run", str(tmp_path / "run")) == 2
     assert "six.npz:meta-validation cannot be measured" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.toml").exists()

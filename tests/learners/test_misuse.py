@@ -23,10 +23,13 @@ from metatc2.learners import (
     MetaSGD,
     ProtoNet,
     Reptile,
+    SelfSupervised,
     learner_options,
 )
 from metatc2.learners.imaml import iMAML
+from metatc2.models import Conv4, Projector
 from metatc2.models.heads import Classifier
+from metatc2.objectives import SimCLR
 
 
 def inner(steps: int = 2) -> InnerLoop:
@@ -191,3 +194,21 @@ def test_inference_mode_and_a_single_query() -> None:
     network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
     with pytest.raises(InputError, match="more than one value a channel"):
         MAML(network, inner()).predict(x, y, x[:1])
+
+
+def test_feature_maps_are_no_rows() -> None:
+    """As of the backbones of lightly's examples, which flatten what comes out of them."""
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1))
+    x = torch.rand(4, 1, 8, 8)
+    learner = SelfSupervised(backbone, SimCLR(), projector=Projector(4, 8, 4))
+    with pytest.raises(InputError, match=r"got \(8, 4, 1, 1\); end it with a pooling or nn.Flatten"):
+        learner(Episode.of_views(x, x, tasks=2))
+    with pytest.raises(InputError, match=r"SelfSupervised takes an Episode, got a Samples; make one with Episode.of"):
+        learner(Episode.of_views(x, x, tasks=2).support)
+
+
+def test_channels_that_the_encoder_does_not_take_are_named() -> None:
+    learner = SelfSupervised(Conv4(channels=3, width=4), SimCLR(), projector=Projector(4, 8, 4))
+    x = torch.rand(4, 5, 16, 16)
+    with pytest.raises(InputError, match="images have 5 channels and the encoder takes 3; make it with channels=5"):
+        learner(Episode.of_views(x, x, tasks=2))

@@ -113,6 +113,13 @@ def test_right_and_wrong_are_told_without_color() -> None:
     assert [row[3] for row in drawn.rows] == ["right", "wrong"]
 
 
+@pytest.mark.parametrize("channels", [2, 5, 13])
+def test_images_of_other_channels_are_drawn_by_their_first(channels: int) -> None:
+    drawn = neighbors("n", "sat", [Neighborhood(picture("a", channels), [picture("a", channels)], [0.9])], "About.")
+    shapes = {axis.images[0].get_array().shape for axis in drawn.figure.axes}
+    assert shapes == {(4, 4) if channels == 2 else (4, 4, 3)}
+
+
 def test_failures_show_query_and_choice() -> None:
     drawn = failures("f", "tc2", [Misclassified(picture("a"), picture("b"), 0.75)], "About.")
     titles = [axis.get_title() for part in drawn.figure.subfigs for axis in part.axes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def test_one_run(folders: list[Path]) -> None:
 def test_two_runs_of_one_seed_get_no_verdict(folders: list[Path]) -> None:
     (sentence,) = summary(read_methods([folders[0], folders[3]])).paragraphs
     assert "points against simclr (one seed: no verdict)" in sentence
+
+
+def test_the_sentence_is_on_targets_that_all_runs_have(folders: list[Path]) -> None:
+    """And not the mean of one run over a target that the other was not measured on."""
+    first, other = read_methods([folders[0], folders[3]])
+    (folder,) = other.folders
+    rows = [row for row in folder.rows or [] if row.target == "digits:meta-test"]
+    fewer = replace(other, folders=[replace(folder, rows=rows)])
+    (sentence,) = summary([first, fewer]).paragraphs
+    assert "on digits:meta-test (2-way 1-shot, cosine)" in sentence
+    assert "points against simclr" in sentence
 
 
 def test_nothing_measured(folders: list[Path], tmp_path: Path) -> None:

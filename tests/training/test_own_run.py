@@ -365,3 +365,14 @@ def test_a_learner_that_cannot_be_made_again_is_said_before_training(
     made.fit()
     assert load_run(tmp_path / "a").learner is None
     assert not (tmp_path / "a" / "learner.safetensors").exists()
+
+
+def test_images_of_many_channels_are_measured_by_commands_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 4096, (60, 5, 16, 16)).astype(np.uint16)
+    store = ImageStore.from_arrays(images, torch.arange(60) % 6, "bands")
+    learner = SelfSupervised(Conv4(channels=5, width=4), SimCLR(), projector=Projector(4, 8, 4))
+    Trainer(learner, SplitBatch(store, Views.none(), tasks=2, batch=16), TrainerOptions(steps=1), run="run").fit()
+    np.savez("bands.npz", images=store.images, labels=store.labels)
+    assert call("transfer", "run", "--protocol", "knn", "--to", "npz:bands.npz:all", "--allow-seen") == 0
+    assert call("report", "run", "--out", "page.html") == 0

@@ -206,7 +206,7 @@ def test_what_cannot_be_kept_is_said_with_the_failure(tmp_path: Path) -> None:
             return object()
 
     trainer = Trainer(Odd("loss"), Sampler(), replace(OPTIONS, checkpoint_every=0), run=tmp_path)
-    with pytest.raises(TrainingDiverged, match=r"the loss is not finite.*the step could not be kept \(.*is a object"):
+    with pytest.raises(TrainingDiverged, match=r"the loss is not finite.*the step could not be kept \(.*is an object"):
         trainer.fit()
 
 

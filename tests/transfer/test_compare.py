@@ -137,13 +137,15 @@ def test_mean_over_targets_uses_seeds_that_all_targets_have() -> None:
 
 def test_knn_targets_with_different_numbers_of_classes_share_a_mean() -> None:
     def measured(method: str, mean: float) -> RunResults:
-        knn = {"protocol": "knn", "head": "knn", "k": 20, "k_asked": 200}
-        return both(run(method, 0, {"greek": mean}, way=24, **knn), run(method, 0, {"thai": mean}, way=44, **knn))
+        knn = {"protocol": "knn", "head": "knn", "k_asked": 200}
+        greek = run(method, 0, {"greek": mean}, way=24, k=20, **knn)
+        return both(greek, run(method, 0, {"thai": mean}, way=44, k=30, **knn))
 
+    # Neighbors that were used where they are the same, as in the table of results; else those that were asked for.
     found = compare([measured("tc2", 0.6)], [measured("plain", 0.5)])
     assert [(d.target, d.way, d.k, d.interval) for d in found] == [
-        ("greek", 24, 200, "images"),
-        ("thai", 44, 200, "images"),
+        ("greek", 24, 20, "images"),
+        ("thai", 44, 30, "images"),
         (MEAN_TARGET, None, 200, "images"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,29 @@ def test_rows_know_the_same_files_at_two_sizes(tmp_path: Path) -> None:
     (tmp_path / "bee" / "0.png").rename(tmp_path / "ant" / "4.png")
     other = Target(load(f"folder:{tmp_path}", image_size=8), "all", "photos:all")
     assert not rows[0].same_images(evaluate({}, [other], protocols=[KNN()])[0][0])
+
+
+@pytest.mark.parametrize(
+    ("encoders", "targets", "protocols", "sentence"),
+    [
+        (nn.Flatten(), [], ("knn",), "encoders must be a mapping, got a Flatten; write {"),
+        ({"e": nn.Flatten()}, ["digits:meta-test"], ("knn",), "targets must be a list of Target, got a str; write"),
+        ({"e": nn.Flatten()}, "digits", ("knn",), "targets must be a list of Target, got a str; write"),
+        ({"e": nn.Flatten()}, None, ("knn",), "targets must be a list, got a Target; write it in brackets"),
+        ({"e": nn.Flatten()}, [], "knn", "protocols must be a list, got a str; write it in brackets"),
+        ({"e": nn.Flatten()}, [], KNN(), "protocols must be a list, got a KNN; write it in brackets"),
+    ],
+)
+def test_arguments_of_other_kinds_are_told(encoders: Any, targets: Any, protocols: Any, sentence: str) -> None:
+    store = ImageStore("toy", torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4) % 2)
+    given = Target(store, "all", "toy:all") if targets is None else targets
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        evaluate(encoders, given, protocols=protocols)
+
+
+def test_of_one_class_the_whole_source_is_named() -> None:
+    store = ImageStore(
+        "toy", torch.zeros(8, 1, 4, 4, dtype=torch.uint8), torch.arange(8) % 2, splits={"one": torch.arange(0, 8, 2)}
+    )
+    with pytest.raises(InputError, match=r"at least two classes, such as toy:all \(with --allow-seen"):
+        evaluate({"e": nn.Flatten()}, [Target(store, "one", "toy:one")], protocols=("knn",))

@@ -31,15 +31,17 @@ class Fitting:
     @property
     def config(self) -> str:
         """The keys of a configuration that name it."""
-        if self.small:
-            return f"encoder.name = '{self.name}' with data.image_size up to {SMALL_IMAGE} and data.channels = {self.channels}"
-        if self.channels == 3:
+        if self.channels == 3 and not self.small:
             return (
                 f"encoder.name = 'torchvision:{self.name}' (or '{self.name}' with data.image_size above {SMALL_IMAGE})"
             )
-        return (
-            f"encoder.name = '{self.name}' with data.image_size above {SMALL_IMAGE} and data.channels = {self.channels}"
-        )
+        return self.trained
+
+    @property
+    def trained(self) -> str:
+        """The keys of a configuration that trains it."""
+        sizes = f"up to {SMALL_IMAGE}" if self.small else f"above {SMALL_IMAGE}"
+        return f"encoder.name = '{self.name}' with data.image_size {sizes} and data.channels = {self.channels}"
 
     def at(self, file: Path) -> str:
         """How it is named with the file, and the options that go with that."""

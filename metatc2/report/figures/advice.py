@@ -63,7 +63,7 @@ def few_labels(rows: Sequence[AdviceRow], *, chance: float) -> Drawn:
     return Drawn(
         name="few-labels",
         caption="Accuracy on images that no training saw, by labels a class, with 95 % intervals over seeds and test images. "
-        "Dashed gray: controls. All arms share the labels, so differences have narrower intervals than these: see the table.",
+        "Dashed gray: controls. All arms share the labels: paired differences, with intervals of their own, are in the table.",
         alt=f"Line chart of accuracy in % over labels a class, a line an arm. {described}.",
         figure=figure,
         columns=_COLUMNS,

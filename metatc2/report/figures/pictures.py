@@ -14,11 +14,11 @@ def show_image(axis: Any, image: Tensor, title: str, *, right: bool | None = Non
 
     Args:
         axis: of matplotlib.
-        image: uint8 ``(C, H, W)``, C = 1 or 3.
+        image: uint8 ``(C, H, W)``; of more than 3 channels the first three are shown, of 2 the first.
         title: above it.
         right: whether a choice was right, told by a mark and the line of the frame as well as by its color; None: no choice.
     """
-    pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    pixels = image[0].numpy() if len(image) < 3 else image[:3].permute(1, 2, 0).numpy()
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])

@@ -30,7 +30,9 @@ def configuration(methods: Sequence[Method]) -> PageSection:
     for method in methods:
         if method.elsewhere:
             held = listed([folder.path for folder in method.folders])
-            paragraphs.append((f"{method.name}.", f"An encoder that was trained elsewhere; its results are in {held}."))
+            untrained = any(row.source == "nothing" for folder in method.folders for row in folder.rows or ())
+            what = "A network before any training" if untrained else "An encoder that was trained elsewhere"
+            paragraphs.append((f"{method.name}.", f"{what}; its results are in {held}."))
             continue
         seeds = [folder.seed for folder in method.folders]
         sentences = " ".join(in_words(method.config, [folder.steps for folder in method.folders]))

@@ -82,13 +82,26 @@ def _points(columns: Mapping[str, Mapping[str, BySeed]]) -> list[Point]:
         for name, by_target in columns.items()
         if target in by_target
     ]
-    if len(targets) > 1:
+    shared = _shared(columns)
+    if len(shared) > 1:
+        of_all = {
+            name: [each[target] for target in shared] for name, each in columns.items() if set(shared) <= set(each)
+        }
         points += [
-            _point(MEAN_TARGET, name, list(by_target.values()))
-            for name, by_target in columns.items()
-            if by_target.keys() == set(targets) and set.intersection(*map(set, by_target.values()))
+            _point(MEAN_TARGET, name, group) for name, group in of_all.items() if set.intersection(*map(set, group))
         ]
     return points
+
+
+def _shared(columns: Mapping[str, Mapping[str, BySeed]]) -> list[str]:
+    """Targets that every method was measured on, which a mean is over; all where there is none."""
+    targets = list(dict.fromkeys(target for by_target in columns.values() for target in by_target))
+    own = [by_target for by_target in columns.values() if not _is_control(by_target)] or list(columns.values())
+    return [target for target in targets if all(target in by_target for by_target in own)] or targets
+
+
+def _is_control(by_target: Mapping[str, BySeed]) -> bool:
+    return all(row.features in _CONTROLS for by_seed in by_target.values() for row in by_seed.values())
 
 
 def _point(target: str, name: str, group: Sequence[BySeed]) -> Point:
@@ -113,9 +126,10 @@ def _sentence(
 ) -> str:
     """By rule: the first method's result, its paired differences from the others with their verdicts, and the controls."""
     points = _points(columns)
-    target = MEAN_TARGET if any(p.target == MEAN_TARGET for p in points) else points[0].target
-    there = [p for p in points if p.target == target]
-    targets = len(dict.fromkeys(name for by_target in columns.values() for name in by_target))
+    shared = _shared(columns)
+    target = MEAN_TARGET if any(p.target == MEAN_TARGET for p in points) else shared[0]
+    there = [p for p in points if p.target == target] or points
+    targets = len(shared)
     where = f"the mean over {targets} targets" if target == MEAN_TARGET else target
     trained, controls = [p for p in there if not p.control], [p for p in there if p.control]
     lead = (trained or there)[0]

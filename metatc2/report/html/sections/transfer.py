@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metatc2.data.seen import UNKNOWN
 from metatc2.report.figures.axis import measure_words, with_head
 from metatc2.report.html.page import PageSection, TableCell, TextTable
 from metatc2.report.methods import Method, lacking, rows_of
@@ -46,11 +47,10 @@ def transfer_results(methods: Sequence[Method]) -> PageSection:
     caption = "Accuracy in %, or what the line names. ±: 95 % interval over episodes (few-shot) or images" + (
         ", averaged over seeds; below it the mean's 95 % interval over seeds." if several else "."
     )
-    measured = [row for method in methods for folder in method.folders for row in folder.rows or []]
     return PageSection(
         "transfer",
         "How well it transfers",
-        _notes(measured),
+        _notes_by_method(methods),
         tables=[
             TextTable(caption, ("target and protocol", *columns), rows),
             every_row(methods),
@@ -90,7 +90,13 @@ def every_row(methods: Sequence[Method]) -> TextTable:
 def _numbers(run: str, row: Row) -> tuple[TableCell, ...]:
     what = (run, row.target, measure_words(row), row.head, row.features_words, row.seed)
     figures = (f"{row.mean:.6f}", f"{row.ci95:.6f}", _shown(row.query), _shown(row.episodes))
-    return (*what, *figures, row.facts.get("selection", ""), row.inductive, row.classes_seen, row.note)
+    return (*what, *figures, row.facts.get("selection", ""), row.inductive, _seen(row), row.note)
+
+
+def _seen(row: Row) -> TableCell:
+    """Whether classes were seen; of raw pixels and random encoders none were."""
+    known = row.source != UNKNOWN or row.features in (RAW_PIXELS, RANDOM_ENCODER)
+    return row.classes_seen if known else "unknown"
 
 
 def _shown(number: int | None) -> TableCell:
@@ -116,6 +122,15 @@ def _cell(by_seed: dict[int, Row]) -> str:
     if len(rows) == 1 or rows[0].features == RAW_PIXELS:
         return text
     return f"{text}\n± {mean_interval(means)[1]:.1f} over {len(rows)} seeds"
+
+
+def _notes_by_method(methods: Sequence[Method]) -> list[str]:
+    """What must be said of all methods once, of some with their names."""
+    said = {m.name: _notes([row for folder in m.folders for row in folder.rows or []]) for m in methods}
+    notes = list(dict.fromkeys(note for own in said.values() for note in own))
+    measured = [own for own in said.values() if own]
+    everyone = [note for note in notes if all(note in own for own in measured)]
+    return everyone + [f"{name}: {note}" for name, own in said.items() for note in own if note not in everyone]
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
