@@ -188,6 +188,9 @@ def test_an_encoder_that_is_named_later_is_measured_alone(
     more = advise(photos, path, **QUICK, encoders=["a"])
     assert [row for row in more.rows if row.arm != "a"] == list(first.rows)
     assert {row.arm for row in more.rows} - {row.arm for row in first.rows} == {"a"}
+    # What was pre-trained here is still answered for, and how it goes on.
+    assert (more.next_step, more.pretrain) == (first.next_step, first.pretrain)
+    assert first.next_step
     made = sorted(file.name[-9:] for file in (path / "measured").glob("given-*.json"))
     assert made == ["s0-1.json", "s0-2.json", "s1-1.json", "s1-2.json"]
     kept = [file for file in before if file.name not in ("plan.json", "advice.json")]
@@ -381,6 +384,17 @@ def test_the_sentence_claims_what_the_interval_does(trained: tuple[float, ...], 
     if trained[0] == 0.80:
         assert "points over training from scratch, the strongest control (+50.3 ± " in verdicts[0].sentence
     assert rows[0].over_pixels == rows[0].over_pixels_ci95 == 0
+
+
+def test_of_an_encoder_that_is_named_the_best_of_those_pre_trained_here_is_told_too() -> None:
+    measured = [
+        MeasuredArm(PIXELS, cells(0.3, 0.3, 0.3, validation=0.3)),
+        MeasuredArm(TRAINED, cells(0.5, 0.5, 0.5, validation=0.5)),
+        MeasuredArm(Arm("c", "mine", Kind.GIVEN), cells(0.8, 0.8, 0.8, validation=0.8)),
+    ]
+    sentence = rows_and_verdicts(measured, torch.zeros(200, dtype=torch.int64))[1][0].sentence
+    assert "take mine, +50.0 ± " in sentence
+    assert "(of those pre-trained here SimCLR: +20.0 ± " in sentence
 
 
 def test_of_two_seeds_it_is_said_that_more_are_needed() -> None:

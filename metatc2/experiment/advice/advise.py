@@ -12,7 +12,7 @@ from typing import Any
 from metatc2.data import ImageStore
 from metatc2.errors import InputError
 from metatc2.experiment import run as runs
-from metatc2.experiment.advice.arms import METHODS
+from metatc2.experiment.advice.arms import METHODS, Kind
 from metatc2.experiment.advice.budget import derive
 from metatc2.experiment.advice.given import load_given
 from metatc2.experiment.advice.notes import notes_on
@@ -67,10 +67,8 @@ class Advice:
 
     @property
     def next_step(self) -> str:
-        """Where the pre-trained encoder is that validation images prefer with the most labels, and how it is trained longer.
-
-        Empty where that is one that was given.
-        """
+        """Where the encoder is, of those pre-trained here, that validation images prefer with the most labels; and how it is
+        trained longer."""
         best = self._best
         arm = next((arm for arm in METHODS.values() if arm.label == best), None)
         steps = next((row.steps for row in self.rows if row.arm == best), None)
@@ -82,7 +80,7 @@ class Advice:
 
     @property
     def pretrain(self) -> str:
-        """The command that pre-trains that encoder from the start, on the same images; empty where it is one that was given."""
+        """The command that pre-trains that encoder from the start, on the same images."""
         return self.commands.get(self._best, "")
 
     @property
@@ -98,7 +96,9 @@ class Advice:
 
     @property
     def _best(self) -> str:
-        return max(self.verdicts, key=lambda verdict: verdict.labels_per_class).arm
+        most = max(row.labels_per_class for row in self.rows)
+        own = [row for row in self.rows if row.labels_per_class == most and row.kind == Kind.PRE_TRAINED.value]
+        return max(own, key=lambda row: row.validation).arm if own else ""
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping that JSON holds."""

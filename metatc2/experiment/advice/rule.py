@@ -164,16 +164,21 @@ def rows_and_verdicts(
 def _verdict(
     count: int, measured: Sequence[MeasuredArm], rows: Sequence[AdviceRow], values: Mapping[str, Tensor]
 ) -> list[Verdict]:
-    def best(controls: bool) -> int | None:
-        able = [i for i, each in enumerate(measured) if (each.arm.kind is Kind.CONTROL) == controls and not each.note]
+    def best(*kinds: Kind) -> int | None:
+        able = [i for i, each in enumerate(measured) if each.arm.kind in kinds and not each.note]
         return max(able, key=lambda i: rows[i].validation, default=None)
 
-    trained, control = best(False), best(True)
+    trained, control, here = best(Kind.PRE_TRAINED, Kind.GIVEN), best(Kind.CONTROL), best(Kind.PRE_TRAINED)
     if trained is None or control is None:
         return []
     a, b = measured[trained].arm, measured[control].arm
     difference, half = spread(values[a.key] - values[b.key])
     sentence = _sentence(count, a, b, difference, half, rows[trained])
+    if a.kind is Kind.GIVEN and here is not None:  # whether pre-training here pays is asked as well
+        own = measured[here].arm
+        sentence += (
+            f" (of those pre-trained here {own.label}: {_points(*spread(values[own.key] - values[b.key]))} points)"
+        )
     return [Verdict(count, a.label, b.label, difference, half, sentence)]
 
 
