@@ -171,7 +171,7 @@ def pretrain(
         trainer, store = _trainer(config, folder, store, show, start)
         _encoded(trainer, config, store, folder, start)  # what cannot be written should not take a training to find out
         offer = offer_transfer(config, store, start.seen if start else None)
-        for sentence in crops_of([store]) if trainer.show else ():
+        for sentence in (_learned_from(config, store), *crops_of([store])) if trainer.show else ():
             note(sentence)
         if trainer.show and offer.problem:
             note(f"{offer.problem}; after training, {offer.next_step(path)}")
@@ -311,6 +311,14 @@ def _trainer(
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)  # Lightning divides the processors where it starts processes
     return trainer, store
+
+
+def _learned_from(config: Config, store: ImageStore) -> str:
+    """How many images, and classes where there are several."""
+    split = config.data.split
+    rows = store.rows(split)
+    classes = len(store.labels[rows].unique())
+    return f"learns from {len(rows)} images{f' of {classes} classes' if classes > 1 else ''}, {store.name}:{split}"
 
 
 def _tasks(config: Config) -> int:
