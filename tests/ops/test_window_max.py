@@ -73,7 +73,15 @@ def test_of_equal_values_the_same_one_gets_the_gradient_as_in_torch() -> None:
         torch.testing.assert_close(ours[place], parts.T @ own)
 
 
-@pytest.mark.parametrize("images", [(2, 1, 7, 8), (2, 1, 8, 7), (2, 3, 8, 8), (2, 8, 8)])
-def test_bad_input_is_an_error(images: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"even sides and a kernel \(D, C, 3, 3\), got"):
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        ((2, 1, 7, 8), r"even sides and a kernel \(D, C, 3, 3\), got"),
+        ((2, 1, 8, 7), r"even sides and a kernel \(D, C, 3, 3\), got"),
+        ((2, 8, 8), r"even sides and a kernel \(D, C, 3, 3\), got"),
+        ((2, 3, 8, 8), "images have 3 channels and the encoder takes 1; make it with channels=3"),
+    ],
+)
+def test_bad_input_is_an_error(images: tuple[int, ...], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
         conv_norm_pool(torch.zeros(images), torch.zeros(4, 1, 3, 3), torch.ones(4), torch.zeros(4))
