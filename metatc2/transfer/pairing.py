@@ -130,6 +130,13 @@ def paired_rows(
 def _why_nothing_is_shared(
     a: Mapping[int, RunResults], b: Mapping[int, RunResults], a_name: str, b_name: str, features: str
 ) -> str:
+    targets = [sorted({row.target for run in side.values() for row in run.rows}) for side in (a, b)]
+    if not set(targets[0]) & set(targets[1]):
+        was, others = (_few(names) for names in targets)
+        return (
+            f"compare: {a_name!r} was measured on {was} and {b_name!r} on {others}, so they share no result; run "
+            "`metatc2 transfer` on both with the same --to"
+        )
     protocols = [sorted({row.protocol for run in side.values() for row in run.rows}) for side in (a, b)]
     if not set(protocols[0]) & set(protocols[1]):
         return (
@@ -178,3 +185,9 @@ def _require_same(first_run: RunResults, first: Row, run: RunResults, row: Row) 
             f"compare: {first_run.label} and {run.label} differ on {row.target} in {described}; "
             "run `metatc2 transfer` on both with the same images and episodes"
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some of several names; what is looked at may be a choice that leaves none."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}" if names else "none of the targets that were chosen"

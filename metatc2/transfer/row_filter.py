@@ -55,10 +55,10 @@ class RowFilter:
             known = {name: of(row)[0] for row in rows for name in of(row)}
             for name in names:
                 if name not in known:
+                    # Of protocols every name: "5-way 1-shot" is one that tables show.
+                    names_known = known if of is _protocols else dict.fromkeys(known.values())
                     offered = (
-                        nearest(name, dict.fromkeys(known.values()))
-                        if known
-                        else "nothing was measured, so run `metatc2 transfer` first"
+                        nearest(name, names_known) if known else "nothing was measured, so run `metatc2 transfer` first"
                     )
                     raise InputError(f"{where}: {flag} {name}: no such result; {offered}")
         if rows and not any(map(self.keeps, rows)):

@@ -332,3 +332,11 @@ def test_transductive_results_are_not_compared_with_inductive_ones() -> None:
     a, b = runs("a", {0: {"x": 0.5}}), runs("b", {0: {"x": 0.5}}, inductive=False)
     with pytest.raises(InputError, match=r"differ on x in inductive \(True and False\)"):
         compare(a, b)
+
+
+def test_runs_on_other_targets_share_nothing_and_these_are_named() -> None:
+    a, b = run("tc2", 0, {"greek": 0.6}), run("plain", 0, {"thai": 0.5, "latin": 0.5})
+    with pytest.raises(
+        InputError, match="'tc2' was measured on greek and 'plain' on latin, thai, so they share no result"
+    ):
+        compare([a], [b])
