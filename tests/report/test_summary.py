@@ -13,7 +13,7 @@ from metatc2.errors import InputError
 from metatc2.report.figures import Point, accuracy, to_svg
 from metatc2.report.html.report import write_report
 from metatc2.report.html.sections import comparison, summary, transfer_results
-from metatc2.report.methods import read_methods
+from metatc2.report.methods import Method, read_methods
 from metatc2.transfer.row_filter import RowFilter
 
 
@@ -40,6 +40,20 @@ def test_the_sentence_is_on_targets_that_all_runs_have(folders: list[Path]) -> N
     (sentence,) = summary([first, fewer]).paragraphs
     assert "on digits:meta-test (2-way 1-shot, cosine)" in sentence
     assert "points against simclr" in sentence
+
+
+def test_the_sentence_is_of_what_all_runs_were_measured_by(folders: list[Path]) -> None:
+    first, other = read_methods([folders[0], folders[3]])
+    near = {"way": 3, "head": "knn", "k": 5, "k_asked": 5}
+
+    def with_rows(method: Method, *, few_shot: bool) -> Method:
+        (folder,) = method.folders
+        rows = list(folder.rows or [])
+        knn = [replace(row, protocol="knn", facts=near) for row in rows]
+        return replace(method, folders=[replace(folder, rows=[*rows * few_shot, *knn])])
+
+    (sentence,) = summary([with_rows(first, few_shot=True), with_rows(other, few_shot=False)]).paragraphs
+    assert "(k-NN, k=5)" in sentence
 
 
 def test_nothing_measured(folders: list[Path], tmp_path: Path) -> None:

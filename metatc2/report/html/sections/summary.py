@@ -41,8 +41,7 @@ def summary(methods: Sequence[Method], chosen: RowFilter = EVERY_ROW) -> PageSec
             missing=not_measured(methods),
             opening=True,
         )
-    # Accuracy where there is one, since that is what is compared first.
-    first = next((row for row in rows if row.metric == "accuracy"), rows[0])
+    first = _first(methods, rows)
     words = measure_words(first)
     columns = _columns(methods, words)
     points = _points(columns)
@@ -60,6 +59,14 @@ def summary(methods: Sequence[Method], chosen: RowFilter = EVERY_ROW) -> PageSec
         figures=[accuracy(points, measured, chance)],
         opening=True,
     )
+
+
+def _first(methods: Sequence[Method], rows: Sequence[Row]) -> Row:
+    """The row that says what is told: of accuracy where there is one, and measured in a way that all methods were."""
+    ordered = [row for row in rows if row.metric == "accuracy"] or list(rows)
+    ways = [{measure_words(row) for folder in method.folders for row in folder.rows or ()} for method in methods]
+    shared = set.intersection(*(way for way in ways if way))
+    return next((row for row in ordered if measure_words(row) in shared), ordered[0])
 
 
 def _columns(methods: Sequence[Method], words: str) -> dict[str, dict[str, dict[int, Row]]]:
