@@ -50,8 +50,9 @@ def in_words(config: Config, made: Sequence[int] = ()) -> list[str]:
     width = f" of width {encoder.width}" if encoder.width else ""
     size = f" at {config.data.image_size} × {config.data.image_size} pixels" if config.data.image_size else ""
     optimizer = _OPTIMIZERS[trainer.optimizer]
+    started = f", from the weights of {encoder.weights}," if encoder.weights else ""
     return [
-        f"The encoder {encoder.name}{width} was pre-trained on {config.data.source}, split {config.data.split}{size}, "
+        f"The encoder {encoder.name}{width} was pre-trained{started} on {config.data.source}, split {config.data.split}{size}, "
         f"with {_method(config, _steps(config, made))}, with {optimizer} at a peak learning rate of {trainer.lr:g}.",
         " ".join([_calibration(config), *_regularizer(config), *_condition(config), *_umm(config)]),
     ]
