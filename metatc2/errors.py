@@ -60,6 +60,16 @@ def kind_of(thing: object) -> str:
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
 
 
+def nearest_registered(word: str, known: Iterable[str]) -> str:
+    """As `nearest`, of names that installed packages add to: what is near none may be one of a package that is not here.
+
+    >>> nearest_registered("dcl", ["simclr", "byol"])
+    'known: byol, simclr; names of other packages are known where these are installed'
+    """
+    hint = nearest(word, known)
+    return f"{hint}; names of other packages are known where these are installed" if hint.startswith("known:") else hint
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """End of a sentence that names the closest known word, or lists them all when none is close.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
-from metatc2.errors import InputError, nearest
+from metatc2.errors import InputError, nearest_registered
 from metatc2.io.options import Options, shown
 from metatc2.io.registry import Registry
 
@@ -231,5 +231,5 @@ def _not_among(value: object, names: list[str]) -> str:
     if value == "":
         return f"must be text, found {shown(value)}"
     if isinstance(value, str):
-        return f"cannot be {shown(value)}; {nearest(value[:100], names)}"
+        return f"cannot be {shown(value)}; {nearest_registered(value[:100], names)}"
     return f"must be one of {', '.join(shown(name) for name in names)}, found {shown(value)}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from metatc2.errors import nearest
+from metatc2.errors import nearest_registered
 from metatc2.io.options.words import show, shown
 from metatc2.io.registries import INNER_OPTIMIZERS
 
@@ -65,7 +65,8 @@ class Names:
     def checked(self, text: str) -> str:
         """The text, if it is one of them; else the error that pydantic expects."""
         if text not in self:
-            raise PydanticCustomError(SAID, "{text}", {"text": f"cannot be {shown(text)}; {nearest(text[:100], self)}"})
+            hint = nearest_registered(text[:100], self)
+            raise PydanticCustomError(SAID, "{text}", {"text": f"cannot be {shown(text)}; {hint}"})
         return text
 
 
