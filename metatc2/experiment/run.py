@@ -1,17 +1,15 @@
-"""Run folders: pre-train into one, resume one, load one, compare several."""
+"""Run folders: pre-train into one, resume one, and all that is done with runs by the names of this module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from metatc2.calibration import Calibrator
 from metatc2.data import ImageStore
 from metatc2.data.crops import crops_of
 from metatc2.errors import InputError
@@ -32,22 +30,20 @@ from metatc2.experiment.config import (
     override,
     write_config,
 )
+from metatc2.experiment.finished_run import Run, load_run
 from metatc2.experiment.fitted_way import fit_way
 from metatc2.experiment.monitored import callbacks, fit
 from metatc2.experiment.other_runs import require_begun_by_pretrain, require_continued_by_pretrain
-from metatc2.experiment.pretrained import CalibratedEncoder, Pretrained
 from metatc2.experiment.run_config import located, note_origin, read_run_config, require_startable, sources_from
 from metatc2.experiment.run_lengths import archive, at_every_length, lengthened
 from metatc2.experiment.run_name import default_folder
 from metatc2.experiment.starting_weights import Start, read_start, seen_before
 from metatc2.experiment.threads import check_threads
 from metatc2.experiment.trained_files import trained_files
-from metatc2.experiment.transfer_offer import Offer, offer_transfer
-from metatc2.experiment.weights import encoder_from, read_tensors
+from metatc2.experiment.transfer_offer import offer_transfer
 from metatc2.io.files import check_writable, printable, write_atomically, writing
 from metatc2.io.suggest import command
 from metatc2.io.terminal import note
-from metatc2.learners import LabeledLearner
 from metatc2.ops.random_state import seeded
 from metatc2.ops.ranks import Ranks, is_first, others_alive, split_ranks
 from metatc2.ops.threads import torch_threads
@@ -56,7 +52,6 @@ from metatc2.training.about import IMAGES, SOURCE
 from metatc2.training.checkpoint import step_of
 from metatc2.training.devices import process_count
 from metatc2.training.run_folder import FOLDER_OF_RUN, RunFolder, State
-from metatc2.transfer import ADAPTED
 
 __all__ = [
     "Run",
@@ -72,58 +67,6 @@ __all__ = [
 
 class TrainingStopped(Exception):
     """Training was asked to stop before its end. The message says how it goes on."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Args:
-        path: run folder.
-        config: what it was trained with.
-        pretrained: its encoder, and what measuring it takes.
-        steps, seconds: training steps and time.
-        offer: what can be measured next, where the data were at hand.
-    """
-
-    path: Path
-    config: Config
-    pretrained: Pretrained
-    steps: int
-    seconds: float
-    offer: Offer = field(default_factory=Offer)
-
-    @property
-    def encoder(self) -> nn.Module:
-        """Images ``(N, channels, image_size, image_size)`` in [0, 1] → ``(N, d)``."""
-        return self.pretrained.encoder
-
-    @property
-    def calibrator(self) -> Calibrator | None:
-        """The one that all tasks share, of TC² where it works on the encoder's output; None otherwise."""
-        calibrated = self.pretrained.calibrated
-        return calibrated.calibrator if isinstance(calibrated, CalibratedEncoder) else None
-
-    @property
-    def learner(self) -> LabeledLearner | None:
-        """The whole learner where it adapts to labeled tasks; None for self-supervised ones."""
-        learner = self.pretrained.learners.get(ADAPTED)
-        return learner if isinstance(learner, LabeledLearner) else None
-
-    @property
-    def channels(self) -> int:
-        """Of the images the encoder was trained on."""
-        return self.pretrained.channels
-
-    @property
-    def image_size(self) -> int:
-        """Of the images the encoder was trained on, in pixels."""
-        return self.pretrained.image_size
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Checksum of the encoder's tensors, names included."""
-        return self.pretrained.sha256
 
 
 def pretrain(
@@ -241,31 +184,6 @@ def resume(
     with others_alive(trainer.ranks):
         trainer.ranks.wait()
     return replace(load_run(path), offer=offer_transfer(longer, store, seen_before(folder)))
-
-
-def load_run(path: Path) -> Run:
-    """Load the encoder of a finished run.
-
-    Raises:
-        InputError: if the folder is not a finished run, or its files do not belong together.
-    """
-    folder = RunFolder(path)
-    folder.require_finished()
-    config = read_run_config(path)
-    facts = read_tensors(folder.encoder)[1]
-    own = isinstance(config.learner, PythonConfig)
-    needed = ("channels", "image_size", "steps", "seconds", *(() if own else ("fingerprint",)))
-    if missing := [key for key in needed if key not in facts]:
-        raise InputError(f"{folder.encoder} was not written by metatc2 pretrain: its header lacks {', '.join(missing)}")
-    pretrained = encoder_from(
-        config,
-        folder.encoder,
-        where=folder.config,
-        name=str(path),
-        calibrator=folder.calibrator,
-        learner=folder.learner,
-    )
-    return Run(path, config, pretrained, int(pretrained.compute["steps"]), pretrained.compute["seconds"])
 
 
 def _placed(config: Config, devices: int | None, nodes: int | None) -> Config:
