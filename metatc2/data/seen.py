@@ -16,8 +16,8 @@ from metatc2.data.originals import Digests
 from metatc2.data.store import ImageStore
 from metatc2.io.source_names import place, real_path, same_place, split_name, within
 
-#: Source of an encoder that does not say what it has learned from.
-UNKNOWN = "unknown"
+#: Source of an encoder, or of episodes, that do not say where they come from.
+UNKNOWN_SOURCE = "unknown"
 # Letters of a class name from which on it is a word, the same class in whatever source.
 _WORD = 3
 # What a file of weights calls the digests that size and channels do not change.
@@ -53,7 +53,7 @@ class SeenClasses:
     @property
     def is_known(self) -> bool:
         """Whether all is known that was learned from, that of earlier trainings included."""
-        return self.source != UNKNOWN and (self.earlier is None or self.earlier.is_known)
+        return self.source != UNKNOWN_SOURCE and (self.earlier is None or self.earlier.is_known)
 
     @classmethod
     def of(cls, store: ImageStore, split: str) -> SeenClasses:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.config import Config, merge
 from metatc2.experiment.export import CONFIG, FORMAT, NETWORK, TENSORS, save_pretrained
@@ -101,7 +102,7 @@ def _named(folder: Path, content: Mapping[str, Any], name: str) -> Pretrained:
         raise InputError(f"{folder / CONFIG} is damaged: its network {network!r} is none; export the encoder again")
     made = load_pretrained(f"{network}@{folder / TENSORS}", image_size=size, channels=channels)
     source = content.get("source")
-    return replace(made, name=name, source=source if isinstance(source, str) else "unknown")
+    return replace(made, name=name, source=source if isinstance(source, str) else UNKNOWN_SOURCE)
 
 
 def _require_no_code(network: str, folder: Path) -> None:

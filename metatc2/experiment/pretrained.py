@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metatc2.calibration import Calibrator
 from metatc2.data.pairs import Pairs
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.errors import InputError
 from metatc2.experiment.context import adapt_to_pairs
 from metatc2.io.safetensors_file import tensors_sha256
@@ -50,7 +51,7 @@ class Pretrained:
     untrained: nn.Module | None = None
     calibrated: nn.Module | None = None
     learners: Mapping[str, Adapts] = field(default_factory=dict)
-    source: str = "unknown"
+    source: str = UNKNOWN_SOURCE
     seen: SeenClasses | None = None
     seed: int = 0
     compute: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from metatc2.data.seen import UNKNOWN, SeenClasses
+from metatc2.data.seen import UNKNOWN_SOURCE, SeenClasses
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, read_config
 from metatc2.experiment.filled import OURS, warn_of
@@ -25,7 +25,7 @@ from metatc2.models.foreign_weights import TORCH_FILES, fitting, load_foreign, r
 from metatc2.training.run_folder import RunFolder
 
 _KEY = "encoder.weights"
-_NOT_KNOWN = SeenClasses(UNKNOWN, frozenset())
+_NOT_KNOWN = SeenClasses(UNKNOWN_SOURCE, frozenset())
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metatc2.data import ImageStore, load
 from metatc2.data.pairs import Pairs, read_pairs
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.errors import InputError
 from metatc2.experiment.config import Config, DataConfig, read_config
 from metatc2.experiment.config.learner import PythonConfig
@@ -17,7 +18,6 @@ from metatc2.io.run_files import CONFIG
 from metatc2.io.source_names import real_path, split_name
 from metatc2.io.suggest import SOURCE
 from metatc2.models.feature_rows import FeatureRows
-from metatc2.training.own_run import UNKNOWN_SOURCE
 from metatc2.transfer import Target, expand_targets, parse_target
 
 

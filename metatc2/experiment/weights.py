@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.errors import InputError
 from metatc2.experiment.build import build_fresh_encoder, build_learner
 from metatc2.experiment.config import Config, DataConfig, PythonConfig, Uncalibrated, fingerprint, override
@@ -169,7 +170,7 @@ def _architecture(config: Config, channels: int, image_size: int, where: Path) -
 def _source(config: Config, facts: Mapping[str, str]) -> str:
     """What it was trained on; a source that was not written down is unknown and not the default."""
     if "format" not in facts and config.data.source == DataConfig().source:
-        return "unknown"
+        return UNKNOWN_SOURCE
     return f"{config.data.source}:{config.data.split}"
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from metatc2.data.seen import UNKNOWN_SOURCE, SeenClasses
 from metatc2.errors import InputError, MissingPackage
 from metatc2.experiment.filled import IMAGENET, NORMALIZED, check_takes, fill
 from metatc2.experiment.pretrained import Pretrained
@@ -20,7 +21,6 @@ from metatc2.models.python import is_factory
 from metatc2.models.registry import ENCODERS
 from metatc2.ops.numbers import whole
 from metatc2.ops.random_state import seeded
-from metatc2.transfer import SeenClasses
 
 ZOOS = ("torchvision", "timm")
 _RANDOM = "random"
@@ -95,7 +95,7 @@ def from_zoo(
         image_size=size,
         untrained=untrained.eval(),
         network=f"{zoo}:{model}",
-        source="nothing" if which else "imagenet" if trained else "unknown",
+        source="nothing" if which else "imagenet" if trained else UNKNOWN_SOURCE,
         seen=SeenClasses("imagenet", frozenset(classes)) if classes else None,
     )
 

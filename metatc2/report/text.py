@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metatc2.conditioning.views import ConditionOptions
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.experiment.config import (
     CalibratorConfig,
     Config,
@@ -24,7 +25,6 @@ from metatc2.experiment.config import (
 )
 from metatc2.objectives import title_of
 from metatc2.objectives.auxiliary import AuxiliaryOptions
-from metatc2.training.own_run import UNKNOWN_SOURCE
 
 _OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD", "lars": "LARS"}
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from metatc2.data import ImageStore
-from metatc2.data.seen import SeenClasses
+from metatc2.data.seen import UNKNOWN_SOURCE, SeenClasses
 from metatc2.episodes import Episode
 from metatc2.errors import InputError, kind_of
 from metatc2.io.files import printable, read_file, write_atomically, writing
@@ -37,8 +37,6 @@ from metatc2.training.run_folder import RunFolder
 
 #: Name of the learner in the configuration of such a run.
 LEARNER = "python"
-#: Stands for the data of episodes that do not say where they come from.
-UNKNOWN_SOURCE = "unknown"
 
 
 @dataclass(frozen=True)

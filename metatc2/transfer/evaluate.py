@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def _require_kinds(encoders: Any, targets: Any, protocols: Any) -> None:
         raise InputError(f'evaluate: encoders must be a mapping, got {kind_of(encoders)}; write {{"encoder": encoder}}')
     if isinstance(targets, Target):
         raise InputError("evaluate: targets must be a list, got a Target; write it in brackets")
-    for target in [targets] if isinstance(targets, str) else targets:
+    for target in [targets] if isinstance(targets, str | Iterator) else targets:
         if not isinstance(target, Target):
             raise InputError(
                 f"evaluate: targets must be a list of Target, got {kind_of(target)}; write "

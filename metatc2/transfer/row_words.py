@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metatc2.data.seen import UNKNOWN
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.models.stages import OUTPUT
 from metatc2.transfer.compare import Difference
 from metatc2.transfer.evaluate import RANDOM_ENCODER, RAW_PIXELS
@@ -76,7 +76,7 @@ def sentences_of(row: Row) -> list[str]:
     sentences = row.note.split("; ") if row.note else []
     selection = row.value("selection")
     sentences += [f"hyper-parameters chosen by {selection}"] if selection else []
-    if row.source == UNKNOWN and row.features not in (RANDOM_ENCODER, RAW_PIXELS):
+    if row.source == UNKNOWN_SOURCE and row.features not in (RANDOM_ENCODER, RAW_PIXELS):
         sentences.append("the classes that the encoder was trained on are not known")
     return sentences + ["some of its classes were among the pre-training images"] * row.classes_seen
 

@@ -42,6 +42,20 @@ def test_the_sentence_is_on_targets_that_all_runs_have(folders: list[Path]) -> N
     assert "points against simclr" in sentence
 
 
+def test_of_many_targets_the_one_that_all_runs_have_is_shown_first(folders: list[Path]) -> None:
+    first, other = read_methods([folders[0], folders[3]])
+
+    def with_targets(method: Method, names: list[str]) -> Method:
+        (folder,) = method.folders
+        rows = [replace(row, target=name) for name in names for row in (folder.rows or [])[:3]]
+        return replace(method, folders=[replace(folder, rows=rows)])
+
+    many = [f"t{i:02}" for i in range(12)]
+    section = summary([with_targets(first, many), with_targets(other, many[-1:])])
+    assert "on t11 (2-way 1-shot, cosine)" in str(section.paragraphs[0])
+    assert section.figures[0].rows[0][0] == "t11"
+
+
 def test_the_sentence_is_of_what_all_runs_were_measured_by(folders: list[Path]) -> None:
     first, other = read_methods([folders[0], folders[3]])
     near = {"way": 3, "head": "knn", "k": 5, "k_asked": 5}

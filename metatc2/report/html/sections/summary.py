@@ -82,14 +82,14 @@ def _columns(methods: Sequence[Method], words: str) -> dict[str, dict[str, dict[
 
 
 def _points(columns: Mapping[str, Mapping[str, BySeed]]) -> list[Point]:
-    targets = list(dict.fromkeys(target for by_target in columns.values() for target in by_target))
+    shared = _shared(columns)
+    targets = list(dict.fromkeys([*shared, *(target for by_target in columns.values() for target in by_target)]))
     points = [
         _point(target, name, [by_target[target]])
         for target in targets[:_TARGETS]
         for name, by_target in columns.items()
         if target in by_target
     ]
-    shared = _shared(columns)
     if len(shared) > 1:
         of_all = {
             name: [each[target] for target in shared] for name, each in columns.items() if set(shared) <= set(each)
@@ -135,7 +135,7 @@ def _sentence(
     points = _points(columns)
     shared = _shared(columns)
     target = MEAN_TARGET if any(p.target == MEAN_TARGET for p in points) else shared[0]
-    there = [p for p in points if p.target == target] or points
+    there = [p for p in points if p.target == target]
     targets = len(shared)
     where = f"the mean over {targets} targets" if target == MEAN_TARGET else target
     trained, controls = [p for p in there if not p.control], [p for p in there if p.control]

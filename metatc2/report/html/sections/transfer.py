@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metatc2.data.seen import UNKNOWN
+from metatc2.data.seen import UNKNOWN_SOURCE
 from metatc2.report.figures.axis import measure_words, with_head
 from metatc2.report.html.page import PageSection, TableCell, TextTable
 from metatc2.report.methods import Method, lacking, rows_of
@@ -95,7 +95,7 @@ def _numbers(run: str, row: Row) -> tuple[TableCell, ...]:
 
 def _seen(row: Row) -> TableCell:
     """Whether classes were seen; of raw pixels and random encoders none were."""
-    known = row.source != UNKNOWN or row.features in (RAW_PIXELS, RANDOM_ENCODER)
+    known = row.source != UNKNOWN_SOURCE or row.features in (RAW_PIXELS, RANDOM_ENCODER)
     return row.classes_seen if known else "unknown"
 
 
